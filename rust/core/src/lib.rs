@@ -1,0 +1,13 @@
+//! HTTP/1.1 and WebSocket, server and client: bytes, sockets and time.
+//!
+//! This crate knows neither the JVM nor Ring. Whoever embeds it implements
+//! [`server::Sink`] (and its client twin) and gets requests, messages and
+//! closings through it; everything else goes down by plain function calls.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod error;
+pub mod h1;
+pub mod net;
+pub mod server;
+pub mod ws;
