@@ -118,12 +118,12 @@ impl Decoder {
             State::Data {
                 left,
                 mask,
+                last,
                 message,
-                ..
             } => {
                 let masked = take(rest, *left);
                 *left -= masked.len() as u64;
-                message.push(masked, mask, *left)?;
+                message.push(masked, mask, last.then_some(*left))?;
                 if *left > 0 {
                     Ok(Poll::Pending)
                 } else {
@@ -180,7 +180,7 @@ impl Decoder {
             // The common case, a small message that is all there, needs no state.
             None if last && len <= rest.len() as u64 => {
                 let mut message = Message::new(opcode);
-                message.push(take(rest, len), &mut { mask }, 0)?;
+                message.push(take(rest, len), &mut { mask }, Some(0))?;
                 return message.finish().map(Some);
             }
             None => Box::new(Message::new(opcode)),
@@ -260,24 +260,23 @@ impl Message {
         }
     }
 
-    /// Adds a piece; `left` bytes of its frame are announced but not here.
-    fn push(&mut self, masked: &[u8], mask: &mut Mask, left: u64) -> Result<(), Fault> {
+    /// Adds a piece. `left` is what the message still lacks after it, if known.
+    fn push(&mut self, masked: &[u8], mask: &mut Mask, left: Option<u64>) -> Result<(), Fault> {
         self.reserve(masked.len(), left);
         mask.append(&mut self.bytes, masked);
         if self.text { self.check() } else { Ok(()) }
     }
 
-    /// Room for `n` bytes: at least doubling, but within a big frame never
-    /// beyond its announced end, so that it ends in a vector of its size.
-    fn reserve(&mut self, n: usize, left: u64) {
+    /// Room for `n` bytes: at least doubling, but not beyond a known end, so
+    /// that a big frame ends in a vector of its size.
+    fn reserve(&mut self, n: usize, left: Option<u64>) {
         let len = self.bytes.len();
         if self.bytes.capacity() - len >= n {
             return;
         }
-        match usize::try_from(left) {
-            Ok(left) if left < len.saturating_sub(n) => self.bytes.reserve(n),
-            Ok(left) => self.bytes.reserve_exact(n + left.min(len)),
-            Err(_) => self.bytes.reserve(n),
+        match left.map(usize::try_from) {
+            Some(Ok(left)) => self.bytes.reserve_exact(n + left.min(len)),
+            _ => self.bytes.reserve(n),
         }
     }
 
@@ -299,5 +298,95 @@ impl Message {
             return Err(Fault::not_utf8("end of text message"));
         }
         Ok(Event::Text(self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Start of a frame that announces 4 MiB.
+    const ANNOUNCED: [u8; 14] = [0x82, 0xff, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0];
+
+    impl Decoder {
+        /// Bytes held on the heap for payload.
+        fn held(&self) -> usize {
+            let waiting = self.fragments.as_ref().map_or(0, |m| m.bytes.capacity());
+            waiting
+                + match &self.state {
+                    State::Data { message, .. } => message.bytes.capacity(),
+                    State::Control { payload, .. } => payload.capacity(),
+                    State::Head(_) | State::Closed => 0,
+                }
+        }
+    }
+
+    #[test]
+    fn a_waiting_decoder_is_small_and_owns_nothing() {
+        assert!(size_of::<Decoder>() <= 64, "{} bytes", size_of::<Decoder>());
+        let mut decoder = Decoder::new(1000);
+        for sent in [
+            &b"\x81\x81\0\0\0\0x"[..],
+            b"\x02\x80\0\0\0\0\x80\x80\0\0\0\0",
+            b"\x89\x80\0\0\0\0",
+        ] {
+            let (used, event) = decoder.decode(sent).unwrap();
+            assert_eq!(used, sent.len());
+            assert!(event.is_some());
+            assert!(decoder.fragments.is_none());
+            assert!(matches!(decoder.state, State::Head(_)));
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_arrives_not_what_is_announced() {
+        let mut decoder = Decoder::new(4 << 20);
+        decoder.decode(&ANNOUNCED).unwrap();
+        assert_eq!(decoder.held(), 0);
+        for received in (10..=1000).step_by(10) {
+            decoder.decode(&[7; 10]).unwrap();
+            let held = decoder.held();
+            assert!(
+                held <= 2 * received,
+                "{held} bytes held for {received} received"
+            );
+        }
+    }
+
+    #[test]
+    fn a_big_frame_ends_in_a_vector_of_its_size() {
+        let mut decoder = Decoder::new(4 << 20);
+        decoder.decode(&ANNOUNCED).unwrap();
+        for _ in 0..63 {
+            assert_eq!(decoder.decode(&[7; 65536]).unwrap(), (65536, None));
+        }
+        let (_, event) = decoder.decode(&[7; 65536]).unwrap();
+        let Some(Event::Binary(message)) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!((message.len(), message.capacity()), (4 << 20, 4 << 20));
+    }
+
+    #[test]
+    fn many_small_fragments_are_not_copied_each_time() {
+        let mut decoder = Decoder::new(4 << 20);
+        decoder.decode(b"\x02\x81\0\0\0\0x").unwrap();
+        let (mut moves, mut held) = (0, decoder.held());
+        for _ in 0..100_000 {
+            decoder.decode(b"\x00\x81\0\0\0\0x").unwrap();
+            moves += usize::from(decoder.held() != held);
+            held = decoder.held();
+        }
+        assert!(moves < 30, "{moves} reallocations");
+        assert!(held <= 200_002, "{held} bytes held for 100,001");
+    }
+
+    #[test]
+    fn a_fault_lets_go_of_the_message() {
+        let mut decoder = Decoder::new(1000);
+        decoder.decode(b"\x02\x81\0\0\0\0x").unwrap();
+        assert!(decoder.held() > 0);
+        decoder.decode(b"\x83\x80\0\0\0\0").unwrap_err();
+        assert_eq!(decoder.held(), 0);
     }
 }

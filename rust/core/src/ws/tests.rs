@@ -1,11 +1,6 @@
-//! The rules of a session, byte by byte.
+//! What can be seen from inside only. The rules are in `tests/ws`.
 
 use super::*;
-
-#[test]
-fn a_waiting_decoder_is_small() {
-    assert!(size_of::<Decoder>() <= 64, "{}", size_of::<Decoder>());
-}
 
 #[test]
 fn accept_key_is_that_of_the_rfc() {
