@@ -42,7 +42,7 @@ impl LineScanner {
     pub fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
             let at = find_control(buf, self.scanned);
-            if at - self.start > limits.line.saturating_sub(2) {
+            if at.saturating_sub(self.start) > limits.line.saturating_sub(2) {
                 return Err(Violation::LineTooLong);
             }
             self.scanned = at;
