@@ -7,7 +7,6 @@ use super::connection::{Conn, Phase, State};
 use super::request::{Draft, Request};
 use super::{Config, Notice};
 use crate::error::Violation;
-use crate::h1;
 use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
 use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
 
@@ -228,7 +227,7 @@ impl Inbound {
             BodyFraming::Length(length) => Rest::Length(length),
             BodyFraming::Chunked => Rest::Chunked(ChunkedDecoder::new(&config.limits, head.len)),
         };
-        let continued = !h1::response::needs_continue(head.expect_continue, head.framing, rest.len());
+        let continued = !head.expect_continue;
         self.partial = Some(Box::new(Partial { draft, terms, rest: rest_of_body, continued }));
         let (body, parsed) = self.consume_body(rest)?;
         Ok((head.len + body, parsed))
