@@ -154,6 +154,12 @@
                      (str/join ":"))]
     (is (str/includes? (:error (loading {} :class-path without)) "no native library"))))
 
+(deftest denied-native-access-is-a-sentence
+  (when (>= (.feature (Runtime/version)) 24)
+    (let [{:keys [error]} (last-form (subprocess/run load-and-report :jvm-args ["--illegal-native-access=deny"]))]
+      (is (str/includes? (str error) "--enable-native-access=ALL-UNNAMED"))
+      (is (str/includes? (str error) "Enable-Native-Access: ALL-UNNAMED")))))
+
 (deftest a-failure-is-not-remembered
   (with-temp-dir dir
     (let [script "(System/setProperty \"http-kit.native.path\" \"/does/not/exist.so\")

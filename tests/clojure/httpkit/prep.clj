@@ -9,7 +9,7 @@
 
 (defn- run-gradle []
   (try
-    (-> (ProcessBuilder. ^java.util.List ["gradle" "--console=plain" "prep"])
+    (-> (ProcessBuilder. ^java.util.List ["gradle" "--no-daemon" "--console=plain" "prep"])
         (.inheritIO)
         (.start)
         (.waitFor))

@@ -149,21 +149,27 @@
     (is (zero? exit) out)
     (is (str/includes? (str out) "httpkit-") out)))
 
+(defn- evaluate-in
+  "Value of the program `text`, run by the Clojure that `loader` loads."
+  [^ClassLoader loader text]
+  (let [thread (Thread/currentThread)
+        before (.getContextClassLoader thread)]
+    (.setContextClassLoader thread loader)
+    (try
+      (let [api         (Class/forName "clojure.java.api.Clojure" true loader)
+            load-string (.invoke (.getMethod api "var" (into-array Class [Object Object]))
+                                 nil (object-array ["clojure.core" "load-string"]))]
+        (.invoke (.getMethod (.getClass load-string) "invoke" (into-array Class [Object]))
+                 load-string (object-array [text])))
+      (finally (.setContextClassLoader thread before)))))
+
 (deftest two-class-loaders-of-one-jvm-both-serve
   (let [urls    (into-array URL (map #(.toURL (.toURI (io/file %))) (cons jar clojure-jars)))
-        invoke  (fn [^ClassLoader loader text]
-                  (let [thread (Thread/currentThread)
-                        before (.getContextClassLoader thread)]
-                    (.setContextClassLoader thread loader)
-                    (try
-                      (let [api   (Class/forName "clojure.lang.Compiler" true loader)
-                            load  (.getMethod api "load" (into-array Class [java.io.Reader]))]
-                        (.invoke load nil (object-array [(java.io.StringReader. text)])))
-                      (finally (.setContextClassLoader thread before)))))
         text    "(require '[org.httpkit.server :as server] '[org.httpkit.utils :as utils])
                  (let [stop (server/run-server (fn [_] {:status 200 :body \"here\"}) {:port 0 :ip \"127.0.0.1\"})]
                    (try (str (slurp (str \"http://127.0.0.1:\" (:local-port (meta stop)))) \" \" (:file (utils/native-info)))
                         (finally (stop))))"
-        answers (doall (repeatedly 2 #(str (invoke (URLClassLoader. urls (ClassLoader/getPlatformClassLoader)) text))))]
+        answer  #(str (evaluate-in (URLClassLoader. urls (ClassLoader/getPlatformClassLoader)) text))
+        answers (doall (repeatedly 2 answer))]
     (is (every? #(str/starts-with? % "here ") answers))
     (is (apply distinct? answers) "the second loader has a copy of its own")))
