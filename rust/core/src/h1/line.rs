@@ -22,7 +22,7 @@ impl Line {
 ///
 /// Remembers how far it looked: a peer that sends one byte at a time costs as
 /// much as one that sends all at once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct LineScanner {
     start: usize,
     scanned: usize,
