@@ -41,6 +41,7 @@ enum State {
 /// Decodes one chunked body, in pieces of any size.
 ///
 /// Memory follows the bytes received, never a size that was only announced.
+#[derive(Debug)]
 pub struct ChunkedDecoder {
     state: State,
     limits: Limits,

@@ -103,7 +103,7 @@ const HOST: u8 = id_of("host");
 const TRANSFER_ENCODING: u8 = id_of("transfer-encoding");
 const UPGRADE: u8 = id_of("upgrade");
 
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Phase {
     #[default]
     Start,
@@ -113,7 +113,7 @@ enum Phase {
 }
 
 /// Parses one head after the other, each from a buffer that begins with it and grows at its end.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct HeadParser {
     lines: LineScanner,
     phase: Phase,

@@ -22,7 +22,7 @@ impl Line {
 ///
 /// Remembers how far it looked: a peer that sends one byte at a time costs as
 /// much as one that sends all at once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct LineScanner {
     start: usize,
     scanned: usize,
@@ -42,7 +42,7 @@ impl LineScanner {
     pub fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
             let at = find_control(buf, self.scanned);
-            if at - self.start > limits.line.saturating_sub(2) {
+            if at.saturating_sub(self.start) > limits.line.saturating_sub(2) {
                 return Err(Violation::LineTooLong);
             }
             self.scanned = at;

@@ -129,8 +129,11 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, Violation> {
     let Some(payload) = buf.get(fixed..fixed + length) else {
         return Ok(ProxyOutcome::NeedMore);
     };
-    let local = version_command == 0x20;
-    let addresses = v2_addresses(family, payload)?.filter(|_| !local);
+    // LOCAL: the balancer speaks for itself (a health check), whatever addresses follow.
+    let addresses = match version_command {
+        0x20 => None,
+        _ => v2_addresses(family, payload)?,
+    };
     Ok(outcome(addresses, fixed + length))
 }
 
