@@ -154,6 +154,7 @@
     nil         "charset=bogus-x\" encoding='gbk'"         "GBK"
     "text/html" "<meta charset=\"gbk\">"                   "UTF-8"
     "text/html" "CHARSET=gbk\""                            "UTF-8"
+    nil         "encoding='gbk\""                          "UTF-8"
     nil         "encoding='bogus-x'"                       "UTF-8"
     nil         ""                                         "UTF-8"
     :gbk        "x"                                        "UTF-8"))
