@@ -164,6 +164,26 @@ fn is_blank(b: u8) -> bool {
 mod tests {
     use super::*;
 
+    /// What a call looks at again is at most one byte, so that the cost of a head is linear in
+    /// its bytes and in the number of pieces, whatever their sizes.
+    #[test]
+    fn a_scanner_never_looks_twice_at_more_than_a_final_cr() {
+        let limits = Limits::default();
+        let text = b"GET /aaaaaaaaaaaaaaaaaaaa\t HTTP/1.1\r\nX: \0\0 bbbbbbbbbb\r\n\r\n";
+        let mut scanner = LineScanner::default();
+        let mut lines = 0;
+        for end in 0..=text.len() {
+            let seen = scanner.scanned;
+            while let Some(line) = scanner.next(&text[..end], &limits).expect("good lines") {
+                assert_eq!(scanner.scanned, line.end + 2);
+                lines += 1;
+            }
+            assert!(scanner.scanned >= seen, "went back at {end}");
+            assert!(scanner.scanned + 1 >= end, "left {end} for later");
+        }
+        assert_eq!(lines, 3);
+    }
+
     #[test]
     fn every_control_character_but_tab_is_found_at_every_offset() {
         for b in 0..=255u8 {
