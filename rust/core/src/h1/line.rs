@@ -39,6 +39,7 @@ impl LineScanner {
     ///
     /// A line is judged only when complete, except for the three things that
     /// cannot become good: bare CR, bare LF, too long.
+    #[inline]
     pub fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
             let at = find_control(buf, self.scanned);
@@ -132,6 +133,7 @@ pub(super) fn is_token(b: u8) -> bool {
 }
 
 /// Offsets of a header line's name and of its value without the white space around it.
+#[inline]
 pub(super) fn split_header(buf: &[u8], line: Line) -> Result<[usize; 3], Violation> {
     let bytes = &buf[line.start..line.end];
     let colon = bytes
