@@ -25,7 +25,11 @@ struct Entry<T> {
 impl<T: Clone> HandleTable<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            slots: Mutex::new(Slots { entries: Vec::new(), free: Vec::new(), live: 0 }),
+            slots: Mutex::new(Slots {
+                entries: Vec::new(),
+                free: Vec::new(),
+                live: 0,
+            }),
         }
     }
 
@@ -36,7 +40,10 @@ impl<T: Clone> HandleTable<T> {
             Some(index) => index,
             None => {
                 // Generation 1, so that slot 0 is not handle 0.
-                slots.entries.push(Entry { generation: 1, value: None });
+                slots.entries.push(Entry {
+                    generation: 1,
+                    value: None,
+                });
                 (slots.entries.len() - 1) as u32
             }
         };

@@ -203,11 +203,7 @@ impl HeadParser {
             TRANSFER_ENCODING if self.chunked => return Err(Violation::TransferEncodingRepeated),
             TRANSFER_ENCODING if bytes.eq_ignore_ascii_case(b"chunked") => self.chunked = true,
             TRANSFER_ENCODING => return Err(Violation::TransferEncoding),
-            CONNECTION => {
-                head.close |= has_token(bytes, b"close");
-                head.keep_alive |= has_token(bytes, b"keep-alive");
-                head.connection_upgrade |= has_token(bytes, b"upgrade");
-            }
+            CONNECTION => connection_tokens(bytes, head),
             UPGRADE => head.upgrade_websocket |= has_token(bytes, b"websocket"),
             EXPECT => {
                 head.expect_continue |=
@@ -237,27 +233,29 @@ impl HeadParser {
 /// `METHOD SP target SP version`, nothing more and nothing else between.
 fn request_line(buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Violation> {
     let bytes = &buf[line.start..line.end];
-    let mut words = bytes.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Violation::RequestLine);
+    let space = bytes
+        .iter()
+        .position(|&b| b == b' ')
+        .ok_or(Violation::RequestLine)?;
+    head.method_id = method_id(&bytes[..space])?;
+    head.method = Span::new(line.start, line.start + space);
+    let rest = &bytes[space + 1..];
+    let target_len = rest
+        .iter()
+        .position(|&b| !is_target(b))
+        .unwrap_or(rest.len());
+    head.version = match &rest[target_len..] {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        [b' ', version @ ..] if !version.contains(&b' ') => return Err(Violation::Version),
+        [] | [b' ', ..] => return Err(Violation::RequestLine),
+        _ => return Err(Violation::Target),
     };
-    head.method_id = method_id(method)?;
-    head.method = Span::new(line.start, line.start + method.len());
-    let target_start = line.start + method.len() + 1;
-    if target.is_empty() {
+    if target_len == 0 {
         return Err(Violation::RequestLine);
     }
-    if line.dirty || !target.iter().all(|&b| is_target(b)) {
-        return Err(Violation::Target);
-    }
-    head.target = Span::new(target_start, target_start + target.len());
-    head.version = match version {
-        b"HTTP/1.1" => Version::Http11,
-        b"HTTP/1.0" => Version::Http10,
-        _ => return Err(Violation::Version),
-    };
+    let start = line.start + space + 1;
+    head.target = Span::new(start, start + target_len);
     Ok(())
 }
 
@@ -316,8 +314,19 @@ pub(super) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
     })
 }
 
+fn connection_tokens(list: &[u8], head: &mut RequestHead) {
+    for token in tokens(list) {
+        head.close |= token.eq_ignore_ascii_case(b"close");
+        head.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        head.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+    }
+}
+
 /// Whether a comma-separated list has `token`, in any letter case (RFC 9110 5.6.1).
 pub fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|&b| b == b',')
-        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    tokens(list).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&b| b == b',').map(<[u8]>::trim_ascii)
 }

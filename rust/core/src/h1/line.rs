@@ -146,19 +146,18 @@ pub(super) fn split_header(buf: &[u8], line: Line) -> Result<[usize; 3], Violati
     if line.dirty {
         return Err(Violation::HeaderValue);
     }
-    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let value = &bytes[colon + 1..];
-    let leading = value.iter().take_while(|b| is_blank(b)).count();
-    let trailing = value[leading..]
-        .iter()
-        .rev()
-        .take_while(|b| is_blank(b))
-        .count();
-    Ok([
-        line.start + colon,
-        line.start + colon + 1 + leading,
-        line.end - trailing,
-    ])
+    let (mut start, mut end) = (line.start + colon + 1, line.end);
+    while start < end && is_blank(buf[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(buf[end - 1]) {
+        end -= 1;
+    }
+    Ok([line.start + colon, start, end])
+}
+
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t')
 }
 
 #[cfg(test)]

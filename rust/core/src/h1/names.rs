@@ -55,8 +55,7 @@ pub(super) fn method_id(method: &[u8]) -> Result<u8, Violation> {
     Ok(EXTENSION_METHOD)
 }
 
-/// Header names with an id, in lower case; the index is the id. Ordered by length, which makes
-/// the search short.
+/// Header names with an id, in lower case; the index is the id.
 pub const KNOWN_HEADERS: &[&str] = &[
     "te",
     "dnt",
@@ -140,34 +139,51 @@ pub const KNOWN_HEADERS: &[&str] = &[
     "access-control-request-headers",
 ];
 
-/// `BY_LENGTH[n]..BY_LENGTH[n + 1]` are the ids of the names of n bytes.
-const BY_LENGTH: [u8; LONGEST + 2] = {
-    let mut starts = [0; LONGEST + 2];
-    let mut id = 0;
-    while id < KNOWN_HEADERS.len() {
-        let mut longer = KNOWN_HEADERS[id].len() + 1;
-        while longer < starts.len() {
-            starts[longer] += 1;
-            longer += 1;
-        }
-        id += 1;
-    }
-    starts
-};
-const LONGEST: usize = KNOWN_HEADERS[KNOWN_HEADERS.len() - 1].len();
-
-/// Id of a header name in any letter case.
+/// Id of a header name in any letter case; `name` is a token.
 pub fn known_header(name: &[u8]) -> Option<u8> {
-    if name.is_empty() || name.len() > LONGEST {
+    let id = SLOTS[slot(name)?];
+    let known = KNOWN_HEADERS.get(id as usize)?;
+    same_name(name, known.as_bytes()).then_some(id)
+}
+
+/// Setting bit 5 turns letters to lower case; the other characters of `known` have it set, and
+/// what it could be confused with (control characters) is in no token.
+fn same_name(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len() && name.iter().zip(known).all(|(a, b)| a | 0x20 == *b)
+}
+
+/// A hash under which no two known names meet: found by trying, kept true by the compiler.
+const SEED: u32 = 0x639d_b14f;
+
+const fn slot(name: &[u8]) -> Option<usize> {
+    if name.len() < 2 {
         return None;
     }
-    let (first, end) = (BY_LENGTH[name.len()], BY_LENGTH[name.len() + 1]);
-    (first..end).find(|&id| {
-        KNOWN_HEADERS[id as usize]
-            .as_bytes()
-            .eq_ignore_ascii_case(name)
-    })
+    let [len, first] = [name.len() as u32 & 0xff, name[0] as u32 | 0x20];
+    let [middle, late] = [
+        name[name.len() / 2] as u32 | 0x20,
+        name[name.len() - 2] as u32 | 0x20,
+    ];
+    let key = len | first << 8 | middle << 16 | late << 24;
+    Some((key.wrapping_mul(SEED) >> 24) as usize)
 }
+
+const SLOTS: [u8; 256] = {
+    let mut slots = [UNKNOWN_HEADER; 256];
+    let mut id = 0;
+    while id < KNOWN_HEADERS.len() {
+        let Some(slot) = slot(KNOWN_HEADERS[id].as_bytes()) else {
+            panic!("a known header of one letter");
+        };
+        assert!(
+            slots[slot] == UNKNOWN_HEADER,
+            "two known headers meet: look for another SEED"
+        );
+        slots[slot] = id as u8;
+        id += 1;
+    }
+    slots
+};
 
 /// Id of a name that is in [`KNOWN_HEADERS`]; does not compile for another one.
 pub(super) const fn id_of(name: &str) -> u8 {
@@ -204,10 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_ordered_by_length_and_unique() {
+    fn names_are_lower_case_words_that_the_comparison_can_tell_apart() {
         assert!(KNOWN_HEADERS.is_sorted_by_key(|n| (n.len(), *n)));
-        assert!(KNOWN_HEADERS.windows(2).all(|w| w[0] != w[1]));
         assert!(KNOWN_HEADERS.len() < UNKNOWN_HEADER as usize);
+        let word = |n: &&str| {
+            n.bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        };
+        assert!(KNOWN_HEADERS.iter().all(word));
     }
 
     #[test]

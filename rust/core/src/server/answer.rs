@@ -9,6 +9,7 @@ use super::exchange::{
 };
 use super::inbound::Terms;
 use super::queue::Work;
+use super::request::Request;
 use crate::h1::response::{
     LAST_CHUNK, LengthHeader, Persistence, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header,
     content_length, length_header, status_line, stream_framing,
@@ -43,8 +44,34 @@ impl Conn {
         body: &[u8],
         total: u64,
     ) -> Answered {
-        let Some(mut state) = self.current(seq) else { return Answered::Stale };
-        let Phase::Waiting(terms) = state.phase else { return Answered::Stale };
+        self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
+    }
+
+    /// The next pipelined request goes to the caller if it asked for it, else into the queue: not
+    /// under the connection's lock, since a full queue answers it.
+    fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
+        match answered {
+            Answered::Done(Some(next)) if flags & INLINE == 0 => {
+                self.shared.offer(Work::Request(next));
+                Answered::Done(None)
+            }
+            other => other,
+        }
+    }
+
+    fn respond_locked(
+        self: &Arc<Self>,
+        seq: u32,
+        reply: &Reply<'_>,
+        body: &[u8],
+        total: u64,
+    ) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Answered::Stale;
+        };
         let (close, line) = terms.connection(reply, false);
         let empty = terms.head || crate::h1::response::bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
@@ -67,7 +94,10 @@ impl Conn {
             },
             |head| {
                 // The next request is already here: its answer can leave in the same write.
-                if reply.flags & INLINE != 0 && state.inbound.len() > 0 && body.len() < CORK_SIZE {
+                if reply.flags & INLINE != 0
+                    && state.inbound.waiting() > 0
+                    && body.len() < CORK_SIZE
+                {
                     state.out.push(head);
                     state.out.push(body);
                 } else {
@@ -84,8 +114,16 @@ impl Conn {
     }
 
     pub(super) fn body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
-        let Some(mut state) = self.current(seq) else { return Answered::Stale };
-        let Phase::Sending(terms, left) = state.phase else { return Answered::Stale };
+        self.hand_on(self.body_locked(seq, piece, flags), flags)
+    }
+
+    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Sending(terms, left) = state.phase else {
+            return Answered::Stale;
+        };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         state.write(&[], piece);
         let left = left - piece.len() as u64;
@@ -97,12 +135,7 @@ impl Conn {
     }
 
     /// The answer is complete: goes on with the next request, or ends the connection.
-    fn finish(
-        self: &Arc<Self>,
-        state: &mut State,
-        terms: Terms,
-        flags: u32,
-    ) -> Option<super::request::Request> {
+    fn finish(self: &Arc<Self>, state: &mut State, terms: Terms, flags: u32) -> Option<Request> {
         state.channel = None;
         state.drained();
         state.name = 0;
@@ -111,31 +144,30 @@ impl Conn {
             return None;
         }
         state.phase = Phase::Reading;
-        let inline = flags & INLINE != 0 && state.in_a_row < MAX_IN_A_ROW;
-        let next = match state.inbound.len() {
+        let next = match state.inbound.waiting() {
             0 => None,
             _ => state.next_request(self, &[]),
         };
-        if inline && next.is_some() {
-            state.in_a_row += 1;
-            if state.out.len() >= CORK_SIZE { state.flush() } else if !state.out.is_empty() { state.cork() }
-            state.resume_reading();
-            return next;
-        }
-        state.in_a_row = 0;
-        if !state.out.is_empty() {
+        let inline = flags & INLINE != 0 && next.is_some() && state.in_a_row < MAX_IN_A_ROW;
+        state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
+        if inline && state.out.len() < CORK_SIZE {
+            if !state.out.is_empty() {
+                state.cork();
+            }
+        } else if !state.out.is_empty() {
             state.flush();
         }
         state.resume_reading();
-        if let Some(next) = next {
-            self.shared.offer(Work::Request(next));
-        }
-        None
+        next
     }
 
     pub(super) fn stream(self: &Arc<Self>, seq: u32, reply: &Reply<'_>, first: &[u8]) -> Sent {
-        let Some(mut state) = self.current(seq) else { return Sent::Closed };
-        let Phase::Waiting(terms) = state.phase else { return Sent::Closed };
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Sent::Closed;
+        };
         let framing = stream_framing(reply.status, terms.version, terms.head, terms.upgrade);
         let until_close = framing == StreamFraming::UntilClose;
         let (close, line) = terms.connection(reply, until_close);
@@ -156,8 +188,12 @@ impl Conn {
     }
 
     pub(super) fn chunk(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Sent {
-        let Some(mut state) = self.current(seq) else { return Sent::Closed };
-        let Phase::Streaming(terms) = state.phase else { return Sent::Closed };
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
         if piece.is_empty() {
             return Sent::Accepted;
         }
@@ -172,19 +208,38 @@ impl Conn {
     }
 
     pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
-        let Some(mut state) = self.current(seq) else { return Sent::Closed };
-        let Phase::Streaming(terms) = state.phase else { return Sent::Closed };
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
         if terms.chunked() {
             state.write(LAST_CHUNK, &[]);
         }
-        self.finish(&mut state, terms, 0);
+        let next = self.finish(&mut state, terms, 0);
+        drop(state);
+        self.hand_on(Answered::Done(next), 0);
         Sent::Accepted
     }
 
-    /// 503, because nobody can run the request; the connection goes on.
-    pub(super) fn refuse(self: &Arc<Self>, seq: u32) {
-        let reply = Reply { status: 503, headers: UNAVAILABLE_TYPE, flags: 0, declared: -1 };
-        self.respond(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64);
+    /// 503, because nobody can run the request. The connection goes on, with its next request.
+    pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+        let reply = Reply {
+            status: 503,
+            headers: UNAVAILABLE_TYPE,
+            flags: INLINE,
+            declared: -1,
+        };
+        match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {
+            Answered::Done(next) => next,
+            _ => None,
+        }
+    }
+
+    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32) {
+        let next = self.refuse(seq);
+        self.hand_on(Answered::Done(next), 0);
     }
 
     /// The callback that corked its sends is over.
@@ -198,7 +253,9 @@ impl Conn {
     }
 
     pub(super) fn abort(self: &Arc<Self>, seq: u32) -> bool {
-        let Some(mut state) = self.current(seq) else { return false };
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
         state.reset(self);
         true
     }
@@ -218,7 +275,11 @@ impl Conn {
     }
 
     fn end_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>) {
-        self.shared.own_fields(head, reply.flags & GIVEN_SERVER == 0, reply.flags & GIVEN_DATE == 0);
+        self.shared.own_fields(
+            head,
+            reply.flags & GIVEN_SERVER == 0,
+            reply.flags & GIVEN_DATE == 0,
+        );
         head.extend_from_slice(b"\r\n");
     }
 }
@@ -275,7 +336,11 @@ impl State {
     pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
         if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
             self.out.push(bytes);
-            if self.out.len() >= CORK_SIZE { self.flush() } else { self.cork() }
+            if self.out.len() >= CORK_SIZE {
+                self.flush()
+            } else {
+                self.cork()
+            }
         } else if self.corked {
             self.out.push(bytes);
             self.flush();

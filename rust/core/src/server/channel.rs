@@ -25,7 +25,10 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(limit: usize) -> Box<Self> {
-        Box::new(Self { limit, ..Self::default() })
+        Box::new(Self {
+            limit,
+            ..Self::default()
+        })
     }
 
     /// Whether the user is so far behind that the socket should not be read.
@@ -89,7 +92,11 @@ impl State {
             return;
         }
         let work = Work::Events(self.exchange(conn));
-        if closing { conn.shared.offer_closing(work) } else { conn.shared.offer(work) }
+        if closing {
+            conn.shared.offer_closing(work)
+        } else {
+            conn.shared.offer(work)
+        }
     }
 
     /// Throws away what has not been handed out.
@@ -118,7 +125,9 @@ impl Conn {
     }
 
     pub(super) fn hold(self: &Arc<Self>, seq: u32) -> bool {
-        let Some(mut state) = self.current(seq) else { return false };
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
         state.channel(self).held = true;
         if state.eof {
             state.lost(self);

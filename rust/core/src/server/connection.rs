@@ -161,7 +161,11 @@ impl Conn {
             in_a_row: 0,
             channel: None,
         };
-        Arc::new(Self { shared, ends, state: Mutex::new(state) })
+        Arc::new(Self {
+            shared,
+            ends,
+            state: Mutex::new(state),
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,7 +175,10 @@ impl Conn {
     /// The state, if `seq` is its current exchange.
     pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
-        let over = matches!(state.phase, Phase::Reading | Phase::Lingering | Phase::Closed);
+        let over = matches!(
+            state.phase,
+            Phase::Reading | Phase::Lingering | Phase::Closed
+        );
         (state.seq == seq && !over).then_some(state)
     }
 
@@ -186,7 +193,12 @@ impl Conn {
         std::future::poll_fn(|cx| self.poll(cx, &mut read, &mut timers)).await;
     }
 
-    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, read: &mut ReadHalf, timers: &mut Timers) -> Poll<()> {
+    fn poll(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        read: &mut ReadHalf,
+        timers: &mut Timers,
+    ) -> Poll<()> {
         loop {
             let next = self.lock().turn(cx, timers, read);
             match next {
@@ -220,7 +232,9 @@ impl Conn {
                     self.shared.offer(Work::Request(request));
                 }
             }
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => state.inbound.keep(fresh),
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
+                state.inbound.keep(fresh)
+            }
             Phase::WebSocket(_) => state.received_frames(self, fresh),
             Phase::Lingering | Phase::Closed => {}
         }
@@ -248,7 +262,9 @@ impl Drop for Guard<'_> {
         self.0.lock().lost(self.0);
         self.0.shared.forget(self.0);
         if std::thread::panicking() {
-            self.0.shared.notice(Notice::LoopError("a connection's task panicked".into()));
+            self.0
+                .shared
+                .notice(Notice::LoopError("a connection's task panicked".into()));
         }
     }
 }
@@ -256,7 +272,11 @@ impl Drop for Guard<'_> {
 impl State {
     /// Flushes, and says what the task does next.
     fn turn(&mut self, cx: &mut Context<'_>, timers: &mut Timers, read: &ReadHalf) -> Next {
-        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+        if !self
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
             self.task = Some(cx.waker().clone());
         }
         let corked = self.corked && !matches!(self.phase, Phase::Lingering | Phase::Closed);
@@ -296,18 +316,23 @@ impl State {
     fn is_full(&self) -> bool {
         match &self.phase {
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                self.eof || self.inbound.len() >= MAX_PIPELINED
+                self.eof || self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
                 self.out.len() > MAX_UNREAD_REPLIES && session.replied()
-                    || self.channel.as_ref().is_some_and(|channel| channel.is_full())
+                    || self
+                        .channel
+                        .as_ref()
+                        .is_some_and(|channel| channel.is_full())
             }
             _ => false,
         }
     }
 
     fn linger(&mut self, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
-        let Some(io) = &self.io else { return Next::Close };
+        let Some(io) = &self.io else {
+            return Next::Close;
+        };
         if !self.out.is_empty() {
             // The peer may have to be read before it reads us.
             return Next::Read;
@@ -324,7 +349,9 @@ impl State {
     }
 
     fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(io) = &mut self.io else { return Ok(()) };
+        let Some(io) = &mut self.io else {
+            return Ok(());
+        };
         self.out.flush(|slices| io.poll_write(cx, slices))?;
         if self.out.is_empty() {
             self.drained();
@@ -450,6 +477,9 @@ impl State {
     }
 
     pub(super) fn exchange(&self, conn: &Arc<Conn>) -> Exchange {
-        Exchange { conn: conn.clone(), seq: self.seq }
+        Exchange {
+            conn: conn.clone(),
+            seq: self.seq,
+        }
     }
 }

@@ -124,9 +124,14 @@ impl Exchange {
         self.conn.end(self.seq)
     }
 
-    /// Answers 503: nobody can run the request.
-    pub fn refuse(&self) {
-        self.conn.refuse(self.seq);
+    /// Answers 503: nobody can run the request. Returns the connection's next one.
+    pub(crate) fn refuse(&self) -> Option<Request> {
+        self.conn.refuse(self.seq)
+    }
+
+    /// Answers 503 and puts the connection's next request into the queue.
+    pub fn refuse_all(&self) {
+        self.conn.refuse_all(self.seq);
     }
 
     /// User code keeps the exchange as a channel: it wants to hear when the peer leaves, even by

@@ -96,12 +96,12 @@ impl Inbound {
     }
 
     /// Received and not yet looked at.
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.bytes.len() - self.start
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.partial.is_none()
+        self.waiting() == 0 && self.partial.is_none()
     }
 
     /// Whether the peer may still be sending something that we shall not use.
@@ -134,7 +134,7 @@ impl Inbound {
     }
 
     fn parse(&mut self, conn: &Conn, fresh: &[u8]) -> Result<Option<Parsed>, Violation> {
-        if self.len() == 0 {
+        if self.waiting() == 0 {
             self.bytes.clear();
             self.start = 0;
             let (used, parsed) = self.consume(conn, fresh)?;
@@ -150,7 +150,7 @@ impl Inbound {
         self.bytes = bytes;
         let (used, parsed) = consumed?;
         self.start += used;
-        if self.len() == 0 {
+        if self.waiting() == 0 {
             self.bytes = Vec::new();
             self.start = 0;
         } else if self.start > self.bytes.len() / 2 {
@@ -228,16 +228,25 @@ impl Inbound {
             BodyFraming::Chunked => Rest::Chunked(ChunkedDecoder::new(&config.limits, head.len)),
         };
         let continued = !head.expect_continue;
-        self.partial = Some(Box::new(Partial { draft, terms, rest: rest_of_body, continued }));
+        self.partial = Some(Box::new(Partial {
+            draft,
+            terms,
+            rest: rest_of_body,
+            continued,
+        }));
         let (body, parsed) = self.consume_body(rest)?;
         Ok((head.len + body, parsed))
     }
 
     fn consume_body(&mut self, bytes: &[u8]) -> Result<(usize, Option<Parsed>), Violation> {
-        let Some(partial) = &mut self.partial else { return Ok((0, None)) };
+        let Some(partial) = &mut self.partial else {
+            return Ok((0, None));
+        };
         let (used, done) = match &mut partial.rest {
             Rest::Length(left) => {
-                let used = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let used = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 partial.draft.body().extend_from_slice(&bytes[..used]);
                 *left -= used as u64;
                 (used, *left == 0)
@@ -259,7 +268,9 @@ impl Inbound {
 
     /// True once per request that waits for its body behind `Expect: 100-continue`.
     fn wants_continue(&mut self) -> bool {
-        self.partial.as_mut().is_some_and(|partial| !std::mem::replace(&mut partial.continued, true))
+        self.partial
+            .as_mut()
+            .is_some_and(|partial| !std::mem::replace(&mut partial.continued, true))
     }
 }
 
@@ -297,7 +308,11 @@ impl State {
 
     /// Answers a broken rule; the connection ends after that.
     fn violated(&mut self, conn: &Arc<Conn>, violation: Violation) {
-        let in_body = self.inbound.partial.as_ref().is_some_and(|partial| partial.terms.head);
+        let in_body = self
+            .inbound
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.terms.head);
         let head = in_body || self.inbound.refused_head;
         let mut answer = Vec::with_capacity(256);
         conn.shared.error(&mut answer, violation, head);

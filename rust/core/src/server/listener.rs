@@ -56,7 +56,9 @@ impl Listener {
     fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(listener) => AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Self::Unix(listener) => AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?),
+            Self::Unix(listener) => {
+                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
         })
     }
 }
@@ -101,7 +103,11 @@ impl AsyncListener {
 }
 
 /// Accepts until the server drains.
-pub(super) async fn accept(shared: Arc<Shared>, listener: Listener, mut stop: watch::Receiver<bool>) {
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    listener: Listener,
+    mut stop: watch::Receiver<bool>,
+) {
     let listener = match listener.into_async() {
         Ok(listener) => listener,
         Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
@@ -129,7 +135,9 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Listener, mut stop: wa
 
 /// The connection was gone before we took it: nothing is wrong with the listener.
 fn is_peers_fault(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | NotConnected | InvalidInput

@@ -74,9 +74,18 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// The embedder's side: what the loop calls. None of these may run user code or block.
 pub trait Sink: Send + Sync + std::fmt::Debug {
-    /// What came up in one turn of a loop ([`Mode::Push`] only).
+    /// What came up in one turn of a loop ([`Mode::Push`]), or closings after the queue was shut.
     fn on_work(&self, work: Vec<Work>);
     /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
     fn on_starved(&self, waiting: usize);
@@ -108,6 +117,10 @@ pub enum Notice {
 enum Deferred {
     Notice(Notice),
     Drained(i64),
+    /// A channel's messages were refused.
+    Overload(Exchange),
+    /// A closing that came after the queue was shut.
+    Orphan(Work),
 }
 
 #[derive(Debug)]
@@ -155,7 +168,12 @@ impl Server {
             accepted: AtomicU64::new(0),
         };
         let (stop, _) = watch::channel(false);
-        Ok(Self { shared: Arc::new(shared), listener: Mutex::new(Some(listener)), port, stop })
+        Ok(Self {
+            shared: Arc::new(shared),
+            listener: Mutex::new(Some(listener)),
+            port,
+            stop,
+        })
     }
 
     /// The bound port, `None` for a Unix domain socket.
@@ -174,11 +192,17 @@ impl Server {
             Some(listener) => listener.try_clone()?,
             None => return Ok(()),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let mut stop = self.stop.subscribe();
         runtime.block_on(async {
             let mut attendant = first.then(|| tokio::spawn(attend(self.shared.clone())));
-            let accept = tokio::spawn(listener::accept(self.shared.clone(), listener, stop.clone()));
+            let accept = tokio::spawn(listener::accept(
+                self.shared.clone(),
+                listener,
+                stop.clone(),
+            ));
             let _ = stop.wait_for(|stop| *stop).await;
             accept.abort();
             if let Some(attendant) = &mut attendant {
@@ -189,6 +213,14 @@ impl Server {
         drop(runtime);
         self.shared.make_deferred_upcalls();
         Ok(())
+    }
+
+    /// Hands everything that waits to [`Sink::on_work`], for want of threads that take it.
+    pub fn spill(&self) {
+        let work = self.shared.queue.drain();
+        if !work.is_empty() {
+            self.shared.sink.on_work(work);
+        }
     }
 
     /// Stops accepting, closes idle connections and WebSockets.
@@ -267,22 +299,32 @@ async fn attend(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Hands work over; what cannot be taken is answered here.
-    fn offer(&self, work: Work) {
-        match self.queue.push(work) {
-            Ok(pushed) => self.pushed(pushed),
-            Err(Work::Request(request)) => {
-                request.exchange.refuse();
-                self.notice(Notice::RequestRefused);
+    /// Hands work over; what nobody can take is refused.
+    fn offer(&self, mut work: Work) {
+        loop {
+            work = match self.queue.push(work) {
+                Ok(pushed) => return self.pushed(pushed),
+                Err(work) => work,
+            };
+            match work {
+                Work::Request(request) => {
+                    self.notice(Notice::RequestRefused);
+                    match request.exchange.refuse() {
+                        Some(next) => work = Work::Request(next),
+                        None => return,
+                    }
+                }
+                // Its connection's lock may be held here.
+                Work::Events(exchange) => return self.defer(Deferred::Overload(exchange)),
             }
-            // Its connection's lock may be held: the loop closes it.
-            Err(Work::Events(_)) => {}
         }
     }
 
+    /// Hands a channel's closing over, which is never refused.
     fn offer_closing(&self, work: Work) {
-        if let Ok(pushed) = self.queue.push_unbounded(work) {
-            self.pushed(pushed);
+        match self.queue.push_unbounded(work) {
+            Ok(pushed) => self.pushed(pushed),
+            Err(work) => self.defer(Deferred::Orphan(work)),
         }
     }
 
@@ -293,12 +335,15 @@ impl Shared {
     }
 
     fn notice(&self, notice: Notice) {
-        self.deferred.lock().push(Deferred::Notice(notice));
-        self.attention.notify_one();
+        self.defer(Deferred::Notice(notice));
     }
 
     fn note_drained(&self, name: i64) {
-        self.deferred.lock().push(Deferred::Drained(name));
+        self.defer(Deferred::Drained(name));
+    }
+
+    fn defer(&self, upcall: Deferred) {
+        self.deferred.lock().push(upcall);
         self.attention.notify_one();
     }
 
@@ -312,6 +357,11 @@ impl Shared {
                 match deferred {
                     Deferred::Notice(notice) => self.sink.on_notice(notice),
                     Deferred::Drained(name) => self.sink.on_drained(name),
+                    Deferred::Overload(exchange) => {
+                        exchange.overload();
+                        self.sink.on_notice(Notice::EventsRefused);
+                    }
+                    Deferred::Orphan(work) => self.sink.on_work(vec![work]),
                 }
             }
         }
@@ -319,7 +369,9 @@ impl Shared {
 
     fn register(&self, conn: &Arc<Conn>) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.connections.lock().insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
+        self.connections
+            .lock()
+            .insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
     }
 
     fn forget(&self, conn: &Arc<Conn>) {
@@ -327,11 +379,18 @@ impl Shared {
     }
 
     fn all(&self) -> Vec<Arc<Conn>> {
-        self.connections.lock().values().filter_map(Weak::upgrade).collect()
+        self.connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     fn date(&self) -> [u8; 29] {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let mut cached = self.date.lock();
         if cached.0 != now {
             *cached = (now, date::imf_fixdate(now));

@@ -39,19 +39,10 @@ impl Output {
         }
     }
 
-    /// Appends without a copy.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
-        if bytes.len() < 1024 {
-            return self.push(&bytes);
-        }
-        self.len += bytes.len();
-        self.seal();
-        self.pieces.push_back(bytes);
-    }
-
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.pieces.push_back(Bytes::from(std::mem::take(&mut self.tail)));
+            self.pieces
+                .push_back(Bytes::from(std::mem::take(&mut self.tail)));
         }
     }
 
@@ -69,7 +60,13 @@ impl Output {
             let mut slices = [IoSlice::new(&[]); 16];
             let mut count = 0;
             let tail = std::iter::once(self.tail.as_slice()).filter(|tail| !tail.is_empty());
-            for piece in self.pieces.iter().map(AsRef::as_ref).chain(tail).take(slices.len()) {
+            for piece in self
+                .pieces
+                .iter()
+                .map(AsRef::as_ref)
+                .chain(tail)
+                .take(slices.len())
+            {
                 slices[count] = IoSlice::new(piece);
                 count += 1;
             }
@@ -113,7 +110,7 @@ mod tests {
             for (i, size) in [5, 0, 20_000, 17, 16_384, 1, 2_000].into_iter().enumerate() {
                 let bytes = vec![i as u8; size];
                 expected.extend_from_slice(&bytes);
-                if i % 2 == 0 { output.push(&bytes) } else { output.push_shared(bytes.into()) }
+                output.push(&bytes);
             }
             assert_eq!(output.len(), expected.len());
             let mut got = Vec::new();
@@ -139,7 +136,11 @@ mod tests {
         let mut calls = 0;
         let write = |_: &[IoSlice<'_>]| {
             calls += 1;
-            if calls == 1 { Ok(1) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            if calls == 1 {
+                Ok(1)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
         };
         output.flush(write).unwrap();
         assert_eq!(output.len(), 2);

@@ -74,8 +74,19 @@ pub enum Pushed {
 impl WorkQueue {
     /// A queue that holds at most `limit` items besides closings, which are never refused.
     pub fn new(mode: Mode, limit: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), idle: 0, waking: false, taken: 0, shut: false };
-        Self { inner: Mutex::new(inner), parked: Condvar::new(), mode, limit }
+        let inner = Inner {
+            items: VecDeque::new(),
+            idle: 0,
+            waking: false,
+            taken: 0,
+            shut: false,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            parked: Condvar::new(),
+            mode,
+            limit,
+        }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -162,6 +173,10 @@ impl WorkQueue {
     pub(crate) fn pressure(&self) -> Option<Pressure> {
         let inner = self.inner.lock();
         let (since, _) = inner.items.front()?;
-        Some(Pressure { waiting: inner.items.len(), oldest: since.elapsed(), taken: inner.taken })
+        Some(Pressure {
+            waiting: inner.items.len(),
+            oldest: since.elapsed(),
+            taken: inner.taken,
+        })
     }
 }

@@ -159,7 +159,10 @@ impl Draft {
             return;
         };
         self.named_field(b"x-forwarded-for", address_text(source.ip()).as_bytes());
-        self.named_field(b"x-forwarded-port", destination.port().to_string().as_bytes());
+        self.named_field(
+            b"x-forwarded-port",
+            destination.port().to_string().as_bytes(),
+        );
         match destination.port() {
             80 => self.named_field(b"x-forwarded-proto", b"http"),
             443 => self.named_field(b"x-forwarded-proto", b"https"),
@@ -179,10 +182,13 @@ impl Draft {
         let value_start = self.block.len();
         self.block.extend_from_slice(value);
         self.table.extend_from_slice(&u16::from(id).to_le_bytes());
-        self.table.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.table
+            .extend_from_slice(&(name.len() as u16).to_le_bytes());
         self.table.extend_from_slice(&(start as u32).to_le_bytes());
-        self.table.extend_from_slice(&(value_start as u32).to_le_bytes());
-        self.table.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.table
+            .extend_from_slice(&(value_start as u32).to_le_bytes());
+        self.table
+            .extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.count += 1;
     }
 
@@ -206,7 +212,11 @@ impl Draft {
         self.block[14..16].copy_from_slice(&self.count.to_le_bytes());
         self.block[16..18].copy_from_slice(&self.before_body.to_le_bytes());
         self.block.append(&mut self.table);
-        Request { exchange, block: self.block, arrived: self.arrived }
+        Request {
+            exchange,
+            block: self.block,
+            arrived: self.arrived,
+        }
     }
 
     fn put_u32(&mut self, at: usize, value: usize) {
@@ -214,8 +224,12 @@ impl Draft {
     }
 
     fn get_u32(&self, at: usize) -> usize {
-        u32::from_le_bytes([self.block[at], self.block[at + 1], self.block[at + 2], self.block[at + 3]])
-            as usize
+        u32::from_le_bytes([
+            self.block[at],
+            self.block[at + 1],
+            self.block[at + 2],
+            self.block[at + 3],
+        ]) as usize
     }
 }
 
@@ -230,7 +244,11 @@ fn flags(head: &RequestHead, proxy: Option<&ProxyHeader>) -> u8 {
 
 /// The client's own claims must not stand beside what the proxy says.
 fn replaced_by_proxy(name: &[u8]) -> bool {
-    [&b"x-forwarded-for"[..], b"x-forwarded-port", b"x-forwarded-proto"]
-        .iter()
-        .any(|own| name.eq_ignore_ascii_case(own))
+    [
+        &b"x-forwarded-for"[..],
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+    ]
+    .iter()
+    .any(|own| name.eq_ignore_ascii_case(own))
 }

@@ -32,14 +32,21 @@ pub(crate) struct Ends {
 }
 
 pub(crate) fn split_tcp(stream: TcpStream, peer: SocketAddr) -> (ReadHalf, WriteHalf, Ends) {
-    let ends = Ends { local: stream.local_addr().ok(), peer: Some(peer) };
+    let ends = Ends {
+        local: stream.local_addr().ok(),
+        peer: Some(peer),
+    };
     let (read, write) = stream.into_split();
     (ReadHalf::Tcp(read), WriteHalf::Tcp(write), ends)
 }
 
 pub(crate) fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf, Ends) {
     let (read, write) = stream.into_split();
-    (ReadHalf::Unix(read), WriteHalf::Unix(write), Ends::default())
+    (
+        ReadHalf::Unix(read),
+        WriteHalf::Unix(write),
+        Ends::default(),
+    )
 }
 
 impl ReadHalf {

@@ -43,7 +43,9 @@ impl Session {
 
 impl Conn {
     pub(super) fn upgrade(self: &Arc<Self>, seq: u32, headers: &[u8], interest: Interest) -> bool {
-        let Some(mut state) = self.current(seq) else { return false };
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
         if !matches!(state.phase, Phase::Waiting(_)) {
             return false;
         }
@@ -82,7 +84,9 @@ impl Conn {
     }
 
     pub(super) fn message(&self, seq: u32, opcode: Opcode, payload: &[u8], flags: u32) -> Sent {
-        let Some(mut state) = self.current(seq) else { return Sent::Closed };
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
         match &state.phase {
             Phase::WebSocket(session) if !session.closing => {}
             _ => return Sent::Closed,
@@ -97,7 +101,9 @@ impl Conn {
     }
 
     pub(super) fn close_ws(self: &Arc<Self>, seq: u32, code: u16, reason: &str) -> bool {
-        let Some(mut state) = self.current(seq) else { return false };
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
         state.start_closing(code, reason)
     }
 
@@ -133,7 +139,9 @@ impl Conn {
 impl State {
     /// Sends our close frame. False if the channel was closed or is no WebSocket.
     fn start_closing(&mut self, code: u16, reason: &str) -> bool {
-        let Phase::WebSocket(session) = &mut self.phase else { return false };
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return false;
+        };
         if session.closing {
             return false;
         }
@@ -186,7 +194,9 @@ impl State {
     }
 
     fn frame_event(&mut self, conn: &Arc<Conn>, event: ws::Event) {
-        let Phase::WebSocket(session) = &mut self.phase else { return };
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
         let interest = session.interest;
         if session.closing && !matches!(event, ws::Event::Close { .. }) {
             return;
@@ -205,14 +215,20 @@ impl State {
             }
             ws::Event::Pong(bytes) if interest.pongs => self.report(conn, Event::Pong(bytes)),
             ws::Event::Pong(_) => {}
-            ws::Event::Close { code, reason, payload } => {
+            ws::Event::Close {
+                code,
+                reason,
+                payload,
+            } => {
                 self.peer_closed(conn, code.map_or(1005, i32::from), reason, &payload);
             }
         }
     }
 
     fn peer_closed(&mut self, conn: &Arc<Conn>, code: i32, reason: String, payload: &[u8]) {
-        let Phase::WebSocket(session) = &mut self.phase else { return };
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
         let answer = !std::mem::replace(&mut session.closing, true);
         let report = !std::mem::replace(&mut session.reported, true);
         if answer {
@@ -225,16 +241,24 @@ impl State {
     }
 
     fn fault(&mut self, conn: &Arc<Conn>, fault: ws::Fault) {
-        let Phase::WebSocket(session) = &mut self.phase else { return };
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
         if session.closing {
             return self.finish_connection();
         }
         session.closing = true;
         session.reported = true;
         self.send_control(Opcode::Close, &close_payload(fault.code, ""));
-        self.report(conn, Event::Closed(i32::from(fault.code), fault.message.clone()));
+        self.report(
+            conn,
+            Event::Closed(i32::from(fault.code), fault.message.clone()),
+        );
         self.inbound.refuse();
         self.finish_connection();
-        conn.shared.notice(Notice::Frame { code: fault.code, message: fault.message });
+        conn.shared.notice(Notice::Frame {
+            code: fault.code,
+            message: fault.message,
+        });
     }
 }

@@ -153,38 +153,28 @@ impl Decoder {
         let Head {
             opcode,
             last,
-            mask,
+            mut mask,
             len,
         } = head;
         if opcode.is_control() {
             // At most 125 bytes, see `Head::checked`.
+            let left = len as usize;
             self.state = State::Control {
-                left: len as usize,
+                left,
                 mask,
                 opcode,
                 payload: Vec::new(),
             };
             return Ok(None);
         }
-        let fragments = self.fragments.take();
-        let size = len.saturating_add(fragments.as_ref().map_or(0, |m| m.bytes.len() as u64));
-        let message = match fragments {
-            None if opcode == Opcode::Continuation => {
-                return Err(Fault::protocol("continuation without a message"));
-            }
-            Some(_) if opcode != Opcode::Continuation => {
-                return Err(Fault::protocol(format!("{opcode:?} inside a message")));
-            }
-            _ if size > self.max_message => return Err(Fault::too_big(size, self.max_message)),
-            Some(message) => message,
-            // The common case, a small message that is all there, needs no state.
-            None if last && len <= rest.len() as u64 => {
-                let mut message = Message::new(opcode);
-                message.push(take(rest, len), &mut { mask }, Some(0))?;
-                return message.finish().map(Some);
-            }
-            None => Box::new(Message::new(opcode)),
-        };
+        let fragments = self.resume(opcode, len)?;
+        // The common case, a small message that is all there, needs no state.
+        if fragments.is_none() && last && len <= rest.len() as u64 {
+            let mut message = Message::new(opcode);
+            message.push(take(rest, len), &mut mask, Some(0))?;
+            return message.finish().map(Some);
+        }
+        let message = fragments.unwrap_or_else(|| Box::new(Message::new(opcode)));
         self.state = State::Data {
             left: len,
             mask,
@@ -192,6 +182,28 @@ impl Decoder {
             message,
         };
         Ok(None)
+    }
+
+    /// The message that a data frame goes on with, if it begins none (RFC 6455 5.4).
+    fn resume(&mut self, opcode: Opcode, len: u64) -> Result<Option<Box<Message>>, Fault> {
+        let fragments = self.fragments.take();
+        match (&fragments, opcode) {
+            (None, Opcode::Continuation) => {
+                return Err(Fault::protocol("continuation without a message"));
+            }
+            (Some(_), Opcode::Text | Opcode::Binary) => {
+                return Err(Fault::protocol(format!("{opcode:?} inside a message")));
+            }
+            _ => {}
+        }
+        let size = fragments
+            .as_ref()
+            .map_or(0, |m| m.bytes.len() as u64)
+            .saturating_add(len);
+        if size > self.max_message {
+            return Err(Fault::too_big(size, self.max_message));
+        }
+        Ok(fragments)
     }
 
     /// All payload of a data frame is there: the message ends, or waits for its next fragment.
