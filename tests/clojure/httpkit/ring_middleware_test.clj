@@ -82,7 +82,7 @@
   (let [counting (fn [{:keys [session flash]}]
                    (let [n (inc (:n session 0))]
                      {:status 200 :session (assoc session :n n) :flash n :body (str n " " flash)}))]
-    (doseq [[store options] {"memory" {} "cookie" {:store (cookie-store {:key "0123456789abcdef"})}}]
+    (doseq [[store options] {"memory" {} "cookie" {:store (cookie-store {:key (.getBytes "0123456789abcdef")})}}]
       (with-server [port (-> counting wrap-flash (wrap-session options))]
         (let [answers (take 3 (iterate (fn [before]
                                          (let [cookie (or (header (:answer before) "set-cookie") (:cookie before))

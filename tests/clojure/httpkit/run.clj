@@ -8,7 +8,7 @@
   (:require [clojure.java.io :as io]
             [clojure.string  :as str]
             [clojure.test    :as test])
-  (:import [java.io File]))
+  (:import [java.io File PrintWriter]))
 
 (def ^:private root (io/file "tests/clojure"))
 
@@ -43,7 +43,7 @@
         counts)
       (catch Throwable t
         (println "ERROR loading" ns-name)
-        (.printStackTrace t *out*)
+        (.printStackTrace t (PrintWriter. *out* true))
         {:pass 0 :fail 0 :error 1}))))
 
 (defn -main [& args]
