@@ -75,7 +75,9 @@ pub const OPEN_PENDING_BYTES: usize = 5;
 pub const OPEN_BACKLOG: usize = 6;
 pub const OPEN_MODE: usize = 7;
 pub const OPEN_QUEUE: usize = 8;
-pub const OPEN_NUMBERS: usize = 9;
+pub const OPEN_RECEIVE_BUFFER: usize = 9;
+pub const OPEN_REUSE_PORT: usize = 10;
+pub const OPEN_NUMBERS: usize = 11;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

@@ -27,6 +27,7 @@ macro_rules! natives {
 const NATIVES: &[NativeMethod] = natives! {
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
+    fn known_headers() -> JString = known_headers;
     fn live_handles() -> jlong = live_handles;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, numbers: jlong[], server_header: jbyte[]) -> jlong = server::open;
     fn server_port(server: jlong) -> jint = server::port;
@@ -109,6 +110,14 @@ fn build_profile<'local>(
     } else {
         "release"
     })?)
+}
+
+/// The table behind the numbers in request blocks, so that Java has no copy that could drift.
+fn known_headers<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Result<jni::objects::JString<'local>, BridgeError> {
+    Ok(env.new_string(httpkit_core::h1::head::KNOWN_HEADERS.join("\n"))?)
 }
 
 /// Objects that Java holds by handle; zero when nothing is open.

@@ -231,6 +231,8 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             Mode::Pull
         },
         queue: number(abi::OPEN_QUEUE)?,
+        receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
+        reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
     })
 }
 

@@ -66,5 +66,7 @@ public final class Abi {
     public static final int OPEN_BACKLOG = 6;
     public static final int OPEN_MODE = 7;
     public static final int OPEN_QUEUE = 8;
-    public static final int OPEN_NUMBERS = 9;
+    public static final int OPEN_RECEIVE_BUFFER = 9;
+    public static final int OPEN_REUSE_PORT = 10;
+    public static final int OPEN_NUMBERS = 11;
 }

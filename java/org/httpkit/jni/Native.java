@@ -23,6 +23,9 @@ public final class Native {
     /** @return {@code release} or {@code debug} */
     public static native String buildProfile();
 
+    /** @return the header names that requests carry as numbers, one a line */
+    public static native String knownHeaders();
+
     /** @return objects that Java holds by handle; 0 when nothing is open */
     public static native long liveHandles();
 

@@ -104,6 +104,8 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
         numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
+        numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
+        numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         if (options.address instanceof InetSocketAddress) {
             InetSocketAddress address = (InetSocketAddress) options.address;
@@ -229,7 +231,10 @@ public class HttpServer implements Runnable {
     ResponseWriter.Terms terms(RequestBlock block) {
         boolean head = block.has(Abi.REQUEST_HEAD);
         return new ResponseWriter.Terms(
-                head, block.endsConnection(), head && !options.legacyContentLength);
+                head,
+                block.endsConnection(),
+                head && !options.legacyContentLength,
+                !block.has(Abi.REQUEST_HTTP11));
     }
 
     /** The channel of a request, made when somebody asks for it. */
@@ -248,8 +253,11 @@ public class HttpServer implements Runnable {
         return channels.get(handle);
     }
 
-    Object upgraded(RequestMap request, Object response) {
-        return options.upgrade == null ? response : options.upgrade.invoke(request, response);
+    /** A Ring WebSocket response becomes one whose body is the channel. */
+    Object upgraded(RequestBlock block, RequestMap request, Object response) {
+        return options.upgrade == null || !block.has(Abi.REQUEST_UPGRADE)
+                ? response
+                : options.upgrade.invoke(request, response);
     }
 
     /** Runs a block of work and sends the answer, if the handler gave one. */

@@ -6,10 +6,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import clojure.lang.IPersistentMap;
 import clojure.lang.ISeq;
 import clojure.lang.Keyword;
-import clojure.lang.RT;
 import clojure.lang.Seqable;
-import java.io.File;
-import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -74,8 +71,12 @@ final class ResponseWriter {
         final boolean head;
         final boolean endsConnection;
         final boolean keepLength;
+        final boolean http10;
 
-        Terms(boolean head, boolean endsConnection, boolean keepLength) {
+        static final Terms NONE = new Terms(false, false, false, false);
+
+        Terms(boolean head, boolean endsConnection, boolean keepLength, boolean http10) {
+            this.http10 = http10;
             this.head = head;
             this.endsConnection = endsConnection;
             this.keepLength = keepLength;
@@ -130,7 +131,7 @@ final class ResponseWriter {
     /** Writes header lines alone. */
     void lines(Map<?, ?> headers) {
         reset();
-        headers(headers, new Terms(false, false, false));
+        headers(headers, Terms.NONE);
     }
 
     static int status(Object given) {
@@ -322,7 +323,7 @@ final class ResponseWriter {
     }
 
     private void bytes(Object content) throws IOException {
-        ByteBuffer bytes = content(content);
+        ByteBuffer bytes = HttpUtils.bodyBuffer(content);
         if (bytes.hasArray()) {
             body(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
         } else {
@@ -330,32 +331,6 @@ final class ResponseWriter {
             bytes.duplicate().get(copy);
             body(copy, 0, -1);
         }
-    }
-
-    /** @throws RuntimeException for a type that is no body */
-    static ByteBuffer content(Object body) throws IOException {
-        if (body instanceof String) {
-            return ByteBuffer.wrap(((String) body).getBytes(UTF_8));
-        } else if (body instanceof byte[]) {
-            return ByteBuffer.wrap((byte[]) body);
-        } else if (body instanceof InputStream) {
-            try (InputStream in = (InputStream) body) {
-                return ByteBuffer.wrap(in.readAllBytes());
-            }
-        } else if (body instanceof File) {
-            try (InputStream in = new FileInputStream((File) body)) {
-                return ByteBuffer.wrap(in.readAllBytes());
-            }
-        } else if (body instanceof ByteBuffer) {
-            return (ByteBuffer) body;
-        } else if (body instanceof Seqable) {
-            StringBuilder text = new StringBuilder();
-            for (ISeq s = RT.seq(body); s != null; s = s.next()) {
-                text.append(s.first().toString());
-            }
-            return ByteBuffer.wrap(text.toString().getBytes(UTF_8));
-        }
-        throw new RuntimeException(body.getClass() + " is not understandable");
     }
 
     private void body(byte[] bytes, int start, int length) {

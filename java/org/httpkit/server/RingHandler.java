@@ -57,7 +57,8 @@ final class RingHandler {
         }
 
         /** Writes a returned response; false if the channel answers. */
-        boolean write(Object response, ResponseWriter out) {
+        boolean write(Object returned, ResponseWriter out) {
+            Object response = server.upgraded(block, request, returned);
             if (response == null) {
                 out.plain(404, "", false);
                 server.event(server.events.serverStatus404);
@@ -125,7 +126,7 @@ final class RingHandler {
             ResponseWriter out = server.borrowWriter();
             boolean ready;
             try {
-                ready = write(server.upgraded(request, response), out);
+                ready = write(response, out);
             } catch (Throwable e) {
                 ready = fail(e, out);
             }

@@ -59,6 +59,10 @@ pub struct Config {
     pub max_pending_bytes: usize,
     /// Connections that the kernel completes before we accept them.
     pub backlog: i32,
+    /// Bytes of the kernel's receive buffer per connection; 0 for its default.
+    pub receive_buffer: usize,
+    /// Whether other sockets may listen on the same port (SO_REUSEPORT).
+    pub reuse_port: bool,
     /// How work reaches user code.
     pub mode: Mode,
     /// Requests and messages that may wait for a thread.
@@ -154,7 +158,7 @@ const MAX_WAIT: Duration = Duration::from_millis(10);
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        let listener = Listener::bind(address, config.backlog)?;
+        let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
             queue: WorkQueue::new(config.mode, config.queue),

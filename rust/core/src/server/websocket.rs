@@ -104,7 +104,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
-        state.start_closing(code, reason)
+        state.start_closing(self, code, reason)
     }
 
     /// Nobody can run the callbacks: what waits is dropped, and both sides are told.
@@ -114,16 +114,13 @@ impl Conn {
             return;
         }
         state.drop_events();
-        if state.start_closing(OVERLOADED, "Server overloaded") {
-            state.report(self, Event::Closed(0, String::new()));
-        }
+        state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 
     /// The server stops: a WebSocket says goodbye, everything else is cut.
     pub(super) fn stop(self: &Arc<Self>) {
         let mut state = self.lock();
-        if state.start_closing(GOING_AWAY, "") {
-            state.report(self, Event::Closed(0, String::new()));
+        if state.start_closing(self, GOING_AWAY, "") {
             // Not a handshake that somebody waits for: the process is about to end.
             state.finish_connection();
         } else if !matches!(state.phase, Phase::Lingering) {
@@ -137,8 +134,10 @@ impl Conn {
 }
 
 impl State {
-    /// Sends our close frame. False if the channel was closed or is no WebSocket.
-    fn start_closing(&mut self, code: u16, reason: &str) -> bool {
+    /// Sends our close frame, and ends the chain of events: user code that asked for it knows
+    /// already, but what is queued before has yet to be delivered. False if the channel was closed
+    /// or is no WebSocket.
+    fn start_closing(&mut self, conn: &Arc<Conn>, code: u16, reason: &str) -> bool {
         let Phase::WebSocket(session) = &mut self.phase else {
             return false;
         };
@@ -148,6 +147,7 @@ impl State {
         session.closing = true;
         session.reported = true;
         self.send_control(Opcode::Close, &close_payload(code, reason));
+        self.report(conn, Event::Closed(0, String::new()));
         self.wake();
         true
     }
