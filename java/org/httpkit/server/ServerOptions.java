@@ -31,7 +31,14 @@ public final class ServerOptions {
     public int maxBody;
     public int maxMessage;
     public int pendingMessages;
-    public long pendingBytes;
+    /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
+    public int pendingBytes;
+    public Overflow overflow;
+    /** Bytes of a body of unknown length that are kept before it is streamed. */
+    public int bodyBufferSize;
+    /** (fn [body]) and (fn [body response output-stream]) of Ring's StreamableResponseBody, or null. */
+    public IFn streamable;
+    public IFn writeStreamable;
     public ProxyProtocolOption proxy;
     public String serverHeader;
     public boolean trustForwarded;
