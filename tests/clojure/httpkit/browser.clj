@@ -23,11 +23,10 @@
 
 (defn- launch ^Process [^File profile]
   (try
-    (-> (ProcessBuilder. ^java.util.List
-                         ["chromium" "--headless=new" "--no-sandbox" "--disable-gpu" "--disable-dev-shm-usage"
-                          "--no-proxy-server" "--remote-debugging-port=0" (str "--user-data-dir=" profile) "about:blank"])
-        (.redirectErrorStream true)
-        (.start))
+    (let [^java.util.List command ["chromium" "--headless=new" "--no-sandbox" "--disable-gpu" "--disable-dev-shm-usage"
+                                   "--no-proxy-server" "--remote-debugging-port=0"
+                                   (str "--user-data-dir=" profile) "about:blank"]]
+      (.start (.redirectErrorStream (ProcessBuilder. command) true)))
     (catch IOException e
       (throw (ex-info "There is no chromium on the PATH; ./dev installs it" {} e)))))
 
@@ -35,12 +34,15 @@
   "The address that Chromium prints when it is ready. Its later output is read and dropped, so that it never blocks."
   [^Process process]
   (let [^BufferedReader out (io/reader (.getInputStream process))
-        address (promise)]
-    (doto (Thread. ^Runnable (fn []
-                               (doseq [line (line-seq out)]
-                                 (when-let [[_ found] (re-find #"DevTools listening on (ws://\S+)" line)]
-                                   (deliver address found)))
-                               (deliver address nil)))
+        address (promise)
+        read    (fn []
+                  (try
+                    (doseq [line (line-seq out)]
+                      (when-let [[_ found] (re-find #"DevTools listening on (ws://\S+)" line)]
+                        (deliver address found)))
+                    (catch IOException _ended nil)
+                    (finally (deliver address nil))))]
+    (doto (Thread. ^Runnable read)
       (.setDaemon true)
       (.start))
     (or (deref address patience-ms nil)
