@@ -125,7 +125,10 @@ fn corrupt_input_is_refused() {
         decode(Coding::Gzip, &data),
         failed(Zip, "Corrupt deflate data")
     );
-    assert_eq!(decode(Coding::Deflate, &zlib(b"hello")[..6]), failed(Eof, CUT));
+    assert_eq!(
+        decode(Coding::Deflate, &zlib(b"hello")[..6]),
+        failed(Eof, CUT)
+    );
     assert_eq!(decode(Coding::Deflate, b"x"), failed(Eof, CUT));
 }
 

@@ -47,9 +47,13 @@ fn feed(head_request: bool, pieces: &[&[u8]]) -> Outcome {
             match decoder.next(&mut input) {
                 Ok(Event::More) => break,
                 Ok(Event::Status) => outcome.events.push(format!("status {}", decoder.status())),
-                Ok(Event::Headers) => outcome.events.push(format!("headers {}", headers(&decoder))),
+                Ok(Event::Headers) => outcome
+                    .events
+                    .push(format!("headers {}", headers(&decoder))),
                 Ok(Event::Trailers) => {
-                    outcome.events.push(format!("trailers {}", headers(&decoder)));
+                    outcome
+                        .events
+                        .push(format!("trailers {}", headers(&decoder)));
                 }
                 Ok(Event::Body(piece)) => {
                     assert!(!piece.is_empty());
@@ -181,7 +185,10 @@ fn broken_headers_are_refused() {
         ("X-A: a\u{7f}", "Invalid character in HTTP header value"),
         ("X-A: a\n", "Expected CR before LF"),
     ] {
-        protocol(format!("HTTP/1.1 200 OK\r\nX: 1\r\n{line}\r\n\r\n"), message);
+        protocol(
+            format!("HTTP/1.1 200 OK\r\nX: 1\r\n{line}\r\n\r\n"),
+            message,
+        );
     }
 }
 
@@ -233,7 +240,8 @@ fn lines_and_heads_are_limited() {
 
 #[test]
 fn interim_responses_are_skipped() {
-    let interim = "HTTP/1.1 100 Continue\r\nX: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+    let interim =
+        "HTTP/1.1 100 Continue\r\nX: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
     let outcome = decode(format!("{interim}HTTP/1.1 204 N\r\nY: 2\r\n\r\n"));
     assert_eq!(outcome.events, ["status 204", "headers y=2"]);
     let switched = decode("HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\nzzz");
@@ -362,7 +370,10 @@ fn broken_chunks_are_refused() {
         (";x\r\n", size("")),
         ("80000000\r\nok", size("80000000")),
         ("10000000000000000\r\nok", size("10000000000000000")),
-        ("2\r\nokX\r\n", "Expected an empty line, but found X".to_owned()),
+        (
+            "2\r\nokX\r\n",
+            "Expected an empty line, but found X".to_owned(),
+        ),
         ("2\nok\n0\n\n", "Expected CR before LF".to_owned()),
         ("2\r\nok\n0\r\n\r\n", "Expected CR before LF".to_owned()),
     ] {

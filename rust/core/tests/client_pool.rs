@@ -314,10 +314,7 @@ fn the_limit_per_host_does_not_stop_other_hosts() {
     client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
     assert_eq!(client.run(get(fast.address)).unwrap().status, 200);
     client.client.cancel(first);
-    assert_eq!(
-        client.result(first).unwrap_err().kind,
-        ErrorKind::Cancelled
-    );
+    assert_eq!(client.result(first).unwrap_err().kind, ErrorKind::Cancelled);
     eventually("the second one connects", || slow.connections() == 2);
     client.client.cancel(second);
     assert_eq!(
@@ -347,7 +344,12 @@ fn a_full_backlog_of_one_host_does_not_delay_another() {
 fn full_backlog() -> (Vec<std::net::TcpStream>, TcpListener) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket
-        .bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into())
+        .bind(
+            &"127.0.0.1:0"
+                .parse::<std::net::SocketAddr>()
+                .unwrap()
+                .into(),
+        )
         .unwrap();
     socket.listen(0).unwrap();
     let listener: TcpListener = socket.into();
@@ -386,7 +388,11 @@ fn a_bind_address_is_the_peer_that_the_server_sees() {
         read_request(stream);
         let peer = stream.peer_addr().unwrap().ip().to_string();
         let length = peer.len();
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{peer}").unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{peer}"
+        )
+        .unwrap();
     });
     let client = Running::with(ClientConfig {
         bind: Some(Address::Inet("127.0.0.3:0".parse().unwrap())),
@@ -488,7 +494,9 @@ fn refused_and_reset_are_told_apart() {
 #[test]
 fn thousands_of_calls_leave_nothing_behind() {
     let (server, client) = (Server::answering(OK), limited(8));
-    let calls: Vec<CallId> = (0..3000).map(|_| client.start(get(server.address))).collect();
+    let calls: Vec<CallId> = (0..3000)
+        .map(|_| client.start(get(server.address)))
+        .collect();
     for call in calls {
         assert_eq!(client.result(call).unwrap().status, 200);
     }

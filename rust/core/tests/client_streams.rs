@@ -38,7 +38,9 @@ fn the_head_comes_first_then_pieces_then_the_end() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
         answer_with(stream, head, b"");
         std::thread::sleep(Duration::from_millis(30));
-        stream.write_all(b"3\r\ndef\r\n0\r\nX-T: 1\r\n\r\n").unwrap();
+        stream
+            .write_all(b"3\r\ndef\r\n0\r\nX-T: 1\r\n\r\n")
+            .unwrap();
         hang(stream);
     });
     let client = Running::new();
@@ -63,7 +65,11 @@ fn an_empty_body_is_head_and_end() {
 #[test]
 fn what_came_before_a_failure_is_handed_out() {
     let server = Server::new(|_, stream| {
-        answer_with(stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"abc");
+        answer_with(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+            b"abc",
+        );
     });
     let client = Running::new();
     let call = client.start(streamed(&server));

@@ -176,7 +176,10 @@ fn the_deadline_holds_in_every_phase() {
     spec.tls_name = "localhost".to_owned();
     let tls = httpkit_core::net::tls::TlsContext::new(vec![], vec![], vec![]).unwrap();
     client.client.set_tls(tls);
-    assert_eq!(timed(&client, spec.clone(), 200), timeout("deadline: 200ms"));
+    assert_eq!(
+        timed(&client, spec.clone(), 200),
+        timeout("deadline: 200ms")
+    );
     spec.timeouts.deadline = None;
     spec.timeouts.idle = Millis(200);
     assert_eq!(timed(&client, spec, 200), timeout("idle timeout: 200ms"));

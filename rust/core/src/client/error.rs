@@ -7,7 +7,6 @@ use std::io;
 
 /// What kind of failure ended a call; each has one exception class above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// Any other I/O failure.
     Io,

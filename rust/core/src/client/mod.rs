@@ -28,7 +28,7 @@ pub use headers::Headers;
 
 use crate::net::foreign::{TransportHost, TransportId};
 use crate::net::tls::TlsContext;
-use bytes::Bytes;
+pub use bytes::Bytes;
 use call::PoolKey;
 use engine::Engine;
 use parking_lot::Mutex;
