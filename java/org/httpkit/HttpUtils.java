@@ -1,0 +1,302 @@
+package org.httpkit;
+
+import static java.nio.charset.StandardCharsets.US_ASCII;
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import clojure.lang.ISeq;
+import clojure.lang.Seqable;
+import java.io.EOFException;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.Charset;
+import java.util.Date;
+import java.util.Map;
+
+/**
+ * Functions over URIs, charsets, bodies and messages.
+ *
+ * <p>Nothing here touches a socket or the native library, {@link #getServerAddr} asks the
+ * resolver.
+ */
+public class HttpUtils {
+    /** From this length on, in bytes, files are mapped instead of read. */
+    private static final long MAP_THRESHOLD =
+            Integer.getInteger("org.http-kit.memmap-file-threshold", 20) * 1024L * 1024L;
+
+    private static final byte[] HEX = "0123456789ABCDEF".getBytes(US_ASCII);
+
+    private HttpUtils() {}
+
+    /**
+     * Spells a header name in the usual way: {@code USER-agent} becomes {@code User-Agent}.
+     *
+     * <p>Only ASCII letters change: a Unicode case mapping could turn a character that is not
+     * allowed in a name, such as the Kelvin sign, into one that is.
+     */
+    public static String camelCase(String name) {
+        char[] changed = null;
+        char previous = '-';
+        for (int i = 0; i < name.length(); i++) {
+            char given = name.charAt(i);
+            char wanted = previous == '-' ? upper(given) : lower(given);
+            if (given != wanted) {
+                changed = changed == null ? name.toCharArray() : changed;
+                changed[i] = wanted;
+            }
+            previous = given;
+        }
+        return changed == null ? name : new String(changed);
+    }
+
+    /**
+     * Escapes, as UTF-8, what cannot stand in a request target. A percent sign is kept, so that
+     * nothing is escaped twice.
+     */
+    public static String encodeURI(String uri) {
+        byte[] bytes = uri.getBytes(UTF_8);
+        DynamicBytes out = new DynamicBytes(bytes.length + 16);
+        for (byte b : bytes) {
+            if (b > ' ' && b < 0x7f && "\"<>\\^`{|}".indexOf(b) < 0) {
+                out.append(b);
+            } else {
+                out.append((byte) '%').append(HEX[b >> 4 & 0xf], HEX[b & 0xf]);
+            }
+        }
+        return new String(out.get(), 0, out.length(), US_ASCII);
+    }
+
+    /** @return path and query, encoded: the origin form of a request target (RFC 9112 3.2.1) */
+    public static String getPath(URI uri) {
+        String path = uri.getRawPath();
+        String target = path == null || path.isEmpty() ? "/" : encodeURI(path);
+        String query = uri.getRawQuery();
+        return query == null ? target : target + "?" + encodeURI(query);
+    }
+
+    /** @return the whole URI but its fragment, in ASCII: the absolute form (RFC 9112 3.2.2) */
+    public static String getProxyTarget(URI uri) {
+        String ascii = uri.toASCIIString();
+        int fragment = ascii.indexOf('#');
+        return fragment < 0 ? ascii : ascii.substring(0, fragment);
+    }
+
+    /** @return the port as given, else 443 for https and 80 for everything else */
+    public static int getPort(URI uri) {
+        if (uri.getPort() != -1) {
+            return uri.getPort();
+        }
+        return "https".equalsIgnoreCase(uri.getScheme()) ? 443 : 80;
+    }
+
+    /** @return the host, and {@code :port} if it is given; null without a host */
+    public static String getHost(URI uri) {
+        return uri.getPort() == -1 ? uri.getHost() : uri.getHost() + ":" + uri.getPort();
+    }
+
+    /**
+     * Resolves host and port, blocking as long as the resolver takes. A URI without a host means
+     * the loopback address.
+     */
+    public static InetSocketAddress getServerAddr(URI uri) throws UnknownHostException {
+        return new InetSocketAddress(InetAddress.getByName(uri.getHost()), getPort(uri));
+    }
+
+    /** @return the charset a Content-Type names; null if it names none, or none known here */
+    public static Charset parseCharset(String contentType) {
+        return Charsets.forName(Charsets.parameter(contentType));
+    }
+
+    /**
+     * @return the text of the {@code charset} parameter of a Content-Type, known or not, without
+     *     quotes and backslashes; null if it is missing or empty
+     */
+    public static String charsetParameter(String contentType) {
+        return Charsets.parameter(contentType);
+    }
+
+    /**
+     * Finds the charset of a document: as its Content-Type says, else as its first 512 bytes do,
+     * in HTML's {@code http-equiv} or in the XML declaration; else UTF-8.
+     *
+     * @param headers under lower-case names; a content-type other than a String is ignored
+     */
+    public static Charset detectCharset(Map<String, Object> headers, DynamicBytes body) {
+        return Charsets.detect(headers.get("content-type"), body);
+    }
+
+    /** Encodes a whole array, see {@link #WsEncode(byte, byte[], int)}. */
+    public static ByteBuffer WsEncode(byte opcode, byte[] data) {
+        return WsEncode(opcode, data, data.length);
+    }
+
+    /**
+     * Encodes an unmasked, final WebSocket frame (RFC 6455 5.2).
+     *
+     * @param length how many bytes of {@code data} are its payload
+     * @throws IllegalArgumentException for a control frame of more than 125 bytes
+     */
+    public static ByteBuffer WsEncode(byte opcode, byte[] data, int length) {
+        if ((opcode & 0x8) != 0 && length > 125) {
+            throw new IllegalArgumentException(
+                    "payload of a control frame exceeds 125 bytes: " + length);
+        }
+        ByteBuffer frame = ByteBuffer.allocate(length + 10);
+        frame.put((byte) (0x80 | opcode));
+        if (length <= 125) {
+            frame.put((byte) length);
+        } else if (length <= 0xffff) {
+            frame.put((byte) 126).putShort((short) length);
+        } else {
+            frame.put((byte) 127).putLong(length);
+        }
+        frame.put(data, 0, length).flip();
+        return frame;
+    }
+
+    /** Writes a line with date, thread and message to standard error, then the stack trace. */
+    public static void printError(String message, Throwable error) {
+        StringWriter text = new StringWriter();
+        PrintWriter out = new PrintWriter(text);
+        out.printf("%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
+        if (error != null) {
+            error.printStackTrace(out);
+        }
+        // One call, so that the texts of two threads do not mix.
+        System.err.print(text);
+    }
+
+    /** Encodes a response without a Server header, see the form with all arguments. */
+    public static ByteBuffer[] HttpEncode(int status, HeaderMap headers, Object body) {
+        return HttpEncode(status, headers, body, null);
+    }
+
+    /** Encodes a response to a request other than HEAD, see the form with all arguments. */
+    public static ByteBuffer[] HttpEncode(
+            int status, HeaderMap headers, Object body, String serverHeader) {
+        return HttpEncode(status, headers, body, serverHeader, true);
+    }
+
+    /** Encodes a response to a request other than HEAD, see the form with all arguments. */
+    public static ByteBuffer[] HttpEncode(
+            int status,
+            HeaderMap headers,
+            Object body,
+            String serverHeader,
+            boolean legacyContentLength) {
+        return HttpEncode(status, headers, body, serverHeader, legacyContentLength, false);
+    }
+
+    /**
+     * Encodes a whole response. A body that cannot be read makes it a 500 without the headers
+     * given.
+     *
+     * @param headers under camel-cased names; changed: Content-Length and Transfer-Encoding are
+     *     replaced by what is true of the body, Server and Date added where missing
+     * @param body see {@link #bodyBuffer}; not touched where the status allows none
+     * @param serverHeader the Server header, null for none
+     * @param legacyContentLength false: a Content-Length given counts in the response to HEAD
+     * @param headRequest whether the request was a HEAD, so that the body is measured only
+     * @return the head, then the body if there is one
+     * @throws IllegalArgumentException if the status or a header cannot be sent
+     */
+    public static ByteBuffer[] HttpEncode(
+            int status,
+            HeaderMap headers,
+            Object body,
+            String serverHeader,
+            boolean legacyContentLength,
+            boolean headRequest) {
+        boolean keepLength = status == 304 || headRequest && !legacyContentLength;
+        return new ResponseEncoder(headers, serverHeader, keepLength, headRequest)
+                .encode(status, body);
+    }
+
+    /**
+     * Turns a message body into bytes.
+     *
+     * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File, or
+     *     a Seqable, whose elements' texts are joined; texts in UTF-8
+     * @return the bytes, not copied where that can be; null for null
+     * @throws IOException if it cannot be read
+     * @throws RuntimeException for any other class
+     */
+    public static ByteBuffer bodyBuffer(Object body) throws IOException {
+        if (body == null || body instanceof ByteBuffer) {
+            return (ByteBuffer) body;
+        } else if (body instanceof String) {
+            return ByteBuffer.wrap(((String) body).getBytes(UTF_8));
+        } else if (body instanceof byte[]) {
+            return ByteBuffer.wrap((byte[]) body);
+        } else if (body instanceof InputStream) {
+            try (InputStream in = (InputStream) body) {
+                return ByteBuffer.wrap(in.readAllBytes());
+            }
+        } else if (body instanceof File) {
+            return readAll((File) body);
+        } else if (body instanceof Seqable) {
+            return join((Seqable) body);
+        }
+        throw new RuntimeException(body.getClass() + " is not understandable");
+    }
+
+    /**
+     * Reads the beginning of a file.
+     *
+     * @param length in bytes
+     * @throws EOFException if the file is shorter
+     */
+    public static byte[] readContent(File file, int length) throws IOException {
+        byte[] content = new byte[length];
+        try (FileInputStream in = new FileInputStream(file)) {
+            if (in.readNBytes(content, 0, length) < length) {
+                throw new EOFException(file + " is shorter than " + length + " bytes");
+            }
+        }
+        return content;
+    }
+
+    /**
+     * Reads a file, or maps it from 20 MiB on (property {@code
+     * org.http-kit.memmap-file-threshold}, in MiB).
+     *
+     * @throws ContentTooLargeException beyond 2 GiB
+     */
+    public static ByteBuffer readAll(File file) throws IOException {
+        long length = file.length();
+        if (length > Integer.MAX_VALUE) {
+            throw new ContentTooLargeException(file + " exceeds 2 GiB: " + length + " bytes");
+        }
+        if (length < MAP_THRESHOLD) {
+            return ByteBuffer.wrap(readContent(file, (int) length));
+        }
+        try (FileInputStream in = new FileInputStream(file)) {
+            return in.getChannel().map(FileChannel.MapMode.READ_ONLY, 0, length);
+        }
+    }
+
+    private static ByteBuffer join(Seqable parts) {
+        DynamicBytes bytes = new DynamicBytes(512);
+        for (ISeq s = parts.seq(); s != null; s = s.next()) {
+            bytes.append(s.first().toString(), UTF_8);
+        }
+        return ByteBuffer.wrap(bytes.get(), 0, bytes.length());
+    }
+
+    private static char upper(char c) {
+        return c >= 'a' && c <= 'z' ? (char) (c - 'a' + 'A') : c;
+    }
+
+    private static char lower(char c) {
+        return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+    }
+}

@@ -1,0 +1,103 @@
+package org.httpkit.timer;
+
+import clojure.lang.IFn;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import org.httpkit.PriorityQueue;
+
+/**
+ * Calls functions later, all of them on one thread, {@code timer-service}.
+ *
+ * <p>The thread starts with the first task and ends when there was none for two minutes; the next
+ * task starts another one.
+ */
+public class TimerService {
+    public static final TimerService SERVICE = new TimerService(120_000);
+
+    private final PriorityQueue<CancelableFutureTask> queue = new PriorityQueue<>();
+    private final long idleNanos;
+
+    /** Makes adding a task and ending an idle thread exclude each other. */
+    private final ReentrantLock lock = new ReentrantLock();
+
+    private volatile Thread thread;
+
+    /** @param idleMillis how long the thread waits for another task before it ends */
+    public TimerService(int idleMillis) {
+        idleNanos = TimeUnit.MILLISECONDS.toNanos(idleMillis);
+    }
+
+    /**
+     * @param timeout ms from now; 0 and less mean at once
+     * @param function called without arguments; must not block, it would delay all others
+     */
+    public CancelableFutureTask scheduleTask(int timeout, IFn function) {
+        CancelableFutureTask task = new CancelableFutureTask(timeout, function, queue);
+        lock.lock();
+        try {
+            startThread();
+            queue.offer(task);
+        } finally {
+            lock.unlock();
+        }
+        if (queue.peek() == task) {
+            LockSupport.unpark(thread);
+        }
+        return task;
+    }
+
+    @Override
+    public String toString() {
+        return "pending=" + queue.size() + ", thread started:" + (thread != null);
+    }
+
+    private void startThread() {
+        if (thread == null) {
+            Thread fresh = new Thread(this::loop, "timer-service");
+            fresh.start();
+            thread = fresh;
+        }
+    }
+
+    private void loop() {
+        long idleSince = System.nanoTime();
+        while (true) {
+            // A task that interrupts the timer must not turn its waits into a busy loop.
+            Thread.interrupted();
+            CancelableFutureTask head = queue.peek();
+            if (head == null) {
+                long left = idleNanos - (System.nanoTime() - idleSince);
+                if (left <= 0 && ended()) {
+                    return;
+                }
+                LockSupport.parkNanos(this, left);
+            } else {
+                runOrWait(head);
+                idleSince = System.nanoTime();
+            }
+        }
+    }
+
+    private void runOrWait(CancelableFutureTask head) {
+        long delay = head.delayNanos();
+        if (delay > 0) {
+            LockSupport.parkNanos(this, delay);
+        } else if (queue.remove(head)) {
+            head.runTask();
+        }
+    }
+
+    private boolean ended() {
+        lock.lock();
+        try {
+            boolean ends = queue.peek() == null;
+            if (ends) {
+                thread = null;
+            }
+            return ends;
+        } finally {
+            lock.unlock();
+        }
+    }
+}
