@@ -6,7 +6,6 @@ import java.util.HashSet;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import org.httpkit.BytesInputStream;
 import org.httpkit.DynamicBytes;
@@ -109,12 +108,14 @@ public class RespListener implements IRespListener {
 
     @Override
     public void onCompleted() {
-        onWorker(() -> succeed(coerce(decoded())));
+        onWorker(() -> coerce(decoded()));
     }
 
     @Override
     public void onThrowable(Throwable t) {
-        onWorker(() -> handler.onThrowable(t));
+        onWorker(() -> {
+            throw t;
+        });
     }
 
     /** Whether the core may keep the body until it is complete, since nobody wants to see the pieces. */
@@ -147,7 +148,7 @@ public class RespListener implements IRespListener {
     void complete(int code, byte[] headerBlock, byte[] decoded) {
         onWorker(() -> {
             head(code, headerBlock);
-            succeed(coerce(decoded == null ? EMPTY : decoded));
+            return coerce(decoded == null ? EMPTY : decoded);
         });
     }
 
@@ -155,7 +156,7 @@ public class RespListener implements IRespListener {
     void stream(int code, byte[] headerBlock, ResponseStream live) {
         boolean taken = onWorker(() -> {
             head(code, headerBlock);
-            succeed(live);
+            return live;
         });
         if (!taken) {
             live.close();
@@ -167,16 +168,19 @@ public class RespListener implements IRespListener {
         headers = HeaderBlock.parse(headerBlock);
     }
 
+    // What the handler itself throws is nobody's answer: it has had its one call.
     private boolean onWorker(Work work) {
-        Runnable job = () -> {
-            try {
-                work.run();
-            } catch (Throwable t) {
-                handler.onThrowable(t);
-            }
-        };
         try {
-            pool.execute(job);
+            pool.execute(() -> {
+                Object coerced;
+                try {
+                    coerced = work.coerce();
+                } catch (Throwable t) {
+                    handler.onThrowable(t);
+                    return;
+                }
+                handler.onSuccess(status.getCode(), headers, coerced);
+            });
             return true;
         } catch (Throwable rejected) {
             handler.onThrowable(rejected);
@@ -185,16 +189,7 @@ public class RespListener implements IRespListener {
     }
 
     private interface Work {
-        void run() throws Throwable;
-    }
-
-    // Outside of onWorker's catch: a handler that throws has had its one call.
-    private void succeed(Object coerced) {
-        try {
-            handler.onSuccess(status.getCode(), headers, coerced);
-        } catch (Throwable t) {
-            HttpUtils.printError("response handler failed", t);
-        }
+        Object coerce() throws Throwable;
     }
 
     private byte[] decoded() {
