@@ -82,7 +82,8 @@ public class TimerService {
     private void runOrWait(CancelableFutureTask head) {
         long delay = head.delayNanos();
         if (delay > 0) {
-            LockSupport.parkNanos(this, delay);
+            // Not longer than idle: the task may be cancelled, and with it the reason to stay.
+            LockSupport.parkNanos(this, Math.min(delay, idleNanos));
         } else if (queue.remove(head)) {
             head.runTask();
         }

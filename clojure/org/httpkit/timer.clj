@@ -1,0 +1,38 @@
+(ns org.httpkit.timer
+  "Things to do later, all of them on one thread that must not be blocked."
+  (:import
+   [org.httpkit.timer CancelableFutureTask TimerService]))
+
+(defmacro schedule-task
+  "Evaluates `body` once, `ms` msecs from now (at once if `ms` <= 0), on the
+  timer's thread. What it throws goes to standard error.
+
+  Returns a task for `cancel`. Throws ArithmeticException if `ms` is no int."
+  [ms & body]
+  `(.scheduleTask TimerService/SERVICE
+     (Math/toIntExact (long ~ms))
+     (^{:once true} fn* [] ~@body)))
+
+(defn cancel
+  "Cancels a scheduled task. Returns true iff it had neither started, nor been
+  cancelled before."
+  [^CancelableFutureTask task]
+  (.cancel task))
+
+(defmacro with-timeout
+  "Evaluates `body` with the function named by the symbol `f` limited to one
+  call within `ms` msecs:
+
+    - The first call in time calls the original, with any arguments.
+    - If there is none in time, `timeout-form` is evaluated on the timer's thread.
+    - Calls after either return nil, and do nothing.
+
+    (with-timeout callback 1000 (callback :timed-out)
+      (future (callback (slow-work))))"
+  [f ms timeout-form & body]
+  `(let [f#    ~f
+         task# (schedule-task ~ms ~timeout-form)
+         ~f    (fn [& args#]
+                 (when (cancel task#)
+                   (apply f# args#)))]
+     ~@body))

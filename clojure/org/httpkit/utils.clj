@@ -1,0 +1,106 @@
+(ns org.httpkit.utils
+  "What server and client share: worker pools, and what this JVM can do."
+  (:import
+   [java.util.concurrent ArrayBlockingQueue BlockingQueue LinkedBlockingQueue
+    ThreadPoolExecutor TimeUnit]
+   [org.httpkit PrefixThreadFactory VirtualThreads]))
+
+(defmacro compile-if
+  "Expands to `then` if `test`, evaluated while compiling, is truthy, otherwise
+  (also when it throws) to `else`. The answer stays in AOT-compiled code: ask
+  about libraries this way, not about the JVM."
+  [test then else]
+  (if (try (eval test) (catch Throwable _ false))
+    then
+    else))
+
+(defn java-version>=
+  "True iff the running JVM's feature version (8, 11, 21 ...) is at least `n`."
+  [n]
+  (>= (.feature (Runtime/version)) (long n)))
+
+(defn have-virtual-threads?
+  "True iff the running JVM has virtual threads, i.e. Java 21+. Decided at run
+  time: code compiled on an older JVM finds them on a newer one."
+  []
+  (VirtualThreads/available))
+
+(defn- n-threads
+  "First non-nil of the `given` numbers, else `factor` threads per core, but 2 at
+  least."
+  [given n-cores factor]
+  (int
+   (or (first (remove nil? given))
+       (max 2 (Math/round (* (double n-cores) (double factor)))))))
+
+(defn- new-queue ^BlockingQueue [queue-type queue-size]
+  (case queue-type
+    :array  (ArrayBlockingQueue. (int queue-size))
+    :linked (if queue-size
+              (LinkedBlockingQueue. (int queue-size))
+              (LinkedBlockingQueue.))))
+
+(defn- new-fixed-worker [internal-opts user-opts n-cores]
+  (let [{:keys [default-prefix default-queue-type default-queue-size
+                n-min-threads-factor n-max-threads-factor keep-alive-msecs]
+         :or   {default-prefix       "http-kit-worker-"
+                default-queue-type   :array
+                n-min-threads-factor 1
+                n-max-threads-factor 1
+                keep-alive-msecs     0}} internal-opts
+
+        {:keys [queue-type prefix]} user-opts
+        n-both     (:n-threads user-opts)
+        n-min      (n-threads [(:n-min-threads user-opts) n-both] n-cores n-min-threads-factor)
+        n-max      (n-threads [(:n-max-threads user-opts) n-both] n-cores n-max-threads-factor)
+        queue-size (or (:queue-size user-opts) default-queue-size)
+        queue      (new-queue (or queue-type default-queue-type) queue-size)]
+
+    {:type          :fixed
+     :n-cores       n-cores
+     :n-min-threads n-min
+     :n-max-threads n-max
+     :queue-type    queue-type
+     :queue-size    queue-size
+     :queue         queue
+     :pool (ThreadPoolExecutor. (int n-min) (int n-max)
+             (long keep-alive-msecs) TimeUnit/MILLISECONDS queue
+             (PrefixThreadFactory. (or prefix default-prefix)))}))
+
+(defn new-worker
+  "Makes a worker pool. Returns one of
+
+    {:type :virtual :n-cores _ :pool _} ; A virtual thread per task
+    {:type :fixed   :n-cores _ :pool _  ; A `ThreadPoolExecutor`
+     :n-min-threads _ :n-max-threads _ :queue-type _ :queue-size _ :queue _}
+
+  with `:queue-type` as in `user-opts`, nil if it was not given.
+
+  On Java 21+ the pool is virtual, and all sizing options are without effect,
+  unless `:allow-virtual?` is given and false or nil.
+
+  `user-opts`:
+    :allow-virtual? ; Use virtual threads where there are any? (default true)
+    :n-min-threads  ; Threads kept  (default `:n-threads`, else by cores, min 2)
+    :n-max-threads  ; Threads at most, used only while the queue is full
+                    ; (default `:n-threads`, else by cores, min 2)
+    :n-threads      ; Both of the above
+    :queue-type     ; `:array` or `:linked`
+    :queue-size     ; Tasks that may wait, more are rejected
+    :prefix         ; Of the threads' names, numbered from 1
+
+  `internal-opts`, the defaults of server, client ...:
+    :default-prefix       ; (default \"http-kit-worker-\")
+    :default-queue-type   ; (default `:array`)
+    :default-queue-size   ; (default nil: `:linked` unbounded, `:array` refused)
+    :n-min-threads-factor ; Threads per core (default 1)
+    :n-max-threads-factor ; Threads per core (default 1)
+    :keep-alive-msecs     ; Idle life of threads beyond the minimum (default 0)
+
+  Throws IllegalArgumentException for sizes or a queue type that make no pool,
+  NullPointerException for an `:array` queue without size."
+  [internal-opts user-opts]
+  (let [n-cores (.availableProcessors (Runtime/getRuntime))]
+    (if (and (get user-opts :allow-virtual? true) (have-virtual-threads?))
+      {:type :virtual :n-cores n-cores :pool (VirtualThreads/newExecutor)}
+      (new-fixed-worker internal-opts user-opts n-cores))))
