@@ -1,1 +1,117 @@
+//! What can be wrong with the bytes of a peer, and what the peer is told.
 
+use std::fmt;
+
+/// The rule of HTTP/1.1 (or of PROXY) that a request broke.
+///
+/// Whatever it is, the connection answers with [`Violation::status`] and
+/// [`Violation::message`], and closes: after a broken request nobody knows
+/// where the next one begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Not `METHOD SP target SP version` (RFC 9112 3).
+    RequestLine,
+    /// Not a token, or one with lower-case letters.
+    Method,
+    /// Neither `HTTP/1.0` nor `HTTP/1.1`.
+    Version,
+    /// Control, white space or one of 0x80-0xA0 in the target.
+    Target,
+    /// LF without CR before it (RFC 9112 2.2 would allow it, the contract does not).
+    BareLf,
+    /// CR without LF after it.
+    BareCr,
+    /// Missing colon, or a name that is not a token.
+    HeaderName,
+    /// Control character other than TAB in a value.
+    HeaderValue,
+    /// A line that starts with white space (RFC 9112 5.2).
+    ObsFold,
+    /// HTTP/1.1 without `Host`.
+    HostMissing,
+    /// Empty, or not a host with an optional port.
+    HostInvalid,
+    /// More than one `Host`, even if equal.
+    HostRepeated,
+    /// Not a plain decimal number up to 2147483647.
+    ContentLength,
+    /// More than one `Content-Length`, even if equal.
+    ContentLengthRepeated,
+    /// `Transfer-Encoding` other than `chunked`.
+    TransferEncoding,
+    /// More than one `Transfer-Encoding`.
+    TransferEncodingRepeated,
+    /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 6.3).
+    LengthConflict,
+    /// Not plain hexadecimal digits, or above 31 bits.
+    ChunkSize,
+    /// A chunk's data without CRLF behind it.
+    ChunkEnd,
+    /// A trailer line that is no header line.
+    Trailer,
+    /// A trailer that would change framing, routing or authentication.
+    ForbiddenTrailer,
+    /// Announced or received more than `Limits::body`.
+    BodyTooLarge,
+    /// A request, header or chunk-size line above `Limits::line`.
+    LineTooLong,
+    /// Head and trailers together above `Limits::head`.
+    HeadTooLarge,
+    /// A PROXY header that is missing or malformed.
+    ProxyLine,
+}
+
+impl Violation {
+    /// Status of the answer: 400, 413, 414 or 431.
+    ///
+    /// 414 also stands for header and chunk-size lines, as http-kit answers.
+    pub fn status(self) -> u16 {
+        match self {
+            Violation::BodyTooLarge => 413,
+            Violation::LineTooLong => 414,
+            Violation::HeadTooLarge => 431,
+            _ => 400,
+        }
+    }
+
+    /// One sentence for people, sent as the body of the answer; never the peer's own bytes.
+    pub fn message(self) -> &'static str {
+        use Violation::*;
+        match self {
+            RequestLine => "Malformed request line",
+            Method => "Invalid request method",
+            Version => "Unsupported HTTP version",
+            Target => "Invalid character in request target",
+            BareLf => "LF without CR",
+            BareCr => "CR without LF",
+            HeaderName => "Malformed header line",
+            HeaderValue => "Invalid character in header value",
+            ObsFold => "Folded header lines are not supported",
+            HostMissing => "Missing Host header",
+            HostInvalid => "Invalid Host header",
+            HostRepeated => "Repeated Host header",
+            ContentLength => "Invalid Content-Length header",
+            ContentLengthRepeated => "Repeated Content-Length header",
+            TransferEncoding => "Unsupported Transfer-Encoding",
+            TransferEncodingRepeated => "Repeated Transfer-Encoding header",
+            LengthConflict => "Content-Length together with Transfer-Encoding",
+            ChunkSize => "Invalid chunk size",
+            ChunkEnd => "Chunk does not end with CRLF",
+            Trailer => "Malformed trailer line",
+            ForbiddenTrailer => "Forbidden trailer",
+            BodyTooLarge => "Request body too large",
+            LineTooLong => "Request or header line too long",
+            HeadTooLarge => "Request header fields too large",
+            ProxyLine => "Invalid PROXY protocol header",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Violation {}

@@ -1,1 +1,80 @@
+//! HTTP/1.1, the server's side, as functions of bytes: no sockets, no clock, no threads.
+//!
+//! Heads and trailers stay in the buffer they arrived in and are described by
+//! [`Span`]s; bodies are unframed into the caller's buffer. Every decoder gives
+//! the same result for the same bytes, however they were cut into pieces.
+//!
+//! Not here: when to read, when to answer, what follows from keep-alive
+//! (`server`), and answers as a client sees them (`client`).
 
+pub mod body;
+pub mod date;
+pub mod head;
+mod line;
+mod names;
+pub mod proxy;
+pub mod response;
+
+pub use crate::error::Violation;
+pub use body::ChunkedDecoder;
+pub use head::{BodyFraming, HeadParser, Header, RequestHead, Version};
+
+/// A range of a buffer that somebody else holds.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    /// Offsets are below the sum of two limits, each an `int` on the other side: they fit.
+    pub fn new(start: usize, end: usize) -> Span {
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The bytes in `buf`; empty if `buf` is not the buffer this was made for and is too short.
+    pub fn of(self, buf: &[u8]) -> &[u8] {
+        buf.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    pub fn len(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.end <= self.start
+    }
+}
+
+/// How much of a peer's bytes is taken before it is refused. All in bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A request, header or chunk-size line with its CRLF. Default 8192.
+    pub line: usize,
+    /// Request line, headers, blank line and trailers together. Default 65536;
+    /// at least `line`, see [`Limits::with_line`].
+    pub head: usize,
+    /// A request's body, without chunk framing. Default 8388608.
+    pub body: u64,
+}
+
+impl Limits {
+    /// Limits as `:max-line` and `:max-body` ask for them.
+    pub fn with_line(line: usize, body: u64) -> Limits {
+        Limits {
+            line,
+            head: line.max(65536),
+            body,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::with_line(8192, 8 * 1024 * 1024)
+    }
+}

@@ -1,1 +1,419 @@
+//! The server: sockets in, [`Work`] out, answers back.
+//!
+//! A [`Server`] is bound once and served by one or more loops, each a
+//! tokio current-thread runtime on a thread that the embedder lends
+//! ([`Server::run`]). Requests leave through its [`WorkQueue`]; whoever took one
+//! answers through its [`Exchange`], from any thread.
+//!
+//! Not here: parsing (`h1`), frames (`ws`), what a request means.
 
+mod answer;
+mod channel;
+mod connection;
+mod exchange;
+mod inbound;
+mod listener;
+mod output;
+pub mod queue;
+pub mod request;
+mod socket;
+mod websocket;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::error::Violation;
+use crate::h1::proxy::ProxyMode;
+use crate::h1::{Limits, date, response};
+use connection::Conn;
+use listener::Listener;
+use queue::{Mode, Pushed, Work, WorkQueue};
+
+pub use exchange::{
+    Answered, BOUNDED, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
+    INLINE, Interest, Reply, Sent,
+};
+
+/// Everything a server is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What a request may be at most.
+    pub limits: Limits,
+    /// PROXY protocol on new connections.
+    pub proxy: ProxyMode,
+    /// Value of the `Server` field; `None` leaves it out.
+    pub server_header: Option<Vec<u8>>,
+    /// Bytes of one reassembled WebSocket message.
+    pub max_message: u64,
+    /// Messages of one channel that wait for user code before its socket is no longer read.
+    pub max_pending_messages: usize,
+    /// Bytes that may wait for a peer before a [`BOUNDED`] send is refused.
+    pub max_pending_bytes: usize,
+    /// Connections that the kernel completes before we accept them.
+    pub backlog: i32,
+    /// How work reaches user code.
+    pub mode: Mode,
+    /// Requests and messages that may wait for a thread.
+    pub queue: usize,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// TCP; `0.0.0.0` listens on IPv6 as well.
+    Inet(SocketAddr),
+    /// A Unix domain socket's path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The embedder's side: what the loop calls. None of these may run user code or block.
+pub trait Sink: Send + Sync + std::fmt::Debug {
+    /// What came up in one turn of a loop ([`Mode::Push`]), or closings after the queue was shut.
+    fn on_work(&self, work: Vec<Work>);
+    /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
+    fn on_starved(&self, waiting: usize);
+    /// The exchange of this name was refused a [`BOUNDED`] send and may try again.
+    fn on_drained(&self, name: i64);
+    /// Something to be logged or counted.
+    fn on_notice(&self, notice: Notice);
+}
+
+/// Something to be logged or counted.
+#[derive(Debug)]
+pub enum Notice {
+    /// A request broke a rule and was answered.
+    Violation(Violation),
+    /// A WebSocket peer broke a rule.
+    Frame { code: u16, message: String },
+    /// The queue was full: a request was answered 503.
+    RequestRefused,
+    /// The queue was full: a channel was closed.
+    EventsRefused,
+    /// Accepting failed; it is tried again.
+    Accept(String),
+    /// A bug or a failing loop.
+    LoopError(String),
+}
+
+/// An upcall that came up under a connection's lock; the loop makes it.
+#[derive(Debug)]
+enum Deferred {
+    Notice(Notice),
+    Drained(i64),
+    /// A channel's messages were refused.
+    Overload(Exchange),
+    /// A closing that came after the queue was shut.
+    Orphan(Work),
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: Config,
+    queue: WorkQueue,
+    sink: Arc<dyn Sink>,
+    connections: Mutex<HashMap<usize, Weak<Conn>>>,
+    deferred: Mutex<Vec<Deferred>>,
+    /// Work was pushed, or upcalls are due.
+    attention: Notify,
+    draining: AtomicBool,
+    date: Mutex<(u64, [u8; 29])>,
+    accepted: AtomicU64,
+}
+
+/// A bound server.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    listener: Mutex<Option<Listener>>,
+    port: Option<u16>,
+    stop: watch::Sender<bool>,
+}
+
+/// How often the queue is looked at while no thread is free.
+const STARVATION_TICK: Duration = Duration::from_millis(1);
+/// Work that has waited so long calls for help even while threads make progress.
+const MAX_WAIT: Duration = Duration::from_millis(10);
+
+impl Server {
+    /// Binds and listens. Nothing is accepted until a loop runs.
+    pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
+        let listener = Listener::bind(address, config.backlog)?;
+        let port = listener.port();
+        let shared = Shared {
+            queue: WorkQueue::new(config.mode, config.queue),
+            config,
+            sink,
+            connections: Mutex::default(),
+            deferred: Mutex::default(),
+            attention: Notify::new(),
+            draining: AtomicBool::new(false),
+            date: Mutex::new((0, [0; 29])),
+            accepted: AtomicU64::new(0),
+        };
+        let (stop, _) = watch::channel(false);
+        Ok(Self {
+            shared: Arc::new(shared),
+            listener: Mutex::new(Some(listener)),
+            port,
+            stop,
+        })
+    }
+
+    /// The bound port, `None` for a Unix domain socket.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Where requests and events wait for threads.
+    pub fn queue(&self) -> &WorkQueue {
+        &self.shared.queue
+    }
+
+    /// Runs one loop on this thread until [`Self::close`]. `first` also looks after the queue.
+    pub fn run(&self, first: bool) -> io::Result<()> {
+        let listener = match &*self.listener.lock() {
+            Some(listener) => listener.try_clone()?,
+            None => return Ok(()),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let mut stop = self.stop.subscribe();
+        runtime.block_on(async {
+            let mut attendant = first.then(|| tokio::spawn(attend(self.shared.clone())));
+            let accept = tokio::spawn(listener::accept(
+                self.shared.clone(),
+                listener,
+                stop.clone(),
+            ));
+            let _ = stop.wait_for(|stop| *stop).await;
+            accept.abort();
+            if let Some(attendant) = &mut attendant {
+                attendant.abort();
+            }
+        });
+        // Dropping the runtime drops the connections' tasks, and each reports its end.
+        drop(runtime);
+        self.shared.make_deferred_upcalls();
+        Ok(())
+    }
+
+    /// Hands everything that waits to [`Sink::on_work`], for want of threads that take it.
+    pub fn spill(&self) {
+        let work = self.shared.queue.drain();
+        if !work.is_empty() {
+            self.shared.sink.on_work(work);
+        }
+    }
+
+    /// Stops accepting, closes idle connections and WebSockets.
+    pub fn drain(&self) {
+        self.listener.lock().take();
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.attention.notify_one();
+        for conn in self.shared.all() {
+            if conn.is_idle() {
+                conn.cut();
+            } else if conn.is_websocket() {
+                conn.stop();
+            }
+        }
+    }
+
+    /// Closes every connection and ends the loops.
+    pub fn close(&self) {
+        self.drain();
+        for conn in self.shared.all() {
+            conn.stop();
+        }
+        self.shared.queue.shut();
+        self.stop.send_replace(true);
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().len()
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Looks after the queue and makes the upcalls that came up under a lock.
+async fn attend(shared: Arc<Shared>) {
+    let mut taken = None;
+    loop {
+        shared.make_deferred_upcalls();
+        match shared.queue.mode() {
+            Mode::Push => {
+                let work = shared.queue.drain();
+                if !work.is_empty() {
+                    shared.sink.on_work(work);
+                }
+                shared.attention.notified().await;
+            }
+            Mode::Pull => {
+                let Some(pressure) = shared.queue.pressure() else {
+                    taken = None;
+                    shared.attention.notified().await;
+                    continue;
+                };
+                let stuck = taken == Some(pressure.taken) && pressure.oldest >= STARVATION_TICK;
+                if stuck || pressure.oldest >= MAX_WAIT {
+                    shared.sink.on_starved(pressure.waiting);
+                }
+                taken = Some(pressure.taken);
+                let tick = tokio::time::sleep(STARVATION_TICK);
+                tokio::select! {
+                    () = tick => {}
+                    () = shared.attention.notified() => tokio::time::sleep(STARVATION_TICK).await,
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Hands work over; what nobody can take is refused.
+    fn offer(&self, mut work: Work) {
+        loop {
+            work = match self.queue.push(work) {
+                Ok(pushed) => return self.pushed(pushed),
+                Err(work) => work,
+            };
+            match work {
+                Work::Request(request) => {
+                    self.notice(Notice::RequestRefused);
+                    match request.exchange.refuse() {
+                        Some(next) => work = Work::Request(next),
+                        None => return,
+                    }
+                }
+                // Its connection's lock may be held here.
+                Work::Events(exchange) => return self.defer(Deferred::Overload(exchange)),
+            }
+        }
+    }
+
+    /// Hands a channel's closing over, which is never refused.
+    fn offer_closing(&self, work: Work) {
+        match self.queue.push_unbounded(work) {
+            Ok(pushed) => self.pushed(pushed),
+            Err(work) => self.defer(Deferred::Orphan(work)),
+        }
+    }
+
+    fn pushed(&self, pushed: Pushed) {
+        if self.queue.mode() == Mode::Push || pushed == Pushed::Starved {
+            self.attention.notify_one();
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.defer(Deferred::Notice(notice));
+    }
+
+    fn note_drained(&self, name: i64) {
+        self.defer(Deferred::Drained(name));
+    }
+
+    fn defer(&self, upcall: Deferred) {
+        self.deferred.lock().push(upcall);
+        self.attention.notify_one();
+    }
+
+    fn make_deferred_upcalls(&self) {
+        loop {
+            let batch = std::mem::take(&mut *self.deferred.lock());
+            if batch.is_empty() {
+                return;
+            }
+            for deferred in batch {
+                match deferred {
+                    Deferred::Notice(notice) => self.sink.on_notice(notice),
+                    Deferred::Drained(name) => self.sink.on_drained(name),
+                    Deferred::Overload(exchange) => {
+                        exchange.overload();
+                        self.sink.on_notice(Notice::EventsRefused);
+                    }
+                    Deferred::Orphan(work) => self.sink.on_work(vec![work]),
+                }
+            }
+        }
+    }
+
+    fn register(&self, conn: &Arc<Conn>) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections
+            .lock()
+            .insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
+    }
+
+    fn forget(&self, conn: &Arc<Conn>) {
+        self.connections.lock().remove(&Arc::as_ptr(conn).addr());
+    }
+
+    fn all(&self) -> Vec<Arc<Conn>> {
+        self.connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    fn date(&self) -> [u8; 29] {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let mut cached = self.date.lock();
+        if cached.0 != now {
+            *cached = (now, date::imf_fixdate(now));
+        }
+        cached.1
+    }
+
+    /// Appends the fields that the server adds by itself.
+    fn own_fields(&self, out: &mut Vec<u8>, server: bool, date: bool) {
+        if let Some(server) = self.config.server_header.as_ref().filter(|_| server) {
+            response::header(out, b"Server", server);
+        }
+        if date {
+            response::header(out, b"Date", &self.date());
+        }
+    }
+
+    fn interim(&self, out: &mut Vec<u8>) {
+        response::continue_response(out, self.config.server_header.as_deref(), &self.date());
+    }
+
+    fn error(&self, out: &mut Vec<u8>, violation: Violation, head_request: bool) {
+        let server = self.config.server_header.as_deref();
+        response::error_response(out, violation, head_request, server, &self.date());
+    }
+}

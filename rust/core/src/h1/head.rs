@@ -1,0 +1,332 @@
+//! Request heads: from bytes on the socket to spans into those bytes.
+//!
+//! A head is parsed once and never copied: [`RequestHead`] holds offsets, and
+//! the bytes stay in the connection's buffer until the exchange ends. Whoever
+//! needs a string makes it, from the span, at the border.
+//!
+//! Strict where leniency lets two parsers disagree about where a request ends
+//! (RFC 9112 11.2): white space, line ends, lengths, `Host`.
+
+use super::line::{Line, LineScanner, split_header};
+pub use super::names::{
+    EXTENSION_METHOD, KNOWN_HEADERS, METHODS, UNKNOWN_HEADER, known_header, known_method,
+};
+use super::names::{id_of, method_id};
+use super::{Limits, Span};
+use crate::error::Violation;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+}
+
+/// How the body that follows a head is delimited (RFC 9112 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// No body, also for `Content-Length: 0`.
+    #[default]
+    None,
+    /// This many bytes, at least one and at most `Limits::body`.
+    Length(u64),
+    Chunked,
+}
+
+/// One header line; the value without the white space around it, maybe empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub name: Span,
+    pub value: Span,
+    /// Index into [`KNOWN_HEADERS`], or [`UNKNOWN_HEADER`].
+    pub id: u8,
+}
+
+/// `Host`, taken apart at its last colon outside of brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// With the brackets of an IPv6 address; empty for `:80`.
+    pub name: Span,
+    /// `None` when absent or empty.
+    pub port: Option<u16>,
+}
+
+/// A request's head as spans into the buffer it was parsed from.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    pub method: Span,
+    /// Index into [`METHODS`], or [`EXTENSION_METHOD`].
+    pub method_id: u8,
+    pub target: Span,
+    pub version: Version,
+    /// In order of arrival, repeated ones included.
+    pub headers: Vec<Header>,
+    pub framing: BodyFraming,
+    /// `None` without a `Host` line, which only HTTP/1.0 may leave out.
+    pub authority: Option<Authority>,
+    /// `Connection` has the token `close`.
+    pub close: bool,
+    /// `Connection` has the token `keep-alive`.
+    pub keep_alive: bool,
+    /// `Connection` has the token `upgrade`.
+    pub connection_upgrade: bool,
+    /// `Upgrade` has the token `websocket`, be the handshake valid or not.
+    pub upgrade_websocket: bool,
+    /// HTTP/1.1 with `Expect: 100-continue`.
+    pub expect_continue: bool,
+    /// Bytes of the head with its blank line, and with the empty line that came before it.
+    pub len: usize,
+}
+
+impl RequestHead {
+    /// Forgets the request but keeps the room for its headers.
+    pub fn clear(&mut self) {
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.clear();
+        *self = RequestHead {
+            headers,
+            ..RequestHead::default()
+        };
+    }
+
+    /// Whether the answer must not have body bytes. Also right after a violation further down.
+    pub fn is_head(&self) -> bool {
+        !self.method.is_empty() && self.method_id == HEAD
+    }
+}
+
+const HEAD: u8 = 1;
+const CONNECTION: u8 = id_of("connection");
+const CONTENT_LENGTH: u8 = id_of("content-length");
+const EXPECT: u8 = id_of("expect");
+const HOST: u8 = id_of("host");
+const TRANSFER_ENCODING: u8 = id_of("transfer-encoding");
+const UPGRADE: u8 = id_of("upgrade");
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Start,
+    /// One empty line was skipped (RFC 9112 2.2).
+    Skipped,
+    Headers,
+}
+
+/// Parses one head after the other, each from a buffer that begins with it and grows at its end.
+#[derive(Debug, Default)]
+pub struct HeadParser {
+    lines: LineScanner,
+    phase: Phase,
+    charged: usize,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+impl HeadParser {
+    pub fn new() -> HeadParser {
+        HeadParser::default()
+    }
+
+    /// Ready for the next head. Done by [`HeadParser::parse`] itself when it returns anything
+    /// but `Ok(false)`; needed when a half-parsed head is given up.
+    pub fn reset(&mut self) {
+        *self = HeadParser::default();
+    }
+
+    /// Counts bytes that came before the head, such as a PROXY line, towards its limit.
+    pub fn charge(&mut self, bytes: usize) {
+        self.charged = bytes;
+    }
+
+    /// Parses on, where `buf` is what was given before plus what arrived since.
+    ///
+    /// `Ok(true)` once `head` is complete; its body (see [`RequestHead::framing`]) begins at
+    /// `head.len`. `Ok(false)` needs more bytes. A line that can no longer become good is a
+    /// violation at once, everything else in it when it is complete; the same bytes give the
+    /// same answer, however they are cut.
+    pub fn parse(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<bool, Violation> {
+        if self.lines.position() == 0 {
+            head.clear();
+        }
+        let outcome = self.parse_lines(buf, limits, head);
+        if outcome != Ok(false) {
+            self.reset();
+        }
+        outcome
+    }
+
+    fn parse_lines(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<bool, Violation> {
+        while let Some(line) = self.lines.next(buf, limits)? {
+            if self.charged + self.lines.position() > limits.head {
+                return Err(Violation::HeadTooLarge);
+            }
+            match self.phase {
+                Phase::Headers if line.is_empty() => {
+                    self.finish(limits, head)?;
+                    return Ok(true);
+                }
+                Phase::Headers => self.header(buf, line, head)?,
+                Phase::Start if line.is_empty() => self.phase = Phase::Skipped,
+                Phase::Start | Phase::Skipped => {
+                    request_line(buf, line, head)?;
+                    self.phase = Phase::Headers;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn header(&mut self, buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Violation> {
+        let [name_end, value_start, value_end] = split_header(buf, line)?;
+        let name = Span::new(line.start, name_end);
+        let value = Span::new(value_start, value_end);
+        let id = known_header(name.of(buf)).unwrap_or(UNKNOWN_HEADER);
+        head.headers.push(Header { name, value, id });
+        let bytes = value.of(buf);
+        match id {
+            HOST if head.authority.is_some() => return Err(Violation::HostRepeated),
+            HOST => head.authority = Some(authority(bytes, value_start)?),
+            CONTENT_LENGTH if self.content_length.is_some() => {
+                return Err(Violation::ContentLengthRepeated);
+            }
+            CONTENT_LENGTH => self.content_length = Some(content_length(bytes)?),
+            TRANSFER_ENCODING if self.chunked => return Err(Violation::TransferEncodingRepeated),
+            TRANSFER_ENCODING if bytes.eq_ignore_ascii_case(b"chunked") => self.chunked = true,
+            TRANSFER_ENCODING => return Err(Violation::TransferEncoding),
+            CONNECTION => connection_tokens(bytes, head),
+            UPGRADE => head.upgrade_websocket |= has_token(bytes, b"websocket"),
+            EXPECT => {
+                head.expect_continue |=
+                    head.version == Version::Http11 && bytes.eq_ignore_ascii_case(b"100-continue");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&self, limits: &Limits, head: &mut RequestHead) -> Result<(), Violation> {
+        if head.authority.is_none() && head.version == Version::Http11 {
+            return Err(Violation::HostMissing);
+        }
+        head.framing = match (self.chunked, self.content_length) {
+            (true, Some(_)) => return Err(Violation::LengthConflict),
+            (true, None) => BodyFraming::Chunked,
+            (false, Some(n)) if n > limits.body => return Err(Violation::BodyTooLarge),
+            (false, Some(n)) if n > 0 => BodyFraming::Length(n),
+            (false, _) => BodyFraming::None,
+        };
+        head.len = self.lines.position();
+        Ok(())
+    }
+}
+
+/// `METHOD SP target SP version`, nothing more and nothing else between.
+fn request_line(buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Violation> {
+    let bytes = &buf[line.start..line.end];
+    let space = bytes
+        .iter()
+        .position(|&b| b == b' ')
+        .ok_or(Violation::RequestLine)?;
+    head.method_id = method_id(&bytes[..space])?;
+    head.method = Span::new(line.start, line.start + space);
+    let rest = &bytes[space + 1..];
+    let target_len = rest
+        .iter()
+        .position(|&b| !is_target(b))
+        .unwrap_or(rest.len());
+    head.version = match &rest[target_len..] {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        [b' ', version @ ..] if !version.contains(&b' ') => return Err(Violation::Version),
+        [] | [b' ', ..] => return Err(Violation::RequestLine),
+        _ => return Err(Violation::Target),
+    };
+    if target_len == 0 {
+        return Err(Violation::RequestLine);
+    }
+    let start = line.start + space + 1;
+    head.target = Span::new(start, start + target_len);
+    Ok(())
+}
+
+fn is_target(b: u8) -> bool {
+    matches!(b, 0x21..=0x7e | 0xa1..=0xff)
+}
+
+/// Splits the value of `Host`, which starts at `start` of the buffer.
+fn authority(value: &[u8], start: usize) -> Result<Authority, Violation> {
+    let forbidden = |b: &u8| matches!(b, b'@' | b'/' | b'\\' | b' ' | b'\t');
+    if value.is_empty() || value.iter().any(forbidden) {
+        return Err(Violation::HostInvalid);
+    }
+    let (name_len, port) = if value[0] == b'[' {
+        let close = value
+            .iter()
+            .position(|&b| b == b']')
+            .ok_or(Violation::HostInvalid)?;
+        match &value[close + 1..] {
+            [] => (close + 1, None),
+            [b':', port @ ..] => (close + 1, port_number(port)?),
+            _ => return Err(Violation::HostInvalid),
+        }
+    } else {
+        match value.iter().rposition(|&b| b == b':') {
+            Some(colon) => (colon, port_number(&value[colon + 1..])?),
+            None => (value.len(), None),
+        }
+    };
+    Ok(Authority {
+        name: Span::new(start, start + name_len),
+        port,
+    })
+}
+
+fn port_number(digits: &[u8]) -> Result<Option<u16>, Violation> {
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    let n = decimal(digits, u16::MAX.into()).ok_or(Violation::HostInvalid)?;
+    Ok(Some(n as u16))
+}
+
+fn content_length(digits: &[u8]) -> Result<u64, Violation> {
+    decimal(digits, i32::MAX as u64).ok_or(Violation::ContentLength)
+}
+
+/// A number of digits only, at least one of them, up to `max`.
+pub(super) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        Some(n * 10 + digit).filter(|&n| n <= max)
+    })
+}
+
+fn connection_tokens(list: &[u8], head: &mut RequestHead) {
+    for token in tokens(list) {
+        head.close |= token.eq_ignore_ascii_case(b"close");
+        head.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        head.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+    }
+}
+
+/// Whether a comma-separated list has `token`, in any letter case (RFC 9110 5.6.1).
+pub fn has_token(list: &[u8], token: &[u8]) -> bool {
+    tokens(list).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&b| b == b',').map(<[u8]>::trim_ascii)
+}

@@ -1,0 +1,187 @@
+//! The PROXY protocol, versions 1 and 2: who really is on the other side of a load balancer.
+//!
+//! Addresses are numeric only; nothing is ever looked up. The header comes once per connection,
+//! before its first request, and holds for all of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::head::decimal;
+use crate::error::Violation;
+
+/// Whether connections begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// Never: such a header is a malformed request.
+    #[default]
+    Disable,
+    /// Always: anything else is refused.
+    Enable,
+    /// Perhaps: what does not begin like one is a request.
+    Optional,
+}
+
+/// What a PROXY header said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// `None` when the balancer does not say (`UNKNOWN`, `LOCAL`, Unix sockets).
+    pub source: Option<SocketAddr>,
+    /// The address that the peer connected to; present whenever `source` is.
+    pub destination: Option<SocketAddr>,
+    /// Bytes of the header; the request begins behind them.
+    pub len: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyOutcome {
+    NeedMore,
+    /// No PROXY header: the buffer begins with a request.
+    None,
+    Header(ProxyHeader),
+}
+
+const V1_PREFIX: &[u8] = b"PROXY ";
+/// The longest line of version 1, with CRLF.
+const V1_MAX: usize = 107;
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Addresses and TLVs of version 2. The wire allows 65535, but all of it is
+/// buffered before the first answer, and real headers stay far below this.
+const V2_MAX: usize = 16 * 1024;
+
+/// Reads the PROXY header at the start of a connection; `buf` is all that has arrived.
+pub fn parse(buf: &[u8], mode: ProxyMode) -> Result<ProxyOutcome, Violation> {
+    if mode == ProxyMode::Disable {
+        return Ok(ProxyOutcome::None);
+    }
+    if buf.starts_with(V1_PREFIX) {
+        return parse_v1(buf);
+    }
+    if buf.starts_with(V2_SIGNATURE) {
+        return parse_v2(buf);
+    }
+    if V1_PREFIX.starts_with(buf) || V2_SIGNATURE.starts_with(buf) {
+        return Ok(ProxyOutcome::NeedMore);
+    }
+    match mode {
+        ProxyMode::Optional => Ok(ProxyOutcome::None),
+        _ => Err(Violation::ProxyLine),
+    }
+}
+
+fn parse_v1(buf: &[u8]) -> Result<ProxyOutcome, Violation> {
+    let start = &buf[..buf.len().min(V1_MAX)];
+    let Some(cr) = start.iter().position(|&b| b == b'\r' || b == b'\n') else {
+        return if buf.len() < V1_MAX {
+            Ok(ProxyOutcome::NeedMore)
+        } else {
+            Err(Violation::ProxyLine)
+        };
+    };
+    match &start[cr..] {
+        [b'\r'] if cr + 1 < V1_MAX => Ok(ProxyOutcome::NeedMore),
+        [b'\r', b'\n', ..] => v1_line(&buf[V1_PREFIX.len()..cr], cr + 2),
+        _ => Err(Violation::ProxyLine),
+    }
+}
+
+fn v1_line(line: &[u8], len: usize) -> Result<ProxyOutcome, Violation> {
+    let text = std::str::from_utf8(line).map_err(|_| Violation::ProxyLine)?;
+    let mut words = text.split(' ');
+    let family = words.next();
+    if family == Some("UNKNOWN") {
+        return Ok(outcome(None, len));
+    }
+    let (Some(source), Some(destination), Some(source_port), Some(destination_port), None) = (
+        words.next(),
+        words.next(),
+        words.next(),
+        words.next(),
+        words.next(),
+    ) else {
+        return Err(Violation::ProxyLine);
+    };
+    let source = v1_address(family, source, source_port)?;
+    let destination = v1_address(family, destination, destination_port)?;
+    Ok(outcome(Some((source, destination)), len))
+}
+
+fn v1_address(family: Option<&str>, ip: &str, port: &str) -> Result<SocketAddr, Violation> {
+    let ip = match family {
+        Some("TCP4") => ip.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        Some("TCP6") => ip.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        _ => None,
+    };
+    let port = decimal(port.as_bytes(), u16::MAX.into()).filter(|&port| port > 0);
+    let (Some(ip), Some(port)) = (ip, port) else {
+        return Err(Violation::ProxyLine);
+    };
+    Ok(SocketAddr::new(ip, port as u16))
+}
+
+fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, Violation> {
+    let fixed = V2_SIGNATURE.len() + 4;
+    let Some(&[version_command, family, high, low]) = buf.get(V2_SIGNATURE.len()..fixed) else {
+        return Ok(ProxyOutcome::NeedMore);
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if !matches!(version_command, 0x20 | 0x21) || length > V2_MAX {
+        return Err(Violation::ProxyLine);
+    }
+    let Some(payload) = buf.get(fixed..fixed + length) else {
+        return Ok(ProxyOutcome::NeedMore);
+    };
+    // LOCAL: the balancer speaks for itself (a health check), whatever addresses follow.
+    let addresses = match version_command {
+        0x20 => None,
+        _ => v2_addresses(family, payload)?,
+    };
+    Ok(outcome(addresses, fixed + length))
+}
+
+/// Source and destination of a payload; what follows them are TLVs, which say nothing we use.
+fn v2_addresses(family: u8, payload: &[u8]) -> Result<Option<(SocketAddr, SocketAddr)>, Violation> {
+    // The lower half is stream or datagram (or unspecified); only the address family matters.
+    if family & 0x0f > 2 {
+        return Err(Violation::ProxyLine);
+    }
+    let addresses = match family >> 4 {
+        0 | 3 => return Ok(None),
+        1 => v2_pair::<4>(payload),
+        2 => v2_pair::<16>(payload),
+        _ => None,
+    };
+    addresses.map(Some).ok_or(Violation::ProxyLine)
+}
+
+fn v2_pair<const N: usize>(payload: &[u8]) -> Option<(SocketAddr, SocketAddr)>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let (source, rest) = payload.split_first_chunk::<N>()?;
+    let (destination, rest) = rest.split_first_chunk::<N>()?;
+    let &[a, b, c, d] = rest.first_chunk::<4>()?;
+    Some((
+        SocketAddr::new(IpAddr::from(*source), u16::from_be_bytes([a, b])),
+        SocketAddr::new(IpAddr::from(*destination), u16::from_be_bytes([c, d])),
+    ))
+}
+
+fn outcome(addresses: Option<(SocketAddr, SocketAddr)>, len: usize) -> ProxyOutcome {
+    let (source, destination) = addresses.unzip();
+    ProxyOutcome::Header(ProxyHeader {
+        source,
+        destination,
+        len,
+    })
+}
+
+/// An address as `:remote-addr` shows it: IPv6 in eight groups, never shortened, and IPv4 also
+/// when it came through an IPv6 socket.
+pub fn address_text(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => {
+            let groups: Vec<String> = ip.segments().iter().map(|g| format!("{g:x}")).collect();
+            groups.join(":")
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Answers: status lines, framing headers, and what an answer may or must carry.
+//!
+//! The server owns framing: whoever embeds it gives status, headers and body,
+//! and these functions add how long it is and whether the connection goes on.
+
+use super::head::Version;
+use crate::error::Violation;
+
+/// The end of a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// `transfer-encoding: chunked` as a header line.
+pub const TRANSFER_ENCODING_CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
+
+const CONNECTION_CLOSE: &[u8] = b"Connection: Close\r\n";
+const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: Keep-Alive\r\n";
+
+macro_rules! status_lines {
+    ($($code:literal $reason:literal,)*) => {
+        /// The whole status line of a code that has a name.
+        fn known_status_line(status: u16) -> Option<&'static [u8]> {
+            match status {
+                $($code => Some(concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n").as_bytes()),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+status_lines! {
+    100 "Continue",
+    101 "Switching Protocols",
+    102 "Processing",
+    103 "Early Hints",
+    200 "OK",
+    201 "Created",
+    202 "Accepted",
+    203 "Non-Authoritative Information",
+    204 "No Content",
+    205 "Reset Content",
+    206 "Partial Content",
+    207 "Multi-Status",
+    208 "Already Reported",
+    226 "IM Used",
+    300 "Multiple Choices",
+    301 "Moved Permanently",
+    302 "Found",
+    303 "See Other",
+    304 "Not Modified",
+    305 "Use Proxy",
+    307 "Temporary Redirect",
+    308 "Permanent Redirect",
+    400 "Bad Request",
+    401 "Unauthorized",
+    402 "Payment Required",
+    403 "Forbidden",
+    404 "Not Found",
+    405 "Method Not Allowed",
+    406 "Not Acceptable",
+    407 "Proxy Authentication Required",
+    408 "Request Timeout",
+    409 "Conflict",
+    410 "Gone",
+    411 "Length Required",
+    412 "Precondition Failed",
+    413 "Request Entity Too Large",
+    414 "Request-URI Too Long",
+    415 "Unsupported Media Type",
+    416 "Requested Range Not Satisfiable",
+    417 "Expectation Failed",
+    421 "Misdirected Request",
+    422 "Unprocessable Entity",
+    423 "Locked",
+    424 "Failed Dependency",
+    425 "Unordered Collection",
+    426 "Upgrade Required",
+    428 "Precondition Required",
+    429 "Too Many Requests",
+    431 "Request Header Fields Too Large",
+    451 "Unavailable For Legal Reasons",
+    500 "Internal Server Error",
+    501 "Not Implemented",
+    502 "Bad Gateway",
+    503 "Service Unavailable",
+    504 "Gateway Timeout",
+    505 "HTTP Version Not Supported",
+    506 "Variant Also Negotiates",
+    507 "Insufficient Storage",
+    508 "Loop Detected",
+    510 "Not Extended",
+    511 "Network Authentication Required",
+}
+
+/// Appends `HTTP/1.1 200 OK` with its CRLF, whatever version the request had.
+///
+/// `status` is three digits, 100-999; a code without a name gets that of its class.
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    if let Some(line) = known_status_line(status) {
+        return out.extend_from_slice(line);
+    }
+    let class: &[u8] = match status / 100 {
+        1 => b"Informational",
+        2 => b"Successful",
+        3 => b"Redirection",
+        4 => b"Client Error",
+        5 => b"Server Error",
+        _ => b"Unknown Status",
+    };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(class);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `content-length: n` as a header line.
+pub fn content_length(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(b"content-length: ");
+    decimal(out, n);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the line before a chunk of `n` bytes; behind them comes another CRLF.
+///
+/// `n` must not be 0: that would end the body.
+pub fn chunk_header(out: &mut Vec<u8>, n: u64) {
+    debug_assert!(n > 0, "an empty chunk ends the body");
+    digits::<16>(out, n);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(out: &mut Vec<u8>, n: u64) {
+    digits::<10>(out, n);
+}
+
+fn digits<const BASE: u64>(out: &mut Vec<u8>, mut n: u64) {
+    let mut buf = [0; 20];
+    let mut at = buf.len();
+    loop {
+        at -= 1;
+        buf[at] = b"0123456789abcdef"[(n % BASE) as usize];
+        n /= BASE;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&buf[at..]);
+}
+
+/// Whether an answer with this status never has body bytes, whatever the handler gave.
+pub fn bodyless(status: u16) -> bool {
+    matches!(status, 100..=199 | 204 | 205 | 304)
+}
+
+/// Which `content-length` an answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LengthHeader {
+    /// The length of the body that was given, also when the answer is to HEAD and without it.
+    OfBody,
+    /// 0: the status says that there is no body, and the header says so again.
+    Zero,
+    /// None at all.
+    Absent,
+    /// The handler's own, if it gave one; else none.
+    AsGiven,
+}
+
+/// The rule for `content-length` of an answer that is sent in one piece.
+pub fn length_header(status: u16) -> LengthHeader {
+    match status {
+        100..=199 | 204 => LengthHeader::Absent,
+        205 => LengthHeader::Zero,
+        304 => LengthHeader::AsGiven,
+        _ => LengthHeader::OfBody,
+    }
+}
+
+/// How an answer of unknown length is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamFraming {
+    Chunked,
+    /// HTTP/1.0: raw bytes until the connection closes, announced by `Connection: Close`.
+    UntilClose,
+    /// It cannot have a body that arrives later: answer in one piece.
+    Whole,
+}
+
+/// The rule for answers that a handler streams.
+pub fn stream_framing(
+    status: u16,
+    version: Version,
+    head_request: bool,
+    websocket: bool,
+) -> StreamFraming {
+    if head_request || websocket || bodyless(status) {
+        return StreamFraming::Whole;
+    }
+    match version {
+        Version::Http11 => StreamFraming::Chunked,
+        Version::Http10 => StreamFraming::UntilClose,
+    }
+}
+
+/// What decides whether a connection outlives an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Persistence {
+    pub version: Version,
+    /// The request's `Connection` had `close`.
+    pub close: bool,
+    /// The request's `Connection` had `keep-alive`.
+    pub keep_alive: bool,
+    /// The request asked for a WebSocket and gets an ordinary answer.
+    pub websocket: bool,
+    /// The answer's own `Connection` has `close`.
+    pub handler_close: bool,
+    /// The answer ends with the connection, see [`StreamFraming::UntilClose`].
+    pub until_close: bool,
+}
+
+/// What becomes of the connection, and how the peer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRule {
+    /// Close once the answer is written.
+    pub close: bool,
+    /// The `Connection` line to write instead of the handler's; empty: the handler's stays.
+    pub line: &'static [u8],
+}
+
+impl Persistence {
+    pub fn rule(self) -> ConnectionRule {
+        let (close, line): (bool, &'static [u8]) = match self.version {
+            _ if self.websocket || self.until_close => (true, CONNECTION_CLOSE),
+            Version::Http11 if self.close => (true, CONNECTION_CLOSE),
+            _ if self.handler_close => (true, b""),
+            Version::Http11 => (false, b""),
+            Version::Http10 if self.keep_alive && !self.close => (false, CONNECTION_KEEP_ALIVE),
+            Version::Http10 => (true, b""),
+        };
+        ConnectionRule { close, line }
+    }
+}
+
+/// Appends `Server` (unless `None`) and `Date` as header lines.
+pub fn server_and_date(out: &mut Vec<u8>, server: Option<&[u8]>, date: &[u8]) {
+    if let Some(server) = server {
+        header(out, b"Server", server);
+    }
+    header(out, b"Date", date);
+}
+
+/// Appends one header line as it is; name and value are the caller's responsibility.
+pub fn header(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the whole answer to a request that broke a rule; the connection closes behind it.
+pub fn error_response(
+    out: &mut Vec<u8>,
+    violation: Violation,
+    head_request: bool,
+    server: Option<&[u8]>,
+    date: &[u8],
+) {
+    let message = violation.message().as_bytes();
+    status_line(out, violation.status());
+    content_length(out, message.len() as u64);
+    out.extend_from_slice(CONNECTION_CLOSE);
+    server_and_date(out, server, date);
+    out.extend_from_slice(b"\r\n");
+    if !head_request {
+        out.extend_from_slice(message);
+    }
+}
+
+/// Appends the interim answer to `Expect: 100-continue`, for a request whose body is not
+/// complete when all that arrived has been read. Once per request.
+pub fn continue_response(out: &mut Vec<u8>, server: Option<&[u8]>, date: &[u8]) {
+    status_line(out, 100);
+    server_and_date(out, server, date);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,358 @@
+//! Answering a request: framing is ours, status and fields are the handler's.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::connection::{Conn, Phase, State};
+use super::exchange::{
+    Answered, BOUNDED, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply, Sent,
+};
+use super::inbound::Terms;
+use super::queue::Work;
+use super::request::Request;
+use crate::h1::response::{
+    LAST_CHUNK, LengthHeader, Persistence, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header,
+    content_length, length_header, status_line, stream_framing,
+};
+
+/// A thread that answers pipelined requests of one connection lets others in after so many.
+const MAX_IN_A_ROW: u8 = 64;
+/// Corked output leaves when so much waits.
+const CORK_SIZE: usize = 16 * 1024;
+
+const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
+const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+
+thread_local! {
+    static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `build` on this thread's buffer, then `send` on what it wrote.
+fn with_head<R>(build: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> R) -> R {
+    HEAD.with_borrow_mut(|head| {
+        head.clear();
+        build(head);
+        send(head)
+    })
+}
+
+impl Conn {
+    pub(super) fn respond(
+        self: &Arc<Self>,
+        seq: u32,
+        reply: &Reply<'_>,
+        body: &[u8],
+        total: u64,
+    ) -> Answered {
+        self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
+    }
+
+    /// The next pipelined request goes to the caller if it asked for it, else into the queue: not
+    /// under the connection's lock, since a full queue answers it.
+    fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
+        match answered {
+            Answered::Done(Some(next)) if flags & INLINE == 0 => {
+                self.shared.offer(Work::Request(next));
+                Answered::Done(None)
+            }
+            other => other,
+        }
+    }
+
+    fn respond_locked(
+        self: &Arc<Self>,
+        seq: u32,
+        reply: &Reply<'_>,
+        body: &[u8],
+        total: u64,
+    ) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Answered::Stale;
+        };
+        let (close, line) = terms.connection(reply, false);
+        let empty = terms.head || crate::h1::response::bodyless(reply.status);
+        let body = if empty { &[][..] } else { body };
+        with_head(
+            |head| {
+                self.start_head(head, reply, line);
+                match length_header(reply.status) {
+                    LengthHeader::Absent => {}
+                    LengthHeader::Zero => content_length(head, 0),
+                    LengthHeader::OfBody if reply.declared >= 0 && terms.head => {
+                        content_length(head, reply.declared as u64);
+                    }
+                    LengthHeader::OfBody => content_length(head, total),
+                    LengthHeader::AsGiven if reply.declared >= 0 => {
+                        content_length(head, reply.declared as u64);
+                    }
+                    LengthHeader::AsGiven => {}
+                }
+                self.end_head(head, reply);
+            },
+            |head| {
+                // The next request is already here: its answer can leave in the same write.
+                if reply.flags & INLINE != 0
+                    && state.inbound.waiting() > 0
+                    && body.len() < CORK_SIZE
+                {
+                    state.out.push(head);
+                    state.out.push(body);
+                } else {
+                    state.write(head, body);
+                }
+            },
+        );
+        let terms = Terms { close, ..terms };
+        if empty || body.len() as u64 >= total {
+            return Answered::Done(self.finish(&mut state, terms, reply.flags));
+        }
+        state.phase = Phase::Sending(terms, total - body.len() as u64);
+        Answered::More
+    }
+
+    pub(super) fn body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+        self.hand_on(self.body_locked(seq, piece, flags), flags)
+    }
+
+    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Sending(terms, left) = state.phase else {
+            return Answered::Stale;
+        };
+        let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        state.write(&[], piece);
+        let left = left - piece.len() as u64;
+        if left == 0 {
+            return Answered::Done(self.finish(&mut state, terms, flags));
+        }
+        state.phase = Phase::Sending(terms, left);
+        Answered::More
+    }
+
+    /// The answer is complete: goes on with the next request, or ends the connection.
+    fn finish(self: &Arc<Self>, state: &mut State, terms: Terms, flags: u32) -> Option<Request> {
+        state.channel = None;
+        state.drained();
+        state.name = 0;
+        if terms.close || state.eof {
+            state.finish_connection();
+            return None;
+        }
+        state.phase = Phase::Reading;
+        let next = match state.inbound.waiting() {
+            0 => None,
+            _ => state.next_request(self, &[]),
+        };
+        let inline = flags & INLINE != 0 && next.is_some() && state.in_a_row < MAX_IN_A_ROW;
+        state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
+        if inline && state.out.len() < CORK_SIZE {
+            if !state.out.is_empty() {
+                state.cork();
+            }
+        } else if !state.out.is_empty() {
+            state.flush();
+        }
+        state.resume_reading();
+        next
+    }
+
+    pub(super) fn stream(self: &Arc<Self>, seq: u32, reply: &Reply<'_>, first: &[u8]) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        let framing = stream_framing(reply.status, terms.version, terms.head, terms.upgrade);
+        let until_close = framing == StreamFraming::UntilClose;
+        let (close, line) = terms.connection(reply, until_close);
+        state.phase = Phase::Streaming(Terms { close, ..terms });
+        state.sent_in_callback = true;
+        with_head(
+            |head| {
+                self.start_head(head, reply, line);
+                if !until_close {
+                    head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
+                }
+                self.end_head(head, reply);
+                push_chunk(head, first, !until_close);
+            },
+            |head| state.write(head, &[]),
+        );
+        Sent::Accepted
+    }
+
+    pub(super) fn chunk(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        if piece.is_empty() {
+            return Sent::Accepted;
+        }
+        if !state.has_room(self, flags) {
+            return Sent::Full;
+        }
+        with_head(
+            |head| push_chunk(head, piece, terms.chunked()),
+            |chunk| state.send(chunk, flags),
+        );
+        Sent::Accepted
+    }
+
+    pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        if terms.chunked() {
+            state.write(LAST_CHUNK, &[]);
+        }
+        let next = self.finish(&mut state, terms, 0);
+        drop(state);
+        self.hand_on(Answered::Done(next), 0);
+        Sent::Accepted
+    }
+
+    /// 503, because nobody can run the request. The connection goes on, with its next request.
+    pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+        let reply = Reply {
+            status: 503,
+            headers: UNAVAILABLE_TYPE,
+            flags: INLINE,
+            declared: -1,
+        };
+        match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {
+            Answered::Done(next) => next,
+            _ => None,
+        }
+    }
+
+    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32) {
+        let next = self.refuse(seq);
+        self.hand_on(Answered::Done(next), 0);
+    }
+
+    /// The callback that corked its sends is over.
+    pub(super) fn settle(&self, seq: u32) {
+        if let Some(mut state) = self.current(seq) {
+            state.sent_in_callback = false;
+            if state.corked {
+                state.flush();
+            }
+        }
+    }
+
+    pub(super) fn abort(self: &Arc<Self>, seq: u32) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        state.reset(self);
+        true
+    }
+
+    pub(super) fn is_open(&self, seq: u32) -> bool {
+        self.current(seq).is_some()
+    }
+
+    pub(super) fn pending(&self, seq: u32) -> usize {
+        self.current(seq).map_or(0, |state| state.out.len())
+    }
+
+    fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
+        status_line(head, reply.status);
+        head.extend_from_slice(reply.headers);
+        head.extend_from_slice(connection);
+    }
+
+    fn end_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>) {
+        self.shared.own_fields(
+            head,
+            reply.flags & GIVEN_SERVER == 0,
+            reply.flags & GIVEN_DATE == 0,
+        );
+        head.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Terms {
+    /// Whether the connection ends after this answer, and the line that says so.
+    fn connection(&self, reply: &Reply<'_>, until_close: bool) -> (bool, &'static [u8]) {
+        let rule = Persistence {
+            version: self.version,
+            close: self.close,
+            keep_alive: self.keep_alive,
+            websocket: self.upgrade,
+            handler_close: reply.flags & CLOSE != 0,
+            until_close,
+        }
+        .rule();
+        let given = reply.flags & GIVEN_CONNECTION != 0;
+        (rule.close, if given { b"" } else { rule.line })
+    }
+
+    fn chunked(&self) -> bool {
+        self.version == crate::h1::Version::Http11
+    }
+}
+
+fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
+    if piece.is_empty() {
+        return;
+    }
+    if chunked {
+        chunk_header(out, piece.len() as u64);
+    }
+    out.extend_from_slice(piece);
+    if chunked {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl State {
+    /// Whether a bounded send may go on; if not, the caller will hear when it may.
+    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32) -> bool {
+        let limit = conn.shared.config.max_pending_bytes;
+        if flags & BOUNDED == 0 || self.out.len() < limit {
+            return true;
+        }
+        self.drain = Some(conn.shared.clone());
+        false
+    }
+
+    /// Sends one piece of a stream or one frame.
+    ///
+    /// The first send of a callback leaves at once: most callbacks send once, and gathering costs
+    /// the loop a wake-up. Those after it are gathered until the callback ends.
+    pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
+        if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
+            self.out.push(bytes);
+            if self.out.len() >= CORK_SIZE {
+                self.flush()
+            } else {
+                self.cork()
+            }
+        } else if self.corked {
+            self.out.push(bytes);
+            self.flush();
+        } else {
+            self.write(bytes, &[]);
+        }
+    }
+
+    /// The loop or another thread wrote everything: whoever was refused may try again.
+    pub(super) fn drained(&mut self) {
+        if let Some(shared) = self.drain.take() {
+            shared.note_drained(self.name);
+        }
+    }
+}

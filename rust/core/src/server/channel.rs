@@ -1,0 +1,156 @@
+//! What a channel's user has yet to hear.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::connection::{Conn, Phase, State};
+use super::exchange::Event;
+use super::queue::Work;
+
+/// At most so many events are handed out at once, so that a batch stays small.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// The events of one exchange, a chain: at most one thread works on it at a time.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// A thread works on the chain, or work for one is queued.
+    running: bool,
+    /// User code keeps the exchange and wants to hear when the peer leaves.
+    pub(super) held: bool,
+    limit: usize,
+}
+
+impl Channel {
+    pub(super) fn new(limit: usize) -> Box<Self> {
+        Box::new(Self {
+            limit,
+            ..Self::default()
+        })
+    }
+
+    /// Whether the user is so far behind that the socket should not be read.
+    pub(super) fn is_full(&self) -> bool {
+        self.events.len() >= self.limit || self.bytes >= MAX_EVENT_BYTES
+    }
+
+    fn push(&mut self, event: Event) {
+        self.bytes += event.len();
+        self.events.push_back(event);
+    }
+
+    fn take(&mut self) -> Vec<Event> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for event in self.events.iter().take(BATCH) {
+            bytes += event.len();
+            count += 1;
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        self.bytes -= bytes;
+        let batch: Vec<_> = self.events.drain(..count).collect();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        self.running = !batch.is_empty();
+        batch
+    }
+}
+
+/// Messages of one channel that wait for user code may take this much memory before reading stops.
+const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
+
+impl Event {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => {
+                bytes.len()
+            }
+            Self::Closed(_, reason) => reason.len(),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn channel(&mut self, conn: &Conn) -> &mut Channel {
+        let limit = conn.shared.config.max_pending_messages;
+        self.channel.get_or_insert_with(|| Channel::new(limit))
+    }
+
+    /// Queues an event and, if nobody works on the chain, work for a thread.
+    pub(super) fn report(&mut self, conn: &Arc<Conn>, event: Event) {
+        let closing = matches!(event, Event::Closed(..));
+        let bound = self.name != 0;
+        let channel = self.channel(conn);
+        channel.push(event);
+        // Before it is bound, the request itself has not reached user code: whoever takes it will see.
+        if !bound || std::mem::replace(&mut channel.running, true) {
+            return;
+        }
+        let work = Work::Events(self.exchange(conn));
+        if closing {
+            conn.shared.offer_closing(work)
+        } else {
+            conn.shared.offer(work)
+        }
+    }
+
+    /// Throws away what has not been handed out.
+    pub(super) fn drop_events(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.events.clear();
+            channel.bytes = 0;
+            channel.running = false;
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn bind(&self, seq: u32, name: i64) -> bool {
+        let mut state = self.lock();
+        if state.seq != seq || matches!(state.phase, Phase::Closed) {
+            return false;
+        }
+        state.name = name;
+        true
+    }
+
+    pub(super) fn name(&self, seq: u32) -> i64 {
+        let state = self.lock();
+        if state.seq == seq { state.name } else { 0 }
+    }
+
+    pub(super) fn hold(self: &Arc<Self>, seq: u32) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        state.channel(self).held = true;
+        if state.eof {
+            state.lost(self);
+            return false;
+        }
+        true
+    }
+
+    /// Not only for the current phase: the closing itself is heard after the connection is over.
+    pub(super) fn take_events(&self, seq: u32) -> Vec<Event> {
+        let mut state = self.lock();
+        if state.seq != seq {
+            return Vec::new();
+        }
+        let events = match &mut state.channel {
+            Some(channel) => channel.take(),
+            None => Vec::new(),
+        };
+        state.sent_in_callback = false;
+        if events.is_empty() && state.corked {
+            state.flush();
+        }
+        state.resume_reading();
+        events
+    }
+}

@@ -1,0 +1,485 @@
+//! One connection: what the loop does with it.
+//!
+//! The loop's task reads and flushes; whoever answers writes directly, from
+//! any thread. Both go through [`State`], whose lock is held for a parse, a
+//! copy or one non-blocking system call, never over an upcall or an await.
+//!
+//! Not here: answering (`answer.rs`), WebSocket (`websocket.rs`), parsing (`inbound.rs`).
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::channel::Channel;
+use super::exchange::{Event, Exchange};
+use super::inbound::{Inbound, Terms};
+use super::output::Output;
+use super::queue::Work;
+use super::socket::{Ends, ReadHalf, WriteHalf};
+use super::websocket::{CLOSE_TIME, Session};
+use super::{Notice, Shared};
+
+/// How much is read at once, into a buffer that all connections of a loop share.
+const READ: usize = 64 * 1024;
+/// Bytes behind a running request that are kept before reading stops.
+const MAX_PIPELINED: usize = 64 * 1024;
+/// Corked bytes leave after this at the latest.
+const CORK_TIME: Duration = Duration::from_millis(1);
+/// How long a connection that has been answered for the last time waits for the peer to finish sending.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How often a connection whose input is full is checked for having been closed.
+const WATCH_TIME: Duration = Duration::from_millis(250);
+/// Pongs and the like that a peer does not read stop our reading at this many bytes.
+const MAX_UNREAD_REPLIES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// One connection, shared by its task and the exchanges on it.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(super) shared: Arc<Shared>,
+    ends: Ends,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Between requests, or receiving one.
+    Reading,
+    /// A request is with user code, nothing is answered.
+    Waiting(Terms),
+    /// An answer of known length is being sent; so much of its body is to come.
+    Sending(Terms, u64),
+    /// An answer of unknown length is being sent.
+    Streaming(Terms),
+    WebSocket(Box<Session>),
+    /// All is said; what waits is flushed, then the peer may end.
+    Lingering,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    io: Option<WriteHalf>,
+    task: Option<Waker>,
+    pub(super) phase: Phase,
+    /// Number of the current exchange: a call with another one is stale.
+    pub(super) seq: u32,
+    /// What the embedder calls the current exchange; 0 until it was bound.
+    pub(super) name: i64,
+    pub(super) inbound: Inbound,
+    pub(super) out: Output,
+    /// `out` may wait for more.
+    pub(super) corked: bool,
+    pub(super) eof: bool,
+    /// Reading stopped because something was full.
+    paused: bool,
+    /// The callback that runs has sent something.
+    pub(super) sent_in_callback: bool,
+    /// Somebody was refused for want of room and waits for [`State::drained`].
+    pub(super) drain: Option<Arc<Shared>>,
+    /// Pipelined requests handed to the same thread in a row.
+    pub(super) in_a_row: u8,
+    pub(super) channel: Option<Box<Channel>>,
+}
+
+/// What only the task needs, and only in rare states: one timer at a time.
+#[derive(Default)]
+pub(super) struct Timers {
+    sleep: Option<(Wait, Pin<Box<Sleep>>)>,
+}
+
+/// What a connection's task can be waiting for besides its socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Cork,
+    Linger,
+    Watch,
+    CloseFrame,
+}
+
+impl Wait {
+    fn time(self) -> Duration {
+        match self {
+            Self::Cork => CORK_TIME,
+            Self::Linger => LINGER_TIME,
+            Self::Watch => WATCH_TIME,
+            Self::CloseFrame => CLOSE_TIME,
+        }
+    }
+}
+
+impl Timers {
+    /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
+    fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
+        let sleep = match &mut self.sleep {
+            Some((current, sleep)) if *current == wait => sleep,
+            other => {
+                let sleep = Box::pin(sleep_until(Instant::now() + wait.time()));
+                &mut other.insert((wait, sleep)).1
+            }
+        };
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.sleep = None;
+        true
+    }
+}
+
+/// What the task does after looking at the state.
+enum Next {
+    Read,
+    Wait,
+    Close,
+}
+
+impl Conn {
+    pub(super) fn new(shared: Arc<Shared>, write: WriteHalf, ends: Ends) -> Arc<Self> {
+        let state = State {
+            io: Some(write),
+            task: None,
+            phase: Phase::Reading,
+            seq: 0,
+            name: 0,
+            inbound: Inbound::new(&shared.config),
+            out: Output::default(),
+            corked: false,
+            eof: false,
+            paused: false,
+            sent_in_callback: false,
+            drain: None,
+            in_a_row: 0,
+            channel: None,
+        };
+        Arc::new(Self {
+            shared,
+            ends,
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The state, if `seq` is its current exchange.
+    pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
+        let state = self.lock();
+        let over = matches!(
+            state.phase,
+            Phase::Reading | Phase::Lingering | Phase::Closed
+        );
+        (state.seq == seq && !over).then_some(state)
+    }
+
+    pub(super) fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// The task of a connection: runs until it is over.
+    pub(super) async fn run(self: Arc<Self>, mut read: ReadHalf) {
+        let _guard = Guard(&self);
+        let mut timers = Timers::default();
+        std::future::poll_fn(|cx| self.poll(cx, &mut read, &mut timers)).await;
+    }
+
+    fn poll(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        read: &mut ReadHalf,
+        timers: &mut Timers,
+    ) -> Poll<()> {
+        loop {
+            let next = self.lock().turn(cx, timers, read);
+            match next {
+                Next::Read => {}
+                Next::Wait => return Poll::Pending,
+                Next::Close => return Poll::Ready(()),
+            }
+            let received = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                match read.poll_read(cx, &mut buf) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => self.lock().lost(self),
+                    Poll::Ready(Ok(())) if buf.filled().is_empty() => self.lock().ended(self),
+                    Poll::Ready(Ok(())) => self.received(buf.filled()),
+                }
+                Poll::Ready(())
+            });
+            if received.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn received(self: &Arc<Self>, fresh: &[u8]) {
+        let mut state = self.lock();
+        match &mut state.phase {
+            Phase::Reading => {
+                let request = state.next_request(self, fresh);
+                drop(state);
+                if let Some(request) = request {
+                    self.shared.offer(Work::Request(request));
+                }
+            }
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
+                state.inbound.keep(fresh)
+            }
+            Phase::WebSocket(_) => state.received_frames(self, fresh),
+            Phase::Lingering | Phase::Closed => {}
+        }
+    }
+
+    /// Ends the connection at once. The exchange, if any, hears of it.
+    pub(super) fn cut(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.lost(self);
+        state.wake();
+    }
+
+    /// Whether a stop may close it at once: nothing of a request has arrived.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        matches!(state.phase, Phase::Reading) && state.inbound.is_empty() && state.out.is_empty()
+    }
+}
+
+/// Reports the connection's end however the task ends: normally, dropped with its loop, or panicking.
+struct Guard<'a>(&'a Arc<Conn>);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.lock().lost(self.0);
+        self.0.shared.forget(self.0);
+        if std::thread::panicking() {
+            self.0
+                .shared
+                .notice(Notice::LoopError("a connection's task panicked".into()));
+        }
+    }
+}
+
+impl State {
+    /// Flushes, and says what the task does next.
+    fn turn(&mut self, cx: &mut Context<'_>, timers: &mut Timers, read: &ReadHalf) -> Next {
+        if !self
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            self.task = Some(cx.waker().clone());
+        }
+        let corked = self.corked && !matches!(self.phase, Phase::Lingering | Phase::Closed);
+        if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
+            self.corked = false;
+            if self.flush_in_loop(cx).is_err() {
+                // The write side is gone; reading tells why, and is where closing is reported.
+                self.out.clear();
+            }
+        }
+        match self.phase {
+            Phase::Closed => return Next::Close,
+            Phase::Lingering => return self.linger(cx, timers),
+            _ => {}
+        }
+        if self.is_closing_websocket() && timers.passed(cx, Wait::CloseFrame) {
+            self.phase = Phase::Lingering;
+            return Next::Close;
+        }
+        self.paused = self.is_full();
+        if !self.paused {
+            return Next::Read;
+        }
+        if read.peer_closed(cx) {
+            return Next::Read;
+        }
+        if timers.passed(cx, Wait::Watch) {
+            cx.waker().wake_by_ref();
+        }
+        Next::Wait
+    }
+
+    fn is_closing_websocket(&self) -> bool {
+        matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
+    }
+
+    fn is_full(&self) -> bool {
+        match &self.phase {
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
+                self.eof || self.inbound.waiting() >= MAX_PIPELINED
+            }
+            Phase::WebSocket(session) => {
+                self.out.len() > MAX_UNREAD_REPLIES && session.replied()
+                    || self
+                        .channel
+                        .as_ref()
+                        .is_some_and(|channel| channel.is_full())
+            }
+            _ => false,
+        }
+    }
+
+    fn linger(&mut self, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
+        let Some(io) = &self.io else {
+            return Next::Close;
+        };
+        if !self.out.is_empty() {
+            // The peer may have to be read before it reads us.
+            return Next::Read;
+        }
+        if self.eof || !self.inbound.is_unfinished() {
+            return Next::Close;
+        }
+        // Closing with unread input would reset the connection, and the peer could lose the answer.
+        io.shutdown();
+        if timers.passed(cx, Wait::Linger) {
+            return Next::Close;
+        }
+        Next::Read
+    }
+
+    fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(io) = &mut self.io else {
+            return Ok(());
+        };
+        self.out.flush(|slices| io.poll_write(cx, slices))?;
+        if self.out.is_empty() {
+            self.drained();
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, as far as the socket takes it; the loop does the rest.
+    pub(super) fn flush(&mut self) {
+        self.corked = false;
+        let Some(io) = &self.io else { return };
+        if self.out.flush(|slices| io.try_write(slices)).is_err() {
+            self.out.clear();
+        }
+        if self.out.is_empty() {
+            self.drained();
+        } else {
+            self.wake();
+        }
+    }
+
+    /// Writes `head` and `body` at once if nothing waits before them; queues what does not go.
+    pub(super) fn write(&mut self, head: &[u8], body: &[u8]) {
+        if !self.out.is_empty() {
+            self.out.push(head);
+            self.out.push(body);
+            return;
+        }
+        let Some(io) = &self.io else { return };
+        let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
+        let written = match io.try_write(&slices) {
+            Ok(written) => written,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            // The reader will find out; there is nobody to tell here.
+            Err(_) => return,
+        };
+        if written < head.len() {
+            self.out.push(&head[written..]);
+            self.out.push(body);
+        } else {
+            self.out.push(&body[written - head.len()..]);
+        }
+        if !self.out.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Leaves bytes to be gathered with what follows, for at most [`CORK_TIME`].
+    pub(super) fn cork(&mut self) {
+        if !self.corked {
+            self.corked = true;
+            self.wake();
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Lets the loop read again if it had stopped.
+    pub(super) fn resume_reading(&mut self) {
+        if self.paused && !self.is_full() {
+            self.paused = false;
+            self.wake();
+        }
+    }
+
+    /// The peer ended its side.
+    fn ended(&mut self, conn: &Arc<Conn>) {
+        self.eof = true;
+        let held = self.channel.as_ref().is_some_and(|channel| channel.held);
+        match self.phase {
+            // It may only have said all it wants to say: it still gets its answer.
+            Phase::Waiting(_) | Phase::Sending(..) if !held => {}
+            _ => self.lost(conn),
+        }
+    }
+
+    /// The connection is over; whoever holds the exchange is told.
+    pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
+        let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closed => return,
+            Phase::Reading | Phase::Lingering => None,
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
+                Some(Event::Closed(-1, String::new()))
+            }
+            Phase::WebSocket(session) => session.lost(),
+        };
+        self.release();
+        if let Some(event) = closed {
+            self.report(conn, event);
+        }
+    }
+
+    /// Gives the socket and the buffers up.
+    fn release(&mut self) {
+        if let Some(io) = self.io.take() {
+            io.release();
+        }
+        self.out.clear();
+        self.drained();
+        self.inbound.clear();
+        self.wake();
+        self.task = None;
+    }
+
+    /// The last bytes are written or queued: after them the connection ends.
+    pub(super) fn finish_connection(&mut self) {
+        self.phase = Phase::Lingering;
+        self.flush();
+        self.wake();
+    }
+
+    /// Cuts the connection with a reset, so that a peer in the middle of an answer sees it as broken.
+    pub(super) fn reset(&mut self, conn: &Arc<Conn>) {
+        if let Some(io) = &self.io {
+            io.reset_on_close();
+        }
+        self.wake();
+        self.lost(conn);
+    }
+
+    pub(super) fn exchange(&self, conn: &Arc<Conn>) -> Exchange {
+        Exchange {
+            conn: conn.clone(),
+            seq: self.seq,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One request and its answer: what user code holds, from any thread.
+
+use std::sync::Arc;
+
+use super::connection::Conn;
+use super::request::Request;
+use super::socket::Ends;
+use crate::ws::Opcode;
+
+/// One request and its answer. Once that is over (answered, or the peer left)
+/// every call is refused: a late answer finds nothing to write to.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) seq: u32,
+}
+
+/// Status and header fields of an answer, as the handler gave them.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// 200-999; interim answers are the core's business.
+    pub status: u16,
+    /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.
+    pub headers: &'a [u8],
+    /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits.
+    pub flags: u32,
+    /// A Content-Length for an answer that carries no content (HEAD, 304), or -1.
+    pub declared: i64,
+}
+
+/// The handler gave or suppressed Date.
+pub const GIVEN_DATE: u32 = 1;
+/// The handler gave or suppressed Server.
+pub const GIVEN_SERVER: u32 = 2;
+/// The handler gave a Connection header, which is among the fields.
+pub const GIVEN_CONNECTION: u32 = 4;
+/// The connection ends after this answer.
+pub const CLOSE: u32 = 8;
+/// The caller will run the connection's next pipelined request itself, at once.
+pub const INLINE: u32 = 16;
+/// The send is made inside a callback or handler, more may follow at once: it may be gathered with
+/// what follows for at most a millisecond.
+pub const CORK: u32 = 32;
+/// Refuse instead of queueing more than the limit of pending bytes.
+pub const BOUNDED: u32 = 64;
+
+/// What became of a whole answer, or of a piece of its body.
+#[derive(Debug)]
+pub enum Answered {
+    /// The exchange was over: nothing was written.
+    Stale,
+    /// More of the announced body has to come.
+    More,
+    /// The answer is complete; the connection's next request, when the caller asked for it.
+    Done(Option<Request>),
+}
+
+/// What became of a message or chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Accepted: written or queued.
+    Accepted,
+    /// The channel is closed.
+    Closed,
+    /// Refused: too many earlier bytes still wait. [`super::Sink::on_drained`] follows once they are out.
+    Full,
+}
+
+/// What user code hears on a channel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A text message, checked to be UTF-8.
+    Text(Vec<u8>),
+    /// A binary message.
+    Binary(Vec<u8>),
+    /// A ping; the pong has been sent unless that was left to user code.
+    Ping(Vec<u8>),
+    /// A pong.
+    Pong(Vec<u8>),
+    /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
+    /// (an HTTP client left).
+    Closed(i32, String),
+}
+
+/// What a WebSocket's user wants to hear.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Report pings.
+    pub pings: bool,
+    /// Report pongs.
+    pub pongs: bool,
+    /// Leave answering pings to user code.
+    pub manual_pong: bool,
+}
+
+impl Exchange {
+    /// Binds the embedder's name for this exchange; false when it is over already.
+    pub fn bind(&self, name: i64) -> bool {
+        self.conn.bind(self.seq, name)
+    }
+
+    /// Answers, with the first piece of a body of `total` bytes. All of `body` when they are as long.
+    pub fn respond(&self, reply: &Reply<'_>, body: &[u8], total: u64) -> Answered {
+        self.conn.respond(self.seq, reply, body, total)
+    }
+
+    /// The next piece of the body that [`Self::respond`] announced.
+    pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
+        self.conn.body(self.seq, piece, flags)
+    }
+
+    /// Starts an answer of unknown length, and sends its first piece with the head.
+    pub fn stream(&self, reply: &Reply<'_>, first: &[u8]) -> Sent {
+        self.conn.stream(self.seq, reply, first)
+    }
+
+    /// The next piece of a streamed answer; nothing is sent for an empty one.
+    pub fn chunk(&self, piece: &[u8], flags: u32) -> Sent {
+        self.conn.chunk(self.seq, piece, flags)
+    }
+
+    /// Ends a streamed answer.
+    pub fn end(&self) -> Sent {
+        self.conn.end(self.seq)
+    }
+
+    /// Answers 503: nobody can run the request. Returns the connection's next one.
+    pub(crate) fn refuse(&self) -> Option<Request> {
+        self.conn.refuse(self.seq)
+    }
+
+    /// Answers 503 and puts the connection's next request into the queue.
+    pub fn refuse_all(&self) {
+        self.conn.refuse_all(self.seq);
+    }
+
+    /// User code keeps the exchange as a channel: it wants to hear when the peer leaves, even by
+    /// ending only its own side. False when the peer has left.
+    pub fn hold(&self) -> bool {
+        self.conn.hold(self.seq)
+    }
+
+    /// Switches to WebSocket, with `headers` (complete field lines) in the 101.
+    pub fn upgrade(&self, headers: &[u8], interest: Interest) -> bool {
+        self.conn.upgrade(self.seq, headers, interest)
+    }
+
+    /// Changes what is reported on a WebSocket.
+    pub fn listen(&self, interest: Interest) {
+        self.conn.listen(self.seq, interest);
+    }
+
+    /// Sends one WebSocket frame: a whole message, a ping or a pong.
+    pub fn message(&self, opcode: Opcode, payload: &[u8], flags: u32) -> Sent {
+        self.conn.message(self.seq, opcode, payload, flags)
+    }
+
+    /// Starts the close handshake. True for the call that did it.
+    pub fn close(&self, code: u16, reason: &str) -> bool {
+        self.conn.close_ws(self.seq, code, reason)
+    }
+
+    /// The callback whose sends were marked [`CORK`] is over: what was gathered leaves.
+    pub fn settle(&self) {
+        self.conn.settle(self.seq);
+    }
+
+    /// Cuts the connection. True when it was still there.
+    pub fn abort(&self) -> bool {
+        self.conn.abort(self.seq)
+    }
+
+    /// Whether the exchange is still going on and the peer is there.
+    pub fn is_open(&self) -> bool {
+        self.conn.is_open(self.seq)
+    }
+
+    /// Bytes accepted and not yet written.
+    pub fn pending_bytes(&self) -> usize {
+        self.conn.pending(self.seq)
+    }
+
+    /// The name given with [`Self::bind`], 0 before.
+    pub fn name(&self) -> i64 {
+        self.conn.name(self.seq)
+    }
+
+    /// The events that wait, in order. Until it has returned none at all, no other thread is
+    /// told of the channel's events: they are one chain.
+    pub fn take_events(&self) -> Vec<Event> {
+        self.conn.take_events(self.seq)
+    }
+
+    /// Nobody can run the channel's events: closes it with 1013.
+    pub fn overload(&self) {
+        self.conn.overload(self.seq);
+    }
+
+    /// Local and peer address, `None` on Unix domain sockets.
+    pub fn addresses(&self) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
+        let Ends { local, peer } = self.conn.ends();
+        Some((local?, peer?))
+    }
+}

@@ -1,0 +1,145 @@
+//! Accepting connections.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
+
+use super::connection::Conn;
+use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
+use super::{Address, Notice, Shared};
+
+/// After accepting has failed, for want of descriptors most likely, it rests so long.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+enum AsyncListener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Listener {
+    pub(super) fn bind(address: &Address, backlog: i32) -> io::Result<Self> {
+        match address {
+            Address::Inet(address) => Ok(Self::Tcp(bind_inet(*address, backlog)?)),
+            Address::Unix(path) => {
+                let listener = std::os::unix::net::UnixListener::bind(path)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(listener))
+            }
+        }
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|address| address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
+    fn into_async(self) -> io::Result<AsyncListener> {
+        Ok(match self {
+            Self::Tcp(listener) => AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Unix(listener) => {
+                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+        })
+    }
+}
+
+/// The wildcard address listens on both IP versions, as the JVM's own sockets do.
+fn bind_inet(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    if address.ip().is_unspecified() && address.is_ipv4() {
+        let dual = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+        match listen(dual, backlog) {
+            // A machine without IPv6.
+            Err(e) if e.kind() != io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    listen(address, backlog)
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+impl AsyncListener {
+    async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Ends)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Small answers must not wait for the peer's acknowledgement of earlier ones.
+                stream.set_nodelay(true)?;
+                Ok(split_tcp(stream, peer))
+            }
+            Self::Unix(listener) => Ok(split_unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Accepts until the server drains.
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    listener: Listener,
+    mut stop: watch::Receiver<bool>,
+) {
+    let listener = match listener.into_async() {
+        Ok(listener) => listener,
+        Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((read, write, ends)) => {
+                let conn = Conn::new(shared.clone(), write, ends);
+                shared.register(&conn);
+                tokio::spawn(conn.run(read));
+            }
+            Err(e) if is_peers_fault(&e) => {}
+            Err(e) => {
+                shared.notice(Notice::Accept(e.to_string()));
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+/// The connection was gone before we took it: nothing is wrong with the listener.
+fn is_peers_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | NotConnected | InvalidInput
+    )
+}

@@ -1,0 +1,254 @@
+//! A request in the compact form in which it crosses to user code: one block
+//! of bytes with offsets into itself, so that it can be copied in one go and
+//! decoded as far as somebody looks.
+//!
+//! All numbers are little endian:
+//!
+//! | at | size | what |
+//! |---|---|---|
+//! | 0 | 8 | for the embedder (its name of the exchange) |
+//! | 8 | 1 | [`KIND_REQUEST`] |
+//! | 9 | 1 | index in [`crate::h1::head::METHODS`], or 255: the text at 24 |
+//! | 10 | 1 | `FLAG_*` bits |
+//! | 11 | 1 | length of the peer's address: 0 (none), 4 or 16 |
+//! | 12 | 2 | peer's port |
+//! | 14 | 2 | number of header fields |
+//! | 16 | 2 | number of fields that came before the body (the others are trailers) |
+//! | 20 | 4 | where the field table starts |
+//! | 24 | 4+4 | start and length of the method's text |
+//! | 32 | 4+4 | start and length of the target |
+//! | 40 | 4+4 | start and length of the body |
+//! | 48 | 16 | peer's address |
+//! | 64 | 8 | nanoseconds since the request was parsed, as of the crossing |
+//!
+//! A field table entry is: u16 index in [`crate::h1::head::KNOWN_HEADERS`] or 255, u16 length of the name,
+//! u32 start of the name (lower case; only when the index is 255), u32 start and u32 length of the value.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::exchange::Exchange;
+use crate::h1::head::{EXTENSION_METHOD, Header, UNKNOWN_HEADER, known_header};
+use crate::h1::proxy::{ProxyHeader, address_text};
+use crate::h1::{RequestHead, Version};
+
+/// First byte after the handle: this block is a request.
+pub const KIND_REQUEST: u8 = 1;
+/// HTTP/1.1 (otherwise 1.0).
+pub const FLAG_HTTP11: u8 = 1;
+/// The Upgrade header has the token websocket.
+pub const FLAG_UPGRADE: u8 = 2;
+/// The Connection header has the token close.
+pub const FLAG_CLOSE: u8 = 4;
+/// The method is HEAD.
+pub const FLAG_HEAD: u8 = 8;
+/// The peer's address was taken from a PROXY header.
+pub const FLAG_PROXIED: u8 = 16;
+
+const FIXED: usize = 72;
+const ENTRY: usize = 16;
+
+/// A whole request, on its way to user code.
+#[derive(Debug)]
+pub struct Request {
+    /// Where the answer goes.
+    pub exchange: Exchange,
+    block: Vec<u8>,
+    arrived: Instant,
+}
+
+impl Request {
+    /// The block of bytes described above, completed with the embedder's `name` of the exchange.
+    pub fn into_block(mut self, name: i64) -> Vec<u8> {
+        let waited = self.arrived.elapsed().as_nanos() as u64;
+        self.block[0..8].copy_from_slice(&name.to_le_bytes());
+        self.block[64..72].copy_from_slice(&waited.to_le_bytes());
+        self.block
+    }
+}
+
+/// A request whose head is there and whose body may still be arriving.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    block: Vec<u8>,
+    table: Vec<u8>,
+    count: u16,
+    before_body: u16,
+    arrived: Instant,
+}
+
+impl Draft {
+    /// Copies a head out of the connection's buffer.
+    ///
+    /// `expected` is how much of the body is already there: room is made for received bytes only.
+    pub(crate) fn new(
+        head: &RequestHead,
+        buf: &[u8],
+        peer: Option<SocketAddr>,
+        proxy: Option<&ProxyHeader>,
+        expected: usize,
+    ) -> Self {
+        let text: usize = head.headers.iter().map(|h| h.value.len() + 8).sum();
+        let table = head.headers.len() * ENTRY;
+        let mut block = Vec::with_capacity(FIXED + head.target.len() + text + table + expected);
+        block.resize(FIXED, 0);
+        let mut draft = Self {
+            block,
+            table: Vec::with_capacity(table),
+            count: 0,
+            before_body: 0,
+            arrived: Instant::now(),
+        };
+        draft.fixed(head, buf, proxy.and_then(|p| p.source).or(peer), proxy);
+        for header in &head.headers {
+            let name = header.name.of(buf);
+            if proxy.is_some_and(|p| p.source.is_some()) && replaced_by_proxy(name) {
+                continue;
+            }
+            draft.field(header.id, name, header.value.of(buf));
+        }
+        if let Some(proxy) = proxy {
+            draft.proxy_fields(proxy);
+        }
+        draft.before_body = draft.count;
+        draft.put_u32(40, draft.block.len());
+        draft
+    }
+
+    fn fixed(
+        &mut self,
+        head: &RequestHead,
+        buf: &[u8],
+        peer: Option<SocketAddr>,
+        proxy: Option<&ProxyHeader>,
+    ) {
+        let method = head.method.of(buf);
+        self.block[8] = KIND_REQUEST;
+        self.block[9] = head.method_id;
+        self.block[10] = flags(head, proxy);
+        if head.method_id == EXTENSION_METHOD {
+            self.put_u32(24, self.block.len());
+            self.put_u32(28, method.len());
+            self.block.extend_from_slice(method);
+        }
+        let target = head.target.of(buf);
+        self.put_u32(32, self.block.len());
+        self.put_u32(36, target.len());
+        self.block.extend_from_slice(target);
+        if let Some(peer) = peer {
+            self.peer(peer);
+        }
+    }
+
+    fn peer(&mut self, peer: SocketAddr) {
+        self.block[12..14].copy_from_slice(&peer.port().to_le_bytes());
+        match peer.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                self.block[11] = 4;
+                self.block[48..52].copy_from_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                self.block[11] = 16;
+                self.block[48..64].copy_from_slice(&ip.octets());
+            }
+        }
+    }
+
+    fn proxy_fields(&mut self, proxy: &ProxyHeader) {
+        let (Some(source), Some(destination)) = (proxy.source, proxy.destination) else {
+            return;
+        };
+        self.named_field(b"x-forwarded-for", address_text(source.ip()).as_bytes());
+        self.named_field(
+            b"x-forwarded-port",
+            destination.port().to_string().as_bytes(),
+        );
+        match destination.port() {
+            80 => self.named_field(b"x-forwarded-proto", b"http"),
+            443 => self.named_field(b"x-forwarded-proto", b"https"),
+            _ => {}
+        }
+    }
+
+    fn named_field(&mut self, name: &[u8], value: &[u8]) {
+        self.field(known_header(name).unwrap_or(UNKNOWN_HEADER), name, value);
+    }
+
+    fn field(&mut self, id: u8, name: &[u8], value: &[u8]) {
+        let start = self.block.len();
+        if id == UNKNOWN_HEADER {
+            self.block.extend(name.iter().map(u8::to_ascii_lowercase));
+        }
+        let value_start = self.block.len();
+        self.block.extend_from_slice(value);
+        self.table.extend_from_slice(&u16::from(id).to_le_bytes());
+        self.table
+            .extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.table.extend_from_slice(&(start as u32).to_le_bytes());
+        self.table
+            .extend_from_slice(&(value_start as u32).to_le_bytes());
+        self.table
+            .extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.count += 1;
+    }
+
+    /// Where body bytes are appended.
+    pub(crate) fn body(&mut self) -> &mut Vec<u8> {
+        &mut self.block
+    }
+
+    /// Bytes of body so far.
+    pub(crate) fn body_len(&self) -> usize {
+        self.block.len() - self.get_u32(40)
+    }
+
+    /// Ends the body, adds trailers and the field table.
+    pub(crate) fn finish(mut self, exchange: Exchange, trailers: &[Header], buf: &[u8]) -> Request {
+        self.put_u32(44, self.body_len());
+        for trailer in trailers {
+            self.field(trailer.id, trailer.name.of(buf), trailer.value.of(buf));
+        }
+        self.put_u32(20, self.block.len());
+        self.block[14..16].copy_from_slice(&self.count.to_le_bytes());
+        self.block[16..18].copy_from_slice(&self.before_body.to_le_bytes());
+        self.block.append(&mut self.table);
+        Request {
+            exchange,
+            block: self.block,
+            arrived: self.arrived,
+        }
+    }
+
+    fn put_u32(&mut self, at: usize, value: usize) {
+        self.block[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    }
+
+    fn get_u32(&self, at: usize) -> usize {
+        u32::from_le_bytes([
+            self.block[at],
+            self.block[at + 1],
+            self.block[at + 2],
+            self.block[at + 3],
+        ]) as usize
+    }
+}
+
+fn flags(head: &RequestHead, proxy: Option<&ProxyHeader>) -> u8 {
+    let bit = |set: bool, flag: u8| if set { flag } else { 0 };
+    bit(head.version == Version::Http11, FLAG_HTTP11)
+        | bit(head.upgrade_websocket, FLAG_UPGRADE)
+        | bit(head.close, FLAG_CLOSE)
+        | bit(head.is_head(), FLAG_HEAD)
+        | bit(proxy.is_some_and(|p| p.source.is_some()), FLAG_PROXIED)
+}
+
+/// The client's own claims must not stand beside what the proxy says.
+fn replaced_by_proxy(name: &[u8]) -> bool {
+    [
+        &b"x-forwarded-for"[..],
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+    ]
+    .iter()
+    .any(|own| name.eq_ignore_ascii_case(own))
+}

@@ -1,0 +1,120 @@
+//! A connected byte stream, TCP or Unix, split so that the loop reads and any
+//! thread may write.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+/// The loop's half.
+#[derive(Debug)]
+pub(crate) enum ReadHalf {
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+}
+
+/// The half that any thread may write to.
+#[derive(Debug)]
+pub(crate) enum WriteHalf {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
+}
+
+/// Both ends' addresses; `None` for Unix domain sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ends {
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+pub(crate) fn split_tcp(stream: TcpStream, peer: SocketAddr) -> (ReadHalf, WriteHalf, Ends) {
+    let ends = Ends {
+        local: stream.local_addr().ok(),
+        peer: Some(peer),
+    };
+    let (read, write) = stream.into_split();
+    (ReadHalf::Tcp(read), WriteHalf::Tcp(write), ends)
+}
+
+pub(crate) fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf, Ends) {
+    let (read, write) = stream.into_split();
+    (
+        ReadHalf::Unix(read),
+        WriteHalf::Unix(write),
+        Ends::default(),
+    )
+}
+
+impl ReadHalf {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(read) => Pin::new(read).poll_read(cx, buf),
+            Self::Unix(read) => Pin::new(read).poll_read(cx, buf),
+        }
+    }
+
+    /// Whether the peer has closed its side, even while bytes that nobody reads are queued.
+    pub(crate) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        let ready = match self {
+            Self::Tcp(read) => pin!(read.ready(Interest::READABLE)).poll(cx),
+            Self::Unix(read) => pin!(read.ready(Interest::READABLE)).poll(cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl WriteHalf {
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(write) => write.try_write_vectored(slices),
+            Self::Unix(write) => write.try_write_vectored(slices),
+        }
+    }
+
+    /// Like [`Self::try_write`] for the loop: when the socket is full, the loop is woken once it is not.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let written = match self {
+            Self::Tcp(write) => Pin::new(write).poll_write_vectored(cx, slices),
+            Self::Unix(write) => Pin::new(write).poll_write_vectored(cx, slices),
+        };
+        match written {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Ends our side of the stream; errors mean that it has ended already.
+    pub(crate) fn shutdown(&self) {
+        let _ = match self {
+            Self::Tcp(write) => SockRef::from(write.as_ref()).shutdown(Shutdown::Write),
+            Self::Unix(write) => SockRef::from(write.as_ref()).shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Makes the close that follows a reset, so that the peer notices at once.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(write) = self {
+            let _ = SockRef::from(write.as_ref()).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    /// Gives the descriptor up without the extra shutdown call that dropping makes.
+    pub(crate) fn release(self) {
+        match self {
+            Self::Tcp(write) => write.forget(),
+            Self::Unix(write) => write.forget(),
+        }
+    }
+}

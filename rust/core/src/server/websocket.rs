@@ -1,0 +1,264 @@
+//! A connection that has become a WebSocket.
+
+use std::sync::Arc;
+
+use super::Notice;
+use super::connection::{Conn, Phase, State};
+use super::exchange::{Event, Interest, Sent};
+use crate::ws::{self, Decoder, Opcode, close_payload};
+
+/// After our close frame, so long may the peer take to answer with its own (RFC 6455 7.1.1).
+pub(super) const CLOSE_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Close code for "try again later" (RFC 6455 7.4.1, IANA registry).
+const OVERLOADED: u16 = 1013;
+const GOING_AWAY: u16 = 1001;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    decoder: Decoder,
+    interest: Interest,
+    /// We have sent our close frame: data from the peer is ignored, its close frame awaited.
+    closing: bool,
+    /// User code has been told, or told us, that the channel is closed.
+    reported: bool,
+    replied: bool,
+}
+
+impl Session {
+    /// Whether the core itself has answered the peer, which a peer that does not read can abuse.
+    pub(super) fn replied(&self) -> bool {
+        self.replied
+    }
+
+    /// What user code hears when TCP ends without a close frame.
+    pub(super) fn lost(&self) -> Option<Event> {
+        (!self.reported).then(|| Event::Closed(i32::from(GOING_AWAY), String::new()))
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+}
+
+impl Conn {
+    pub(super) fn upgrade(self: &Arc<Self>, seq: u32, headers: &[u8], interest: Interest) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        if !matches!(state.phase, Phase::Waiting(_)) {
+            return false;
+        }
+        let mut head = Vec::with_capacity(256);
+        crate::h1::response::status_line(&mut head, 101);
+        head.extend_from_slice(headers);
+        self.shared.own_fields(&mut head, false, true);
+        head.extend_from_slice(b"\r\n");
+        state.write(&head, &[]);
+        state.sent_in_callback = true;
+        state.channel(self).held = true;
+        state.phase = Phase::WebSocket(Box::new(Session {
+            decoder: Decoder::new(self.shared.config.max_message),
+            interest,
+            closing: false,
+            reported: false,
+            replied: false,
+        }));
+        let early = state.inbound.take();
+        if !early.is_empty() {
+            state.received_frames(self, &early);
+        }
+        if state.eof {
+            state.lost(self);
+        }
+        state.wake();
+        true
+    }
+
+    pub(super) fn listen(&self, seq: u32, interest: Interest) {
+        if let Some(mut state) = self.current(seq)
+            && let Phase::WebSocket(session) = &mut state.phase
+        {
+            session.interest = interest;
+        }
+    }
+
+    pub(super) fn message(&self, seq: u32, opcode: Opcode, payload: &[u8], flags: u32) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        match &state.phase {
+            Phase::WebSocket(session) if !session.closing => {}
+            _ => return Sent::Closed,
+        }
+        if !state.has_room(self, flags) {
+            return Sent::Full;
+        }
+        let mut frame = Vec::with_capacity(payload.len() + 10);
+        ws::encode(&mut frame, opcode, payload);
+        state.send(&frame, flags);
+        Sent::Accepted
+    }
+
+    pub(super) fn close_ws(self: &Arc<Self>, seq: u32, code: u16, reason: &str) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        state.start_closing(code, reason)
+    }
+
+    /// Nobody can run the callbacks: what waits is dropped, and both sides are told.
+    pub(super) fn overload(self: &Arc<Self>, seq: u32) {
+        let mut state = self.lock();
+        if state.seq != seq {
+            return;
+        }
+        state.drop_events();
+        if state.start_closing(OVERLOADED, "Server overloaded") {
+            state.report(self, Event::Closed(0, String::new()));
+        }
+    }
+
+    /// The server stops: a WebSocket says goodbye, everything else is cut.
+    pub(super) fn stop(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.start_closing(GOING_AWAY, "") {
+            state.report(self, Event::Closed(0, String::new()));
+            // Not a handshake that somebody waits for: the process is about to end.
+            state.finish_connection();
+        } else if !matches!(state.phase, Phase::Lingering) {
+            state.lost(self);
+        }
+    }
+
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(self.lock().phase, Phase::WebSocket(_))
+    }
+}
+
+impl State {
+    /// Sends our close frame. False if the channel was closed or is no WebSocket.
+    fn start_closing(&mut self, code: u16, reason: &str) -> bool {
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return false;
+        };
+        if session.closing {
+            return false;
+        }
+        session.closing = true;
+        session.reported = true;
+        self.send_control(Opcode::Close, &close_payload(code, reason));
+        self.wake();
+        true
+    }
+
+    fn send_control(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut frame = Vec::with_capacity(payload.len() + 10);
+        ws::encode(&mut frame, opcode, payload);
+        if self.corked {
+            self.out.push(&frame);
+            self.flush();
+        } else {
+            self.write(&frame, &[]);
+        }
+    }
+
+    pub(super) fn received_frames(&mut self, conn: &Arc<Conn>, fresh: &[u8]) {
+        // What an earlier read left undecoded comes first.
+        let kept = self.inbound.take();
+        let joined;
+        let mut bytes = fresh;
+        if !kept.is_empty() {
+            joined = [&kept, fresh].concat();
+            bytes = &joined;
+        }
+        while let Phase::WebSocket(session) = &mut self.phase {
+            match session.decoder.decode(bytes) {
+                Ok((used, event)) => {
+                    bytes = &bytes[used..];
+                    match event {
+                        Some(event) => self.frame_event(conn, event),
+                        None if used == 0 || bytes.is_empty() => break,
+                        None => {}
+                    }
+                }
+                Err(fault) => {
+                    bytes = &[];
+                    self.fault(conn, fault);
+                }
+            }
+        }
+        if matches!(self.phase, Phase::WebSocket(_)) && !bytes.is_empty() {
+            self.inbound.keep(bytes);
+        }
+    }
+
+    fn frame_event(&mut self, conn: &Arc<Conn>, event: ws::Event) {
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
+        let interest = session.interest;
+        if session.closing && !matches!(event, ws::Event::Close { .. }) {
+            return;
+        }
+        match event {
+            ws::Event::Text(text) => self.report(conn, Event::Text(text)),
+            ws::Event::Binary(bytes) => self.report(conn, Event::Binary(bytes)),
+            ws::Event::Ping(bytes) => {
+                if !interest.manual_pong {
+                    session.replied = true;
+                    self.send_control(Opcode::Pong, &bytes);
+                }
+                if interest.pings {
+                    self.report(conn, Event::Ping(bytes));
+                }
+            }
+            ws::Event::Pong(bytes) if interest.pongs => self.report(conn, Event::Pong(bytes)),
+            ws::Event::Pong(_) => {}
+            ws::Event::Close {
+                code,
+                reason,
+                payload,
+            } => {
+                self.peer_closed(conn, code.map_or(1005, i32::from), reason, &payload);
+            }
+        }
+    }
+
+    fn peer_closed(&mut self, conn: &Arc<Conn>, code: i32, reason: String, payload: &[u8]) {
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
+        let answer = !std::mem::replace(&mut session.closing, true);
+        let report = !std::mem::replace(&mut session.reported, true);
+        if answer {
+            self.send_control(Opcode::Close, payload);
+        }
+        if report {
+            self.report(conn, Event::Closed(code, reason));
+        }
+        self.finish_connection();
+    }
+
+    fn fault(&mut self, conn: &Arc<Conn>, fault: ws::Fault) {
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
+        if session.closing {
+            return self.finish_connection();
+        }
+        session.closing = true;
+        session.reported = true;
+        self.send_control(Opcode::Close, &close_payload(fault.code, ""));
+        self.report(
+            conn,
+            Event::Closed(i32::from(fault.code), fault.message.clone()),
+        );
+        self.inbound.refuse();
+        self.finish_connection();
+        conn.shared.notice(Notice::Frame {
+            code: fault.code,
+            message: fault.message,
+        });
+    }
+}

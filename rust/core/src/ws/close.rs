@@ -1,0 +1,47 @@
+//! Close codes and payloads (RFC 6455 5.5.1, 7.4).
+
+use super::{Event, Fault};
+
+/// Bytes of a close reason: what a control frame holds beside the code.
+pub const MAX_REASON: usize = 123;
+
+/// Whether a close frame may carry `code`: 1000-4999 but 1004, 1005, 1006, 1015.
+///
+/// Unassigned codes below 3000 pass, so that codes registered later do.
+pub fn valid_close_code(code: u16) -> bool {
+    matches!(code, 1000..=4999) && !matches!(code, 1004..=1006 | 1015)
+}
+
+/// Payload of a close frame. A reason over [`MAX_REASON`] bytes is cut between characters.
+///
+/// Callers that owe their user an error for a bad code or a long reason check before.
+pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+    let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
+    let mut payload = Vec::with_capacity(2 + reason.len());
+    payload.extend_from_slice(&code.to_be_bytes());
+    payload.extend_from_slice(reason.as_bytes());
+    payload
+}
+
+/// Reads the payload of a close frame, which may be empty.
+pub(super) fn parse(payload: Vec<u8>) -> Result<Event, Fault> {
+    let (code, reason) = match payload.as_slice() {
+        [] => (None, ""),
+        [_] => return Err(Fault::protocol("close payload of 1 byte")),
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            if !valid_close_code(code) {
+                return Err(Fault::protocol(format!("close code {code}")));
+            }
+            let reason =
+                std::str::from_utf8(reason).map_err(|_| Fault::not_utf8("close reason"))?;
+            (Some(code), reason)
+        }
+    };
+    let reason = reason.to_owned();
+    Ok(Event::Close {
+        code,
+        reason,
+        payload,
+    })
+}

@@ -1,0 +1,95 @@
+//! Numbers that Rust and Java share; the Java side is `org.httpkit.jni.Abi`, and
+//! `tests/abi` compares the two.
+
+#![allow(dead_code)] // Some are for Java only; `tests/abi` reads them from here.
+
+use jni::sys::jint;
+
+/// Second field of a block of work: it is a request, see `httpkit_core::server::request`.
+pub const KIND_REQUEST: u8 = 1;
+/// Second field of a block of work: it holds a channel's events.
+pub const KIND_EVENTS: u8 = 2;
+
+/// An event in a block: text, binary, ping and pong carry their WebSocket opcode.
+pub const EVENT_TEXT: u8 = 1;
+pub const EVENT_BINARY: u8 = 2;
+/// The channel is closed: four bytes of code, then the reason. The last event of a channel.
+pub const EVENT_CLOSED: u8 = 8;
+pub const EVENT_PING: u8 = 9;
+pub const EVENT_PONG: u8 = 10;
+
+/// Bits of a request block's flags.
+pub const REQUEST_HTTP11: u8 = 1;
+pub const REQUEST_UPGRADE: u8 = 2;
+pub const REQUEST_CLOSE: u8 = 4;
+pub const REQUEST_HEAD: u8 = 8;
+pub const REQUEST_PROXIED: u8 = 16;
+
+/// Bits that accompany an answer or a send.
+pub const GIVEN_DATE: jint = 1;
+pub const GIVEN_SERVER: jint = 2;
+pub const GIVEN_CONNECTION: jint = 4;
+pub const CLOSE: jint = 8;
+pub const CORK: jint = 32;
+pub const BOUNDED: jint = 64;
+
+/// What became of an answer or a send.
+pub const SENT_CLOSED: jint = 0;
+pub const SENT_ACCEPTED: jint = 1;
+pub const SENT_FULL: jint = 2;
+pub const ANSWER_MORE: jint = 3;
+
+/// What a WebSocket's user wants to hear.
+pub const HEAR_PINGS: jint = 1;
+pub const HEAR_PONGS: jint = 2;
+pub const MANUAL_PONG: jint = 4;
+
+/// Kinds of notices.
+pub const NOTICE_VIOLATION: jint = 1;
+pub const NOTICE_FRAME: jint = 2;
+pub const NOTICE_REQUEST_REFUSED: jint = 3;
+pub const NOTICE_EVENTS_REFUSED: jint = 4;
+pub const NOTICE_ACCEPT: jint = 5;
+pub const NOTICE_LOOP: jint = 6;
+
+/// Kinds of addresses to bind.
+pub const ADDRESS_INET: jint = 1;
+pub const ADDRESS_UNIX: jint = 2;
+
+/// PROXY protocol modes.
+pub const PROXY_DISABLE: jint = 0;
+pub const PROXY_ENABLE: jint = 1;
+pub const PROXY_OPTIONAL: jint = 2;
+
+/// How work reaches user code.
+pub const MODE_PULL: jint = 0;
+pub const MODE_PUSH: jint = 1;
+
+/// Places of the numbers in the array that opens a server.
+pub const OPEN_MAX_LINE: usize = 0;
+pub const OPEN_MAX_BODY: usize = 1;
+pub const OPEN_MAX_MESSAGE: usize = 2;
+pub const OPEN_PROXY: usize = 3;
+pub const OPEN_PENDING_MESSAGES: usize = 4;
+pub const OPEN_PENDING_BYTES: usize = 5;
+pub const OPEN_BACKLOG: usize = 6;
+pub const OPEN_MODE: usize = 7;
+pub const OPEN_QUEUE: usize = 8;
+pub const OPEN_NUMBERS: usize = 9;
+
+/// The core's own numbers are the same: one side cannot change without the other.
+const _: () = {
+    use httpkit_core::server::{self, request};
+    assert!(KIND_REQUEST == request::KIND_REQUEST);
+    assert!(REQUEST_HTTP11 == request::FLAG_HTTP11);
+    assert!(REQUEST_UPGRADE == request::FLAG_UPGRADE);
+    assert!(REQUEST_CLOSE == request::FLAG_CLOSE);
+    assert!(REQUEST_HEAD == request::FLAG_HEAD);
+    assert!(REQUEST_PROXIED == request::FLAG_PROXIED);
+    assert!(GIVEN_DATE as u32 == server::GIVEN_DATE);
+    assert!(GIVEN_SERVER as u32 == server::GIVEN_SERVER);
+    assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);
+    assert!(CLOSE as u32 == server::CLOSE);
+    assert!(CORK as u32 == server::CORK);
+    assert!(BOUNDED as u32 == server::BOUNDED);
+};

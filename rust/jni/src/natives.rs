@@ -1,0 +1,117 @@
+//! The way down: one table of native methods, registered when the library is loaded.
+//!
+//! A method whose Java and Rust sides have drifted apart fails there, by name, and
+//! not when it is first called.
+
+use jni::objects::JClass;
+use jni::strings::JNIString;
+use jni::sys::{JNI_ERR, JNI_VERSION_1_8, jint, jlong};
+use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
+use std::ffi::c_void;
+
+use crate::error::{BridgeError, ThrowMapped};
+use crate::{server, upcalls};
+
+macro_rules! natives {
+    ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
+        &[$(native_method! {
+            java_type = "org.httpkit.jni.Native",
+            error_policy = ThrowMapped,
+            static fn $method($($args)*) -> $ret $([$($dim)*])?,
+            fn = $implementation,
+        }),*]
+    };
+}
+
+/// Every native method of `org.httpkit.jni.Native`.
+const NATIVES: &[NativeMethod] = natives! {
+    fn version() -> JString = version;
+    fn build_profile() -> JString = build_profile;
+    fn live_handles() -> jlong = live_handles;
+    fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, numbers: jlong[], server_header: jbyte[]) -> jlong = server::open;
+    fn server_port(server: jlong) -> jint = server::port;
+    fn server_run(server: jlong, first: jboolean) -> void = server::run;
+    fn server_drain(server: jlong) -> void = server::drain;
+    fn server_shut_queue(server: jlong) -> void = server::shut_queue;
+    fn server_close(server: jlong) -> void = server::close;
+    fn server_free(server: jlong) -> void = server::free;
+    fn server_connections(server: jlong) -> jint = server::connections;
+    fn server_spill(server: jlong) -> void = server::spill;
+    fn take(server: jlong) -> jbyte[] = server::take;
+    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = server::answer;
+    fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = server::answer_and_take;
+    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint) -> jint = server::body;
+    fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = server::stream;
+    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::chunk;
+    fn end(exchange: jlong) -> jint = server::end;
+    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::message;
+    fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = server::close_websocket;
+    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint) -> jboolean = server::upgrade;
+    fn listen(channel: jlong, hear: jint) -> void = server::listen;
+    fn hold(exchange: jlong) -> jboolean = server::hold;
+    fn settle(exchange: jlong) -> void = server::settle;
+    fn abort(exchange: jlong) -> jboolean = server::abort;
+    fn is_open(exchange: jlong) -> jboolean = server::is_open;
+    fn pending_bytes(exchange: jlong) -> jlong = server::pending_bytes;
+    fn addresses(exchange: jlong) -> jbyte[] = server::addresses;
+    fn take_events(channel: jlong) -> jbyte[] = server::take_events;
+    fn refuse(exchange: jlong) -> void = server::refuse;
+    fn overload(channel: jlong) -> void = server::overload;
+};
+
+/// Registers the table, so that a mismatch between Java and Rust fails at load and says which method.
+///
+/// # Safety
+///
+/// Called by the JVM only, with its own pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_void) -> jint {
+    // SAFETY: the JVM passes a valid `JavaVM` that lives as long as the process.
+    let vm = unsafe { JavaVM::from_raw(vm) };
+    // Not `attach_current_thread`: that one clears what its closure throws, and the exception
+    // thrown here is the message that `System.load` shows.
+    let registered = vm.with_top_local_frame(|env| {
+        register(env).or_else(|error| {
+            if env.exception_check() {
+                return Err(error);
+            }
+            let message =
+                JNIString::new(format!("http-kit's native library does not fit: {error}"));
+            env.throw_new(jni_str!("java/lang/UnsatisfiedLinkError"), message)
+        })
+    });
+    match registered {
+        Ok(()) => JNI_VERSION_1_8,
+        Err(_) => JNI_ERR,
+    }
+}
+
+fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
+    upcalls::resolve(env)?;
+    let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
+    // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
+    unsafe { env.register_native_methods(&class, NATIVES) }
+}
+
+fn version<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Result<jni::objects::JString<'local>, BridgeError> {
+    Ok(env.new_string(env!("CARGO_PKG_VERSION"))?)
+}
+
+fn build_profile<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Result<jni::objects::JString<'local>, BridgeError> {
+    Ok(env.new_string(if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    })?)
+}
+
+/// Objects that Java holds by handle; zero when nothing is open.
+fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
+    Ok((server::SERVERS.live() + server::EXCHANGES.live()) as jlong)
+}

@@ -1,0 +1,127 @@
+//! The way up: the few Java methods that Rust calls, their ids resolved once, at load.
+
+use std::sync::OnceLock;
+
+use jni::ids::JMethodID;
+use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
+use jni::refs::Global;
+use jni::signature::{Primitive, ReturnType};
+use jni::sys::jvalue;
+use jni::{Env, JavaVM, jni_sig, jni_str};
+
+/// `org.httpkit.jni.ServerUpcalls`.
+struct ServerMethods {
+    on_work: JMethodID,
+    on_starved: JMethodID,
+    on_drained: JMethodID,
+    on_notice: JMethodID,
+    bytes_class: Global<JClass<'static>>,
+}
+
+static SERVER: OnceLock<ServerMethods> = OnceLock::new();
+
+/// Resolves everything; an error names what is missing.
+pub(crate) fn resolve(env: &mut Env<'_>) -> jni::errors::Result<()> {
+    let class = env.find_class(jni_str!("org/httpkit/jni/ServerUpcalls"))?;
+    let bytes = env.find_class(jni_str!("[B"))?;
+    let methods = ServerMethods {
+        on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
+        on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
+        on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
+        on_notice: env.get_method_id(
+            &class,
+            jni_str!("onNotice"),
+            jni_sig!("(IILjava/lang/String;)V"),
+        )?,
+        bytes_class: env.new_global_ref(bytes)?,
+    };
+    let _ = SERVER.set(methods);
+    Ok(())
+}
+
+/// One server's `ServerUpcalls` object. Called on loop threads, which Java started.
+#[derive(Debug)]
+pub(crate) struct ServerUpcalls {
+    vm: JavaVM,
+    object: Global<JObject<'static>>,
+}
+
+impl ServerUpcalls {
+    pub(crate) fn new(env: &Env<'_>, object: &JObject<'_>) -> jni::errors::Result<Self> {
+        Ok(Self {
+            vm: env.get_java_vm()?,
+            object: env.new_global_ref(object)?,
+        })
+    }
+
+    /// Hands blocks of work over, made by `encode` one at a time.
+    pub(crate) fn on_work<'a>(
+        &self,
+        count: usize,
+        mut encode: impl FnMut(&mut Env<'_>) -> Option<Vec<u8>> + 'a,
+    ) {
+        self.call(|env, methods| {
+            let mut blocks = Vec::with_capacity(count);
+            for _ in 0..count {
+                blocks.extend(encode(env));
+            }
+            if blocks.is_empty() {
+                return Ok(());
+            }
+            let null = JByteArray::null();
+            let array: JObjectArray =
+                env.new_object_array(blocks.len() as i32, &methods.bytes_class, &null)?;
+            for (i, block) in blocks.iter().enumerate() {
+                let bytes = env.byte_array_from_slice(block)?;
+                array.set_element(env, i, &bytes)?;
+                env.delete_local_ref(bytes);
+            }
+            self.void(env, methods.on_work, &[jvalue { l: array.as_raw() }])
+        });
+    }
+
+    pub(crate) fn on_starved(&self, waiting: usize) {
+        let waiting = i32::try_from(waiting).unwrap_or(i32::MAX);
+        self.call(|env, methods| self.void(env, methods.on_starved, &[jvalue { i: waiting }]));
+    }
+
+    pub(crate) fn on_drained(&self, name: i64) {
+        self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]));
+    }
+
+    pub(crate) fn on_notice(&self, kind: i32, code: i32, message: &str) {
+        self.call(|env, methods| {
+            let message = env.new_string(message)?;
+            let args = [
+                jvalue { i: kind },
+                jvalue { i: code },
+                jvalue {
+                    l: message.as_raw(),
+                },
+            ];
+            self.void(env, methods.on_notice, &args)
+        });
+    }
+
+    fn void(
+        &self,
+        env: &mut Env<'_>,
+        method: JMethodID,
+        args: &[jvalue],
+    ) -> jni::errors::Result<()> {
+        let void = ReturnType::Primitive(Primitive::Void);
+        // SAFETY: `resolve` got the id from the class that Java declares for this object's
+        // parameter, and each caller above passes the arguments of the signature given there.
+        unsafe { env.call_method_unchecked(&self.object, method, void, args) }?;
+        Ok(())
+    }
+
+    /// Runs an upcall in a local frame. The Java side catches what user code throws, so what
+    /// arrives here is a failing JVM (out of memory): it is printed and the loop goes on.
+    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>) {
+        let Some(methods) = SERVER.get() else { return };
+        if let Err(error) = self.vm.attach_current_thread(|env| upcall(env, methods)) {
+            eprintln!("http-kit: an upcall failed: {error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+(ns httpkit.native-library-test
+  (:require [clojure.edn        :as edn]
+            [clojure.java.io    :as io]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.subprocess :as subprocess])
+  (:import [java.io File]
+           [java.net URL URLClassLoader]
+           [java.nio.file Files LinkOption Path]
+           [java.nio.file.attribute FileAttribute PosixFilePermissions]))
+
+(def ^:private load-and-report
+  "Prints {:info map} or {:error message}."
+  "(prn (try {:info (into {} (org.httpkit.jni.NativeLibrary/info))}
+             (catch UnsatisfiedLinkError e {:error (.getMessage e)})))")
+
+(defn- temp-dir ^File []
+  (.toFile (Files/createTempDirectory "native-library-test" (make-array FileAttribute 0))))
+
+(defn- delete-tree [^File dir]
+  (doseq [^File f (reverse (file-seq dir))]
+    (.delete f)))
+
+(defmacro ^:private with-temp-dir [name & body]
+  `(let [~name (temp-dir)]
+     (try ~@body (finally (delete-tree ~name)))))
+
+(defn- last-form [{:keys [exit out] :as result}]
+  (if (zero? exit)
+    (edn/read-string (last (str/split-lines out)))
+    (throw (ex-info "The JVM failed" result))))
+
+(defn- loading
+  "What `load-and-report` says in a JVM with these system properties and options for `subprocess/start`."
+  [properties & options]
+  (last-form (apply subprocess/run load-and-report
+                    :jvm-args (for [[k v] properties] (str "-D" k "=" v))
+                    options)))
+
+(defn- permissions [^File file]
+  (PosixFilePermissions/toString
+    (Files/getPosixFilePermissions (.toPath file) (make-array LinkOption 0))))
+
+(defn- libraries [^File dir]
+  (sort (map #(.getName ^File %) (.listFiles dir))))
+
+(defn- library-resource []
+  (let [index (doto (java.util.Properties.) (.load (io/input-stream (io/resource "native/httpkit.properties"))))
+        entry (first (filter #(str/includes? % "/") (.stringPropertyNames index)))]
+    {:url (io/resource (str "native/" entry)) :sha256 (.getProperty index entry)}))
+
+(deftest unpacks-into-the-named-directory-under-a-name-with-the-hash
+  (with-temp-dir dir
+    (let [cache          (io/file dir "cache")
+          {:keys [info]} (loading {"http-kit.native.dir" cache})
+          prefix         (subs (:sha256 (library-resource)) 0 32)]
+      (is (= (str cache) (.getParent (io/file (info "file")))))
+      (is (str/includes? (info "file") prefix))
+      (is (= "rwx------" (permissions cache)))
+      (is (= 1 (count (libraries cache))) "no temporary file is left"))))
+
+(deftest a-second-start-reuses-the-file
+  (with-temp-dir dir
+    (let [load-it  #(io/file (get-in (loading {"http-kit.native.dir" dir}) [:info "file"]))
+          first-at (.lastModified ^File (doto ^File (load-it) (.setLastModified 1000000000000)))]
+      (is (= 1000000000000 (.lastModified ^File (load-it))) first-at))))
+
+(deftest a-corrupted-file-is-replaced
+  (with-temp-dir dir
+    (let [load-it #(loading {"http-kit.native.dir" dir})
+          file    (get-in (load-it) [:info "file"])]
+      (spit file "not a library")
+      (is (= file (get-in (load-it) [:info "file"])))
+      (is (< 1000 (.length (io/file file)))))))
+
+(deftest a-symlink-in-place-of-the-file-is-replaced
+  (with-temp-dir dir
+    (let [load-it #(loading {"http-kit.native.dir" dir})
+          file    (.toPath (io/file (get-in (load-it) [:info "file"])))
+          other   (.resolve file "../elsewhere.so")]
+      (Files/move file (.normalize other) (make-array java.nio.file.CopyOption 0))
+      (Files/createSymbolicLink file (.normalize other) (make-array FileAttribute 0))
+      (is (:info (load-it)))
+      (is (not (Files/isSymbolicLink file))))))
+
+(deftest processes-that-start-together-share-one-file
+  (with-temp-dir dir
+    (let [start   #(subprocess/start load-and-report :jvm-args [(str "-Dhttp-kit.native.dir=" dir)])
+          results (map (comp :info last-form subprocess/finish) (doall (repeatedly 4 start)))]
+      (is (= 1 (count (set (map #(get % "file") results)))))
+      (is (every? some? results))
+      (is (= 1 (count (libraries dir)))))))
+
+(deftest threads-that-load-together-load-once
+  (with-temp-dir dir
+    (let [script "(let [go (promise)
+                        calls (doall (repeatedly 8 #(future @go (org.httpkit.jni.NativeLibrary/info))))]
+                    (deliver go true)
+                    (prn (count (set (map (comp System/identityHashCode deref) calls))))
+                    (shutdown-agents))"]
+      (is (= 1 (last-form (subprocess/run script :jvm-args [(str "-Dhttp-kit.native.dir=" dir)]))))
+      (is (= 1 (count (libraries dir)))))))
+
+(deftest the-default-directory-is-the-users-cache-then-the-temporary-directory
+  (with-temp-dir dir
+    (let [cache    (io/file dir "cache")
+          tmp      (doto (io/file dir "tmp") (.mkdir))
+          user     (System/getProperty "user.name")
+          file     #(get-in (loading {"java.io.tmpdir" tmp} :env {"XDG_CACHE_HOME" (str cache)}) [:info "file"])]
+      (is (= (str (io/file cache "http-kit")) (.getParent (io/file (file)))))
+      (testing "a plain file in place of the directory cannot be written, whoever we are"
+        (delete-tree cache)
+        (spit cache "")
+        (is (= (str (io/file tmp (str "http-kit-" user))) (.getParent (io/file (file)))))))))
+
+(deftest a-directory-that-others-can-write-is-not-used-by-default
+  (with-temp-dir dir
+    (let [cache (doto (io/file dir "http-kit") (.mkdir))
+          tmp   (doto (io/file dir "tmp") (.mkdir))]
+      (Files/setPosixFilePermissions (.toPath cache) (PosixFilePermissions/fromString "rwxrwxrwx"))
+      (is (str/starts-with? (get-in (loading {"java.io.tmpdir" tmp} :env {"XDG_CACHE_HOME" (str dir)}) [:info "file"])
+                            (str tmp)))
+      (is (empty? (libraries cache))))))
+
+(deftest the-named-file-is-loaded-as-it-is
+  (with-temp-dir dir
+    (let [file (io/file dir "mine.so")]
+      (with-open [in (io/input-stream (:url (library-resource)))]
+        (io/copy in file))
+      (is (= (str file) (get-in (loading {"http-kit.native.path" file}) [:info "file"])))
+      (is (= ["mine.so"] (libraries dir))))))
+
+(deftest failures-say-what-was-looked-for-where-and-how-to-override
+  (let [overrides ["-Dhttp-kit.native.path" "-Dhttp-kit.native.dir" "-Dhttp-kit.native.libc"]]
+    (with-temp-dir dir
+      (spit (io/file dir "text.so") "not a library")
+      (doseq [[case properties expected]
+              [["architecture" {"os.arch" "riscv64"} ["linux-riscv64" "the class path holds: linux-"]]
+               ["operating system" {"os.name" "SunOS"} ["sunos-"]]
+               ["libc that is not in the jar" {"http-kit.native.libc" "musl"} ["linux-x86_64-musl" "libc musl"]]
+               ["unknown libc" {"http-kit.native.libc" "bionic"} ["bionic" "glibc or musl"]]
+               ["missing file" {"http-kit.native.path" (io/file dir "none.so")} ["none.so" "cannot be read"]]
+               ["no library" {"http-kit.native.path" (io/file dir "text.so")} ["text.so" "could not be loaded"]]
+               ["bad directory" {"http-kit.native.dir" (io/file dir "text.so")} ["text.so" "could not be loaded"]]]
+              :when (or (not= case "libc that is not in the jar")
+                        (nil? (io/resource "native/linux-x86_64-musl/libhttpkit.so")))]
+        (let [{:keys [error]} (loading properties)]
+          (doseq [part (concat expected overrides)]
+            (is (str/includes? (str error) part) case)))))))
+
+(deftest a-jar-without-libraries-is-named-in-the-message
+  (let [without (->> (str/split (System/getProperty "java.class.path") #":")
+                     (remove #(or (str/ends-with? % "build/native") (re-find #"http-kit-[^/]*\.jar$" %)))
+                     (str/join ":"))]
+    (is (str/includes? (:error (loading {} :class-path without)) "no native library"))))
+
+(deftest denied-native-access-is-a-sentence
+  (when (>= (.feature (Runtime/version)) 24)
+    (let [{:keys [error]} (last-form (subprocess/run load-and-report :jvm-args ["--illegal-native-access=deny"]))]
+      (is (str/includes? (str error) "--enable-native-access=ALL-UNNAMED"))
+      (is (str/includes? (str error) "Enable-Native-Access: ALL-UNNAMED")))))
+
+(deftest a-failure-is-not-remembered
+  (with-temp-dir dir
+    (let [script "(System/setProperty \"http-kit.native.path\" \"/does/not/exist.so\")
+                  (def refused? (try (org.httpkit.jni.NativeLibrary/load) false (catch UnsatisfiedLinkError e true)))
+                  (System/clearProperty \"http-kit.native.path\")
+                  (prn [refused? (some? (org.httpkit.jni.NativeLibrary/info))])"]
+      (is (= [true true]
+             (last-form (subprocess/run script :jvm-args [(str "-Dhttp-kit.native.dir=" dir)])))))))
+
+(defn- own-urls []
+  (into-array URL (map #(.toURL (.toURI (io/file ^String %)))
+                       (str/split (System/getProperty "java.class.path") #":"))))
+
+(defn- load-in-new-class-loader []
+  (let [loader (URLClassLoader. (own-urls) (ClassLoader/getPlatformClassLoader))
+        info   (.getMethod (Class/forName "org.httpkit.jni.NativeLibrary" true loader) "info" (make-array Class 0))]
+    {:loader loader, :file (get (.invoke info nil (object-array 0)) "file")}))
+
+(deftest a-second-class-loader-loads-a-copy
+  (let [loaded (doall (repeatedly 3 load-in-new-class-loader))
+        files  (map :file loaded)]
+    (is (apply distinct? files))
+    (testing "every copy has the same bytes"
+      (is (= 1 (count (set (map #(seq (Files/readAllBytes (Path/of % (make-array String 0)))) files))))))))

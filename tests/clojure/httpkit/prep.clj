@@ -1,0 +1,31 @@
+(ns httpkit.prep
+  "Builds what a checkout needs on its classpath: Java classes and the native library.
+
+  Called by tools.deps (`:deps/prep-lib` in deps.edn) and by Leiningen (`:prep-tasks` in project.clj)."
+  (:require [clojure.java.io :as io])
+  (:import [java.io IOException]))
+
+(def ^:private needed ["build/classes/java/main" "build/native/native/httpkit.properties"])
+
+(defn- run-gradle []
+  (try
+    (-> (ProcessBuilder. ^java.util.List ["gradle" "--no-daemon" "--console=plain" "prep"])
+        (.inheritIO)
+        (.start)
+        (.waitFor))
+    (catch IOException e
+      (throw (ex-info "Building http-kit needs `gradle` and `cargo` on the PATH; `./dev prep` installs gradle"
+                      {:type ::no-gradle} e)))))
+
+(defn prep
+  "Runs `gradle prep` in the current directory. The argument is ignored; tools.deps passes a map."
+  [_]
+  (let [status (run-gradle)]
+    (when-not (zero? status)
+      (throw (ex-info (str "gradle prep ended with " status) {:type ::build-failed :status status})))))
+
+(defn -main
+  "Does nothing if an earlier build left its output: after changes to Java or Rust, run `gradle prep`."
+  []
+  (when-not (every? #(.exists (io/file %)) needed)
+    (prep nil)))

@@ -1,0 +1,35 @@
+(ns httpkit.subprocess
+  "Runs Clojure scripts in JVMs of their own, for claims about a whole process."
+  (:require [clojure.java.io :as io]
+            [clojure.string  :as str])
+  (:import [java.util.concurrent TimeUnit]))
+
+(def java-command
+  (str (io/file (System/getProperty "java.home") "bin" "java")))
+
+(defn start
+  "Starts `java <jvm-args> -cp <class-path> clojure.main -e <script>`.
+
+  Options: :jvm-args (strings), :class-path (default: ours), :env (map added to the environment), :dir."
+  ^Process [script & {:keys [jvm-args class-path env dir]}]
+  (let [class-path (or class-path (System/getProperty "java.class.path"))
+        command    (concat [java-command] jvm-args ["-cp" class-path "clojure.main" "-e" script])
+        builder    (ProcessBuilder. ^java.util.List (vec command))]
+    (.redirectErrorStream builder true)
+    (.putAll (.environment builder) (or env {}))
+    (when dir (.directory builder (io/file dir)))
+    (.start builder)))
+
+(defn finish
+  "Waits at most 60 seconds; returns {:exit int, :out string with both streams}."
+  [^Process process]
+  (let [out (future (slurp (.getInputStream process)))]
+    (when-not (.waitFor process 60 TimeUnit/SECONDS)
+      (.destroyForcibly process)
+      (throw (ex-info "The JVM did not end within 60 s" {:out (deref out 1000 nil)})))
+    {:exit (.exitValue process) :out (str/trim @out)}))
+
+(defn run
+  "`start` and `finish`."
+  [script & options]
+  (finish (apply start script options)))

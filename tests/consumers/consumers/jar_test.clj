@@ -1,0 +1,175 @@
+(ns consumers.jar-test
+  "The jar as other projects use it: plain, merged into an uberjar, nested in another jar, compiled ahead of time,
+  and twice in one JVM. The jar's path comes in the system property `httpkit.jar`."
+  (:require [clojure.edn        :as edn]
+            [clojure.java.io    :as io]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.subprocess :as subprocess])
+  (:import [java.io ByteArrayOutputStream File InputStream]
+           [java.net URL URLClassLoader]
+           [java.nio.file Files]
+           [java.nio.file.attribute FileAttribute]
+           [java.security MessageDigest]
+           [java.util Properties]
+           [java.util.jar Attributes$Name JarEntry JarFile JarOutputStream Manifest]))
+
+(def ^:private jar (System/getProperty "httpkit.jar"))
+
+(def ^:private clojure-jars
+  (filter #(re-find #"/(clojure|spec\.alpha|core\.specs\.alpha)-[^/]*\.jar$" %)
+          (str/split (System/getProperty "java.class.path") #":")))
+
+(def ^:private hello (slurp "tests/consumers/hello.clj"))
+
+(defn- class-path [& paths]
+  (str/join ":" (map str paths)))
+
+(defn- temp-file ^File [suffix]
+  (doto (File/createTempFile "consumers" suffix) (.deleteOnExit)))
+
+(defn- says-hello [{:keys [exit out]}]
+  (is (zero? exit) out)
+  (is (= "hello /world" (:body (edn/read-string (last (str/split-lines out))))) out))
+
+(defn- entries [^JarFile file]
+  (map #(.getName ^JarEntry %) (enumeration-seq (.entries file))))
+
+(defn- read-entry ^bytes [^JarFile file ^String entry]
+  (with-open [in (.getInputStream file (.getEntry file entry))
+              out (ByteArrayOutputStream.)]
+    (io/copy in out)
+    (.toByteArray out)))
+
+(defn- sha256 [^bytes bytes]
+  (str/join (map #(format "%02x" %) (.digest (MessageDigest/getInstance "SHA-256") bytes))))
+
+(deftest holds-each-library-with-its-hash-and-within-the-size-budget
+  (with-open [file (JarFile. ^String jar)]
+    (let [index     (doto (Properties.) (.load (.getInputStream file (.getEntry file "native/httpkit.properties"))))
+          libraries (filter #(str/includes? % "/") (.stringPropertyNames index))]
+      (is (seq libraries))
+      (is (= (set (map #(str "native/" %) libraries))
+             (set (filter #(re-find #"^native/.*\.(so|dylib|dll)$" %) (entries file)))))
+      (doseq [library libraries :let [bytes (read-entry file (str "native/" library))]]
+        (is (= (.getProperty index library) (sha256 bytes)))
+        (is (< (count bytes) 3000000) (str library " is larger than 3 MB"))))))
+
+(deftest says-what-tools-ask-a-jar
+  (with-open [file (JarFile. ^String jar)]
+    (let [attributes (.getMainAttributes (.getManifest file))]
+      (is (= "org.httpkit" (.getValue attributes "Automatic-Module-Name")))
+      (is (= "ALL-UNNAMED" (.getValue attributes "Enable-Native-Access"))))
+    (is (str/includes? (String. (read-entry file "META-INF/maven/http-kit/http-kit/pom.xml"))
+                       "<artifactId>http-kit</artifactId>"))
+    (is (str/includes? (String. (read-entry file "META-INF/native-image/http-kit/http-kit/native-image.properties"))
+                       "ClientSslEngineFactory$SSLHolder"))))
+
+(deftest holds-only-its-own
+  (with-open [file (JarFile. ^String jar)]
+    (is (empty? (remove #(re-find #"^(META-INF/|org/$|org/httpkit/|native/|clj-kondo\.exports/)" %) (entries file))))))
+
+(deftest classes-are-bytecode-for-java-11
+  (with-open [file (JarFile. ^String jar)]
+    (doseq [entry (filter #(str/ends-with? % ".class") (entries file))]
+      (is (= 55 (aget (read-entry file entry) 7)) entry))))
+
+(deftest serves-from-the-plain-jar
+  (says-hello (subprocess/run hello :class-path (apply class-path jar clojure-jars))))
+
+(defn- write-jar
+  "Writes entries [name bytes] to `target`; the first of each name wins."
+  [^File target main-class entries]
+  (let [manifest (Manifest.)]
+    (doto (.getMainAttributes manifest)
+      (.put Attributes$Name/MANIFEST_VERSION "1.0")
+      (.put Attributes$Name/MAIN_CLASS main-class)
+      (.putValue "Enable-Native-Access" "ALL-UNNAMED"))
+    (with-open [out (JarOutputStream. (io/output-stream target) manifest)]
+      (reduce (fn [seen [^String entry ^bytes content]]
+                (when-not (seen entry)
+                  (.putNextEntry out (JarEntry. entry))
+                  (.write out content))
+                (conj seen entry))
+              #{"META-INF/MANIFEST.MF"}
+              entries))))
+
+(defn- content-of [path]
+  (with-open [file (JarFile. (str path))]
+    (vec (for [entry (entries file) :when (not (str/ends-with? entry "/"))]
+           [entry (read-entry file entry)]))))
+
+(defn- java [& args]
+  (subprocess/finish
+    (.start (.redirectErrorStream (ProcessBuilder. ^java.util.List (into [subprocess/java-command] args)) true))))
+
+(deftest serves-from-an-uberjar-without-a-warning
+  (let [uberjar (temp-file ".jar")]
+    (write-jar uberjar "clojure.main" (mapcat content-of (cons jar clojure-jars)))
+    (let [{:keys [out] :as result} (java "-jar" (str uberjar) "-e" hello)]
+      (says-hello result)
+      (is (not (str/includes? out "WARNING")) "Enable-Native-Access of the manifest covers it"))))
+
+(deftest serves-when-compiled-ahead-of-time
+  (let [classes (str (Files/createTempDirectory "consumers-aot" (make-array FileAttribute 0)))
+        path    (apply class-path classes jar clojure-jars)
+        compile (format "(binding [*compile-path* \"%s\"] (compile 'org.httpkit.server) (compile 'org.httpkit.client))"
+                        classes)]
+    (is (zero? (:exit (subprocess/run compile :class-path path))))
+    (is (.exists (io/file classes "org/httpkit/server__init.class")))
+    (says-hello (subprocess/run hello :class-path path))))
+
+(defn- nested-jar-loader
+  "Reads classes and resources from a jar's bytes, as launchers do that keep jars inside a jar."
+  ^ClassLoader [path parent]
+  (let [content (into {} (content-of path))
+        stream  (fn [entry] (some-> ^bytes (content entry) (java.io.ByteArrayInputStream.)))]
+    (proxy [ClassLoader] [parent]
+      (findClass [^String class-name]
+        (let [^bytes bytes (content (str (str/replace class-name "." "/") ".class"))]
+          (if bytes
+            (let [define (doto (.getDeclaredMethod ClassLoader "defineClass"
+                                                   (into-array Class [String (Class/forName "[B") Integer/TYPE Integer/TYPE]))
+                           (.setAccessible true))]
+              (.invoke define this (object-array [class-name bytes (int 0) (int (count bytes))])))
+            (throw (ClassNotFoundException. class-name)))))
+      (getResourceAsStream [entry]
+        (stream entry)))))
+
+(defn- loaded-file [^ClassLoader loader]
+  (let [library (Class/forName "org.httpkit.jni.NativeLibrary" true loader)
+        info    (.invoke (.getMethod library "info" (make-array Class 0)) nil (object-array 0))]
+    (get info "file")))
+
+(deftest loads-from-a-nested-jar
+  (let [script (str "(require 'consumers.jar-test) (prn (#'consumers.jar-test/loaded-file"
+                    " (#'consumers.jar-test/nested-jar-loader \"" jar "\" (ClassLoader/getPlatformClassLoader))))"
+                    " (shutdown-agents)")
+        {:keys [exit out]} (subprocess/run script :jvm-args ["--add-opens=java.base/java.lang=ALL-UNNAMED"])]
+    (is (zero? exit) out)
+    (is (str/includes? (str out) "httpkit-") out)))
+
+(defn- evaluate-in
+  "Value of the program `text`, run by the Clojure that `loader` loads."
+  [^ClassLoader loader text]
+  (let [thread (Thread/currentThread)
+        before (.getContextClassLoader thread)]
+    (.setContextClassLoader thread loader)
+    (try
+      (let [api         (Class/forName "clojure.java.api.Clojure" true loader)
+            load-string (.invoke (.getMethod api "var" (into-array Class [Object Object]))
+                                 nil (object-array ["clojure.core" "load-string"]))]
+        (.invoke (.getMethod (.getClass load-string) "invoke" (into-array Class [Object]))
+                 load-string (object-array [text])))
+      (finally (.setContextClassLoader thread before)))))
+
+(deftest two-class-loaders-of-one-jvm-both-serve
+  (let [urls    (into-array URL (map #(.toURL (.toURI (io/file %))) (cons jar clojure-jars)))
+        text    "(require '[org.httpkit.server :as server] '[org.httpkit.utils :as utils])
+                 (let [stop (server/run-server (fn [_] {:status 200 :body \"here\"}) {:port 0 :ip \"127.0.0.1\"})]
+                   (try (str (slurp (str \"http://127.0.0.1:\" (:local-port (meta stop)))) \" \" (:file (utils/native-info)))
+                        (finally (stop))))"
+        answer  #(str (evaluate-in (URLClassLoader. urls (ClassLoader/getPlatformClassLoader)) text))
+        answers (doall (repeatedly 2 answer))]
+    (is (every? #(str/starts-with? % "here ") answers))
+    (is (apply distinct? answers) "the second loader has a copy of its own")))
