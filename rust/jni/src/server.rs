@@ -156,7 +156,12 @@ fn copy(env: &Env<'_>, array: &JByteArray<'_>, start: usize, to: &mut [u8]) -> R
     Ok(array.get_region(env, start, to)?)
 }
 
-fn bytes(env: &Env<'_>, array: &JByteArray<'_>, start: jint, len: jint) -> Result<Vec<u8>> {
+pub(crate) fn bytes(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: jint,
+    len: jint,
+) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size(len)?];
     copy(env, array, size(start)?, &mut bytes)?;
     Ok(bytes)

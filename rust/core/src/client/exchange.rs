@@ -1,0 +1,574 @@
+//! One request and its response on one connection.
+//!
+//! Reading and writing go on side by side, so that an early answer reaches the
+//! caller while the request is still being written. Nothing is read that the
+//! caller has no window for.
+
+use super::call::{Call, Limit, Method, Upload};
+use super::connect::Conn;
+use super::decode::{Decoder, Event};
+use super::decompress::{Coding, Inflater};
+use super::error::{CallError, ErrorKind};
+use super::{Head, Stats};
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// Most bytes of a streamed upload on their way to the socket.
+const SEND_WINDOW: usize = 256 * 1024;
+/// Credit is given back in parts of at least this size.
+const SEND_STEP: usize = 64 * 1024;
+/// Longest array of the embedder.
+const MAX_BUFFERED: usize = 0x7fff_fff7;
+/// Step in which decoded bytes are held against their limit.
+const DECODED_STEP: u64 = 4096;
+/// Output buffer of a decoder.
+const INFLATE_BUFFER: usize = 16 * 1024;
+
+/// How an exchange ended.
+pub(super) enum Ended {
+    Complete(Box<Complete>),
+    /// The pooled connection was dead and the request may be repeated.
+    Stale,
+    Failed(CallError),
+}
+
+/// A complete response.
+pub(super) struct Complete {
+    pub reusable: bool,
+    response: Response,
+    body: Vec<u8>,
+}
+
+/// What is known of the response besides its bytes.
+struct Response {
+    decoder: Decoder,
+    trailers: bool,
+    decoded: bool,
+    reused: bool,
+    tls: bool,
+    hosted: bool,
+}
+
+impl Response {
+    fn head(&self) -> Head<'_> {
+        Head {
+            status: self.decoder.status(),
+            version: self.decoder.version(),
+            headers: self.decoder.headers(),
+            trailers: self.trailers,
+            decoded: self.decoded,
+            reused: self.reused,
+            tls: self.tls,
+            hosted: self.hosted,
+        }
+    }
+}
+
+impl Complete {
+    /// Tells the sink.
+    pub(super) fn deliver(self, mut call: Call) {
+        call.settle();
+        let sink = &call.engine().sink;
+        if !call.spec.streamed {
+            Stats::sub(&call.engine().stats.buffered, self.body.len() as u64);
+            return sink.on_response(call.id, &self.response.head(), &self.body);
+        }
+        if self.response.trailers {
+            sink.on_head(call.id, &self.response.head());
+        }
+        sink.on_end(call.id);
+    }
+}
+
+/// Sends the request of `call` and reads its response.
+pub(super) async fn run(conn: &mut Conn, call: &Call) -> Ended {
+    let mut exchange = Exchange::new(conn, call);
+    let result = poll_fn(|cx| exchange.poll(cx)).await;
+    match result {
+        Ok(surplus) => exchange.complete(surplus),
+        Err(Stop::Stale) => Ended::Stale,
+        Err(Stop::Failed(error)) => Ended::Failed(error),
+    }
+}
+
+enum Stop {
+    Stale,
+    Failed(CallError),
+}
+
+impl From<CallError> for Stop {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a turn of reading brought.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Some,
+    /// Complete; whether bytes came behind the response.
+    Complete {
+        surplus: bool,
+    },
+}
+
+struct Exchange<'a> {
+    conn: &'a mut Conn,
+    call: &'a Call,
+    response: Response,
+    outgoing: Outgoing,
+    inflater: Option<Inflater>,
+    body: Vec<u8>,
+    wire: u64,
+    decoded: u64,
+    /// Input that waits for window: wire bytes behind a piece, and coded
+    /// bytes of that piece.
+    backlog: Vec<u8>,
+    coded: Vec<u8>,
+    /// The caller's window was used up: go on with what is kept.
+    stalled: bool,
+    announced: bool,
+    last: Instant,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(conn: &'a mut Conn, call: &'a Call) -> Self {
+        Self {
+            response: Response {
+                decoder: Decoder::new(call.spec.method == Method::Head),
+                trailers: false,
+                decoded: false,
+                reused: conn.served > 0,
+                tls: conn.tls,
+                hosted: conn.transport.is_some(),
+            },
+            outgoing: Outgoing::new(call),
+            conn,
+            call,
+            inflater: None,
+            body: Vec::new(),
+            wire: 0,
+            decoded: 0,
+            backlog: Vec::new(),
+            coded: Vec::new(),
+            stalled: false,
+            announced: false,
+            last: Instant::now(),
+        }
+    }
+
+    fn complete(&mut self, surplus: bool) -> Ended {
+        let decoder = std::mem::replace(&mut self.response.decoder, Decoder::new(false));
+        let response = Response {
+            decoder,
+            ..self.response
+        };
+        Ended::Complete(Box::new(Complete {
+            reusable: !surplus && self.outgoing.done() && response.decoder.reusable(),
+            response,
+            body: std::mem::take(&mut self.body),
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
+        self.call.control.wait(cx);
+        let mut progress = false;
+        loop {
+            self.call.control.broken()?;
+            let wrote = self.outgoing.poll(cx, self.conn, self.call)?;
+            let read = self.read(cx)?;
+            if let Progress::Complete { surplus } = read {
+                return Poll::Ready(Ok(surplus));
+            }
+            if !wrote && read == Progress::Nothing {
+                break;
+            }
+            progress = true;
+        }
+        if progress {
+            self.last = Instant::now();
+        }
+        let Some(limit) = self.limit() else {
+            return Poll::Pending;
+        };
+        ready!(self.conn.timer.poll_until(cx, limit.at));
+        Poll::Ready(Err(Stop::Failed(limit.error())))
+    }
+
+    /// Silence counts only while it is the peer's turn.
+    fn limit(&self) -> Option<Limit> {
+        let ours = self.blocked() || self.outgoing.waits_for_source();
+        self.call.idle_limit((!ours).then_some(self.last))
+    }
+
+    fn blocked(&self) -> bool {
+        self.call.spec.streamed && self.call.control.credit.get() <= 0
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, Stop> {
+        if self.blocked() {
+            return Ok(Progress::Nothing);
+        }
+        if self.stalled {
+            return self.resume();
+        }
+        let engine = self.call.engine().clone();
+        let mut scratch = engine.scratch.borrow_mut();
+        let mut buf = ReadBuf::new(&mut scratch);
+        match Pin::new(&mut self.conn.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => Ok(Progress::Nothing),
+            Poll::Ready(Err(error)) => self.broken_off(Some(error)),
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => self.broken_off(None),
+            Poll::Ready(Ok(())) => Ok(self.decode(buf.filled())?),
+        }
+    }
+
+    /// The peer ended its side, or the connection broke.
+    fn broken_off(&mut self, error: Option<io::Error>) -> Result<Progress, Stop> {
+        // Many servers just close a TLS connection; that is an end like any.
+        let error = error.filter(|error| error.kind() != io::ErrorKind::UnexpectedEof);
+        if self.repeatable() {
+            return Err(Stop::Stale);
+        }
+        if let Some(error) = error {
+            return Err(Stop::Failed(CallError::from_io(&error)));
+        }
+        self.response.decoder.finish()?;
+        self.end_body()?;
+        // Not reusable anyhow: the decoder knows that the body ended so.
+        Ok(Progress::Complete { surplus: true })
+    }
+
+    /// A pooled connection died before the status line: GET and HEAD go to
+    /// another one, others may have had their effect.
+    fn repeatable(&self) -> bool {
+        self.response.reused
+            && self.call.spec.method != Method::Other
+            && self.call.spec.upload == Upload::Whole
+            && self.response.decoder.untouched()
+    }
+
+    /// Goes on with what was kept while there was no window.
+    fn resume(&mut self) -> Result<Progress, Stop> {
+        self.stalled = false;
+        let coded = std::mem::take(&mut self.coded);
+        self.inflate(&coded)?;
+        let backlog = std::mem::take(&mut self.backlog);
+        Ok(self.decode(&backlog)?)
+    }
+
+    fn decode(&mut self, mut input: &[u8]) -> Result<Progress, CallError> {
+        loop {
+            if self.stalled || self.blocked() {
+                self.stalled = true;
+                self.backlog = input.to_vec();
+                return Ok(Progress::Some);
+            }
+            match self.response.decoder.next(&mut input)? {
+                Event::More => return Ok(Progress::Some),
+                Event::Status => {}
+                Event::Headers => self.on_headers(),
+                Event::Body(piece) => self.on_piece(piece)?,
+                Event::Trailers => self.response.trailers = true,
+                Event::End => {
+                    self.end_body()?;
+                    let surplus = !input.is_empty();
+                    return Ok(Progress::Complete { surplus });
+                }
+            }
+        }
+    }
+
+    fn on_headers(&mut self) {
+        let spec = &self.call.spec;
+        if !spec.raw {
+            let coding = self.response.decoder.headers().get("content-encoding");
+            self.inflater = coding.and_then(|name| Coding::of(&name)).map(Inflater::new);
+            self.response.decoded = self.inflater.is_some();
+        }
+        if spec.streamed {
+            let sink = &self.call.engine().sink;
+            sink.on_head(self.call.id, &self.response.head());
+        }
+    }
+
+    fn on_piece(&mut self, piece: &[u8]) -> Result<(), CallError> {
+        self.wire += piece.len() as u64;
+        if self.call.spec.max_wire.is_some_and(|most| self.wire > most) {
+            let wire = self.wire;
+            return Err(CallError::new(
+                ErrorKind::Abort,
+                format!("Rejected when reading body, length: {wire}"),
+            ));
+        }
+        match self.inflater {
+            Some(_) => self.inflate(piece),
+            None => self.emit(piece),
+        }
+    }
+
+    /// Decodes as far as there is window; the rest is kept.
+    fn inflate(&mut self, mut coded: &[u8]) -> Result<(), CallError> {
+        let Some(mut inflater) = self.inflater.take() else {
+            return Ok(());
+        };
+        let mut output = [0; INFLATE_BUFFER];
+        let mut result = Ok(());
+        loop {
+            if self.blocked() {
+                self.stalled = true;
+                self.coded = coded.to_vec();
+                break;
+            }
+            let step = match inflater.inflate(coded, &mut output) {
+                Ok(step) => step,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            coded = &coded[step.consumed..];
+            result = self.emit_decoded(&output[..step.produced], &inflater);
+            if result.is_err() || step.produced < output.len() {
+                break;
+            }
+        }
+        self.inflater = Some(inflater);
+        result
+    }
+
+    fn emit_decoded(&mut self, data: &[u8], inflater: &Inflater) -> Result<(), CallError> {
+        self.decoded += data.len() as u64;
+        if let Some(most) = self
+            .call
+            .spec
+            .max_decoded
+            .filter(|most| self.decoded > *most)
+        {
+            let length = self.decoded.min((most + 1).next_multiple_of(DECODED_STEP));
+            return Err(CallError::new(
+                ErrorKind::Abort,
+                format!("Rejected when decompressing body, length: {length}"),
+            ));
+        }
+        if !data.is_empty() {
+            return self.emit(data);
+        }
+        if self.call.spec.streamed && !self.announced && inflater.header_read() {
+            self.announced = true;
+            self.call.engine().sink.on_body(self.call.id, &[]);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, data: &[u8]) -> Result<(), CallError> {
+        let engine = self.call.engine();
+        if self.call.spec.streamed {
+            self.announced = true;
+            let credit = &self.call.control.credit;
+            credit.set(credit.get().saturating_sub(data.len() as i64));
+            engine.sink.on_body(self.call.id, data);
+            return Ok(());
+        }
+        if self.body.len() + data.len() > MAX_BUFFERED {
+            return Err(CallError::new(ErrorKind::TooLarge, "Content too large"));
+        }
+        Stats::add(&engine.stats.buffered, data.len() as u64);
+        self.body.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn end_body(&self) -> Result<(), CallError> {
+        self.inflater.as_ref().map_or(Ok(()), Inflater::finish)
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let left = self.body.len() as u64;
+        Stats::sub(&self.call.engine().stats.buffered, left);
+    }
+}
+
+/// The request on its way out.
+struct Outgoing {
+    /// Bytes to write, each with the payload whose credit it gives back.
+    pieces: VecDeque<(Bytes, usize)>,
+    upload: Upload,
+    /// Payload bytes that may still come, of a known length.
+    rest: u64,
+    source_done: bool,
+    greeted: bool,
+    /// Payload written and not yet given back as credit.
+    written: usize,
+    unflushed: bool,
+    /// Writing failed: only the answer counts now.
+    broken: bool,
+}
+
+impl Outgoing {
+    fn new(call: &Call) -> Self {
+        let spec = &call.spec;
+        let mut pieces = VecDeque::from([(spec.head.clone(), 0)]);
+        if spec.upload == Upload::Whole && !spec.body.is_empty() {
+            pieces.push_back((spec.body.clone(), 0));
+        }
+        Self {
+            pieces,
+            upload: spec.upload,
+            rest: match spec.upload {
+                Upload::Length(length) => length,
+                _ => 0,
+            },
+            source_done: spec.upload == Upload::Whole,
+            greeted: spec.upload == Upload::Whole,
+            written: 0,
+            unflushed: false,
+            broken: false,
+        }
+    }
+
+    fn done(&self) -> bool {
+        self.source_done && self.pieces.is_empty() && !self.unflushed && !self.broken
+    }
+
+    fn waits_for_source(&self) -> bool {
+        !self.source_done && self.pieces.is_empty() && !self.broken
+    }
+
+    /// Writes what the socket takes; whether it took anything.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut Conn,
+        call: &Call,
+    ) -> Result<bool, CallError> {
+        if self.broken {
+            return Ok(false);
+        }
+        if !self.greeted {
+            self.greeted = true;
+            call.engine().sink.on_send_credit(call.id, SEND_WINDOW);
+        }
+        let mut progress = false;
+        loop {
+            self.accept(call)?;
+            if self.pieces.is_empty() {
+                break;
+            }
+            match self.write(cx, conn) {
+                Poll::Pending => break,
+                // The peer may have answered before it hung up.
+                Poll::Ready(Err(_)) => {
+                    self.broken = true;
+                    return Ok(true);
+                }
+                Poll::Ready(Ok(())) => progress = true,
+            }
+            self.give_credit(call);
+        }
+        if self.pieces.is_empty() && self.unflushed {
+            match Pin::new(&mut conn.stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => self.broken = true,
+                Poll::Ready(Ok(())) => self.unflushed = false,
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Takes over the pieces that the source sent.
+    fn accept(&mut self, call: &Call) -> Result<(), CallError> {
+        if self.source_done {
+            return Ok(());
+        }
+        let mut upload = call.control.upload.borrow_mut();
+        while let Some((data, last)) = upload.pop_front() {
+            self.source_done = last;
+            match self.upload {
+                Upload::Chunked => self.push_chunk(data, last),
+                _ => self.push_counted(data, last)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn push_chunk(&mut self, data: Bytes, last: bool) {
+        let payload = data.len();
+        if payload > 0 {
+            let size = format!("{payload:x}\r\n");
+            self.pieces.push_back((Bytes::from(size), 0));
+            self.pieces.push_back((data, payload));
+            self.pieces.push_back((Bytes::from_static(b"\r\n"), 0));
+        }
+        if last {
+            self.pieces.push_back((Bytes::from_static(b"0\r\n\r\n"), 0));
+        }
+    }
+
+    fn push_counted(&mut self, data: Bytes, last: bool) -> Result<(), CallError> {
+        let payload = data.len();
+        let fits = self.rest.checked_sub(payload as u64);
+        match fits {
+            Some(rest) if rest == 0 || !last => self.rest = rest,
+            _ => {
+                return Err(CallError::new(
+                    ErrorKind::Io,
+                    "Request body does not have the length that was announced",
+                ));
+            }
+        }
+        if payload > 0 {
+            self.pieces.push_back((data, payload));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<io::Result<()>> {
+        let stream = Pin::new(&mut conn.stream);
+        let n = if stream.is_write_vectored() && self.pieces.len() > 1 {
+            let slices: [IoSlice<'_>; 4] = std::array::from_fn(|at| {
+                let piece = self.pieces.get(at);
+                IoSlice::new(piece.map_or(&[], |(bytes, _)| bytes))
+            });
+            ready!(stream.poll_write_vectored(cx, &slices))?
+        } else {
+            let first = self.pieces.front().map_or(&[][..], |(bytes, _)| bytes);
+            ready!(stream.poll_write(cx, first))?
+        };
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.unflushed = true;
+        self.advance(n);
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some((bytes, payload)) = self.pieces.front_mut() {
+            let part = n.min(bytes.len());
+            bytes.advance(part);
+            n -= part;
+            if !bytes.is_empty() {
+                return;
+            }
+            self.written += *payload;
+            self.pieces.pop_front();
+        }
+    }
+
+    fn give_credit(&mut self, call: &Call) {
+        let due = self.written >= SEND_STEP || (self.written > 0 && self.pieces.is_empty());
+        if due && !self.source_done {
+            call.engine().sink.on_send_credit(call.id, self.written);
+            self.written = 0;
+        }
+    }
+}
