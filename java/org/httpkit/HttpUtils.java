@@ -202,7 +202,7 @@ public class HttpUtils {
      *
      * @param headers under camel-cased names; changed: Content-Length and Transfer-Encoding are
      *     replaced by what is true of the body, Server and Date added where missing
-     * @param body see {@link #bodyBuffer}; not touched where the status allows none
+     * @param body see {@link #bodyBuffer}; closed unread where the status allows none
      * @param serverHeader the Server header, null for none
      * @param legacyContentLength false: a Content-Length given counts in the response to HEAD
      * @param headRequest whether the request was a HEAD, so that the body is measured only

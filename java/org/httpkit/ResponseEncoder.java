@@ -3,6 +3,7 @@ package org.httpkit;
 import static java.nio.charset.StandardCharsets.US_ASCII;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.ByteBuffer;
 
 /** Encodes one whole response, with a framing that always fits the body. */
@@ -29,7 +30,7 @@ final class ResponseEncoder {
         headers.removeIgnoringCase("Transfer-Encoding");
         ByteBuffer content = null;
         try {
-            content = bodiless(status) ? null : HttpUtils.bodyBuffer(body);
+            content = bodiless(status) ? discard(body) : HttpUtils.bodyBuffer(body);
             putLength(status, givenLength, content);
         } catch (IOException unreadable) {
             status = 500;
@@ -47,6 +48,13 @@ final class ResponseEncoder {
     /** RFC 9110 6.4.1, and 205 (15.3.6), whose length is always 0. */
     private static boolean bodiless(int status) {
         return status < 200 || status == 204 || status == 205 || status == 304;
+    }
+
+    private static ByteBuffer discard(Object body) throws IOException {
+        if (body instanceof InputStream) {
+            ((InputStream) body).close();
+        }
+        return null;
     }
 
     private void putLength(int status, Object given, ByteBuffer content) {

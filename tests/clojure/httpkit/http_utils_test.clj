@@ -154,6 +154,7 @@
     nil         "charset=bogus-x\" encoding='gbk'"         "GBK"
     "text/html" "<meta charset=\"gbk\">"                   "UTF-8"
     "text/html" "CHARSET=gbk\""                            "UTF-8"
+    nil         "encoding='gbk\""                          "UTF-8"
     nil         "encoding='bogus-x'"                       "UTF-8"
     nil         ""                                         "UTF-8"
     :gbk        "x"                                        "UTF-8"))
@@ -318,7 +319,7 @@
     100 false, 101 false, 204 false, 205 false, 304 false, 200 true, 500 true)
   (let [closed (atom false)]
     (encoded 204 [] (closing "abc" closed))
-    (is (not @closed) "nor touches it")))
+    (is @closed "a stream is closed all the same")))
 
 (deftest http-encode-adds-server-and-date-unless-given
   (are [kvs expected] (= expected (first (encoded 200 kvs nil "s" true false)))

@@ -3,9 +3,8 @@
   (:require [clojure.string :as str]
             [clojure.test :refer [deftest is testing are]]
             [org.httpkit.timer :as timer])
-  (:import [clojure.lang IFn]
-           [java.io ByteArrayOutputStream PrintStream]
-           [java.util.concurrent CountDownLatch TimeUnit]
+  (:import [java.io ByteArrayOutputStream PrintStream]
+           [java.util.concurrent CountDownLatch]
            [org.httpkit PriorityQueue]
            [org.httpkit.timer CancelableFutureTask TimerService]))
 
@@ -168,8 +167,11 @@
       (.join first-one 10000)
       (is (not (.isAlive first-one)))
       (is (not (identical? first-one (thread))) "a new one"))
-    (testing "also when its last task was cancelled"
-      (timer/cancel (.scheduleTask service never (fn [])))
+    (testing "also when the task it waits for is cancelled"
+      (let [task (.scheduleTask service never (fn []))
+            t    ^Thread (thread)]
+        (is (wait-until #(= Thread$State/TIMED_WAITING (.getState t))))
+        (timer/cancel task))
       (is (wait-until idle?)))))
 
 (deftest the-thread-inherits-whether-it-is-a-daemon
@@ -183,15 +185,25 @@
 (deftest tasks-are-never-lost-between-two-threads-of-the-service
   ;; An idle life of 0 makes the thread end all the time.
   (let [service (TimerService. 0)
-        n       2000
-        latch   (CountDownLatch. n)]
-    (dotimes [_ n] (.scheduleTask service 0 ^IFn (fn [] (.countDown latch))))
-    (is (.await latch 20 TimeUnit/SECONDS) (str service))))
+        lost    (fn [i]
+                  (let [ran (promise)]
+                    (.scheduleTask service 0 #(deliver ran true))
+                    (when-not (true? (await! ran)) i)))]
+    (is (nil? (some lost (range 3000))) (str service))))
 
 (deftest a-task-stands-alone
   (let [task (CancelableFutureTask. 5 (fn []) (PriorityQueue.))]
     (is (<= (Math/abs (- (.timeoutTs task) (+ 5 (System/currentTimeMillis)))) 1000))
     (is (= [true false] (repeatedly 2 #(.cancel task))))))
+
+(deftest a-cancelled-task-does-not-run-though-the-timer-already-took-it
+  (let [ran  (atom false)
+        task (CancelableFutureTask. 0 #(reset! ran true) (PriorityQueue.))
+        run  (doto (.getDeclaredMethod CancelableFutureTask "runTask" (make-array Class 0))
+               (.setAccessible true))]
+    (.cancel task)
+    (.invoke run task (object-array 0))
+    (is (false? @ran))))
 
 (deftest priority-queues-order-and-remove
   (let [q (PriorityQueue.)]

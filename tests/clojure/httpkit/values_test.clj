@@ -249,6 +249,7 @@
     (.putOrReplace h "c" 4)
     (is (= "a: 9\r\nb: 2\r\na: 3\r\nc: 4\r\n\r\n" (lines h)))
     (.remove h "A")
+    (is (= 9 (.get h "a")))
     (.remove h "a")
     (is (= "b: 2\r\nc: 4\r\n\r\n" (lines h)))
     (.clear h)

@@ -1,0 +1,184 @@
+package org.httpkit.jni;
+
+/**
+ * Every native method of the library: the whole Java-to-Rust door.
+ *
+ * <p>Handles are opaque: a slot and a generation, never an address. A stale one is safe; each
+ * method says what it does with it. Nothing blocks but {@link #take}, {@link #answerAndTake} and
+ * {@link #serverRun}, which platform threads call. Arrays are copied before a call returns, so
+ * callers may reuse them. A bug in the native code arrives as an {@code IllegalStateException}.
+ *
+ * <p>Not API. The classes that hold handles are the only callers.
+ */
+public final class Native {
+    static {
+        NativeLibrary.load();
+    }
+
+    private Native() {}
+
+    /** @return the native library's version */
+    public static native String version();
+
+    /** @return {@code release} or {@code debug} */
+    public static native String buildProfile();
+
+    /** @return objects that Java holds by handle; 0 when nothing is open */
+    public static native long liveHandles();
+
+    /**
+     * Binds and listens.
+     *
+     * @param address IP address of 4 or 16 bytes, or a path
+     * @param numbers see {@code Abi.OPEN_*}
+     * @param serverHeader value of the Server header, or null for none
+     * @return a server
+     * @throws java.net.BindException if the address cannot be had
+     */
+    public static native long serverOpen(
+            ServerUpcalls upcalls,
+            int addressKind,
+            byte[] address,
+            int port,
+            long[] numbers,
+            byte[] serverHeader);
+
+    /** @return the bound port, -1 for a Unix domain socket */
+    public static native int serverPort(long server);
+
+    /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
+    public static native void serverRun(long server, boolean first);
+
+    /** Stops accepting; closes idle connections and WebSockets. */
+    public static native void serverDrain(long server);
+
+    /** No more work is taken in; {@link #take} returns null once the rest is taken. */
+    public static native void serverShutQueue(long server);
+
+    /** Closes every connection and ends the loops. */
+    public static native void serverClose(long server);
+
+    /** Gives the server up, after its loops have ended. A stale handle is ignored. */
+    public static native void serverFree(long server);
+
+    /** @return open connections */
+    public static native int serverConnections(long server);
+
+    /** Hands all waiting work to {@link ServerUpcalls#onWork}, on this thread. */
+    public static native void serverSpill(long server);
+
+    /**
+     * Waits for work.
+     *
+     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty
+     */
+    public static native byte[] take(long server);
+
+    /**
+     * Answers, with the header lines at the start of {@code buffer}, the body behind them and, if
+     * not null, the part of {@code large} behind that.
+     *
+     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}
+     * @param declared Content-Length for an answer without content, or -1
+     * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
+     */
+    public static native int answer(
+            long exchange,
+            int status,
+            int flags,
+            long declared,
+            byte[] buffer,
+            int head,
+            int body,
+            byte[] large,
+            int largeStart,
+            int largeLength);
+
+    /** {@link #answer}, then {@link #take}. */
+    public static native byte[] answerAndTake(
+            long server,
+            long exchange,
+            int status,
+            int flags,
+            long declared,
+            byte[] buffer,
+            int head,
+            int body,
+            byte[] large,
+            int largeStart,
+            int largeLength);
+
+    /** The next piece of an announced body. @return as {@link #answer}, or {@code ANSWER_MORE} */
+    public static native int body(long exchange, byte[] piece, int start, int length);
+
+    /** Starts an answer of unknown length. @param first its first piece, or null */
+    public static native int stream(
+            long exchange,
+            int status,
+            int flags,
+            byte[] buffer,
+            int head,
+            byte[] first,
+            int start,
+            int length);
+
+    /**
+     * The next piece of a streamed answer.
+     *
+     * @param flags {@code Abi.CORK}, {@code Abi.BOUNDED}
+     * @return {@code Abi.SENT_*}
+     */
+    public static native int chunk(long exchange, byte[] piece, int start, int length, int flags);
+
+    /** Ends a streamed answer. @return {@code Abi.SENT_*} */
+    public static native int end(long exchange);
+
+    /**
+     * Sends one WebSocket frame.
+     *
+     * @param opcode 1 text, 2 binary, 9 ping, 10 pong
+     * @return {@code Abi.SENT_*}
+     * @throws IllegalArgumentException on any other opcode
+     */
+    public static native int message(
+            long channel, int opcode, byte[] payload, int start, int length, int flags);
+
+    /** Starts the close handshake. @return true for the call that did it */
+    public static native boolean closeWebSocket(long channel, int code, byte[] reason);
+
+    /** Answers 101 with these header lines. @return false if the exchange is over */
+    public static native boolean upgrade(long exchange, byte[] headers, int length, int hear);
+
+    /** Changes what is reported of a WebSocket, {@code Abi.HEAR_*}. A stale handle is ignored. */
+    public static native void listen(long channel, int hear);
+
+    /** The exchange is kept as a channel. @return false if the peer has left */
+    public static native boolean hold(long exchange);
+
+    /** A callback that used {@code Abi.CORK} is over. A stale handle is ignored. */
+    public static native void settle(long exchange);
+
+    /** Cuts the connection. @return true if it was still there */
+    public static native boolean abort(long exchange);
+
+    /** @return whether the exchange goes on and the peer is there */
+    public static native boolean isOpen(long exchange);
+
+    /** @return bytes accepted and not yet written; 0 if stale */
+    public static native long pendingBytes(long exchange);
+
+    /**
+     * @return local and peer address: length, octets, port (little endian) each; null if stale or
+     *     on a Unix domain socket
+     */
+    public static native byte[] addresses(long exchange);
+
+    /** @return the channel's next events as a block, null if there are none; then the chain is over */
+    public static native byte[] takeEvents(long channel);
+
+    /** Answers 503. A stale handle is ignored. */
+    public static native void refuse(long exchange);
+
+    /** Nobody can run the channel's callbacks: it is closed with 1013. */
+    public static native void overload(long channel);
+}

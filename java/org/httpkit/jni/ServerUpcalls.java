@@ -1,0 +1,19 @@
+package org.httpkit.jni;
+
+/**
+ * What the native server calls, on its loop threads. Nothing here may block or run user code, and
+ * nothing may be thrown.
+ */
+public interface ServerUpcalls {
+    /** Work that no thread pulls: requests and channels' events, one block each. */
+    void onWork(byte[][] blocks);
+
+    /** So many pieces of work wait while every thread that pulls is busy. */
+    void onStarved(int waiting);
+
+    /** The exchange was refused a bounded send and has room again. */
+    void onDrained(long exchange);
+
+    /** Something to be logged or counted, see {@code Abi.NOTICE_*}. */
+    void onNotice(int kind, int code, String message);
+}

@@ -1,0 +1,44 @@
+package org.httpkit.server;
+
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.TimeUnit;
+
+/** A user's own pool: every request and every run of a channel's callbacks is a task of it. */
+final class ExecutorWorkers extends Workers {
+    private final ExecutorService pool;
+
+    ExecutorWorkers(HttpServer server, ExecutorService pool) {
+        super(server);
+        this.pool = pool;
+    }
+
+    @Override
+    void start() {}
+
+    @Override
+    void submit(byte[] block) {
+        try {
+            pool.submit(() -> perform(block));
+        } catch (Throwable e) {
+            // The pool itself is broken: the peer gets the same answer as when it is full.
+            reject(block, e);
+        }
+    }
+
+    @Override
+    void starved(int waiting) {}
+
+    @Override
+    void stop(int timeout) {
+        pool.shutdown();
+        shut = true;
+        try {
+            if (timeout <= 0 || !pool.awaitTermination(timeout, TimeUnit.MILLISECONDS)) {
+                pool.shutdownNow();
+            }
+        } catch (InterruptedException e) {
+            pool.shutdownNow();
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,396 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.UnresolvedAddressException;
+import java.util.Date;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+import org.httpkit.jni.ServerUpcalls;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventNames;
+
+/**
+ * A server: bound when it is made, serving from {@link #start} to {@link #stop}.
+ *
+ * <p>Its sockets live in the native library, in loops on the threads {@code server-loop}, which are
+ * daemons iff the thread that made the server is one. Handlers and callbacks run on the worker pool.
+ */
+public class HttpServer implements Runnable {
+    /** Decides where a server listens. */
+    public interface AddressFinder {
+        SocketAddress findAddress() throws IOException;
+    }
+
+    /** Makes the channel whose socket options a server takes over. */
+    public interface ServerChannelFactory {
+        ServerSocketChannel createChannel(SocketAddress address) throws IOException;
+    }
+
+    public enum Status {
+        STOPPED,
+        RUNNING,
+        STOPPING
+    }
+
+    /** Prints {@code DATE [thread] WARN - message}. */
+    public static final ContextLogger<String, Throwable> DEFAULT_WARN_LOGGER =
+            (message, error) -> {
+                String text = error == null ? message : error.getMessage();
+                String thread = Thread.currentThread().getName();
+                System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, text);
+            };
+
+    /** Unused writers kept for the next answer. */
+    private static final int SPARE_WRITERS = 64;
+
+    /** Value of the Server header, null for none. */
+    public final String serverHeader;
+
+    final EventNames events;
+    final long handle;
+    final RingHandler ringHandler;
+
+    private final ServerOptions options;
+    /** Not built anew for each request. */
+    private final String status200;
+    private final Workers workers;
+    private final int port;
+    private final Thread[] loops;
+    private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
+    private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
+    private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
+    private final AtomicInteger spare = new AtomicInteger();
+
+    /**
+     * Binds.
+     *
+     * @throws java.net.BindException if the address cannot be had
+     * @throws IllegalArgumentException for an address that is neither Inet nor Unix
+     */
+    public HttpServer(ServerOptions options) throws IOException {
+        this.options = options;
+        this.serverHeader = options.serverHeader;
+        this.events = options.eventNames;
+        this.status200 = events.serverStatusPrefix + 200;
+        this.ringHandler = new RingHandler(this, options.handler, options.async);
+        this.handle = open();
+        this.port = Native.serverPort(handle);
+        this.workers = Workers.of(this, options);
+        this.loops = new Thread[options.ioThreads];
+        for (int i = 0; i < loops.length; i++) {
+            boolean first = i == 0;
+            loops[i] = new Thread(() -> loop(first), first ? "server-loop" : "server-loop-" + i);
+        }
+    }
+
+    private long open() throws IOException {
+        long[] numbers = new long[Abi.OPEN_NUMBERS];
+        numbers[Abi.OPEN_MAX_LINE] = options.maxLine;
+        numbers[Abi.OPEN_MAX_BODY] = options.maxBody;
+        numbers[Abi.OPEN_MAX_MESSAGE] = options.maxMessage;
+        numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
+        numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
+        numbers[Abi.OPEN_PENDING_BYTES] = options.pendingBytes;
+        numbers[Abi.OPEN_BACKLOG] = options.backlog;
+        numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
+        numbers[Abi.OPEN_QUEUE] = options.queueSize;
+        byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
+        if (options.address instanceof InetSocketAddress) {
+            InetSocketAddress address = (InetSocketAddress) options.address;
+            if (address.isUnresolved()) {
+                throw new UnresolvedAddressException();
+            }
+            byte[] ip = address.getAddress().getAddress();
+            return Native.serverOpen(
+                    new Upcalls(), Abi.ADDRESS_INET, ip, address.getPort(), numbers, header);
+        }
+        if (options.address != null
+                && options.address.getClass().getName().equals("java.net.UnixDomainSocketAddress")) {
+            byte[] path = options.address.toString().getBytes(nativeCharset());
+            return Native.serverOpen(new Upcalls(), Abi.ADDRESS_UNIX, path, 0, numbers, header);
+        }
+        throw new IllegalArgumentException(
+                "cannot listen on "
+                        + options.address
+                        + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    private static java.nio.charset.Charset nativeCharset() {
+        String name = System.getProperty("sun.jnu.encoding");
+        return name == null ? UTF_8 : java.nio.charset.Charset.forName(name);
+    }
+
+    /**
+     * Starts serving.
+     *
+     * @return false if it has been started before: a stopped server cannot be started again
+     */
+    public boolean start() {
+        if (workers.isShut() || !status.compareAndSet(Status.STOPPED, Status.RUNNING)) {
+            return false;
+        }
+        workers.start();
+        for (Thread loop : loops) {
+            loop.start();
+        }
+        return true;
+    }
+
+    /** Not for callers: the loops have their own threads. */
+    @Override
+    public void run() {
+        start();
+    }
+
+    private void loop(boolean first) {
+        try {
+            Native.serverRun(handle, first);
+        } catch (Throwable e) {
+            logError("http server loop error, see stack trace for details", e);
+            event(events.serverLoopError);
+            stop(0, null);
+        }
+    }
+
+    /**
+     * Stops: no new connections at once; running requests get {@code timeout} msecs, for which this
+     * call blocks.
+     *
+     * @return true for the call that stopped it
+     */
+    public boolean stop(int timeout) {
+        return stop(timeout, null);
+    }
+
+    /** As {@link #stop(int)}; {@code callback} runs once the loops have ended and the port is free. */
+    public boolean stop(int timeout, Runnable callback) {
+        if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)) {
+            return false;
+        }
+        Native.serverDrain(handle);
+        workers.stop(timeout);
+        Native.serverClose(handle);
+        Thread closer = new Thread(() -> finish(callback), "server-stop");
+        closer.setDaemon(true);
+        closer.start();
+        return true;
+    }
+
+    private void finish(Runnable callback) {
+        try {
+            for (Thread loop : loops) {
+                loop.join();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        Native.serverFree(handle);
+        status.set(Status.STOPPED);
+        if (callback != null) {
+            callback.run();
+        }
+    }
+
+    /** Waits until the loops have ended. */
+    public void join() throws InterruptedException {
+        for (Thread loop : loops) {
+            loop.join();
+        }
+    }
+
+    /** @return the bound port, also after a stop; -1 for a Unix domain socket */
+    public int getPort() {
+        return port;
+    }
+
+    public Status getStatus() {
+        return status.get();
+    }
+
+    /** @return whether the loop runs */
+    public boolean isAlive() {
+        return loops[0].isAlive();
+    }
+
+    boolean trustsForwarded() {
+        return options.trustForwarded;
+    }
+
+    ResponseWriter.Terms terms(RequestBlock block) {
+        boolean head = block.has(Abi.REQUEST_HEAD);
+        return new ResponseWriter.Terms(
+                head, block.endsConnection(), head && !options.legacyContentLength);
+    }
+
+    /** The channel of a request, made when somebody asks for it. */
+    AsyncChannel channel(RequestBlock block) {
+        AsyncChannel channel =
+                new AsyncChannel(this, block.handle(), terms(block), block.has(Abi.REQUEST_UPGRADE));
+        channels.put(block.handle(), channel);
+        return channel;
+    }
+
+    void forget(AsyncChannel channel) {
+        channels.remove(channel.handle, channel);
+    }
+
+    AsyncChannel channel(long handle) {
+        return channels.get(handle);
+    }
+
+    Object upgraded(RequestMap request, Object response) {
+        return options.upgrade == null ? response : options.upgrade.invoke(request, response);
+    }
+
+    /** Runs a block of work and sends the answer, if the handler gave one. */
+    void perform(byte[] block) {
+        if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
+            ChannelEvents.run(this, block);
+            return;
+        }
+        ResponseWriter out = borrowWriter();
+        RequestBlock request = new RequestBlock(block);
+        if (ringHandler.handle(request, out)) {
+            answer(request.handle(), out);
+        }
+        giveBack(out);
+    }
+
+    boolean answer(long exchange, ResponseWriter out) {
+        return Native.answer(
+                        exchange,
+                        out.status,
+                        out.flags,
+                        out.declared,
+                        out.buffer,
+                        out.head,
+                        out.body,
+                        out.large,
+                        out.largeStart,
+                        out.largeLength)
+                != Abi.SENT_CLOSED;
+    }
+
+    ResponseWriter borrowWriter() {
+        ResponseWriter writer = spareWriters.poll();
+        if (writer == null) {
+            return new ResponseWriter();
+        }
+        spare.decrementAndGet();
+        return writer;
+    }
+
+    void giveBack(ResponseWriter writer) {
+        writer.large = null;
+        if (spare.incrementAndGet() <= SPARE_WRITERS) {
+            spareWriters.add(writer);
+        } else {
+            spare.decrementAndGet();
+        }
+    }
+
+    void logError(String message, Throwable error) {
+        log(options.errorLogger, message, error);
+    }
+
+    void logWarning(String message, Throwable error) {
+        log(options.warnLogger, message, error);
+    }
+
+    /** A failing logger must not take down what it logs about. */
+    private static void log(
+            ContextLogger<String, Throwable> logger, String message, Throwable error) {
+        try {
+            logger.log(message, error);
+        } catch (Throwable e) {
+            e.addSuppressed(error == null ? new IllegalStateException(message) : error);
+            printQuietly(e);
+        }
+    }
+
+    private static void printQuietly(Throwable e) {
+        System.err.println("http-kit: a logger failed: " + e);
+    }
+
+    void event(String name) {
+        try {
+            options.eventLogger.log(name);
+        } catch (Throwable e) {
+            printQuietly(e);
+        }
+    }
+
+    void statusEvent(int code) {
+        event(code == 200 ? status200 : events.serverStatusPrefix + code);
+    }
+
+    private final class Upcalls implements ServerUpcalls {
+        @Override
+        public void onWork(byte[][] blocks) {
+            for (byte[] block : blocks) {
+                workers.submit(block);
+            }
+        }
+
+        @Override
+        public void onStarved(int waiting) {
+            workers.starved(waiting);
+        }
+
+        @Override
+        public void onDrained(long exchange) {
+            AsyncChannel channel = channels.get(exchange);
+            if (channel != null) {
+                channel.drained();
+            }
+        }
+
+        @Override
+        public void onNotice(int kind, int code, String message) {
+            workers.aside(() -> notice(kind, code, message));
+        }
+    }
+
+    private void notice(int kind, int code, String message) {
+        switch (kind) {
+            case Abi.NOTICE_VIOLATION:
+                if (code == 413) {
+                    event(events.serverStatus413);
+                } else if (code == 414) {
+                    event(events.serverStatus414);
+                } else if (code == 431) {
+                    statusEvent(431);
+                }
+                break;
+            case Abi.NOTICE_FRAME:
+                logWarning(null, new WebSocketException(code, message));
+                event(events.serverWsDecodeError);
+                break;
+            case Abi.NOTICE_REQUEST_REFUSED:
+                workers.refused(null);
+                break;
+            case Abi.NOTICE_EVENTS_REFUSED:
+                workers.eventsRefused(null);
+                break;
+            case Abi.NOTICE_ACCEPT:
+                logError("accept incoming request", new IOException(message));
+                event(events.serverAcceptError);
+                break;
+            default:
+                logError(
+                        "http server loop error, see stack trace for details",
+                        new IllegalStateException(message));
+                event(events.serverLoopError);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.ISO_8859_1;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentHashMap;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.httpkit.BytesInputStream;
+import org.httpkit.HttpMethod;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+
+/**
+ * A request as the native side hands it over: one array with offsets into itself (the layout is in
+ * {@code rust/core/src/server/request.rs}). Each value is made when somebody asks for it.
+ */
+final class RequestBlock {
+    private static final VarHandle LONG =
+            MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final VarHandle INT =
+            MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final VarHandle SHORT =
+            MethodHandles.byteArrayViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
+
+    private static final int ENTRY = 16;
+    private static final int UNKNOWN = 255;
+    private static final int DEFAULT_PORT = 80;
+    /** Up to so many different names a header map is an array map, as http-kit's always is. */
+    private static final int ARRAY_MAP = 64;
+
+    private static final Keyword[] METHODS = methods();
+
+    private final byte[] block;
+
+    RequestBlock(byte[] block) {
+        this.block = block;
+    }
+
+    private static Keyword[] methods() {
+        HttpMethod[] known = HttpMethod.values();
+        Keyword[] keywords = new Keyword[known.length];
+        for (HttpMethod method : known) {
+            keywords[method.ordinal()] = method.KEY;
+        }
+        return keywords;
+    }
+
+    static long handle(byte[] block) {
+        return (long) LONG.get(block, 0);
+    }
+
+    static int kind(byte[] block) {
+        return block[8];
+    }
+
+    static int readInt(byte[] block, int at) {
+        return (int) INT.get(block, at);
+    }
+
+    long handle() {
+        return handle(block);
+    }
+
+    boolean has(int flag) {
+        return (block[10] & flag) != 0;
+    }
+
+    private int at(int offset) {
+        return (int) INT.get(block, offset);
+    }
+
+    private int shortAt(int offset) {
+        return (short) SHORT.get(block, offset) & 0xffff;
+    }
+
+    private String text(int start, int length) {
+        return new String(block, start, length, ISO_8859_1);
+    }
+
+    /** As sent, for log lines. */
+    String methodName() {
+        int index = block[9] & 0xff;
+        return index < METHODS.length ? HttpMethod.values()[index].name() : text(at(24), at(28));
+    }
+
+    Keyword method() {
+        int index = block[9] & 0xff;
+        return index < METHODS.length
+                ? METHODS[index]
+                : Keyword.intern(text(at(24), at(28)).toLowerCase(java.util.Locale.ROOT));
+    }
+
+    private String target() {
+        return text(at(32), at(36));
+    }
+
+    String uri() {
+        String target = target();
+        int question = target.indexOf('?');
+        return question > 0 ? target.substring(0, question) : target;
+    }
+
+    String queryString() {
+        String target = target();
+        int question = target.indexOf('?');
+        return question > 0 ? target.substring(question + 1) : null;
+    }
+
+    String protocol() {
+        return has(Abi.REQUEST_HTTP11) ? "HTTP/1.1" : "HTTP/1.0";
+    }
+
+    int bodyLength() {
+        return at(44);
+    }
+
+    Object body() {
+        int length = bodyLength();
+        return length == 0 ? null : new BytesInputStream(block, at(40), length);
+    }
+
+    long startTime() {
+        return System.nanoTime() - (long) LONG.get(block, 64);
+    }
+
+    private int entry(int index) {
+        return at(20) + index * ENTRY;
+    }
+
+    private String name(int entry) {
+        int id = shortAt(entry);
+        return id == UNKNOWN ? text(at(entry + 4), shortAt(entry + 2)) : HeaderNames.KNOWN[id];
+    }
+
+    private String value(int entry) {
+        return text(at(entry + 8), at(entry + 12));
+    }
+
+    /** Names are lower case; repeated ones are joined in order. */
+    IPersistentMap headers() {
+        int count = shortAt(14);
+        return count <= ARRAY_MAP ? smallHeaders(count) : largeHeaders(count);
+    }
+
+    private IPersistentMap smallHeaders(int count) {
+        Object[] pairs = new Object[count * 2];
+        int used = 0;
+        for (int i = 0; i < count; i++) {
+            int entry = entry(i);
+            String name = name(entry);
+            int known = find(pairs, used, name);
+            if (known >= 0) {
+                pairs[known + 1] = join(name, (String) pairs[known + 1], value(entry));
+            } else {
+                pairs[used++] = name;
+                pairs[used++] = value(entry);
+            }
+        }
+        return new PersistentArrayMap(
+                used == pairs.length ? pairs : java.util.Arrays.copyOf(pairs, used));
+    }
+
+    private static int find(Object[] pairs, int used, String name) {
+        for (int i = 0; i < used; i += 2) {
+            if (name.equals(pairs[i])) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    private IPersistentMap largeHeaders(int count) {
+        Map<String, Object> headers = new LinkedHashMap<>();
+        for (int i = 0; i < count; i++) {
+            int entry = entry(i);
+            String name = name(entry);
+            headers.merge(name, value(entry), (a, b) -> join(name, (String) a, (String) b));
+        }
+        return PersistentHashMap.create(headers);
+    }
+
+    private static String join(String name, String a, String b) {
+        return a + (name.equals("cookie") ? ";" : ",") + b;
+    }
+
+    /** Joined values of one header; trailers count only if {@code trailers}. */
+    private String header(String wanted, boolean trailers) {
+        String found = null;
+        int count = shortAt(trailers ? 14 : 16);
+        for (int i = 0; i < count; i++) {
+            int entry = entry(i);
+            if (wanted.equals(name(entry))) {
+                found = found == null ? value(entry) : join(wanted, found, value(entry));
+            }
+        }
+        return found;
+    }
+
+    /** Text before the port of the Host header; null without one (HTTP/1.0). */
+    String serverName() {
+        String host = header("host", false);
+        if (host == null) {
+            return null;
+        }
+        int colon = portColon(host);
+        return colon < 0 ? host : host.substring(0, colon);
+    }
+
+    /** The Host header's port, never the listening one: 80 if it has none. */
+    int serverPort() {
+        String host = header("host", false);
+        int colon = host == null ? -1 : portColon(host);
+        if (colon < 0 || colon == host.length() - 1) {
+            return DEFAULT_PORT;
+        }
+        return Integer.parseInt(host.substring(colon + 1));
+    }
+
+    private static int portColon(String host) {
+        int colon = host.lastIndexOf(':');
+        return host.startsWith("[") && colon < host.indexOf(']') ? -1 : colon;
+    }
+
+    String remoteAddr(boolean trustForwarded) {
+        if (trustForwarded && !has(Abi.REQUEST_PROXIED)) {
+            String forwarded = header("x-forwarded-for", false);
+            if (forwarded != null) {
+                int comma = forwarded.indexOf(',');
+                return comma < 0 ? forwarded : forwarded.substring(0, comma);
+            }
+        }
+        return Addresses.text(block, 48, block[11]);
+    }
+
+    /** The media type; the whole header unless it has a charset. */
+    String contentType() {
+        String type = header("content-type", true);
+        if (type == null || charset(type) == null) {
+            return type;
+        }
+        int semicolon = type.indexOf(';');
+        return semicolon < 0 ? type : type.substring(0, semicolon);
+    }
+
+    String characterEncoding() {
+        String type = header("content-type", true);
+        String charset = type == null ? null : charset(type);
+        return charset == null ? "utf8" : charset;
+    }
+
+    private static String charset(String contentType) {
+        String charset = HttpUtils.charsetParameter(contentType);
+        return charset == null || charset.isEmpty() ? null : charset;
+    }
+
+    /** The client expects a Connection header that says close. */
+    boolean endsConnection() {
+        return has(Abi.REQUEST_CLOSE) || has(Abi.REQUEST_UPGRADE);
+    }
+}

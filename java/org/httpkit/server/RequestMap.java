@@ -1,0 +1,265 @@
+package org.httpkit.server;
+
+import clojure.lang.APersistentMap;
+import clojure.lang.IEditableCollection;
+import clojure.lang.IFn;
+import clojure.lang.IKVReduce;
+import clojure.lang.IMapEntry;
+import clojure.lang.IMapIterable;
+import clojure.lang.IObj;
+import clojure.lang.IPersistentCollection;
+import clojure.lang.IPersistentMap;
+import clojure.lang.ISeq;
+import clojure.lang.ITransientCollection;
+import clojure.lang.ITransientMap;
+import clojure.lang.Keyword;
+import clojure.lang.MapEntry;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentHashMap;
+import java.util.Iterator;
+import org.httpkit.jni.Abi;
+
+/**
+ * The Ring request map: an ordinary persistent map whose values are made when they are asked for.
+ *
+ * <p>What middleware adds lies in a small map over the lazy base, so that a request which is looked
+ * at in three places costs three values. Whatever needs all of it (seq, dissoc of a base key,
+ * transients) turns it into a hash map, once.
+ */
+final class RequestMap extends APersistentMap
+        implements IObj, IEditableCollection, IKVReduce, IMapIterable {
+    private static final long serialVersionUID = 1L;
+
+    private static final Keyword[] KEYS = {
+        key("request-method"), key("uri"), key("headers"), key("body"),
+        key("query-string"), key("content-type"), key("async-channel"), key("websocket?"),
+        key("remote-addr"), key("server-name"), key("server-port"), key("scheme"),
+        key("protocol"), key("content-length"), key("character-encoding"), key("start-time"),
+    };
+    private static final Keyword HTTP = key("http");
+    private static final Object UNSET = new Object();
+
+    private final transient Base base;
+    /** Added or changed entries. */
+    private final IPersistentMap over;
+    /** How many keys of {@link #over} are not among {@link #KEYS}. */
+    private final int added;
+    private final IPersistentMap meta;
+    private transient volatile IPersistentMap whole;
+
+    /** The values, made once however many maps stand on them. */
+    private static final class Base {
+        final RequestBlock block;
+        final HttpServer server;
+        private final Object[] values = new Object[KEYS.length];
+
+        Base(RequestBlock block, HttpServer server) {
+            this.block = block;
+            this.server = server;
+            java.util.Arrays.fill(values, UNSET);
+        }
+
+        /** Two threads may both make a plain value; stateful ones are made under the lock. */
+        Object value(int index) {
+            Object value = values[index];
+            return value == UNSET ? make(index) : value;
+        }
+
+        private Object make(int index) {
+            if (index == BODY || index == CHANNEL) {
+                synchronized (this) {
+                    if (values[index] == UNSET) {
+                        values[index] = compute(index);
+                    }
+                    return values[index];
+                }
+            }
+            return values[index] = compute(index);
+        }
+
+        private Object compute(int index) {
+            switch (index) {
+                case 0: return block.method();
+                case 1: return block.uri();
+                case 2: return block.headers();
+                case BODY: return block.body();
+                case 4: return block.queryString();
+                case 5: return block.contentType();
+                case CHANNEL: return server.channel(block);
+                case 7: return block.has(Abi.REQUEST_UPGRADE);
+                case 8: return block.remoteAddr(server.trustsForwarded());
+                case 9: return block.serverName();
+                case 10: return block.serverPort();
+                case 11: return HTTP;
+                case 12: return block.protocol();
+                case 13: return block.bodyLength();
+                case 14: return block.characterEncoding();
+                default: return block.startTime();
+            }
+        }
+
+        AsyncChannel channelIfMade() {
+            Object channel = values[CHANNEL];
+            return channel == UNSET ? null : (AsyncChannel) channel;
+        }
+    }
+
+    private static final int BODY = 3;
+    private static final int CHANNEL = 6;
+
+    RequestMap(RequestBlock block, HttpServer server) {
+        this(new Base(block, server), PersistentArrayMap.EMPTY, 0, null);
+    }
+
+    private RequestMap(Base base, IPersistentMap over, int added, IPersistentMap meta) {
+        this.base = base;
+        this.over = over;
+        this.added = added;
+        this.meta = meta;
+    }
+
+    private static Keyword key(String name) {
+        return Keyword.intern(null, name);
+    }
+
+    private static int index(Object key) {
+        for (int i = 0; i < KEYS.length; i++) {
+            if (KEYS[i] == key) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    /** @return the channel if the handler, or middleware, has asked for it */
+    AsyncChannel channelIfMade() {
+        return base.channelIfMade();
+    }
+
+    @Override
+    public Object valAt(Object key) {
+        return valAt(key, null);
+    }
+
+    @Override
+    public Object valAt(Object key, Object notFound) {
+        Object found = over.valAt(key, UNSET);
+        if (found != UNSET) {
+            return found;
+        }
+        int index = index(key);
+        return index < 0 ? notFound : base.value(index);
+    }
+
+    @Override
+    public boolean containsKey(Object key) {
+        return index(key) >= 0 || over.containsKey(key);
+    }
+
+    @Override
+    public IMapEntry entryAt(Object key) {
+        return containsKey(key) ? MapEntry.create(key, valAt(key)) : null;
+    }
+
+    @Override
+    public int count() {
+        return KEYS.length + added;
+    }
+
+    @Override
+    public IPersistentMap assoc(Object key, Object value) {
+        boolean isNew = index(key) < 0 && !over.containsKey(key);
+        return new RequestMap(base, over.assoc(key, value), isNew ? added + 1 : added, meta);
+    }
+
+    @Override
+    public IPersistentMap assocEx(Object key, Object value) {
+        if (containsKey(key)) {
+            throw new IllegalArgumentException("Key already present: " + key);
+        }
+        return assoc(key, value);
+    }
+
+    @Override
+    public IPersistentMap without(Object key) {
+        if (index(key) >= 0) {
+            return whole().without(key);
+        }
+        return over.containsKey(key)
+                ? new RequestMap(base, over.without(key), added - 1, meta)
+                : this;
+    }
+
+    @Override
+    public IPersistentCollection empty() {
+        return (IPersistentCollection) PersistentHashMap.EMPTY.withMeta(meta);
+    }
+
+    /** The same entries as a hash map, with the same metadata. */
+    private IPersistentMap whole() {
+        IPersistentMap made = whole;
+        if (made == null) {
+            ITransientMap entries = PersistentHashMap.EMPTY.asTransient();
+            for (int i = 0; i < KEYS.length; i++) {
+                if (!over.containsKey(KEYS[i])) {
+                    entries = entries.assoc(KEYS[i], base.value(i));
+                }
+            }
+            for (ISeq s = over.seq(); s != null; s = s.next()) {
+                IMapEntry entry = (IMapEntry) s.first();
+                entries = entries.assoc(entry.key(), entry.val());
+            }
+            made = (IPersistentMap) ((IObj) entries.persistent()).withMeta(meta);
+            whole = made;
+        }
+        return made;
+    }
+
+    @Override
+    public ISeq seq() {
+        return whole().seq();
+    }
+
+    @Override
+    @SuppressWarnings("rawtypes")
+    public Iterator iterator() {
+        return ((Iterable) whole()).iterator();
+    }
+
+    @Override
+    @SuppressWarnings("rawtypes")
+    public Iterator keyIterator() {
+        return ((IMapIterable) whole()).keyIterator();
+    }
+
+    @Override
+    @SuppressWarnings("rawtypes")
+    public Iterator valIterator() {
+        return ((IMapIterable) whole()).valIterator();
+    }
+
+    @Override
+    public Object kvreduce(IFn f, Object init) {
+        return ((IKVReduce) whole()).kvreduce(f, init);
+    }
+
+    @Override
+    public ITransientCollection asTransient() {
+        return ((IEditableCollection) whole()).asTransient();
+    }
+
+    @Override
+    public IPersistentMap meta() {
+        return meta;
+    }
+
+    @Override
+    public IObj withMeta(IPersistentMap meta) {
+        return meta == this.meta ? this : new RequestMap(base, over, added, meta);
+    }
+
+    /** Serializes as the hash map it stands for. */
+    private Object writeReplace() {
+        return whole();
+    }
+}

@@ -1,0 +1,395 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.US_ASCII;
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.ISeq;
+import clojure.lang.Keyword;
+import clojure.lang.RT;
+import clojure.lang.Seqable;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+
+/**
+ * Turns a Ring response into what the native side takes: a status, header lines and a body in one
+ * reusable array. Framing headers are the native side's business.
+ */
+final class ResponseWriter {
+    static final Keyword STATUS = Keyword.intern(null, "status");
+    static final Keyword HEADERS = Keyword.intern(null, "headers");
+    static final Keyword BODY = Keyword.intern(null, "body");
+
+    /** Bodies up to this size are copied behind the header lines. */
+    private static final int INLINE = 16 * 1024;
+
+    private static final byte[] SEPARATOR = {':', ' '};
+    private static final byte[] CRLF = {'\r', '\n'};
+    private static final byte[] TEXT =
+            "Content-Type: text/plain; charset=utf-8\r\n".getBytes(US_ASCII);
+    private static final byte[] HTML =
+            "Content-Type: text/html; charset=utf-8\r\n".getBytes(US_ASCII);
+
+    /** Names as written by handlers to names as sent; handlers use few. */
+    private static final ConcurrentHashMap<String, byte[]> NAMES = new ConcurrentHashMap<>();
+
+    private static final int MAX_NAMES = 1024;
+
+    int status;
+    int flags;
+    long declared;
+    byte[] buffer = new byte[1024];
+    int head;
+    int body;
+    byte[] large;
+    int largeStart;
+    int largeLength;
+
+    private String contentLength;
+
+    private void reset() {
+        flags = 0;
+        declared = -1;
+        head = 0;
+        body = 0;
+        large = null;
+        largeStart = 0;
+        largeLength = 0;
+        contentLength = null;
+        if (buffer.length > 8 * INLINE) {
+            buffer = new byte[1024];
+        }
+    }
+
+    /** What the answer must respect of its request. */
+    static final class Terms {
+        final boolean head;
+        final boolean endsConnection;
+        final boolean keepLength;
+
+        Terms(boolean head, boolean endsConnection, boolean keepLength) {
+            this.head = head;
+            this.endsConnection = endsConnection;
+            this.keepLength = keepLength;
+        }
+    }
+
+    /**
+     * Writes a Ring response map.
+     *
+     * @throws IOException if the body cannot be read
+     * @throws RuntimeException if it is no response
+     */
+    void ring(Map<?, ?> response, Terms terms) throws IOException {
+        reset();
+        status = status(response.get(STATUS));
+        headers(response.get(HEADERS), terms);
+        body(response.get(BODY), terms);
+    }
+
+    /** Writes a plain answer of the server's own. */
+    void plain(int status, String text, boolean typed) {
+        reset();
+        this.status = status;
+        if (typed) {
+            put(TEXT);
+        }
+        endHead();
+        body(text.getBytes(typed ? UTF_8 : US_ASCII), 0, -1);
+    }
+
+    /** Like {@link #ring}, for the first send on a channel, which has a default type. */
+    void channel(Object data, Terms terms) throws IOException {
+        reset();
+        if (data instanceof Map) {
+            Map<?, ?> response = (Map<?, ?>) data;
+            status = status(response.get(STATUS));
+            Object given = response.get(HEADERS);
+            headers(given, terms);
+            if (given == null || ((Map<?, ?>) given).isEmpty()) {
+                put(HTML);
+                endHead();
+            }
+            body(response.get(BODY), terms);
+        } else {
+            status = 200;
+            put(HTML);
+            endHead();
+            body(data, terms);
+        }
+    }
+
+    /** Writes header lines alone. */
+    void lines(Map<?, ?> headers) {
+        reset();
+        headers(headers, new Terms(false, false, false));
+    }
+
+    static int status(Object given) {
+        if (!(given instanceof Long || given instanceof Integer)) {
+            return 200;
+        }
+        long status = ((Number) given).longValue();
+        if (status < 200 || status > 999) {
+            throw new IllegalArgumentException(
+                    "response :status " + status + " is not between 200 and 999");
+        }
+        return (int) status;
+    }
+
+    private void headers(Object given, Terms terms) {
+        if (given == null) {
+            return;
+        }
+        if (given instanceof IPersistentMap) {
+            for (ISeq s = ((IPersistentMap) given).seq(); s != null; s = s.next()) {
+                Map.Entry<?, ?> entry = (Map.Entry<?, ?>) s.first();
+                header((String) entry.getKey(), entry.getValue(), terms);
+            }
+        } else {
+            for (Map.Entry<?, ?> entry : ((Map<?, ?>) given).entrySet()) {
+                header((String) entry.getKey(), entry.getValue(), terms);
+            }
+        }
+        endHead();
+        if (contentLength != null && (status == 304 || terms.head && terms.keepLength)) {
+            declared = length(contentLength);
+        }
+    }
+
+    /** Header lines are written with {@link #body} as the end; from here on it is the body's size. */
+    private void endHead() {
+        head = body;
+        body = 0;
+    }
+
+    private static long length(String text) {
+        try {
+            return Math.max(-1, Long.parseLong(text.trim()));
+        } catch (NumberFormatException e) {
+            return -1;
+        }
+    }
+
+    private void header(String name, Object value, Terms terms) {
+        switch (name.length()) {
+            case 4:
+                if (name.equalsIgnoreCase("Date")) {
+                    flags |= Abi.GIVEN_DATE;
+                }
+                break;
+            case 6:
+                if (name.equalsIgnoreCase("Server")) {
+                    flags |= Abi.GIVEN_SERVER;
+                }
+                break;
+            case 10:
+                if (name.equalsIgnoreCase("Connection")) {
+                    if (terms.endsConnection || value == null) {
+                        return; // the server says it itself
+                    }
+                    flags |= Abi.GIVEN_CONNECTION;
+                }
+                break;
+            case 14:
+                if (name.equalsIgnoreCase("Content-Length")) {
+                    contentLength = value == null ? null : value.toString();
+                    return;
+                }
+                break;
+            case 17:
+                if (name.equalsIgnoreCase("Transfer-Encoding")) {
+                    return;
+                }
+                break;
+            default:
+        }
+        byte[] wireName = wireName(name);
+        if (value instanceof Seqable) {
+            for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
+                line(wireName, s.first().toString());
+            }
+        } else if (value != null) {
+            line(wireName, value.toString());
+        }
+    }
+
+    private void line(byte[] name, String value) {
+        if ((flags & Abi.GIVEN_CONNECTION) != 0 && isClose(name, value)) {
+            flags |= Abi.CLOSE;
+        }
+        put(name);
+        put(SEPARATOR);
+        value(value);
+        put(CRLF);
+    }
+
+    private static boolean isClose(byte[] name, String value) {
+        if (name.length != 10 || name[0] != 'C' || name[9] != 'n') {
+            return false;
+        }
+        for (String token : value.split(",")) {
+            if (token.trim().equalsIgnoreCase("close")) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static byte[] wireName(String name) {
+        byte[] known = NAMES.get(name);
+        if (known != null) {
+            return known;
+        }
+        for (int i = 0; i < name.length(); i++) {
+            if (!isTokenChar(name.charAt(i))) {
+                throw new IllegalArgumentException("Invalid HTTP header name: " + printable(name));
+            }
+        }
+        if (name.isEmpty()) {
+            throw new IllegalArgumentException("Invalid HTTP header name: it is empty");
+        }
+        byte[] wire = HttpUtils.camelCase(name).getBytes(US_ASCII);
+        if (NAMES.size() < MAX_NAMES) {
+            NAMES.put(name, wire);
+        }
+        return wire;
+    }
+
+    private static boolean isTokenChar(char c) {
+        return c > ' ' && c < 0x7f && "\"(),/:;<=>?@[\\]{}".indexOf(c) < 0;
+    }
+
+    private static String printable(String text) {
+        return text.replaceAll("[^\\x20-\\x7e]", "?");
+    }
+
+    /** Appends a value, as one byte a character as long as that is UTF-8 too. */
+    private void value(String value) {
+        int length = value.length();
+        reserve(length);
+        int at = body;
+        for (int i = 0; i < length; i++) {
+            char c = value.charAt(i);
+            if (c < ' ' && c != '\t' || c == 0x7f) {
+                throw new IllegalArgumentException("Invalid character in HTTP header value");
+            }
+            if (c > 0x7f) {
+                wideValue(value, i, at);
+                return;
+            }
+            buffer[at++] = (byte) c;
+        }
+        body = at;
+    }
+
+    private void wideValue(String value, int from, int at) {
+        for (int i = from; i < value.length(); i++) {
+            char c = value.charAt(i);
+            if (c < ' ' && c != '\t' || c == 0x7f) {
+                throw new IllegalArgumentException("Invalid character in HTTP header value");
+            }
+        }
+        body = at;
+        put(value.substring(from).getBytes(UTF_8));
+    }
+
+    private void body(Object content, Terms terms) throws IOException {
+        if (isBodyless(status)) {
+            if (content instanceof InputStream) {
+                ((InputStream) content).close();
+            }
+            return;
+        }
+        if (content instanceof String) {
+            byte[] bytes = ((String) content).getBytes(UTF_8);
+            body(bytes, 0, -1);
+        } else if (content != null) {
+            bytes(content);
+        }
+    }
+
+    static boolean isBodyless(int status) {
+        return status == 204 || status == 205 || status == 304;
+    }
+
+    private void bytes(Object content) throws IOException {
+        ByteBuffer bytes = content(content);
+        if (bytes.hasArray()) {
+            body(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
+        } else {
+            byte[] copy = new byte[bytes.remaining()];
+            bytes.duplicate().get(copy);
+            body(copy, 0, -1);
+        }
+    }
+
+    /** @throws RuntimeException for a type that is no body */
+    static ByteBuffer content(Object body) throws IOException {
+        if (body instanceof String) {
+            return ByteBuffer.wrap(((String) body).getBytes(UTF_8));
+        } else if (body instanceof byte[]) {
+            return ByteBuffer.wrap((byte[]) body);
+        } else if (body instanceof InputStream) {
+            try (InputStream in = (InputStream) body) {
+                return ByteBuffer.wrap(in.readAllBytes());
+            }
+        } else if (body instanceof File) {
+            try (InputStream in = new FileInputStream((File) body)) {
+                return ByteBuffer.wrap(in.readAllBytes());
+            }
+        } else if (body instanceof ByteBuffer) {
+            return (ByteBuffer) body;
+        } else if (body instanceof Seqable) {
+            StringBuilder text = new StringBuilder();
+            for (ISeq s = RT.seq(body); s != null; s = s.next()) {
+                text.append(s.first().toString());
+            }
+            return ByteBuffer.wrap(text.toString().getBytes(UTF_8));
+        }
+        throw new RuntimeException(body.getClass() + " is not understandable");
+    }
+
+    private void body(byte[] bytes, int start, int length) {
+        int n = length < 0 ? bytes.length : length;
+        if (n <= INLINE) {
+            int end = head;
+            if (buffer.length < end + n) {
+                buffer = Arrays.copyOf(buffer, end + n);
+            }
+            System.arraycopy(bytes, start, buffer, end, n);
+            body = n;
+        } else {
+            large = bytes;
+            largeStart = start;
+            largeLength = n;
+        }
+    }
+
+    private void put(byte[] bytes) {
+        reserve(bytes.length);
+        System.arraycopy(bytes, 0, buffer, body, bytes.length);
+        body += bytes.length;
+    }
+
+    private void reserve(int n) {
+        if (buffer.length - body < n) {
+            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, body + n));
+        }
+    }
+
+    /** @return the body's bytes as one array of their own, for a stream's first piece */
+    byte[] bodyBytes() {
+        return large != null
+                ? Arrays.copyOfRange(large, largeStart, largeStart + largeLength)
+                : Arrays.copyOfRange(buffer, head, head + body);
+    }
+}

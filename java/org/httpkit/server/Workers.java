@@ -1,0 +1,111 @@
+package org.httpkit.server;
+
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/** The threads that run a server's handlers and callbacks. */
+abstract class Workers {
+    private static final String REJECTED = "failed to submit task to executor service";
+    private static final String QUEUE_FULL = "increase :queue-size if this happens often";
+
+    /** For log calls, and for callbacks that no pool takes any more: user code stays off the loops. */
+    private static final ThreadPoolExecutor ASIDE = aside();
+
+    final HttpServer server;
+    volatile boolean shut;
+
+    Workers(HttpServer server) {
+        this.server = server;
+    }
+
+    static Workers of(HttpServer server, ServerOptions options) {
+        return options.pool == null
+                ? new PullingWorkers(server, options)
+                : new ExecutorWorkers(server, options.pool);
+    }
+
+    private static ThreadPoolExecutor aside() {
+        ThreadPoolExecutor executor =
+                new ThreadPoolExecutor(
+                        1,
+                        1,
+                        5,
+                        TimeUnit.SECONDS,
+                        new LinkedBlockingQueue<>(100_000),
+                        task -> {
+                            Thread thread = new Thread(task, "http-kit-server-aside");
+                            thread.setDaemon(true);
+                            return thread;
+                        },
+                        new ThreadPoolExecutor.DiscardPolicy());
+        executor.allowCoreThreadTimeOut(true);
+        return executor;
+    }
+
+    abstract void start();
+
+    /** Runs work that no thread pulls. Called on a loop: must not block. */
+    abstract void submit(byte[] block);
+
+    /** So much work waits, and no thread takes it. Called on a loop. */
+    abstract void starved(int waiting);
+
+    /** Lets running work end for {@code timeout} msecs, then interrupts it. */
+    abstract void stop(int timeout);
+
+    boolean isShut() {
+        return shut;
+    }
+
+    final void aside(Runnable task) {
+        ASIDE.execute(task);
+    }
+
+    final void refused(Throwable cause) {
+        server.logError(REJECTED, cause != null ? cause : new RejectedExecutionException("queue full"));
+        server.event(server.events.serverStatus503);
+    }
+
+    final void eventsRefused(Throwable cause) {
+        if (!shut) {
+            server.logError(
+                    QUEUE_FULL, cause != null ? cause : new RejectedExecutionException("queue full"));
+        }
+        server.event(server.events.serverStatus503Todo);
+    }
+
+    /** Runs one block; whatever is thrown here has not been seen by user code's own handling. */
+    final void perform(byte[] block) {
+        try {
+            server.perform(block);
+        } catch (Throwable e) {
+            server.logError("worker", e);
+            Native.abort(RequestBlock.handle(block));
+        }
+    }
+
+    /** A pool refused a block. Called on a loop. */
+    final void reject(byte[] block, Throwable cause) {
+        long handle = RequestBlock.handle(block);
+        if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
+            Native.refuse(handle);
+            aside(() -> refused(cause));
+        } else if (ChannelEvents.isClosing(block)) {
+            aside(
+                    () -> {
+                        if (!shut) {
+                            eventsRefused(cause);
+                        }
+                        perform(block);
+                    });
+        } else {
+            Native.overload(handle);
+            aside(() -> eventsRefused(cause));
+        }
+    }
+}
