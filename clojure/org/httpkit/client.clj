@@ -422,7 +422,7 @@
           :else                          value)))))
 
 (defn- bare-opts [opts]
-  (vary-meta opts dissoc ::control))
+  (vary-meta opts #(not-empty (dissoc % ::control))))
 
 (defn- deliver-response
   "Delivers what `callback` makes of `response`, or why it could not."

@@ -152,7 +152,7 @@
         go   (promise)
         body (proxy [InputStream] []
                (read
-                 ([] 0)
+                 ([] (if (>= @read n) -1 0))
                  ([^bytes b off len]
                   (if (>= @read n) -1 (let [k (min len (- n @read))] (swap! read + k) (int k))))))]
     (peer/with-peer [p (fn [conn]

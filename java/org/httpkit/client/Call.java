@@ -193,11 +193,11 @@ abstract class Call implements ClientUpcalls.Call {
 
     /** A response whose body the user reads while it arrives: delivered at the first body byte. */
     private static final class StreamedCall extends Call implements ResponseStream.Source {
-        private final RespListener listener;
+        /** Forgotten once told: it leads to the stream, and a forgotten stream has to be noticed. */
+        private RespListener listener;
         private final ResponseStream.Feed feed = new ResponseStream.Feed(this);
         private int status;
         private byte[] headers;
-        private boolean delivered;
 
         StreamedCall(HttpClient client, RespListener listener) {
             super(client);
@@ -250,7 +250,7 @@ abstract class Call implements ClientUpcalls.Call {
 
         @Override
         void fail(Throwable t) {
-            if (delivered) {
+            if (listener == null) {
                 feed.end(t);
             } else {
                 listener.onThrowable(t);
@@ -258,9 +258,10 @@ abstract class Call implements ClientUpcalls.Call {
         }
 
         private void deliver() {
-            if (!delivered) {
-                delivered = true;
-                listener.stream(status, headers, new ResponseStream(feed));
+            RespListener told = listener;
+            listener = null;
+            if (told != null) {
+                told.stream(status, headers, new ResponseStream(feed));
             }
         }
     }
