@@ -2,7 +2,6 @@ package org.httpkit.client;
 
 import java.net.SocketAddress;
 import java.util.concurrent.atomic.AtomicLong;
-import javax.net.ssl.SSLEngine;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 
@@ -17,7 +16,7 @@ abstract class Call implements ClientUpcalls.Call {
     final HttpClient client;
     final long id = IDS.incrementAndGet();
 
-    private SSLEngine engine;
+    private TlsChoice tls;
     private SocketAddress[] addresses;
     private Upload upload;
 
@@ -51,8 +50,8 @@ abstract class Call implements ClientUpcalls.Call {
     abstract void fail(Throwable t);
 
     /** @return false when the client is stopped: no news will come */
-    boolean start(CallSpec spec, RequestBody body, TlsChoice tls, SocketAddress[] resolved) {
-        engine = tls.engine;
+    boolean start(CallSpec spec, RequestBody body, TlsChoice choice, SocketAddress[] resolved) {
+        tls = choice;
         addresses = resolved;
         if (body != null && body.streamed()) {
             upload = new Upload(client.handle(), id, body);
@@ -116,12 +115,12 @@ abstract class Call implements ClientUpcalls.Call {
 
     @Override
     public void openTransport(long transport) {
-        client.hosted().open(transport, addresses);
+        client.hosted().open(transport, addresses, tls.fromTheStart);
     }
 
     @Override
     public void startTls(long transport, int level) {
-        client.hosted().startTls(transport, engine, level);
+        client.hosted().startTls(transport, tls.engine, level);
     }
 
     @Override

@@ -28,6 +28,8 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final long id;
     private final long client;
     private final SocketAddress[] addresses;
+    /** False where plain bytes can only be a peer that speaks no TLS: the engine has to see them. */
+    private final boolean mayReadPlain;
     private final AtomicBoolean failed = new AtomicBoolean();
     private final ConcurrentLinkedQueue<byte[]> arrived = new ConcurrentLinkedQueue<>();
 
@@ -43,11 +45,12 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private boolean eof;
     private TlsChannel tls;
 
-    HostedTransport(HostedTransports owner, long id, SocketAddress[] addresses) {
+    HostedTransport(HostedTransports owner, long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
         this.owner = owner;
         this.id = id;
         this.client = owner.client().handle();
         this.addresses = addresses;
+        this.mayReadPlain = !tlsFromTheStart;
     }
 
     /** On a background thread: user code makes the channel. */
@@ -181,8 +184,12 @@ final class HostedTransport implements ClientUpcalls.Transport {
 
     private int interest() {
         boolean writes = tls == null ? !outgoing.isEmpty() : tls.wantsWrite();
-        boolean reads = tls == null ? credit > 0 && !eof : tls.wantsRead(credit > 0 && !eof);
+        boolean reads = tls == null ? wantsPlain() : tls.wantsRead(credit > 0 && !eof);
         return (writes ? SelectionKey.OP_WRITE : 0) | (reads ? SelectionKey.OP_READ : 0);
+    }
+
+    private boolean wantsPlain() {
+        return mayReadPlain && credit > 0 && !eof;
     }
 
     private void writePlain() throws IOException {
@@ -201,7 +208,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
     }
 
     private void readPlain() throws IOException {
-        for (int i = 0; i < READS_PER_TURN && credit > 0 && !eof; i++) {
+        for (int i = 0; i < READS_PER_TURN && wantsPlain(); i++) {
             incoming.clear().limit(Math.min(incoming.capacity(), credit));
             int n = channel.read(incoming);
             if (n == 0) {

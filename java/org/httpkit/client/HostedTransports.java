@@ -47,8 +47,8 @@ final class HostedTransports implements Runnable {
     }
 
     /** On the loop: connects a channel to the first of the addresses that answers. */
-    void open(long id, SocketAddress[] addresses) {
-        HostedTransport transport = new HostedTransport(this, id, addresses);
+    void open(long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
+        HostedTransport transport = new HostedTransport(this, id, addresses, tlsFromTheStart);
         open.put(id, transport);
         ClientUpcalls.registerTransport(id, transport);
         BackgroundThreads.execute(transport::connectNext);

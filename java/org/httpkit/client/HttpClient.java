@@ -76,7 +76,7 @@ public class HttpClient implements Runnable {
     private final HostedTransports hosted;
     private final Thread loop;
     private final ReentrantLock nativeTlsLock = new ReentrantLock();
-    private volatile boolean nativeTls;
+    private volatile Boolean nativeTls;
 
     /** Without limits, and without a check of host names. */
     public HttpClient() throws IOException {
@@ -289,18 +289,32 @@ public class HttpClient implements Runnable {
         return out;
     }
 
-    /** Hands the JVM's anchors and key to the core, once, before the first call that needs them. */
-    void useNativeTls() {
-        if (!nativeTls) {
+    /**
+     * Hands the JVM's anchors and key to the core, once, before the first call that needs them.
+     *
+     * @return false when only the JDK's TLS can work with them
+     */
+    boolean useNativeTls() {
+        if (nativeTls == null) {
             nativeTlsLock.lock();
             try {
-                if (!nativeTls) {
-                    Native.clientTls(handle, TlsMaterial.get());
-                    nativeTls = true;
+                if (nativeTls == null) {
+                    nativeTls = TlsMaterial.get() != null && takesMaterial();
                 }
             } finally {
                 nativeTlsLock.unlock();
             }
+        }
+        return nativeTls;
+    }
+
+    // Keys come in more forms than the core reads; the JDK reads its own.
+    private boolean takesMaterial() {
+        try {
+            Native.clientTls(handle, TlsMaterial.get());
+            return true;
+        } catch (IllegalArgumentException e) {
+            return false;
         }
     }
 

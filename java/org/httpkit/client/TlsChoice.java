@@ -38,13 +38,16 @@ final class TlsChoice {
 
     final boolean hosted;
     final SSLEngine engine;
+    /** Whether nothing but TLS is spoken on a hosted channel; false in a tunnel, which is asked for in the clear. */
+    final boolean fromTheStart;
     final int tls;
     final boolean sni;
     final long policy;
 
-    private TlsChoice(boolean hosted, SSLEngine engine, int tls, boolean sni, long policy) {
+    private TlsChoice(boolean hosted, SSLEngine engine, boolean fromTheStart, int tls, boolean sni, long policy) {
         this.hosted = hosted;
         this.engine = engine;
+        this.fromTheStart = fromTheStart;
         this.tls = tls;
         this.sni = sni;
         this.policy = policy;
@@ -55,13 +58,13 @@ final class TlsChoice {
         long policy = config.insecure ? INSECURE_POLICY : DEFAULT_POLICY;
         boolean javaChannel = client.channelFactory() != HttpClient.ChannelFactory.DEFAULT;
         if (!route.tls() && !route.proxyTls()) {
-            return new TlsChoice(javaChannel, null, NONE, false, policy);
+            return new TlsChoice(javaChannel, null, false, NONE, false, policy);
         }
         HttpClient.SSLEngineURIConfigurer configurer = client.sslConfigurer();
         boolean eligible = !javaChannel && isBuiltIn(configurer) && !JAVA_ONLY
                 && (config.insecure || supplied == null && isJdksOwnContext());
-        if (eligible && TlsMaterial.get() != null) {
-            return natively(client, route, config, configurer, policy);
+        if (eligible && client.useNativeTls()) {
+            return natively(route, config, configurer, policy);
         }
         return hosted(route, config, configurer, supplied, policy);
     }
@@ -76,7 +79,7 @@ final class TlsChoice {
         return "Default".equals(HttpClient.getDefaultContext().getProtocol());
     }
 
-    private static TlsChoice natively(HttpClient client, Route route, RequestConfig config,
+    private static TlsChoice natively(Route route, RequestConfig config,
             HttpClient.SSLEngineURIConfigurer configurer, long policy) {
         SniConfigurer sni = configurer instanceof SniConfigurer ? (SniConfigurer) configurer : null;
         String host = route.peer().getHost();
@@ -84,10 +87,9 @@ final class TlsChoice {
             // For its IllegalArgumentException: a trailing dot is refused as the JDK refuses it.
             new SNIHostName(host);
         }
-        client.useNativeTls();
         boolean verifyName = sni != null && sni.hostnameVerification();
         int tls = config.insecure ? TRUST_ALL : verifyName ? VERIFY : VERIFY_CHAIN;
-        return new TlsChoice(false, null, tls, true, policy);
+        return new TlsChoice(false, null, false, tls, true, policy);
     }
 
     private static TlsChoice hosted(Route route, RequestConfig config, HttpClient.SSLEngineURIConfigurer configurer,
@@ -110,7 +112,7 @@ final class TlsChoice {
             engine.setSSLParameters(parameters);
         }
         long key = engine == supplied ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy : policy;
-        return new TlsChoice(true, engine, config.insecure ? TRUST_ALL : VERIFY, true, key);
+        return new TlsChoice(true, engine, route.kind == Route.DIRECT, config.insecure ? TRUST_ALL : VERIFY, true, key);
     }
 
     private static SSLEngine newEngine(RequestConfig config, URI peer) {
