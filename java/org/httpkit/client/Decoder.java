@@ -39,7 +39,7 @@ public class Decoder {
      *
      * @return ALL_READ when the response is complete
      */
-    State decode(ByteBuffer buffer) throws LineTooLargeException, ProtocolException, AbortException {
+    public State decode(ByteBuffer buffer) throws LineTooLargeException, ProtocolException, AbortException {
         if (state == State.ALL_READ) {
             return state;
         }
