@@ -31,7 +31,6 @@ pub const GIVEN_SERVER: jint = 2;
 pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
-pub const BOUNDED: jint = 64;
 
 /// What became of an answer or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -71,11 +70,12 @@ pub const OPEN_MAX_BODY: usize = 1;
 pub const OPEN_MAX_MESSAGE: usize = 2;
 pub const OPEN_PROXY: usize = 3;
 pub const OPEN_PENDING_MESSAGES: usize = 4;
-pub const OPEN_PENDING_BYTES: usize = 5;
-pub const OPEN_BACKLOG: usize = 6;
-pub const OPEN_MODE: usize = 7;
-pub const OPEN_QUEUE: usize = 8;
-pub const OPEN_NUMBERS: usize = 9;
+pub const OPEN_BACKLOG: usize = 5;
+pub const OPEN_MODE: usize = 6;
+pub const OPEN_QUEUE: usize = 7;
+pub const OPEN_RECEIVE_BUFFER: usize = 8;
+pub const OPEN_REUSE_PORT: usize = 9;
+pub const OPEN_NUMBERS: usize = 10;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {
@@ -91,7 +91,6 @@ const _: () = {
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
-    assert!(BOUNDED as u32 == server::BOUNDED);
 };
 
 /// Bits of a call's spec.

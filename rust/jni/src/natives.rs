@@ -27,6 +27,7 @@ macro_rules! natives {
 const NATIVES: &[NativeMethod] = natives! {
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
+    fn known_headers() -> JString = known_headers;
     fn live_handles() -> jlong = live_handles;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, numbers: jlong[], server_header: jbyte[]) -> jlong = server::open;
     fn server_port(server: jlong) -> jint = server::port;
@@ -38,19 +39,20 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
-    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = server::answer;
+    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint, more: jlong) -> jint = server::answer;
     fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = server::answer_and_take;
-    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint) -> jint = server::body;
+    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint, limit: jint) -> jint = server::body;
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = server::stream;
-    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::chunk;
+    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::chunk;
     fn end(exchange: jlong) -> jint = server::end;
-    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::message;
+    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::message;
     fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = server::close_websocket;
-    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint) -> jboolean = server::upgrade;
+    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = server::upgrade;
     fn listen(channel: jlong, hear: jint) -> void = server::listen;
     fn hold(exchange: jlong) -> jboolean = server::hold;
     fn settle(exchange: jlong) -> void = server::settle;
     fn abort(exchange: jlong) -> jboolean = server::abort;
+    fn when_drained(exchange: jlong) -> jboolean = server::when_drained;
     fn is_open(exchange: jlong) -> jboolean = server::is_open;
     fn pending_bytes(exchange: jlong) -> jlong = server::pending_bytes;
     fn addresses(exchange: jlong) -> jbyte[] = server::addresses;
@@ -129,6 +131,14 @@ fn build_profile<'local>(
     } else {
         "release"
     })?)
+}
+
+/// The table behind the numbers in request blocks, so that Java has no copy that could drift.
+fn known_headers<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Result<jni::objects::JString<'local>, BridgeError> {
+    Ok(env.new_string(httpkit_core::h1::head::KNOWN_HEADERS.join("\n"))?)
 }
 
 /// Objects that Java holds by handle; zero when nothing is open.

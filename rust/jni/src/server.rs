@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{
-    Address, Answered, Config, Event, Exchange, INLINE, Interest, Notice, Reply, Sent, Server, Sink,
+    Address, Answered, Config, Event, Exchange, INLINE, Interest, Notice, Pings, Reply, Sent,
+    Server, Sink,
 };
 use httpkit_core::ws::Opcode;
 use jni::Env;
@@ -228,7 +230,6 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         server_header,
         max_message: number(abi::OPEN_MAX_MESSAGE)? as u64,
         max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
-        max_pending_bytes: number(abi::OPEN_PENDING_BYTES)?,
         backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
         mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
             Mode::Push
@@ -236,6 +237,8 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             Mode::Pull
         },
         queue: number(abi::OPEN_QUEUE)?,
+        receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
+        reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
     })
 }
 
@@ -334,6 +337,7 @@ pub(crate) fn answer<'local>(
     large: JByteArray<'local>,
     large_start: jint,
     large_len: jint,
+    more: jlong,
 ) -> Result<jint> {
     let bytes = AnswerBytes {
         buffer,
@@ -344,13 +348,10 @@ pub(crate) fn answer<'local>(
         large_len,
     };
     let flags = flags as u32 & !INLINE;
-    Ok(
-        match respond(env, exchange, status, flags, declared, &bytes)? {
-            Answered::Stale => abi::SENT_CLOSED,
-            Answered::More => abi::ANSWER_MORE,
-            Answered::Done(_) => abi::SENT_ACCEPTED,
-        },
-    )
+    let more =
+        u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
+    let answered = respond(env, exchange, status, flags, declared, &bytes, more)?;
+    Ok(answered_code(&answered))
 }
 
 #[allow(clippy::too_many_arguments)] // As above, and the next piece of work comes back.
@@ -378,14 +379,8 @@ pub(crate) fn answer_and_take<'local>(
         large_start,
         large_len,
     };
-    let answered = respond(
-        env,
-        exchange,
-        status,
-        flags as u32 | INLINE,
-        declared,
-        &bytes,
-    )?;
+    let flags = flags as u32 | INLINE;
+    let answered = respond(env, exchange, status, flags, declared, &bytes, 0)?;
     if let Answered::Done(Some(next)) = answered
         && let Some(block) = block(Work::Request(next))
     {
@@ -401,6 +396,7 @@ fn respond(
     flags: u32,
     declared: jlong,
     bytes: &AnswerBytes<'_>,
+    more: u64,
 ) -> Result<Answered> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(Answered::Stale);
@@ -415,7 +411,7 @@ fn respond(
     } else {
         size(bytes.large_len)?
     };
-    let total = (body + large) as u64;
+    let total = (body + large) as u64 + more;
     let mut answered = Answered::Stale;
     in_buffer(env, &bytes.buffer, head + body, |buffer| {
         let (headers, body) = buffer.split_at(head);
@@ -436,7 +432,8 @@ fn respond(
             &bytes.large,
             (size(bytes.large_start)?, large),
             |piece| {
-                answered = exchange.body(piece, flags);
+                // The array is in memory anyway: copying what the socket does not take is all there is to do.
+                answered = exchange.body(piece, flags, usize::MAX);
                 matches!(answered, Answered::More)
             },
         )?;
@@ -474,23 +471,26 @@ pub(crate) fn body<'local>(
     array: JByteArray<'local>,
     start: jint,
     len: jint,
+    limit: jint,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
-    let mut answered = Answered::Stale;
-    in_pieces(env, &array, (size(start)?, size(len)?), |piece| {
-        answered = exchange.body(piece, 0);
-        matches!(answered, Answered::More)
-    })?;
-    Ok(match answered {
+    let piece = bytes(env, &array, start, len)?;
+    let answered = exchange.body(&piece, 0, size(limit)?);
+    if matches!(answered, Answered::Done(_)) {
+        EXCHANGES.remove(handle);
+    }
+    Ok(answered_code(&answered))
+}
+
+fn answered_code(answered: &Answered) -> jint {
+    match answered {
         Answered::Stale => abi::SENT_CLOSED,
         Answered::More => abi::ANSWER_MORE,
-        Answered::Done(_) => {
-            EXCHANGES.remove(handle);
-            abi::SENT_ACCEPTED
-        }
-    })
+        Answered::Full => abi::SENT_FULL,
+        Answered::Done(_) => abi::SENT_ACCEPTED,
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing: the head's parts and the first piece.
@@ -536,12 +536,17 @@ pub(crate) fn chunk<'local>(
     start: jint,
     len: jint,
     flags: jint,
+    limit: jint,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
     let piece = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.chunk(&piece, flags as u32)))
+    Ok(sent_code(exchange.chunk(
+        &piece,
+        flags as u32,
+        size(limit)?,
+    )))
 }
 
 pub(crate) fn end<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {
@@ -565,6 +570,7 @@ pub(crate) fn message<'local>(
     start: jint,
     len: jint,
     flags: jint,
+    limit: jint,
 ) -> Result<jint> {
     let opcode = u8::try_from(opcode)
         .ok()
@@ -575,7 +581,12 @@ pub(crate) fn message<'local>(
         return Ok(abi::SENT_CLOSED);
     };
     let payload = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.message(opcode, &payload, flags as u32)))
+    Ok(sent_code(exchange.message(
+        opcode,
+        &payload,
+        flags as u32,
+        size(limit)?,
+    )))
 }
 
 pub(crate) fn close_websocket<'local>(
@@ -602,12 +613,14 @@ pub(crate) fn upgrade<'local>(
     headers: JByteArray<'local>,
     len: jint,
     hear: jint,
+    ping_interval: jlong,
+    ping_timeout: jlong,
 ) -> Result<jboolean> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(false);
     };
     let headers = bytes(env, &headers, 0, len)?;
-    Ok(exchange.upgrade(&headers, interest(hear)))
+    Ok(exchange.upgrade(&headers, interest(hear), pings(ping_interval, ping_timeout)))
 }
 
 pub(crate) fn listen<'local>(
@@ -620,6 +633,20 @@ pub(crate) fn listen<'local>(
         exchange.listen(interest(hear));
     }
     Ok(())
+}
+
+/// Both in msecs; without an interval there are no pings.
+fn pings(interval: jlong, timeout: jlong) -> Option<Pings> {
+    let msecs = |n: jlong| {
+        u64::try_from(n)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Duration::from_millis)
+    };
+    Some(Pings {
+        interval: msecs(interval)?,
+        timeout: msecs(timeout)?,
+    })
 }
 
 fn interest(hear: jint) -> Interest {
@@ -655,6 +682,16 @@ pub(crate) fn abort<'local>(
     Ok(EXCHANGES
         .get(handle)
         .is_some_and(|exchange| exchange.abort()))
+}
+
+pub(crate) fn when_drained<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jboolean> {
+    Ok(EXCHANGES
+        .get(handle)
+        .is_some_and(|exchange| exchange.when_drained()))
 }
 
 pub(crate) fn is_open<'local>(

@@ -158,7 +158,8 @@
   (when (>= (.feature (Runtime/version)) 24)
     (let [{:keys [error]} (last-form (subprocess/run load-and-report :jvm-args ["--illegal-native-access=deny"]))]
       (is (str/includes? (str error) "--enable-native-access=ALL-UNNAMED"))
-      (is (str/includes? (str error) "Enable-Native-Access: ALL-UNNAMED")))))
+      (is (str/includes? (str error) "Enable-Native-Access: ALL-UNNAMED"))
+      (is (= 1 (count (re-seq #"looked for:" (str error)))) "one message, not one within another"))))
 
 (deftest a-failure-is-not-remembered
   (with-temp-dir dir

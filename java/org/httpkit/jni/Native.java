@@ -23,6 +23,9 @@ public final class Native {
     /** @return {@code release} or {@code debug} */
     public static native String buildProfile();
 
+    /** @return the header names that requests carry as numbers, one a line */
+    public static native String knownHeaders();
+
     /** @return objects that Java holds by handle; 0 when nothing is open */
     public static native long liveHandles();
 
@@ -80,7 +83,8 @@ public final class Native {
      *
      * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}
      * @param declared Content-Length for an answer without content, or -1
-     * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
+     * @param more how many bytes of body follow through {@link #body}
+     * @return {@code SENT_ACCEPTED}, {@code ANSWER_MORE}, or {@code SENT_CLOSED} if stale
      */
     public static native int answer(
             long exchange,
@@ -92,9 +96,10 @@ public final class Native {
             int body,
             byte[] large,
             int largeStart,
-            int largeLength);
+            int largeLength,
+            long more);
 
-    /** {@link #answer}, then {@link #take}. */
+    /** {@link #answer} without more to follow, then {@link #take}. */
     public static native byte[] answerAndTake(
             long server,
             long exchange,
@@ -108,8 +113,13 @@ public final class Native {
             int largeStart,
             int largeLength);
 
-    /** The next piece of an announced body. @return as {@link #answer}, or {@code ANSWER_MORE} */
-    public static native int body(long exchange, byte[] piece, int start, int length);
+    /**
+     * The next piece of an announced body.
+     *
+     * @param limit refuse it while so many bytes wait
+     * @return as {@link #answer}, or {@code SENT_FULL}
+     */
+    public static native int body(long exchange, byte[] piece, int start, int length, int limit);
 
     /** Starts an answer of unknown length. @param first its first piece, or null */
     public static native int stream(
@@ -125,10 +135,12 @@ public final class Native {
     /**
      * The next piece of a streamed answer.
      *
-     * @param flags {@code Abi.CORK}, {@code Abi.BOUNDED}
+     * @param flags {@code Abi.CORK} or 0
+     * @param limit refuse it while so many bytes wait
      * @return {@code Abi.SENT_*}
      */
-    public static native int chunk(long exchange, byte[] piece, int start, int length, int flags);
+    public static native int chunk(
+            long exchange, byte[] piece, int start, int length, int flags, int limit);
 
     /** Ends a streamed answer. @return {@code Abi.SENT_*} */
     public static native int end(long exchange);
@@ -141,13 +153,38 @@ public final class Native {
      * @throws IllegalArgumentException on any other opcode
      */
     public static native int message(
-            long channel, int opcode, byte[] payload, int start, int length, int flags);
+            long channel,
+            int opcode,
+            byte[] payload,
+            int start,
+            int length,
+            int flags,
+            int limit);
 
     /** Starts the close handshake. @return true for the call that did it */
     public static native boolean closeWebSocket(long channel, int code, byte[] reason);
 
-    /** Answers 101 with these header lines. @return false if the exchange is over */
-    public static native boolean upgrade(long exchange, byte[] headers, int length, int hear);
+    /**
+     * Answers 101 with these header lines.
+     *
+     * @param pingInterval msecs of silence after which the core pings; 0 for never
+     * @param pingTimeout msecs of silence after a ping that end the connection
+     * @return false if the exchange is over
+     */
+    public static native boolean upgrade(
+            long exchange,
+            byte[] headers,
+            int length,
+            int hear,
+            long pingInterval,
+            long pingTimeout);
+
+    /**
+     * Asks for {@link ServerUpcalls#onDrained}.
+     *
+     * @return false if nothing waits to be written: then it does not come
+     */
+    public static native boolean whenDrained(long exchange);
 
     /** Changes what is reported of a WebSocket, {@code Abi.HEAR_*}. A stale handle is ignored. */
     public static native void listen(long channel, int hear);

@@ -12,7 +12,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeSet;
-import java.util.function.Supplier;
 
 /**
  * Loads the native library, once per class loader.
@@ -84,17 +83,44 @@ public final class NativeLibrary {
                 throw failure(e.getMessage(), e);
             }
             String path = System.getProperty("http-kit.native.path");
-            return describe(path == null ? loadResource() : loadFile(Paths.get(path).toAbsolutePath()));
+            countLoaders(1);
+            Path file = null;
+            try {
+                file = path == null ? loadResource() : loadFile(Paths.get(path).toAbsolutePath());
+            } catch (IllegalCallerException e) {
+                // From JDK 24 on, with --illegal-native-access=deny.
+                throw failure("this JVM does not let the class path load native code (" + e.getMessage()
+                        + "): start java with --enable-native-access=ALL-UNNAMED, or put"
+                        + " \"Enable-Native-Access: ALL-UNNAMED\" into the manifest of the jar that java -jar runs",
+                        e);
+            } finally {
+                if (file == null) {
+                    countLoaders(-1);
+                }
+            }
+            return describe(file);
         }
 
         private Path loadFile(Path file) {
-            byte[] library;
-            try {
-                library = Files.readAllBytes(file);
-            } catch (IOException e) {
-                throw failure("http-kit.native.path names " + file + ", which cannot be read (" + e + ")", e);
+            if (!Files.isReadable(file)) {
+                throw failure("http-kit.native.path names " + file + ", which cannot be read", null);
             }
-            return loadCounted(file, LibraryCache.sha256(library), () -> library);
+            try {
+                return loadNow(file);
+            } catch (UnsatisfiedLinkError e) {
+                return loadCopyOf(file, e);
+            }
+        }
+
+        /** The file itself failed; unless another class loader has it, so will its copy. */
+        private Path loadCopyOf(Path file, UnsatisfiedLinkError reason) {
+            tried.add(file + ": " + reason.getMessage());
+            try {
+                byte[] library = Files.readAllBytes(file);
+                return loadFromCache(library, LibraryCache.sha256(library), 1, reason);
+            } catch (IOException e) {
+                throw failure(file + " cannot be read (" + e + ")", e);
+            }
         }
 
         private Path loadResource() {
@@ -103,62 +129,31 @@ public final class NativeLibrary {
             if (sha256 == null) {
                 throw failure("there is no native library for this platform", null);
             }
-            return loadCounted(null, sha256, () -> readLibrary("/native/" + entry, sha256));
+            return loadFromCache(readLibrary("/native/" + entry), sha256, 0, null);
         }
 
-        /** @param given file to load as it is, or null to unpack first */
-        private Path loadCounted(Path given, String sha256, Supplier<byte[]> library) {
-            countLoaders(1);
-            Path file = null;
-            try {
-                file = loadUnderFreeName(given, sha256, library);
-            } finally {
-                if (file == null) {
-                    countLoaders(-1);
-                }
-            }
-            return file;
-        }
-
-        private Path loadUnderFreeName(Path given, String sha256, Supplier<byte[]> library) {
-            UnsatisfiedLinkError first = null;
-            if (given != null) {
-                try {
-                    return loadNow(given);
-                } catch (UnsatisfiedLinkError e) {
-                    tried.add(given + ": " + e.getMessage());
-                    first = e;
-                }
-            }
-            // Read anew each time: a loader that took our name has counted itself by now.
-            for (int copy = given == null ? 0 : 1; copy < countLoaders(0); copy++) {
-                for (LibraryCache cache : LibraryCache.candidates(System.getProperty("http-kit.native.dir"))) {
+        /** @param firstCopy 0 to begin with the plain name, 1 if what has that name was tried */
+        private Path loadFromCache(byte[] library, String sha256, int firstCopy, UnsatisfiedLinkError reason) {
+            List<LibraryCache> caches = LibraryCache.candidates(System.getProperty("http-kit.native.dir"));
+            // Counted anew each time: a loader that took our name has counted itself by now.
+            for (int copy = firstCopy; copy < countLoaders(0); copy++) {
+                for (LibraryCache cache : caches) {
                     try {
-                        return loadNow(cache.provide(name(sha256, copy), sha256, library));
+                        return loadNow(cache.provide(name(sha256, copy), library, sha256));
                     } catch (UnsatisfiedLinkError e) {
                         tried.add(cache.directory + ": " + e.getMessage());
-                        first = first == null ? e : first;
+                        reason = reason == null ? e : reason;
                     } catch (IOException e) {
                         tried.add(cache.directory + ": " + e);
                     }
                 }
             }
-            throw failure("the native library could not be loaded", first);
+            throw failure("the native library could not be loaded", reason);
         }
 
         private Path loadNow(Path file) {
-            try {
-                System.load(file.toString());
-                return file;
-            } catch (UnsatisfiedLinkError e) {
-                throw e;
-            } catch (RuntimeException e) {
-                // IllegalCallerException, from JDK 24 on with --illegal-native-access=deny.
-                throw failure("this JVM does not let the class path load native code (" + e.getMessage()
-                        + "): start java with --enable-native-access=ALL-UNNAMED, or put"
-                        + " \"Enable-Native-Access: ALL-UNNAMED\" into the manifest of the jar that java -jar runs",
-                        e);
-            }
+            System.load(file.toString());
+            return file;
         }
 
         private String name(String sha256, int copy) {
@@ -204,16 +199,12 @@ public final class NativeLibrary {
                     : String.join(", ", platforms);
         }
 
-        private byte[] readLibrary(String resource, String sha256) {
+        private byte[] readLibrary(String resource) {
             try (InputStream in = NativeLibrary.class.getResourceAsStream(resource)) {
                 if (in == null) {
                     throw failure(INDEX + " lists " + resource + ", but it is not there", null);
                 }
-                byte[] library = in.readAllBytes();
-                if (!sha256.equals(LibraryCache.sha256(library))) {
-                    throw failure(resource + " is damaged: it does not have the hash that " + INDEX + " says", null);
-                }
-                return library;
+                return in.readAllBytes();
             } catch (IOException e) {
                 throw failure(resource + " cannot be read (" + e + ")", e);
             }
@@ -233,12 +224,13 @@ public final class NativeLibrary {
         return index;
     }
 
-    /** Adds to the count of {@link #LOADERS} and returns it; Properties is the one map all loaders share. */
+    /** Adds to the count of {@link #LOADERS} and returns it; the one Properties is what all loaders share. */
     private static int countLoaders(int more) {
-        Object count = System.getProperties().compute(LOADERS, (key, old) -> {
-            int sum = (old == null ? 0 : Integer.parseInt(old.toString())) + more;
-            return sum <= 0 ? null : Integer.toString(sum);
-        });
-        return count == null ? 0 : Integer.parseInt(count.toString());
+        Properties shared = System.getProperties();
+        synchronized (shared) {
+            int count = Integer.parseInt(shared.getProperty(LOADERS, "0")) + more;
+            shared.setProperty(LOADERS, Integer.toString(count));
+            return count;
+        }
     }
 }

@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import clojure.lang.RT;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -68,6 +69,7 @@ public class HttpServer implements Runnable {
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
+    private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
     private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
     private final AtomicInteger spare = new AtomicInteger();
 
@@ -100,10 +102,11 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_MAX_MESSAGE] = options.maxMessage;
         numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
         numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
-        numbers[Abi.OPEN_PENDING_BYTES] = options.pendingBytes;
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
         numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
+        numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
+        numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         if (options.address instanceof InetSocketAddress) {
             InetSocketAddress address = (InetSocketAddress) options.address;
@@ -229,7 +232,10 @@ public class HttpServer implements Runnable {
     ResponseWriter.Terms terms(RequestBlock block) {
         boolean head = block.has(Abi.REQUEST_HEAD);
         return new ResponseWriter.Terms(
-                head, block.endsConnection(), head && !options.legacyContentLength);
+                head,
+                block.endsConnection(),
+                head && !options.legacyContentLength,
+                !block.has(Abi.REQUEST_HTTP11));
     }
 
     /** The channel of a request, made when somebody asks for it. */
@@ -242,14 +248,18 @@ public class HttpServer implements Runnable {
 
     void forget(AsyncChannel channel) {
         channels.remove(channel.handle, channel);
+        drains.remove(channel.handle);
     }
 
     AsyncChannel channel(long handle) {
         return channels.get(handle);
     }
 
-    Object upgraded(RequestMap request, Object response) {
-        return options.upgrade == null ? response : options.upgrade.invoke(request, response);
+    /** A Ring WebSocket response becomes one whose body is the channel. */
+    Object upgraded(RequestBlock block, RequestMap request, Object response) {
+        return options.upgrade == null || !block.has(Abi.REQUEST_UPGRADE)
+                ? response
+                : options.upgrade.invoke(request, response);
     }
 
     /** Runs a block of work and sends the answer, if the handler gave one. */
@@ -267,18 +277,57 @@ public class HttpServer implements Runnable {
     }
 
     boolean answer(long exchange, ResponseWriter out) {
+        return answerStart(exchange, out, 0) != Abi.SENT_CLOSED;
+    }
+
+    /** Answers with the start of a body; {@code more} bytes follow. */
+    int answerStart(long exchange, ResponseWriter out, long more) {
         return Native.answer(
-                        exchange,
-                        out.status,
-                        out.flags,
-                        out.declared,
-                        out.buffer,
-                        out.head,
-                        out.body,
-                        out.large,
-                        out.largeStart,
-                        out.largeLength)
-                != Abi.SENT_CLOSED;
+                exchange,
+                out.status,
+                out.flags,
+                out.declared,
+                out.buffer,
+                out.head,
+                out.body,
+                out.large,
+                out.largeStart,
+                out.largeLength,
+                more);
+    }
+
+    Drain drain(long exchange) {
+        return drains.computeIfAbsent(exchange, key -> new Drain(this, key));
+    }
+
+    void forgetDrain(long exchange) {
+        drains.remove(exchange);
+    }
+
+    /** Runs something on the worker pool. */
+    void runLater(Runnable task) {
+        workers.execute(task);
+    }
+
+    int bodyBufferSize() {
+        return options.bodyBufferSize;
+    }
+
+    int pendingBytes() {
+        return options.pendingBytes;
+    }
+
+    Overflow overflow() {
+        return options.overflow;
+    }
+
+    /** Whether Ring's protocol knows how to write this body. */
+    boolean isStreamable(Object body) {
+        return options.streamable != null && RT.booleanCast(options.streamable.invoke(body));
+    }
+
+    void writeStreamable(Object body, Object response, BodyStream out) {
+        options.writeStreamable.invoke(body, response, out);
     }
 
     ResponseWriter borrowWriter() {
@@ -349,9 +398,9 @@ public class HttpServer implements Runnable {
 
         @Override
         public void onDrained(long exchange) {
-            AsyncChannel channel = channels.get(exchange);
-            if (channel != null) {
-                channel.drained();
+            Drain drain = drains.get(exchange);
+            if (drain != null) {
+                drain.drained();
             }
         }
 

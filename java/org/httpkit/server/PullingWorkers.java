@@ -116,6 +116,16 @@ final class PullingWorkers extends Workers {
         grow((int) Math.min(max, (long) size + Math.min(waiting, size)));
     }
 
+    /** Rare, and not what the native queue carries. */
+    @Override
+    void execute(Runnable task) {
+        if (virtual != null && !shut) {
+            virtual.execute(task);
+        } else {
+            aside(task);
+        }
+    }
+
     @Override
     void stop(int timeout) {
         List<Thread> running;

@@ -6,10 +6,8 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import clojure.lang.IPersistentMap;
 import clojure.lang.ISeq;
 import clojure.lang.Keyword;
-import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.io.File;
-import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -52,6 +50,8 @@ final class ResponseWriter {
     byte[] large;
     int largeStart;
     int largeLength;
+    /** A body that may be too long to be held in memory: InputStream, File, Seqable or a Ring type. */
+    Object stream;
 
     private String contentLength;
 
@@ -63,6 +63,7 @@ final class ResponseWriter {
         large = null;
         largeStart = 0;
         largeLength = 0;
+        stream = null;
         contentLength = null;
         if (buffer.length > 8 * INLINE) {
             buffer = new byte[1024];
@@ -74,8 +75,12 @@ final class ResponseWriter {
         final boolean head;
         final boolean endsConnection;
         final boolean keepLength;
+        final boolean http10;
 
-        Terms(boolean head, boolean endsConnection, boolean keepLength) {
+        static final Terms NONE = new Terms(false, false, false, false);
+
+        Terms(boolean head, boolean endsConnection, boolean keepLength, boolean http10) {
+            this.http10 = http10;
             this.head = head;
             this.endsConnection = endsConnection;
             this.keepLength = keepLength;
@@ -92,7 +97,23 @@ final class ResponseWriter {
         reset();
         status = status(response.get(STATUS));
         headers(response.get(HEADERS), terms);
-        body(response.get(BODY), terms);
+        ringBody(response.get(BODY));
+    }
+
+    private void ringBody(Object content) throws IOException {
+        boolean unbounded =
+                content instanceof InputStream
+                        || content instanceof File
+                        || content instanceof Seqable
+                        || !(content == null
+                                || content instanceof String
+                                || content instanceof byte[]
+                                || content instanceof ByteBuffer);
+        if (unbounded && !isBodyless(status)) {
+            stream = content;
+        } else {
+            body(content);
+        }
     }
 
     /** Writes a plain answer of the server's own. */
@@ -103,7 +124,8 @@ final class ResponseWriter {
             put(TEXT);
         }
         endHead();
-        body(text.getBytes(typed ? UTF_8 : US_ASCII), 0, -1);
+        byte[] bytes = text.getBytes(typed ? UTF_8 : US_ASCII);
+        setBody(bytes, 0, bytes.length);
     }
 
     /** Like {@link #ring}, for the first send on a channel, which has a default type. */
@@ -118,19 +140,19 @@ final class ResponseWriter {
                 put(HTML);
                 endHead();
             }
-            body(response.get(BODY), terms);
+            body(response.get(BODY));
         } else {
             status = 200;
             put(HTML);
             endHead();
-            body(data, terms);
+            body(data);
         }
     }
 
     /** Writes header lines alone. */
     void lines(Map<?, ?> headers) {
         reset();
-        headers(headers, new Terms(false, false, false));
+        headers(headers, Terms.NONE);
     }
 
     static int status(Object given) {
@@ -302,7 +324,7 @@ final class ResponseWriter {
         put(value.substring(from).getBytes(UTF_8));
     }
 
-    private void body(Object content, Terms terms) throws IOException {
+    private void body(Object content) throws IOException {
         if (isBodyless(status)) {
             if (content instanceof InputStream) {
                 ((InputStream) content).close();
@@ -311,7 +333,7 @@ final class ResponseWriter {
         }
         if (content instanceof String) {
             byte[] bytes = ((String) content).getBytes(UTF_8);
-            body(bytes, 0, -1);
+            setBody(bytes, 0, bytes.length);
         } else if (content != null) {
             bytes(content);
         }
@@ -322,44 +344,23 @@ final class ResponseWriter {
     }
 
     private void bytes(Object content) throws IOException {
-        ByteBuffer bytes = content(content);
+        ByteBuffer bytes = HttpUtils.bodyBuffer(content);
         if (bytes.hasArray()) {
-            body(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
+            setBody(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
         } else {
             byte[] copy = new byte[bytes.remaining()];
             bytes.duplicate().get(copy);
-            body(copy, 0, -1);
+            setBody(copy, 0, copy.length);
         }
     }
 
-    /** @throws RuntimeException for a type that is no body */
-    static ByteBuffer content(Object body) throws IOException {
-        if (body instanceof String) {
-            return ByteBuffer.wrap(((String) body).getBytes(UTF_8));
-        } else if (body instanceof byte[]) {
-            return ByteBuffer.wrap((byte[]) body);
-        } else if (body instanceof InputStream) {
-            try (InputStream in = (InputStream) body) {
-                return ByteBuffer.wrap(in.readAllBytes());
-            }
-        } else if (body instanceof File) {
-            try (InputStream in = new FileInputStream((File) body)) {
-                return ByteBuffer.wrap(in.readAllBytes());
-            }
-        } else if (body instanceof ByteBuffer) {
-            return (ByteBuffer) body;
-        } else if (body instanceof Seqable) {
-            StringBuilder text = new StringBuilder();
-            for (ISeq s = RT.seq(body); s != null; s = s.next()) {
-                text.append(s.first().toString());
-            }
-            return ByteBuffer.wrap(text.toString().getBytes(UTF_8));
-        }
-        throw new RuntimeException(body.getClass() + " is not understandable");
+    /** Takes a body that has turned out to be short whole. */
+    void read(Object content) throws IOException {
+        stream = null;
+        body(content);
     }
 
-    private void body(byte[] bytes, int start, int length) {
-        int n = length < 0 ? bytes.length : length;
+    void setBody(byte[] bytes, int start, int n) {
         if (n <= INLINE) {
             int end = head;
             if (buffer.length < end + n) {
@@ -383,6 +384,13 @@ final class ResponseWriter {
     private void reserve(int n) {
         if (buffer.length - body < n) {
             buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, body + n));
+        }
+    }
+
+    /** The answer to HEAD for a body of so many bytes, unless the handler said otherwise. */
+    void declareLength(long length) {
+        if (declared < 0) {
+            declared = length;
         }
     }
 

@@ -1,7 +1,10 @@
 package org.httpkit.server;
 
 import clojure.lang.IFn;
+import java.io.IOException;
 import java.net.SocketAddress;
+import java.net.StandardSocketOptions;
+import java.nio.channels.ServerSocketChannel;
 import java.util.concurrent.ExecutorService;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
@@ -28,7 +31,14 @@ public final class ServerOptions {
     public int maxBody;
     public int maxMessage;
     public int pendingMessages;
-    public long pendingBytes;
+    /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
+    public int pendingBytes;
+    public Overflow overflow;
+    /** Bytes of a body of unknown length that are kept before it is streamed. */
+    public int bodyBufferSize;
+    /** (fn [body]) and (fn [body response output-stream]) of Ring's StreamableResponseBody, or null. */
+    public IFn streamable;
+    public IFn writeStreamable;
     public ProxyProtocolOption proxy;
     public String serverHeader;
     public boolean trustForwarded;
@@ -37,4 +47,22 @@ public final class ServerOptions {
     public ContextLogger<String, Throwable> warnLogger;
     public EventLogger<String> eventLogger;
     public EventNames eventNames;
+    /** Bytes of the kernel's receive buffer of accepted connections; 0 for its default. */
+    public int receiveBuffer;
+    /** SO_REUSEPORT. */
+    public boolean reusePort;
+
+    /** Takes over what was set on a channel that a user made. */
+    public void copyFrom(ServerSocketChannel channel) throws IOException {
+        if (!channel.supportedOptions().contains(StandardSocketOptions.SO_REUSEPORT)) {
+            return;
+        }
+        reusePort = channel.getOption(StandardSocketOptions.SO_REUSEPORT);
+        try (ServerSocketChannel plain = ServerSocketChannel.open()) {
+            int given = channel.getOption(StandardSocketOptions.SO_RCVBUF);
+            if (given != plain.getOption(StandardSocketOptions.SO_RCVBUF)) {
+                receiveBuffer = given;
+            }
+        }
+    }
 }

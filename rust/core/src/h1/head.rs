@@ -45,7 +45,7 @@ pub struct Header {
 /// `Host`, taken apart at its last colon outside of brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// With the brackets of an IPv6 address; empty for `:80`.
+    /// With the brackets of an IPv6 address; never empty.
     pub name: Span,
     /// `None` when absent or empty.
     pub port: Option<u16>,
@@ -280,7 +280,9 @@ fn authority(value: &[u8], start: usize) -> Result<Authority, Violation> {
             _ => return Err(Violation::HostInvalid),
         }
     } else {
-        match value.iter().rposition(|&b| b == b':') {
+        // A colon in front does not split: http-kit takes `:80` for a name.
+        let colon = value.iter().rposition(|&b| b == b':');
+        match colon.filter(|&colon| colon > 0) {
             Some(colon) => (colon, port_number(&value[colon + 1..])?),
             None => (value.len(), None),
         }

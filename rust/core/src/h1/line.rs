@@ -39,6 +39,7 @@ impl LineScanner {
     ///
     /// A line is judged only when complete, except for the three things that
     /// cannot become good: bare CR, bare LF, too long.
+    #[inline]
     pub fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
             let at = find_control(buf, self.scanned);
@@ -132,6 +133,7 @@ pub(super) fn is_token(b: u8) -> bool {
 }
 
 /// Offsets of a header line's name and of its value without the white space around it.
+#[inline]
 pub(super) fn split_header(buf: &[u8], line: Line) -> Result<[usize; 3], Violation> {
     let bytes = &buf[line.start..line.end];
     let colon = bytes
@@ -163,6 +165,26 @@ fn is_blank(b: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a call looks at again is at most one byte, so that the cost of a head is linear in
+    /// its bytes and in the number of pieces, whatever their sizes.
+    #[test]
+    fn a_scanner_never_looks_twice_at_more_than_a_final_cr() {
+        let limits = Limits::default();
+        let text = b"GET /aaaaaaaaaaaaaaaaaaaa\t HTTP/1.1\r\nX: \0\0 bbbbbbbbbb\r\n\r\n";
+        let mut scanner = LineScanner::default();
+        let mut lines = 0;
+        for end in 0..=text.len() {
+            let seen = scanner.scanned;
+            while let Some(line) = scanner.next(&text[..end], &limits).expect("good lines") {
+                assert_eq!(scanner.scanned, line.end + 2);
+                lines += 1;
+            }
+            assert!(scanner.scanned >= seen, "went back at {end}");
+            assert!(scanner.scanned + 1 >= end, "left {end} for later");
+        }
+        assert_eq!(lines, 3);
+    }
 
     #[test]
     fn every_control_character_but_tab_is_found_at_every_offset() {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::connection::Conn;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
-use super::{Address, Notice, Shared};
+use super::{Address, Config, Notice, Shared};
 
 /// After accepting has failed, for want of descriptors most likely, it rests so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -28,9 +28,9 @@ enum AsyncListener {
 }
 
 impl Listener {
-    pub(super) fn bind(address: &Address, backlog: i32) -> io::Result<Self> {
+    pub(super) fn bind(address: &Address, config: &Config) -> io::Result<Self> {
         match address {
-            Address::Inet(address) => Ok(Self::Tcp(bind_inet(*address, backlog)?)),
+            Address::Inet(address) => Ok(Self::Tcp(bind_inet(*address, config)?)),
             Address::Unix(path) => {
                 let listener = std::os::unix::net::UnixListener::bind(path)?;
                 listener.set_nonblocking(true)?;
@@ -64,27 +64,31 @@ impl Listener {
 }
 
 /// The wildcard address listens on both IP versions, as the JVM's own sockets do.
-fn bind_inet(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+fn bind_inet(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListener> {
     if address.ip().is_unspecified() && address.is_ipv4() {
         let dual = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
-        match listen(dual, backlog) {
+        match listen(dual, config) {
             // A machine without IPv6.
             Err(e) if e.kind() != io::ErrorKind::AddrInUse => {}
             bound => return bound,
         }
     }
-    listen(address, backlog)
+    listen(address, config)
 }
 
-fn listen(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(config.reuse_port)?;
+    if config.receive_buffer > 0 {
+        socket.set_recv_buffer_size(config.receive_buffer)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(config.backlog)?;
     Ok(socket.into())
 }
 

@@ -38,8 +38,8 @@ use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
 pub use exchange::{
-    Answered, BOUNDED, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
-    INLINE, Interest, Reply, Sent,
+    Answered, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
+    Interest, Pings, Reply, Sent,
 };
 
 /// Everything a server is told at its start.
@@ -55,10 +55,12 @@ pub struct Config {
     pub max_message: u64,
     /// Messages of one channel that wait for user code before its socket is no longer read.
     pub max_pending_messages: usize,
-    /// Bytes that may wait for a peer before a [`BOUNDED`] send is refused.
-    pub max_pending_bytes: usize,
     /// Connections that the kernel completes before we accept them.
     pub backlog: i32,
+    /// Bytes of the kernel's receive buffer per connection; 0 for its default.
+    pub receive_buffer: usize,
+    /// Whether other sockets may listen on the same port (SO_REUSEPORT).
+    pub reuse_port: bool,
     /// How work reaches user code.
     pub mode: Mode,
     /// Requests and messages that may wait for a thread.
@@ -89,7 +91,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn on_work(&self, work: Vec<Work>);
     /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
     fn on_starved(&self, waiting: usize);
-    /// The exchange of this name was refused a [`BOUNDED`] send and may try again.
+    /// All bytes of the exchange of this name are written: what was refused may be tried again.
     fn on_drained(&self, name: i64);
     /// Something to be logged or counted.
     fn on_notice(&self, notice: Notice);
@@ -154,7 +156,7 @@ const MAX_WAIT: Duration = Duration::from_millis(10);
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        let listener = Listener::bind(address, config.backlog)?;
+        let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
             queue: WorkQueue::new(config.mode, config.queue),

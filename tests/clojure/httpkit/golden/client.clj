@@ -8,7 +8,7 @@
 
 (set! *warn-on-reflection* true)
 
-(defn load-api! []
+(defn load-api! [_cases]
   (require 'org.httpkit.client))
 
 (defn- api [n]

@@ -9,9 +9,18 @@
 
 (set! *warn-on-reflection* true)
 
-(defn load-api! []
-  (run! require '[org.httpkit.server org.httpkit.client org.httpkit.timer
-                  org.httpkit.utils org.httpkit.encode]))
+(defn- needed
+  "The namespace that a case calls."
+  [{:strs [call lifecycle]}]
+  (cond
+    call (symbol (namespace (symbol call)))
+    lifecycle 'org.httpkit.server
+    :else 'org.httpkit.timer))
+
+(defn load-api!
+  "Loads what `cases` need of the implementation, and no more."
+  [cases]
+  (run! require (distinct (map needed cases))))
 
 (defn- server-api [n]
   @(requiring-resolve (symbol "org.httpkit.server" n)))

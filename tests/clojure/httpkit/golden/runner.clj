@@ -101,7 +101,8 @@
   (default 8), `:retry?` (default true), `:play` (default by file)."
   [cases {:keys [jobs retry?] play-fn :play :or {jobs 8 retry? true play-fn play}}]
   (when (= play-fn play)
-    (run! #(%) (distinct (map #(:load! (players (get % "file"))) cases))))
+    (doseq [[load! cases] (group-by #(:load! (players (get % "file"))) cases)]
+      (load! cases)))
   (let [skipped (for [g cases :let [why (unmet g)] :when why] {:golden g :skipped why})
         groups (group-by timed? (remove unmet cases))
         results (into (run-batch play-fn jobs (get groups false))

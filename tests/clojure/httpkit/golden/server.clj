@@ -14,7 +14,7 @@
 (defn load-api!
   "Loads the implementation. Ring's namespaces first: whether they are there
   is looked at when `org.httpkit.server` loads."
-  []
+  [_cases]
   (require 'ring.websocket)
   (require 'org.httpkit.server))
 

@@ -1,0 +1,95 @@
+(ns org.httpkit.ring-websocket
+  "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server` when
+  Ring's protocols are on the classpath; not for callers."
+  (:require
+   [org.httpkit.server :as server]
+   [ring.websocket.protocols :as ws])
+  (:import
+   [java.nio ByteBuffer]
+   [org.httpkit.server AsyncChannel Frame$PingFrame Frame$PongFrame]))
+
+(set! *warn-on-reflection* true)
+
+(defn- take-bytes ^bytes [^ByteBuffer buffer]
+  (let [bytes (byte-array (.remaining buffer))]
+    (.get buffer bytes)
+    bytes))
+
+(defn- payload [message]
+  (if (instance? CharSequence message)
+    (str message)
+    (take-bytes message)))
+
+(defn- closed [] (java.io.IOException. "The WebSocket is closed"))
+
+(defn- send-async! [^AsyncChannel ch message succeed fail]
+  (try
+    (if (.send ch (payload message) false)
+      (.whenFlushed ch (fn [] (if (server/open? ch) (succeed) (fail (closed)))))
+      (fail (closed)))
+    (catch Throwable t (fail t))))
+
+(defn- socket [^AsyncChannel ch]
+  (reify
+    ws/Socket
+    (-open? [_]             (server/open? ch))
+    (-send  [_ message]     (.send ch (payload message) false))
+    (-ping  [_ data]        (.send ch (Frame$PingFrame. (take-bytes data)) false))
+    (-pong  [_ data]        (.send ch (Frame$PongFrame. (take-bytes data)) false))
+    (-close [_ code reason] (.serverClose ch (int code) reason))
+
+    ws/AsyncSocket
+    (-send-async [_ message succeed fail] (send-async! ch message succeed fail))))
+
+(defn- reporting
+  "Runs `f`; the listener hears what it throws before it is logged."
+  [listener socket f]
+  (try
+    (f)
+    (catch Throwable t
+      (ws/on-error listener socket t)
+      (throw t))))
+
+(defn- message [received]
+  (if (string? received) received (ByteBuffer/wrap received)))
+
+(defn- listen! [^AsyncChannel ch listener socket]
+  (let [report #(reporting listener socket %)]
+    (.setReceiveHandler ch
+      (fn [received] (report #(ws/on-message listener socket (message received)))))
+    (.setPongHandler ch
+      (fn [data] (report #(ws/on-pong listener socket (ByteBuffer/wrap data)))))
+    (when (satisfies? ws/PingListener listener)
+      (.setPingHandler ch
+        (fn [data] (report #(ws/on-ping listener socket (ByteBuffer/wrap data)))))
+      (.answerPingsByHandler ch))
+    (.setCloseRingHandler ch
+      (fn [code reason] (report #(ws/on-close listener socket code reason))))))
+
+(defn- check-listener [listener]
+  (when-not (satisfies? ws/Listener listener)
+    (throw (IllegalArgumentException.
+             (str "a " (.getName (class listener)) " is no Ring WebSocket listener"
+               (when (map? listener) ": maps are once ring.websocket is loaded"))))))
+
+(defn upgrade
+  "Returns what to answer instead of `response`: the channel if it is a WebSocket
+  response to a valid handshake, 400 if the handshake is bad."
+  [request response]
+  (if-let [listener (when (map? response) (:ring.websocket/listener response))]
+    (if-let [accept (server/websocket-handshake-check request)]
+      (let [ch       ^AsyncChannel (:async-channel request)
+            protocol (:ring.websocket/protocol response)
+            socket   (socket ch)]
+        (check-listener listener)
+        (.hold ch)
+        (listen! ch listener socket)
+        (.sendHandshake ch
+          (cond-> {"Upgrade"              "websocket"
+                   "Connection"           "Upgrade"
+                   "Sec-WebSocket-Accept" accept}
+            protocol (assoc "Sec-WebSocket-Protocol" protocol)))
+        (reporting listener socket #(ws/on-open listener socket))
+        {:body ch})
+      {:status 400 :headers {"Content-Type" "text/plain"} :body "Bad Sec-WebSocket-Key header"})
+    response))

@@ -1,0 +1,557 @@
+(ns org.httpkit.server
+  "HTTP server for Ring handlers, with streaming and WebSockets.
+
+  Start and stop    ; `run-server`, `server-stop!`, `server-status`, `server-port`, `server-join`
+  Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
+  Threads           ; `new-worker`
+  Handshakes by hand; `websocket-handshake-check`, `send-checked-websocket-handshake!`"
+  (:require
+   [clojure.string :as str]
+   [org.httpkit.encode :refer [base64-encode]]
+   [org.httpkit.utils :as utils])
+  (:import
+   [java.net InetSocketAddress]
+   [java.nio.charset StandardCharsets]
+   [java.security MessageDigest]
+   [java.util Base64 Map]
+   [java.util.concurrent ExecutorService]
+   [org.httpkit.logger ContextLogger EventLogger EventNames]
+   [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
+    HttpServer$ServerChannelFactory Overflow ProxyProtocolOption ServerOptions]))
+
+(set! *warn-on-reflection* true)
+
+;;;; Worker pools
+
+(def ^:private worker-defaults
+  {:default-prefix       "http-kit-server-worker-"
+   :default-queue-type   :array
+   :default-queue-size   20480
+   :n-max-threads-factor 16})
+
+(defn- with-alias
+  "Old option `alias` counts as `k` unless `k` is present, even as nil."
+  [opts k alias]
+  (if (and (contains? opts alias) (not (contains? opts k)))
+    (assoc opts k (get opts alias))
+    opts))
+
+(defn new-worker
+  "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
+  (all sizing options are then without effect), else a `ThreadPoolExecutor`.
+
+  Returns {:type :virtual :n-cores _ :pool _}, or
+  {:type :fixed :n-cores _ :n-min-threads _ :n-max-threads _ :queue-type _
+   :queue-size _ :queue _ :pool _}.
+
+  Options:
+    :allow-virtual? ; Use virtual threads where there are any?     (default true)
+    :n-min-threads  ; Threads kept               (default `:n-threads`, else 1 a core, min 2)
+    :n-max-threads  ; Threads at most            (default `:n-threads`, else 16 a core, min 2)
+    :n-threads      ; Both of the above, also called `:thread`
+    :queue-type     ; `:array` or `:linked`                        (default `:array`)
+    :queue-size     ; Tasks that may wait, more are rejected       (default 20480)
+    :prefix         ; Of thread names, also `:worker-name-prefix`  (default \"http-kit-server-worker-\")
+
+  Throws IllegalArgumentException for sizes or a queue type that make no pool."
+  [opts]
+  (utils/new-worker worker-defaults
+    (-> opts
+      (with-alias :n-threads :thread)
+      (with-alias :prefix    :worker-name-prefix))))
+
+;;;; Server
+
+(defprotocol IHttpServer
+  (-server-stop! [server opts])
+  (server-status [server] "Returns `:running`, `:stopping` or `:stopped`.")
+  (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket.")
+  (server-join   [server] "Blocks until the server has stopped."))
+
+(def ^:private default-stop-timeout 100)
+
+(extend-type HttpServer
+  IHttpServer
+  (server-status [server] (keyword (str/lower-case (str (.getStatus server)))))
+  (server-port   [server] (.getPort server))
+  (server-join   [server] (.join server))
+  (-server-stop! [server {:keys [timeout] :or {timeout default-stop-timeout}}]
+    (let [stopped (promise)]
+      (when (.stop server (Math/toIntExact (long timeout)) #(deliver stopped true))
+        stopped))))
+
+(defn server-stop!
+  "Stops `server`: no new connections at once, idle ones are closed, WebSockets
+  get close code 1001, running requests get time to end. Blocks for at most
+  that time.
+
+  Returns a promise, delivered with true when the port is free again, or nil if
+  the server was not running.
+
+  Options:
+    :timeout ; msecs that running requests may take before they are interrupted
+             ; and their connections closed (default 100)"
+  ([server]      (server-stop! server nil))
+  ([server opts] (-server-stop! server opts)))
+
+(defn- to-int ^long [n] (Math/toIntExact (long n)))
+
+(defn- checked
+  "Returns int `n`, or throws IllegalArgumentException unless it is `least` at least."
+  [k n least]
+  (let [n (to-int n)]
+    (when (< n (long least))
+      (throw (IllegalArgumentException. (str k " " n " is less than " least))))
+    n))
+
+(defn- proxy-protocol ^ProxyProtocolOption [option]
+  (case option
+    :disable  ProxyProtocolOption/DISABLED
+    :enable   ProxyProtocolOption/ENABLED
+    :optional ProxyProtocolOption/OPTIONAL
+    (throw (IllegalArgumentException.
+             (str ":proxy-protocol " (pr-str option) " is none of :disable, :enable, :optional")))))
+
+(defn- event-names ^EventNames [names]
+  (cond
+    (nil? names)                 EventNames/DEFAULT
+    (instance? EventNames names) names
+    (instance? Map names)        (EventNames. ^Map names)
+    :else
+    (throw (IllegalArgumentException.
+             (str ":event-names " (pr-str names) " is neither a map with string keys nor EventNames")))))
+
+(defn- server-header ^String [^String header]
+  (when (and header (re-find #"[\x00-\x08\x0a-\x1f\x7f]" header))
+    (throw (IllegalArgumentException. ":server-header has a control character")))
+  header)
+
+(defn- context-logger ^ContextLogger [f default]
+  (if f
+    (reify ContextLogger (log [_ msg throwable] (f msg throwable)))
+    default))
+
+(defn- find-address [{:keys [address-finder ip port]}]
+  (cond
+    (nil? address-finder) (InetSocketAddress. ^String ip (int (to-int port)))
+    (instance? HttpServer$AddressFinder address-finder)
+    (.findAddress ^HttpServer$AddressFinder address-finder)
+    :else (address-finder)))
+
+(defn- make-channel ^java.nio.channels.ServerSocketChannel [factory address]
+  (if (instance? HttpServer$ServerChannelFactory factory)
+    (.createChannel ^HttpServer$ServerChannelFactory factory address)
+    (factory address)))
+
+(defn- copy-socket-options!
+  "The native server cannot take a JDK channel over: what was set on it counts,
+  then it is closed."
+  [^ServerOptions options factory address]
+  (when factory
+    (with-open [channel (make-channel factory address)]
+      (.copyFrom options channel))))
+
+(defn- forced-pool ^ExecutorService [pool]
+  (if (delay? pool) @pool pool))
+
+(defn- set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
+  (if-let [pool (forced-pool worker-pool)]
+    (set! (.pool options) ^ExecutorService pool)
+    ;; The pool is only described by this: the server's own threads pull their work, see
+    ;; ARCHITECTURE.md. Made and shut down unused, it checks the options as ever.
+    (let [{:keys [type n-cores n-min-threads n-max-threads queue-size ^ExecutorService pool]}
+          (new-worker (or pool-opts opts))
+          virtual? (= type :virtual)
+          {:keys [prefix worker-name-prefix]} (or pool-opts opts)]
+      (.shutdown pool)
+      (set! (.virtual options)      virtual?)
+      (set! (.minThreads options)   (int (if virtual? n-cores n-min-threads)))
+      (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
+      (set! (.queueSize options)    (int (if virtual? Integer/MAX_VALUE (or queue-size Integer/MAX_VALUE))))
+      (set! (.threadPrefix options) (str (or prefix worker-name-prefix "http-kit-server-worker-"))))))
+
+(def ^:private no-ring-websockets?
+  (when (= "true" (System/getProperty "http-kit.no-ring-websockets")) true))
+
+(def ^:private ring-upgrade
+  "Delay of (fn [request response]), which takes responses of Ring's WebSocket API over; nil
+  without that API. Asked for when the namespace loads, not when it is compiled."
+  (when-not no-ring-websockets?
+    (when (try (require 'ring.websocket.protocols) true
+               (catch java.io.FileNotFoundException _ false))
+      (delay
+        (require 'org.httpkit.ring-websocket)
+        @(resolve 'org.httpkit.ring-websocket/upgrade)))))
+
+(def ^:private ring-streams
+  "Delay of [streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
+  (when (try (require 'ring.core.protocols) true
+             (catch java.io.FileNotFoundException _ false))
+    (delay
+      (require 'org.httpkit.ring-streams)
+      [@(resolve 'org.httpkit.ring-streams/streamable?)
+       @(resolve 'org.httpkit.ring-streams/write)])))
+
+(defn- overflow ^Overflow [option]
+  (case option
+    :close  Overflow/CLOSE
+    :block  Overflow/BLOCK
+    :reject Overflow/REJECT
+    (throw (IllegalArgumentException.
+             (str ":on-overflow " (pr-str option) " is none of :close, :block, :reject")))))
+
+(defn- server-options
+  ^ServerOptions
+  [handler
+   {:keys [ip port max-body max-ws max-line io-threads backlog max-pending-messages
+           error-logger warn-logger event-logger ring-async? legacy-unsafe-remote-addr?
+           legacy-content-length? channel-factory max-pending-bytes on-overflow
+           body-buffer-size]
+    :or   {ip                         "0.0.0.0"
+           port                       8090
+           max-body                   8388608
+           max-ws                     4194304
+           max-line                   8192
+           backlog                    1024
+           max-pending-messages       256
+           max-pending-bytes          16777216
+           on-overflow                :close
+           body-buffer-size           262144
+           legacy-unsafe-remote-addr? true
+           legacy-content-length?     true}
+    :as   opts}]
+  (let [options (ServerOptions.)
+        cores   (.availableProcessors (Runtime/getRuntime))]
+    (set! (.maxBody options)         (int (to-int max-body)))
+    (set! (.maxMessage options)      (int (to-int max-ws)))
+    (set! (.maxLine options)         (int (to-int max-line)))
+    (set! (.backlog options)         (int (checked :backlog backlog 1)))
+    (set! (.ioThreads options)       (int (checked :io-threads (or io-threads (max 1 (quot cores 2))) 1)))
+    (set! (.pendingMessages options) (int (checked :max-pending-messages max-pending-messages 1)))
+    (set! (.pendingBytes options)    (int (checked :max-pending-bytes max-pending-bytes 1)))
+    (set! (.overflow options)        (overflow on-overflow))
+    (set! (.bodyBufferSize options)  (int (checked :body-buffer-size body-buffer-size 0)))
+    (set! (.proxy options)           (proxy-protocol (get opts :proxy-protocol :disable)))
+    (set! (.serverHeader options)    (server-header (get opts :server-header "http-kit")))
+    (set! (.eventNames options)      (event-names (:event-names opts)))
+    (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))
+    (set! (.legacyContentLength options) (boolean legacy-content-length?))
+    (set! (.errorLogger options)     (context-logger error-logger ContextLogger/ERROR_PRINTER))
+    (set! (.warnLogger options)      (context-logger warn-logger HttpServer/DEFAULT_WARN_LOGGER))
+    (set! (.eventLogger options)     (if event-logger
+                                       (reify EventLogger (log [_ event] (event-logger event)))
+                                       EventLogger/NOP))
+    (set! (.handler options)         handler)
+    (set! (.async options)           (boolean ring-async?))
+    (set! (.upgrade options)         (some-> ring-upgrade force))
+    (when-let [[streamable? write] (some-> ring-streams force)]
+      (set! (.streamable options)      streamable?)
+      (set! (.writeStreamable options) write))
+    (set! (.address options)         (find-address (assoc opts :ip ip :port port)))
+    (copy-socket-options! options channel-factory (.address options))
+    (set-workers! options opts)
+    options))
+
+(defn run-server
+  "Starts a server for a Ring `handler` and returns a function that stops it:
+
+    (def stop (run-server handler {:port 8090}))
+    (:local-port (meta stop)) ; The bound port
+    (stop :timeout 500)       ; Returns nil; see `server-stop!` for what happens
+
+  A Var as handler is looked up for each request: redefining it takes effect.
+  The handler runs on the worker pool; what it throws is logged and answered
+  with 500. The server's thread is a daemon iff the calling thread is one, so
+  that a main function which only starts a server keeps the JVM alive.
+
+  Options:
+    :ip                   ; Address to bind, IPv6 too by default (default \"0.0.0.0\")
+    :port                 ; 0 for any free one                   (default 8090)
+    :worker-pool          ; `ExecutorService` or delay of one; the server owns it
+                          ; and shuts it down                    (default see `new-worker`)
+    :max-body             ; bytes of a request's body, more is 413   (default 8 MiB)
+    :max-ws               ; bytes of a WebSocket message, more is 1009 (default 4 MiB)
+    :max-line             ; bytes of a request, header or chunk-size line, more is 414
+                          ; (default 8192); all lines together: 64 KiB, more is 431
+    :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
+                          ; protocol v1 and v2                   (default `:disable`)
+    :server-header        ; Value of Server, nil for none        (default \"http-kit\")
+    :ring-async?          ; Call the handler with [request respond raise]? (default false)
+    :legacy-unsafe-remote-addr? ; `:remote-addr` from X-Forwarded-For, which clients
+                          ; can forge?                           (default true)
+    :legacy-content-length? ; Ignore a handler's Content-Length on HEAD? (default true)
+    :legacy-return-value? ; false: return an `HttpServer`, for `server-stop!` and
+                          ; the like, instead of a function      (default true)
+    :error-logger         ; (fn [msg throwable])                 (default to stderr)
+    :warn-logger          ; (fn [msg throwable])                 (default to stderr)
+    :event-logger         ; (fn [event-name])                    (default none)
+    :event-names          ; {\"serverStatus404\" name ...}, or `EventNames`
+    :address-finder       ; (fn []) -> `SocketAddress`, instead of `:ip` and `:port`;
+                          ; Inet or Unix domain
+    :channel-factory      ; (fn [address]) -> `ServerSocketChannel`, whose socket
+                          ; options are taken over; it is closed
+    :io-threads           ; Threads that read and write (default half the cores, min 1)
+    :backlog              ; Connections waiting to be accepted   (default 1024)
+    :max-pending-messages ; WebSocket messages that wait for a channel's callbacks
+                          ; before its socket is no longer read  (default 256)
+    :max-pending-bytes    ; bytes sent on a channel that wait for its peer to read,
+                          ; before `:on-overflow` applies        (default 16 MiB)
+    :on-overflow          ; `:close` cuts the connection, `:block` lets the sender
+                          ; wait, `:reject` makes `send!` return false (default `:close`)
+    :body-buffer-size     ; bytes of a body of unknown length (InputStream, seq)
+                          ; that are kept to send it with Content-Length; longer
+                          ; ones are streamed, chunked; larger Files are streamed
+                          ; with their length                    (default 256 KiB)
+  and those of `new-worker`, which may also be given as one map, `:pool-opts`.
+
+  Throws in this thread: IllegalArgumentException, ClassCastException,
+  NullPointerException or ArithmeticException for options,
+  `java.net.BindException` when the address is in use,
+  `java.nio.channels.UnresolvedAddressException` for an unknown host."
+  ([handler] (run-server handler nil))
+  ([handler opts]
+   (let [server (HttpServer. (server-options handler opts))]
+     (.start server)
+     (if (get opts :legacy-return-value? true)
+       (with-meta
+         (fn stop [& {:keys [timeout] :or {timeout default-stop-timeout}}]
+           (server-stop! server {:timeout timeout})
+           nil)
+         {:local-port (server-port server)
+          :server     server})
+       server))))
+
+;;;; Channels
+
+(defprotocol Channel
+  "What a handler answers through: an HTTP exchange, or a WebSocket."
+  (open? [ch] "Returns true iff the channel is open.")
+  (close [ch]
+    "Closes the channel: ends the response, or closes the WebSocket with code 1000.
+    Returns true for the call that closed it, false for every later one.")
+  (websocket? [ch]
+    "Returns true iff the request asked for a WebSocket, even before the handshake.")
+  (send! [ch data] [ch data close-after-send?]
+    "Sends `data`; never blocks. Returns true if it was accepted, which is not
+    delivered, or false if the channel is closed.
+
+    HTTP: the first send is a response map {:status _ :headers _ :body _}, or a
+    body (status 200). Without headers its type is \"text/html; charset=utf-8\".
+    With `close-after-send?` (default true) it is the whole response; with
+    false it starts a stream, each further send is one chunk of it, and `close`
+    or a send with true ends it. Bodies are those of Ring, and byte arrays and
+    `ByteBuffer`s.
+
+    WebSocket: a String is a text message; a byte array or InputStream a binary
+    one; `Frame$PingFrame` and `Frame$PongFrame` are control frames; of a map the
+    `:body` is sent. `close-after-send?` (default false) closes with code 1000.
+
+    Throws IllegalArgumentException, or RuntimeException on HTTP, for other
+    types; the channel stays open.")
+  (on-receive [ch callback]
+    "Sets (fn [message]) for WebSocket messages, String or byte array. They come
+    one at a time and in order, on the worker pool. Throws if it is set already.")
+  (on-ping [ch callback]
+    "Sets (fn [bytes]) for WebSocket pings, called after the pong was sent.")
+  (on-close [ch callback]
+    "Sets (fn [status]), called once when the channel is closed, or at once if
+    it is. Status is
+
+      :server-close      ; By `close`, the end of a response, or the server's stop
+      :client-close      ; The HTTP client left
+      :normal            ; WebSocket close code 1000
+      :going-away        ; 1001, also when the client just left
+      :protocol-error    ; 1002
+      :unsupported       ; 1003
+      :no-status-received; 1005
+      :abnormal          ; 1006
+      :invalid-payload-data ; 1007
+      :policy-violation  ; 1008
+      :message-too-big   ; 1009
+      :mandatory-extension ; 1010
+      :internal-server-error ; 1011
+      :tls-handshake     ; 1015
+      :unknown           ; Any other code"))
+
+(extend-type AsyncChannel
+  Channel
+  (open?      [ch] (not (.isClosed ch)))
+  (close      [ch] (.serverClose ch 1000))
+  (websocket? [ch] (.isWebSocket ch))
+  (send!
+    ([ch data]                   (.send ch data (not (.isWebSocket ch))))
+    ([ch data close-after-send?] (.send ch data (boolean close-after-send?))))
+  (on-receive [ch callback] (.setReceiveHandler ch callback))
+  (on-ping    [ch callback] (.setPingHandler    ch callback))
+  (on-close   [ch callback] (.setCloseHandler   ch callback)))
+
+(defn pending-bytes
+  "Returns how many bytes sent on channel `ch` wait for its peer to read."
+  [^AsyncChannel ch]
+  (.pendingBytes ch))
+
+;;;; WebSocket handshake (RFC 6455 4.2)
+
+(defn sec-websocket-accept
+  "Returns the value of Sec-WebSocket-Accept for a Sec-WebSocket-Key."
+  [sec-websocket-key]
+  (let [text (str sec-websocket-key "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        sha1 (.digest (MessageDigest/getInstance "SHA-1")
+               (.getBytes text StandardCharsets/US_ASCII))]
+    (base64-encode sha1)))
+
+(def accept "Old name of `sec-websocket-accept`." sec-websocket-accept)
+
+(defn- token? [^String header token]
+  (and header
+    (boolean (some #(.equalsIgnoreCase ^String token (str/trim %)) (str/split header #",")))))
+
+(defn- nonce?
+  "Is `k` the canonical Base64 form of 16 bytes?"
+  [^String k]
+  (and k
+    (try
+      (let [bytes (.decode (Base64/getDecoder) k)]
+        (and (= 16 (alength bytes)) (= k (base64-encode bytes))))
+      (catch IllegalArgumentException _ false))))
+
+(defn websocket-handshake-check
+  "Returns the value for Sec-WebSocket-Accept if the Ring request is a valid
+  WebSocket handshake, otherwise nil."
+  [ring-req]
+  (let [{:strs [upgrade connection sec-websocket-version sec-websocket-key]} (:headers ring-req)]
+    (when (and (= :get (:request-method ring-req))
+               (= "HTTP/1.1" (:protocol ring-req))
+               (token? upgrade "websocket")
+               (token? connection "upgrade")
+               (= "13" sec-websocket-version)
+               (nonce? sec-websocket-key))
+      (sec-websocket-accept sec-websocket-key))))
+
+(defn send-checked-websocket-handshake!
+  "Answers 101 with what `websocket-handshake-check` returned. Returns true."
+  [^AsyncChannel ch checked-sec-websocket-key]
+  (.sendHandshake ch
+    {"Upgrade"              "websocket"
+     "Connection"           "Upgrade"
+     "Sec-WebSocket-Accept" checked-sec-websocket-key})
+  true)
+
+(defn send-websocket-handshake!
+  "Checks the Ring request and answers 101. Returns true, or nil if it is no
+  valid handshake: then nothing is sent."
+  [ch ring-req]
+  (when-let [checked (websocket-handshake-check ring-req)]
+    (send-checked-websocket-handshake! ch checked)))
+
+(def ^:private bad-handshake
+  {:status  400
+   :headers {"Content-Type" "text/plain"}
+   :body    "Bad Sec-Websocket-Key header"})
+
+(defn- offered
+  "Returns the first of `subprotocols` that the client offers (RFC 6455 4.2.2)."
+  [ring-req subprotocols]
+  (let [offer (get-in ring-req [:headers "sec-websocket-protocol"] "")
+        offer (into #{} (map str/trim) (str/split offer #","))]
+    (first (filter offer subprotocols))))
+
+(defn- handshake-headers [ring-req checked {:keys [subprotocols headers]}]
+  (let [subprotocol (offered ring-req subprotocols)]
+    (cond-> (into {} headers)
+      true        (assoc "Upgrade"              "websocket"
+                         "Connection"           "Upgrade"
+                         "Sec-WebSocket-Accept" checked)
+      subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
+
+(defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
+  (when ping-interval
+    (.keepAlive ch
+      (long (checked :ping-interval ping-interval 1))
+      (long (checked :ping-timeout  (or ping-timeout ping-interval) 1)))))
+
+(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain]}]
+  (when (or max-pending-bytes on-overflow on-drain)
+    (.boundPending ch
+      (int (if max-pending-bytes (checked :max-pending-bytes max-pending-bytes 1) 0))
+      (some-> on-overflow overflow)
+      on-drain)))
+
+(defn- open-websocket! [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
+  (if-let [checked (websocket-handshake-check ring-req)]
+    (do
+      (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
+      (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
+      (keep-alive! ch opts)
+      (.sendHandshake ^AsyncChannel ch (handshake-headers ring-req checked opts))
+      (when on-open (on-open ch)))
+    (if on-handshake-error
+      (on-handshake-error ch)
+      (send! ch bad-handshake))))
+
+(defn as-channel
+  "Answers a Ring request through a channel, HTTP or WebSocket: both have the
+  same callbacks. Returns the response for the handler to return, or nil if the
+  request did not come from this server.
+
+    (defn handler [req]
+      (as-channel req
+        {:on-open    (fn [ch]        (swap! channels conj ch))
+         :on-receive (fn [ch msg]    (send! ch (str \"echo \" msg)))
+         :on-close   (fn [ch status] (swap! channels disj ch))}))
+
+  Options, each a function:
+    :init               ; [ch], before everything else; sending here answers the request
+    :on-open            ; [ch], when it can be sent on: at once, or after the handshake
+    :on-receive         ; [ch message], WebSocket only, see `on-receive`
+    :on-ping            ; [ch bytes],   WebSocket only, see `on-ping`
+    :on-close           ; [ch status],  see `on-close`
+    :on-handshake-error ; [ch], for a bad WebSocket handshake (default: answers 400)
+    :on-close-raw       ; [ch code reason], WebSocket close code (0 for ours, -1 for an
+                        ; HTTP client that left) and reason
+    :on-drain           ; [ch], when the bytes that made `send!` return false under
+                        ; `:on-overflow :reject` have been written
+
+  Other options:
+    :max-pending-bytes, :on-overflow ; As for `run-server`, for this channel
+    :subprotocols   ; WebSocket: names in order of preference; the first that the
+                    ; client offers is agreed on
+    :headers        ; WebSocket: further headers of the handshake's answer
+    :ping-interval  ; WebSocket: msecs of silence after which the server pings
+                    ; (default none)
+    :ping-timeout   ; WebSocket: msecs after a ping in which something must come,
+                    ; or the channel closes as `:abnormal` (default `:ping-interval`)
+
+  Messages may arrive before `:on-open` has returned. What callbacks throw is
+  logged; what `:on-open` throws before an answer has begun is answered 500."
+  [ring-req {:keys [init on-open on-close on-close-raw] :as opts}]
+  (when-let [ch (:async-channel ring-req)]
+    (when (instance? AsyncChannel ch)
+      (.hold ^AsyncChannel ch)
+      (bound-pending! ch opts))
+    (when init (init ch))
+    (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
+    (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
+    (cond
+      (not (:websocket? ring-req)) (when on-open (on-open ch))
+      ;; Otherwise `:init` has answered.
+      (open? ch) (open-websocket! ch ring-req opts))
+    {:body ch}))
+
+(defmacro with-channel
+  "Deprecated, use `as-channel`. Evaluates `body` with `ch-name` bound to the
+  request's channel, after the handshake if the request asks for a WebSocket."
+  {:deprecated "2.4.0"}
+  [ring-req ch-name & body]
+  `(let [ring-req# ~ring-req
+         ~ch-name  (:async-channel ring-req#)]
+     (if (:websocket? ring-req#)
+       (if-let [checked# (websocket-handshake-check ring-req#)]
+         (do
+           (send-checked-websocket-handshake! ~ch-name checked#)
+           ~@body
+           {:body ~ch-name})
+         {:status 400 :body "Bad Sec-WebSocket-Key header"})
+       (do
+         ~@body
+         {:body ~ch-name}))))

@@ -1,0 +1,665 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import clojure.lang.IFn;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.SelectionKey;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.IntSupplier;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/**
+ * What a handler answers through: one HTTP exchange, or a WebSocket.
+ *
+ * <p>Thread safe. One {@code send} is one contiguous chunk or frame; sends never block. Once it is
+ * closed it stays closed; the next request on the connection has a channel of its own.
+ */
+public class AsyncChannel {
+    private static final int NORMAL = 1000;
+    private static final int MAX_REASON = 123;
+    private static final int MAX_CONTROL = 125;
+    private static final int SERVER_CLOSE = 0;
+
+    /** Whether the channel is closed; set just before the close handlers run, once the cause is. */
+    public final AtomicBoolean closedRan = new AtomicBoolean();
+
+    private final AtomicBoolean closeReported = new AtomicBoolean();
+
+    final long handle;
+    private final HttpServer server;
+    private final ResponseWriter.Terms terms;
+    private final boolean upgradeRequested;
+
+    /** Guards {@link #phase}, so that sends of several threads follow each other. */
+    private final ReentrantLock lock = new ReentrantLock();
+
+    private Phase phase = Phase.FRESH;
+    /** The thread that runs the handler or a callback of this channel: its sends may be gathered. */
+    private volatile Thread callbackThread;
+
+    private volatile IFn receiveHandler;
+    private volatile IFn pingHandler;
+    private volatile IFn pongHandler;
+    private volatile IFn closeHandler;
+    private volatile IFn closeRingHandler;
+    private boolean manualPong;
+    private volatile int pendingLimit;
+    private volatile Overflow overflow;
+    private volatile IFn drainHandler;
+    private final AtomicBoolean drainAwaited = new AtomicBoolean();
+    private long pingInterval;
+    private long pingTimeout;
+    private volatile boolean upgraded;
+    private volatile int closeCause;
+    private volatile int closeCode;
+    private volatile String closeReason = "";
+    private final InetSocketAddress[] ends;
+
+    private enum Phase {
+        /** Nothing is answered yet. */
+        FRESH,
+        STREAMING,
+        WEBSOCKET,
+        CLOSED
+    }
+
+    /** A channel without a connection, closed from the start: there are no selection keys any more. */
+    public AsyncChannel(SelectionKey key, HttpServer server) {
+        this(server, 0, ResponseWriter.Terms.NONE, false);
+        phase = Phase.CLOSED;
+    }
+
+    AsyncChannel(
+            HttpServer server, long handle, ResponseWriter.Terms terms, boolean upgradeRequested) {
+        this.server = server;
+        this.handle = handle;
+        this.terms = terms;
+        this.upgradeRequested = upgradeRequested;
+        this.callbackThread = Thread.currentThread();
+        this.pendingLimit = server == null ? 0 : server.pendingBytes();
+        this.overflow = server == null ? Overflow.REJECT : server.overflow();
+        byte[] addresses = handle == 0 ? null : Native.addresses(handle);
+        this.ends = addresses == null ? new InetSocketAddress[2] : Addresses.ends(addresses);
+    }
+
+    /**
+     * The handler keeps the exchange: from now on a peer that leaves closes the channel, even if it
+     * only ends its own side.
+     *
+     * @return false if it has left
+     */
+    public boolean hold() {
+        return Native.hold(handle);
+    }
+
+    /**
+     * Sends.
+     *
+     * <p>On HTTP, the first send starts the response: a map with {@code :status}, {@code :headers}
+     * and {@code :body}, or just a body. Later ones are chunks. On a WebSocket it is one message or
+     * control frame.
+     *
+     * @param close whether the channel is closed after it
+     * @return whether it was accepted; false if the channel is closed
+     * @throws IllegalArgumentException for what cannot be sent; the channel stays open
+     */
+    public boolean send(Object data, boolean close) throws IOException {
+        boolean sent;
+        boolean closed;
+        lock.lock();
+        try {
+            if (phase == Phase.CLOSED) {
+                return false;
+            }
+            sent = sendNow(data, close);
+            closed = phase == Phase.CLOSED || sent && close && endNow();
+        } finally {
+            lock.unlock();
+        }
+        if (closed) {
+            closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
+        }
+        return sent;
+    }
+
+    private boolean sendNow(Object data, boolean close) throws IOException {
+        switch (phase) {
+            case WEBSOCKET:
+                return sendFrame(data);
+            case STREAMING:
+                return sendChunk(bodyOf(data));
+            case FRESH:
+                return sendFirst(data, close);
+            default:
+                return false;
+        }
+    }
+
+    private boolean endNow() {
+        if (phase == Phase.WEBSOCKET) {
+            return closeWebSocket(NORMAL, "");
+        }
+        phase = Phase.CLOSED;
+        Native.end(handle);
+        return true;
+    }
+
+    private static Object bodyOf(Object data) {
+        return data instanceof Map ? ((Map<?, ?>) data).get(ResponseWriter.BODY) : data;
+    }
+
+    private int flags() {
+        return Thread.currentThread() == callbackThread ? Abi.CORK : 0;
+    }
+
+    private boolean sendFirst(Object data, boolean close) throws IOException {
+        ResponseWriter out = server.borrowWriter();
+        try {
+            out.channel(data, terms);
+            boolean whole =
+                    close
+                            || terms.head
+                            || upgradeRequested
+                            || ResponseWriter.isBodyless(out.status);
+            if (whole) {
+                if (!server.answer(handle, out)) {
+                    return false;
+                }
+                phase = Phase.CLOSED;
+                return true;
+            }
+            byte[] first = out.bodyBytes();
+            hold();
+            int sent =
+                    Native.stream(
+                            handle, out.status, out.flags, out.buffer, out.head, first, 0, first.length);
+            if (sent == Abi.SENT_CLOSED) {
+                return false;
+            }
+            phase = Phase.STREAMING;
+            return true;
+        } finally {
+            server.giveBack(out);
+        }
+    }
+
+    private boolean sendChunk(Object body) throws IOException {
+        if (body == null) {
+            return Native.isOpen(handle);
+        }
+        ByteBuffer bytes = HttpUtils.bodyBuffer(body);
+        if (!bytes.hasRemaining()) {
+            return Native.isOpen(handle);
+        }
+        byte[] array = array(bytes);
+        int start = bytes.hasArray() ? bytes.arrayOffset() + bytes.position() : 0;
+        int flags = flags();
+        int length = bytes.remaining();
+        return bounded(() -> Native.chunk(handle, array, start, length, flags, pendingLimit));
+    }
+
+    private static byte[] array(ByteBuffer bytes) {
+        if (bytes.hasArray()) {
+            return bytes.array();
+        }
+        byte[] copy = new byte[bytes.remaining()];
+        bytes.duplicate().get(copy);
+        return copy;
+    }
+
+    private boolean sendFrame(Object data) throws IOException {
+        Object payload = bodyOf(data);
+        if (payload == null && data != null) {
+            throw new IllegalArgumentException("only the :body of a map is sent, and it has none");
+        }
+        if (payload == null) {
+            return Native.isOpen(handle);
+        } else if (payload instanceof String) {
+            return frame(WSDecoder.OPCODE_TEXT, ((String) payload).getBytes(UTF_8));
+        } else if (payload instanceof byte[]) {
+            return frame(WSDecoder.OPCODE_BINARY, (byte[]) payload);
+        } else if (payload instanceof java.io.InputStream) {
+            return frame(WSDecoder.OPCODE_BINARY, array(HttpUtils.bodyBuffer(payload)));
+        } else if (payload instanceof Frame.PingFrame) {
+            return control(WSDecoder.OPCODE_PING, ((Frame) payload).data);
+        } else if (payload instanceof Frame.PongFrame) {
+            return control(WSDecoder.OPCODE_PONG, ((Frame) payload).data);
+        }
+        throw new IllegalArgumentException(
+                "cannot send a " + payload.getClass().getName() + " on a WebSocket:"
+                        + " expected a String, byte[], InputStream, PingFrame or PongFrame");
+    }
+
+    private boolean control(int opcode, byte[] payload) {
+        if (payload.length > MAX_CONTROL) {
+            throw new IllegalArgumentException(
+                    "a control frame's payload has at most 125 bytes, this one " + payload.length);
+        }
+        return frame(opcode, payload);
+    }
+
+    private boolean frame(int opcode, byte[] payload) {
+        int flags = flags();
+        return bounded(
+                () ->
+                        Native.message(
+                                handle, opcode, payload, 0, payload.length, flags, pendingLimit));
+    }
+
+    /** Sends, and does what was asked for when there is no room. */
+    private boolean bounded(IntSupplier send) {
+        int sent = send.getAsInt();
+        if (sent != Abi.SENT_FULL) {
+            return sent != Abi.SENT_CLOSED;
+        }
+        switch (overflow) {
+            case BLOCK:
+                return server.drain(handle).insist(send) != Abi.SENT_CLOSED;
+            case REJECT:
+                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
+                    whenFlushed(this::callDrainHandler);
+                }
+                return false;
+            default:
+                phase = Phase.CLOSED;
+                Native.abort(handle);
+                return false;
+        }
+    }
+
+    private void callDrainHandler() {
+        drainAwaited.set(false);
+        callback(drainHandler, this);
+    }
+
+    /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
+    public void whenFlushed(Runnable task) {
+        server.drain(handle).whenDrained(task);
+    }
+
+    /** @return bytes that were accepted and wait for the peer to read */
+    public long pendingBytes() {
+        return Native.pendingBytes(handle);
+    }
+
+    /**
+     * Bounds what may wait for the peer. A send is refused only while earlier bytes wait, so that
+     * one large message always passes.
+     *
+     * @param limit bytes; 0 keeps the server's
+     * @param policy null keeps the server's
+     * @param onDrain (fn [channel]), called on the worker pool when what made a send fail has been
+     *     written; or null
+     */
+    public void boundPending(int limit, Overflow policy, IFn onDrain) {
+        if (limit > 0) {
+            pendingLimit = limit;
+        }
+        if (policy != null) {
+            overflow = policy;
+        }
+        drainHandler = onDrain;
+    }
+
+    /** The server pings the peer by itself. To be set before the handshake. */
+    public void keepAlive(long intervalMillis, long timeoutMillis) {
+        pingInterval = intervalMillis;
+        pingTimeout = timeoutMillis;
+    }
+
+    /** Closes normally, see {@link #serverClose(int, String)}. */
+    public boolean serverClose(int status) {
+        return serverClose(status, "");
+    }
+
+    /**
+     * Closes the channel: ends the response, or starts the WebSocket close handshake with this code
+     * and reason. On HTTP both are ignored.
+     *
+     * @return true for the call that closed it
+     * @throws IllegalArgumentException for a code that must not be sent (RFC 6455 7.4) or a reason
+     *     of more than 123 bytes; the channel stays open
+     */
+    public boolean serverClose(int status, String reason) {
+        int reported = SERVER_CLOSE;
+        String reportedReason = "";
+        lock.lock();
+        try {
+            switch (phase) {
+                case WEBSOCKET:
+                    check(status, reason);
+                    if (!closeWebSocket(status, reason)) {
+                        return false;
+                    }
+                    reported = status;
+                    reportedReason = reason;
+                    break;
+                case STREAMING:
+                    if (Native.end(handle) == Abi.SENT_CLOSED) {
+                        return false;
+                    }
+                    break;
+                case FRESH:
+                    if (!closeUnanswered()) {
+                        return false;
+                    }
+                    break;
+                default:
+                    return false;
+            }
+            phase = Phase.CLOSED;
+        } finally {
+            lock.unlock();
+        }
+        closed(SERVER_CLOSE, reported, reportedReason, true);
+        return true;
+    }
+
+    /** Nothing was sent: an empty answer, or with HTTP/1.0 just the end of the connection. */
+    private boolean closeUnanswered() {
+        ResponseWriter out = server.borrowWriter();
+        try {
+            out.plain(200, "", false);
+            return terms.http10 ? Native.abort(handle) : server.answer(handle, out);
+        } finally {
+            server.giveBack(out);
+        }
+    }
+
+    private boolean closeWebSocket(int code, String reason) {
+        if (!Native.closeWebSocket(handle, code, reason.getBytes(UTF_8))) {
+            return false;
+        }
+        phase = Phase.CLOSED;
+        return true;
+    }
+
+    private static void check(int status, String reason) {
+        boolean reserved = status >= 1004 && status <= 1006 || status == 1015;
+        if (status < 1000 || status > 4999 || reserved) {
+            throw new IllegalArgumentException("close code " + status + " must not be sent");
+        }
+        int length = reason.getBytes(UTF_8).length;
+        if (length > MAX_REASON) {
+            throw new IllegalArgumentException(
+                    "a close reason has at most 123 bytes in UTF-8, this one " + length);
+        }
+    }
+
+    /** Cuts the TCP connection at once. @return true if it was still there */
+    public boolean abort() {
+        return Native.abort(handle);
+    }
+
+    /**
+     * The handler has returned, with an answer of its own or not.
+     *
+     * @return whether its answer is to be sent: not if the channel has begun one
+     */
+    boolean handlerReturned(boolean answered) {
+        boolean send = answered && takeFresh();
+        leaveCallback();
+        if (send) {
+            closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
+        } else if (isFresh()) {
+            hold();
+        }
+        return send;
+    }
+
+    /**
+     * The handler has thrown.
+     *
+     * @return whether a 500 is to be sent. If an answer has begun, the peer sees that it is cut; a
+     *     WebSocket stays open, as after any failing callback.
+     */
+    boolean handlerFailed() {
+        boolean send = takeFresh();
+        leaveCallback();
+        if (send) {
+            closeReported.set(true);
+            closedRan.set(true);
+            server.forget(this);
+        } else if (isStreaming()) {
+            Native.abort(handle);
+        }
+        return send;
+    }
+
+    /** Closes the channel if nothing was sent on it. */
+    private boolean takeFresh() {
+        lock.lock();
+        try {
+            boolean fresh = phase == Phase.FRESH;
+            if (fresh) {
+                phase = Phase.CLOSED;
+            }
+            return fresh;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean isStreaming() {
+        return is(Phase.STREAMING);
+    }
+
+    private boolean isFresh() {
+        return is(Phase.FRESH);
+    }
+
+    private boolean is(Phase wanted) {
+        lock.lock();
+        try {
+            return phase == wanted;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    void enterCallback() {
+        callbackThread = Thread.currentThread();
+    }
+
+    void leaveCallback() {
+        callbackThread = null;
+        Native.settle(handle);
+    }
+
+    /** Answers 101 with these headers; the channel is a WebSocket from then on. */
+    public void sendHandshake(Map<String, Object> headers) {
+        ResponseWriter out = server.borrowWriter();
+        lock.lock();
+        try {
+            out.lines(headers);
+            if (phase == Phase.FRESH && upgrade(out)) {
+                phase = Phase.WEBSOCKET;
+                upgraded = true;
+            }
+        } finally {
+            lock.unlock();
+            server.giveBack(out);
+        }
+    }
+
+    private boolean upgrade(ResponseWriter out) {
+        return Native.upgrade(handle, out.buffer, out.head, hear(), pingInterval, pingTimeout);
+    }
+
+    private int hear() {
+        return (pingHandler != null ? Abi.HEAR_PINGS : 0)
+                | (pongHandler != null ? Abi.HEAR_PONGS : 0)
+                | (manualPong ? Abi.MANUAL_PONG : 0);
+    }
+
+    private void listen() {
+        Native.listen(handle, hear());
+    }
+
+    public boolean isClosed() {
+        return closedRan.get() || handle == 0 || !Native.isOpen(handle);
+    }
+
+    /** Whether the request asked for a WebSocket: true before the handshake, too. */
+    public boolean isWebSocket() {
+        return upgradeRequested;
+    }
+
+    public boolean hasCloseHandler() {
+        return closeHandler != null || closeRingHandler != null;
+    }
+
+    /** @param handler (fn [message]), a String or byte[] */
+    public void setReceiveHandler(IFn handler) {
+        requireUnset(receiveHandler, "receive");
+        receiveHandler = handler;
+    }
+
+    /** @param handler (fn [bytes]); the pong has been sent */
+    public void setPingHandler(IFn handler) {
+        requireUnset(pingHandler, "ping");
+        pingHandler = handler;
+        listen();
+    }
+
+    /** @param handler (fn [bytes]) */
+    public void setPongHandler(IFn handler) {
+        requireUnset(pongHandler, "pong");
+        pongHandler = handler;
+        listen();
+    }
+
+    /** Pings are answered by the ping handler, not by the server. */
+    public void answerPingsByHandler() {
+        manualPong = true;
+        listen();
+    }
+
+    /** @param handler (fn [keyword]); called at once if the channel is closed */
+    public void setCloseHandler(IFn handler) {
+        requireUnset(closeHandler, "close");
+        closeHandler = handler;
+        if (closedRan.get()) {
+            handler.invoke(CloseCodes.keyword(closeCause));
+        }
+    }
+
+    /** @param handler (fn [code reason]); called at once if the channel is closed */
+    public void setCloseRingHandler(IFn handler) {
+        requireUnset(closeRingHandler, "close");
+        closeRingHandler = handler;
+        if (closedRan.get()) {
+            handler.invoke(closeCode, closeReason);
+        }
+    }
+
+    private static void requireUnset(IFn current, String which) {
+        if (current != null) {
+            throw new IllegalStateException("the " + which + " handler is already set");
+        }
+    }
+
+    /** Runs the receive handler; what it throws is logged. */
+    public void messageReceived(Object message) {
+        callback(receiveHandler, message);
+    }
+
+    public void pingReceived(byte[] payload) {
+        callback(pingHandler, payload);
+    }
+
+    public void pongReceived(byte[] payload) {
+        callback(pongHandler, payload);
+    }
+
+    private void callback(IFn handler, Object argument) {
+        if (handler == null) {
+            return;
+        }
+        try {
+            handler.invoke(argument);
+        } catch (Throwable e) {
+            server.logError("handle websocket frame " + describe(argument), e);
+            server.event(server.events.serverWsFrameError);
+        }
+    }
+
+    private static String describe(Object message) {
+        if (message instanceof String) {
+            return "TextFrame[len=" + ((String) message).length() + "]";
+        }
+        return message instanceof byte[] ? "Frame[len=" + ((byte[]) message).length + "]" : "";
+    }
+
+    /** See {@link #onClose(int, String)}. */
+    public void onClose(int status) {
+        onClose(status, "");
+    }
+
+    /** Runs the close handlers, once; what they throw reaches the caller. */
+    public void onClose(int status, String reason) {
+        closed(status, status, reason, true);
+    }
+
+    /** The native side's last word: the peer left, or what we closed is over. */
+    void peerClosed(int status, String reason) {
+        lock.lock();
+        phase = Phase.CLOSED;
+        lock.unlock();
+        closed(status, status, reason, false);
+        server.forget(this);
+    }
+
+    /**
+     * @param cause what the close handler hears, as a keyword
+     * @param status what the Ring handler hears
+     */
+    private void closed(int cause, int status, String reason, boolean throwing) {
+        if (!closeReported.compareAndSet(false, true)) {
+            return;
+        }
+        closeCause = cause;
+        closeCode = status;
+        closeReason = reason;
+        closedRan.set(true);
+        if (!upgraded) {
+            // A WebSocket is remembered until its last queued message has been delivered.
+            server.forget(this);
+        }
+        try {
+            if (closeHandler != null) {
+                closeHandler.invoke(CloseCodes.keyword(cause));
+            }
+            if (closeRingHandler != null) {
+                closeRingHandler.invoke(status, reason);
+            }
+        } catch (Throwable e) {
+            if (throwing) {
+                throw e;
+            }
+            server.logError("on close handler", e);
+            server.event(server.events.serverChannelCloseError);
+        }
+    }
+
+    /** @return the peer's address, null on a Unix domain socket */
+    public InetSocketAddress remoteAddress() {
+        return ends[1];
+    }
+
+    @Override
+    public String toString() {
+        return text(ends[0]) + "<->" + text(ends[1]);
+    }
+
+    private static String text(InetSocketAddress end) {
+        return end == null ? "unix" : end.toString();
+    }
+}

@@ -1,0 +1,67 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.util.Arrays;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/** Runs a channel's callbacks for what the native side reports of it, in order. */
+final class ChannelEvents {
+    /** Handle and kind. */
+    private static final int START = 9;
+
+    private ChannelEvents() {}
+
+    /** Whether the block ends with the channel's closing. */
+    static boolean isClosing(byte[] block) {
+        int last = -1;
+        for (int at = START; at < block.length; at += 5 + RequestBlock.readInt(block, at + 1)) {
+            last = block[at];
+        }
+        return last == Abi.EVENT_CLOSED;
+    }
+
+    /** Runs the callbacks for {@code block} and for what comes up meanwhile. */
+    static void run(HttpServer server, byte[] block) {
+        long handle = RequestBlock.handle(block);
+        AsyncChannel channel = server.channel(handle);
+        for (byte[] next = block; next != null; next = Native.takeEvents(handle)) {
+            if (channel != null) {
+                channel.enterCallback();
+                try {
+                    runOne(channel, next);
+                } finally {
+                    channel.leaveCallback();
+                }
+            }
+        }
+    }
+
+    private static void runOne(AsyncChannel channel, byte[] block) {
+        int at = START;
+        while (at < block.length) {
+            int kind = block[at];
+            int start = at + 5;
+            int end = start + RequestBlock.readInt(block, at + 1);
+            at = end;
+            switch (kind) {
+                case Abi.EVENT_TEXT:
+                    channel.messageReceived(new String(block, start, end - start, UTF_8));
+                    break;
+                case Abi.EVENT_BINARY:
+                    channel.messageReceived(Arrays.copyOfRange(block, start, end));
+                    break;
+                case Abi.EVENT_PING:
+                    channel.pingReceived(Arrays.copyOfRange(block, start, end));
+                    break;
+                case Abi.EVENT_PONG:
+                    channel.pongReceived(Arrays.copyOfRange(block, start, end));
+                    break;
+                default:
+                    int code = RequestBlock.readInt(block, start);
+                    channel.peerClosed(code, new String(block, start + 4, end - start - 4, UTF_8));
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+package org.httpkit.server;
+
+import clojure.lang.Keyword;
+
+/** Why a channel closed, as {@code on-close} hears it. */
+final class CloseCodes {
+    private CloseCodes() {}
+
+    static Keyword keyword(int code) {
+        return Keyword.intern(null, name(code));
+    }
+
+    /** Names of RFC 6455 7.4.1, and two of http-kit's own for what is no WebSocket. */
+    private static String name(int code) {
+        switch (code) {
+            case 0: return "server-close";
+            case -1: return "client-close";
+            case 1000: return "normal";
+            case 1001: return "going-away";
+            case 1002: return "protocol-error";
+            case 1003: return "unsupported";
+            case 1005: return "no-status-received";
+            case 1006: return "abnormal";
+            case 1007: return "invalid-payload-data";
+            case 1008: return "policy-violation";
+            case 1009: return "message-too-big";
+            case 1010: return "mandatory-extension";
+            case 1011: return "internal-server-error";
+            case 1015: return "tls-handshake";
+            default: return "unknown";
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Request heads: no panic, spans within the buffer, and the same outcome however the bytes
+//! are cut.
+#![no_main]
+
+use httpkit_core::h1::{HeadParser, Limits, RequestHead, Violation};
+use libfuzzer_sys::fuzz_target;
+
+// The first byte is the size of the reads.
+fuzz_target!(|data: &[u8]| {
+    let Some((&size, stream)) = data.split_first() else {
+        return;
+    };
+    let limits = Limits {
+        line: 200,
+        head: 1000,
+        body: 100,
+    };
+    let whole = parse(stream, stream.len().max(1), &limits);
+    let pieces = parse(stream, usize::from(size).max(1), &limits);
+    assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
+    if let Ok(Some(head)) = whole {
+        check(&head, stream, &limits);
+    }
+});
+
+fn parse(stream: &[u8], size: usize, limits: &Limits) -> Result<Option<RequestHead>, Violation> {
+    let (mut parser, mut head) = (HeadParser::new(), RequestHead::default());
+    let mut end = 0;
+    while end < stream.len() {
+        end = (end + size).min(stream.len());
+        if parser.parse(&stream[..end], limits, &mut head)? {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+fn check(head: &RequestHead, stream: &[u8], limits: &Limits) {
+    assert!(head.len <= stream.len() && head.len <= limits.head);
+    let bytes = &stream[..head.len];
+    assert!(bytes.ends_with(b"\r\n\r\n"));
+    assert!(!head.method.of(bytes).is_empty() && !head.target.of(bytes).is_empty());
+    for header in &head.headers {
+        assert!(!header.name.of(bytes).is_empty());
+        assert_eq!(header.value.of(bytes).len(), header.value.len());
+        assert!(
+            !header
+                .value
+                .of(bytes)
+                .iter()
+                .any(|b| matches!(b, b'\r' | b'\n' | 0))
+        );
+    }
+}

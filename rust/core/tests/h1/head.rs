@@ -1,0 +1,565 @@
+//! Request heads: the tables of the contract, §4.3.
+
+use httpkit_core::h1::{BodyFraming, HeadParser, Limits, RequestHead, Version, Violation};
+use proptest::prelude::*;
+
+use crate::feed::{feed, one, one_within};
+
+fn with_headers(lines: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\n{lines}\r\n").into_bytes()
+}
+
+fn with_header(line: &[u8]) -> Vec<u8> {
+    [b"GET / HTTP/1.1\r\nHost: h\r\n", line, b"\r\n\r\n"].concat()
+}
+
+fn with_line(line: &[u8]) -> Vec<u8> {
+    [line, b"\r\nHost: h\r\n\r\n"].concat()
+}
+
+fn parsed(bytes: &[u8]) -> RequestHead {
+    let mut head = RequestHead::default();
+    let complete = HeadParser::new().parse(bytes, &Limits::default(), &mut head);
+    assert_eq!(complete, Ok(true), "{:?}", String::from_utf8_lossy(bytes));
+    head
+}
+
+#[test]
+fn request_lines_that_are_not_exactly_three_words_are_refused() {
+    use Violation::*;
+    for (line, violation) in [
+        (&b"GET  / HTTP/1.1"[..], RequestLine),
+        (b"GET /  HTTP/1.1", RequestLine),
+        (b" GET / HTTP/1.1", Method),
+        (b"GET / HTTP/1.1 ", RequestLine),
+        (b"GET /a b HTTP/1.1", RequestLine),
+        (b"GET\t/\tHTTP/1.1", RequestLine),
+        (b"GET /", RequestLine),
+        (b"GET / ", Version),
+        (b"GET", RequestLine),
+        (b"GET ", RequestLine),
+        (b"garbage", RequestLine),
+        (b" ", Method),
+        (b" / HTTP/1.1", Method),
+        (b"get / HTTP/1.1", Method),
+        (b"Get / HTTP/1.1", Method),
+        (b"G@T / HTTP/1.1", Method),
+        (b"G\xc9T / HTTP/1.1", Method),
+        (b"GET / HTTP/1.2", Version),
+        (b"GET / HTTP/2.0", Version),
+        (b"PRI * HTTP/2.0", Version),
+        (b"GET / http/1.1", Version),
+        (b"GET / HTTP/1.", Version),
+        (b"GET / HTTP/1.10", Version),
+        (b"GET / HTTP/01.1", Version),
+        (b"GET / HTTPS/1.1", Version),
+        (b"GET / HTTP/1.1\x00", Version),
+        (b"GET /a\tb HTTP/1.1", Target),
+        (b"GET /a\0b HTTP/1.1", Target),
+        (b"GET /a\x7fb HTTP/1.1", Target),
+        (b"GET /a\x80b HTTP/1.1", Target),
+        (b"GET /a\x85b HTTP/1.1", Target),
+        (b"GET /a\x9fb HTTP/1.1", Target),
+        (b"GET /a\xa0b HTTP/1.1", Target),
+    ] {
+        let text = String::from_utf8_lossy(line);
+        assert_eq!(one(&with_line(line)), Err(violation), "{text:?}");
+    }
+}
+
+#[test]
+fn targets_pass_untouched_whatever_their_form() {
+    for target in [
+        &b"/"[..],
+        b"*",
+        b"host:443",
+        b"foo",
+        b"?a=b",
+        b"/a?",
+        b"/a#f?x",
+        b"http://x.y:9/p",
+        b"/|\"<>{}^`\\",
+        b"//a//b/../c",
+        b"/\xa1\xe9\xff",
+        b"/%zz",
+    ] {
+        let request = one(&with_line(&[b"GET ", target, b" HTTP/1.1"].concat()));
+        let request = request.expect("valid").expect("complete");
+        assert_eq!(
+            request.target,
+            target,
+            "{:?}",
+            String::from_utf8_lossy(target)
+        );
+    }
+}
+
+#[test]
+fn extension_methods_have_no_id_but_pass() {
+    for (method, id) in [
+        ("GET", 0),
+        ("HEAD", 1),
+        ("LIST", 18),
+        ("QUERY", 255),
+        ("GET1", 255),
+    ] {
+        let bytes = with_line(format!("{method} / HTTP/1.1").as_bytes());
+        let head = parsed(&bytes);
+        assert_eq!(
+            (head.method.of(&bytes), head.method_id),
+            (method.as_bytes(), id)
+        );
+        assert_eq!(head.is_head(), method == "HEAD");
+    }
+}
+
+#[test]
+fn lines_end_with_crlf_and_nothing_else() {
+    for (bytes, violation) in [
+        (&b"GET / HTTP/1.1\nHost: h\n\n"[..], Violation::BareLf),
+        (b"GET / HTTP/1.1\rX\r\nHost: h\r\n\r\n", Violation::BareCr),
+        (b"GET / HTTP/1.1\r\rHost: h\r\n\r\n", Violation::BareCr),
+        (
+            b"GET / HTTP/1.1\r\nHost: h\r\nX: 1\n\r\n",
+            Violation::BareLf,
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n",
+            Violation::BareCr,
+        ),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\r\n", Violation::BareCr),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\n", Violation::BareLf),
+        (b"\n", Violation::BareLf),
+    ] {
+        assert_eq!(
+            one(bytes),
+            Err(violation),
+            "{:?}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+}
+
+#[test]
+fn one_empty_line_before_a_request_is_skipped_and_counted() {
+    let bytes = b"\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\nrest";
+    let head = parsed(bytes);
+    assert_eq!(
+        (head.target.of(bytes), head.len),
+        (&b"/a"[..], bytes.len() - 4)
+    );
+    assert_eq!(
+        one(b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+        Err(Violation::RequestLine)
+    );
+}
+
+#[test]
+fn violations_are_found_before_the_head_is_complete() {
+    for (bytes, violation) in [
+        (&b"BAD\r\n"[..], Violation::RequestLine),
+        (b"GET / HTTP/1.1\r\nHost : h\r\n", Violation::HeaderName),
+        (b"\x16\x03\x01\x02\x00\x01\r", Violation::BareCr),
+        (b"\x16\x03\x01\x02\x00\x01\n", Violation::BareLf),
+    ] {
+        // A final CR is judged by what follows it.
+        let bytes = [bytes, b"x"].concat();
+        assert_eq!(
+            one(&bytes),
+            Err(violation),
+            "{:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+    assert_eq!(
+        one(b"\x16\x03\x01\x02\x00\x01"),
+        Ok(None),
+        "a TLS hello without line ends waits"
+    );
+}
+
+#[test]
+fn header_lines_that_are_not_token_colon_value_are_refused() {
+    use Violation::*;
+    for (line, violation) in [
+        (&b"NoColon"[..], HeaderName),
+        (b": v", HeaderName),
+        (b"X : v", HeaderName),
+        (b"X\t: v", HeaderName),
+        (b"X(Y): v", HeaderName),
+        (b"X\xe9: v", HeaderName),
+        (b"X\0: v", HeaderName),
+        (b" X: v", ObsFold),
+        (b"\tX: v", ObsFold),
+        (b"X: 1\r\n folded", ObsFold),
+        (b"X: 1\r\n\tfolded", ObsFold),
+        (b"X: 1\r\n ", ObsFold),
+        (b"X: a\0b", HeaderValue),
+        (b"X: a\x01b", HeaderValue),
+        (b"X: a\x0bb", HeaderValue),
+        (b"X: a\x7fb", HeaderValue),
+        (b"X: a\x1b", HeaderValue),
+    ] {
+        let text = String::from_utf8_lossy(line);
+        assert_eq!(one(&with_header(line)), Err(violation), "{text:?}");
+    }
+}
+
+#[test]
+fn values_are_trimmed_of_blanks_and_otherwise_untouched() {
+    for (line, value) in [
+        (&b"X: v"[..], &b"v"[..]),
+        (b"X:v", b"v"),
+        (b"X: \t v \t ", b"v"),
+        (b"X:", b""),
+        (b"X: \t ", b""),
+        (b"X: a\tb", b"a\tb"),
+        (b"X: a:b: c", b"a:b: c"),
+        (b"X: caf\xe9\x80\xff", b"caf\xe9\x80\xff"),
+        (b"!#$%&'*+-.^_`|~09az: t", b"t"),
+    ] {
+        let request = one(&with_header(line)).expect("valid").expect("complete");
+        assert_eq!(
+            request.headers[1].1,
+            value,
+            "{:?}",
+            String::from_utf8_lossy(line)
+        );
+    }
+}
+
+#[test]
+fn host_is_required_once_and_well_formed() {
+    use Violation::*;
+    for (version, lines, violation) in [
+        ("1.1", "", HostMissing),
+        ("1.1", "Host:\r\n", HostInvalid),
+        ("1.0", "Host: \r\n", HostInvalid),
+        ("1.1", "Host: h\r\nHost: h\r\n", HostRepeated),
+        ("1.0", "Host: h\r\nHost: i\r\n", HostRepeated),
+        ("1.1", "Host: a@b\r\n", HostInvalid),
+        ("1.1", "Host: a/b\r\n", HostInvalid),
+        ("1.1", "Host: a\\b\r\n", HostInvalid),
+        ("1.1", "Host: a b\r\n", HostInvalid),
+        ("1.1", "Host: a\tb\r\n", HostInvalid),
+        ("1.1", "Host: h:x\r\n", HostInvalid),
+        ("1.1", "Host: h:-1\r\n", HostInvalid),
+        ("1.1", "Host: h:65536\r\n", HostInvalid),
+        ("1.1", "Host: h:99999999999999999999\r\n", HostInvalid),
+        ("1.1", "Host: [::1\r\n", HostInvalid),
+        ("1.1", "Host: [::1]x\r\n", HostInvalid),
+        ("1.1", "Host: [::1]:x\r\n", HostInvalid),
+    ] {
+        let bytes = format!("GET / HTTP/{version}\r\n{lines}\r\n");
+        assert_eq!(one(bytes.as_bytes()), Err(violation), "{bytes:?}");
+    }
+}
+
+#[test]
+fn host_splits_at_the_last_colon_outside_of_brackets() {
+    for (host, name, port) in [
+        ("h", "h", None),
+        ("h:8080", "h", Some(8080)),
+        ("h:", "h", None),
+        ("h:0", "h", Some(0)),
+        ("h:65535", "h", Some(65535)),
+        ("h:00080", "h", Some(80)),
+        ("h:8080:1", "h:8080", Some(1)),
+        (":80", ":80", None),
+        ("::1", ":", Some(1)),
+        ("[::1]", "[::1]", None),
+        ("[::1]:", "[::1]", None),
+        ("[::1]:81", "[::1]", Some(81)),
+        ("EXAMPLE.Org", "EXAMPLE.Org", None),
+        ("a,b", "a,b", None),
+    ] {
+        let request = one(&with_headers(&format!("Host: {host}\r\n")));
+        let host_seen = request.expect("valid").expect("complete").host;
+        assert_eq!(host_seen, Some((name.into(), port)), "{host}");
+    }
+    let old = one(b"GET / HTTP/1.0\r\n\r\n")
+        .expect("valid")
+        .expect("complete");
+    assert_eq!((old.version, old.host), (Version::Http10, None));
+}
+
+#[test]
+fn lengths_are_one_plain_decimal_number() {
+    use Violation::*;
+    for (lines, violation) in [
+        ("Content-Length: 3, 3\r\n", ContentLength),
+        ("Content-Length: +3\r\n", ContentLength),
+        ("Content-Length: -1\r\n", ContentLength),
+        ("Content-Length:\r\n", ContentLength),
+        ("Content-Length: 3x\r\n", ContentLength),
+        ("Content-Length: 0x3\r\n", ContentLength),
+        ("Content-Length: 3 4\r\n", ContentLength),
+        ("Content-Length: 2147483648\r\n", ContentLength),
+        (
+            "Content-Length: 99999999999999999999999999\r\n",
+            ContentLength,
+        ),
+        (
+            "Content-Length: 3\r\ncontent-length: 3\r\n",
+            ContentLengthRepeated,
+        ),
+        ("Content-Length: 2147483647\r\n", BodyTooLarge),
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            LengthConflict,
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            LengthConflict,
+        ),
+        ("Transfer-Encoding: gzip\r\n", TransferEncoding),
+        ("Transfer-Encoding: gzip, chunked\r\n", TransferEncoding),
+        ("Transfer-Encoding: chunked, chunked\r\n", TransferEncoding),
+        ("Transfer-Encoding: identity\r\n", TransferEncoding),
+        ("Transfer-Encoding: chunked;q=1\r\n", TransferEncoding),
+        ("Transfer-Encoding: xchunked\r\n", TransferEncoding),
+        ("Transfer-Encoding:\r\n", TransferEncoding),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            TransferEncodingRepeated,
+        ),
+        ("Transfer-Encoding: \x0bchunked\r\n", HeaderValue),
+        ("Transfer-Encoding : chunked\r\n", HeaderName),
+    ] {
+        let bytes = with_headers(&format!("Host: h\r\n{lines}"));
+        assert_eq!(one(&bytes), Err(violation), "{lines:?}");
+    }
+}
+
+#[test]
+fn framing_follows_the_length_headers() {
+    for (lines, framing) in [
+        ("", BodyFraming::None),
+        ("Content-Length: 0\r\n", BodyFraming::None),
+        ("Content-Length: 003\r\n", BodyFraming::Length(3)),
+        ("content-length:3\r\n", BodyFraming::Length(3)),
+        (
+            "Content-Length: 00000000000000000000000000000003\r\n",
+            BodyFraming::Length(3),
+        ),
+        ("Transfer-Encoding: Chunked\r\n", BodyFraming::Chunked),
+    ] {
+        let head = parsed(&with_headers(&format!("Host: h\r\n{lines}")));
+        assert_eq!(head.framing, framing, "{lines:?}");
+    }
+}
+
+#[test]
+fn connection_and_upgrade_are_lists_of_tokens_in_any_case() {
+    for (lines, [close, keep_alive, upgrade, websocket]) in [
+        ("", [false, false, false, false]),
+        ("Connection: Close\r\n", [true, false, false, false]),
+        (
+            "Connection: keep-alive , CLOSE\r\n",
+            [true, true, false, false],
+        ),
+        (
+            "Connection: foo\r\nConnection:\tclose\r\n",
+            [true, false, false, false],
+        ),
+        (
+            "Connection: closed, xclose\r\n",
+            [false, false, false, false],
+        ),
+        (
+            "Connection: Upgrade, Keep-Alive\r\n",
+            [false, true, true, false],
+        ),
+        ("Upgrade: foo, WebSocket\r\n", [false, false, false, true]),
+        ("Upgrade: h2c\r\n", [false, false, false, false]),
+    ] {
+        let head = parsed(&with_headers(&format!("Host: h\r\n{lines}")));
+        let seen = [
+            head.close,
+            head.keep_alive,
+            head.connection_upgrade,
+            head.upgrade_websocket,
+        ];
+        assert_eq!(seen, [close, keep_alive, upgrade, websocket], "{lines:?}");
+    }
+}
+
+#[test]
+fn only_one_expectation_of_http_1_1_counts() {
+    for (version, value, expected) in [
+        ("1.1", "100-continue", true),
+        ("1.1", "100-CONTINUE", true),
+        ("1.0", "100-continue", false),
+        ("1.1", "foo", false),
+        ("1.1", "100-continue, foo", false),
+    ] {
+        let bytes = format!("POST / HTTP/{version}\r\nHost: h\r\nExpect: {value}\r\n\r\n");
+        assert_eq!(
+            parsed(bytes.as_bytes()).expect_continue,
+            expected,
+            "{version} {value}"
+        );
+    }
+}
+
+/// `GET /aaa HTTP/1.1` of exactly n bytes.
+fn request_line_of(n: usize) -> Vec<u8> {
+    let target = "a".repeat(n - "GET / HTTP/1.1".len());
+    with_line(format!("GET /{target} HTTP/1.1").as_bytes())
+}
+
+#[test]
+fn a_line_may_be_two_bytes_shorter_than_its_limit_and_no_longer() {
+    for limit in [200, 8192] {
+        let limits = Limits::with_line(limit, 100);
+        for (n, good) in [
+            (limit - 3, true),
+            (limit - 2, true),
+            (limit - 1, false),
+            (limit, false),
+        ] {
+            let outcome = one_within(&request_line_of(n), &limits);
+            let expected = if good {
+                Ok(true)
+            } else {
+                Err(Violation::LineTooLong)
+            };
+            assert_eq!(
+                outcome.map(|r| r.is_some()),
+                expected,
+                "request line of {n}/{limit}"
+            );
+            let header = format!("X: {}", "y".repeat(n - 3));
+            let outcome = one_within(&with_header(header.as_bytes()), &limits);
+            assert_eq!(
+                outcome.map(|r| r.is_some()),
+                expected,
+                "header line of {n}/{limit}"
+            );
+            let unterminated = vec![b'A'; n];
+            let expected = if good {
+                Ok(None)
+            } else {
+                Err(Violation::LineTooLong)
+            };
+            assert_eq!(
+                one_within(&unterminated, &limits),
+                expected,
+                "open line of {n}/{limit}"
+            );
+        }
+    }
+}
+
+/// A request whose head is exactly n bytes, in lines of at most 1100.
+fn head_of(n: usize) -> Vec<u8> {
+    let mut bytes = b"GET / HTTP/1.1\r\nHost: h\r\n".to_vec();
+    while bytes.len() + 2 < n {
+        let left = n - 2 - bytes.len();
+        let line = if left > 1100 { 1000 } else { left };
+        bytes.extend_from_slice(format!("X:{}\r\n", "v".repeat(line - 4)).as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    assert_eq!(bytes.len(), n);
+    bytes
+}
+
+#[test]
+fn a_head_may_reach_its_limit_with_the_blank_line_and_not_exceed_it() {
+    let limits = Limits {
+        line: 1200,
+        head: 4027,
+        body: 0,
+    };
+    for (n, expected) in [
+        (4026, Ok(true)),
+        (4027, Ok(true)),
+        (4028, Err(Violation::HeadTooLarge)),
+        (5027, Err(Violation::HeadTooLarge)),
+    ] {
+        assert_eq!(
+            one_within(&head_of(n), &limits).map(|r| r.is_some()),
+            expected,
+            "{n}"
+        );
+    }
+}
+
+#[test]
+fn bytes_before_the_head_count_towards_its_limit_once() {
+    let limits = Limits {
+        line: 1200,
+        head: 4027,
+        body: 0,
+    };
+    let mut head = RequestHead::default();
+    let mut parser = HeadParser::new();
+    parser.charge(1);
+    assert_eq!(parser.parse(&head_of(4026), &limits, &mut head), Ok(true));
+    assert_eq!(parser.parse(&head_of(4027), &limits, &mut head), Ok(true));
+    parser.charge(2);
+    let outcome = parser.parse(&head_of(4026), &limits, &mut head);
+    assert_eq!(outcome, Err(Violation::HeadTooLarge));
+}
+
+#[test]
+fn five_thousand_headers_pass() {
+    let lines: String = (0..5000).map(|i| format!("h{i}: {}\r\n", i % 10)).collect();
+    let bytes = with_headers(&format!("Host: h\r\n{lines}"));
+    let limits = Limits::default();
+    assert!(bytes.len() < limits.head);
+    let outcome = feed([&bytes[..]], &limits);
+    assert_eq!(outcome.requests[0].headers.len(), 5001);
+}
+
+#[test]
+fn a_parser_and_a_head_serve_many_requests() {
+    let (mut parser, mut head) = (HeadParser::new(), RequestHead::default());
+    let limits = Limits::default();
+    let full = b"POST /a HTTP/1.0\r\nHost: h:1\r\nConnection: close, keep-alive, upgrade\r\n\
+        Upgrade: websocket\r\nContent-Length: 1\r\n\r\n";
+    assert_eq!(parser.parse(full, &limits, &mut head), Ok(true));
+    assert_eq!(
+        parser.parse(b"BAD\r\n", &limits, &mut head),
+        Err(Violation::RequestLine)
+    );
+    let plain = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    assert_eq!(parser.parse(plain, &limits, &mut head), Ok(true));
+    let fresh = parsed(plain);
+    assert_eq!(format!("{head:?}"), format!("{fresh:?}"));
+}
+
+#[test]
+fn a_head_request_is_known_as_one_when_a_later_line_is_bad() {
+    let (mut parser, mut head) = (HeadParser::new(), RequestHead::default());
+    let limits = Limits::default();
+    assert!(
+        parser
+            .parse(b"HEAD / HTTP/1.1\r\nHost : h\r\n", &limits, &mut head)
+            .is_err()
+    );
+    assert!(head.is_head());
+    assert!(
+        parser
+            .parse(b"BAD / HTTP/1.3\r\n", &limits, &mut head)
+            .is_err()
+    );
+    assert!(!head.is_head());
+}
+
+proptest! {
+    #[test]
+    fn whatever_arrives_nothing_panics_and_cuts_do_not_matter(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let _ = one(&bytes);
+    }
+
+    #[test]
+    fn bytes_after_a_head_do_not_change_it(rest in proptest::collection::vec(any::<u8>(), 0..50)) {
+        let bytes = [b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", &rest[..]].concat();
+        let head = parsed(&bytes);
+        prop_assert_eq!(head.len, bytes.len() - rest.len());
+        prop_assert_eq!(head.headers.len(), 1);
+    }
+}

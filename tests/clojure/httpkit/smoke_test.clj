@@ -1,0 +1,61 @@
+(ns httpkit.smoke-test
+  "A handful of whole round trips, quick enough for every JDK, every Clojure and -Xcheck:jni."
+  (:require [clojure.test       :refer [deftest is testing]]
+            [demo.app           :as demo]
+            [org.httpkit.server :as server]
+            [org.httpkit.utils  :as utils])
+  (:import [java.io InputStream]
+           [java.net HttpURLConnection URL]))
+
+(defn- answer
+  "[status body] of one request through the JDK's own client; `body` is sent as a POST."
+  ([port path] (answer port path nil))
+  ([port path ^String body]
+   (let [connection ^HttpURLConnection (.openConnection (URL. (str "http://127.0.0.1:" port path)))]
+     (.setReadTimeout connection 20000)
+     (when body
+       (.setDoOutput connection true)
+       (with-open [out (.getOutputStream connection)]
+         (.write out (.getBytes body "UTF-8"))))
+     (let [status (.getResponseCode connection)
+           ^InputStream in (if (< status 400) (.getInputStream connection) (.getErrorStream connection))]
+       [status (if in (slurp in :encoding "UTF-8") "")]))))
+
+(defmacro ^:private with-server [[port handler options] & body]
+  `(let [stop# (server/run-server ~handler (merge {:port 0 :ip "127.0.0.1" :error-logger (fn [~'_ ~'_])} ~options))
+         ~port (:local-port (meta stop#))]
+     (try ~@body (finally (stop#)))))
+
+(deftest the-demo-answers
+  (with-server [port demo/handler {}]
+    (is (= 200 (first (answer port "/"))))
+    (is (re-find #"&lt;b&gt;" (second (answer port "/?q=<b>"))) "what came in is escaped")
+    (is (re-find #"\"uri\": \"/json\"" (second (answer port "/json"))))
+    (is (= 500 (first (answer port "/error"))))
+    (is (= 404 (first (answer port "/none"))))
+    (is (= 400 (first (answer port "/chat/socket"))))
+    (is (re-find #"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+                 (second (answer port "/upload" "test"))))))
+
+(deftest bodies-go-both-ways
+  (with-server [port (fn [{:keys [body]}] {:status 200 :body (some-> body slurp)}) {}]
+    (doseq [size [1 1000 100000 3000000]
+            :let [text (apply str (repeat size \x))]]
+      (is (= [200 text] (answer port "/" text)) size))))
+
+(deftest a-request-map-reads-like-any-map
+  (let [seen (promise)]
+    (with-server [port (fn [req] (deliver seen (into {} req)) nil) {}]
+      (is (= 404 (first (answer port "/path?query"))))
+      (is (= {:uri "/path" :query-string "query" :request-method :get :scheme :http}
+             (select-keys @seen [:uri :query-string :request-method :scheme]))))))
+
+(deftest native-info-names-what-was-loaded
+  (let [info (utils/native-info)]
+    (testing info
+      (is (every? info [:version :file :platform])))))
+
+(deftest servers-come-and-go
+  (dotimes [_ 20]
+    (with-server [port (constantly {:status 204}) {}]
+      (is (= 204 (first (answer port "/")))))))
