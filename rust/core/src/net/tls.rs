@@ -309,11 +309,6 @@ fn certificate_text(reason: &CertificateError) -> String {
              validity check failed"
                 .to_owned()
         }
-        E::BadSignature => {
-            "PKIX path validation failed: java.security.cert.CertPathValidatorException: \
-             signature check failed"
-                .to_owned()
-        }
         E::Revoked => {
             "PKIX path validation failed: java.security.cert.CertPathValidatorException: \
              Certificate has been revoked"
