@@ -378,3 +378,28 @@ fn a_dead_idle_connection_is_noticed_through_tls() {
         stats.open.load(std::sync::atomic::Ordering::Relaxed) == 0
     });
 }
+
+#[test]
+fn bytes_of_the_handshake_start_the_idle_timeout_anew() {
+    let ca = Authority::new();
+    let (server, _) = server(config(&ca.named(&["localhost"]), None));
+    let target = server.address;
+    let dripping = Server::new(move |_, stream| {
+        let mut up = TcpStream::connect(target).unwrap();
+        let (mut from, mut to) = (stream.try_clone().unwrap(), up.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let mut piece = [0; 150];
+        while let Ok(n) = up.read(&mut piece) {
+            if n == 0 || stream.write_all(&piece[..n]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(80));
+        }
+    });
+    let client = trusting(&[&ca.der]);
+    let mut spec = https(&dripping, TlsMode::Verify, "localhost");
+    spec.timeouts.idle = Millis(250);
+    let start = std::time::Instant::now();
+    assert_eq!(client.run(spec).unwrap().text(), "ok");
+    assert!(start.elapsed() > Duration::from_millis(300));
+}

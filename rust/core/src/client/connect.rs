@@ -6,7 +6,7 @@ use super::error::{CallError, ErrorKind};
 use super::timer::Timer;
 use super::{PoolKey, Stats, proxy};
 use crate::net::foreign::TransportId;
-use crate::net::stream::Stream;
+use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::TlsMode;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -103,6 +103,7 @@ impl Drop for Connecting<'_> {
 
 async fn establish(call: &Call, transport: &mut Option<TransportId>) -> Result<Stream, CallError> {
     let limit = call.connect_limit(false);
+    let meter = Meter::default();
     let stream = match call.spec.hosted {
         true => {
             let stream = call.engine().foreigners.open(call.id);
@@ -112,13 +113,38 @@ async fn establish(call: &Call, transport: &mut Option<TransportId>) -> Result<S
         }
         false => {
             let bind = call.engine().config.bind.as_ref();
-            within(call, limit, connect_any(&call.spec.addresses, bind)).await?
+            within(call, limit, connect_any(&call.spec.addresses, bind, &meter)).await?
         }
     };
-    let Some(limit) = call.idle_limit(Some(Instant::now())) else {
-        return Ok(stream);
-    };
-    within(call, limit, prepare(call, stream)).await
+    while_busy(call, &meter, prepare(call, stream)).await
+}
+
+/// Waits for `future` as long as bytes move, which `meter` tells.
+async fn while_busy<T>(
+    call: &Call,
+    meter: &Meter,
+    future: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let mut future = pin!(future);
+    let mut last = Instant::now();
+    let mut timer = Timer::new(last);
+    let mut moved = meter.bytes();
+    poll_fn(|cx| {
+        if let Poll::Ready(error) = call.control.poll_broken(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        if moved != meter.bytes() {
+            (moved, last) = (meter.bytes(), Instant::now());
+        }
+        let Some(limit) = call.idle_limit(Some(last)) else {
+            return Poll::Pending;
+        };
+        timer.poll_until(cx, limit.at).map(|()| Err(limit.error()))
+    })
+    .await
 }
 
 /// Waits for `future`, for its limit and for the end of the call from outside.
@@ -149,7 +175,11 @@ impl From<io::Error> for CallError {
 
 /// Tries the addresses in order, each with a head start over the next one;
 /// the first error is the one that is reported.
-async fn connect_any(addresses: &[Address], bind: Option<&Address>) -> Result<Stream, CallError> {
+async fn connect_any(
+    addresses: &[Address],
+    bind: Option<&Address>,
+    meter: &Meter,
+) -> Result<Stream, CallError> {
     let (first, rest) = match addresses {
         [] => {
             return Err(CallError::new(
@@ -157,14 +187,14 @@ async fn connect_any(addresses: &[Address], bind: Option<&Address>) -> Result<St
                 "no address to connect to",
             ));
         }
-        [only] => return Ok(connect_one(only, bind).await?),
+        [only] => return Ok(connect_one(only, bind, meter.clone()).await?),
         [first, rest @ ..] => (first, rest),
     };
     let mut rest = rest.iter();
     let mut tries = JoinSet::new();
     let start = |tries: &mut JoinSet<_>, address: &Address| {
-        let (address, bind) = (address.clone(), bind.cloned());
-        tries.spawn_local(async move { connect_one(&address, bind.as_ref()).await });
+        let (address, bind, meter) = (address.clone(), bind.cloned(), meter.clone());
+        tries.spawn_local(async move { connect_one(&address, bind.as_ref(), meter).await });
     };
     start(&mut tries, first);
     let mut first_error = None;
@@ -193,10 +223,20 @@ async fn connect_any(addresses: &[Address], bind: Option<&Address>) -> Result<St
     }
 }
 
-async fn connect_one(address: &Address, bind: Option<&Address>) -> io::Result<Stream> {
+async fn connect_one(
+    address: &Address,
+    bind: Option<&Address>,
+    meter: Meter,
+) -> io::Result<Stream> {
     match address {
-        Address::Inet(address) => connect_tcp(*address, bind).await.map(Stream::Tcp),
-        Address::Unix(path) => connect_unix(path).await.map(Stream::Unix),
+        Address::Inet(address) => {
+            let stream = connect_tcp(*address, bind).await?;
+            Ok(Stream::Tcp(Metered::new(stream, meter)))
+        }
+        Address::Unix(path) => {
+            let stream = connect_unix(path).await?;
+            Ok(Stream::Unix(Metered::new(stream, meter)))
+        }
     }
 }
 

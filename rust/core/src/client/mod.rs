@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod exchange;
 mod headers;
+mod outgoing;
 mod pool;
 mod proxy;
 mod timer;
