@@ -528,6 +528,7 @@ pub(crate) fn stream<'local>(
     Ok(sent_code(sent))
 }
 
+#[allow(clippy::too_many_arguments)] // An array's part is three of them.
 pub(crate) fn chunk<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -606,6 +607,7 @@ pub(crate) fn close_websocket<'local>(
     Ok(exchange.close(code, &reason))
 }
 
+#[allow(clippy::too_many_arguments)] // One crossing: all that the handshake settles.
 pub(crate) fn upgrade<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

@@ -170,6 +170,20 @@
       (is (= [true true]
              (last-form (subprocess/run script :jvm-args [(str "-Dhttp-kit.native.dir=" dir)])))))))
 
+(deftest a-server-explains-every-failed-start-and-starts-once-the-cause-is-gone
+  (let [script "(require 'org.httpkit.server)
+                (defn start [] (try ((org.httpkit.server/run-server identity {:port 0 :ip \"127.0.0.1\"})) :started
+                                    (catch Throwable e (str (.getMessage e)))))
+                (System/setProperty \"http-kit.native.path\" \"/does/not/exist.so\")
+                (def before [(start) (start)])
+                (System/clearProperty \"http-kit.native.path\")
+                (prn (conj before (start)))
+                (shutdown-agents)"
+        [first-try second-try third-try] (last-form (subprocess/run script))]
+    (is (str/includes? first-try "/does/not/exist.so"))
+    (is (= first-try second-try))
+    (is (= :started third-try))))
+
 (defn- own-urls []
   (into-array URL (map #(.toURL (.toURI (io/file ^String %)))
                        (str/split (System/getProperty "java.class.path") #":"))))

@@ -65,6 +65,20 @@
     (is (str/includes? (String. (read-entry file "META-INF/native-image/http-kit/http-kit/native-image.properties"))
                        "ClientSslEngineFactory$SSLHolder"))))
 
+(defn- classes-named-in-rust []
+  (->> (file-seq (io/file "rust/jni/src"))
+       (filter #(str/ends-with? (str %) ".rs"))
+       (mapcat #(re-seq #"\"((?:java|org/httpkit)/[A-Za-z0-9_/$]+)\"" (slurp %)))
+       (map #(str/replace (second %) "/" "."))
+       (set)))
+
+(deftest native-image-is-told-of-every-class-that-rust-looks-up
+  (with-open [file (JarFile. ^String jar)]
+    (let [config (String. (read-entry file "META-INF/native-image/http-kit/http-kit/jni-config.json"))]
+      (is (contains? (classes-named-in-rust) "org.httpkit.jni.ServerUpcalls"))
+      (doseq [class-name (classes-named-in-rust)]
+        (is (str/includes? config (str \" class-name \")) class-name)))))
+
 (deftest holds-only-its-own
   (with-open [file (JarFile. ^String jar)]
     (is (empty? (remove #(re-find #"^(META-INF/|org/$|org/httpkit/|native/|clj-kondo\.exports/)" %) (entries file))))))

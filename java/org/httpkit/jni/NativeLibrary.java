@@ -53,8 +53,8 @@ public final class NativeLibrary {
     }
 
     /**
-     * What was loaded: {@code version} and {@code profile} of the build, {@code file}, {@code platform}
-     * and {@code libc} (null but on Linux). Loads the library if need be.
+     * What was loaded: {@code version} that the jar gives, {@code file}, {@code platform} and {@code libc}
+     * (null but on Linux). Loads the library if need be.
      */
     public static Map<String, Object> info() {
         load();
@@ -166,7 +166,6 @@ public final class NativeLibrary {
         private Map<String, Object> describe(Path file) {
             Map<String, Object> info = new LinkedHashMap<>();
             info.put("version", index.getProperty("version"));
-            info.put("profile", index.getProperty("profile"));
             info.put("file", file.toString());
             info.put("platform", platform.directory());
             info.put("libc", platform.libc);

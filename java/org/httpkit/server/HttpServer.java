@@ -16,6 +16,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
 import org.httpkit.jni.ServerUpcalls;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventNames;
@@ -80,6 +81,9 @@ public class HttpServer implements Runnable {
      * @throws IllegalArgumentException for an address that is neither Inet nor Unix
      */
     public HttpServer(ServerOptions options) throws IOException {
+        // Here, and not left to the static initialiser of Native: that one fails once with the reason, and
+        // from then on with a NoClassDefFoundError.
+        NativeLibrary.load();
         this.options = options;
         this.serverHeader = options.serverHeader;
         this.events = options.eventNames;
