@@ -20,11 +20,13 @@
     (str message)
     (take-bytes message)))
 
+(defn- closed [] (java.io.IOException. "The WebSocket is closed"))
+
 (defn- send-async! [^AsyncChannel ch message succeed fail]
   (try
     (if (.send ch (payload message) false)
-      (succeed)
-      (fail (java.io.IOException. "The WebSocket is closed")))
+      (.whenFlushed ch (fn [] (if (server/open? ch) (succeed) (fail (closed)))))
+      (fail (closed)))
     (catch Throwable t (fail t))))
 
 (defn- socket [^AsyncChannel ch]

@@ -17,7 +17,7 @@
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger EventLogger EventNames]
    [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
-    HttpServer$ServerChannelFactory ProxyProtocolOption ServerOptions]))
+    HttpServer$ServerChannelFactory Overflow ProxyProtocolOption ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -183,12 +183,30 @@
         (require 'org.httpkit.ring-websocket)
         @(resolve 'org.httpkit.ring-websocket/upgrade)))))
 
+(def ^:private ring-streams
+  "Delay of [streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
+  (when (try (require 'ring.core.protocols) true
+             (catch java.io.FileNotFoundException _ false))
+    (delay
+      (require 'org.httpkit.ring-streams)
+      [@(resolve 'org.httpkit.ring-streams/streamable?)
+       @(resolve 'org.httpkit.ring-streams/write)])))
+
+(defn- overflow ^Overflow [option]
+  (case option
+    :close  Overflow/CLOSE
+    :block  Overflow/BLOCK
+    :reject Overflow/REJECT
+    (throw (IllegalArgumentException.
+             (str ":on-overflow " (pr-str option) " is none of :close, :block, :reject")))))
+
 (defn- server-options
   ^ServerOptions
   [handler
    {:keys [ip port max-body max-ws max-line io-threads backlog max-pending-messages
            error-logger warn-logger event-logger ring-async? legacy-unsafe-remote-addr?
-           legacy-content-length? channel-factory]
+           legacy-content-length? channel-factory max-pending-bytes on-overflow
+           body-buffer-size]
     :or   {ip                         "0.0.0.0"
            port                       8090
            max-body                   8388608
@@ -196,6 +214,9 @@
            max-line                   8192
            backlog                    1024
            max-pending-messages       256
+           max-pending-bytes          16777216
+           on-overflow                :close
+           body-buffer-size           262144
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true}
     :as   opts}]
@@ -207,7 +228,9 @@
     (set! (.backlog options)         (int (checked :backlog backlog 1)))
     (set! (.ioThreads options)       (int (checked :io-threads (or io-threads (max 1 (quot cores 2))) 1)))
     (set! (.pendingMessages options) (int (checked :max-pending-messages max-pending-messages 1)))
-    (set! (.pendingBytes options)    Integer/MAX_VALUE)
+    (set! (.pendingBytes options)    (int (checked :max-pending-bytes max-pending-bytes 1)))
+    (set! (.overflow options)        (overflow on-overflow))
+    (set! (.bodyBufferSize options)  (int (checked :body-buffer-size body-buffer-size 0)))
     (set! (.proxy options)           (proxy-protocol (get opts :proxy-protocol :disable)))
     (set! (.serverHeader options)    (server-header (get opts :server-header "http-kit")))
     (set! (.eventNames options)      (event-names (:event-names opts)))
@@ -221,6 +244,9 @@
     (set! (.handler options)         handler)
     (set! (.async options)           (boolean ring-async?))
     (set! (.upgrade options)         (some-> ring-upgrade force))
+    (when-let [[streamable? write] (some-> ring-streams force)]
+      (set! (.streamable options)      streamable?)
+      (set! (.writeStreamable options) write))
     (set! (.address options)         (find-address (assoc opts :ip ip :port port)))
     (copy-socket-options! options channel-factory (.address options))
     (set-workers! options opts)
@@ -268,6 +294,14 @@
     :backlog              ; Connections waiting to be accepted   (default 1024)
     :max-pending-messages ; WebSocket messages that wait for a channel's callbacks
                           ; before its socket is no longer read  (default 256)
+    :max-pending-bytes    ; bytes sent on a channel that wait for its peer to read,
+                          ; before `:on-overflow` applies        (default 16 MiB)
+    :on-overflow          ; `:close` cuts the connection, `:block` lets the sender
+                          ; wait, `:reject` makes `send!` return false (default `:close`)
+    :body-buffer-size     ; bytes of a body of unknown length (InputStream, seq)
+                          ; that are kept to send it with Content-Length; longer
+                          ; ones are streamed, chunked; larger Files are streamed
+                          ; with their length                    (default 256 KiB)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
   Throws in this thread: IllegalArgumentException, ClassCastException,
@@ -351,6 +385,11 @@
   (on-ping    [ch callback] (.setPingHandler    ch callback))
   (on-close   [ch callback] (.setCloseHandler   ch callback)))
 
+(defn pending-bytes
+  "Returns how many bytes sent on channel `ch` wait for its peer to read."
+  [^AsyncChannel ch]
+  (.pendingBytes ch))
+
 ;;;; WebSocket handshake (RFC 6455 4.2)
 
 (defn sec-websocket-accept
@@ -410,12 +449,41 @@
    :headers {"Content-Type" "text/plain"}
    :body    "Bad Sec-Websocket-Key header"})
 
-(defn- open-websocket! [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error]}]
+(defn- offered
+  "Returns the first of `subprotocols` that the client offers (RFC 6455 4.2.2)."
+  [ring-req subprotocols]
+  (let [offer (get-in ring-req [:headers "sec-websocket-protocol"] "")
+        offer (into #{} (map str/trim) (str/split offer #","))]
+    (first (filter offer subprotocols))))
+
+(defn- handshake-headers [ring-req checked {:keys [subprotocols headers]}]
+  (let [subprotocol (offered ring-req subprotocols)]
+    (cond-> (into {} headers)
+      true        (assoc "Upgrade"              "websocket"
+                         "Connection"           "Upgrade"
+                         "Sec-WebSocket-Accept" checked)
+      subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
+
+(defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
+  (when ping-interval
+    (.keepAlive ch
+      (long (checked :ping-interval ping-interval 1))
+      (long (checked :ping-timeout  (or ping-timeout ping-interval) 1)))))
+
+(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain]}]
+  (when (or max-pending-bytes on-overflow on-drain)
+    (.boundPending ch
+      (int (if max-pending-bytes (checked :max-pending-bytes max-pending-bytes 1) 0))
+      (some-> on-overflow overflow)
+      on-drain)))
+
+(defn- open-websocket! [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
   (if-let [checked (websocket-handshake-check ring-req)]
     (do
       (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
-      (send-checked-websocket-handshake! ch checked)
+      (keep-alive! ch opts)
+      (.sendHandshake ^AsyncChannel ch (handshake-headers ring-req checked opts))
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
@@ -439,14 +507,31 @@
     :on-ping            ; [ch bytes],   WebSocket only, see `on-ping`
     :on-close           ; [ch status],  see `on-close`
     :on-handshake-error ; [ch], for a bad WebSocket handshake (default: answers 400)
+    :on-close-raw       ; [ch code reason], WebSocket close code (0 for ours, -1 for an
+                        ; HTTP client that left) and reason
+    :on-drain           ; [ch], when the bytes that made `send!` return false under
+                        ; `:on-overflow :reject` have been written
+
+  Other options:
+    :max-pending-bytes, :on-overflow ; As for `run-server`, for this channel
+    :subprotocols   ; WebSocket: names in order of preference; the first that the
+                    ; client offers is agreed on
+    :headers        ; WebSocket: further headers of the handshake's answer
+    :ping-interval  ; WebSocket: msecs of silence after which the server pings
+                    ; (default none)
+    :ping-timeout   ; WebSocket: msecs after a ping in which something must come,
+                    ; or the channel closes as `:abnormal` (default `:ping-interval`)
 
   Messages may arrive before `:on-open` has returned. What callbacks throw is
   logged; what `:on-open` throws before an answer has begun is answered 500."
-  [ring-req {:keys [init on-open on-close] :as opts}]
+  [ring-req {:keys [init on-open on-close on-close-raw] :as opts}]
   (when-let [ch (:async-channel ring-req)]
-    (when (instance? AsyncChannel ch) (.hold ^AsyncChannel ch))
+    (when (instance? AsyncChannel ch)
+      (.hold ^AsyncChannel ch)
+      (bound-pending! ch opts))
     (when init (init ch))
     (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
+    (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
     (cond
       (not (:websocket? ring-req)) (when on-open (on-open ch))
       ;; Otherwise `:init` has answered.

@@ -3,7 +3,8 @@
   (:import
    [java.util.concurrent ArrayBlockingQueue BlockingQueue LinkedBlockingQueue
     ThreadPoolExecutor TimeUnit]
-   [org.httpkit PrefixThreadFactory VirtualThreads]))
+   [org.httpkit PrefixThreadFactory VirtualThreads]
+   [org.httpkit.jni Native NativeLibrary]))
 
 (defmacro compile-if
   "Expands to `then` if `test`, evaluated while compiling, is truthy, otherwise
@@ -104,3 +105,25 @@
     (if (and (get user-opts :allow-virtual? true) (have-virtual-threads?))
       {:type :virtual :n-cores n-cores :pool (VirtualThreads/newExecutor)}
       (new-fixed-worker internal-opts user-opts n-cores))))
+
+(defn native-info
+  "Returns what runs beneath, and loads it if need be:
+
+    :version      ; Of the native library, e.g. \"0.1.0\"
+    :profile      ; Its build, \"release\" or \"debug\"
+    :file         ; The file that was loaded, after unpacking
+    :platform     ; Which of the jar's libraries that is, e.g. \"linux-x86_64-musl\"
+    :libc         ; \"glibc\" or \"musl\" on Linux, else nil
+    :live-handles ; Native objects held for the JVM now: a number that only
+                  ; grows is a leak
+
+  Throws UnsatisfiedLinkError, whose message says what was looked for, where, what
+  the jar holds and how to override, if the library cannot be loaded."
+  []
+  (let [info (NativeLibrary/info)]
+    {:version      (Native/version)
+     :profile      (Native/buildProfile)
+     :file         (get info "file")
+     :platform     (get info "platform")
+     :libc         (get info "libc")
+     :live-handles (Native/liveHandles)}))

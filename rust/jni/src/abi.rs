@@ -31,7 +31,6 @@ pub const GIVEN_SERVER: jint = 2;
 pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
-pub const BOUNDED: jint = 64;
 
 /// What became of an answer or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -71,13 +70,12 @@ pub const OPEN_MAX_BODY: usize = 1;
 pub const OPEN_MAX_MESSAGE: usize = 2;
 pub const OPEN_PROXY: usize = 3;
 pub const OPEN_PENDING_MESSAGES: usize = 4;
-pub const OPEN_PENDING_BYTES: usize = 5;
-pub const OPEN_BACKLOG: usize = 6;
-pub const OPEN_MODE: usize = 7;
-pub const OPEN_QUEUE: usize = 8;
-pub const OPEN_RECEIVE_BUFFER: usize = 9;
-pub const OPEN_REUSE_PORT: usize = 10;
-pub const OPEN_NUMBERS: usize = 11;
+pub const OPEN_BACKLOG: usize = 5;
+pub const OPEN_MODE: usize = 6;
+pub const OPEN_QUEUE: usize = 7;
+pub const OPEN_RECEIVE_BUFFER: usize = 8;
+pub const OPEN_REUSE_PORT: usize = 9;
+pub const OPEN_NUMBERS: usize = 10;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {
@@ -93,5 +91,54 @@ const _: () = {
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
-    assert!(BOUNDED as u32 == server::BOUNDED);
 };
+
+/// Bits of a call's spec.
+pub const CALL_STREAM: u32 = 1;
+pub const CALL_RAW: u32 = 2;
+pub const CALL_HOSTED: u32 = 4;
+
+/// Bits that accompany a response's head.
+pub const HEAD_HTTP10: jint = 1;
+pub const HEAD_TRAILERS: jint = 2;
+pub const HEAD_DECODED: jint = 4;
+pub const HEAD_REUSED: jint = 8;
+pub const HEAD_TLS: jint = 16;
+pub const HEAD_HOSTED: jint = 32;
+
+/// Kinds of failed calls; `ClientUpcalls.failure` has their exception classes.
+pub const FAIL_IO: jint = 1;
+pub const FAIL_CONNECT: jint = 2;
+pub const FAIL_SOCKET: jint = 3;
+pub const FAIL_NO_ROUTE: jint = 4;
+pub const FAIL_BIND: jint = 5;
+pub const FAIL_TIMEOUT: jint = 6;
+pub const FAIL_PROTOCOL: jint = 7;
+pub const FAIL_LINE_TOO_LARGE: jint = 8;
+pub const FAIL_HEADERS_TOO_LARGE: jint = 9;
+pub const FAIL_ABORT: jint = 10;
+pub const FAIL_ZIP: jint = 11;
+pub const FAIL_EOF: jint = 12;
+pub const FAIL_SSL_HANDSHAKE: jint = 13;
+pub const FAIL_SSL: jint = 14;
+pub const FAIL_STOPPED: jint = 15;
+pub const FAIL_CANCELLED: jint = 16;
+pub const FAIL_FOREIGN: jint = 17;
+pub const FAIL_ARGUMENT: jint = 18;
+pub const FAIL_INTERNAL: jint = 19;
+pub const FAIL_TOO_LARGE: jint = 20;
+pub const FAIL_SOURCE: jint = 21;
+
+/// Records of a decoder's answer.
+pub const DECODED_STATUS: u8 = 1;
+pub const DECODED_HEADERS: u8 = 2;
+pub const DECODED_BODY: u8 = 3;
+pub const DECODED_ERROR: u8 = 4;
+pub const DECODED_STATE: u8 = 5;
+
+/// Codings of `decodeContent`.
+pub const CODING_GZIP: jint = 1;
+pub const CODING_DEFLATE: jint = 2;
+
+/// Numbers that `clientStats` fills in.
+pub const CLIENT_STATS: usize = 12;

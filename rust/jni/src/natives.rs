@@ -10,7 +10,7 @@ use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
 use std::ffi::c_void;
 
 use crate::error::{BridgeError, ThrowMapped};
-use crate::{server, upcalls};
+use crate::{client, client_upcalls, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -39,25 +39,45 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
-    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = server::answer;
+    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint, more: jlong) -> jint = server::answer;
     fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = server::answer_and_take;
-    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint) -> jint = server::body;
+    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint, limit: jint) -> jint = server::body;
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = server::stream;
-    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::chunk;
+    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::chunk;
     fn end(exchange: jlong) -> jint = server::end;
-    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint) -> jint = server::message;
+    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::message;
     fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = server::close_websocket;
-    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint) -> jboolean = server::upgrade;
+    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = server::upgrade;
     fn listen(channel: jlong, hear: jint) -> void = server::listen;
     fn hold(exchange: jlong) -> jboolean = server::hold;
     fn settle(exchange: jlong) -> void = server::settle;
     fn abort(exchange: jlong) -> jboolean = server::abort;
+    fn when_drained(exchange: jlong) -> jboolean = server::when_drained;
     fn is_open(exchange: jlong) -> jboolean = server::is_open;
     fn pending_bytes(exchange: jlong) -> jlong = server::pending_bytes;
     fn addresses(exchange: jlong) -> jbyte[] = server::addresses;
     fn take_events(channel: jlong) -> jbyte[] = server::take_events;
     fn refuse(exchange: jlong) -> void = server::refuse;
     fn overload(channel: jlong) -> void = server::overload;
+    fn client_open(max_connections: jlong, max_per_host: jlong, bind: jbyte[]) -> jlong = client::open;
+    fn client_run(client: jlong) -> void = client::run;
+    fn client_stop(client: jlong) -> void = client::stop;
+    fn client_tls(client: jlong, material: jbyte[]) -> void = client::tls;
+    fn client_call(client: jlong, call: jlong, spec: jbyte[], spec_length: jint, body: jbyte[], body_offset: jint, body_length: jint) -> jboolean = client::call;
+    fn client_credit(client: jlong, call: jlong, n: jint) -> void = client::credit;
+    fn client_cancel(client: jlong, call: jlong) -> void = client::cancel;
+    fn client_send(client: jlong, call: jlong, data: jbyte[], offset: jint, length: jint, last: jboolean) -> jboolean = client::send;
+    fn client_send_failed(client: jlong, call: jlong) -> void = client::send_failed;
+    fn client_stats(client: jlong, out: jlong[]) -> jboolean = client::stats;
+    fn transport_ready(client: jlong, transport: jlong) -> void = client::transport_ready;
+    fn transport_failed(client: jlong, transport: jlong) -> void = client::transport_failed;
+    fn transport_received(client: jlong, transport: jlong, data: jbyte[], offset: jint, length: jint) -> jboolean = client::transport_received;
+    fn transport_eof(client: jlong, transport: jlong) -> void = client::transport_eof;
+    fn transport_written(client: jlong, transport: jlong, n: jint) -> void = client::transport_written;
+    fn decoder_open(head_request: jboolean) -> jlong = client::decoder_open;
+    fn decoder_feed(decoder: jlong, data: jbyte[], offset: jint, length: jint) -> jbyte[] = client::decoder_feed;
+    fn decoder_close(decoder: jlong) -> void = client::decoder_close;
+    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, max_decoded: jlong) -> jbyte[] = client::decode_content;
 };
 
 /// Registers the table, so that a mismatch between Java and Rust fails at load and says which method.
@@ -89,6 +109,7 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
 
 fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
     upcalls::resolve(env)?;
+    client_upcalls::resolve(env)?;
     let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
     // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
     unsafe { env.register_native_methods(&class, NATIVES) }
@@ -122,5 +143,7 @@ fn known_headers<'local>(
 
 /// Objects that Java holds by handle; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
-    Ok((server::SERVERS.live() + server::EXCHANGES.live()) as jlong)
+    let server = server::SERVERS.live() + server::EXCHANGES.live();
+    let client = client::CLIENTS.live() + client::DECODERS.live();
+    Ok((server + client) as jlong)
 }

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{
-    Address, Answered, Config, Event, Exchange, INLINE, Interest, Notice, Reply, Sent, Server, Sink,
+    Address, Answered, Config, Event, Exchange, INLINE, Interest, Notice, Pings, Reply, Sent,
+    Server, Sink,
 };
 use httpkit_core::ws::Opcode;
 use jni::Env;
@@ -156,7 +158,12 @@ fn copy(env: &Env<'_>, array: &JByteArray<'_>, start: usize, to: &mut [u8]) -> R
     Ok(array.get_region(env, start, to)?)
 }
 
-fn bytes(env: &Env<'_>, array: &JByteArray<'_>, start: jint, len: jint) -> Result<Vec<u8>> {
+pub(crate) fn bytes(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: jint,
+    len: jint,
+) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size(len)?];
     copy(env, array, size(start)?, &mut bytes)?;
     Ok(bytes)
@@ -223,7 +230,6 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         server_header,
         max_message: number(abi::OPEN_MAX_MESSAGE)? as u64,
         max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
-        max_pending_bytes: number(abi::OPEN_PENDING_BYTES)?,
         backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
         mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
             Mode::Push
@@ -289,13 +295,16 @@ pub(crate) fn spill<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlon
     Ok(())
 }
 
+/// Null when there is no work any more, which a freed server has not either.
 pub(crate) fn take<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<JByteArray<'local>> {
-    let server = server(handle)?;
-    take_from(env, &server)
+    match SERVERS.get(handle) {
+        Some(server) => take_from(env, &server),
+        None => Ok(JByteArray::null()),
+    }
 }
 
 fn take_from<'local>(env: &mut Env<'local>, server: &Server) -> Result<JByteArray<'local>> {
@@ -331,6 +340,7 @@ pub(crate) fn answer<'local>(
     large: JByteArray<'local>,
     large_start: jint,
     large_len: jint,
+    more: jlong,
 ) -> Result<jint> {
     let bytes = AnswerBytes {
         buffer,
@@ -341,13 +351,10 @@ pub(crate) fn answer<'local>(
         large_len,
     };
     let flags = flags as u32 & !INLINE;
-    Ok(
-        match respond(env, exchange, status, flags, declared, &bytes)? {
-            Answered::Stale => abi::SENT_CLOSED,
-            Answered::More => abi::ANSWER_MORE,
-            Answered::Done(_) => abi::SENT_ACCEPTED,
-        },
-    )
+    let more =
+        u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
+    let answered = respond(env, exchange, status, flags, declared, &bytes, more)?;
+    Ok(answered_code(&answered))
 }
 
 #[allow(clippy::too_many_arguments)] // As above, and the next piece of work comes back.
@@ -366,7 +373,7 @@ pub(crate) fn answer_and_take<'local>(
     large_start: jint,
     large_len: jint,
 ) -> Result<JByteArray<'local>> {
-    let server = server(handle)?;
+    let server = SERVERS.get(handle);
     let bytes = AnswerBytes {
         buffer,
         head,
@@ -375,20 +382,17 @@ pub(crate) fn answer_and_take<'local>(
         large_start,
         large_len,
     };
-    let answered = respond(
-        env,
-        exchange,
-        status,
-        flags as u32 | INLINE,
-        declared,
-        &bytes,
-    )?;
+    let flags = flags as u32 | INLINE;
+    let answered = respond(env, exchange, status, flags, declared, &bytes, 0)?;
     if let Answered::Done(Some(next)) = answered
         && let Some(block) = block(Work::Request(next))
     {
         return array(env, Some(block));
     }
-    take_from(env, &server)
+    match server {
+        Some(server) => take_from(env, &server),
+        None => Ok(JByteArray::null()),
+    }
 }
 
 fn respond(
@@ -398,6 +402,7 @@ fn respond(
     flags: u32,
     declared: jlong,
     bytes: &AnswerBytes<'_>,
+    more: u64,
 ) -> Result<Answered> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(Answered::Stale);
@@ -412,7 +417,7 @@ fn respond(
     } else {
         size(bytes.large_len)?
     };
-    let total = (body + large) as u64;
+    let total = (body + large) as u64 + more;
     let mut answered = Answered::Stale;
     in_buffer(env, &bytes.buffer, head + body, |buffer| {
         let (headers, body) = buffer.split_at(head);
@@ -433,7 +438,8 @@ fn respond(
             &bytes.large,
             (size(bytes.large_start)?, large),
             |piece| {
-                answered = exchange.body(piece, flags);
+                // The array is in memory anyway: copying what the socket does not take is all there is to do.
+                answered = exchange.body(piece, flags, usize::MAX);
                 matches!(answered, Answered::More)
             },
         )?;
@@ -471,23 +477,26 @@ pub(crate) fn body<'local>(
     array: JByteArray<'local>,
     start: jint,
     len: jint,
+    limit: jint,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
-    let mut answered = Answered::Stale;
-    in_pieces(env, &array, (size(start)?, size(len)?), |piece| {
-        answered = exchange.body(piece, 0);
-        matches!(answered, Answered::More)
-    })?;
-    Ok(match answered {
+    let piece = bytes(env, &array, start, len)?;
+    let answered = exchange.body(&piece, 0, size(limit)?);
+    if matches!(answered, Answered::Done(_)) {
+        EXCHANGES.remove(handle);
+    }
+    Ok(answered_code(&answered))
+}
+
+fn answered_code(answered: &Answered) -> jint {
+    match answered {
         Answered::Stale => abi::SENT_CLOSED,
         Answered::More => abi::ANSWER_MORE,
-        Answered::Done(_) => {
-            EXCHANGES.remove(handle);
-            abi::SENT_ACCEPTED
-        }
-    })
+        Answered::Full => abi::SENT_FULL,
+        Answered::Done(_) => abi::SENT_ACCEPTED,
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing: the head's parts and the first piece.
@@ -525,6 +534,7 @@ pub(crate) fn stream<'local>(
     Ok(sent_code(sent))
 }
 
+#[allow(clippy::too_many_arguments)] // An array's part is three of them.
 pub(crate) fn chunk<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -533,12 +543,17 @@ pub(crate) fn chunk<'local>(
     start: jint,
     len: jint,
     flags: jint,
+    limit: jint,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
     let piece = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.chunk(&piece, flags as u32)))
+    Ok(sent_code(exchange.chunk(
+        &piece,
+        flags as u32,
+        size(limit)?,
+    )))
 }
 
 pub(crate) fn end<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {
@@ -562,6 +577,7 @@ pub(crate) fn message<'local>(
     start: jint,
     len: jint,
     flags: jint,
+    limit: jint,
 ) -> Result<jint> {
     let opcode = u8::try_from(opcode)
         .ok()
@@ -572,7 +588,12 @@ pub(crate) fn message<'local>(
         return Ok(abi::SENT_CLOSED);
     };
     let payload = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.message(opcode, &payload, flags as u32)))
+    Ok(sent_code(exchange.message(
+        opcode,
+        &payload,
+        flags as u32,
+        size(limit)?,
+    )))
 }
 
 pub(crate) fn close_websocket<'local>(
@@ -592,6 +613,7 @@ pub(crate) fn close_websocket<'local>(
     Ok(exchange.close(code, &reason))
 }
 
+#[allow(clippy::too_many_arguments)] // One crossing: all that the handshake settles.
 pub(crate) fn upgrade<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -599,12 +621,14 @@ pub(crate) fn upgrade<'local>(
     headers: JByteArray<'local>,
     len: jint,
     hear: jint,
+    ping_interval: jlong,
+    ping_timeout: jlong,
 ) -> Result<jboolean> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(false);
     };
     let headers = bytes(env, &headers, 0, len)?;
-    Ok(exchange.upgrade(&headers, interest(hear)))
+    Ok(exchange.upgrade(&headers, interest(hear), pings(ping_interval, ping_timeout)))
 }
 
 pub(crate) fn listen<'local>(
@@ -617,6 +641,20 @@ pub(crate) fn listen<'local>(
         exchange.listen(interest(hear));
     }
     Ok(())
+}
+
+/// Both in msecs; without an interval there are no pings.
+fn pings(interval: jlong, timeout: jlong) -> Option<Pings> {
+    let msecs = |n: jlong| {
+        u64::try_from(n)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Duration::from_millis)
+    };
+    Some(Pings {
+        interval: msecs(interval)?,
+        timeout: msecs(timeout)?,
+    })
 }
 
 fn interest(hear: jint) -> Interest {
@@ -652,6 +690,16 @@ pub(crate) fn abort<'local>(
     Ok(EXCHANGES
         .get(handle)
         .is_some_and(|exchange| exchange.abort()))
+}
+
+pub(crate) fn when_drained<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jboolean> {
+    Ok(EXCHANGES
+        .get(handle)
+        .is_some_and(|exchange| exchange.when_drained()))
 }
 
 pub(crate) fn is_open<'local>(

@@ -148,6 +148,14 @@
           (doseq [part (concat expected overrides)]
             (is (str/includes? (str error) part) case)))))))
 
+(deftest clojure-prints-the-explanation-of-a-failure
+  (with-temp-dir dir
+    (spit (io/file dir "text.so") "not a library")
+    (let [{:keys [exit out]} (subprocess/run "(org.httpkit.jni.NativeLibrary/load)"
+                                             :jvm-args [(str "-Dhttp-kit.native.path=" dir "/text.so")])]
+      (is (= 1 exit))
+      (is (str/includes? out "to override:")))))
+
 (deftest a-jar-without-libraries-is-named-in-the-message
   (let [without (->> (str/split (System/getProperty "java.class.path") #":")
                      (remove #(or (str/ends-with? % "build/native") (re-find #"http-kit-[^/]*\.jar$" %)))
@@ -169,6 +177,20 @@
                   (prn [refused? (some? (org.httpkit.jni.NativeLibrary/info))])"]
       (is (= [true true]
              (last-form (subprocess/run script :jvm-args [(str "-Dhttp-kit.native.dir=" dir)])))))))
+
+(deftest a-server-explains-every-failed-start-and-starts-once-the-cause-is-gone
+  (let [script "(require 'org.httpkit.server)
+                (defn start [] (try ((org.httpkit.server/run-server identity {:port 0 :ip \"127.0.0.1\"})) :started
+                                    (catch Throwable e (str (.getMessage e)))))
+                (System/setProperty \"http-kit.native.path\" \"/does/not/exist.so\")
+                (def before [(start) (start)])
+                (System/clearProperty \"http-kit.native.path\")
+                (prn (conj before (start)))
+                (shutdown-agents)"
+        [first-try second-try third-try] (last-form (subprocess/run script))]
+    (is (str/includes? first-try "/does/not/exist.so"))
+    (is (= first-try second-try))
+    (is (= :started third-try))))
 
 (defn- own-urls []
   (into-array URL (map #(.toURL (.toURI (io/file ^String %)))

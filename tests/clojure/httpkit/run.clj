@@ -3,12 +3,13 @@
 
      java -cp ... clojure.main -m httpkit.run                all namespaces `httpkit.*-test`
      java -cp ... clojure.main -m httpkit.run <ns> ...       only these (a name without dot means httpkit.<name>-test)
+     java -cp ... clojure.main -m httpkit.run -<ns> ...      all but these
 
   Ends with the line `N passed, N failed`, where N counts assertions, and exits with 1 if one failed."
   (:require [clojure.java.io :as io]
             [clojure.string  :as str]
             [clojure.test    :as test])
-  (:import [java.io File]))
+  (:import [java.io File PrintWriter]))
 
 (def ^:private root (io/file "tests/clojure"))
 
@@ -29,6 +30,11 @@
 (defn- named [^String arg]
   (symbol (if (str/includes? arg ".") arg (str "httpkit." arg "-test"))))
 
+(defn- chosen [args]
+  (let [without? (set (map #(named (subs % 1)) (filter #(str/starts-with? % "-") args)))
+        only     (remove #(str/starts-with? % "-") args)]
+    (remove without? (if (seq only) (map named only) (test-namespaces)))))
+
 (defn- milliseconds-since [start]
   (quot (- (System/nanoTime) start) 1000000))
 
@@ -43,14 +49,13 @@
         counts)
       (catch Throwable t
         (println "ERROR loading" ns-name)
-        (.printStackTrace t *out*)
+        (.printStackTrace t (PrintWriter. *out* true))
         {:pass 0 :fail 0 :error 1}))))
 
 (defn -main [& args]
   (println "Java" (System/getProperty "java.version") "Clojure" (clojure-version))
-  (let [names  (if (seq args) (map named args) (test-namespaces))
-        counts (binding [test/*test-out* *out*]
-                 (doall (map (juxt identity run-namespace) names)))
+  (let [counts (binding [test/*test-out* *out*]
+                 (doall (map (juxt identity run-namespace) (chosen args))))
         passed (reduce + (map (comp :pass second) counts))
         broken (fn [[_ {:keys [fail error]}]] (+ fail error))
         failed (reduce + (map broken counts))]

@@ -31,7 +31,9 @@
 (defn- with-echo
   "Calls `f` with the port of an echo server, then stops it."
   [opts f]
-  (let [server (server/run-server echo (merge {:ip "127.0.0.1" :port 0 :legacy-return-value? false}
+  (let [server (server/run-server echo (merge {:ip "127.0.0.1" :port 0 :legacy-return-value? false
+                                               ;; Two hundred refused cases would each print a line.
+                                               :warn-logger (fn [_ _])}
                                               opts))]
     (try (f (server/server-port server))
          (finally @(server/server-stop! server {:timeout 1000})))))

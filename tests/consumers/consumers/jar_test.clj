@@ -1,6 +1,9 @@
 (ns consumers.jar-test
   "The jar as other projects use it: plain, merged into an uberjar, nested in another jar, compiled ahead of time,
-  and twice in one JVM. The jar's path comes in the system property `httpkit.jar`."
+  and twice in one JVM.
+
+  System properties: `httpkit.jar` is its path, `httpkit.aot.java` the `java` that compiles ahead of time (an older one
+  than runs the result, where there are two)."
   (:require [clojure.edn        :as edn]
             [clojure.java.io    :as io]
             [clojure.string     :as str]
@@ -65,6 +68,20 @@
     (is (str/includes? (String. (read-entry file "META-INF/native-image/http-kit/http-kit/native-image.properties"))
                        "ClientSslEngineFactory$SSLHolder"))))
 
+(defn- classes-named-in-rust []
+  (->> (file-seq (io/file "rust/jni/src"))
+       (filter #(str/ends-with? (str %) ".rs"))
+       (mapcat #(re-seq #"\"((?:java|org/httpkit)/[A-Za-z0-9_/$]+)\"" (slurp %)))
+       (map #(str/replace (second %) "/" "."))
+       (set)))
+
+(deftest native-image-is-told-of-every-class-that-rust-looks-up
+  (with-open [file (JarFile. ^String jar)]
+    (let [config (String. (read-entry file "META-INF/native-image/http-kit/http-kit/jni-config.json"))]
+      (is (contains? (classes-named-in-rust) "org.httpkit.jni.ServerUpcalls"))
+      (doseq [class-name (classes-named-in-rust)]
+        (is (str/includes? config (str \" class-name \")) class-name)))))
+
 (deftest holds-only-its-own
   (with-open [file (JarFile. ^String jar)]
     (is (empty? (remove #(re-find #"^(META-INF/|org/$|org/httpkit/|native/|clj-kondo\.exports/)" %) (entries file))))))
@@ -115,7 +132,7 @@
         path    (apply class-path classes jar clojure-jars)
         compile (format "(binding [*compile-path* \"%s\"] (compile 'org.httpkit.server) (compile 'org.httpkit.client))"
                         classes)]
-    (is (zero? (:exit (subprocess/run compile :class-path path))))
+    (is (zero? (:exit (subprocess/run compile :class-path path :java (System/getProperty "httpkit.aot.java")))))
     (is (.exists (io/file classes "org/httpkit/server__init.class")))
     (says-hello (subprocess/run hello :class-path path))))
 

@@ -35,7 +35,7 @@
      <script>
      const $ = id => document.getElementById(id);
      const show = (text, kind) => { const line = document.createElement('div');
-       line.textContent = text; line.className = kind || ''; $('log').append(line); line.scrollIntoView(); };
+       line.textContent = text; line.className = kind || ''; $('log').append(line); $('log').scrollTop = $('log').scrollHeight; };
      const socket = new WebSocket(location.href.replace(/^http/, 'ws').replace(/chat.*$/, 'chat/socket'));
      socket.onopen = () => show('connected', 'note');
      socket.onmessage = e => show(e.data, e.data.startsWith('* ') ? 'note' : '');

@@ -29,7 +29,6 @@ public final class Abi {
     public static final int GIVEN_CONNECTION = 4;
     public static final int CLOSE = 8;
     public static final int CORK = 32;
-    public static final int BOUNDED = 64;
 
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;
@@ -62,11 +61,10 @@ public final class Abi {
     public static final int OPEN_MAX_MESSAGE = 2;
     public static final int OPEN_PROXY = 3;
     public static final int OPEN_PENDING_MESSAGES = 4;
-    public static final int OPEN_PENDING_BYTES = 5;
-    public static final int OPEN_BACKLOG = 6;
-    public static final int OPEN_MODE = 7;
-    public static final int OPEN_QUEUE = 8;
-    public static final int OPEN_RECEIVE_BUFFER = 9;
-    public static final int OPEN_REUSE_PORT = 10;
-    public static final int OPEN_NUMBERS = 11;
+    public static final int OPEN_BACKLOG = 5;
+    public static final int OPEN_MODE = 6;
+    public static final int OPEN_QUEUE = 7;
+    public static final int OPEN_RECEIVE_BUFFER = 8;
+    public static final int OPEN_REUSE_PORT = 9;
+    public static final int OPEN_NUMBERS = 10;
 }

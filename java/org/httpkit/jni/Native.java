@@ -83,7 +83,8 @@ public final class Native {
      *
      * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}
      * @param declared Content-Length for an answer without content, or -1
-     * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
+     * @param more how many bytes of body follow through {@link #body}
+     * @return {@code SENT_ACCEPTED}, {@code ANSWER_MORE}, or {@code SENT_CLOSED} if stale
      */
     public static native int answer(
             long exchange,
@@ -95,9 +96,10 @@ public final class Native {
             int body,
             byte[] large,
             int largeStart,
-            int largeLength);
+            int largeLength,
+            long more);
 
-    /** {@link #answer}, then {@link #take}. */
+    /** {@link #answer} without more to follow, then {@link #take}. */
     public static native byte[] answerAndTake(
             long server,
             long exchange,
@@ -111,8 +113,13 @@ public final class Native {
             int largeStart,
             int largeLength);
 
-    /** The next piece of an announced body. @return as {@link #answer}, or {@code ANSWER_MORE} */
-    public static native int body(long exchange, byte[] piece, int start, int length);
+    /**
+     * The next piece of an announced body.
+     *
+     * @param limit refuse it while so many bytes wait
+     * @return as {@link #answer}, or {@code SENT_FULL}
+     */
+    public static native int body(long exchange, byte[] piece, int start, int length, int limit);
 
     /** Starts an answer of unknown length. @param first its first piece, or null */
     public static native int stream(
@@ -128,10 +135,12 @@ public final class Native {
     /**
      * The next piece of a streamed answer.
      *
-     * @param flags {@code Abi.CORK}, {@code Abi.BOUNDED}
+     * @param flags {@code Abi.CORK} or 0
+     * @param limit refuse it while so many bytes wait
      * @return {@code Abi.SENT_*}
      */
-    public static native int chunk(long exchange, byte[] piece, int start, int length, int flags);
+    public static native int chunk(
+            long exchange, byte[] piece, int start, int length, int flags, int limit);
 
     /** Ends a streamed answer. @return {@code Abi.SENT_*} */
     public static native int end(long exchange);
@@ -144,13 +153,38 @@ public final class Native {
      * @throws IllegalArgumentException on any other opcode
      */
     public static native int message(
-            long channel, int opcode, byte[] payload, int start, int length, int flags);
+            long channel,
+            int opcode,
+            byte[] payload,
+            int start,
+            int length,
+            int flags,
+            int limit);
 
     /** Starts the close handshake. @return true for the call that did it */
     public static native boolean closeWebSocket(long channel, int code, byte[] reason);
 
-    /** Answers 101 with these header lines. @return false if the exchange is over */
-    public static native boolean upgrade(long exchange, byte[] headers, int length, int hear);
+    /**
+     * Answers 101 with these header lines.
+     *
+     * @param pingInterval msecs of silence after which the core pings; 0 for never
+     * @param pingTimeout msecs of silence after a ping that end the connection
+     * @return false if the exchange is over
+     */
+    public static native boolean upgrade(
+            long exchange,
+            byte[] headers,
+            int length,
+            int hear,
+            long pingInterval,
+            long pingTimeout);
+
+    /**
+     * Asks for {@link ServerUpcalls#onDrained}.
+     *
+     * @return false if nothing waits to be written: then it does not come
+     */
+    public static native boolean whenDrained(long exchange);
 
     /** Changes what is reported of a WebSocket, {@code Abi.HEAR_*}. A stale handle is ignored. */
     public static native void listen(long channel, int hear);
@@ -184,4 +218,103 @@ public final class Native {
 
     /** Nobody can run the channel's callbacks: it is closed with 1013. */
     public static native void overload(long channel);
+
+    // The client. Calls have ids that Java chooses, transports ids that the core chooses; unknown
+    // and ended ones are ignored.
+
+    /**
+     * Opens a client; {@link #clientRun} makes it work.
+     *
+     * @param maxConnections to all hosts, 0 or less for no limit; {@code maxPerHost} likewise
+     * @param bind an address record as in the call spec, or null
+     */
+    public static native long clientOpen(long maxConnections, long maxPerHost, byte[] bind);
+
+    /**
+     * Runs the loop on this thread until {@link #clientStop}. When it returns, every accepted call
+     * has had its last upcall, every socket is closed and the handle is released.
+     */
+    public static native void clientRun(long client);
+
+    /** Asks the loop to end; returns at once. */
+    public static native void clientStop(long client);
+
+    /**
+     * Sets what native TLS trusts and presents; to be called once, before the first call that needs it.
+     *
+     * @throws IllegalArgumentException for unusable key material
+     */
+    public static native void clientTls(long client, byte[] material);
+
+    /**
+     * Starts a call.
+     *
+     * @param spec see {@code CallSpec}
+     * @param body null for none, and for streamed ones
+     * @return true: exactly one last upcall will come; false: the client is stopped, none will
+     * @throws IllegalArgumentException for a malformed spec
+     */
+    public static native boolean clientCall(
+            long client, long call, byte[] spec, int specLength, byte[] body, int bodyOffset, int bodyLength);
+
+    /** Gives read window back to a streamed call. */
+    public static native void clientCredit(long client, long call, int n);
+
+    /** Drops the call's connection; it fails with kind 16 unless it ended before. */
+    public static native void clientCancel(long client, long call);
+
+    /**
+     * One piece of a streamed upload, within the credit of {@link ClientUpcalls#callSendCredit}.
+     *
+     * @return false when the call has ended, or the piece exceeds the credit: stop
+     */
+    public static native boolean clientSend(
+            long client, long call, byte[] data, int offset, int length, boolean last);
+
+    /** The source of a streamed upload failed: the call fails with kind 21. */
+    public static native void clientSendFailed(long client, long call);
+
+    /**
+     * Counts into an array of 12, see {@code HttpClient.stats}.
+     *
+     * @return false for an unknown client
+     */
+    public static native boolean clientStats(long client, long[] out);
+
+    /** Answers {@link ClientUpcalls#transportOpen} and {@link ClientUpcalls#transportStartTls}. */
+    public static native void transportReady(long client, long transport);
+
+    /** The transport broke; at any time. */
+    public static native void transportFailed(long client, long transport);
+
+    /**
+     * Bytes from the peer, within the credit of {@link ClientUpcalls#transportReadCredit}.
+     *
+     * @return false when the transport is closed
+     */
+    public static native boolean transportReceived(
+            long client, long transport, byte[] data, int offset, int length);
+
+    /** The peer will send no more. */
+    public static native void transportEof(long client, long transport);
+
+    /** So many bytes of {@link ClientUpcalls#transportWrite} have left. */
+    public static native void transportWritten(long client, long transport, int n);
+
+    /** A response decoder on its own. */
+    public static native long decoderOpen(boolean headRequest);
+
+    /** @return what the bytes mean, as records, see {@code Decoder} */
+    public static native byte[] decoderFeed(long decoder, byte[] data, int offset, int length);
+
+    public static native void decoderClose(long decoder);
+
+    /**
+     * Undoes a content coding; to be called on a worker.
+     *
+     * @param coding 1 gzip, 2 deflate
+     * @param maxDecoded -1 for no limit
+     */
+    public static native byte[] decodeContent(
+            int coding, byte[] data, int offset, int length, long maxDecoded);
 }

@@ -53,8 +53,8 @@ public final class NativeLibrary {
     }
 
     /**
-     * What was loaded: {@code version} and {@code profile} of the build, {@code file}, {@code platform}
-     * and {@code libc} (null but on Linux). Loads the library if need be.
+     * What was loaded: {@code version} that the jar gives, {@code file}, {@code platform} and {@code libc}
+     * (null but on Linux). Loads the library if need be.
      */
     public static Map<String, Object> info() {
         load();
@@ -166,7 +166,6 @@ public final class NativeLibrary {
         private Map<String, Object> describe(Path file) {
             Map<String, Object> info = new LinkedHashMap<>();
             info.put("version", index.getProperty("version"));
-            info.put("profile", index.getProperty("profile"));
             info.put("file", file.toString());
             info.put("platform", platform.directory());
             info.put("libc", platform.libc);
@@ -182,7 +181,10 @@ public final class NativeLibrary {
                     + " -Dhttp-kit.native.dir=<directory to unpack into, on a mount without noexec>,"
                     + " -Dhttp-kit.native.libc=glibc|musl");
             UnsatisfiedLinkError error = new UnsatisfiedLinkError(message.toString());
-            error.initCause(cause);
+            if (cause != null) {
+                // Not as its cause: Clojure's REPL shows the innermost cause only, without this message.
+                error.addSuppressed(cause);
+            }
             return error;
         }
 

@@ -10,6 +10,7 @@ import java.nio.channels.SelectionKey;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.IntSupplier;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
@@ -49,6 +50,12 @@ public class AsyncChannel {
     private volatile IFn closeHandler;
     private volatile IFn closeRingHandler;
     private boolean manualPong;
+    private volatile int pendingLimit;
+    private volatile Overflow overflow;
+    private volatile IFn drainHandler;
+    private final AtomicBoolean drainAwaited = new AtomicBoolean();
+    private long pingInterval;
+    private long pingTimeout;
     private volatile boolean upgraded;
     private volatile int closeCause;
     private volatile int closeCode;
@@ -76,6 +83,8 @@ public class AsyncChannel {
         this.terms = terms;
         this.upgradeRequested = upgradeRequested;
         this.callbackThread = Thread.currentThread();
+        this.pendingLimit = server == null ? 0 : server.pendingBytes();
+        this.overflow = server == null ? Overflow.REJECT : server.overflow();
         byte[] addresses = handle == 0 ? null : Native.addresses(handle);
         this.ends = addresses == null ? new InetSocketAddress[2] : Addresses.ends(addresses);
     }
@@ -102,20 +111,22 @@ public class AsyncChannel {
      * @throws IllegalArgumentException for what cannot be sent; the channel stays open
      */
     public boolean send(Object data, boolean close) throws IOException {
+        boolean sent;
         boolean closed;
         lock.lock();
         try {
-            if (!sendNow(data, close)) {
+            if (phase == Phase.CLOSED) {
                 return false;
             }
-            closed = phase == Phase.CLOSED || close && endNow();
+            sent = sendNow(data, close);
+            closed = phase == Phase.CLOSED || sent && close && endNow();
         } finally {
             lock.unlock();
         }
         if (closed) {
             closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
         }
-        return true;
+        return sent;
     }
 
     private boolean sendNow(Object data, boolean close) throws IOException {
@@ -189,7 +200,9 @@ public class AsyncChannel {
         }
         byte[] array = array(bytes);
         int start = bytes.hasArray() ? bytes.arrayOffset() + bytes.position() : 0;
-        return Native.chunk(handle, array, start, bytes.remaining(), flags()) != Abi.SENT_CLOSED;
+        int flags = flags();
+        int length = bytes.remaining();
+        return bounded(() -> Native.chunk(handle, array, start, length, flags, pendingLimit));
     }
 
     private static byte[] array(ByteBuffer bytes) {
@@ -233,8 +246,72 @@ public class AsyncChannel {
     }
 
     private boolean frame(int opcode, byte[] payload) {
-        return Native.message(handle, opcode, payload, 0, payload.length, flags())
-                != Abi.SENT_CLOSED;
+        int flags = flags();
+        return bounded(
+                () ->
+                        Native.message(
+                                handle, opcode, payload, 0, payload.length, flags, pendingLimit));
+    }
+
+    /** Sends, and does what was asked for when there is no room. */
+    private boolean bounded(IntSupplier send) {
+        int sent = send.getAsInt();
+        if (sent != Abi.SENT_FULL) {
+            return sent != Abi.SENT_CLOSED;
+        }
+        switch (overflow) {
+            case BLOCK:
+                return server.drain(handle).insist(send) != Abi.SENT_CLOSED;
+            case REJECT:
+                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
+                    whenFlushed(this::callDrainHandler);
+                }
+                return false;
+            default:
+                phase = Phase.CLOSED;
+                Native.abort(handle);
+                return false;
+        }
+    }
+
+    private void callDrainHandler() {
+        drainAwaited.set(false);
+        callback(drainHandler, this);
+    }
+
+    /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
+    public void whenFlushed(Runnable task) {
+        server.drain(handle).whenDrained(task);
+    }
+
+    /** @return bytes that were accepted and wait for the peer to read */
+    public long pendingBytes() {
+        return Native.pendingBytes(handle);
+    }
+
+    /**
+     * Bounds what may wait for the peer. A send is refused only while earlier bytes wait, so that
+     * one large message always passes.
+     *
+     * @param limit bytes; 0 keeps the server's
+     * @param policy null keeps the server's
+     * @param onDrain (fn [channel]), called on the worker pool when what made a send fail has been
+     *     written; or null
+     */
+    public void boundPending(int limit, Overflow policy, IFn onDrain) {
+        if (limit > 0) {
+            pendingLimit = limit;
+        }
+        if (policy != null) {
+            overflow = policy;
+        }
+        drainHandler = onDrain;
+    }
+
+    /** The server pings the peer by itself. To be set before the handshake. */
+    public void keepAlive(long intervalMillis, long timeoutMillis) {
+        pingInterval = intervalMillis;
+        pingTimeout = timeoutMillis;
     }
 
     /** Closes normally, see {@link #serverClose(int, String)}. */
@@ -321,51 +398,67 @@ public class AsyncChannel {
         return Native.abort(handle);
     }
 
-    /** The handler failed: if the response has begun, the peer must see that it is cut. */
-    boolean abortIfStarted() {
-        lock.lock();
-        try {
-            if (phase == Phase.STREAMING) {
-                Native.abort(handle);
-                return true;
-            }
-            // A WebSocket stays open, as after any failing callback.
-            return phase != Phase.FRESH;
-        } finally {
-            lock.unlock();
-        }
-    }
-
     /**
      * The handler has returned, with an answer of its own or not.
      *
      * @return whether its answer is to be sent: not if the channel has begun one
      */
     boolean handlerReturned(boolean answered) {
-        boolean send;
-        lock.lock();
-        try {
-            send = answered && phase == Phase.FRESH;
-            if (send) {
-                phase = Phase.CLOSED;
-            }
-        } finally {
-            lock.unlock();
-        }
+        boolean send = answered && takeFresh();
         leaveCallback();
-        if (!answered && isFresh()) {
-            hold();
-        }
         if (send) {
             closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
+        } else if (isFresh()) {
+            hold();
         }
         return send;
     }
 
-    private boolean isFresh() {
+    /**
+     * The handler has thrown.
+     *
+     * @return whether a 500 is to be sent. If an answer has begun, the peer sees that it is cut; a
+     *     WebSocket stays open, as after any failing callback.
+     */
+    boolean handlerFailed() {
+        boolean send = takeFresh();
+        leaveCallback();
+        if (send) {
+            closeReported.set(true);
+            closedRan.set(true);
+            server.forget(this);
+        } else if (isStreaming()) {
+            Native.abort(handle);
+        }
+        return send;
+    }
+
+    /** Closes the channel if nothing was sent on it. */
+    private boolean takeFresh() {
         lock.lock();
         try {
-            return phase == Phase.FRESH;
+            boolean fresh = phase == Phase.FRESH;
+            if (fresh) {
+                phase = Phase.CLOSED;
+            }
+            return fresh;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean isStreaming() {
+        return is(Phase.STREAMING);
+    }
+
+    private boolean isFresh() {
+        return is(Phase.FRESH);
+    }
+
+    private boolean is(Phase wanted) {
+        lock.lock();
+        try {
+            return phase == wanted;
         } finally {
             lock.unlock();
         }
@@ -386,7 +479,7 @@ public class AsyncChannel {
         lock.lock();
         try {
             out.lines(headers);
-            if (phase == Phase.FRESH && Native.upgrade(handle, out.buffer, out.head, hear())) {
+            if (phase == Phase.FRESH && upgrade(out)) {
                 phase = Phase.WEBSOCKET;
                 upgraded = true;
             }
@@ -394,6 +487,10 @@ public class AsyncChannel {
             lock.unlock();
             server.giveBack(out);
         }
+    }
+
+    private boolean upgrade(ResponseWriter out) {
+        return Native.upgrade(handle, out.buffer, out.head, hear(), pingInterval, pingTimeout);
     }
 
     private int hear() {
@@ -495,9 +592,10 @@ public class AsyncChannel {
     }
 
     private static String describe(Object message) {
-        int length =
-                message instanceof String ? ((String) message).length() : ((byte[]) message).length;
-        return (message instanceof String ? "TextFrame" : "Frame") + "[len=" + length + "]";
+        if (message instanceof String) {
+            return "TextFrame[len=" + ((String) message).length() + "]";
+        }
+        return message instanceof byte[] ? "Frame[len=" + ((byte[]) message).length + "]" : "";
     }
 
     /** See {@link #onClose(int, String)}. */
@@ -515,7 +613,6 @@ public class AsyncChannel {
         lock.lock();
         phase = Phase.CLOSED;
         lock.unlock();
-        drained();
         closed(status, status, reason, false);
         server.forget(this);
     }
@@ -551,8 +648,6 @@ public class AsyncChannel {
             server.event(server.events.serverChannelCloseError);
         }
     }
-
-    void drained() {}
 
     /** @return the peer's address, null on a Unix domain socket */
     public InetSocketAddress remoteAddress() {

@@ -29,6 +29,15 @@ final class ExecutorWorkers extends Workers {
     void starved(int waiting) {}
 
     @Override
+    void execute(Runnable task) {
+        try {
+            pool.execute(task);
+        } catch (Throwable rejected) {
+            aside(task);
+        }
+    }
+
+    @Override
     void stop(int timeout) {
         pool.shutdown();
         shut = true;

@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import clojure.lang.RT;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -15,6 +16,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
 import org.httpkit.jni.ServerUpcalls;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventNames;
@@ -68,6 +70,7 @@ public class HttpServer implements Runnable {
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
+    private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
     private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
     private final AtomicInteger spare = new AtomicInteger();
 
@@ -78,6 +81,9 @@ public class HttpServer implements Runnable {
      * @throws IllegalArgumentException for an address that is neither Inet nor Unix
      */
     public HttpServer(ServerOptions options) throws IOException {
+        // Here, and not left to the static initialiser of Native: that one fails once with the reason, and
+        // from then on with a NoClassDefFoundError.
+        NativeLibrary.load();
         this.options = options;
         this.serverHeader = options.serverHeader;
         this.events = options.eventNames;
@@ -100,7 +106,6 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_MAX_MESSAGE] = options.maxMessage;
         numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
         numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
-        numbers[Abi.OPEN_PENDING_BYTES] = options.pendingBytes;
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
         numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
@@ -247,6 +252,7 @@ public class HttpServer implements Runnable {
 
     void forget(AsyncChannel channel) {
         channels.remove(channel.handle, channel);
+        drains.remove(channel.handle);
     }
 
     AsyncChannel channel(long handle) {
@@ -275,18 +281,57 @@ public class HttpServer implements Runnable {
     }
 
     boolean answer(long exchange, ResponseWriter out) {
+        return answerStart(exchange, out, 0) != Abi.SENT_CLOSED;
+    }
+
+    /** Answers with the start of a body; {@code more} bytes follow. */
+    int answerStart(long exchange, ResponseWriter out, long more) {
         return Native.answer(
-                        exchange,
-                        out.status,
-                        out.flags,
-                        out.declared,
-                        out.buffer,
-                        out.head,
-                        out.body,
-                        out.large,
-                        out.largeStart,
-                        out.largeLength)
-                != Abi.SENT_CLOSED;
+                exchange,
+                out.status,
+                out.flags,
+                out.declared,
+                out.buffer,
+                out.head,
+                out.body,
+                out.large,
+                out.largeStart,
+                out.largeLength,
+                more);
+    }
+
+    Drain drain(long exchange) {
+        return drains.computeIfAbsent(exchange, key -> new Drain(this, key));
+    }
+
+    void forgetDrain(long exchange) {
+        drains.remove(exchange);
+    }
+
+    /** Runs something on the worker pool. */
+    void runLater(Runnable task) {
+        workers.execute(task);
+    }
+
+    int bodyBufferSize() {
+        return options.bodyBufferSize;
+    }
+
+    int pendingBytes() {
+        return options.pendingBytes;
+    }
+
+    Overflow overflow() {
+        return options.overflow;
+    }
+
+    /** Whether Ring's protocol knows how to write this body. */
+    boolean isStreamable(Object body) {
+        return options.streamable != null && RT.booleanCast(options.streamable.invoke(body));
+    }
+
+    void writeStreamable(Object body, Object response, BodyStream out) {
+        options.writeStreamable.invoke(body, response, out);
     }
 
     ResponseWriter borrowWriter() {
@@ -357,9 +402,9 @@ public class HttpServer implements Runnable {
 
         @Override
         public void onDrained(long exchange) {
-            AsyncChannel channel = channels.get(exchange);
-            if (channel != null) {
-                channel.drained();
+            Drain drain = drains.get(exchange);
+            if (drain != null) {
+                drain.drained();
             }
         }
 

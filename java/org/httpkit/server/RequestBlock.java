@@ -156,7 +156,7 @@ final class RequestBlock {
             String name = name(entry);
             int known = find(pairs, used, name);
             if (known >= 0) {
-                pairs[known + 1] = join(name, (String) pairs[known + 1], value(entry));
+                pairs[known + 1] = pairs[known + 1] + (separator(name) + value(entry));
             } else {
                 pairs[used++] = name;
                 pairs[used++] = value(entry);
@@ -175,28 +175,45 @@ final class RequestBlock {
         return -1;
     }
 
+    /** A head may repeat one name thousands of times: joining must stay linear. */
     private IPersistentMap largeHeaders(int count) {
-        Map<String, Object> headers = new LinkedHashMap<>();
+        Map<String, StringBuilder> joined = new LinkedHashMap<>();
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             String name = name(entry);
-            headers.merge(name, value(entry), (a, b) -> join(name, (String) a, (String) b));
+            StringBuilder values = joined.get(name);
+            if (values == null) {
+                joined.put(name, new StringBuilder(value(entry)));
+            } else {
+                values.append(separator(name)).append(value(entry));
+            }
         }
+        Map<String, String> headers = new LinkedHashMap<>();
+        joined.forEach((name, values) -> headers.put(name, values.toString()));
         return PersistentHashMap.create(headers);
     }
 
-    private static String join(String name, String a, String b) {
-        return a + (name.equals("cookie") ? ";" : ",") + b;
+    private static char separator(String name) {
+        return name.equals("cookie") ? ';' : ',';
+    }
+
+    /** Repeated ones on lines of their own: http-kit joins them so here, and only here. */
+    private String contentTypeLines() {
+        return header("content-type", '\n', true);
+    }
+
+    private String header(String wanted, boolean trailers) {
+        return header(wanted, separator(wanted), trailers);
     }
 
     /** Joined values of one header; trailers count only if {@code trailers}. */
-    private String header(String wanted, boolean trailers) {
+    private String header(String wanted, char separator, boolean trailers) {
         String found = null;
         int count = shortAt(trailers ? 14 : 16);
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             if (wanted.equals(name(entry))) {
-                found = found == null ? value(entry) : join(wanted, found, value(entry));
+                found = found == null ? value(entry) : found + separator + value(entry);
             }
         }
         return found;
@@ -224,7 +241,8 @@ final class RequestBlock {
 
     private static int portColon(String host) {
         int colon = host.lastIndexOf(':');
-        return host.startsWith("[") && colon < host.indexOf(']') ? -1 : colon;
+        boolean inBrackets = host.startsWith("[") && colon < host.indexOf(']');
+        return inBrackets || colon == 0 ? -1 : colon;
     }
 
     String remoteAddr(boolean trustForwarded) {
@@ -240,7 +258,7 @@ final class RequestBlock {
 
     /** The media type; the whole header unless it has a charset. */
     String contentType() {
-        String type = header("content-type", true);
+        String type = contentTypeLines();
         if (type == null || charset(type) == null) {
             return type;
         }
@@ -249,7 +267,7 @@ final class RequestBlock {
     }
 
     String characterEncoding() {
-        String type = header("content-type", true);
+        String type = contentTypeLines();
         String charset = type == null ? null : charset(type);
         return charset == null ? "utf8" : charset;
     }

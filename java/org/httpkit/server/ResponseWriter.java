@@ -7,6 +7,7 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.ISeq;
 import clojure.lang.Keyword;
 import clojure.lang.Seqable;
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -49,6 +50,8 @@ final class ResponseWriter {
     byte[] large;
     int largeStart;
     int largeLength;
+    /** A body that may be too long to be held in memory: InputStream, File, Seqable or a Ring type. */
+    Object stream;
 
     private String contentLength;
 
@@ -60,6 +63,7 @@ final class ResponseWriter {
         large = null;
         largeStart = 0;
         largeLength = 0;
+        stream = null;
         contentLength = null;
         if (buffer.length > 8 * INLINE) {
             buffer = new byte[1024];
@@ -93,7 +97,23 @@ final class ResponseWriter {
         reset();
         status = status(response.get(STATUS));
         headers(response.get(HEADERS), terms);
-        body(response.get(BODY), terms);
+        ringBody(response.get(BODY));
+    }
+
+    private void ringBody(Object content) throws IOException {
+        boolean unbounded =
+                content instanceof InputStream
+                        || content instanceof File
+                        || content instanceof Seqable
+                        || !(content == null
+                                || content instanceof String
+                                || content instanceof byte[]
+                                || content instanceof ByteBuffer);
+        if (unbounded && !isBodyless(status)) {
+            stream = content;
+        } else {
+            body(content);
+        }
     }
 
     /** Writes a plain answer of the server's own. */
@@ -104,7 +124,8 @@ final class ResponseWriter {
             put(TEXT);
         }
         endHead();
-        body(text.getBytes(typed ? UTF_8 : US_ASCII), 0, -1);
+        byte[] bytes = text.getBytes(typed ? UTF_8 : US_ASCII);
+        setBody(bytes, 0, bytes.length);
     }
 
     /** Like {@link #ring}, for the first send on a channel, which has a default type. */
@@ -119,12 +140,12 @@ final class ResponseWriter {
                 put(HTML);
                 endHead();
             }
-            body(response.get(BODY), terms);
+            body(response.get(BODY));
         } else {
             status = 200;
             put(HTML);
             endHead();
-            body(data, terms);
+            body(data);
         }
     }
 
@@ -303,7 +324,7 @@ final class ResponseWriter {
         put(value.substring(from).getBytes(UTF_8));
     }
 
-    private void body(Object content, Terms terms) throws IOException {
+    private void body(Object content) throws IOException {
         if (isBodyless(status)) {
             if (content instanceof InputStream) {
                 ((InputStream) content).close();
@@ -312,7 +333,7 @@ final class ResponseWriter {
         }
         if (content instanceof String) {
             byte[] bytes = ((String) content).getBytes(UTF_8);
-            body(bytes, 0, -1);
+            setBody(bytes, 0, bytes.length);
         } else if (content != null) {
             bytes(content);
         }
@@ -325,16 +346,21 @@ final class ResponseWriter {
     private void bytes(Object content) throws IOException {
         ByteBuffer bytes = HttpUtils.bodyBuffer(content);
         if (bytes.hasArray()) {
-            body(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
+            setBody(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
         } else {
             byte[] copy = new byte[bytes.remaining()];
             bytes.duplicate().get(copy);
-            body(copy, 0, -1);
+            setBody(copy, 0, copy.length);
         }
     }
 
-    private void body(byte[] bytes, int start, int length) {
-        int n = length < 0 ? bytes.length : length;
+    /** Takes a body that has turned out to be short whole. */
+    void read(Object content) throws IOException {
+        stream = null;
+        body(content);
+    }
+
+    void setBody(byte[] bytes, int start, int n) {
         if (n <= INLINE) {
             int end = head;
             if (buffer.length < end + n) {
@@ -358,6 +384,13 @@ final class ResponseWriter {
     private void reserve(int n) {
         if (buffer.length - body < n) {
             buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, body + n));
+        }
+    }
+
+    /** The answer to HEAD for a body of so many bytes, unless the handler said otherwise. */
+    void declareLength(long length) {
+        if (declared < 0) {
+            declared = length;
         }
     }
 

@@ -21,7 +21,7 @@ public final class ServerOptions {
     public ExecutorService pool;
     public int minThreads;
     public int maxThreads;
-    public int queueSize;
+    public int queueSize = Integer.MAX_VALUE;
     public String threadPrefix;
     /** Work that the server's own threads cannot take at once goes to virtual threads. */
     public boolean virtual;
@@ -31,7 +31,14 @@ public final class ServerOptions {
     public int maxBody;
     public int maxMessage;
     public int pendingMessages;
-    public long pendingBytes;
+    /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
+    public int pendingBytes;
+    public Overflow overflow;
+    /** Bytes of a body of unknown length that are kept before it is streamed. */
+    public int bodyBufferSize;
+    /** (fn [body]) and (fn [body response output-stream]) of Ring's StreamableResponseBody, or null. */
+    public IFn streamable;
+    public IFn writeStreamable;
     public ProxyProtocolOption proxy;
     public String serverHeader;
     public boolean trustForwarded;

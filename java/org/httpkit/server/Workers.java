@@ -55,6 +55,9 @@ abstract class Workers {
     /** So much work waits, and no thread takes it. Called on a loop. */
     abstract void starved(int waiting);
 
+    /** Runs a task of the server's own that calls user code. */
+    abstract void execute(Runnable task);
+
     /** Lets running work end for {@code timeout} msecs, then interrupts it. */
     abstract void stop(int timeout);
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connection::{Conn, Phase, State};
 use super::exchange::{
-    Answered, BOUNDED, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply, Sent,
+    Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply, Sent,
 };
 use super::inbound::Terms;
 use super::queue::Work;
@@ -113,17 +113,26 @@ impl Conn {
         Answered::More
     }
 
-    pub(super) fn body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
-        self.hand_on(self.body_locked(seq, piece, flags), flags)
+    pub(super) fn body(
+        self: &Arc<Self>,
+        seq: u32,
+        piece: &[u8],
+        flags: u32,
+        limit: usize,
+    ) -> Answered {
+        self.hand_on(self.body_locked(seq, piece, flags, limit), flags)
     }
 
-    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32, limit: usize) -> Answered {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
         let Phase::Sending(terms, left) = state.phase else {
             return Answered::Stale;
         };
+        if !state.has_room(self, limit) {
+            return Answered::Full;
+        }
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         state.write(&[], piece);
         let left = left - piece.len() as u64;
@@ -187,7 +196,13 @@ impl Conn {
         Sent::Accepted
     }
 
-    pub(super) fn chunk(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Sent {
+    pub(super) fn chunk(
+        self: &Arc<Self>,
+        seq: u32,
+        piece: &[u8],
+        flags: u32,
+        limit: usize,
+    ) -> Sent {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -197,7 +212,7 @@ impl Conn {
         if piece.is_empty() {
             return Sent::Accepted;
         }
-        if !state.has_room(self, flags) {
+        if !state.has_room(self, limit) {
             return Sent::Full;
         }
         with_head(
@@ -268,6 +283,16 @@ impl Conn {
         self.current(seq).map_or(0, |state| state.out.len())
     }
 
+    pub(super) fn when_drained(&self, seq: u32) -> bool {
+        match self.current(seq) {
+            Some(mut state) if !state.out.is_empty() => {
+                state.drain = Some(self.shared.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
         status_line(head, reply.status);
         head.extend_from_slice(reply.headers);
@@ -319,10 +344,9 @@ fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
 }
 
 impl State {
-    /// Whether a bounded send may go on; if not, the caller will hear when it may.
-    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32) -> bool {
-        let limit = conn.shared.config.max_pending_bytes;
-        if flags & BOUNDED == 0 || self.out.len() < limit {
+    /// Whether fewer than `limit` bytes wait; if not, the caller will hear when it may go on.
+    pub(super) fn has_room(&mut self, conn: &Conn, limit: usize) -> bool {
+        if self.out.len() < limit {
             return true;
         }
         self.drain = Some(conn.shared.clone());

@@ -92,10 +92,13 @@ pub(super) struct State {
     pub(super) channel: Option<Box<Channel>>,
 }
 
-/// What only the task needs, and only in rare states: one timer at a time.
+/// What only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
+    /// For what is due soon, one at a time.
     sleep: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// For a WebSocket's peer that has been silent, see `Session::patience`.
+    peer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
@@ -133,6 +136,23 @@ impl Timers {
         }
         self.sleep = None;
         true
+    }
+
+    /// True once the peer has been silent for `time`.
+    fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> bool {
+        let peer = self
+            .peer
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
+        if peer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.peer = None;
+        true
+    }
+
+    /// The peer is there: the wait for it begins anew.
+    fn heard(&mut self) {
+        self.peer = None;
     }
 }
 
@@ -200,7 +220,7 @@ impl Conn {
         timers: &mut Timers,
     ) -> Poll<()> {
         loop {
-            let next = self.lock().turn(cx, timers, read);
+            let next = self.lock().turn(self, cx, timers, read);
             match next {
                 Next::Read => {}
                 Next::Wait => return Poll::Pending,
@@ -212,7 +232,10 @@ impl Conn {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(_)) => self.lock().lost(self),
                     Poll::Ready(Ok(())) if buf.filled().is_empty() => self.lock().ended(self),
-                    Poll::Ready(Ok(())) => self.received(buf.filled()),
+                    Poll::Ready(Ok(())) => {
+                        timers.heard();
+                        self.received(buf.filled());
+                    }
                 }
                 Poll::Ready(())
             });
@@ -271,7 +294,13 @@ impl Drop for Guard<'_> {
 
 impl State {
     /// Flushes, and says what the task does next.
-    fn turn(&mut self, cx: &mut Context<'_>, timers: &mut Timers, read: &ReadHalf) -> Next {
+    fn turn(
+        &mut self,
+        conn: &Arc<Conn>,
+        cx: &mut Context<'_>,
+        timers: &mut Timers,
+        read: &ReadHalf,
+    ) -> Next {
         if !self
             .task
             .as_ref()
@@ -296,6 +325,10 @@ impl State {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
+        self.mind_the_peer(cx, timers, conn);
+        if matches!(self.phase, Phase::Closed) {
+            return Next::Close;
+        }
         self.paused = self.is_full();
         if !self.paused {
             return Next::Read;
@@ -307,6 +340,16 @@ impl State {
             cx.waker().wake_by_ref();
         }
         Next::Wait
+    }
+
+    /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
+    fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
+        while let Phase::WebSocket(session) = &self.phase
+            && let Some(patience) = session.patience()
+            && timers.silent(cx, patience)
+        {
+            self.tick(conn);
+        }
     }
 
     fn is_closing_websocket(&self) -> bool {

@@ -41,8 +41,6 @@ pub const INLINE: u32 = 16;
 /// The send is made inside a callback or handler, more may follow at once: it may be gathered with
 /// what follows for at most a millisecond.
 pub const CORK: u32 = 32;
-/// Refuse instead of queueing more than the limit of pending bytes.
-pub const BOUNDED: u32 = 64;
 
 /// What became of a whole answer, or of a piece of its body.
 #[derive(Debug)]
@@ -51,6 +49,8 @@ pub enum Answered {
     Stale,
     /// More of the announced body has to come.
     More,
+    /// The piece was refused, see [`Sent::Full`].
+    Full,
     /// The answer is complete; the connection's next request, when the caller asked for it.
     Done(Option<Request>),
 }
@@ -62,7 +62,8 @@ pub enum Sent {
     Accepted,
     /// The channel is closed.
     Closed,
-    /// Refused: too many earlier bytes still wait. [`super::Sink::on_drained`] follows once they are out.
+    /// Refused: as many earlier bytes as the caller's limit still wait.
+    /// [`super::Sink::on_drained`] follows once they are out.
     Full,
 }
 
@@ -80,6 +81,15 @@ pub enum Event {
     /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
     /// (an HTTP client left).
     Closed(i32, String),
+}
+
+/// Pings that the core sends by itself on a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pings {
+    /// A ping is sent whenever nothing has been received for so long.
+    pub interval: std::time::Duration,
+    /// The connection is given up when nothing has been received for so long after a ping.
+    pub timeout: std::time::Duration,
 }
 
 /// What a WebSocket's user wants to hear.
@@ -105,8 +115,8 @@ impl Exchange {
     }
 
     /// The next piece of the body that [`Self::respond`] announced.
-    pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
-        self.conn.body(self.seq, piece, flags)
+    pub fn body(&self, piece: &[u8], flags: u32, limit: usize) -> Answered {
+        self.conn.body(self.seq, piece, flags, limit)
     }
 
     /// Starts an answer of unknown length, and sends its first piece with the head.
@@ -114,9 +124,10 @@ impl Exchange {
         self.conn.stream(self.seq, reply, first)
     }
 
-    /// The next piece of a streamed answer; nothing is sent for an empty one.
-    pub fn chunk(&self, piece: &[u8], flags: u32) -> Sent {
-        self.conn.chunk(self.seq, piece, flags)
+    /// The next piece of a streamed answer; nothing is sent for an empty one. Refused while `limit`
+    /// bytes or more wait, which lets a single large piece pass.
+    pub fn chunk(&self, piece: &[u8], flags: u32, limit: usize) -> Sent {
+        self.conn.chunk(self.seq, piece, flags, limit)
     }
 
     /// Ends a streamed answer.
@@ -141,8 +152,8 @@ impl Exchange {
     }
 
     /// Switches to WebSocket, with `headers` (complete field lines) in the 101.
-    pub fn upgrade(&self, headers: &[u8], interest: Interest) -> bool {
-        self.conn.upgrade(self.seq, headers, interest)
+    pub fn upgrade(&self, headers: &[u8], interest: Interest, pings: Option<Pings>) -> bool {
+        self.conn.upgrade(self.seq, headers, interest, pings)
     }
 
     /// Changes what is reported on a WebSocket.
@@ -150,9 +161,9 @@ impl Exchange {
         self.conn.listen(self.seq, interest);
     }
 
-    /// Sends one WebSocket frame: a whole message, a ping or a pong.
-    pub fn message(&self, opcode: Opcode, payload: &[u8], flags: u32) -> Sent {
-        self.conn.message(self.seq, opcode, payload, flags)
+    /// Sends one WebSocket frame: a whole message, a ping or a pong. Refused as [`Self::chunk`] is.
+    pub fn message(&self, opcode: Opcode, payload: &[u8], flags: u32, limit: usize) -> Sent {
+        self.conn.message(self.seq, opcode, payload, flags, limit)
     }
 
     /// Starts the close handshake. True for the call that did it.
@@ -178,6 +189,11 @@ impl Exchange {
     /// Bytes accepted and not yet written.
     pub fn pending_bytes(&self) -> usize {
         self.conn.pending(self.seq)
+    }
+
+    /// Asks for [`super::Sink::on_drained`] once all bytes are written. False if they are.
+    pub fn when_drained(&self) -> bool {
+        self.conn.when_drained(self.seq)
     }
 
     /// The name given with [`Self::bind`], 0 before.

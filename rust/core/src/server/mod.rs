@@ -38,8 +38,8 @@ use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
 pub use exchange::{
-    Answered, BOUNDED, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
-    INLINE, Interest, Reply, Sent,
+    Answered, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
+    Interest, Pings, Reply, Sent,
 };
 
 /// Everything a server is told at its start.
@@ -55,8 +55,6 @@ pub struct Config {
     pub max_message: u64,
     /// Messages of one channel that wait for user code before its socket is no longer read.
     pub max_pending_messages: usize,
-    /// Bytes that may wait for a peer before a [`BOUNDED`] send is refused.
-    pub max_pending_bytes: usize,
     /// Connections that the kernel completes before we accept them.
     pub backlog: i32,
     /// Bytes of the kernel's receive buffer per connection; 0 for its default.
@@ -93,7 +91,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn on_work(&self, work: Vec<Work>);
     /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
     fn on_starved(&self, waiting: usize);
-    /// The exchange of this name was refused a [`BOUNDED`] send and may try again.
+    /// All bytes of the exchange of this name are written: what was refused may be tried again.
     fn on_drained(&self, name: i64);
     /// Something to be logged or counted.
     fn on_notice(&self, notice: Notice);

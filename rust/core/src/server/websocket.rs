@@ -1,18 +1,20 @@
 //! A connection that has become a WebSocket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Notice;
 use super::connection::{Conn, Phase, State};
-use super::exchange::{Event, Interest, Sent};
+use super::exchange::{Event, Interest, Pings, Sent};
 use crate::ws::{self, Decoder, Opcode, close_payload};
 
 /// After our close frame, so long may the peer take to answer with its own (RFC 6455 7.1.1).
-pub(super) const CLOSE_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+pub(super) const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Close code for "try again later" (RFC 6455 7.4.1, IANA registry).
 const OVERLOADED: u16 = 1013;
 const GOING_AWAY: u16 = 1001;
+const ABNORMAL: i32 = 1006;
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -23,6 +25,16 @@ pub(super) struct Session {
     /// User code has been told, or told us, that the channel is closed.
     reported: bool,
     replied: bool,
+    pings: Option<Pings>,
+    /// We have sent a ping, and nothing has come since.
+    awaiting: bool,
+}
+
+/// What the session's timer asks of the connection.
+pub(super) enum Tick {
+    Nothing,
+    Ping,
+    GiveUp,
 }
 
 impl Session {
@@ -36,13 +48,45 @@ impl Session {
         (!self.reported).then(|| Event::Closed(i32::from(GOING_AWAY), String::new()))
     }
 
+    /// How long to wait from the last received byte, or from our ping.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let pings = self.pings.filter(|_| !self.closing)?;
+        Some(if self.awaiting {
+            pings.timeout
+        } else {
+            pings.interval
+        })
+    }
+
+    /// That time has passed.
+    pub(super) fn tick(&mut self) -> Tick {
+        match self.pings {
+            None => Tick::Nothing,
+            Some(_) if self.awaiting => Tick::GiveUp,
+            Some(_) => {
+                self.awaiting = true;
+                Tick::Ping
+            }
+        }
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.awaiting = false;
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing
     }
 }
 
 impl Conn {
-    pub(super) fn upgrade(self: &Arc<Self>, seq: u32, headers: &[u8], interest: Interest) -> bool {
+    pub(super) fn upgrade(
+        self: &Arc<Self>,
+        seq: u32,
+        headers: &[u8],
+        interest: Interest,
+        pings: Option<Pings>,
+    ) -> bool {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
@@ -63,6 +107,8 @@ impl Conn {
             closing: false,
             reported: false,
             replied: false,
+            pings,
+            awaiting: false,
         }));
         let early = state.inbound.take();
         if !early.is_empty() {
@@ -83,7 +129,14 @@ impl Conn {
         }
     }
 
-    pub(super) fn message(&self, seq: u32, opcode: Opcode, payload: &[u8], flags: u32) -> Sent {
+    pub(super) fn message(
+        &self,
+        seq: u32,
+        opcode: Opcode,
+        payload: &[u8],
+        flags: u32,
+        limit: usize,
+    ) -> Sent {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -91,7 +144,7 @@ impl Conn {
             Phase::WebSocket(session) if !session.closing => {}
             _ => return Sent::Closed,
         }
-        if !state.has_room(self, flags) {
+        if !state.has_room(self, limit) {
             return Sent::Full;
         }
         let mut frame = Vec::with_capacity(payload.len() + 10);
@@ -152,6 +205,22 @@ impl State {
         true
     }
 
+    /// Nothing was received for as long as the session waits.
+    pub(super) fn tick(&mut self, conn: &Arc<Conn>) {
+        let Phase::WebSocket(session) = &mut self.phase else {
+            return;
+        };
+        match session.tick() {
+            Tick::Nothing => {}
+            Tick::Ping => self.send_control(Opcode::Ping, &[]),
+            Tick::GiveUp => {
+                session.reported = true;
+                self.report(conn, Event::Closed(ABNORMAL, "no answer to a ping".into()));
+                self.reset(conn);
+            }
+        }
+    }
+
     fn send_control(&mut self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 10);
         ws::encode(&mut frame, opcode, payload);
@@ -164,6 +233,9 @@ impl State {
     }
 
     pub(super) fn received_frames(&mut self, conn: &Arc<Conn>, fresh: &[u8]) {
+        if let Phase::WebSocket(session) = &mut self.phase {
+            session.heard();
+        }
         // What an earlier read left undecoded comes first.
         let kept = self.inbound.take();
         let joined;

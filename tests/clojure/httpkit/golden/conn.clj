@@ -49,10 +49,12 @@
   [{:keys [state]}]
   (:eof @state))
 
-(defn quiet-ms
-  "Milliseconds since the last byte (or the connecting, or the end of stream)."
-  [{:keys [state]}]
-  (quot (- (System/nanoTime) (long (:at @state))) 1000000))
+(defn quiet?
+  "Whether nothing has arrived (byte, end of stream) for `ms` milliseconds, nor
+  since `from`, a `System/nanoTime` before which silence does not count."
+  [{:keys [state]} from ms]
+  (<= (* 1000000 (long ms))
+      (- (System/nanoTime) (max (long from) (long (:at @state))))))
 
 (defn wait-until
   "Polls `done?` until it holds; false after `ms` milliseconds."

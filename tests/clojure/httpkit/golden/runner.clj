@@ -96,18 +96,33 @@
   "More failures than this are no flaw of timing: retrying them only costs time."
   60)
 
+(defn- load-failure
+  "Why the implementation of what a case calls cannot be loaded, or nil."
+  [golden]
+  (try
+    ((:load! (players (get golden "file"))) [golden])
+    nil
+    (catch Throwable t
+      (str "implementation not loaded: " (.getMessage t)))))
+
+(defn- run-all
+  "One result per case, in no particular order, retries included."
+  [cases {:keys [jobs retry? play]}]
+  (let [groups (group-by timed? cases)
+        results (into (run-batch play jobs (get groups false))
+                      (run-batch play (min 2 jobs) (get groups true)))
+        again? (and retry? (<= (count (remove passed? results)) retry-limit))]
+    (mapv #(if (and again? (not (passed? %))) (retry play %) %) results)))
+
 (defn run
   "Plays `cases` and gives one result per case, in order. Options: `:jobs`
   (default 8), `:retry?` (default true), `:play` (default by file)."
-  [cases {:keys [jobs retry?] play-fn :play :or {jobs 8 retry? true play-fn play}}]
-  (when (= play-fn play)
-    (doseq [[load! cases] (group-by #(:load! (players (get % "file"))) cases)]
-      (load! cases)))
-  (let [skipped (for [g cases :let [why (unmet g)] :when why] {:golden g :skipped why})
-        groups (group-by timed? (remove unmet cases))
-        results (into (run-batch play-fn jobs (get groups false))
-                      (run-batch play-fn (min 2 jobs) (get groups true)))
-        again? (and retry? (<= (count (remove passed? results)) retry-limit))
-        results (mapv #(if (and again? (not (passed? %))) (retry play-fn %) %) results)
-        by-id (into {} (map (juxt #(get-in % [:golden "id"]) identity)) (concat skipped results))]
+  [cases opts]
+  (let [opts (merge {:jobs 8 :retry? true :play play} opts)
+        skipped (for [g cases :let [why (unmet g)] :when why] {:golden g :skipped why})
+        cases-here (remove unmet cases)
+        unloaded (when (= play (:play opts))
+                   (for [g cases-here :let [why (load-failure g)] :when why] {:golden g :broken why}))
+        results (run-all (remove (set (map :golden unloaded)) cases-here) opts)
+        by-id (into {} (map (juxt #(get-in % [:golden "id"]) identity)) (concat skipped unloaded results))]
     (mapv #(by-id (get % "id")) cases)))

@@ -330,6 +330,11 @@
     (is (= ["requests" 0 "uri"]
            (-> (runner/check #(server/play % start) @golden-get) :differences first :path)))))
 
+(deftest silence-while-the-client-still-sends-does-not-count
+  (let [golden (assoc @golden-get "send" ["GET / HTTP/1.1\r\n" {"pause_ms" 700} "Host: h\r\n\r\n"])
+        slow (fn [handler options] ((own-server identity) #(do (Thread/sleep 200) (handler %)) options))]
+    (is (runner/passed? (runner/check #(server/play % slow) golden)))))
+
 (deftest a-case-that-breaks-fails
   (is (not (runner/passed? (runner/check (fn [_] (throw (RuntimeException. "no server"))) @golden-get))))
   (is (not (runner/passed? (runner/check #(server/play % (own-server identity))

@@ -59,7 +59,8 @@
     (wait-head c from)))
 
 (defn- settle [c]
-  (conn/wait-until 10000 #(or (conn/closed? c) (<= 330 (long (conn/quiet-ms c))))))
+  (let [from (System/nanoTime)]
+    (conn/wait-until 10000 #(or (conn/closed? c) (conn/quiet? c from 330)))))
 
 (defn- open-conn [{:keys [server conns] :as play}]
   (swap! conns conj (conn/open (:port server)))
@@ -100,13 +101,14 @@
   ((if (string? action) text-action object-action) play action))
 
 (defn- wait-quiet
-  "Until every connection is closed or quiet for 500 ms, and the callbacks too
-  (150 ms when all are closed: callbacks of a closing come at once)."
+  "Until every connection is closed or, from now on, quiet for 500 ms, and the
+  callbacks too (150 ms when all are closed: callbacks of a closing come at once)."
   [{:keys [conns ctx]}]
-  (let [quiet? (fn [c] (or (conn/closed? c) (<= 500 (long (conn/quiet-ms c)))))]
-    (conn/wait-until 15000 #(and (every? quiet? @conns)
-                                 (<= 150 (long (record/quiet-ms (:rec ctx))))
-                                 (every? (fn [c] (<= 150 (long (conn/quiet-ms c)))) @conns)))))
+  (let [from (System/nanoTime)
+        done? (fn [c] (or (conn/closed? c) (conn/quiet? c from 500)))]
+    (conn/wait-until 15000 #(and (every? done? @conns)
+                                 (every? (fn [c] (conn/quiet? c from 150)) @conns)
+                                 (<= 150 (long (record/quiet-ms (:rec ctx))))))))
 
 (defn- conn-outcome [golden c]
   (let [parsed (http/parse (conn/received c) (get golden "head"))]

@@ -1,0 +1,14 @@
+(ns org.httpkit.ring-streams
+  "Ring's StreamableResponseBody. Loaded by `org.httpkit.server` when the protocol
+  is on the classpath; not for callers."
+  (:require [ring.core.protocols :as protocols]))
+
+(defn streamable?
+  "Does Ring know how to write this body?"
+  [body]
+  (satisfies? protocols/StreamableResponseBody body))
+
+(defn write
+  "Writes `body` to `output-stream`, on this thread."
+  [body response output-stream]
+  (protocols/write-body-to-stream body response output-stream))

@@ -1,0 +1,182 @@
+package org.httpkit.server;
+
+import java.io.EOFException;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.util.Arrays;
+import java.util.Objects;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/**
+ * The body of a response whose length shows only while it is made.
+ *
+ * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it is closed
+ * early enough. What is longer is streamed from there on: the writing thread waits while the peer
+ * does not read.
+ */
+final class BodyStream extends OutputStream {
+    private static final int PIECE = 64 * 1024;
+    /** So much may wait for the peer before the writing thread does. */
+    private static final int WINDOW = 256 * 1024;
+
+    private final HttpServer server;
+    private final long handle;
+    private final ResponseWriter out;
+    private final boolean headRequest;
+    private final int keep;
+
+    private byte[] kept;
+    private int length;
+    private long total;
+    private Drain drain;
+    private boolean streaming;
+    private boolean closed;
+
+    /** @param out holds status and header lines, which are sent when the body's form is known */
+    BodyStream(HttpServer server, long handle, ResponseWriter out, boolean headRequest, int keep) {
+        this.server = server;
+        this.handle = handle;
+        this.out = out;
+        this.headRequest = headRequest;
+        this.keep = keep;
+        this.kept = new byte[Math.min(keep, 8 * 1024)];
+    }
+
+    boolean hasStarted() {
+        return streaming;
+    }
+
+    @Override
+    public void write(int b) throws IOException {
+        write(new byte[] {(byte) b}, 0, 1);
+    }
+
+    @Override
+    public void write(byte[] bytes, int start, int count) throws IOException {
+        Objects.checkFromIndexSize(start, count, bytes.length);
+        if (closed) {
+            throw new IOException("the response body is closed");
+        }
+        total += count;
+        if (headRequest) {
+            return; // only the length is asked for
+        }
+        if (!streaming && length + count <= keep) {
+            keepBytes(bytes, start, count);
+            return;
+        }
+        if (!streaming) {
+            startStreaming();
+        }
+        for (int at = 0; at < count; at += PIECE) {
+            sendPiece(bytes, start + at, Math.min(PIECE, count - at));
+        }
+    }
+
+    private void keepBytes(byte[] bytes, int start, int count) {
+        if (kept.length < length + count) {
+            kept = Arrays.copyOf(kept, Math.min(keep, Math.max(kept.length * 2, length + count)));
+        }
+        System.arraycopy(bytes, start, kept, length, count);
+        length += count;
+    }
+
+    private void startStreaming() throws IOException {
+        drain = server.drain(handle);
+        int sent =
+                Native.stream(
+                        handle, out.status, out.flags, out.buffer, out.head, kept, 0, length);
+        requireOpen(sent);
+        streaming = true;
+        kept = null;
+    }
+
+    private void sendPiece(byte[] bytes, int start, int count) throws IOException {
+        requireOpen(drain.insist(() -> Native.chunk(handle, bytes, start, count, 0, WINDOW)));
+    }
+
+    private static void requireOpen(int sent) throws PeerGoneException {
+        if (sent == Abi.SENT_CLOSED) {
+            throw new PeerGoneException();
+        }
+    }
+
+    /** What has been kept leaves now, as the start of a stream. */
+    @Override
+    public void flush() throws IOException {
+        if (!closed && !streaming && !headRequest && length > 0) {
+            startStreaming();
+        }
+    }
+
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        if (streaming) {
+            server.forgetDrain(handle);
+            Native.end(handle);
+            return;
+        }
+        if (headRequest) {
+            out.declareLength(total);
+        } else {
+            out.setBody(kept, 0, length);
+        }
+        server.answer(handle, out);
+    }
+
+    /** The body failed half way: the peer must see that it is cut. */
+    void abort() {
+        closed = true;
+        server.forgetDrain(handle);
+        Native.abort(handle);
+    }
+
+    /** Copies all of a stream, and closes it. */
+    void copy(InputStream in) throws IOException {
+        try (InputStream body = in) {
+            byte[] piece = new byte[PIECE];
+            for (int n = body.read(piece); n >= 0; n = body.read(piece)) {
+                write(piece, 0, n);
+            }
+        }
+        close();
+    }
+
+    /** Sends a file with its length. */
+    static void file(HttpServer server, long handle, ResponseWriter out, File file)
+            throws IOException {
+        try (InputStream in = new FileInputStream(file)) {
+            long left = file.length();
+            byte[] piece = new byte[PIECE];
+            Drain drain = server.drain(handle);
+            requireOpen(server.answerStart(handle, out, left));
+            while (left > 0) {
+                int n = in.readNBytes(piece, 0, (int) Math.min(PIECE, left));
+                if (n <= 0) {
+                    throw new EOFException(file + " became shorter while it was sent");
+                }
+                requireOpen(drain.insist(() -> Native.body(handle, piece, 0, n, WINDOW)));
+                left -= n;
+            }
+        } finally {
+            server.forgetDrain(handle);
+        }
+    }
+
+    /** There is nobody to send to: not an error of the body. */
+    static final class PeerGoneException extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        PeerGoneException() {
+            super("the peer has left, or does not read");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+package org.httpkit.server;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.IntSupplier;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/**
+ * Waiting for room: for senders that may block, and for those that want to be told.
+ *
+ * <p>Blocks in Java, never inside a native frame, so that virtual threads may wait here.
+ */
+final class Drain {
+    /** A peer that takes nothing for so long is given up. */
+    private static final long PATIENCE_SECONDS = 60;
+
+    private final HttpServer server;
+    private final long handle;
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+    private int drains;
+    private List<Runnable> waiting = new ArrayList<>();
+
+    Drain(HttpServer server, long handle) {
+        this.server = server;
+        this.handle = handle;
+    }
+
+    /** Everything is written, or the connection is gone. Called on a loop. */
+    void drained() {
+        List<Runnable> told;
+        lock.lock();
+        try {
+            drains++;
+            changed.signalAll();
+            told = waiting;
+            waiting = new ArrayList<>();
+        } finally {
+            lock.unlock();
+        }
+        told.forEach(server::runLater);
+    }
+
+    /** Runs {@code task} on the worker pool once everything is written; at once if it is. */
+    void whenDrained(Runnable task) {
+        lock.lock();
+        try {
+            waiting.add(task);
+        } finally {
+            lock.unlock();
+        }
+        if (!Native.whenDrained(handle)) {
+            drained();
+        }
+    }
+
+    /**
+     * Repeats {@code send} until it is not refused for want of room.
+     *
+     * @return what it returned; {@code SENT_CLOSED} too if the peer takes nothing for a minute, whose
+     *     connection is then cut, or if this thread is interrupted
+     */
+    int insist(IntSupplier send) {
+        int before = drains();
+        int sent = send.getAsInt();
+        while (sent == Abi.SENT_FULL) {
+            if (!awaitChange(before)) {
+                Native.abort(handle);
+                return Abi.SENT_CLOSED;
+            }
+            before = drains();
+            sent = send.getAsInt();
+        }
+        return sent;
+    }
+
+    private int drains() {
+        lock.lock();
+        try {
+            return drains;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Waits until there is room; false if nothing at all was written for long. */
+    private boolean awaitChange(int before) {
+        long pending = Native.pendingBytes(handle);
+        lock.lock();
+        try {
+            long left = TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
+            while (drains == before) {
+                left = changed.awaitNanos(left);
+                if (left <= 0) {
+                    long now = Native.pendingBytes(handle);
+                    if (now >= pending) {
+                        return false;
+                    }
+                    pending = now;
+                    left = TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
+                }
+            }
+            return true;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return false;
+        } finally {
+            lock.unlock();
+        }
+    }
+}
