@@ -92,3 +92,53 @@ const _: () = {
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
 };
+
+/// Bits of a call's spec.
+pub const CALL_STREAM: u32 = 1;
+pub const CALL_RAW: u32 = 2;
+pub const CALL_HOSTED: u32 = 4;
+
+/// Bits that accompany a response's head.
+pub const HEAD_HTTP10: jint = 1;
+pub const HEAD_TRAILERS: jint = 2;
+pub const HEAD_DECODED: jint = 4;
+pub const HEAD_REUSED: jint = 8;
+pub const HEAD_TLS: jint = 16;
+pub const HEAD_HOSTED: jint = 32;
+
+/// Kinds of failed calls; `ClientUpcalls.failure` has their exception classes.
+pub const FAIL_IO: jint = 1;
+pub const FAIL_CONNECT: jint = 2;
+pub const FAIL_SOCKET: jint = 3;
+pub const FAIL_NO_ROUTE: jint = 4;
+pub const FAIL_BIND: jint = 5;
+pub const FAIL_TIMEOUT: jint = 6;
+pub const FAIL_PROTOCOL: jint = 7;
+pub const FAIL_LINE_TOO_LARGE: jint = 8;
+pub const FAIL_HEADERS_TOO_LARGE: jint = 9;
+pub const FAIL_ABORT: jint = 10;
+pub const FAIL_ZIP: jint = 11;
+pub const FAIL_EOF: jint = 12;
+pub const FAIL_SSL_HANDSHAKE: jint = 13;
+pub const FAIL_SSL: jint = 14;
+pub const FAIL_STOPPED: jint = 15;
+pub const FAIL_CANCELLED: jint = 16;
+pub const FAIL_FOREIGN: jint = 17;
+pub const FAIL_ARGUMENT: jint = 18;
+pub const FAIL_INTERNAL: jint = 19;
+pub const FAIL_TOO_LARGE: jint = 20;
+pub const FAIL_SOURCE: jint = 21;
+
+/// Records of a decoder's answer.
+pub const DECODED_STATUS: u8 = 1;
+pub const DECODED_HEADERS: u8 = 2;
+pub const DECODED_BODY: u8 = 3;
+pub const DECODED_ERROR: u8 = 4;
+pub const DECODED_STATE: u8 = 5;
+
+/// Codings of `decodeContent`.
+pub const CODING_GZIP: jint = 1;
+pub const CODING_DEFLATE: jint = 2;
+
+/// Numbers that `clientStats` fills in.
+pub const CLIENT_STATS: usize = 12;

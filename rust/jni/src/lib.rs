@@ -7,6 +7,9 @@
 //! that the library exports.
 
 mod abi;
+mod client;
+mod client_spec;
+mod client_upcalls;
 mod error;
 mod handle;
 mod natives;

@@ -10,7 +10,7 @@ use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
 use std::ffi::c_void;
 
 use crate::error::{BridgeError, ThrowMapped};
-use crate::{server, upcalls};
+use crate::{client, client_upcalls, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -59,6 +59,25 @@ const NATIVES: &[NativeMethod] = natives! {
     fn take_events(channel: jlong) -> jbyte[] = server::take_events;
     fn refuse(exchange: jlong) -> void = server::refuse;
     fn overload(channel: jlong) -> void = server::overload;
+    fn client_open(max_connections: jlong, max_per_host: jlong, bind: jbyte[]) -> jlong = client::open;
+    fn client_run(client: jlong) -> void = client::run;
+    fn client_stop(client: jlong) -> void = client::stop;
+    fn client_tls(client: jlong, material: jbyte[]) -> void = client::tls;
+    fn client_call(client: jlong, call: jlong, spec: jbyte[], spec_length: jint, body: jbyte[], body_offset: jint, body_length: jint) -> jboolean = client::call;
+    fn client_credit(client: jlong, call: jlong, n: jint) -> void = client::credit;
+    fn client_cancel(client: jlong, call: jlong) -> void = client::cancel;
+    fn client_send(client: jlong, call: jlong, data: jbyte[], offset: jint, length: jint, last: jboolean) -> jboolean = client::send;
+    fn client_send_failed(client: jlong, call: jlong) -> void = client::send_failed;
+    fn client_stats(client: jlong, out: jlong[]) -> jboolean = client::stats;
+    fn transport_ready(client: jlong, transport: jlong) -> void = client::transport_ready;
+    fn transport_failed(client: jlong, transport: jlong) -> void = client::transport_failed;
+    fn transport_received(client: jlong, transport: jlong, data: jbyte[], offset: jint, length: jint) -> jboolean = client::transport_received;
+    fn transport_eof(client: jlong, transport: jlong) -> void = client::transport_eof;
+    fn transport_written(client: jlong, transport: jlong, n: jint) -> void = client::transport_written;
+    fn decoder_open(head_request: jboolean) -> jlong = client::decoder_open;
+    fn decoder_feed(decoder: jlong, data: jbyte[], offset: jint, length: jint) -> jbyte[] = client::decoder_feed;
+    fn decoder_close(decoder: jlong) -> void = client::decoder_close;
+    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, max_decoded: jlong) -> jbyte[] = client::decode_content;
 };
 
 /// Registers the table, so that a mismatch between Java and Rust fails at load and says which method.
@@ -90,6 +109,7 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
 
 fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
     upcalls::resolve(env)?;
+    client_upcalls::resolve(env)?;
     let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
     // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
     unsafe { env.register_native_methods(&class, NATIVES) }
@@ -123,5 +143,7 @@ fn known_headers<'local>(
 
 /// Objects that Java holds by handle; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
-    Ok((server::SERVERS.live() + server::EXCHANGES.live()) as jlong)
+    let server = server::SERVERS.live() + server::EXCHANGES.live();
+    let client = client::CLIENTS.live() + client::DECODERS.live();
+    Ok((server + client) as jlong)
 }

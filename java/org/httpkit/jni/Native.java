@@ -218,4 +218,103 @@ public final class Native {
 
     /** Nobody can run the channel's callbacks: it is closed with 1013. */
     public static native void overload(long channel);
+
+    // The client. Calls have ids that Java chooses, transports ids that the core chooses; unknown
+    // and ended ones are ignored.
+
+    /**
+     * Opens a client; {@link #clientRun} makes it work.
+     *
+     * @param maxConnections to all hosts, 0 or less for no limit; {@code maxPerHost} likewise
+     * @param bind an address record as in the call spec, or null
+     */
+    public static native long clientOpen(long maxConnections, long maxPerHost, byte[] bind);
+
+    /**
+     * Runs the loop on this thread until {@link #clientStop}. When it returns, every accepted call
+     * has had its last upcall, every socket is closed and the handle is released.
+     */
+    public static native void clientRun(long client);
+
+    /** Asks the loop to end; returns at once. */
+    public static native void clientStop(long client);
+
+    /**
+     * Sets what native TLS trusts and presents; to be called once, before the first call that needs it.
+     *
+     * @throws IllegalArgumentException for unusable key material
+     */
+    public static native void clientTls(long client, byte[] material);
+
+    /**
+     * Starts a call.
+     *
+     * @param spec see {@code CallSpec}
+     * @param body null for none, and for streamed ones
+     * @return true: exactly one last upcall will come; false: the client is stopped, none will
+     * @throws IllegalArgumentException for a malformed spec
+     */
+    public static native boolean clientCall(
+            long client, long call, byte[] spec, int specLength, byte[] body, int bodyOffset, int bodyLength);
+
+    /** Gives read window back to a streamed call. */
+    public static native void clientCredit(long client, long call, int n);
+
+    /** Drops the call's connection; it fails with kind 16 unless it ended before. */
+    public static native void clientCancel(long client, long call);
+
+    /**
+     * One piece of a streamed upload, within the credit of {@link ClientUpcalls#callSendCredit}.
+     *
+     * @return false when the call has ended, or the piece exceeds the credit: stop
+     */
+    public static native boolean clientSend(
+            long client, long call, byte[] data, int offset, int length, boolean last);
+
+    /** The source of a streamed upload failed: the call fails with kind 21. */
+    public static native void clientSendFailed(long client, long call);
+
+    /**
+     * Counts into an array of 12, see {@code HttpClient.stats}.
+     *
+     * @return false for an unknown client
+     */
+    public static native boolean clientStats(long client, long[] out);
+
+    /** Answers {@link ClientUpcalls#transportOpen} and {@link ClientUpcalls#transportStartTls}. */
+    public static native void transportReady(long client, long transport);
+
+    /** The transport broke; at any time. */
+    public static native void transportFailed(long client, long transport);
+
+    /**
+     * Bytes from the peer, within the credit of {@link ClientUpcalls#transportReadCredit}.
+     *
+     * @return false when the transport is closed
+     */
+    public static native boolean transportReceived(
+            long client, long transport, byte[] data, int offset, int length);
+
+    /** The peer will send no more. */
+    public static native void transportEof(long client, long transport);
+
+    /** So many bytes of {@link ClientUpcalls#transportWrite} have left. */
+    public static native void transportWritten(long client, long transport, int n);
+
+    /** A response decoder on its own. */
+    public static native long decoderOpen(boolean headRequest);
+
+    /** @return what the bytes mean, as records, see {@code Decoder} */
+    public static native byte[] decoderFeed(long decoder, byte[] data, int offset, int length);
+
+    public static native void decoderClose(long decoder);
+
+    /**
+     * Undoes a content coding; to be called on a worker.
+     *
+     * @param coding 1 gzip, 2 deflate
+     * @param maxDecoded -1 for no limit
+     */
+    public static native byte[] decodeContent(
+            int coding, byte[] data, int offset, int length, long maxDecoded);
 }

@@ -52,19 +52,24 @@ final class PullingWorkers extends Workers {
         }
     }
 
+    /** Whatever goes wrong costs one piece of work, never the thread. */
     private void pull() {
         ResponseWriter out = new ResponseWriter();
-        byte[] block = Native.take(server.handle);
-        while (block != null) {
-            block = performAndTake(block, out);
-        }
+        byte[] block = null;
+        do {
+            try {
+                block = block == null ? Native.take(server.handle) : performAndTake(block, out);
+            } catch (Throwable e) {
+                server.logError("worker", e);
+                block = null;
+            }
+        } while (block != null || !shut);
     }
 
-    /** Whatever goes wrong costs this piece of work, never the thread. */
     private byte[] performAndTake(byte[] block, ResponseWriter out) {
-        boolean ready = false;
         long exchange = RequestBlock.handle(block);
         try {
+            boolean ready = false;
             if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
                 ChannelEvents.run(server, block);
             } else {
@@ -74,9 +79,8 @@ final class PullingWorkers extends Workers {
             Thread.interrupted();
             return ready ? answerAndTake(exchange, out) : Native.take(server.handle);
         } catch (Throwable e) {
-            server.logError("worker", e);
             Native.abort(exchange);
-            return Native.take(server.handle);
+            throw e;
         }
     }
 

@@ -1,1 +1,6 @@
+//! Connections as byte streams: TCP, Unix sockets, TLS and foreign transports.
 
+pub mod foreign;
+pub mod stream;
+pub mod tls;
+mod x509;

@@ -1,0 +1,43 @@
+package org.httpkit.client;
+
+import java.util.concurrent.Executor;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.httpkit.PrefixThreadFactory;
+
+/**
+ * Daemon threads for work that may block and belongs on no loop: upload sources, channel
+ * factories, TLS tasks, listeners, name lookups under a deadline.
+ */
+final class BackgroundThreads {
+    private static final int LOOKUPS = 16;
+
+    /** A thread per job, reused: such jobs wait for each other's peers, so none may queue behind another. */
+    private static final ThreadPoolExecutor JOBS = new ThreadPoolExecutor(0, Integer.MAX_VALUE, 10, TimeUnit.SECONDS,
+            new SynchronousQueue<>(), new PrefixThreadFactory("http-kit-client-aux-"));
+
+    /** Few threads: a resolver that hangs must not cost a thread per request. */
+    private static final ThreadPoolExecutor LOOKUP = new ThreadPoolExecutor(LOOKUPS, LOOKUPS, 10, TimeUnit.SECONDS,
+            new LinkedBlockingQueue<>(), new PrefixThreadFactory("http-kit-client-dns-"));
+
+    static {
+        LOOKUP.allowCoreThreadTimeOut(true);
+    }
+
+    private BackgroundThreads() {}
+
+    static void execute(Runnable job) {
+        JOBS.execute(job);
+    }
+
+    static Executor jobs() {
+        return JOBS;
+    }
+
+    /** Whoever gives up on a job has to {@link ThreadPoolExecutor#remove} it. */
+    static ThreadPoolExecutor lookups() {
+        return LOOKUP;
+    }
+}

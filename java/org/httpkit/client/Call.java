@@ -1,0 +1,277 @@
+package org.httpkit.client;
+
+import java.net.SocketAddress;
+import java.util.concurrent.atomic.AtomicLong;
+import org.httpkit.jni.ClientUpcalls;
+import org.httpkit.jni.Native;
+
+/**
+ * One request in flight, from submission to its end; what the core's news about it reach.
+ *
+ * <p>How the response gets to the listener is the subclasses' matter.
+ */
+abstract class Call implements ClientUpcalls.Call {
+    private static final AtomicLong IDS = new AtomicLong();
+
+    final HttpClient client;
+    final long id = IDS.incrementAndGet();
+
+    private TlsChoice tls;
+    private SocketAddress[] addresses;
+    private Upload upload;
+    private boolean over;
+    private Throwable fault;
+
+    Call(HttpClient client) {
+        this.client = client;
+    }
+
+    static Call of(HttpClient client, IRespListener listener) {
+        if (listener instanceof RespListener) {
+            RespListener collector = (RespListener) listener;
+            if (collector.streams()) {
+                return new StreamedCall(client, collector);
+            } else if (collector.collectedByCore()) {
+                return new BufferedCall(client, collector);
+            }
+        }
+        return new ListenedCall(client, listener);
+    }
+
+    /** Whether the body comes in pieces. */
+    abstract boolean streams();
+
+    /** Whether content codings stay as they are. */
+    abstract boolean raw();
+
+    abstract long wireLimit();
+
+    abstract long decodedLimit();
+
+    /** The request failed; the only and last news. */
+    abstract void fail(Throwable t);
+
+    /** @return false when the client is stopped: no news will come */
+    boolean start(CallSpec spec, RequestBody body, TlsChoice choice, SocketAddress[] resolved) {
+        tls = choice;
+        addresses = resolved;
+        if (body != null && body.streamed()) {
+            upload = new Upload(client.handle(), id, body);
+        }
+        ClientUpcalls.register(id, this);
+        boolean accepted = false;
+        try {
+            accepted = Native.clientCall(client.handle(), id, spec.bytes(), spec.length(),
+                    body == null ? null : body.bytes(), body == null ? 0 : body.offset(),
+                    body == null ? 0 : body.buffered());
+        } finally {
+            if (!accepted) {
+                ClientUpcalls.forget(id);
+            }
+        }
+        return accepted;
+    }
+
+    /** The request failed before the core heard of it. */
+    void refuse(Throwable t) {
+        fail(t);
+    }
+
+    public void cancel() {
+        Native.clientCancel(client.handle(), id);
+    }
+
+    /** The core is done with the request: no news after this. */
+    void finished() {
+        over = true;
+        if (upload != null) {
+            upload.finish();
+        }
+    }
+
+    @Override
+    public void failed(int kind, String message, long transport) {
+        Throwable cause = cause(kind, message, transport);
+        finished();
+        if (kind == ClientUpcalls.INTERNAL) {
+            client.impossible(cause);
+        }
+        fail(cause);
+    }
+
+    private Throwable cause(int kind, String message, long transport) {
+        Throwable own = null;
+        if (kind == ClientUpcalls.FOREIGN) {
+            own = client.hosted().failure(transport);
+        } else if (kind == ClientUpcalls.SOURCE_FAILED && upload != null) {
+            own = upload.failure();
+        } else if (kind == ClientUpcalls.CANCELLED) {
+            own = fault;
+        }
+        return own != null ? own : ClientUpcalls.failure(kind, message);
+    }
+
+    @Override
+    public void sendCredit(int n) {
+        if (upload != null) {
+            upload.credit(n);
+        }
+    }
+
+    @Override
+    public void openTransport(long transport) {
+        client.hosted().open(transport, addresses, tls.fromTheStart);
+    }
+
+    @Override
+    public void startTls(long transport, int level) {
+        client.hosted().startTls(transport, tls.engine, level);
+    }
+
+    @Override
+    public void fault(Throwable t) {
+        client.impossible(t);
+        if (over) {
+            fail(t);
+        } else {
+            fault = t;
+            Native.clientCancel(client.handle(), id);
+        }
+    }
+
+    @Override
+    public void done(int status, int flags, byte[] headers, byte[] body) {
+        throw new IllegalStateException("buffered response for a streamed call");
+    }
+
+    @Override
+    public void head(int status, int flags, byte[] headers) {
+        throw new IllegalStateException("streamed response for a buffered call");
+    }
+
+    @Override
+    public void body(byte[] data) {
+        throw new IllegalStateException("streamed response for a buffered call");
+    }
+
+    @Override
+    public void end() {
+        throw new IllegalStateException("streamed response for a buffered call");
+    }
+
+    /** A response that the core collects and decodes: one piece of news. */
+    private static final class BufferedCall extends Call {
+        private final RespListener listener;
+
+        BufferedCall(HttpClient client, RespListener listener) {
+            super(client);
+            this.listener = listener;
+        }
+
+        @Override
+        boolean streams() {
+            return false;
+        }
+
+        @Override
+        boolean raw() {
+            return listener.raw();
+        }
+
+        @Override
+        long wireLimit() {
+            return listener.wireLimit();
+        }
+
+        @Override
+        long decodedLimit() {
+            return listener.decodedLimit();
+        }
+
+        @Override
+        void fail(Throwable t) {
+            listener.onThrowable(t);
+        }
+
+        @Override
+        public void done(int status, int flags, byte[] headers, byte[] body) {
+            finished();
+            listener.complete(status, headers, body);
+        }
+    }
+
+    /** A response whose body the user reads while it arrives: delivered at the first body byte. */
+    private static final class StreamedCall extends Call implements ResponseStream.Source {
+        /** Forgotten once told: it leads to the stream, and a forgotten stream has to be noticed. */
+        private RespListener listener;
+        private final ResponseStream.Feed feed = new ResponseStream.Feed(this);
+        private int status;
+        private byte[] headers;
+
+        StreamedCall(HttpClient client, RespListener listener) {
+            super(client);
+            this.listener = listener;
+        }
+
+        @Override
+        boolean streams() {
+            return true;
+        }
+
+        @Override
+        boolean raw() {
+            return false;
+        }
+
+        @Override
+        long wireLimit() {
+            return -1;
+        }
+
+        @Override
+        long decodedLimit() {
+            return -1;
+        }
+
+        @Override
+        public void credit(int n) {
+            Native.clientCredit(client.handle(), id, n);
+        }
+
+        @Override
+        public void head(int code, int flags, byte[] block) {
+            status = code;
+            headers = block;
+        }
+
+        @Override
+        public void body(byte[] data) {
+            feed.add(data);
+            deliver();
+        }
+
+        @Override
+        public void end() {
+            finished();
+            feed.end(null);
+            deliver();
+        }
+
+        @Override
+        void fail(Throwable t) {
+            if (listener == null) {
+                feed.end(t);
+            } else {
+                listener.onThrowable(t);
+            }
+        }
+
+        private void deliver() {
+            RespListener told = listener;
+            listener = null;
+            if (told != null) {
+                told.stream(status, headers, new ResponseStream(feed));
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+package org.httpkit.client;
+
+import java.net.Inet6Address;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import org.httpkit.HttpMethod;
+
+/**
+ * One request in the form that the core takes: everything but a body in memory, in one array.
+ *
+ * <p>Numbers are big-endian, texts UTF-8 behind a 16-bit length; the order is that of the core's
+ * reader.
+ */
+final class CallSpec {
+    static final int MAX_ADDRESSES = 255;
+
+    private static final int STREAM = 1;
+    private static final int RAW = 2;
+    private static final int HOSTED = 4;
+    /** Bytes of a streamed response that may wait for their reader. */
+    private static final int WINDOW = 256 * 1024;
+    private static final int MAX_TEXT = 0xffff;
+
+    private byte[] bytes = new byte[640];
+    private int length;
+
+    private CallSpec() {}
+
+    static CallSpec of(Call call, Route route, RequestConfig config, RequestHead head, RequestBody body,
+            TlsChoice tls, SocketAddress[] addresses) throws TimeoutException {
+        CallSpec spec = new CallSpec();
+        spec.u32((call.streams() ? STREAM : 0) | (call.raw() ? RAW : 0) | (tls.hosted ? HOSTED : 0));
+        spec.u8(config.method == HttpMethod.GET ? 1 : config.method == HttpMethod.HEAD ? 2 : 0);
+        spec.u8(route.tls() ? tls.tls : TlsChoice.NONE);
+        spec.u8(tls.sni ? 1 : 0);
+        spec.u8(route.kind);
+        spec.u8(route.proxyTls() ? tls.tls : TlsChoice.NONE);
+        spec.body(body);
+        spec.i64(tls.policy);
+        spec.i64(call.wireLimit());
+        spec.i64(call.decodedLimit());
+        spec.times(config);
+        spec.u32(WINDOW);
+        spec.names(route, head, tls, addresses);
+        spec.addresses(addresses);
+        byte[] ready = head.bytes();
+        spec.u32(ready.length);
+        spec.put(ready);
+        return spec;
+    }
+
+    private void body(RequestBody body) {
+        boolean streamed = body != null && body.streamed();
+        u8(!streamed ? 0 : body.length() >= 0 ? 1 : 2);
+        i64(streamed && body.length() >= 0 ? body.length() : 0);
+    }
+
+    private void times(RequestConfig config) throws TimeoutException {
+        u32(config.connectTimeout);
+        u32(config.idleTimeout);
+        u32(config.keepAlive);
+        u32(config.deadline < 0 ? -1 : leftOfDeadline(config));
+        u32(config.deadline);
+        u32(config.poolTimeout);
+    }
+
+    private static int leftOfDeadline(RequestConfig config) throws TimeoutException {
+        long millis = (config.deadlineAt - System.nanoTime()) / 1_000_000;
+        if (millis <= 0) {
+            throw new TimeoutException("deadline: " + config.deadline + "ms");
+        }
+        return (int) millis;
+    }
+
+    private void names(Route route, RequestHead head, TlsChoice tls, SocketAddress[] addresses) {
+        boolean inet = addresses[0] instanceof InetSocketAddress;
+        text(inet ? route.poolHost() : route.poolHost() + addresses[0]);
+        text(tls.tls == TlsChoice.NONE ? "" : Route.bareHost(route.peer()));
+        text(route.proxyTls() ? Route.bareHost(route.proxy) : "");
+        boolean tunnel = route.kind != Route.DIRECT;
+        text(tunnel ? Route.bareHost(route.uri) : "");
+        u16(tunnel ? Route.port(route.uri) : 0);
+        String authorization = route.kind == Route.CONNECT ? head.proxyAuthorization() : null;
+        text(authorization == null ? "" : authorization);
+        String[] socks = route.kind == Route.SOCKS5 ? route.proxyCredentials() : null;
+        text(socks == null ? "" : socks[0]);
+        text(socks == null ? "" : socks[1]);
+    }
+
+    private void addresses(SocketAddress[] addresses) {
+        if (!(addresses[0] instanceof InetSocketAddress)) {
+            u8(0);
+            return;
+        }
+        u8(addresses.length);
+        for (SocketAddress address : addresses) {
+            inet((InetSocketAddress) address);
+        }
+    }
+
+    /** One address record. */
+    static byte[] address(InetSocketAddress address) {
+        CallSpec spec = new CallSpec();
+        spec.inet(address);
+        return spec.array();
+    }
+
+    private void inet(InetSocketAddress address) {
+        InetAddress ip = address.getAddress();
+        byte[] raw = ip.getAddress();
+        u8(raw.length == 4 ? 4 : 6);
+        put(raw);
+        if (raw.length != 4) {
+            u32(((Inet6Address) ip).getScopeId());
+        }
+        u16(address.getPort());
+    }
+
+    byte[] array() {
+        return Arrays.copyOf(bytes, length);
+    }
+
+    byte[] bytes() {
+        return bytes;
+    }
+
+    int length() {
+        return length;
+    }
+
+    private void text(String text) {
+        byte[] encoded = text.getBytes(StandardCharsets.UTF_8);
+        if (encoded.length > MAX_TEXT) {
+            throw new IllegalArgumentException("host or credentials longer than " + MAX_TEXT + " bytes");
+        }
+        u16(encoded.length);
+        put(encoded);
+    }
+
+    private void u8(int value) {
+        ensure(1);
+        bytes[length++] = (byte) value;
+    }
+
+    private void u16(int value) {
+        u8(value >> 8);
+        u8(value);
+    }
+
+    private void u32(int value) {
+        u16(value >> 16);
+        u16(value);
+    }
+
+    private void i64(long value) {
+        u32((int) (value >> 32));
+        u32((int) value);
+    }
+
+    private void put(byte[] more) {
+        ensure(more.length);
+        System.arraycopy(more, 0, bytes, length, more.length);
+        length += more.length;
+    }
+
+    private void ensure(int more) {
+        if (bytes.length - length < more) {
+            bytes = Arrays.copyOf(bytes, Math.max(2 * bytes.length, length + more));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+package org.httpkit.client;
+
+import java.lang.ref.Cleaner;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import org.httpkit.HttpMethod;
+import org.httpkit.HttpStatus;
+import org.httpkit.HttpVersion;
+import org.httpkit.LineTooLargeException;
+import org.httpkit.ProtocolException;
+import org.httpkit.jni.ClientUpcalls;
+import org.httpkit.jni.Native;
+
+/**
+ * Decodes one response (RFC 9112) from any number of buffers, with the client's own parser.
+ *
+ * <p>Calls the listener for status line, headers and body, never {@link
+ * IRespListener#onCompleted} or {@link IRespListener#onThrowable}: what is wrong is thrown.
+ */
+public class Decoder {
+    private static final Cleaner CLEANER = Cleaner.create();
+    private static final State[] STATES = State.values();
+
+    private final IRespListener listener;
+    private final long decoder;
+    private State state = State.READ_INITIAL;
+
+    /** @param method HEAD makes the response bodyless */
+    public Decoder(IRespListener listener, HttpMethod method) {
+        this.listener = listener;
+        long opened = Native.decoderOpen(method == HttpMethod.HEAD);
+        decoder = opened;
+        CLEANER.register(this, () -> Native.decoderClose(opened));
+    }
+
+    /**
+     * Takes bytes up to the end of the response; what is beyond stays in the buffer.
+     *
+     * @return ALL_READ when the response is complete
+     */
+    public State decode(ByteBuffer buffer) throws LineTooLargeException, ProtocolException, AbortException {
+        if (state == State.ALL_READ) {
+            return state;
+        }
+        byte[] bytes = new byte[buffer.remaining()];
+        buffer.duplicate().get(bytes);
+        byte[] events = Native.decoderFeed(decoder, bytes, 0, bytes.length);
+        // The trailer of the events first: the buffer must be right even if a listener throws.
+        ByteBuffer end = ByteBuffer.wrap(events, events.length - 5, 5);
+        state = STATES[end.get()];
+        buffer.position(buffer.position() + end.getInt());
+        play(ByteBuffer.wrap(events));
+        return state;
+    }
+
+    private void play(ByteBuffer events) throws LineTooLargeException, ProtocolException, AbortException {
+        while (true) {
+            switch (events.get()) {
+                case 1:
+                    HttpVersion version = events.get() == 10 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
+                    listener.onInitialLineReceived(version, HttpStatus.valueOf(events.getChar()));
+                    break;
+                case 2:
+                    listener.onHeadersReceived(HeaderBlock.parse(bytes(events, events.getInt())));
+                    break;
+                case 3:
+                    byte[] body = bytes(events, events.getInt());
+                    listener.onBodyReceived(body, body.length);
+                    break;
+                case 4:
+                    fail(events.get(), new String(bytes(events, events.getChar()), StandardCharsets.UTF_8));
+                    break;
+                default:
+                    return;
+            }
+        }
+    }
+
+    private static byte[] bytes(ByteBuffer events, int length) {
+        byte[] copy = Arrays.copyOfRange(events.array(), events.position(), events.position() + length);
+        events.position(events.position() + length);
+        return copy;
+    }
+
+    private static void fail(int kind, String message) throws LineTooLargeException, ProtocolException {
+        Throwable failure = ClientUpcalls.failure(kind, message);
+        if (failure instanceof LineTooLargeException) {
+            throw (LineTooLargeException) failure;
+        } else if (failure instanceof ProtocolException) {
+            throw (ProtocolException) failure;
+        }
+        throw new IllegalStateException(failure);
+    }
+}
+
+/** How far a {@link Decoder} got; the order is the core's. */
+enum State {
+    READ_INITIAL,
+    READ_HEADER,
+    READ_FIXED_LENGTH_CONTENT,
+    READ_CHUNK_SIZE,
+    READ_CHUNKED_CONTENT,
+    READ_CHUNK_DELIMITER,
+    READ_CHUNK_FOOTER,
+    READ_VARIABLE_LENGTH_CONTENT,
+    ALL_READ
+}

@@ -1,0 +1,30 @@
+package org.httpkit.client;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.TreeMap;
+
+/** Response headers as the core hands them up. */
+final class HeaderBlock {
+    private HeaderBlock() {}
+
+    /** Name, lower-case, to value, sorted by name: that is the order in which users see few headers. */
+    static Map<String, Object> parse(byte[] block) {
+        ByteBuffer in = ByteBuffer.wrap(block);
+        Map<String, Object> headers = new TreeMap<>();
+        for (int left = in.getChar(); left > 0; left--) {
+            int nameLength = in.getChar();
+            int valueLength = in.getChar();
+            String name = latin1(in, nameLength);
+            headers.put(name, latin1(in, valueLength));
+        }
+        return headers;
+    }
+
+    private static String latin1(ByteBuffer in, int length) {
+        String text = new String(in.array(), in.arrayOffset() + in.position(), length, StandardCharsets.ISO_8859_1);
+        in.position(in.position() + length);
+        return text;
+    }
+}

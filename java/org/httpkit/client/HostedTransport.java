@@ -1,0 +1,291 @@
+package org.httpkit.client;
+
+import java.io.IOException;
+import java.net.SocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.SocketChannel;
+import java.util.ArrayDeque;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
+import javax.net.ssl.SSLEngine;
+import javax.net.ssl.SSLException;
+import org.httpkit.ProtocolException;
+import org.httpkit.jni.ClientUpcalls;
+import org.httpkit.jni.Native;
+
+/**
+ * One channel, plain or with TLS, that carries bytes between the core and a peer.
+ *
+ * <p>Upcalls come from the client's loop, connecting runs on a background thread; all the rest is
+ * confined to the selector's thread.
+ */
+final class HostedTransport implements ClientUpcalls.Transport {
+    private static final int PLAIN_READ = 16 * 1024;
+    private static final int READS_PER_TURN = 8;
+
+    private final HostedTransports owner;
+    private final long id;
+    private final long client;
+    private final SocketAddress[] addresses;
+    /** False where plain bytes can only be a peer that speaks no TLS: the engine has to see them. */
+    private final boolean mayReadPlain;
+    private final AtomicBoolean failed = new AtomicBoolean();
+    private final ConcurrentLinkedQueue<byte[]> arrived = new ConcurrentLinkedQueue<>();
+
+    private volatile SocketChannel channel;
+    private volatile boolean closed;
+    private volatile Throwable failure;
+
+    private int next;
+    private SelectionKey key;
+    private final ArrayDeque<ByteBuffer> outgoing = new ArrayDeque<>();
+    private final ByteBuffer incoming = ByteBuffer.allocate(PLAIN_READ);
+    private int credit;
+    private boolean eof;
+    private TlsChannel tls;
+
+    HostedTransport(HostedTransports owner, long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
+        this.owner = owner;
+        this.id = id;
+        this.client = owner.client().handle();
+        this.addresses = addresses;
+        this.mayReadPlain = !tlsFromTheStart;
+    }
+
+    /** On a background thread: user code makes the channel. */
+    void connectNext() {
+        HttpClient.ChannelFactory factory = owner.client().channelFactory();
+        try {
+            SocketAddress address = addresses[next++];
+            SocketChannel made = factory.createChannel(address);
+            channel = made;
+            made.configureBlocking(false);
+            SocketAddress bind = owner.client().bindAddress();
+            if (bind != null) {
+                made.bind(bind);
+            }
+            if (!made.isConnected()) {
+                made.connect(address);
+            }
+            if (closed) {
+                made.close();
+            } else {
+                owner.execute(this::register);
+            }
+        } catch (Throwable t) {
+            connectFailed(t);
+        }
+    }
+
+    private void connectFailed(Throwable t) {
+        boolean another = t instanceof IOException && next < addresses.length && !closed;
+        if (!another) {
+            fail(t);
+            return;
+        }
+        try {
+            closeChannel();
+            BackgroundThreads.execute(this::connectNext);
+        } catch (IOException e) {
+            fail(e);
+        }
+    }
+
+    private void register() {
+        try {
+            key = channel.register(owner.selector(), channel.isConnected() ? 0 : SelectionKey.OP_CONNECT, this);
+            if (channel.isConnected()) {
+                Native.transportReady(client, id);
+            }
+        } catch (Throwable t) {
+            fail(t);
+        }
+    }
+
+    /** The selector saw something. */
+    void ready() {
+        if (failed.get() || closed) {
+            return;
+        }
+        if (!channel.isConnected()) {
+            finishConnect();
+        } else {
+            work();
+        }
+    }
+
+    private void finishConnect() {
+        try {
+            if (channel.finishConnect()) {
+                key.interestOps(0);
+                Native.transportReady(client, id);
+            }
+        } catch (Throwable t) {
+            key.cancel();
+            connectFailed(t);
+        }
+    }
+
+    /** From here on all bytes go through the engine. */
+    void startTls(SSLEngine engine, int level) {
+        try {
+            if (engine == null || level != 0) {
+                throw new SSLException("TLS inside of TLS needs the built-in TLS");
+            }
+            TlsChoice.claim(engine);
+            tls = new TlsChannel(engine, channel, this::resumeAfterTasks);
+            tls.begin();
+        } catch (Throwable t) {
+            fail(t);
+            return;
+        }
+        work();
+    }
+
+    private void resumeAfterTasks() {
+        owner.execute(this::work);
+    }
+
+    @Override
+    public void write(byte[] data) {
+        arrived.add(data);
+        owner.execute(this::work);
+    }
+
+    @Override
+    public void readCredit(int n) {
+        owner.execute(() -> {
+            credit += n;
+            work();
+        });
+    }
+
+    /** Does what can be done now, then tells the selector what to wait for. */
+    private void work() {
+        if (failed.get() || closed || key == null) {
+            return;
+        }
+        try {
+            for (byte[] data = arrived.poll(); data != null; data = arrived.poll()) {
+                outgoing.add(ByteBuffer.wrap(data));
+            }
+            if (tls == null) {
+                writePlain();
+                readPlain();
+            } else {
+                workTls();
+            }
+            key.interestOps(interest());
+        } catch (Throwable t) {
+            fail(t);
+        }
+    }
+
+    private int interest() {
+        boolean writes = tls == null ? !outgoing.isEmpty() : tls.wantsWrite();
+        boolean reads = tls == null ? wantsPlain() : tls.wantsRead(credit > 0 && !eof);
+        return (writes ? SelectionKey.OP_WRITE : 0) | (reads ? SelectionKey.OP_READ : 0);
+    }
+
+    private boolean wantsPlain() {
+        return mayReadPlain && credit > 0 && !eof;
+    }
+
+    private void writePlain() throws IOException {
+        int written = 0;
+        while (!outgoing.isEmpty()) {
+            ByteBuffer first = outgoing.peek();
+            written += channel.write(first);
+            if (first.hasRemaining()) {
+                break;
+            }
+            outgoing.remove();
+        }
+        if (written > 0) {
+            Native.transportWritten(client, id, written);
+        }
+    }
+
+    private void readPlain() throws IOException {
+        for (int i = 0; i < READS_PER_TURN && wantsPlain(); i++) {
+            incoming.clear().limit(Math.min(incoming.capacity(), credit));
+            int n = channel.read(incoming);
+            if (n == 0) {
+                return;
+            } else if (n < 0) {
+                peerEnded();
+            } else {
+                hand(incoming.array(), 0, n);
+            }
+        }
+    }
+
+    private void workTls() throws IOException, ProtocolException {
+        if (!tls.handshake()) {
+            return;
+        }
+        if (tls.announce()) {
+            Native.transportReady(client, id);
+        }
+        int written = tls.write(outgoing);
+        if (written > 0) {
+            Native.transportWritten(client, id, written);
+        }
+        for (int i = 0; credit > 0 && !eof; i++) {
+            ByteBuffer plain = tls.read(credit);
+            if (plain == null) {
+                peerEnded();
+            } else if (!plain.hasRemaining()) {
+                return;
+            } else {
+                hand(plain.array(), plain.arrayOffset() + plain.position(), plain.remaining());
+            }
+            if (i == READS_PER_TURN) {
+                // The selector does not know of what is decrypted or buffered already.
+                owner.execute(this::work);
+                return;
+            }
+        }
+    }
+
+    private void hand(byte[] bytes, int offset, int n) {
+        credit -= n;
+        Native.transportReceived(client, id, bytes, offset, n);
+    }
+
+    private void peerEnded() {
+        eof = true;
+        Native.transportEof(client, id);
+    }
+
+    private void fail(Throwable t) {
+        if (failed.compareAndSet(false, true)) {
+            failure = t;
+            try {
+                closeChannel();
+            } catch (IOException e) {
+                t.addSuppressed(e);
+            }
+            Native.transportFailed(client, id);
+        }
+    }
+
+    private void closeChannel() throws IOException {
+        SocketChannel current = channel;
+        if (current != null) {
+            current.close();
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        try {
+            closeChannel();
+        } catch (IOException e) {
+            owner.client().impossible(e);
+        }
+        owner.closed(id, failure);
+    }
+}

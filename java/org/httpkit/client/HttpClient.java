@@ -1,0 +1,356 @@
+package org.httpkit.client;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.net.StandardSocketOptions;
+import java.net.URI;
+import java.nio.channels.SocketChannel;
+import java.nio.channels.UnresolvedAddressException;
+import java.nio.channels.UnsupportedAddressTypeException;
+import java.security.NoSuchAlgorithmException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.ReentrantLock;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLEngine;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Native;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+
+/**
+ * An HTTP client: a pool of connections and the daemon thread that drives them.
+ *
+ * <p>Requests are checked, converted and addressed on the caller's thread; connections, parsing,
+ * decoding and timers are the native core's; whatever users may block in runs on worker pools.
+ */
+public class HttpClient implements Runnable {
+    /** Decides where a request is connected to; called once per request, on the caller's thread. */
+    public interface AddressFinder {
+        /** Resolves the host of the URI. */
+        AddressFinder DEFAULT = HttpUtils::getServerAddr;
+
+        /** @param uri the whole URI of the request, or of the proxy where there is one */
+        SocketAddress findAddress(URI uri) throws IOException;
+    }
+
+    /** Opens the channel of a connection; called once per connection, never on the loop. */
+    public interface ChannelFactory {
+        /** A TCP channel with keep-alive probes and without Nagle's delay. */
+        ChannelFactory DEFAULT = address -> {
+            SocketChannel channel = SocketChannel.open();
+            channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
+            channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+            return channel;
+        };
+
+        /** @return an open channel, not connected */
+        SocketChannel createChannel(SocketAddress address) throws IOException;
+    }
+
+    /** Prepares the TLS engine of an https request; called for each, on the caller's thread. */
+    public interface SSLEngineURIConfigurer {
+        /** Leaves the engine alone: no check of the host name. */
+        SSLEngineURIConfigurer NOP = (engine, uri) -> {};
+
+        /** @param uri of the peer that TLS is spoken with: the target, or an https proxy */
+        void configure(SSLEngine engine, URI uri);
+    }
+
+    private static final AtomicInteger LOOPS = new AtomicInteger();
+
+    private final AddressFinder addressFinder;
+    private final ChannelFactory channelFactory;
+    private final SSLEngineURIConfigurer sslConfigurer;
+    private final ContextLogger<String, Throwable> errorLogger;
+    private final EventLogger<String> eventLogger;
+    private final EventNames eventNames;
+    private final SocketAddress bindAddress;
+
+    private final long handle;
+    private final HostedTransports hosted;
+    private final Thread loop;
+    private final ReentrantLock nativeTlsLock = new ReentrantLock();
+    private volatile Boolean nativeTls;
+
+    /** Without limits, and without a check of host names. */
+    public HttpClient() throws IOException {
+        this(-1);
+    }
+
+    /** @param maxConnections to all hosts together, idle ones included; -1 for no limit */
+    public HttpClient(long maxConnections) throws IOException {
+        this(maxConnections, AddressFinder.DEFAULT, SSLEngineURIConfigurer.NOP, ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP, EventNames.DEFAULT);
+    }
+
+    public HttpClient(long maxConnections, AddressFinder addressFinder, SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger, EventLogger<String> eventLogger, EventNames eventNames)
+            throws IOException {
+        this(maxConnections, addressFinder, sslConfigurer, errorLogger, eventLogger, eventNames, null);
+    }
+
+    /** @param bindAddress local address of all connections; null for any */
+    public HttpClient(long maxConnections, AddressFinder addressFinder, SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger, EventLogger<String> eventLogger, EventNames eventNames,
+            SocketAddress bindAddress) throws IOException {
+        this(maxConnections, addressFinder, ChannelFactory.DEFAULT, sslConfigurer, errorLogger, eventLogger,
+                eventNames, bindAddress);
+    }
+
+    public HttpClient(long maxConnections, AddressFinder addressFinder, ChannelFactory channelFactory,
+            SSLEngineURIConfigurer sslConfigurer, ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger, EventNames eventNames, SocketAddress bindAddress) throws IOException {
+        this(maxConnections, addressFinder, channelFactory, sslConfigurer, errorLogger, eventLogger, eventNames,
+                bindAddress, -1);
+    }
+
+    /** @param maxPerHost connections to one host, idle ones included; -1 for no limit */
+    public HttpClient(long maxConnections, AddressFinder addressFinder, ChannelFactory channelFactory,
+            SSLEngineURIConfigurer sslConfigurer, ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger, EventNames eventNames, SocketAddress bindAddress, long maxPerHost)
+            throws IOException {
+        this.addressFinder = addressFinder;
+        this.channelFactory = channelFactory;
+        this.sslConfigurer = sslConfigurer;
+        this.errorLogger = errorLogger;
+        this.eventLogger = eventLogger;
+        this.eventNames = eventNames;
+        this.bindAddress = bindAddress;
+        DefaultContext.capture();
+        handle = Native.clientOpen(maxConnections, maxPerHost, bindAddress == null ? null : bindRecord(bindAddress));
+        hosted = new HostedTransports(this);
+        int number = LOOPS.incrementAndGet();
+        loop = new Thread(this, number == 1 ? "client-loop" : "client-loop#" + number);
+        loop.setDaemon(true);
+        loop.start();
+    }
+
+    // Others are bound in Java, where the channel factory makes channels for them.
+    private static byte[] bindRecord(SocketAddress address) {
+        return address instanceof InetSocketAddress ? CallSpec.address((InetSocketAddress) address) : null;
+    }
+
+    /** The context of https requests: the JVM's default one as it was when the first client was made. */
+    public static SSLContext getDefaultContext() {
+        return DefaultContext.get();
+    }
+
+    private static final class DefaultContext {
+        private static final Object CAPTURED = read();
+
+        private static Object read() {
+            try {
+                return SSLContext.getDefault();
+            } catch (NoSuchAlgorithmException e) {
+                return e;
+            }
+        }
+
+        static void capture() {}
+
+        static SSLContext get() {
+            if (CAPTURED instanceof SSLContext) {
+                return (SSLContext) CAPTURED;
+            }
+            throw new IllegalStateException("The JVM's default SSLContext is unusable", (Throwable) CAPTURED);
+        }
+    }
+
+    /** The loop; not to be called. */
+    @Override
+    public void run() {
+        try {
+            Native.clientRun(handle);
+        } catch (Throwable t) {
+            impossible(t);
+        } finally {
+            hosted.stop();
+        }
+    }
+
+    /**
+     * Sends a request; never throws, whatever is wrong reaches the listener.
+     *
+     * @param engine for https requests, null for one from {@link #getDefaultContext}; it serves one
+     *     connection
+     */
+    public void exec(String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
+        submit(url, config, engine, listener);
+    }
+
+    /**
+     * As {@link #exec}.
+     *
+     * @return cancels the request: the listener gets a CancellationException, unless it was over
+     */
+    public Runnable submit(String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
+        Call call = Call.of(this, listener);
+        try {
+            start(call, url, config, engine);
+        } catch (Throwable t) {
+            call.refuse(t);
+        }
+        return call::cancel;
+    }
+
+    private void start(Call call, String url, RequestConfig config, SSLEngine engine) throws Exception {
+        Route route = Route.of(url, config);
+        RequestBody body = RequestBody.of(config);
+        boolean accepted = false;
+        try {
+            RequestHead head = RequestHead.of(route, config, body);
+            TlsChoice tls = TlsChoice.of(this, route, config, engine);
+            SocketAddress[] addresses = addresses(route.endpoint(), config);
+            CallSpec spec = CallSpec.of(call, route, config, head, body, tls, addresses);
+            accepted = call.start(spec, body, tls, addresses);
+        } finally {
+            if (!accepted && body != null) {
+                body.close();
+            }
+        }
+        if (!accepted) {
+            throw new IOException("HTTP client is stopped");
+        }
+    }
+
+    private SocketAddress[] addresses(URI endpoint, RequestConfig config) throws Exception {
+        SocketAddress[] found = config.deadline < 0
+                ? findAddresses(endpoint)
+                : findAddressesUntil(endpoint, config);
+        for (SocketAddress address : found) {
+            if (address instanceof InetSocketAddress) {
+                if (((InetSocketAddress) address).isUnresolved()) {
+                    throw new UnresolvedAddressException();
+                }
+            } else if (channelFactory == ChannelFactory.DEFAULT) {
+                throw new UnsupportedAddressTypeException();
+            }
+        }
+        return found;
+    }
+
+    private SocketAddress[] findAddresses(URI endpoint) throws IOException {
+        int port = Route.port(endpoint);
+        if (addressFinder != AddressFinder.DEFAULT) {
+            return new SocketAddress[] {addressFinder.findAddress(endpoint)};
+        }
+        InetAddress[] resolved = InetAddress.getAllByName(endpoint.getHost());
+        SocketAddress[] addresses = new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
+        for (int i = 0; i < addresses.length; i++) {
+            addresses[i] = new InetSocketAddress(resolved[i], port);
+        }
+        return addresses;
+    }
+
+    // A resolver that hangs may outlive the deadline; the caller must not.
+    private SocketAddress[] findAddressesUntil(URI endpoint, RequestConfig config) throws Exception {
+        FutureTask<SocketAddress[]> lookup = new FutureTask<>(() -> findAddresses(endpoint));
+        BackgroundThreads.lookups().execute(lookup);
+        try {
+            return lookup.get(config.deadlineAt - System.nanoTime(), TimeUnit.NANOSECONDS);
+        } catch (java.util.concurrent.TimeoutException e) {
+            throw new TimeoutException("deadline: " + config.deadline + "ms");
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw e;
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
+        } finally {
+            if (lookup.cancel(true)) {
+                BackgroundThreads.lookups().remove(lookup);
+            }
+        }
+    }
+
+    /**
+     * Fails all requests, closes all connections and waits for the loop to end. Later requests
+     * fail; a second stop does nothing.
+     */
+    public void stop() throws IOException {
+        Native.clientStop(handle);
+        if (Thread.currentThread() != loop) {
+            try {
+                loop.join();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    /**
+     * Counts, in this order: open connections, idle ones, active requests, queued ones, connections
+     * made in total, requests in total, requests on reused connections, retries, connections with
+     * native TLS, connections carried by Java, bytes buffered, connects under way. All 0 after stop.
+     */
+    public long[] stats() {
+        long[] out = new long[12];
+        Native.clientStats(handle, out);
+        return out;
+    }
+
+    /**
+     * Hands the JVM's anchors and key to the core, once, before the first call that needs them.
+     *
+     * @return false when only the JDK's TLS can work with them
+     */
+    boolean useNativeTls() {
+        if (nativeTls == null) {
+            nativeTlsLock.lock();
+            try {
+                if (nativeTls == null) {
+                    nativeTls = TlsMaterial.get() != null && takesMaterial();
+                }
+            } finally {
+                nativeTlsLock.unlock();
+            }
+        }
+        return nativeTls;
+    }
+
+    // Keys come in more forms than the core reads; the JDK reads its own.
+    private boolean takesMaterial() {
+        try {
+            Native.clientTls(handle, TlsMaterial.get());
+            return true;
+        } catch (IllegalArgumentException e) {
+            return false;
+        }
+    }
+
+    long handle() {
+        return handle;
+    }
+
+    HostedTransports hosted() {
+        return hosted;
+    }
+
+    ChannelFactory channelFactory() {
+        return channelFactory;
+    }
+
+    SSLEngineURIConfigurer sslConfigurer() {
+        return sslConfigurer;
+    }
+
+    SocketAddress bindAddress() {
+        return bindAddress;
+    }
+
+    /** Reports a fault that is not the peer's: ours, or that of a filter or listener. */
+    void impossible(Throwable t) {
+        errorLogger.log("should not happen", t);
+        eventLogger.log(eventNames.clientImpossible);
+    }
+
+    @Override
+    public String toString() {
+        return getClass().getName();
+    }
+}

@@ -1,0 +1,146 @@
+package org.httpkit.client;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.httpkit.HttpStatus;
+import org.httpkit.HttpVersion;
+import org.httpkit.jni.Native;
+
+/**
+ * A response whose pieces a listener or filter of the user's wants to see.
+ *
+ * <p>They are passed on one by one, in order, on a background thread: user code may block, and
+ * the loop serves others. Unprocessed pieces are bounded by the window of the call.
+ */
+final class ListenedCall extends Call {
+    private static final int HTTP_1_0 = 1;
+
+    private final IRespListener listener;
+    private final ConcurrentLinkedQueue<News> news = new ConcurrentLinkedQueue<>();
+    private final AtomicInteger waiting = new AtomicInteger();
+    private boolean headSeen;
+    /** Written by the one thread that passes news on. */
+    private volatile boolean over;
+
+    private interface News {
+        void tell() throws Exception;
+    }
+
+    ListenedCall(HttpClient client, IRespListener listener) {
+        super(client);
+        this.listener = listener;
+    }
+
+    @Override
+    boolean streams() {
+        return true;
+    }
+
+    @Override
+    boolean raw() {
+        return true;
+    }
+
+    @Override
+    long wireLimit() {
+        return -1;
+    }
+
+    @Override
+    long decodedLimit() {
+        return -1;
+    }
+
+    @Override
+    public void head(int status, int flags, byte[] block) {
+        boolean first = !headSeen;
+        headSeen = true;
+        post(() -> {
+            if (first) {
+                HttpVersion version = (flags & HTTP_1_0) != 0 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
+                listener.onInitialLineReceived(version, HttpStatus.valueOf(status));
+            }
+            Map<String, Object> headers = HeaderBlock.parse(block);
+            listener.onHeadersReceived(headers);
+        });
+    }
+
+    @Override
+    public void body(byte[] data) {
+        if (data.length > 0) {
+            post(() -> {
+                listener.onBodyReceived(data, data.length);
+                Native.clientCredit(client.handle(), id, data.length);
+            });
+        }
+    }
+
+    @Override
+    public void end() {
+        finished();
+        post(() -> {
+            over = true;
+            listener.onCompleted();
+        });
+    }
+
+    @Override
+    void fail(Throwable t) {
+        post(() -> {
+            over = true;
+            listener.onThrowable(t);
+        });
+    }
+
+    // Nothing is in flight yet, and the caller may know what to do with an exception at once.
+    @Override
+    void refuse(Throwable t) {
+        listener.onThrowable(t);
+    }
+
+    private void post(News piece) {
+        news.add(piece);
+        if (waiting.getAndIncrement() == 0) {
+            passOnElsewhere();
+        }
+    }
+
+    private void passOnElsewhere() {
+        try {
+            BackgroundThreads.execute(this::passOn);
+        } catch (Throwable noThread) {
+            // The listener must learn of the end, on whatever thread there is.
+            client.impossible(noThread);
+            passOn();
+        }
+    }
+
+    private void passOn() {
+        do {
+            News piece = news.poll();
+            if (!over) {
+                tell(piece);
+            }
+        } while (waiting.decrementAndGet() > 0);
+    }
+
+    private void tell(News piece) {
+        try {
+            piece.tell();
+        } catch (AbortException e) {
+            abort(e);
+        } catch (Throwable t) {
+            client.impossible(t);
+            abort(t);
+        }
+    }
+
+    private void abort(Throwable why) {
+        if (!over) {
+            over = true;
+            Native.clientCancel(client.handle(), id);
+            listener.onThrowable(why);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+package org.httpkit.client;
+
+import clojure.lang.ISeq;
+import clojure.lang.Seqable;
+import java.io.ByteArrayInputStream;
+import java.io.Closeable;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.SequenceInputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+
+/**
+ * What a request carries: bytes in memory, or a source that is read while it is sent.
+ *
+ * <p>Sources are used where the length is known beforehand, so that the wire is the same as with
+ * a buffered body, or where the user asked for chunks.
+ */
+final class RequestBody implements Closeable {
+    /** Above this many bytes a body of known length is read while it is sent. */
+    static final int BUFFERED = 256 * 1024;
+
+    private static final int PREFIX = 1024 * 1024;
+    private static final byte[] NONE = new byte[0];
+
+    private final byte[] bytes;
+    private final int offset;
+    private final InputStream source;
+    private final long length;
+    private final boolean exact;
+
+    private RequestBody(byte[] bytes, int offset, InputStream source, long length, boolean exact) {
+        this.bytes = bytes;
+        this.offset = offset;
+        this.source = source;
+        this.length = length;
+        this.exact = exact;
+    }
+
+    /**
+     * Converts the body of a request; InputStreams that are not streamed are read and closed here.
+     *
+     * @return null when the request has none
+     * @throws RuntimeException for classes that are no body
+     */
+    static RequestBody of(RequestConfig config) throws IOException {
+        Object body = config.body;
+        if (body == null) {
+            return null;
+        } else if (config.chunked) {
+            return source(open(body), -1, false);
+        } else if (body instanceof File) {
+            return ofFile((File) body);
+        } else if (body instanceof InputStream) {
+            return ofStream((InputStream) body, declaredLength(config.headers()));
+        } else if (body instanceof MultipartBody) {
+            return source(((MultipartBody) body).open(), ((MultipartBody) body).length(), false);
+        } else if (body instanceof ByteBuffer) {
+            return ofBuffer((ByteBuffer) body);
+        }
+        return memory(inMemory(body));
+    }
+
+    private static RequestBody memory(byte[] bytes) {
+        return new RequestBody(bytes, 0, null, bytes.length, false);
+    }
+
+    private static RequestBody source(InputStream in, long length, boolean exact) {
+        return new RequestBody(NONE, 0, in, length, exact);
+    }
+
+    private static byte[] inMemory(Object body) {
+        if (body instanceof byte[]) {
+            return (byte[]) body;
+        } else if (body instanceof String) {
+            return ((String) body).getBytes(StandardCharsets.UTF_8);
+        } else if (body instanceof Seqable) {
+            return joined((Seqable) body);
+        }
+        throw new RuntimeException(body.getClass() + " is not understandable");
+    }
+
+    private static byte[] joined(Seqable parts) {
+        StringBuilder text = new StringBuilder();
+        for (ISeq s = parts.seq(); s != null; s = s.next()) {
+            text.append(s.first().toString());
+        }
+        return text.toString().getBytes(StandardCharsets.UTF_8);
+    }
+
+    private static RequestBody ofBuffer(ByteBuffer buffer) {
+        int n = buffer.remaining();
+        if (buffer.hasArray()) {
+            int from = buffer.arrayOffset() + buffer.position();
+            buffer.position(buffer.limit());
+            return new RequestBody(buffer.array(), from, null, n, false);
+        }
+        byte[] copy = new byte[n];
+        buffer.get(copy);
+        return memory(copy);
+    }
+
+    private static InputStream open(Object body) throws IOException {
+        if (body instanceof InputStream) {
+            return (InputStream) body;
+        } else if (body instanceof File) {
+            return new FileInputStream((File) body);
+        } else if (body instanceof MultipartBody) {
+            return ((MultipartBody) body).open();
+        } else if (body instanceof ByteBuffer) {
+            RequestBody buffer = ofBuffer((ByteBuffer) body);
+            return new ByteArrayInputStream(buffer.bytes, buffer.offset, (int) buffer.length);
+        }
+        return new ByteArrayInputStream(inMemory(body));
+    }
+
+    private static RequestBody ofFile(File file) throws IOException {
+        FileInputStream in = new FileInputStream(file);
+        long size = in.getChannel().size();
+        if (size > BUFFERED) {
+            return source(in, size, false);
+        }
+        try (in) {
+            return memory(in.readAllBytes());
+        }
+    }
+
+    // Only streams that turn out to be long, and say how long, are worth a pump.
+    private static RequestBody ofStream(InputStream in, long declared) throws IOException {
+        boolean streamed = false;
+        try {
+            byte[] prefix = in.readNBytes(PREFIX);
+            long length = declared;
+            if (in instanceof FileInputStream) {
+                length = prefix.length + remaining((FileInputStream) in);
+            }
+            if (prefix.length == PREFIX && length > PREFIX) {
+                streamed = true;
+                InputStream whole = new SequenceInputStream(new ByteArrayInputStream(prefix), in);
+                return source(whole, length, true);
+            }
+            return memory(appendRest(prefix, in));
+        } finally {
+            if (!streamed) {
+                in.close();
+            }
+        }
+    }
+
+    private static byte[] appendRest(byte[] prefix, InputStream in) throws IOException {
+        if (prefix.length < PREFIX) {
+            return prefix;
+        }
+        return new SequenceInputStream(new ByteArrayInputStream(prefix), in).readAllBytes();
+    }
+
+    static long remaining(FileInputStream in) throws IOException {
+        return in.getChannel().size() - in.getChannel().position();
+    }
+
+    private static long declaredLength(Map<String, Object> headers) {
+        if (headers != null) {
+            for (Map.Entry<?, ?> header : headers.entrySet()) {
+                if ("content-length".equalsIgnoreCase(String.valueOf(header.getKey()))) {
+                    String value = String.valueOf(header.getValue());
+                    return value.matches("[0-9]{1,18}") ? Long.parseLong(value) : -1;
+                }
+            }
+        }
+        return -1;
+    }
+
+    /** Number of bytes, or -1 when only the end of the source will tell. */
+    long length() {
+        return length;
+    }
+
+    boolean streamed() {
+        return source != null;
+    }
+
+    /** The bytes in memory; they start at {@link #offset}. */
+    byte[] bytes() {
+        return bytes;
+    }
+
+    int offset() {
+        return offset;
+    }
+
+    int buffered() {
+        return source == null ? (int) length : 0;
+    }
+
+    InputStream source() {
+        return source;
+    }
+
+    /** Whether the source must end where the length says. */
+    boolean exact() {
+        return exact;
+    }
+
+    @Override
+    public void close() throws IOException {
+        if (source != null) {
+            source.close();
+        }
+    }
+}

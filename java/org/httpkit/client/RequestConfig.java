@@ -1,0 +1,116 @@
+package org.httpkit.client;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.httpkit.HttpMethod;
+
+/** Everything about one request except its URL. Times in milliseconds. */
+public class RequestConfig {
+    /** Sent when a request names no User-Agent; read for each request. */
+    public static String DEFAULT_USER_AGENT = "http-kit/2.0";
+
+    private static final int MINUTE = 60_000;
+
+    final HttpMethod method;
+    final Object body;
+    final int connectTimeout;
+    final int idleTimeout;
+    final int keepAlive;
+    final String proxyUrl;
+    final boolean tunnel;
+    final boolean autoCompression;
+    final boolean insecure;
+    private Map<String, Object> headers;
+
+    int deadline = -1;
+    long deadlineAt;
+    int poolTimeout = -1;
+    boolean chunked;
+    boolean proxyTunnel;
+
+    /** GET with the documented defaults: a minute to connect and of silence, two minutes kept alive. */
+    public RequestConfig() {
+        this(HttpMethod.GET, null, null, MINUTE, MINUTE, 2 * MINUTE, null, false, true);
+    }
+
+    /** As the constructor with ten arguments, certificates verified. */
+    public RequestConfig(HttpMethod method, Map<String, Object> headers, Object body, int connectTimeout,
+            int idleTimeout, int keepAlive, String proxyUrl, boolean tunnel, boolean autoCompression) {
+        this(method, headers, body, connectTimeout, idleTimeout, keepAlive, proxyUrl, tunnel, autoCompression, false);
+    }
+
+    /**
+     * @param headers name to value in the order to send; null for none
+     * @param body null, String, byte[], ByteBuffer, File, InputStream or Seqable
+     * @param connectTimeout from submission to connected
+     * @param idleTimeout longest silence once connected
+     * @param keepAlive how long the connection may idle afterwards; 0 or less: neither taken from
+     *     nor given to the pool
+     * @param proxyUrl null for none
+     * @param tunnel refused together with a proxy; see {@link #proxyTunnel}
+     * @param autoCompression ask for gzip and deflate
+     * @param insecure accept any certificate for any host
+     */
+    public RequestConfig(HttpMethod method, Map<String, Object> headers, Object body, int connectTimeout,
+            int idleTimeout, int keepAlive, String proxyUrl, boolean tunnel, boolean autoCompression,
+            boolean insecure) {
+        this.method = method == null ? HttpMethod.GET : method;
+        this.headers = headers;
+        this.body = body;
+        this.connectTimeout = connectTimeout;
+        this.idleTimeout = idleTimeout;
+        this.keepAlive = keepAlive;
+        this.proxyUrl = proxyUrl;
+        this.tunnel = tunnel;
+        this.autoCompression = autoCompression;
+        this.insecure = insecure;
+    }
+
+    public HttpMethod getMethod() {
+        return method;
+    }
+
+    /** Adds or replaces a header; the map given to the constructor is not touched. */
+    public void setHeader(String name, Object value) {
+        Map<String, Object> copy = new LinkedHashMap<>();
+        if (headers != null) {
+            copy.putAll(headers);
+        }
+        copy.put(name, value);
+        headers = copy;
+    }
+
+    Map<String, Object> headers() {
+        return headers;
+    }
+
+    /**
+     * Bounds the whole request, DNS included.
+     *
+     * @param totalMillis what the user asked for, named in the error
+     * @param atNanos when it ends, in {@link System#nanoTime} terms
+     */
+    public RequestConfig deadline(int totalMillis, long atNanos) {
+        deadline = totalMillis;
+        deadlineAt = atNanos;
+        return this;
+    }
+
+    /** Bounds the wait for a free connection under the client's limits; negative: only the connect timeout does. */
+    public RequestConfig poolTimeout(int millis) {
+        poolTimeout = millis;
+        return this;
+    }
+
+    /** Sends the body with chunked transfer coding, read while it is sent. */
+    public RequestConfig chunked(boolean on) {
+        chunked = on;
+        return this;
+    }
+
+    /** Goes through the proxy in a tunnel (CONNECT, or SOCKS5 for a socks5 URL): end-to-end TLS for https. */
+    public RequestConfig proxyTunnel(boolean on) {
+        proxyTunnel = on;
+        return this;
+    }
+}

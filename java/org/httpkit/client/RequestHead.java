@@ -1,0 +1,257 @@
+package org.httpkit.client;
+
+import clojure.lang.ISeq;
+import clojure.lang.Seqable;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.Map;
+import org.httpkit.HttpUtils;
+import org.httpkit.ProtocolException;
+
+/**
+ * Writes request heads (RFC 9112 3, 5): the user's headers in their order, then what is missing.
+ *
+ * <p>Nothing that could split a head gets through: names are tokens, values hold no control
+ * characters, and the headers that frame the message are ours alone.
+ */
+final class RequestHead {
+    private final Route route;
+    private final RequestConfig config;
+    private final RequestBody body;
+
+    private byte[] bytes = new byte[512];
+    private int length;
+    private boolean host;
+    private boolean userAgent;
+    private boolean acceptEncoding;
+    private boolean contentLength;
+    private boolean proxyConnection;
+    private String proxyAuthorization;
+
+    private RequestHead(Route route, RequestConfig config, RequestBody body) {
+        this.route = route;
+        this.config = config;
+        this.body = body;
+    }
+
+    /**
+     * The head, empty line included.
+     *
+     * @throws IllegalArgumentException for names and values that are not HTTP
+     * @throws ProtocolException for headers that contradict the framing
+     */
+    static RequestHead of(Route route, RequestConfig config, RequestBody body) throws ProtocolException {
+        RequestHead head = new RequestHead(route, config, body);
+        head.startLine();
+        if (config.headers() != null) {
+            for (Map.Entry<?, ?> header : config.headers().entrySet()) {
+                head.userHeader(HttpUtils.camelCase((String) header.getKey()), header.getValue());
+            }
+        }
+        head.missing();
+        head.put("\r\n");
+        return head;
+    }
+
+    byte[] bytes() {
+        return Arrays.copyOf(bytes, length);
+    }
+
+    /** For the CONNECT of a tunnel: the user's header, else the proxy URL's userinfo; null for none. */
+    String proxyAuthorization() {
+        return proxyAuthorization != null ? proxyAuthorization : route.proxyAuthorization();
+    }
+
+    private void startLine() {
+        put(config.method.name());
+        put(" ");
+        put(route.target());
+        put(" HTTP/1.1\r\n");
+    }
+
+    private void userHeader(String name, Object value) throws ProtocolException {
+        checkName(name);
+        switch (name) {
+            case "Host":
+                host = only(name, value, host);
+                break;
+            case "Content-Length":
+                contentLength = only(name, value, contentLength);
+                userContentLength(value);
+                return;
+            case "Transfer-Encoding":
+                refuseTransferEncoding(value);
+                return;
+            case "User-Agent":
+                userAgent = true;
+                break;
+            case "Accept-Encoding":
+                acceptEncoding = true;
+                break;
+            case "Proxy-Connection":
+                proxyConnection = true;
+                break;
+            case "Proxy-Authorization":
+                proxyAuthorization(value);
+                return;
+            default:
+                break;
+        }
+        lines(name, value);
+    }
+
+    private void lines(String name, Object value) {
+        if (value instanceof Seqable) {
+            for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
+                line(name, s.first());
+            }
+        } else {
+            line(name, value);
+        }
+    }
+
+    private void line(String name, Object value) {
+        if (value != null) {
+            String text = value.toString();
+            checkValue(text);
+            put(name);
+            put(": ");
+            put(text);
+            put("\r\n");
+        }
+    }
+
+    /** The one value of a header that must have exactly one. */
+    private static boolean only(String name, Object value, boolean before) throws ProtocolException {
+        if (before) {
+            throw new ProtocolException("Duplicate request header: " + name);
+        }
+        if (single(value) == null) {
+            throw new ProtocolException("Request header must have one value: " + name);
+        }
+        return true;
+    }
+
+    private static Object single(Object value) {
+        if (!(value instanceof Seqable)) {
+            return value;
+        }
+        ISeq s = ((Seqable) value).seq();
+        return s == null || s.next() != null ? null : s.first();
+    }
+
+    // Its place counts, its number only without a body.
+    private void userContentLength(Object value) throws ProtocolException {
+        if (body != null) {
+            writeBodyLength();
+            return;
+        }
+        String digits = single(value).toString();
+        if (!digits.matches("[0-9]+")) {
+            throw new ProtocolException("Invalid Content-Length: " + digits);
+        }
+        if (!digits.matches("0+")) {
+            throw new ProtocolException("Content-Length without a request body must be 0");
+        }
+        line("Content-Length", digits);
+    }
+
+    private static void refuseTransferEncoding(Object value) throws ProtocolException {
+        if (value != null && !(value instanceof Seqable && ((Seqable) value).seq() == null)) {
+            throw new ProtocolException(
+                    "Chunked request bodies are not supported as a header (:chunked? true sends one)");
+        }
+    }
+
+    // A tunnel's credentials are for the proxy, not for the target behind it.
+    private void proxyAuthorization(Object value) {
+        Object one = single(value);
+        if (one != null) {
+            proxyAuthorization = one.toString();
+            checkValue(proxyAuthorization);
+        }
+        if (route.kind == Route.DIRECT) {
+            lines("Proxy-Authorization", value);
+        }
+    }
+
+    private void missing() {
+        if (!host) {
+            line("Host", HttpUtils.getHost(route.uri));
+        }
+        if (!userAgent) {
+            line("User-Agent", RequestConfig.DEFAULT_USER_AGENT);
+        }
+        if (!acceptEncoding && config.autoCompression) {
+            line("Accept-Encoding", "gzip, deflate");
+        }
+        if (route.absoluteForm()) {
+            if (!proxyConnection) {
+                line("Proxy-Connection", "Keep-Alive");
+            }
+            if (proxyAuthorization == null) {
+                line("Proxy-Authorization", route.proxyAuthorization());
+            }
+        }
+        if (body != null && !contentLength) {
+            writeBodyLength();
+        }
+    }
+
+    private void writeBodyLength() {
+        if (body.length() >= 0) {
+            line("Content-Length", body.length());
+        } else {
+            line("Transfer-Encoding", "chunked");
+        }
+    }
+
+    private static void checkName(String name) {
+        boolean token = !name.isEmpty();
+        for (int i = 0; i < name.length() && token; i++) {
+            token = isTokenChar(name.charAt(i));
+        }
+        if (!token) {
+            throw new IllegalArgumentException("Invalid HTTP header name: " + name);
+        }
+    }
+
+    private static boolean isTokenChar(char c) {
+        return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || "!#$%&'*+-.^_`|~".indexOf(c) >= 0;
+    }
+
+    private static void checkValue(String value) {
+        for (int i = 0; i < value.length(); i++) {
+            char c = value.charAt(i);
+            if (c < ' ' && c != '\t' || c == 0x7f) {
+                throw new IllegalArgumentException("Invalid character in HTTP header value");
+            }
+        }
+    }
+
+    private void put(String text) {
+        int n = text.length();
+        ensure(n);
+        for (int i = 0; i < n; i++) {
+            char c = text.charAt(i);
+            if (c >= 0x80) {
+                putUtf8(text.substring(i));
+                return;
+            }
+            bytes[length++] = (byte) c;
+        }
+    }
+
+    private void putUtf8(String text) {
+        byte[] encoded = text.getBytes(StandardCharsets.UTF_8);
+        ensure(encoded.length);
+        System.arraycopy(encoded, 0, bytes, length, encoded.length);
+        length += encoded.length;
+    }
+
+    private void ensure(int more) {
+        if (bytes.length - length < more) {
+            bytes = Arrays.copyOf(bytes, Math.max(2 * bytes.length, length + more));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+package org.httpkit.client;
+
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.charset.StandardCharsets;
+import java.util.Base64;
+import java.util.Locale;
+import org.httpkit.HttpUtils;
+import org.httpkit.ProtocolException;
+
+/**
+ * Where a request goes and on which way: the parsed URL, the proxy, and every check of both that
+ * needs no network.
+ */
+final class Route {
+    static final int DIRECT = 0;
+    static final int CONNECT = 1;
+    static final int SOCKS5 = 2;
+
+    private static final int MAX_PORT = 65535;
+
+    final URI uri;
+    /** Null without a proxy. */
+    final URI proxy;
+    /** {@link #DIRECT} (an absolute-form proxy included), {@link #CONNECT} or {@link #SOCKS5}. */
+    final int kind;
+
+    private Route(URI uri, URI proxy, int kind) {
+        this.uri = uri;
+        this.proxy = proxy;
+        this.kind = kind;
+    }
+
+    static Route of(String url, RequestConfig config) throws URISyntaxException, ProtocolException {
+        URI uri = new URI(url);
+        if (uri.getHost() == null) {
+            throw new IllegalArgumentException("host is null: " + url);
+        }
+        checkScheme(uri, "");
+        if (config.proxyUrl == null) {
+            return new Route(uri, null, DIRECT);
+        }
+        if (config.tunnel) {
+            throw new ProtocolException("Proxy tunneling is not supported; refusing to treat the CONNECT response"
+                    + " as the target response (:proxy-tunnel? true opens a tunnel)");
+        }
+        URI proxy = new URI(config.proxyUrl);
+        if (proxy.getHost() == null) {
+            throw new IllegalArgumentException("proxy host is null: " + config.proxyUrl);
+        }
+        if (config.proxyTunnel && scheme(proxy).matches("socks5h?")) {
+            return new Route(uri, proxy, SOCKS5);
+        }
+        checkScheme(proxy, " for proxy");
+        return new Route(uri, proxy, config.proxyTunnel ? CONNECT : DIRECT);
+    }
+
+    private static void checkScheme(URI uri, String what) throws ProtocolException {
+        String scheme = uri.getScheme();
+        if (scheme == null) {
+            throw new ProtocolException("No protocol specified");
+        }
+        if (!scheme.equalsIgnoreCase("http") && !scheme.equalsIgnoreCase("https")) {
+            throw new ProtocolException(scheme + what + " is not supported");
+        }
+    }
+
+    private static String scheme(URI uri) {
+        return uri.getScheme() == null ? "" : uri.getScheme().toLowerCase(Locale.ROOT);
+    }
+
+    private static boolean https(URI uri) {
+        return "https".equalsIgnoreCase(uri.getScheme());
+    }
+
+    boolean absoluteForm() {
+        return proxy != null && kind == DIRECT;
+    }
+
+    /** Whom the socket is connected to. */
+    URI endpoint() {
+        return proxy == null ? uri : proxy;
+    }
+
+    /** The peer that the request itself is spoken to: the target, or a proxy of absolute-form requests. */
+    URI peer() {
+        return absoluteForm() ? proxy : uri;
+    }
+
+    /** Whether the request travels over TLS. */
+    boolean tls() {
+        return https(peer());
+    }
+
+    /** Whether the CONNECT itself travels over TLS. */
+    boolean proxyTls() {
+        return kind == CONNECT && https(proxy);
+    }
+
+    /** What the request line names. */
+    String target() {
+        return absoluteForm() ? HttpUtils.getProxyTarget(uri) : HttpUtils.getPath(uri);
+    }
+
+    String poolHost() {
+        return proxy == null ? uri.getHost() : proxy.getHost() + uri.getHost();
+    }
+
+    /** A host without the brackets of an IPv6 literal. */
+    static String bareHost(URI uri) {
+        String host = uri.getHost();
+        return host.startsWith("[") ? host.substring(1, host.length() - 1) : host;
+    }
+
+    /** The port of a SOCKS5 proxy is 1080 where the URL names none. */
+    static int port(URI uri) {
+        int port = uri.getPort() == -1 && scheme(uri).startsWith("socks") ? 1080 : HttpUtils.getPort(uri);
+        if (port > MAX_PORT) {
+            throw new IllegalArgumentException("port out of range:" + port);
+        }
+        return port;
+    }
+
+    /** User and password of the proxy URL, decoded; null without userinfo. */
+    String[] proxyCredentials() {
+        String info = proxy == null ? null : proxy.getUserInfo();
+        if (info == null) {
+            return null;
+        }
+        int colon = info.indexOf(':');
+        return colon < 0
+                ? new String[] {info, ""}
+                : new String[] {info.substring(0, colon), info.substring(colon + 1)};
+    }
+
+    /** The Proxy-Authorization that the proxy URL asks for; null without userinfo. */
+    String proxyAuthorization() {
+        String[] credentials = proxyCredentials();
+        if (credentials == null) {
+            return null;
+        }
+        byte[] pair = (credentials[0] + ":" + credentials[1]).getBytes(StandardCharsets.UTF_8);
+        return "Basic " + Base64.getEncoder().encodeToString(pair);
+    }
+}

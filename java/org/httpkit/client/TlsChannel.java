@@ -1,0 +1,247 @@
+package org.httpkit.client;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.SocketChannel;
+import java.util.ArrayDeque;
+import javax.net.ssl.SSLEngine;
+import javax.net.ssl.SSLEngineResult;
+import javax.net.ssl.SSLException;
+import org.httpkit.ProtocolException;
+
+/**
+ * An SSLEngine over a non-blocking channel. Used by one thread; delegated tasks run on background
+ * threads, meanwhile every method does nothing.
+ */
+final class TlsChannel {
+    private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
+
+    private final SSLEngine engine;
+    private final SocketChannel channel;
+    private final Runnable afterTasks;
+
+    /** From the network, in filling order. */
+    private ByteBuffer cipherIn;
+    /** To the network, in draining order. */
+    private ByteBuffer cipherOut;
+    /** Decrypted, in draining order. */
+    private ByteBuffer plainIn;
+
+    private int wrapped;
+    private boolean announced;
+    private boolean handshaken;
+    private boolean starved;
+    private boolean truncated;
+    private volatile boolean inTasks;
+
+    TlsChannel(SSLEngine engine, SocketChannel channel, Runnable afterTasks) {
+        this.engine = engine;
+        this.channel = channel;
+        this.afterTasks = afterTasks;
+    }
+
+    void begin() throws SSLException {
+        engine.beginHandshake();
+        int packet = engine.getSession().getPacketBufferSize();
+        cipherIn = ByteBuffer.allocate(packet);
+        cipherOut = ByteBuffer.allocate(packet).limit(0);
+        plainIn = ByteBuffer.allocate(engine.getSession().getApplicationBufferSize()).limit(0);
+    }
+
+    /**
+     * Takes the handshake, the first one or a later message, as far as the network lets it.
+     *
+     * @return whether application bytes may flow
+     */
+    boolean handshake() throws IOException, ProtocolException {
+        while (!inTasks && flush()) {
+            switch (engine.getHandshakeStatus()) {
+                case NEED_TASK:
+                    runTasks();
+                    return false;
+                case NEED_WRAP:
+                    wrapHandshake();
+                    break;
+                case NEED_UNWRAP:
+                    if (plainIn.hasRemaining() || !unwrap()) {
+                        return handshaken;
+                    }
+                    break;
+                default:
+                    handshaken = true;
+                    return true;
+            }
+        }
+        return handshaken && !inTasks;
+    }
+
+    /** True once, after the first handshake. */
+    boolean announce() {
+        boolean first = !announced;
+        announced = true;
+        return first;
+    }
+
+    private void runTasks() {
+        inTasks = true;
+        BackgroundThreads.execute(() -> {
+            try {
+                for (Runnable task = engine.getDelegatedTask(); task != null; task = engine.getDelegatedTask()) {
+                    task.run();
+                }
+            } finally {
+                inTasks = false;
+                afterTasks.run();
+            }
+        });
+    }
+
+    private void wrapHandshake() throws IOException {
+        try {
+            wrap(NOTHING);
+        } catch (SSLException e) {
+            sendAlert();
+            throw e;
+        }
+    }
+
+    // The engine has an alert for the peer; whether it arrives does not change the failure.
+    private void sendAlert() throws IOException {
+        if (engine.getHandshakeStatus() == SSLEngineResult.HandshakeStatus.NEED_WRAP) {
+            cipherOut.clear();
+            try {
+                engine.wrap(NOTHING, cipherOut);
+            } finally {
+                cipherOut.flip();
+            }
+            channel.write(cipherOut);
+        }
+    }
+
+    private SSLEngineResult wrap(ByteBuffer plain) throws SSLException {
+        while (true) {
+            cipherOut.clear();
+            SSLEngineResult result;
+            try {
+                result = engine.wrap(plain, cipherOut);
+            } finally {
+                cipherOut.flip();
+            }
+            if (result.getStatus() != SSLEngineResult.Status.BUFFER_OVERFLOW) {
+                return result;
+            }
+            cipherOut = ByteBuffer.allocate(2 * cipherOut.capacity()).limit(0);
+        }
+    }
+
+    private boolean flush() throws IOException {
+        if (cipherOut.hasRemaining()) {
+            channel.write(cipherOut);
+        }
+        return !cipherOut.hasRemaining();
+    }
+
+    /**
+     * Encrypts and writes as much as the network takes.
+     *
+     * @return how many of the plain bytes have left
+     */
+    int write(ArrayDeque<ByteBuffer> outgoing) throws IOException {
+        int left = 0;
+        while (!inTasks && flush()) {
+            left += wrapped;
+            wrapped = 0;
+            ByteBuffer first = outgoing.peek();
+            if (first == null) {
+                break;
+            }
+            wrapped = wrap(first).bytesConsumed();
+            if (!first.hasRemaining()) {
+                outgoing.remove();
+            }
+        }
+        return left;
+    }
+
+    /**
+     * Decrypted bytes, at most {@code most}.
+     *
+     * @return an empty buffer when nothing is there now, null at the end
+     */
+    ByteBuffer read(int most) throws IOException, ProtocolException {
+        while (!plainIn.hasRemaining()) {
+            if (inTasks) {
+                return NOTHING.duplicate();
+            } else if (ended()) {
+                return null;
+            } else if (!unwrap()) {
+                return ended() ? null : NOTHING.duplicate();
+            } else if (!handshake()) {
+                return NOTHING.duplicate();
+            }
+        }
+        ByteBuffer part = plainIn.duplicate();
+        part.limit(part.position() + Math.min(most, part.remaining()));
+        plainIn.position(part.limit());
+        return part;
+    }
+
+    private boolean ended() {
+        return truncated || engine.isInboundDone();
+    }
+
+    /** @return false when the network has to deliver first */
+    private boolean unwrap() throws IOException, ProtocolException {
+        if (plainIn.hasRemaining()) {
+            return true;
+        }
+        if (cipherIn.position() == 0 || starved) {
+            if (!fill()) {
+                return false;
+            }
+        }
+        SSLEngineResult result = decrypt();
+        starved = result.getStatus() == SSLEngineResult.Status.BUFFER_UNDERFLOW;
+        if (starved && !cipherIn.hasRemaining()) {
+            cipherIn = ByteBuffer.allocate(2 * cipherIn.capacity()).put(cipherIn.flip());
+        } else if (result.getStatus() == SSLEngineResult.Status.BUFFER_OVERFLOW) {
+            plainIn = ByteBuffer.allocate(2 * plainIn.capacity()).limit(0);
+        }
+        return !starved || unwrap();
+    }
+
+    private SSLEngineResult decrypt() throws IOException {
+        cipherIn.flip();
+        plainIn.clear();
+        try {
+            return engine.unwrap(cipherIn, plainIn);
+        } catch (SSLException e) {
+            sendAlert();
+            throw e;
+        } finally {
+            cipherIn.compact();
+            plainIn.flip();
+        }
+    }
+
+    private boolean fill() throws IOException, ProtocolException {
+        int n = channel.read(cipherIn);
+        if (n < 0) {
+            if (!handshaken) {
+                throw new ProtocolException("Unexpected EOF before response completed");
+            }
+            // Many servers end without close_notify; the framing above tells whether bytes are missing.
+            truncated = true;
+        }
+        return n > 0;
+    }
+
+    boolean wantsWrite() {
+        return cipherOut.hasRemaining();
+    }
+
+    boolean wantsRead(boolean application) {
+        return !inTasks && (handshaken ? application : !cipherOut.hasRemaining());
+    }
+
+}

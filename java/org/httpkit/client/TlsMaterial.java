@@ -1,0 +1,135 @@
+package org.httpkit.client;
+
+import java.io.ByteArrayOutputStream;
+import java.io.DataOutputStream;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.security.GeneralSecurityException;
+import java.security.Key;
+import java.security.KeyStore;
+import java.security.cert.Certificate;
+import java.security.cert.X509Certificate;
+import java.util.ArrayList;
+import java.util.List;
+import javax.net.ssl.TrustManager;
+import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509TrustManager;
+
+/**
+ * What the JVM's own TLS trusts and presents, in the form that the native one takes: trust
+ * anchors and client key by the {@code javax.net.ssl} properties, else the JDK's cacerts.
+ *
+ * <p>Read once per process, as the JDK's default context is.
+ */
+final class TlsMaterial {
+    private static final int MAX_COUNT = 0xffff;
+    /** Settings of the JDK's TLS that have no native counterpart. */
+    private static final String[] JDK_ONLY = {
+        "jdk.tls.", "jdk.certpath.", "com.sun.net.ssl.", "com.sun.security.enable", "javax.net.ssl.keyStoreProvider"
+    };
+
+    private TlsMaterial() {}
+
+    /** Null when only the JDK can do what this JVM is set up for. */
+    static byte[] get() {
+        return Holder.ENCODED;
+    }
+
+    private static final class Holder {
+        static final byte[] ENCODED = read();
+
+        private static byte[] read() {
+            if (System.getProperties().stringPropertyNames().stream().anyMatch(Holder::isJdkOnly)) {
+                return null;
+            }
+            try {
+                return encode(anchors(), keyEntry());
+            } catch (GeneralSecurityException | IOException | UnsupportedOperationException e) {
+                // The JDK path meets the same fault and reports it to the request, in its own words.
+                return null;
+            }
+        }
+
+        private static boolean isJdkOnly(String property) {
+            for (String prefix : JDK_ONLY) {
+                if (property.startsWith(prefix)) {
+                    return true;
+                }
+            }
+            return false;
+        }
+    }
+
+    private static X509Certificate[] anchors() throws GeneralSecurityException {
+        TrustManagerFactory factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        factory.init((KeyStore) null);
+        TrustManager[] managers = factory.getTrustManagers();
+        if (managers.length != 1 || !(managers[0] instanceof X509TrustManager)) {
+            throw new UnsupportedOperationException("trust managers of another kind");
+        }
+        return ((X509TrustManager) managers[0]).getAcceptedIssuers();
+    }
+
+    /** Chain and key of the key store's only key entry; empty without a key store. */
+    private static List<byte[]> keyEntry() throws GeneralSecurityException, IOException {
+        String file = System.getProperty("javax.net.ssl.keyStore", "");
+        List<byte[]> entry = new ArrayList<>();
+        if (file.isEmpty() || file.equals("NONE")) {
+            if (file.equals("NONE")) {
+                throw new UnsupportedOperationException("key store without a file");
+            }
+            return entry;
+        }
+        char[] password = System.getProperty("javax.net.ssl.keyStorePassword", "").toCharArray();
+        KeyStore store = KeyStore.getInstance(System.getProperty("javax.net.ssl.keyStoreType",
+                KeyStore.getDefaultType()));
+        try (InputStream in = new FileInputStream(file)) {
+            store.load(in, password.length == 0 ? null : password);
+        }
+        List<String> aliases = new ArrayList<>();
+        for (String alias : java.util.Collections.list(store.aliases())) {
+            if (store.isKeyEntry(alias)) {
+                aliases.add(alias);
+            }
+        }
+        if (aliases.isEmpty()) {
+            return entry;
+        } else if (aliases.size() > 1) {
+            throw new UnsupportedOperationException("the JDK chooses among several keys by the server's issuers");
+        }
+        Key key = store.getKey(aliases.get(0), password);
+        if (!"PKCS#8".equals(key.getFormat())) {
+            throw new UnsupportedOperationException("key that cannot be read");
+        }
+        entry.add(key.getEncoded());
+        for (Certificate certificate : store.getCertificateChain(aliases.get(0))) {
+            entry.add(certificate.getEncoded());
+        }
+        return entry;
+    }
+
+    private static byte[] encode(X509Certificate[] anchors, List<byte[]> keyEntry)
+            throws GeneralSecurityException, IOException {
+        if (anchors.length > MAX_COUNT) {
+            throw new UnsupportedOperationException("too many trust anchors");
+        }
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream(200_000);
+        DataOutputStream out = new DataOutputStream(bytes);
+        out.writeShort(anchors.length);
+        for (X509Certificate anchor : anchors) {
+            writeBytes(out, anchor.getEncoded());
+        }
+        out.writeShort(Math.max(0, keyEntry.size() - 1));
+        for (int i = 1; i < keyEntry.size(); i++) {
+            writeBytes(out, keyEntry.get(i));
+        }
+        writeBytes(out, keyEntry.isEmpty() ? new byte[0] : keyEntry.get(0));
+        return bytes.toByteArray();
+    }
+
+    private static void writeBytes(DataOutputStream out, byte[] bytes) throws IOException {
+        out.writeInt(bytes.length);
+        out.write(bytes);
+    }
+}

@@ -1,0 +1,311 @@
+//! New connections: sockets, the way through proxies, TLS.
+
+use super::call::{Address, Call, Limit, Route};
+use super::engine::{Engine, Permit};
+use super::error::{CallError, ErrorKind};
+use super::timer::Timer;
+use super::{PoolKey, Stats, proxy};
+use crate::net::foreign::TransportId;
+use crate::net::stream::{Meter, Metered, Stream};
+use crate::net::tls::TlsMode;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Head start of an address over the next one (RFC 8305, 8).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Pause before a Unix socket with a full backlog is tried again: the kernel
+/// has no event for that.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// One connection, owned by its task.
+///
+/// The fields' order matters: the socket closes before the place is free.
+pub(super) struct Conn {
+    pub stream: Stream,
+    pub timer: Timer,
+    pub transport: Option<TransportId>,
+    pub tls: bool,
+    /// Calls that it has served.
+    pub served: u64,
+    pub key: Rc<PoolKey>,
+    _permit: Permit,
+}
+
+impl Conn {
+    /// Whether an idle peer sent something or left: either way it is lost.
+    pub(super) fn spoke(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        Pin::new(&mut self.stream)
+            .poll_read(cx, &mut buf)
+            .is_ready()
+    }
+}
+
+/// A failed connect, and the foreign transport that it concerns.
+pub(super) struct Failure {
+    pub error: CallError,
+    pub transport: Option<TransportId>,
+}
+
+/// Connects for `call`. Its connect timeout ends with the connection to the
+/// peer or proxy; from there on its idle timeout counts.
+pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
+    let engine = call.engine();
+    let connecting = Connecting::new(engine);
+    let mut transport = None;
+    let stream = establish(call, &mut transport)
+        .await
+        .map_err(|error| Failure { error, transport })?;
+    drop(connecting);
+    if transport.is_some() {
+        Stats::add(&engine.stats.hosted, 1);
+    }
+    let tls = matches!(stream, Stream::Tls(_));
+    if tls {
+        Stats::add(&engine.stats.tls, 1);
+    }
+    Ok(Conn {
+        stream,
+        timer: Timer::new(Instant::now() + Duration::from_secs(60)),
+        transport,
+        tls,
+        served: 0,
+        key: permit.key.clone(),
+        _permit: permit,
+    })
+}
+
+struct Connecting<'a>(&'a Engine);
+
+impl<'a> Connecting<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Stats::add(&engine.stats.connecting, 1);
+        Self(engine)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        Stats::sub(&self.0.stats.connecting, 1);
+    }
+}
+
+async fn establish(call: &Call, transport: &mut Option<TransportId>) -> Result<Stream, CallError> {
+    let limit = call.connect_limit(false);
+    let meter = Meter::default();
+    let stream = match call.spec.hosted {
+        true => {
+            let stream = call.engine().foreigners.open(call.id);
+            *transport = Some(stream.id());
+            within(call, limit, stream.connected()).await?;
+            Stream::Foreign(stream)
+        }
+        false => {
+            let bind = call.engine().config.bind.as_ref();
+            within(call, limit, connect_any(&call.spec.addresses, bind, &meter)).await?
+        }
+    };
+    while_busy(call, &meter, prepare(call, stream)).await
+}
+
+/// Waits for `future` as long as bytes move, which `meter` tells.
+async fn while_busy<T>(
+    call: &Call,
+    meter: &Meter,
+    future: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let mut future = pin!(future);
+    let mut last = Instant::now();
+    let mut timer = Timer::new(last);
+    let mut moved = meter.bytes();
+    poll_fn(|cx| {
+        if let Poll::Ready(error) = call.control.poll_broken(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        if moved != meter.bytes() {
+            (moved, last) = (meter.bytes(), Instant::now());
+        }
+        let Some(limit) = call.idle_limit(Some(last)) else {
+            return Poll::Pending;
+        };
+        timer.poll_until(cx, limit.at).map(|()| Err(limit.error()))
+    })
+    .await
+}
+
+/// Waits for `future`, for its limit and for the end of the call from outside.
+async fn within<T, E: Into<CallError>>(
+    call: &Call,
+    limit: Limit,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, CallError> {
+    let mut future = pin!(future);
+    let mut timer = Timer::new(limit.at);
+    poll_fn(|cx| {
+        if let Poll::Ready(error) = call.control.poll_broken(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(Into::into));
+        }
+        timer.poll_until(cx, limit.at).map(|()| Err(limit.error()))
+    })
+    .await
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        Self::from_io(&error)
+    }
+}
+
+/// Tries the addresses in order, each with a head start over the next one;
+/// the first error is the one that is reported.
+async fn connect_any(
+    addresses: &[Address],
+    bind: Option<&Address>,
+    meter: &Meter,
+) -> Result<Stream, CallError> {
+    let (first, rest) = match addresses {
+        [] => {
+            return Err(CallError::new(
+                ErrorKind::Argument,
+                "no address to connect to",
+            ));
+        }
+        [only] => return Ok(connect_one(only, bind, meter.clone()).await?),
+        [first, rest @ ..] => (first, rest),
+    };
+    let mut rest = rest.iter();
+    let mut tries = JoinSet::new();
+    let start = |tries: &mut JoinSet<_>, address: &Address| {
+        let (address, bind, meter) = (address.clone(), bind.cloned(), meter.clone());
+        tries.spawn_local(async move { connect_one(&address, bind.as_ref(), meter).await });
+    };
+    start(&mut tries, first);
+    let mut first_error = None;
+    loop {
+        let head_start = match rest.len() {
+            0 => Duration::MAX,
+            _ => HEAD_START,
+        };
+        match timeout(head_start, tries.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => {
+                first_error.get_or_insert(CallError::from(error));
+            }
+            Ok(Some(Err(_))) => {
+                first_error.get_or_insert(CallError::internal("a connect was lost"));
+            }
+            Ok(None) => {
+                let lost = || CallError::internal("a connect was lost");
+                return Err(first_error.unwrap_or_else(lost));
+            }
+            Err(_) => {}
+        }
+        if let Some(address) = rest.next() {
+            start(&mut tries, address);
+        }
+    }
+}
+
+async fn connect_one(
+    address: &Address,
+    bind: Option<&Address>,
+    meter: Meter,
+) -> io::Result<Stream> {
+    match address {
+        Address::Inet(address) => {
+            let stream = connect_tcp(*address, bind).await?;
+            Ok(Stream::Tcp(Metered::new(stream, meter)))
+        }
+        Address::Unix(path) => {
+            let stream = connect_unix(path).await?;
+            Ok(Stream::Unix(Metered::new(stream, meter)))
+        }
+    }
+}
+
+async fn connect_tcp(address: SocketAddr, bind: Option<&Address>) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_keepalive(true)?;
+    socket.set_nodelay(true)?;
+    if let Some(Address::Inet(local)) = bind {
+        socket.bind(*local)?;
+    }
+    socket.connect(address).await
+}
+
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+/// The way from a connected socket to the target: proxy, then TLS.
+async fn prepare(call: &Call, stream: Stream) -> Result<Stream, CallError> {
+    let mut stream = match &call.spec.route {
+        Route::Tunnel {
+            tls: Some((mode, name)),
+            ..
+        } => secure(call, stream, *mode, name).await?,
+        _ => stream,
+    };
+    match &call.spec.route {
+        Route::Direct => {}
+        Route::Tunnel {
+            host,
+            port,
+            authorization,
+            ..
+        } => proxy::tunnel(&mut stream, host, *port, authorization).await?,
+        Route::Socks5 {
+            host,
+            port,
+            credentials,
+        } => proxy::socks5(&mut stream, host, *port, credentials.as_ref()).await?,
+    }
+    match call.spec.tls {
+        Some(mode) => secure(call, stream, mode, &call.spec.tls_name).await,
+        None => Ok(stream),
+    }
+}
+
+async fn secure(
+    call: &Call,
+    stream: Stream,
+    mode: TlsMode,
+    name: &str,
+) -> Result<Stream, CallError> {
+    if let Stream::Foreign(foreign) = stream {
+        let inner = matches!(&call.spec.route, Route::Tunnel { tls: Some(_), .. });
+        let level = u8::from(inner && foreign.secured());
+        foreign.start_tls(call.id, level).await?;
+        return Ok(Stream::Foreign(foreign));
+    }
+    let context = call.engine().tls.borrow().clone();
+    let Some(context) = context else {
+        return Err(CallError::internal("TLS was not set up"));
+    };
+    Ok(context.connect(stream, mode, call.spec.sni, name).await?)
+}

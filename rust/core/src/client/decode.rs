@@ -1,0 +1,524 @@
+//! Responses: from wire bytes to events, strictly (RFC 9112 and the contract).
+//!
+//! A pull parser: [`Decoder::next`] eats a part of its input and says what it
+//! saw; body bytes are slices of that input, never copied. It keeps at most
+//! one line and the heads, both limited, so that any split of the input gives
+//! the same events.
+//!
+//! Not here: content codings (`decompress.rs`), the end of the connection
+//! other than its meaning for the body ([`Decoder::finish`]).
+
+use super::error::{CallError, ErrorKind};
+use super::headers::Headers;
+
+/// Longest line, without its CRLF.
+const MAX_LINE: usize = 16190;
+/// Bytes of head lines per response: 1xx responses and trailers included.
+const MAX_HEAD: usize = 65536;
+/// Largest chunk.
+const MAX_CHUNK: u64 = 0x7fff_ffff;
+
+/// Fields that must not come behind the body (RFC 9110, 6.5.1).
+const FORBIDDEN_TRAILERS: [&str; 10] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "trailer",
+    "upgrade",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "expect",
+];
+
+/// What [`Decoder::next`] saw.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The input is eaten, more is needed.
+    More,
+    /// The status line of the final response: [`Decoder::status`].
+    Status,
+    /// The empty line behind the headers: [`Decoder::headers`].
+    Headers,
+    /// A piece of the body, never empty.
+    Body(&'a [u8]),
+    /// Trailers came; they are merged into [`Decoder::headers`].
+    Trailers,
+    /// The response is complete. Input behind it is left alone.
+    End,
+}
+
+/// Where the decoder stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Before or in the status line.
+    Status,
+    /// In the headers.
+    Headers,
+    /// In a body of known length.
+    Fixed,
+    /// Before a chunk.
+    ChunkSize,
+    /// In a chunk.
+    Chunk,
+    /// Behind a chunk.
+    ChunkEnd,
+    /// Behind the last chunk.
+    Trailers,
+    /// In a body that ends with the connection.
+    UntilClose,
+    /// Complete.
+    Done,
+}
+
+/// HTTP version of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// Decoder of one response.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    head_request: bool,
+    line: Vec<u8>,
+    head_bytes: usize,
+    version: Version,
+    status: u16,
+    headers: Headers,
+    remaining: u64,
+    /// The headers were announced, their framing not yet judged: an error in
+    /// it comes after the event.
+    framing_due: bool,
+    until_close: bool,
+    has_trailers: bool,
+    end_due: bool,
+}
+
+impl Decoder {
+    /// A decoder for the response to a HEAD request or to any other one.
+    pub fn new(head_request: bool) -> Self {
+        Self {
+            state: State::Status,
+            head_request,
+            line: Vec::new(),
+            head_bytes: 0,
+            version: Version::Http11,
+            status: 0,
+            headers: Headers::default(),
+            remaining: 0,
+            framing_due: false,
+            until_close: false,
+            has_trailers: false,
+            end_due: false,
+        }
+    }
+
+    /// Where the decoder stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Version of the response, once its status line came.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Status of the response, 0 before its status line came.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers so far.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Whether no line of the response came yet, not even a 1xx one.
+    pub(super) fn untouched(&self) -> bool {
+        self.state == State::Status && self.head_bytes == 0
+    }
+
+    /// Eats a part of `input` and says what it was. After [`Event::End`] it
+    /// says `End` again.
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Event<'a>, CallError> {
+        loop {
+            if self.framing_due {
+                self.framing_due = false;
+                self.begin_body()?;
+            }
+            if self.end_due {
+                self.end_due = false;
+                self.state = State::Done;
+            }
+            let event = match self.state {
+                State::Done => Some(Event::End),
+                State::Fixed => self.fixed(input),
+                State::Chunk => self.chunk(input),
+                State::UntilClose => take(input, u64::MAX),
+                State::Status | State::Headers | State::Trailers => self.head_line(input)?,
+                State::ChunkSize | State::ChunkEnd => self.chunk_line(input)?,
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The connection ended: `Ok` when that completes the response.
+    pub fn finish(&mut self) -> Result<(), CallError> {
+        if self.state == State::UntilClose {
+            self.state = State::Done;
+        }
+        match self.state {
+            State::Done => Ok(()),
+            _ => Err(CallError::unexpected_eof()),
+        }
+    }
+
+    /// Whether the connection may serve another request, as far as this
+    /// response goes.
+    pub fn reusable(&self) -> bool {
+        if self.state != State::Done || self.until_close || self.status == 101 {
+            return false;
+        }
+        match self.version {
+            Version::Http11 => !self.headers.has_token("connection", "close"),
+            Version::Http10 => {
+                self.headers.has_token("connection", "keep-alive")
+                    && self.headers.all("transfer-encoding").next().is_none()
+            }
+        }
+    }
+
+    fn fixed<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        if self.remaining == 0 {
+            self.state = State::Done;
+            return None;
+        }
+        self.counted(input)
+    }
+
+    fn chunk<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        if self.remaining == 0 {
+            self.state = State::ChunkEnd;
+            return None;
+        }
+        self.counted(input)
+    }
+
+    fn counted<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        let event = take(input, self.remaining);
+        if let Some(Event::Body(piece)) = &event {
+            self.remaining -= piece.len() as u64;
+        }
+        event
+    }
+
+    fn head_line<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, CallError> {
+        let Some(line) = self.read_line(input)? else {
+            return Ok(Some(Event::More));
+        };
+        self.count_head(line.len())?;
+        match self.state {
+            State::Status => self.status_line(&line),
+            State::Headers if line.is_empty() => self.headers_end(),
+            State::Trailers if line.is_empty() => Ok(self.trailers_end()),
+            _ => self.header_line(&line).map(|()| None),
+        }
+        .inspect(|_| self.recycle(line))
+    }
+
+    fn chunk_line<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, CallError> {
+        let Some(line) = self.read_line(input)? else {
+            return Ok(Some(Event::More));
+        };
+        if self.state == State::ChunkEnd {
+            if !line.is_empty() {
+                let found = latin1(&line);
+                return Err(CallError::protocol(format!(
+                    "Expected an empty line, but found {found}"
+                )));
+            }
+            self.state = State::ChunkSize;
+        } else if line.is_empty() {
+            // Blank lines count as head bytes, else they could go on for ever.
+            self.count_head(0)?;
+        } else {
+            self.remaining = chunk_size(&line)?;
+            self.state = match self.remaining {
+                0 => State::Trailers,
+                _ => State::Chunk,
+            };
+        }
+        self.recycle(line);
+        Ok(None)
+    }
+
+    /// One line without its CRLF, or `None` when `input` ended before it.
+    fn read_line(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, CallError> {
+        let end = input.iter().position(|byte| *byte == b'\n');
+        let (piece, rest) = match end {
+            Some(at) => (&input[..at], &input[at + 1..]),
+            None => (*input, &input[input.len()..]),
+        };
+        // A piece over the limit is refused before it is kept.
+        if self.line.len() + piece.len() > MAX_LINE + 1 {
+            return Err(line_too_large());
+        }
+        self.line.extend_from_slice(piece);
+        *input = rest;
+        let cr = self.line.last() == Some(&b'\r');
+        if self.line.len() - usize::from(cr) > MAX_LINE {
+            return Err(line_too_large());
+        }
+        if end.is_none() {
+            return Ok(None);
+        }
+        if !cr {
+            return Err(CallError::protocol("Expected CR before LF"));
+        }
+        self.line.pop();
+        Ok(Some(std::mem::take(&mut self.line)))
+    }
+
+    /// Gives a line's memory back for the next one.
+    fn recycle(&mut self, mut line: Vec<u8>) {
+        line.clear();
+        self.line = line;
+    }
+
+    fn count_head(&mut self, line: usize) -> Result<(), CallError> {
+        self.head_bytes += line + 2;
+        if self.head_bytes > MAX_HEAD {
+            return Err(CallError::new(
+                ErrorKind::HeadersTooLarge,
+                "HTTP headers exceed 65536 bytes",
+            ));
+        }
+        Ok(())
+    }
+
+    fn status_line<'a>(&mut self, line: &[u8]) -> Result<Option<Event<'a>>, CallError> {
+        let mut words = line
+            .split(|byte| matches!(byte, b' ' | b'\t'))
+            .filter(|word| !word.is_empty());
+        let (Some(version), Some(code)) = (words.next(), words.next()) else {
+            let line = latin1(line);
+            return Err(CallError::protocol(format!("not http protocol? {line}")));
+        };
+        self.version = parse_version(version)?;
+        self.status = parse_status(code)?;
+        self.state = State::Headers;
+        Ok((!self.interim()).then_some(Event::Status))
+    }
+
+    /// 1xx other than 101 is skipped, whatever it says.
+    fn interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    fn header_line(&mut self, line: &[u8]) -> Result<(), CallError> {
+        let colon = match line.iter().position(|byte| *byte == b':') {
+            None | Some(0) => None,
+            Some(_) if matches!(line[0], b' ' | b'\t') => None,
+            found => found,
+        };
+        let Some(colon) = colon else {
+            let line = latin1(line);
+            return Err(CallError::protocol(format!(
+                "Malformed HTTP header: {line}"
+            )));
+        };
+        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
+        if !name.iter().all(|byte| is_token(*byte)) {
+            let name = latin1(name);
+            return Err(CallError::protocol(format!(
+                "Invalid HTTP header name: {name}"
+            )));
+        }
+        if value.iter().any(|byte| is_control(*byte)) {
+            return Err(CallError::protocol(
+                "Invalid character in HTTP header value",
+            ));
+        }
+        if self.state == State::Trailers {
+            self.check_trailer(name)?;
+        }
+        if !self.interim() {
+            self.headers.push(name, value);
+        }
+        Ok(())
+    }
+
+    fn check_trailer(&mut self, name: &[u8]) -> Result<(), CallError> {
+        self.has_trailers = true;
+        let lower = name.to_ascii_lowercase();
+        let forbidden = FORBIDDEN_TRAILERS
+            .iter()
+            .find(|field| field.as_bytes() == lower);
+        match forbidden {
+            Some(field) => Err(CallError::protocol(format!(
+                "Forbidden trailer field: {field}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn headers_end<'a>(&mut self) -> Result<Option<Event<'a>>, CallError> {
+        if self.interim() {
+            self.headers.clear();
+            self.status = 0;
+            self.state = State::Status;
+            return Ok(None);
+        }
+        if self.bodyless() {
+            self.end_due = true;
+            return Ok(Some(Event::Headers));
+        }
+        if self.has("transfer-encoding") && self.has("content-length") {
+            return Err(CallError::protocol(
+                "Response contains both Transfer-Encoding and Content-Length",
+            ));
+        }
+        self.framing_due = true;
+        Ok(Some(Event::Headers))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.headers.all(name).next().is_some()
+    }
+
+    fn bodyless(&self) -> bool {
+        self.head_request || matches!(self.status, 101 | 204 | 205 | 304)
+    }
+
+    fn begin_body(&mut self) -> Result<(), CallError> {
+        if let Some(coding) = self.headers.get("transfer-encoding") {
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                let coding = latin1(&coding);
+                return Err(CallError::protocol(format!(
+                    "Unsupported Transfer-Encoding: {coding}"
+                )));
+            }
+            self.state = State::ChunkSize;
+        } else if let Some(length) = self.headers.get("content-length") {
+            self.remaining = content_length(&length)?;
+            self.state = State::Fixed;
+        } else {
+            self.until_close = true;
+            self.state = State::UntilClose;
+        }
+        Ok(())
+    }
+
+    fn trailers_end<'a>(&mut self) -> Option<Event<'a>> {
+        if !self.has_trailers {
+            self.state = State::Done;
+            return None;
+        }
+        self.end_due = true;
+        Some(Event::Trailers)
+    }
+}
+
+fn take<'a>(input: &mut &'a [u8], most: u64) -> Option<Event<'a>> {
+    if input.is_empty() {
+        return Some(Event::More);
+    }
+    let length = usize::try_from(most).map_or(input.len(), |most| most.min(input.len()));
+    let (piece, rest) = input.split_at(length);
+    *input = rest;
+    Some(Event::Body(piece))
+}
+
+fn parse_version(word: &[u8]) -> Result<Version, CallError> {
+    match word {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        other => {
+            let other = latin1(other);
+            Err(CallError::protocol(format!(
+                "Unsupported HTTP version: {other}"
+            )))
+        }
+    }
+}
+
+fn parse_status(word: &[u8]) -> Result<u16, CallError> {
+    match word {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            let digit = |byte: &u8| u16::from(byte - b'0');
+            Ok(digit(a) * 100 + digit(b) * 10 + digit(c))
+        }
+        other => {
+            let other = latin1(other);
+            Err(CallError::protocol(format!(
+                "Invalid HTTP status code: {other}"
+            )))
+        }
+    }
+}
+
+fn content_length(value: &[u8]) -> Result<u64, CallError> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| digits)
+        .and_then(|text| text.parse::<i64>().ok());
+    number.map(|n| n as u64).ok_or_else(|| {
+        let value = latin1(value);
+        CallError::protocol(format!("Invalid Content-Length: {value}"))
+    })
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, CallError> {
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let mut number = 0_u64;
+    let valid = !size.is_empty()
+        && size.iter().all(|byte| {
+            let digit = char::from(*byte).to_digit(16);
+            number = (number << 4) | u64::from(digit.unwrap_or(0));
+            digit.is_some() && number <= MAX_CHUNK
+        });
+    if valid {
+        return Ok(number);
+    }
+    let size = latin1(size);
+    Err(CallError::protocol(format!(
+        "Expected a non-negative chunk size, got {size}"
+    )))
+}
+
+fn line_too_large() -> CallError {
+    CallError::new(ErrorKind::LineTooLarge, "exceed max line 16192")
+}
+
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || byte == 0x7f
+}
+
+/// Peers write heads in ISO-8859-1; each byte is one character.
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}

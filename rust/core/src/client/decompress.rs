@@ -1,0 +1,326 @@
+//! Content codings: gzip (all members) and deflate (zlib or raw).
+//!
+//! The caller brings the output buffer, so that a bomb expands exactly as far
+//! as somebody has room for it.
+
+use super::error::{CallError, ErrorKind};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+
+/// A content coding that is undone here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip`, `x-gzip`
+    Gzip,
+    /// `deflate`, `x-deflate`: zlib or raw, told apart by the first two bytes
+    Deflate,
+}
+
+impl Coding {
+    /// The coding of a Content-Encoding value, in any case; `None` for lists
+    /// and unknown ones, which stay as they are.
+    pub fn of(value: &[u8]) -> Option<Self> {
+        let is = |name: &[u8]| value.eq_ignore_ascii_case(name);
+        if is(b"gzip") || is(b"x-gzip") {
+            Some(Self::Gzip)
+        } else if is(b"deflate") || is(b"x-deflate") {
+            Some(Self::Deflate)
+        } else {
+            None
+        }
+    }
+}
+
+/// What one [`Inflater::inflate`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes eaten of the input.
+    pub consumed: usize,
+    /// Bytes written to the output.
+    pub produced: usize,
+}
+
+impl Step {
+    fn after(self, produced: usize) -> Self {
+        Self {
+            produced: self.produced + produced,
+            ..self
+        }
+    }
+}
+
+enum Stage {
+    /// Reading a gzip header, kept until it is whole.
+    GzipHeader(Vec<u8>),
+    /// Reading the first two bytes of a deflate body.
+    DeflateHeader(Vec<u8>),
+    /// Bytes of the header that belong to the raw deflate stream.
+    Replay(Vec<u8>, usize),
+    Data,
+    /// Reading a gzip trailer.
+    GzipTrailer(Vec<u8>),
+    /// Whatever follows is ignored.
+    Done,
+}
+
+/// Longest gzip header that is kept; names and comments are rare and short.
+const MAX_GZIP_HEADER: usize = 65536 + 4096;
+
+/// Undoes one coding, piece by piece.
+pub struct Inflater {
+    coding: Coding,
+    stage: Stage,
+    data: Decompress,
+    crc: Crc,
+    members: u32,
+    started: bool,
+}
+
+impl Inflater {
+    /// At the start of a body.
+    pub fn new(coding: Coding) -> Self {
+        let stage = match coding {
+            Coding::Gzip => Stage::GzipHeader(Vec::new()),
+            Coding::Deflate => Stage::DeflateHeader(Vec::new()),
+        };
+        Self {
+            coding,
+            stage,
+            data: Decompress::new(false),
+            crc: Crc::new(),
+            members: 0,
+            started: false,
+        }
+    }
+
+    /// Whether the coding's own header was read.
+    pub fn header_read(&self) -> bool {
+        match self.stage {
+            Stage::GzipHeader(_) => self.members > 0,
+            Stage::DeflateHeader(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Decodes until the input is eaten or the output is full. A step that
+    /// neither eats nor writes means that `input` is empty.
+    pub fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
+        self.started |= !input.is_empty();
+        let mut step = Step {
+            consumed: 0,
+            produced: 0,
+        };
+        loop {
+            let more = self.turn(&input[step.consumed..], &mut output[step.produced..])?;
+            step.consumed += more.consumed;
+            step.produced += more.produced;
+            let full = step.produced == output.len();
+            if full || (more.consumed == 0 && more.produced == 0) {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// The body ended: `Err` when the coding did not. An empty body is fine.
+    pub fn finish(&self) -> Result<(), CallError> {
+        let whole = match &self.stage {
+            Stage::Done => true,
+            Stage::GzipHeader(_) => self.members > 0,
+            _ => false,
+        };
+        if whole || !self.started {
+            return Ok(());
+        }
+        Err(CallError::new(
+            ErrorKind::Eof,
+            "Unexpected end of ZLIB input stream",
+        ))
+    }
+
+    fn turn(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
+        match &mut self.stage {
+            Stage::Done => Ok(eaten(input.len())),
+            Stage::GzipHeader(_) => self.gzip_header(input),
+            Stage::DeflateHeader(_) => Ok(self.deflate_header(input)),
+            Stage::GzipTrailer(_) => self.gzip_trailer(input),
+            Stage::Replay(..) => self.replay(input, output),
+            Stage::Data => self.data(input, output),
+        }
+    }
+
+    fn gzip_header(&mut self, input: &[u8]) -> Result<Step, CallError> {
+        let Stage::GzipHeader(header) = &mut self.stage else {
+            return Ok(eaten(0));
+        };
+        let before = header.len();
+        let room = MAX_GZIP_HEADER - before;
+        header.extend_from_slice(&input[..input.len().min(room)]);
+        match gzip_header_length(header) {
+            Ok(None) if header.len() < MAX_GZIP_HEADER => Ok(eaten(input.len())),
+            Ok(Some(length)) => {
+                self.data.reset(false);
+                self.crc.reset();
+                self.stage = Stage::Data;
+                Ok(eaten(length - before))
+            }
+            // What follows a member and is none itself is ignored, as
+            // GZIPInputStream does.
+            _ if self.members > 0 => {
+                self.stage = Stage::Done;
+                Ok(eaten(input.len()))
+            }
+            Ok(None) => Err(zip("Corrupt GZIP header")),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn deflate_header(&mut self, input: &[u8]) -> Step {
+        let Stage::DeflateHeader(header) = &mut self.stage else {
+            return eaten(0);
+        };
+        let wanted = (2 - header.len()).min(input.len());
+        header.extend_from_slice(&input[..wanted]);
+        if let [first, second] = header[..] {
+            let header = std::mem::take(header);
+            let zlib = first & 15 == 8
+                && first >> 4 <= 7
+                && u16::from_be_bytes([first, second]).is_multiple_of(31);
+            self.data = Decompress::new(zlib);
+            self.stage = Stage::Replay(header, 0);
+        }
+        eaten(wanted)
+    }
+
+    /// The bytes that told zlib from raw belong to the data: they go first.
+    fn replay(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
+        let Stage::Replay(header, at) = &mut self.stage else {
+            return Ok(eaten(0));
+        };
+        let (header, at) = (std::mem::take(header), *at);
+        self.stage = Stage::Data;
+        let first = self.data(&header[at..], output)?;
+        if !matches!(self.stage, Stage::Data) {
+            return Ok(eaten(0).after(first.produced));
+        }
+        if at + first.consumed < header.len() {
+            self.stage = Stage::Replay(header, at + first.consumed);
+            return Ok(eaten(0).after(first.produced));
+        }
+        let second = self.data(input, &mut output[first.produced..])?;
+        Ok(second.after(first.produced))
+    }
+
+    fn data(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
+        let (before_in, before_out) = (self.data.total_in(), self.data.total_out());
+        let status = self
+            .data
+            .decompress(input, output, FlushDecompress::None)
+            .map_err(|_| zip("Corrupt deflate data"))?;
+        let step = Step {
+            consumed: (self.data.total_in() - before_in) as usize,
+            produced: (self.data.total_out() - before_out) as usize,
+        };
+        if self.coding == Coding::Gzip {
+            self.crc.update(&output[..step.produced]);
+        }
+        if status == Status::StreamEnd {
+            self.stage = match self.coding {
+                Coding::Gzip => Stage::GzipTrailer(Vec::with_capacity(8)),
+                Coding::Deflate => Stage::Done,
+            };
+        }
+        Ok(step)
+    }
+
+    fn gzip_trailer(&mut self, input: &[u8]) -> Result<Step, CallError> {
+        let Stage::GzipTrailer(trailer) = &mut self.stage else {
+            return Ok(eaten(0));
+        };
+        let wanted = (8 - trailer.len()).min(input.len());
+        trailer.extend_from_slice(&input[..wanted]);
+        if let [a, b, c, d, e, f, g, h] = trailer[..] {
+            let sum = u32::from_le_bytes([a, b, c, d]);
+            let amount = u32::from_le_bytes([e, f, g, h]);
+            if sum != self.crc.sum() || amount != self.crc.amount() {
+                return Err(zip("Corrupt GZIP trailer"));
+            }
+            self.members += 1;
+            self.stage = Stage::GzipHeader(Vec::new());
+        }
+        Ok(eaten(wanted))
+    }
+}
+
+/// The length of the gzip header that `header` starts with, `None` while it is
+/// not whole (RFC 1952, 2.3).
+fn gzip_header_length(header: &[u8]) -> Result<Option<usize>, CallError> {
+    const MAGIC: [u8; 2] = [0x1f, 0x8b];
+    if !MAGIC.starts_with(&header[..header.len().min(2)]) {
+        return Err(zip("Not in GZIP format"));
+    }
+    if header.get(2).is_some_and(|method| *method != 8) {
+        return Err(zip("Unsupported compression method"));
+    }
+    let Some(flags) = header.get(3).filter(|_| header.len() >= 10) else {
+        return Ok(None);
+    };
+    let mut at = 10;
+    if flags & 4 != 0 {
+        let Some(length) = header.get(at..at + 2) else {
+            return Ok(None);
+        };
+        at += 2 + usize::from(u16::from_le_bytes([length[0], length[1]]));
+    }
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            let Some(end) = header
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|byte| *byte == 0))
+            else {
+                return Ok(None);
+            };
+            at += end + 1;
+        }
+    }
+    if flags & 2 != 0 {
+        at += 2;
+    }
+    Ok((header.len() >= at).then_some(at))
+}
+
+fn eaten(consumed: usize) -> Step {
+    Step {
+        consumed,
+        produced: 0,
+    }
+}
+
+fn zip(message: &'static str) -> CallError {
+    CallError::new(ErrorKind::Zip, message)
+}
+
+/// Undoes a coding of a whole body. More than `most` decoded bytes are refused
+/// as [`ErrorKind::Abort`].
+pub fn decode_whole(coding: Coding, data: &[u8], most: Option<u64>) -> Result<Vec<u8>, CallError> {
+    const STEP: usize = 4096;
+    let mut inflater = Inflater::new(coding);
+    let (mut rest, mut out) = (data, Vec::<u8>::new());
+    let mut buffer = [0; STEP];
+    loop {
+        let step = inflater.inflate(rest, &mut buffer)?;
+        rest = &rest[step.consumed..];
+        out.try_reserve(step.produced)
+            .map_err(|_| CallError::too_large())?;
+        out.extend_from_slice(&buffer[..step.produced]);
+        if most.is_some_and(|most| out.len() as u64 > most) {
+            let length = out.len();
+            return Err(CallError::new(
+                ErrorKind::Abort,
+                format!("Rejected when decompressing body, length: {length}"),
+            ));
+        }
+        if step.produced < STEP {
+            inflater.finish()?;
+            return Ok(out);
+        }
+    }
+}

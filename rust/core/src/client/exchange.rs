@@ -1,0 +1,405 @@
+//! One request and its response on one connection.
+//!
+//! Reading and writing go on side by side, so that an early answer reaches the
+//! caller while the request is still being written. Nothing is read that the
+//! caller has no window for.
+
+use super::call::{Call, Limit, Method, Upload};
+use super::connect::Conn;
+use super::decode::{Decoder, Event};
+use super::decompress::{Coding, Inflater};
+use super::error::{CallError, ErrorKind};
+use super::outgoing::Outgoing;
+use super::{Head, Stats};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
+
+/// Longest array of the embedder.
+const MAX_BUFFERED: usize = 0x7fff_fff7;
+/// Step in which decoded bytes are held against their limit.
+const DECODED_STEP: u64 = 4096;
+/// Output buffer of a decoder.
+const INFLATE_BUFFER: usize = 16 * 1024;
+
+/// How an exchange ended.
+pub(super) enum Ended {
+    Complete(Box<Complete>),
+    /// The pooled connection was dead and the request may be repeated.
+    Stale,
+    Failed(CallError),
+}
+
+/// A complete response.
+pub(super) struct Complete {
+    pub reusable: bool,
+    response: Response,
+    body: Vec<u8>,
+}
+
+/// What is known of the response besides its bytes.
+struct Response {
+    decoder: Decoder,
+    trailers: bool,
+    decoded: bool,
+    reused: bool,
+    tls: bool,
+    hosted: bool,
+}
+
+impl Response {
+    fn head(&self) -> Head<'_> {
+        Head {
+            status: self.decoder.status(),
+            version: self.decoder.version(),
+            headers: self.decoder.headers(),
+            trailers: self.trailers,
+            decoded: self.decoded,
+            reused: self.reused,
+            tls: self.tls,
+            hosted: self.hosted,
+        }
+    }
+}
+
+impl Complete {
+    /// Tells the sink.
+    pub(super) fn deliver(self, mut call: Call) {
+        call.settle();
+        let sink = &call.engine().sink;
+        let head = self.response.head();
+        let taken = if call.spec.streamed {
+            !self.response.trailers || sink.on_head(call.id, &head)
+        } else {
+            Stats::sub(&call.engine().stats.buffered, self.body.len() as u64);
+            sink.on_response(call.id, &head, &self.body)
+        };
+        if !taken {
+            sink.on_failure(call.id, &CallError::refused(), None);
+        } else if call.spec.streamed {
+            sink.on_end(call.id);
+        }
+    }
+}
+
+/// Sends the request of `call` and reads its response.
+pub(super) async fn run(conn: &mut Conn, call: &Call) -> Ended {
+    let mut exchange = Exchange::new(conn, call);
+    let result = poll_fn(|cx| exchange.poll(cx)).await;
+    match result {
+        Ok(surplus) => exchange.complete(surplus),
+        Err(Stop::Stale) => Ended::Stale,
+        Err(Stop::Failed(error)) => Ended::Failed(error),
+    }
+}
+
+enum Stop {
+    Stale,
+    Failed(CallError),
+}
+
+impl From<CallError> for Stop {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a turn of reading brought.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Some,
+    /// Complete; whether bytes came behind the response.
+    Complete {
+        surplus: bool,
+    },
+}
+
+struct Exchange<'a> {
+    conn: &'a mut Conn,
+    call: &'a Call,
+    response: Response,
+    outgoing: Outgoing,
+    inflater: Option<Inflater>,
+    body: Vec<u8>,
+    wire: u64,
+    decoded: u64,
+    /// Input that waits for window: wire bytes behind a piece, and coded
+    /// bytes of that piece.
+    backlog: Vec<u8>,
+    coded: Vec<u8>,
+    /// The caller's window was used up: go on with what is kept.
+    stalled: bool,
+    announced: bool,
+    last: Instant,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(conn: &'a mut Conn, call: &'a Call) -> Self {
+        Self {
+            response: Response {
+                decoder: Decoder::new(call.spec.method == Method::Head),
+                trailers: false,
+                decoded: false,
+                reused: conn.served > 0,
+                tls: conn.tls,
+                hosted: conn.transport.is_some(),
+            },
+            outgoing: Outgoing::new(call),
+            conn,
+            call,
+            inflater: None,
+            body: Vec::new(),
+            wire: 0,
+            decoded: 0,
+            backlog: Vec::new(),
+            coded: Vec::new(),
+            stalled: false,
+            announced: false,
+            last: Instant::now(),
+        }
+    }
+
+    fn complete(&mut self, surplus: bool) -> Ended {
+        let decoder = std::mem::replace(&mut self.response.decoder, Decoder::new(false));
+        let response = Response {
+            decoder,
+            ..self.response
+        };
+        Ended::Complete(Box::new(Complete {
+            reusable: !surplus && self.outgoing.done() && response.decoder.reusable(),
+            response,
+            body: std::mem::take(&mut self.body),
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
+        self.call.control.wait(cx);
+        let mut progress = false;
+        loop {
+            self.call.control.broken()?;
+            let wrote = self.outgoing.poll(cx, self.conn, self.call)?;
+            let read = self.read(cx)?;
+            if let Progress::Complete { surplus } = read {
+                return Poll::Ready(Ok(surplus));
+            }
+            if !wrote && read == Progress::Nothing {
+                break;
+            }
+            progress = true;
+        }
+        if progress {
+            self.last = Instant::now();
+        }
+        let Some(limit) = self.limit() else {
+            return Poll::Pending;
+        };
+        ready!(self.conn.timer.poll_until(cx, limit.at));
+        Poll::Ready(Err(Stop::Failed(limit.error())))
+    }
+
+    /// Silence counts only while it is the peer's turn.
+    fn limit(&self) -> Option<Limit> {
+        let ours = self.blocked() || self.outgoing.waits_for_source();
+        self.call.idle_limit((!ours).then_some(self.last))
+    }
+
+    fn blocked(&self) -> bool {
+        self.call.spec.streamed && self.call.control.credit.get() <= 0
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, Stop> {
+        if self.blocked() {
+            return Ok(Progress::Nothing);
+        }
+        if self.stalled {
+            return self.resume();
+        }
+        let engine = self.call.engine().clone();
+        let mut scratch = engine.scratch.borrow_mut();
+        let mut buf = ReadBuf::new(&mut scratch);
+        match Pin::new(&mut self.conn.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => Ok(Progress::Nothing),
+            Poll::Ready(Err(error)) => self.broken_off(Some(error)),
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => self.broken_off(None),
+            Poll::Ready(Ok(())) => Ok(self.decode(buf.filled())?),
+        }
+    }
+
+    /// The peer ended its side, or the connection broke.
+    fn broken_off(&mut self, error: Option<io::Error>) -> Result<Progress, Stop> {
+        // Many servers just close a TLS connection; that is an end like any.
+        let error = error.filter(|error| error.kind() != io::ErrorKind::UnexpectedEof);
+        if self.repeatable() {
+            return Err(Stop::Stale);
+        }
+        if let Some(error) = error {
+            return Err(Stop::Failed(CallError::from_io(&error)));
+        }
+        self.response.decoder.finish()?;
+        self.end_body()?;
+        // Not reusable anyhow: the decoder knows that the body ended so.
+        Ok(Progress::Complete { surplus: true })
+    }
+
+    /// A pooled connection died before the status line: GET and HEAD go to
+    /// another one, others may have had their effect.
+    fn repeatable(&self) -> bool {
+        self.response.reused
+            && self.call.spec.method != Method::Other
+            && self.call.spec.upload == Upload::Whole
+            && self.response.decoder.untouched()
+    }
+
+    /// Goes on with what was kept while there was no window.
+    fn resume(&mut self) -> Result<Progress, Stop> {
+        self.stalled = false;
+        let coded = std::mem::take(&mut self.coded);
+        self.inflate(&coded)?;
+        let backlog = std::mem::take(&mut self.backlog);
+        Ok(self.decode(&backlog)?)
+    }
+
+    fn decode(&mut self, mut input: &[u8]) -> Result<Progress, CallError> {
+        loop {
+            if self.stalled || self.blocked() {
+                self.stalled = true;
+                self.backlog = input.to_vec();
+                return Ok(Progress::Some);
+            }
+            match self.response.decoder.next(&mut input)? {
+                Event::More => return Ok(Progress::Some),
+                Event::Status => {}
+                Event::Headers => self.on_headers()?,
+                Event::Body(piece) => self.on_piece(piece)?,
+                Event::Trailers => self.response.trailers = true,
+                Event::End => {
+                    self.end_body()?;
+                    let surplus = !input.is_empty();
+                    return Ok(Progress::Complete { surplus });
+                }
+            }
+        }
+    }
+
+    fn on_headers(&mut self) -> Result<(), CallError> {
+        let spec = &self.call.spec;
+        if !spec.raw {
+            let coding = self.response.decoder.headers().get("content-encoding");
+            self.inflater = coding.and_then(|name| Coding::of(&name)).map(Inflater::new);
+            self.response.decoded = self.inflater.is_some();
+        }
+        let sink = &self.call.engine().sink;
+        if spec.streamed && !sink.on_head(self.call.id, &self.response.head()) {
+            return Err(CallError::refused());
+        }
+        Ok(())
+    }
+
+    fn on_piece(&mut self, piece: &[u8]) -> Result<(), CallError> {
+        self.wire += piece.len() as u64;
+        if self.call.spec.max_wire.is_some_and(|most| self.wire > most) {
+            let wire = self.wire;
+            return Err(CallError::new(
+                ErrorKind::Abort,
+                format!("Rejected when reading body, length: {wire}"),
+            ));
+        }
+        match self.inflater {
+            Some(_) => self.inflate(piece),
+            None => self.emit(piece),
+        }
+    }
+
+    /// Decodes as far as there is window; the rest is kept.
+    fn inflate(&mut self, mut coded: &[u8]) -> Result<(), CallError> {
+        let Some(mut inflater) = self.inflater.take() else {
+            return Ok(());
+        };
+        let mut output = [0; INFLATE_BUFFER];
+        let mut result = Ok(());
+        loop {
+            if self.blocked() {
+                self.stalled = true;
+                self.coded = coded.to_vec();
+                break;
+            }
+            let step = match inflater.inflate(coded, &mut output) {
+                Ok(step) => step,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            coded = &coded[step.consumed..];
+            result = self.emit_decoded(&output[..step.produced], &inflater);
+            if result.is_err() || step.produced < output.len() {
+                break;
+            }
+        }
+        self.inflater = Some(inflater);
+        result
+    }
+
+    fn emit_decoded(&mut self, data: &[u8], inflater: &Inflater) -> Result<(), CallError> {
+        self.decoded += data.len() as u64;
+        if let Some(most) = self
+            .call
+            .spec
+            .max_decoded
+            .filter(|most| self.decoded > *most)
+        {
+            let length = self.decoded.min((most + 1).next_multiple_of(DECODED_STEP));
+            return Err(CallError::new(
+                ErrorKind::Abort,
+                format!("Rejected when decompressing body, length: {length}"),
+            ));
+        }
+        if !data.is_empty() {
+            return self.emit(data);
+        }
+        if self.call.spec.streamed && !self.announced && inflater.header_read() {
+            return self.hand_out(&[]);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, data: &[u8]) -> Result<(), CallError> {
+        if self.call.spec.streamed {
+            return self.hand_out(data);
+        }
+        // Without the reservation a lack of memory would end the process.
+        if self.body.len() + data.len() > MAX_BUFFERED || self.body.try_reserve(data.len()).is_err()
+        {
+            return Err(CallError::too_large());
+        }
+        let engine = self.call.engine();
+        Stats::add(&engine.stats.buffered, data.len() as u64);
+        self.body.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn hand_out(&mut self, data: &[u8]) -> Result<(), CallError> {
+        self.announced = true;
+        let credit = &self.call.control.credit;
+        credit.set(credit.get().saturating_sub(data.len() as i64));
+        match self.call.engine().sink.on_body(self.call.id, data) {
+            true => Ok(()),
+            false => Err(CallError::refused()),
+        }
+    }
+
+    fn end_body(&self) -> Result<(), CallError> {
+        self.inflater.as_ref().map_or(Ok(()), Inflater::finish)
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let left = self.body.len() as u64;
+        Stats::sub(&self.call.engine().stats.buffered, left);
+    }
+}

@@ -1,0 +1,191 @@
+//! The request on its way out, written as far as the socket takes it.
+
+use super::call::{Call, Upload};
+use super::connect::Conn;
+use super::error::{CallError, ErrorKind};
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+
+/// Most bytes of a streamed upload on their way to the socket.
+const SEND_WINDOW: usize = 256 * 1024;
+/// Credit is given back in parts of at least this size.
+const SEND_STEP: usize = 64 * 1024;
+/// The request on its way out.
+pub(super) struct Outgoing {
+    /// Bytes to write, each with the payload whose credit it gives back.
+    pieces: VecDeque<(Bytes, usize)>,
+    upload: Upload,
+    /// Payload bytes that may still come, of a known length.
+    rest: u64,
+    source_done: bool,
+    greeted: bool,
+    /// Payload written and not yet given back as credit.
+    written: usize,
+    unflushed: bool,
+    /// Writing failed: only the answer counts now.
+    broken: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(call: &Call) -> Self {
+        let spec = &call.spec;
+        let mut pieces = VecDeque::from([(spec.head.clone(), 0)]);
+        if spec.upload == Upload::Whole && !spec.body.is_empty() {
+            pieces.push_back((spec.body.clone(), 0));
+        }
+        Self {
+            pieces,
+            upload: spec.upload,
+            rest: match spec.upload {
+                Upload::Length(length) => length,
+                _ => 0,
+            },
+            source_done: spec.upload == Upload::Whole,
+            greeted: spec.upload == Upload::Whole,
+            written: 0,
+            unflushed: false,
+            broken: false,
+        }
+    }
+
+    pub(super) fn done(&self) -> bool {
+        self.source_done && self.pieces.is_empty() && !self.unflushed && !self.broken
+    }
+
+    pub(super) fn waits_for_source(&self) -> bool {
+        !self.source_done && self.pieces.is_empty() && !self.broken
+    }
+
+    /// Writes what the socket takes; whether it took anything.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut Conn,
+        call: &Call,
+    ) -> Result<bool, CallError> {
+        if self.broken {
+            return Ok(false);
+        }
+        if !self.greeted {
+            self.greeted = true;
+            call.engine().sink.on_send_credit(call.id, SEND_WINDOW);
+        }
+        let mut progress = false;
+        loop {
+            self.accept(call)?;
+            if self.pieces.is_empty() {
+                break;
+            }
+            match self.write(cx, conn) {
+                Poll::Pending => break,
+                // The peer may have answered before it hung up.
+                Poll::Ready(Err(_)) => {
+                    self.broken = true;
+                    return Ok(true);
+                }
+                Poll::Ready(Ok(())) => progress = true,
+            }
+            self.give_credit(call);
+        }
+        if self.pieces.is_empty() && self.unflushed {
+            match Pin::new(&mut conn.stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => self.broken = true,
+                Poll::Ready(Ok(())) => self.unflushed = false,
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Takes over the pieces that the source sent.
+    fn accept(&mut self, call: &Call) -> Result<(), CallError> {
+        if self.source_done {
+            return Ok(());
+        }
+        let mut upload = call.control.upload.borrow_mut();
+        while let Some((data, last)) = upload.pop_front() {
+            self.source_done = last;
+            match self.upload {
+                Upload::Chunked => self.push_chunk(data, last),
+                _ => self.push_counted(data, last)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn push_chunk(&mut self, data: Bytes, last: bool) {
+        let payload = data.len();
+        if payload > 0 {
+            let size = format!("{payload:x}\r\n");
+            self.pieces.push_back((Bytes::from(size), 0));
+            self.pieces.push_back((data, payload));
+            self.pieces.push_back((Bytes::from_static(b"\r\n"), 0));
+        }
+        if last {
+            self.pieces.push_back((Bytes::from_static(b"0\r\n\r\n"), 0));
+        }
+    }
+
+    fn push_counted(&mut self, data: Bytes, last: bool) -> Result<(), CallError> {
+        let payload = data.len();
+        let fits = self.rest.checked_sub(payload as u64);
+        match fits {
+            Some(rest) if rest == 0 || !last => self.rest = rest,
+            _ => {
+                return Err(CallError::new(
+                    ErrorKind::Io,
+                    "Request body does not have the length that was announced",
+                ));
+            }
+        }
+        if payload > 0 {
+            self.pieces.push_back((data, payload));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<io::Result<()>> {
+        let stream = Pin::new(&mut conn.stream);
+        let n = if stream.is_write_vectored() && self.pieces.len() > 1 {
+            let slices: [IoSlice<'_>; 4] = std::array::from_fn(|at| {
+                let piece = self.pieces.get(at);
+                IoSlice::new(piece.map_or(&[], |(bytes, _)| bytes))
+            });
+            ready!(stream.poll_write_vectored(cx, &slices))?
+        } else {
+            let first = self.pieces.front().map_or(&[][..], |(bytes, _)| bytes);
+            ready!(stream.poll_write(cx, first))?
+        };
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.unflushed = true;
+        self.advance(n);
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some((bytes, payload)) = self.pieces.front_mut() {
+            let part = n.min(bytes.len());
+            bytes.advance(part);
+            n -= part;
+            if !bytes.is_empty() {
+                return;
+            }
+            self.written += *payload;
+            self.pieces.pop_front();
+        }
+    }
+
+    fn give_credit(&mut self, call: &Call) {
+        let due = self.written >= SEND_STEP || (self.written > 0 && self.pieces.is_empty());
+        if due && !self.source_done {
+            call.engine().sink.on_send_credit(call.id, self.written);
+            self.written = 0;
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Kept-alive connections and the limits on all of them.
+//!
+//! The pool holds no sockets: a connection's own task waits in the pool with
+//! an open ear. Handing it a call wakes it; dropping its ear closes it.
+
+use super::call::{Call, PoolKey};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// A place in the pool: expiry first, so that the first one is nearest to it.
+pub(super) type Ticket = (Instant, u64);
+
+/// A call that waits for a connection, with the task that watches its limits.
+pub(super) struct Queued {
+    pub call: Call,
+    pub watch: tokio::task::AbortHandle,
+}
+
+/// See the module's words.
+#[derive(Default)]
+pub(super) struct Pool {
+    idle: HashMap<Rc<PoolKey>, BTreeMap<Ticket, oneshot::Sender<Call>>>,
+    by_expiry: BTreeMap<Ticket, Rc<PoolKey>>,
+    next_ticket: u64,
+    open: usize,
+    per_host: Vec<(Rc<PoolKey>, usize)>,
+    queue: VecDeque<Queued>,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Limits {
+    pub total: Option<usize>,
+    pub per_host: Option<usize>,
+}
+
+impl Pool {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        self.by_expiry.len()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes the idle connection of `key` that is nearest to its expiry.
+    pub(super) fn checkout(&mut self, key: &PoolKey) -> Option<oneshot::Sender<Call>> {
+        let entries = self.idle.get_mut(key)?;
+        let (ticket, ear) = entries.pop_first()?;
+        if entries.is_empty() {
+            self.idle.remove(key);
+        }
+        self.by_expiry.remove(&ticket);
+        Some(ear)
+    }
+
+    /// Enters an idle connection.
+    pub(super) fn park(
+        &mut self,
+        key: Rc<PoolKey>,
+        expiry: Instant,
+    ) -> (Ticket, oneshot::Receiver<Call>) {
+        let (ear, calls) = oneshot::channel();
+        let ticket = (expiry, self.next_ticket);
+        self.next_ticket += 1;
+        self.by_expiry.insert(ticket, key.clone());
+        self.idle.entry(key).or_default().insert(ticket, ear);
+        (ticket, calls)
+    }
+
+    /// Removes an idle connection that ends by itself.
+    pub(super) fn leave(&mut self, key: &PoolKey, ticket: &Ticket) {
+        self.by_expiry.remove(ticket);
+        if let Some(entries) = self.idle.get_mut(key) {
+            entries.remove(ticket);
+            if entries.is_empty() {
+                self.idle.remove(key);
+            }
+        }
+    }
+
+    /// Counts one more connection to `key` if the limits allow it.
+    pub(super) fn reserve(&mut self, key: &Rc<PoolKey>) -> bool {
+        if !self.room_for(key) {
+            return false;
+        }
+        self.open += 1;
+        if self.limits.per_host.is_some() {
+            match self.host_entry(key) {
+                Some(at) => self.per_host[at].1 += 1,
+                None => self.per_host.push((key.clone(), 1)),
+            }
+        }
+        true
+    }
+
+    /// A connection to `key` is closed.
+    pub(super) fn release(&mut self, key: &PoolKey) {
+        self.open -= 1;
+        if let Some(at) = self.host_entry(key) {
+            self.per_host[at].1 -= 1;
+            if self.per_host[at].1 == 0 {
+                self.per_host.swap_remove(at);
+            }
+        }
+    }
+
+    fn host_entry(&self, key: &PoolKey) -> Option<usize> {
+        self.per_host
+            .iter()
+            .position(|(host, _)| host.same_host(key))
+    }
+
+    fn room_for(&self, key: &PoolKey) -> bool {
+        self.total_room() && self.host_room(key)
+    }
+
+    fn total_room(&self) -> bool {
+        self.limits.total.is_none_or(|limit| self.open < limit)
+    }
+
+    fn host_room(&self, key: &PoolKey) -> bool {
+        self.limits.per_host.is_none_or(|limit| {
+            self.host_entry(key)
+                .is_none_or(|at| self.per_host[at].1 < limit)
+        })
+    }
+
+    /// Closes an idle connection to make room for `key`: of any host, or of
+    /// the same one when that is what is full; the nearest to its expiry.
+    pub(super) fn evict_for(&mut self, key: &PoolKey) {
+        let any_host = self.host_room(key);
+        let victim = self
+            .by_expiry
+            .iter()
+            .find(|(_, owner)| any_host || owner.same_host(key))
+            .map(|(ticket, owner)| (*ticket, owner.clone()));
+        if let Some((ticket, owner)) = victim {
+            self.leave(&owner, &ticket);
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, queued: Queued) {
+        self.queue.push_back(queued);
+    }
+
+    pub(super) fn is_queued(&self, call: u64) -> bool {
+        self.queue.iter().any(|queued| queued.call.id == call)
+    }
+
+    /// Takes a queued call out, for whatever reason.
+    pub(super) fn remove_queued(&mut self, call: u64) -> Option<Queued> {
+        let at = self.queue.iter().position(|q| q.call.id == call)?;
+        self.queue.remove(at)
+    }
+
+    /// The first queued call for which there is room now, with that room.
+    pub(super) fn next_opened(&mut self) -> Option<Queued> {
+        if !self.total_room() {
+            return None;
+        }
+        let at = self
+            .queue
+            .iter()
+            .position(|queued| self.host_room(&queued.call.key))?;
+        let queued = self.queue.remove(at)?;
+        self.reserve(&queued.call.key.clone());
+        Some(queued)
+    }
+
+    /// The queued call that a connection to `key`, free again, should serve:
+    /// the first one in line if it wants that host. Otherwise the first one
+    /// gets the place, unless only its own host is what is full.
+    pub(super) fn next_for(&mut self, key: &PoolKey) -> Next {
+        let fits = |queued: &Queued| *queued.call.key == *key && queued.call.takes_pooled();
+        let found = self.queue.iter().position(|queued| {
+            fits(queued) || queued.call.key.same_host(key) || self.host_room(&queued.call.key)
+        });
+        match found {
+            None => Next::Nobody,
+            Some(at) if fits(&self.queue[at]) => match self.queue.remove(at) {
+                Some(queued) => Next::Serve(queued),
+                None => Next::Nobody,
+            },
+            Some(_) => Next::GiveWay,
+        }
+    }
+
+    /// Everybody in the queue, and no ear left open.
+    pub(super) fn clear(&mut self) -> Vec<Queued> {
+        self.idle.clear();
+        self.by_expiry.clear();
+        self.queue.drain(..).collect()
+    }
+}
+
+/// See [`Pool::next_for`].
+pub(super) enum Next {
+    Serve(Queued),
+    GiveWay,
+    Nobody,
+}

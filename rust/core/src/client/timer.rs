@@ -1,0 +1,37 @@
+//! A timer that is cheap to move.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Fires at the moment asked for in each poll.
+///
+/// Moving a runtime timer costs a lock and a wheel insertion, and a call moves
+/// its timeout with every byte: so it is moved only to an earlier moment, and
+/// when it fires too early it is armed anew.
+pub(super) struct Timer {
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    pub(super) fn new(at: Instant) -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(at)),
+        }
+    }
+
+    /// Ready when `at` has come.
+    pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(at);
+        }
+        Poll::Pending
+    }
+}

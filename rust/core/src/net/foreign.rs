@@ -1,0 +1,293 @@
+//! Foreign transports: connections that the embedder runs, not we.
+//!
+//! The embedder exchanges plain bytes with the core: it hands over what it
+//! received (within the read credit that it was given) and takes what is to be
+//! sent (at most [`WRITE_WINDOW`] unacknowledged), so that neither side can
+//! flood the other. To everything above, a [`ForeignStream`] is a stream like
+//! any other.
+//!
+//! All of this lives on one loop thread; the embedder's calls reach it as
+//! commands of that loop.
+
+use bytes::{Buf, Bytes};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Name of a foreign transport, unique in the process, never 0.
+pub type TransportId = u64;
+
+/// Bytes that may wait for the embedder's acknowledgement.
+pub const WRITE_WINDOW: usize = 256 * 1024;
+/// Bytes that the embedder may hand over unread.
+pub const READ_WINDOW: usize = 64 * 1024;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// The embedder's side: each call must return without blocking.
+pub trait TransportHost {
+    /// Connect for this call, then report ready or failed.
+    fn transport_open(&self, transport: TransportId, call: u64);
+    /// Start TLS for this call, then report ready or failed. `level` 1 is TLS
+    /// inside TLS.
+    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8);
+    /// Send these bytes and acknowledge them when they left; `false` when that
+    /// cannot be (no memory), which breaks the transport.
+    #[must_use]
+    fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool;
+    /// `n` more bytes may be handed over.
+    fn transport_read_credit(&self, transport: TransportId, n: usize);
+    /// Close; nothing follows.
+    fn transport_close(&self, transport: TransportId);
+}
+
+#[derive(Default)]
+struct State {
+    ready: Cell<bool>,
+    secured: Cell<bool>,
+    failed: Cell<bool>,
+    eof: Cell<bool>,
+    inbound: RefCell<VecDeque<Bytes>>,
+    /// Bytes read by the core and not yet given back as credit.
+    consumed: Cell<usize>,
+    unacknowledged: Cell<usize>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl State {
+    fn wait(&self, cx: &Context<'_>) {
+        let mut wakers = self.wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The foreign transports of one loop.
+pub struct Foreigners {
+    host: Rc<dyn TransportHost>,
+    open: RefCell<HashMap<TransportId, Rc<State>>>,
+}
+
+impl Foreigners {
+    /// None yet.
+    pub fn new(host: Rc<dyn TransportHost>) -> Rc<Self> {
+        Rc::new(Self {
+            host,
+            open: RefCell::default(),
+        })
+    }
+
+    /// Asks the embedder for a connection for `call`.
+    pub fn open(self: &Rc<Self>, call: u64) -> ForeignStream {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let state = Rc::new(State::default());
+        self.open.borrow_mut().insert(id, state.clone());
+        let stream = ForeignStream {
+            id,
+            state,
+            all: self.clone(),
+        };
+        self.host.transport_open(id, call);
+        stream
+    }
+
+    /// The embedder connected, or TLS stands.
+    pub fn ready(&self, transport: TransportId) {
+        self.with(transport, |state| state.ready.set(true));
+    }
+
+    /// The embedder's connection broke.
+    pub fn failed(&self, transport: TransportId) {
+        self.with(transport, |state| state.failed.set(true));
+    }
+
+    /// Bytes from the peer.
+    pub fn received(&self, transport: TransportId, data: Bytes) {
+        self.with(transport, |state| {
+            if !data.is_empty() {
+                state.inbound.borrow_mut().push_back(data);
+            }
+        });
+    }
+
+    /// The peer sends no more.
+    pub fn eof(&self, transport: TransportId) {
+        self.with(transport, |state| state.eof.set(true));
+    }
+
+    /// `n` bytes left.
+    pub fn written(&self, transport: TransportId, n: usize) {
+        self.with(transport, |state| {
+            let left = state.unacknowledged.get().saturating_sub(n);
+            state.unacknowledged.set(left);
+        });
+    }
+
+    fn with(&self, transport: TransportId, change: impl FnOnce(&State)) {
+        let state = self.open.borrow().get(&transport).cloned();
+        if let Some(state) = state {
+            change(&state);
+            state.wake();
+        }
+    }
+}
+
+/// One foreign transport; dropping it closes it.
+pub struct ForeignStream {
+    id: TransportId,
+    state: Rc<State>,
+    all: Rc<Foreigners>,
+}
+
+impl ForeignStream {
+    /// Its name.
+    pub fn id(&self) -> TransportId {
+        self.id
+    }
+
+    /// Waits until the embedder has connected, then lets it hand over bytes.
+    pub async fn connected(&self) -> io::Result<()> {
+        self.until_ready().await?;
+        self.all.host.transport_read_credit(self.id, READ_WINDOW);
+        Ok(())
+    }
+
+    /// Starts TLS and waits until it stands.
+    pub async fn start_tls(&self, call: u64, level: u8) -> io::Result<()> {
+        self.state.ready.set(false);
+        self.state.secured.set(true);
+        self.all.host.transport_start_tls(self.id, call, level);
+        self.until_ready().await
+    }
+
+    /// Whether TLS was started on it.
+    pub fn secured(&self) -> bool {
+        self.state.secured.get()
+    }
+
+    async fn until_ready(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            if self.state.failed.get() {
+                return Poll::Ready(Err(foreign_failure()));
+            }
+            if self.state.ready.get() {
+                return Poll::Ready(Ok(()));
+            }
+            self.state.wait(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn give_back(&self, n: usize) {
+        let consumed = self.state.consumed.get() + n;
+        if consumed < READ_WINDOW / 2 {
+            self.state.consumed.set(consumed);
+            return;
+        }
+        self.state.consumed.set(0);
+        self.all.host.transport_read_credit(self.id, consumed);
+    }
+}
+
+impl Drop for ForeignStream {
+    fn drop(&mut self) {
+        self.all.open.borrow_mut().remove(&self.id);
+        self.all.host.transport_close(self.id);
+    }
+}
+
+impl AsyncRead for ForeignStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut inbound = self.state.inbound.borrow_mut();
+        if let Some(first) = inbound.front_mut() {
+            let n = first.len().min(out.remaining());
+            out.put_slice(&first[..n]);
+            first.advance(n);
+            if first.is_empty() {
+                inbound.pop_front();
+            }
+            drop(inbound);
+            self.give_back(n);
+            return Poll::Ready(Ok(()));
+        }
+        if self.state.failed.get() {
+            return Poll::Ready(Err(foreign_failure()));
+        }
+        if self.state.eof.get() {
+            return Poll::Ready(Ok(()));
+        }
+        self.state.wait(cx);
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for ForeignStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.state.failed.get() {
+            return Poll::Ready(Err(foreign_failure()));
+        }
+        let waiting = self.state.unacknowledged.get();
+        let n = data.len().min(WRITE_WINDOW.saturating_sub(waiting));
+        if n == 0 && !data.is_empty() {
+            self.state.wait(cx);
+            return Poll::Pending;
+        }
+        self.state.unacknowledged.set(waiting + n);
+        match self.all.host.transport_write(self.id, &data[..n]) {
+            true => Poll::Ready(Ok(n)),
+            false => Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Marks an I/O error whose cause only the embedder knows.
+#[derive(Debug)]
+struct ForeignFailure;
+
+impl std::fmt::Display for ForeignFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("foreign transport failed")
+    }
+}
+
+impl std::error::Error for ForeignFailure {}
+
+fn foreign_failure() -> io::Error {
+    io::Error::other(ForeignFailure)
+}
+
+/// Whether `error` came from a foreign transport.
+pub fn is_foreign(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<ForeignFailure>())
+}

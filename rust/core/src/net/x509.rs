@@ -1,0 +1,138 @@
+//! The names in a certificate (RFC 5280): subject common name, DNS names, and
+//! whether there are IP addresses. rustls checks names itself but neither
+//! falls back to the common name, as the JDK does, nor says what there was.
+
+/// Names that a certificate carries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub common_name: Option<String>,
+    pub dns: Vec<String>,
+    pub has_alternatives: bool,
+}
+
+const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+const ALTERNATIVE_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT_ID: u8 = 0x06;
+const OCTETS: u8 = 0x04;
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+const DNS_NAME: u8 = 0x82;
+
+impl Names {
+    /// The names in a DER certificate; `None` when it is no certificate.
+    pub(super) fn of(certificate: &[u8]) -> Option<Self> {
+        let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
+        let mut body = Der(certificate.expect(SEQUENCE)?);
+        body.optional(VERSION);
+        // serial, signature algorithm, issuer, validity
+        for _ in 0..4 {
+            body.next()?;
+        }
+        let subject = body.expect(SEQUENCE)?;
+        body.expect(SEQUENCE)?;
+        let mut names = Self {
+            common_name: common_name(subject),
+            ..Self::default()
+        };
+        while let Some((tag, content)) = body.next() {
+            if tag == EXTENSIONS {
+                names.read_extensions(content);
+            }
+        }
+        Some(names)
+    }
+
+    fn read_extensions(&mut self, extensions: &[u8]) -> Option<()> {
+        let mut list = Der(Der(extensions).expect(SEQUENCE)?);
+        while let Some((SEQUENCE, extension)) = list.next() {
+            let mut extension = Der(extension);
+            if extension.expect(OBJECT_ID)? != ALTERNATIVE_NAME {
+                continue;
+            }
+            while let Some((tag, content)) = extension.next() {
+                if tag == OCTETS {
+                    self.read_alternatives(content);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn read_alternatives(&mut self, content: &[u8]) -> Option<()> {
+        let mut list = Der(Der(content).expect(SEQUENCE)?);
+        while let Some((tag, name)) = list.next() {
+            self.has_alternatives = true;
+            if tag == DNS_NAME {
+                self.dns.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+        Some(())
+    }
+}
+
+/// The last common name, as the most specific one comes last.
+fn common_name(subject: &[u8]) -> Option<String> {
+    let mut found = None;
+    let mut subject = Der(subject);
+    while let Some((SET, set)) = subject.next() {
+        let mut pair = Der(Der(set).expect(SEQUENCE)?);
+        if pair.expect(OBJECT_ID)? == COMMON_NAME {
+            let (_, value) = pair.next()?;
+            found = Some(String::from_utf8_lossy(value).into_owned());
+        }
+    }
+    found
+}
+
+/// Whether `host` is `pattern`, whose first label may be `*`.
+pub(super) fn matches(host: &str, pattern: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(rest) => host
+            .split_once('.')
+            .is_some_and(|(_, domain)| rest.contains('.') && domain.eq_ignore_ascii_case(rest)),
+        None => host.eq_ignore_ascii_case(pattern),
+    }
+}
+
+/// What is left of a DER value list.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let [tag, first, rest @ ..] = self.0 else {
+            return None;
+        };
+        let (length, rest) = match *first {
+            short @ ..0x80 => (usize::from(short), rest),
+            long => {
+                let digits = usize::from(long & 0x7f);
+                if digits == 0 || digits > 4 || rest.len() < digits {
+                    return None;
+                }
+                let (digits, rest) = rest.split_at(digits);
+                let length = digits
+                    .iter()
+                    .fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit));
+                (length, rest)
+            }
+        };
+        let content = rest.get(..length)?;
+        self.0 = &rest[length..];
+        Some((*tag, content))
+    }
+
+    fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
+        self.next()
+            .filter(|(tag, _)| *tag == wanted)
+            .map(|(_, content)| content)
+    }
+
+    fn optional(&mut self, tag: u8) {
+        if self.0.first() == Some(&tag) {
+            self.next();
+        }
+    }
+}

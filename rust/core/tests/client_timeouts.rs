@@ -1,0 +1,205 @@
+//! Every wait has its end, and says which one it was.
+
+mod client_support;
+
+use client_support::*;
+use httpkit_core::client::*;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+fn timeout(message: &str) -> Result<Seen, CallError> {
+    Err(CallError::new(ErrorKind::Timeout, message.to_owned()))
+}
+
+/// Runs a call and checks that it ended between `least` and 400 ms later.
+fn timed(client: &Running, spec: CallSpec, least: u64) -> Result<Seen, CallError> {
+    let start = Instant::now();
+    let result = client.run(spec);
+    let took = start.elapsed();
+    let least = Duration::from_millis(least);
+    assert!(took + Duration::from_millis(2) >= least, "{took:?}");
+    assert!(took < least + Duration::from_millis(400), "{took:?}");
+    client.until_stats("freed", |stats| {
+        stats.active.load(Ordering::Relaxed) == 0 && stats.open.load(Ordering::Relaxed) == 0
+    });
+    result
+}
+
+/// An address whose connects hang: its listener's queue is full.
+struct FullBacklog {
+    address: SocketAddr,
+    _held: (TcpListener, Vec<TcpStream>),
+}
+
+impl FullBacklog {
+    fn new() -> Self {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener: TcpListener = socket.into();
+        let address = listener.local_addr().unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(filler) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            fillers.push(filler);
+        }
+        Self {
+            address,
+            _held: (listener, fillers),
+        }
+    }
+}
+
+#[test]
+fn a_connect_that_hangs_ends_with_the_connect_timeout() {
+    let full = FullBacklog::new();
+    let client = Running::new();
+    for millis in [50, 300] {
+        let mut spec = get(full.address);
+        spec.timeouts.connect = Millis(millis);
+        assert_eq!(
+            timed(&client, spec, millis as u64),
+            timeout(&format!("connect timeout: {millis}ms"))
+        );
+    }
+}
+
+#[test]
+fn zero_and_negative_timeouts_end_the_call_at_once() {
+    let full = FullBacklog::new();
+    let client = Running::new();
+    for millis in [0, -1] {
+        let mut spec = get(full.address);
+        spec.timeouts.connect = Millis(millis);
+        assert_eq!(
+            timed(&client, spec, 0),
+            timeout(&format!("connect timeout: {millis}ms"))
+        );
+    }
+}
+
+#[test]
+fn silence_ends_with_the_idle_timeout_wherever_it_falls() {
+    for said in [
+        "",
+        "HTTP/1.1 20",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\n\r\nok",
+    ] {
+        let server = Server::new(move |_, stream| {
+            read_request(stream);
+            stream.write_all(said.as_bytes()).unwrap();
+            hang(stream);
+        });
+        let mut spec = get(server.address);
+        spec.timeouts.idle = Millis(150);
+        assert_eq!(
+            timed(&Running::new(), spec, 150),
+            timeout("idle timeout: 150ms"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn bytes_start_the_idle_timeout_anew() {
+    let server = Server::new(|_, stream| {
+        read_request(stream);
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n";
+        stream.write_all(head).unwrap();
+        for byte in b"abcdef" {
+            std::thread::sleep(Duration::from_millis(150));
+            stream.write_all(&[*byte]).unwrap();
+        }
+    });
+    let mut spec = get(server.address);
+    spec.timeouts.idle = Millis(400);
+    assert_eq!(Running::new().run(spec).unwrap().text(), "abcdef");
+}
+
+#[test]
+fn a_peer_that_stops_reading_ends_with_the_idle_timeout() {
+    let server = Server::new(|_, stream| {
+        std::thread::sleep(Duration::from_secs(3));
+        drop(stream.try_clone());
+    });
+    let mut spec = post(server.address, vec![b'x'; 20_000_000]);
+    spec.timeouts.idle = Millis(200);
+    let start = Instant::now();
+    assert_eq!(Running::new().run(spec), timeout("idle timeout: 200ms"));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn waiting_in_the_queue_counts_as_connecting() {
+    let server = Server::new(|_, stream| hang(stream));
+    let client = Running::with(ClientConfig {
+        max_connections: Some(1),
+        ..ClientConfig::default()
+    });
+    let first = client.start(get(server.address));
+    eventually("connected", || server.connections() == 1);
+    let mut spec = get(server.address);
+    spec.timeouts.connect = Millis(150);
+    assert_eq!(client.run(spec), timeout("connect timeout: 150ms"));
+    let mut spec = get(server.address);
+    spec.timeouts.pool = Some(Millis(100));
+    assert_eq!(client.run(spec), timeout("pool timeout: 100ms"));
+    client.client.cancel(first);
+}
+
+#[test]
+fn the_deadline_holds_in_every_phase() {
+    let full = FullBacklog::new();
+    let silent = Server::new(|_, stream| hang(stream));
+    let dripping = Server::new(|_, stream| {
+        read_request(stream);
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+        stream.write_all(head).unwrap();
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let client = Running::new();
+    for address in [full.address, silent.address, dripping.address] {
+        let mut spec = get(address);
+        spec.timeouts.deadline = Some((Millis(190), Millis(200)));
+        assert_eq!(timed(&client, spec, 190), timeout("deadline: 200ms"));
+    }
+    let mut spec = get(silent.address);
+    spec.timeouts.deadline = Some((Millis(200), Millis(200)));
+    spec.tls = Some(httpkit_core::net::tls::TlsMode::TrustAll);
+    spec.tls_name = "localhost".to_owned();
+    let tls = httpkit_core::net::tls::TlsContext::new(vec![], vec![], vec![]).unwrap();
+    client.client.set_tls(tls);
+    assert_eq!(
+        timed(&client, spec.clone(), 200),
+        timeout("deadline: 200ms")
+    );
+    spec.timeouts.deadline = None;
+    spec.timeouts.idle = Millis(200);
+    assert_eq!(timed(&client, spec, 200), timeout("idle timeout: 200ms"));
+}
+
+#[test]
+fn a_stale_retry_starts_the_connect_clock_anew() {
+    let server = Server::new(|nth, stream| {
+        while read_request(stream).is_some() {
+            stream.write_all(OK).unwrap();
+            if nth == 0 {
+                read_request(stream);
+                std::thread::sleep(Duration::from_millis(300));
+                return;
+            }
+        }
+    });
+    let client = Running::new();
+    client.run(get(server.address)).unwrap();
+    let mut spec = get(server.address);
+    spec.timeouts.connect = Millis(200);
+    assert_eq!(client.run(spec).unwrap().status, 200);
+}

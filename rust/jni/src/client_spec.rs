@@ -1,0 +1,324 @@
+//! What Java packs into one array for a call: read here, checked completely,
+//! so that a fault above is an exception and never a wrong request.
+
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use httpkit_core::client::{Address, Bytes, CallSpec, Method, Millis, Route, Timeouts, Upload};
+use httpkit_core::net::tls::{TlsContext, TlsMode};
+
+use crate::abi;
+use crate::error::BridgeError;
+
+type Result<T> = std::result::Result<T, BridgeError>;
+
+fn malformed(what: &str) -> BridgeError {
+    BridgeError::Argument(format!("malformed call: {what}"))
+}
+
+/// Reads big-endian fields from the front of a slice.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
+        let (head, rest) = self
+            .0
+            .split_at_checked(n)
+            .ok_or_else(|| malformed("it is too short"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.bytes(N)?);
+        Ok(array)
+    }
+
+    fn u8(&mut self) -> Result<u8> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    fn millis(&mut self) -> Result<Millis> {
+        Ok(Millis(i32::from_be_bytes(self.array()?)))
+    }
+
+    fn i64(&mut self) -> Result<i64> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    fn limit(&mut self) -> Result<Option<u64>> {
+        Ok(u64::try_from(self.i64()?).ok())
+    }
+
+    fn string(&mut self) -> Result<String> {
+        let length = usize::from(self.u16()?);
+        let text = std::str::from_utf8(self.bytes(length)?);
+        text.map(str::to_owned).map_err(|_| malformed("not UTF-8"))
+    }
+
+    fn long_bytes(&mut self) -> Result<&'a [u8]> {
+        let length = self.u32()? as usize;
+        self.bytes(length)
+    }
+
+    fn list(&mut self) -> Result<Vec<Vec<u8>>> {
+        let count = self.u16()?;
+        (0..count)
+            .map(|_| self.long_bytes().map(<[u8]>::to_vec))
+            .collect()
+    }
+
+    fn address(&mut self) -> Result<Address> {
+        match self.u8()? {
+            4 => {
+                let ip = Ipv4Addr::from(self.array::<4>()?);
+                let address = SocketAddrV4::new(ip, self.u16()?);
+                Ok(Address::Inet(SocketAddr::V4(address)))
+            }
+            6 => {
+                let ip = Ipv6Addr::from(self.array::<16>()?);
+                let scope = self.u32()?;
+                let address = SocketAddrV6::new(ip, self.u16()?, 0, scope);
+                Ok(Address::Inet(SocketAddr::V6(address)))
+            }
+            1 => {
+                let length = usize::from(self.u16()?);
+                let path = Path::new(OsStr::from_bytes(self.bytes(length)?));
+                Ok(Address::Unix(path.to_owned()))
+            }
+            _ => Err(malformed("unknown kind of address")),
+        }
+    }
+
+    fn end(&self) -> Result<()> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(malformed("it is too long")),
+        }
+    }
+}
+
+/// One address record.
+pub(crate) fn read_address(record: &[u8]) -> Result<Address> {
+    let mut fields = Fields(record);
+    let address = fields.address()?;
+    fields.end()?;
+    Ok(address)
+}
+
+/// Trust anchors and key material.
+pub(crate) fn read_tls(material: &[u8]) -> Result<TlsContext> {
+    let mut fields = Fields(material);
+    let anchors = fields.list()?;
+    let chain = fields.list()?;
+    let key = fields.long_bytes()?.to_vec();
+    fields.end()?;
+    TlsContext::new(anchors, chain, key).map_err(BridgeError::Argument)
+}
+
+/// A call; the fields' order is that of `spec`'s bytes.
+pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
+    let mut fields = Fields(spec);
+    let flags = fields.u32()?;
+    let method = read_method(fields.u8()?)?;
+    let tls = read_tls_mode(fields.u8()?)?;
+    let sni = fields.u8()? != 0;
+    let route = fields.u8()?;
+    let proxy_tls = read_tls_mode(fields.u8()?)?;
+    let upload = read_upload(fields.u8()?, fields.i64()?)?;
+    let policy = fields.i64()?;
+    let (max_wire, max_decoded) = (fields.limit()?, fields.limit()?);
+    let timeouts = read_timeouts(&mut fields)?;
+    let window = fields.u32()? as usize;
+    let host = fields.string()?;
+    let tls_name = fields.string()?;
+    let route = read_route(&mut fields, route, proxy_tls)?;
+    let count = fields.u8()?;
+    let addresses = (0..count)
+        .map(|_| fields.address())
+        .collect::<Result<_>>()?;
+    let head = Bytes::copy_from_slice(fields.long_bytes()?);
+    fields.end()?;
+    Ok(CallSpec {
+        streamed: flags & abi::CALL_STREAM != 0,
+        raw: flags & abi::CALL_RAW != 0,
+        hosted: flags & abi::CALL_HOSTED != 0,
+        method,
+        tls,
+        sni,
+        route,
+        upload,
+        policy,
+        max_wire,
+        max_decoded,
+        timeouts,
+        window,
+        host,
+        tls_name,
+        addresses,
+        head,
+        body: Bytes::from(body),
+    })
+}
+
+fn read_method(number: u8) -> Result<Method> {
+    match number {
+        0 => Ok(Method::Other),
+        1 => Ok(Method::Get),
+        2 => Ok(Method::Head),
+        _ => Err(malformed("unknown method")),
+    }
+}
+
+fn read_tls_mode(number: u8) -> Result<Option<TlsMode>> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(TlsMode::Verify)),
+        2 => Ok(Some(TlsMode::VerifyChain)),
+        3 => Ok(Some(TlsMode::TrustAll)),
+        _ => Err(malformed("unknown TLS mode")),
+    }
+}
+
+fn read_upload(kind: u8, length: i64) -> Result<Upload> {
+    match (kind, u64::try_from(length)) {
+        (0, _) => Ok(Upload::Whole),
+        (1, Ok(length)) => Ok(Upload::Length(length)),
+        (2, _) => Ok(Upload::Chunked),
+        _ => Err(malformed("unknown kind of body")),
+    }
+}
+
+fn read_timeouts(fields: &mut Fields<'_>) -> Result<Timeouts> {
+    let (connect, idle, keepalive) = (fields.millis()?, fields.millis()?, fields.millis()?);
+    let (deadline, shown) = (fields.millis()?, fields.millis()?);
+    let pool = fields.millis()?;
+    Ok(Timeouts {
+        connect,
+        idle,
+        keepalive,
+        deadline: (deadline.0 >= 0).then_some((deadline, shown)),
+        pool: (pool.0 >= 0).then_some(pool),
+    })
+}
+
+fn read_route(fields: &mut Fields<'_>, kind: u8, tls: Option<TlsMode>) -> Result<Route> {
+    let proxy_name = fields.string()?;
+    let host = fields.string()?;
+    let port = fields.u16()?;
+    let authorization = fields.string()?;
+    let (user, password) = (fields.string()?, fields.string()?);
+    match kind {
+        0 => Ok(Route::Direct),
+        1 => Ok(Route::Tunnel {
+            host,
+            port,
+            authorization,
+            tls: tls.map(|mode| (mode, proxy_name)),
+        }),
+        2 => Ok(Route::Socks5 {
+            host,
+            port,
+            credentials: (!user.is_empty()).then_some((user, password)),
+        }),
+        _ => Err(malformed("unknown route")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A spec with every field in its place.
+    fn packed() -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(5_u32.to_be_bytes());
+        out.extend([1, 1, 1, 1, 3, 1]);
+        for number in [10_i64, -7, -1, 99] {
+            out.extend(number.to_be_bytes());
+        }
+        for number in [1_i32, 2, -3, 400, 500, -1, 65536] {
+            out.extend(number.to_be_bytes());
+        }
+        for text in ["host", "tls", "proxy", "target"] {
+            out.extend((text.len() as u16).to_be_bytes());
+            out.extend(text.as_bytes());
+        }
+        out.extend(443_u16.to_be_bytes());
+        for text in ["auth", "", ""] {
+            out.extend((text.len() as u16).to_be_bytes());
+            out.extend(text.as_bytes());
+        }
+        out.push(3);
+        out.extend([4, 127, 0, 0, 1, 0, 80]);
+        out.push(6);
+        out.extend(Ipv6Addr::LOCALHOST.octets());
+        out.extend([0, 0, 0, 2, 0, 81]);
+        out.extend(b"\x01\x00\x02/s");
+        out.extend(b"\x00\x00\x00\x03GET");
+        out
+    }
+
+    #[test]
+    fn every_field_is_read_from_its_place() {
+        let spec = read_call(&packed(), b"body".to_vec()).unwrap();
+        assert!(spec.streamed && !spec.raw && spec.hosted && spec.sni);
+        assert_eq!(spec.method, Method::Get);
+        assert_eq!(spec.tls, Some(TlsMode::Verify));
+        assert_eq!(spec.upload, Upload::Length(10));
+        assert_eq!((spec.policy, spec.max_wire), (-7, None));
+        assert_eq!((spec.max_decoded, spec.window), (Some(99), 65536));
+        assert_eq!(spec.timeouts.connect, Millis(1));
+        assert_eq!(spec.timeouts.idle, Millis(2));
+        assert_eq!(spec.timeouts.keepalive, Millis(-3));
+        assert_eq!(spec.timeouts.deadline, Some((Millis(400), Millis(500))));
+        assert_eq!(spec.timeouts.pool, None);
+        assert_eq!((&spec.host[..], &spec.tls_name[..]), ("host", "tls"));
+        let tunnel = Route::Tunnel {
+            host: "target".to_owned(),
+            port: 443,
+            authorization: "auth".to_owned(),
+            tls: Some((TlsMode::TrustAll, "proxy".to_owned())),
+        };
+        assert_eq!(spec.route, tunnel);
+        assert_eq!(spec.addresses.len(), 3);
+        assert_eq!(
+            spec.addresses[0],
+            Address::Inet("127.0.0.1:80".parse().unwrap())
+        );
+        assert_eq!(spec.addresses[2], Address::Unix("/s".into()));
+        assert_eq!(
+            (&spec.head[..], &spec.body[..]),
+            (&b"GET"[..], &b"body"[..])
+        );
+    }
+
+    #[test]
+    fn a_spec_of_any_other_length_is_refused() {
+        let whole = packed();
+        for cut in 0..whole.len() {
+            assert!(read_call(&whole[..cut], Vec::new()).is_err(), "{cut}");
+        }
+        let longer = [whole, vec![0]].concat();
+        assert!(read_call(&longer, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn tls_material_without_anchors_or_key_is_fine_and_rubbish_is_not() {
+        assert!(read_tls(&[0; 8]).is_ok());
+        assert!(read_tls(&[0; 7]).is_err());
+        let key = [&[0; 7][..], &[1, 9]].concat();
+        assert!(read_tls(&key).is_err());
+    }
+}

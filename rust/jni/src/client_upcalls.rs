@@ -1,0 +1,311 @@
+//! The client's way up: `org.httpkit.jni.ClientUpcalls`, ids resolved once, at load.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+use httpkit_core::client::{CallError, CallId, ErrorKind, Head, Sink, Version};
+use httpkit_core::net::foreign::{TransportHost, TransportId};
+use jni::errors::Result;
+use jni::ids::JStaticMethodID;
+use jni::objects::{JByteArray, JClass, JThrowable};
+use jni::refs::Global;
+use jni::signature::{Primitive, ReturnType};
+use jni::sys::{JNIEnv, jint, jvalue};
+use jni::{AttachGuard, Env, jni_sig, jni_str};
+
+use crate::abi;
+
+struct Methods {
+    class: Global<JClass<'static>>,
+    done: JStaticMethodID,
+    head: JStaticMethodID,
+    body: JStaticMethodID,
+    end: JStaticMethodID,
+    failed: JStaticMethodID,
+    send_credit: JStaticMethodID,
+    failure: JStaticMethodID,
+    open: JStaticMethodID,
+    start_tls: JStaticMethodID,
+    write: JStaticMethodID,
+    read_credit: JStaticMethodID,
+    close: JStaticMethodID,
+}
+
+static METHODS: OnceLock<Methods> = OnceLock::new();
+
+/// Resolves everything; an error names what is missing.
+pub(crate) fn resolve(env: &mut Env<'_>) -> Result<()> {
+    let class = env.find_class(jni_str!("org/httpkit/jni/ClientUpcalls"))?;
+    macro_rules! method {
+        ($name:literal, $signature:literal) => {
+            env.get_static_method_id(&class, jni_str!($name), jni_sig!($signature))?
+        };
+    }
+    let methods = Methods {
+        done: method!("callDone", "(JII[B[B)V"),
+        head: method!("callHead", "(JII[B)V"),
+        body: method!("callBody", "(J[B)V"),
+        end: method!("callEnd", "(J)V"),
+        failed: method!("callFailed", "(JILjava/lang/String;J)V"),
+        send_credit: method!("callSendCredit", "(JI)V"),
+        failure: method!("failure", "(ILjava/lang/String;)Ljava/lang/Throwable;"),
+        open: method!("transportOpen", "(JJ)V"),
+        start_tls: method!("transportStartTls", "(JJI)V"),
+        write: method!("transportWrite", "(J[B)V"),
+        read_credit: method!("transportReadCredit", "(JI)V"),
+        close: method!("transportClose", "(J)V"),
+        class: env.new_global_ref(&class)?,
+    };
+    let _ = METHODS.set(methods);
+    Ok(())
+}
+
+/// Throws what Java makes of a failure.
+pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
+    let Some(methods) = METHODS.get() else {
+        return Ok(());
+    };
+    let message = env.new_string(&error.message)?;
+    let args = [
+        jvalue {
+            i: kind_number(error.kind),
+        },
+        jvalue {
+            l: message.as_raw(),
+        },
+    ];
+    // SAFETY: the id is that of `failure` with this signature, see `resolve`.
+    let made = unsafe {
+        env.call_static_method_unchecked(&methods.class, methods.failure, ReturnType::Object, &args)
+    }?
+    .l()?;
+    let throwable = env.cast_local::<JThrowable>(made)?;
+    match env.throw(&throwable) {
+        // The crate reports the exception that it has just thrown as an error.
+        Err(jni::errors::Error::JavaException) => Ok(()),
+        other => other,
+    }
+}
+
+/// The sink of one loop, made and used by the thread that runs it.
+pub(crate) struct JavaSink {
+    env: *mut JNIEnv,
+    /// Header blocks are put together here.
+    block: RefCell<Vec<u8>>,
+}
+
+impl JavaSink {
+    /// # Safety
+    ///
+    /// The sink must not outlive the native frame of `env`.
+    pub(crate) unsafe fn new(env: &Env<'_>) -> Self {
+        Self {
+            env: env.get_raw(),
+            block: RefCell::default(),
+        }
+    }
+
+    /// Runs an upcall; `false` when it did not reach Java. The Java side
+    /// catches what user code throws, so that is a JVM without memory.
+    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
+        let Some(methods) = METHODS.get() else {
+            return false;
+        };
+        // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
+        // sink cannot leave the frame's thread, since pointers are not `Send`.
+        let mut guard = unsafe { AttachGuard::from_unowned(self.env) };
+        let env = guard.borrow_env_mut();
+        let result = upcall(env, methods);
+        if let Err(error) = &result {
+            if env.exception_check() {
+                env.exception_describe();
+                env.exception_clear();
+            }
+            eprintln!("http-kit: an upcall failed: {error}");
+        }
+        result.is_ok()
+    }
+
+    /// Like [`call`](Self::call), for upcalls that make objects: their local
+    /// references go with the frame, since the loop never returns to Java.
+    fn call_with_objects(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
+        self.call(|env, methods| env.with_local_frame(4, |env| upcall(env, methods)))
+    }
+
+    /// Tells a failure, without its text where there is no memory for that.
+    fn failed(&self, call: CallId, error: &CallError, transport: TransportId) {
+        let kind = int(kind_number(error.kind));
+        let args = |message| [long(call), kind, jvalue { l: message }, long(transport)];
+        let told = self.call_with_objects(|env, methods| {
+            let message = env.new_string(&error.message)?;
+            void(env, methods, methods.failed, &args(message.as_raw()))
+        });
+        if !told {
+            let args = args(std::ptr::null_mut());
+            self.call(|env, methods| void(env, methods, methods.failed, &args));
+        }
+    }
+
+    fn with_block<'local>(
+        &self,
+        env: &mut Env<'local>,
+        head: &Head<'_>,
+    ) -> Result<JByteArray<'local>> {
+        let mut block = self.block.borrow_mut();
+        block.clear();
+        head.headers.encode(&mut block);
+        env.byte_array_from_slice(&block)
+    }
+}
+
+fn void(
+    env: &mut Env<'_>,
+    methods: &Methods,
+    method: JStaticMethodID,
+    args: &[jvalue],
+) -> Result<()> {
+    let void = ReturnType::Primitive(Primitive::Void);
+    // SAFETY: `resolve` got the id from this class, and each caller passes the
+    // arguments of the signature given there.
+    unsafe { env.call_static_method_unchecked(&methods.class, method, void, args) }?;
+    Ok(())
+}
+
+fn long(id: u64) -> jvalue {
+    jvalue { j: id as i64 }
+}
+
+fn int(n: jint) -> jvalue {
+    jvalue { i: n }
+}
+
+fn count(n: usize) -> jvalue {
+    int(jint::try_from(n).unwrap_or(jint::MAX))
+}
+
+fn flags(head: &Head<'_>) -> jint {
+    [
+        (head.version == Version::Http10, abi::HEAD_HTTP10),
+        (head.trailers, abi::HEAD_TRAILERS),
+        (head.decoded, abi::HEAD_DECODED),
+        (head.reused, abi::HEAD_REUSED),
+        (head.tls, abi::HEAD_TLS),
+        (head.hosted, abi::HEAD_HOSTED),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+impl Sink for JavaSink {
+    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
+            let headers = self.with_block(env, head)?;
+            let body = match body {
+                [] => JByteArray::null(),
+                body => env.byte_array_from_slice(body)?,
+            };
+            let args = [
+                long(call),
+                int(head.status.into()),
+                int(flags(head)),
+                jvalue {
+                    l: headers.as_raw(),
+                },
+                jvalue { l: body.as_raw() },
+            ];
+            void(env, methods, methods.done, &args)
+        })
+    }
+
+    fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
+        self.call_with_objects(|env, methods| {
+            let headers = self.with_block(env, head)?;
+            let args = [
+                long(call),
+                int(head.status.into()),
+                int(flags(head)),
+                jvalue {
+                    l: headers.as_raw(),
+                },
+            ];
+            void(env, methods, methods.head, &args)
+        })
+    }
+
+    fn on_body(&self, call: CallId, data: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
+            let data = env.byte_array_from_slice(data)?;
+            let args = [long(call), jvalue { l: data.as_raw() }];
+            void(env, methods, methods.body, &args)
+        })
+    }
+
+    fn on_end(&self, call: CallId) {
+        self.call(|env, methods| void(env, methods, methods.end, &[long(call)]));
+    }
+
+    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
+        self.failed(call, error, transport.unwrap_or(0));
+    }
+
+    fn on_send_credit(&self, call: CallId, n: usize) {
+        let args = [long(call), count(n)];
+        self.call(|env, methods| void(env, methods, methods.send_credit, &args));
+    }
+}
+
+impl TransportHost for JavaSink {
+    fn transport_open(&self, transport: TransportId, call: u64) {
+        let args = [long(transport), long(call)];
+        self.call(|env, methods| void(env, methods, methods.open, &args));
+    }
+
+    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) {
+        let args = [long(transport), long(call), int(level.into())];
+        self.call(|env, methods| void(env, methods, methods.start_tls, &args));
+    }
+
+    fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
+            let data = env.byte_array_from_slice(data)?;
+            let args = [long(transport), jvalue { l: data.as_raw() }];
+            void(env, methods, methods.write, &args)
+        })
+    }
+
+    fn transport_read_credit(&self, transport: TransportId, n: usize) {
+        let args = [long(transport), count(n)];
+        self.call(|env, methods| void(env, methods, methods.read_credit, &args));
+    }
+
+    fn transport_close(&self, transport: TransportId) {
+        self.call(|env, methods| void(env, methods, methods.close, &[long(transport)]));
+    }
+}
+
+pub(crate) fn kind_number(kind: ErrorKind) -> jint {
+    match kind {
+        ErrorKind::Io => abi::FAIL_IO,
+        ErrorKind::Connect => abi::FAIL_CONNECT,
+        ErrorKind::Socket => abi::FAIL_SOCKET,
+        ErrorKind::NoRoute => abi::FAIL_NO_ROUTE,
+        ErrorKind::Bind => abi::FAIL_BIND,
+        ErrorKind::Timeout => abi::FAIL_TIMEOUT,
+        ErrorKind::Protocol => abi::FAIL_PROTOCOL,
+        ErrorKind::LineTooLarge => abi::FAIL_LINE_TOO_LARGE,
+        ErrorKind::HeadersTooLarge => abi::FAIL_HEADERS_TOO_LARGE,
+        ErrorKind::Abort => abi::FAIL_ABORT,
+        ErrorKind::Zip => abi::FAIL_ZIP,
+        ErrorKind::Eof => abi::FAIL_EOF,
+        ErrorKind::SslHandshake => abi::FAIL_SSL_HANDSHAKE,
+        ErrorKind::Ssl => abi::FAIL_SSL,
+        ErrorKind::Stopped => abi::FAIL_STOPPED,
+        ErrorKind::Cancelled => abi::FAIL_CANCELLED,
+        ErrorKind::Foreign => abi::FAIL_FOREIGN,
+        ErrorKind::Argument => abi::FAIL_ARGUMENT,
+        ErrorKind::Internal => abi::FAIL_INTERNAL,
+        ErrorKind::TooLarge => abi::FAIL_TOO_LARGE,
+        ErrorKind::SourceFailed => abi::FAIL_SOURCE,
+    }
+}

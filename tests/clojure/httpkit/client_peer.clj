@@ -1,0 +1,148 @@
+(ns httpkit.client-peer
+  "Raw-socket peers for the client's tests: each accepted connection is served by
+  a function, so that a test decides every byte."
+  (:require [clojure.string :as str])
+  (:import [java.io BufferedInputStream ByteArrayOutputStream IOException InputStream OutputStream]
+           [java.net InetAddress ServerSocket Socket]))
+
+(defn latin1 ^bytes [^String s] (.getBytes s "ISO-8859-1"))
+
+(defn- read-line!
+  "Up to LF, less CRLF; nil at the end."
+  [^InputStream in]
+  (loop [out (ByteArrayOutputStream.)]
+    (let [b (.read in)]
+      (cond
+        (= b 10)    (str/replace (.toString out "ISO-8859-1") #"\r$" "")
+        (neg? b)    (when (pos? (.size out)) (.toString out "ISO-8859-1"))
+        :else       (do (.write out b) (recur out))))))
+
+(defn- read-chunks! [in]
+  (loop [body ""]
+    (let [size (Long/parseLong (read-line! in) 16)
+          piece (String. (.readNBytes ^InputStream in size) "ISO-8859-1")]
+      (read-line! in)
+      (if (zero? size) body (recur (str body piece))))))
+
+(defn header
+  "First value of the header, by lower-case name."
+  [request header-name]
+  (some (fn [[k v]] (when (= header-name (str/lower-case k)) v)) (:headers request)))
+
+(defn read-head!
+  "{:line _ :headers [[name value] ...]}, or nil at the end of the connection."
+  [{:keys [in]}]
+  (when-let [line (read-line! in)]
+    {:line    line
+     :headers (loop [headers []]
+                (let [l (read-line! in)]
+                  (if (str/blank? l)
+                    headers
+                    (recur (conj headers (vec (str/split l #": " 2)))))))}))
+
+(defn read-request!
+  "As `read-head!`, with the :body as Latin-1 string."
+  [{:keys [^InputStream in] :as conn}]
+  (when-let [head (read-head! conn)]
+    (let [length (header head "content-length")]
+      (assoc head :body (cond
+                          length (String. (.readNBytes in (Integer/parseInt length)) "ISO-8859-1")
+                          (header head "transfer-encoding") (read-chunks! in)
+                          :else  nil)))))
+
+(defn send! [{:keys [^OutputStream out]} & strings]
+  (.write out (latin1 (apply str strings)))
+  (.flush out))
+
+(defn send-bytes! [{:keys [^OutputStream out]} ^bytes bytes]
+  (.write out bytes)
+  (.flush out))
+
+(defn respond!
+  "A 200 with a text body."
+  [conn body]
+  (send! conn "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " (count body) "\r\n\r\n" body))
+
+(defn await-end!
+  "Reads until the peer closes or resets; returns the number of bytes that came."
+  [{:keys [^InputStream in]}]
+  (let [buffer (byte-array 65536)]
+    (loop [total (long 0)]
+      (let [n (try (.read in buffer) (catch IOException _ -1))]
+        (if (neg? n) total (recur (+ total (long n))))))))
+
+(defn close! [{:keys [^Socket socket]}]
+  (.close socket))
+
+(defn break! [{:keys [^Socket socket]}]
+  (.setSoLinger socket true 0)
+  (.close socket))
+
+(defn- connection [^Socket socket index]
+  (.setTcpNoDelay socket true)
+  {:socket socket :index index
+   :in (BufferedInputStream. (.getInputStream socket)) :out (.getOutputStream socket)})
+
+(defn- serve [{:keys [^ServerSocket server requests sockets]} f]
+  (try
+    (loop [index 0]
+      (let [socket (.accept server)]
+        (swap! sockets conj socket)
+        (doto (Thread. ^Runnable (fn []
+                                   (try
+                                     (f (assoc (connection socket index) :requests requests))
+                                     (catch Exception e
+                                       (when-not (.isClosed socket) (throw e))))))
+          (.setDaemon true)
+          (.start))
+        (recur (inc index))))
+    (catch IOException e
+      (when-not (.isClosed server) (throw e)))))
+
+(defn start
+  "A peer on loopback whose connections are served by `(f conn)`, each on a thread
+  of its own. {:port _ :url _ :sockets (atom accepted) :requests (atom [])}"
+  [f & {:keys [^ServerSocket server]}]
+  (let [server (or server (ServerSocket. 0 50 (InetAddress/getByName "127.0.0.1")))
+        peer   {:server server :port (.getLocalPort server)
+                :url (str "http://127.0.0.1:" (.getLocalPort server))
+                :sockets (atom []) :requests (atom [])}]
+    (doto (Thread. ^Runnable #(serve peer f))
+      (.setDaemon true)
+      (.start))
+    peer))
+
+(defn stop [{:keys [^ServerSocket server sockets]}]
+  (.close server)
+  (run! #(.close ^Socket %) @sockets))
+
+(defmacro with-peer
+  "Runs `body` with `binding` bound to a peer that serves `f`."
+  [[binding f & options] & body]
+  `(let [peer# (start ~f ~@options)
+         ~binding peer#]
+     (try ~@body (finally (stop peer#)))))
+
+(defn answering
+  "Serves every request of a connection with `(f request)`, a body or a whole
+  answer, and records it in :requests of the peer."
+  [f]
+  (fn [conn]
+    (loop []
+      (when-let [request (read-request! conn)]
+        (swap! (:requests conn) conj request)
+        (let [answer (f request)]
+          (if (str/starts-with? answer "HTTP/")
+            (send! conn answer)
+            (respond! conn answer)))
+        (recur)))))
+
+(defn eventually
+  "Polls `f` until it is true, for 10 s at most; returns its last value."
+  [f]
+  (let [end (+ (System/nanoTime) 10000000000)]
+    (loop []
+      (let [v (f)]
+        (if (or v (> (System/nanoTime) end))
+          v
+          (do (Thread/sleep 5) (recur)))))))

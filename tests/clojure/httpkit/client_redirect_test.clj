@@ -1,0 +1,85 @@
+(ns httpkit.client-redirect-test
+  "Which request follows a redirect: no network here."
+  (:require [clojure.test :refer [are deftest is testing]]
+            [org.httpkit.client :as client])
+  (:import [java.io ByteArrayInputStream]
+           [java.net URISyntaxException]
+           [java.nio ByteBuffer]))
+
+(def ^:private follow @#'client/follow-redirect)
+
+(defn- hop
+  ([opts location] (hop opts 302 location))
+  ([opts status location]
+   (follow opts (:url opts) status {"location" location})))
+
+(def ^:private start "http://h.test:81/a/b?q=1#f")
+
+(deftest locations-are-resolved-by-rfc-2396
+  (are [location url] (= url (:url (hop {:url start} location)))
+    "/t"               "http://h.test:81/t"
+    "t"                "http://h.test:81/a/t"
+    "/t?x=1"           "http://h.test:81/t?x=1"
+    "?y=2"             "http://h.test:81/a/?y=2"
+    "../../up"         "http://h.test:81/../up"
+    "http://o.test/x"  "http://o.test/x"
+    "//o.test/x"       "http://o.test/x"
+    "/caf\u00e9"       "http://h.test:81/caf\u00e9"))
+
+(deftest bad-locations-are-errors
+  (doseq [location ["/a b" "/a\n/b" "http://[/"]]
+    (let [e (is (thrown? IllegalArgumentException (hop {:url start} location)))]
+      (is (instance? URISyntaxException (ex-cause e)))))
+  (is (thrown-with-msg? Exception #"No location header is present on redirect response"
+                        (follow {:url start} start 302 {}))))
+
+(deftest methods-and-bodies-by-status
+  (let [opts {:url start :method :post :body "b" :form-params {:a 1} :multipart [{:name "a" :content "x"}]
+              :headers {"Content-Type" "t" "content-encoding" "e" "CONTENT-LENGTH" "1" "Transfer-Encoding" "c" "X" "1"}
+              :query-params {:q 1}}]
+    (doseq [status [301 302 303]]
+      (is (= {:url "http://h.test:81/t" :method :get :headers {"X" "1"} :trace-redirects [start]}
+             (hop opts status "/t"))
+          status))
+    (doseq [status [307 308]]
+      (is (= (-> (dissoc opts :query-params)
+                 (assoc :url "http://h.test:81/t" :trace-redirects [start]))
+             (hop opts status "/t"))
+          status))
+    (testing "all but HEAD become GET"
+      (is (= :get (:method (hop {:url start :method :delete} 303 "/t"))))
+      (is (= :head (:method (hop {:url start :method :head} 302 "/t")))))
+    (testing "unless told otherwise"
+      (is (= "b" (:body (hop (assoc opts :allow-unsafe-redirect-methods true) 302 "/t"))))
+      (is (= :post (:method (hop (assoc opts :allow-unsafe-redirect-methods true) 302 "/t")))))))
+
+(deftest bodies-that-can-be-read-once-are-not-sent-twice
+  (doseq [opts [{:body (ByteArrayInputStream. (byte-array 1))}
+                {:body (ByteBuffer/allocate 1)}
+                {:multipart [{:name "a" :content "x"} {:name "b" :content (ByteBuffer/allocate 1)}]}]]
+    (is (thrown-with-msg? Exception #"Cannot replay one-shot request body across redirect"
+                          (hop (assoc opts :url start :method :post) 307 "/t")))
+    (is (map? (hop (assoc opts :url start :method :post) 302 "/t")) "a GET leaves it behind")))
+
+(deftest credentials-stay-with-their-origin
+  (let [opts {:url     "http://h.test/a" :basic-auth ["u" "p"] :oauth-token "t"
+              :headers {"Authorization" "x" "cookie" "c" "HOST" "h" "Proxy-Authorization" "pa" "X-Api-Key" "k"}}]
+    (doseq [same ["/t" "http://H.TEST/t" "http://h.test:80/t"]]
+      (is (= (select-keys opts [:basic-auth :oauth-token :headers])
+             (select-keys (hop opts same) [:basic-auth :oauth-token :headers]))
+          same))
+    (doseq [other ["http://o.test/t" "https://h.test/t" "http://h.test:81/t"]]
+      (is (= {:headers {"Proxy-Authorization" "pa" "X-Api-Key" "k"}}
+             (select-keys (hop opts other) [:basic-auth :oauth-token :headers]))
+          other))))
+
+(deftest hops-are-counted
+  (is (= [start "u2"] (:trace-redirects (follow {:url "u2" :trace-redirects [start]} "u2" 302 {"location" "http://h/"}))))
+  (is (vector? (:trace-redirects (follow {:trace-redirects (list start)} start 302 {"location" "/"}))))
+  (are [limit trace] (thrown-with-msg? Exception (re-pattern (str "too many redirects: " limit))
+                                       (hop {:url start :max-redirects limit :trace-redirects trace} "/t"))
+    0 nil
+    1 ["a"]
+    2 ["a" "b" "c"])
+  (is (thrown-with-msg? Exception #"too many redirects: 10" (hop {:url start :trace-redirects (repeat 10 "a")} "/t")))
+  (is (map? (hop {:url start :trace-redirects (repeat 9 "a")} "/t"))))

@@ -1,0 +1,257 @@
+(ns httpkit.client-request-test
+  "What goes over the wire, and what is refused before it."
+  (:require [clojure.string :as str]
+            [clojure.test :refer [are deftest is testing]]
+            [httpkit.client-peer :as peer]
+            [org.httpkit.client :as client])
+  (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException]
+           [java.net URISyntaxException]
+           [java.nio ByteBuffer]
+           [org.httpkit ProtocolException]))
+
+(def ^:private ok (peer/answering (constantly "ok")))
+
+(defn- sent
+  "The request as it arrived; `opts` may be a function of the peer's URL."
+  [opts]
+  (peer/with-peer [p ok]
+    (let [opts (if (fn? opts) (opts (:url p)) (assoc opts :url (str (:url p) (:url opts "/p"))))
+          {:keys [error]} @(client/request opts nil)]
+      (is (nil? error))
+      (update (first @(:requests p)) :headers
+              (fn [headers] (mapv (fn [[k v]] [k (str/replace v (str (:port p)) "PORT")]) headers))))))
+
+(def ^:private automatic
+  [["Host" "127.0.0.1:PORT"] ["User-Agent" "http-kit/2.0"] ["Accept-Encoding" "gzip, deflate"]])
+
+(deftest user-headers-come-first-in-their-order-camel-cased
+  (is (= (into [["X-Api-Key" "k"] ["A" "1"] ["A" "2"] ["Etag" "v"] ["X-K" ":k"] ["X_y" "5"]] automatic)
+         (:headers (sent {:headers (array-map "x-API-key" "k" "a" ["1" "2" nil] "ETAG" "v" "x-nil" nil "x-none" []
+                                              "x-k" :k "x_y" 5)})))))
+
+(deftest user-headers-replace-or-suppress-the-automatic-ones
+  (are [headers expected] (= expected (:headers (sent {:headers headers})))
+    {"HOST" "h.test"}        (into [["Host" "h.test"]] (rest automatic))
+    {"user-agent" "me"}      [["User-Agent" "me"] (first automatic) (last automatic)]
+    {"user-agent" nil}       [(first automatic) (last automatic)]
+    {"accept-encoding" []}   (vec (butlast automatic))
+    {"Content-Length" "000"} (into [["Content-Length" "000"]] automatic))
+  (is (= (vec (butlast automatic)) (:headers (sent {:auto-compression? false})))))
+
+(deftest a-body-has-its-length-at-the-users-place-or-last
+  (let [post {:method :post :body "é☃"}]
+    (is (= (conj automatic ["Content-Length" "5"]) (:headers (sent post))))
+    (is (= (into [["Content-Length" "5"] ["X" "1"]] automatic)
+           (:headers (sent (assoc post :headers (array-map "content-length" "999" "x" "1"))))))
+    (is (= automatic (:headers (sent {:method :post :body nil}))))
+    (is (= (conj automatic ["Content-Length" "0"]) (:headers (sent {:method :post :body []}))))))
+
+(deftest targets
+  (are [path line] (= (str "GET " line " HTTP/1.1") (:line (sent {:url path})))
+    ""                    "/"
+    "?a=b"                "/?a=b"
+    "/p?q=1#frag"         "/p?q=1"
+    "/a/../b/./c//d"      "/a/../b/./c//d"
+    "/%7e%2F?x=%c3%a9"    "/%7e%2F?x=%c3%a9"
+    "/é/☃?k=é"            "/%C3%A9/%E2%98%83?k=%C3%A9"
+    "/p?"                 "/p?"))
+
+(defn- temp-file ^File [^String content]
+  (let [file (File/createTempFile "client-request" nil)]
+    (.deleteOnExit file)
+    (spit file content)
+    file))
+
+(deftest bodies-of-every-kind
+  (let [closed (atom false)]
+    (are [body out] (= out (:body (sent {:method :post :body body})))
+      "text"                                        "text"
+      (byte-array [104 105])                        "hi"
+      (temp-file "file")                            "file"
+      (proxy [ByteArrayInputStream] [(.getBytes "stream")]
+        (close [] (reset! closed true)))            "stream"
+      (ByteBuffer/wrap (.getBytes "xbufx") 1 3)     "buf"
+      (doto (ByteBuffer/allocateDirect 3)
+        (.put (.getBytes "buf")) (.flip))           "buf"
+      ["a" :b 3]                                    "a:b3"
+      (map str (range 5))                           "01234")
+    (is @closed "InputStreams are closed"))
+  (testing "buffers are consumed"
+    (let [buffer (ByteBuffer/wrap (.getBytes "abc"))]
+      (sent {:method :post :body buffer})
+      (is (zero? (.remaining buffer))))))
+
+(deftest large-bodies-are-the-same-on-the-wire
+  (let [text (apply str (repeatedly 400000 #(rand-nth "abcdefgh")))
+        big  (apply str (repeat 4 text))
+        file (temp-file big)]
+    (doseq [[kind opts] {"File"            {:body file}
+                         "FileInputStream" {:body (FileInputStream. file)}
+                         "declared"        {:body (ByteArrayInputStream. (.getBytes ^String big))
+                                            :headers {"Content-Length" (str (count big))}}
+                         "undeclared"      {:body (ByteArrayInputStream. (.getBytes ^String big))}}]
+      (testing kind
+        (let [request (sent (assoc opts :method :put))]
+          (is (= (str (count big)) (peer/header request "content-length")))
+          (is (nil? (peer/header request "transfer-encoding")))
+          (is (= big (:body request))))))
+    (testing "a multipart file"
+      (let [request (sent {:method :post :multipart [{:name "a" :content "x"} {:name "f" :content file}]})]
+        (is (= (str (count (:body request))) (peer/header request "content-length")))
+        (is (str/includes? (:body request) big))))))
+
+(deftest chunked-bodies-are-sent-as-they-are-read
+  (doseq [body [(ByteArrayInputStream. (.getBytes "stream")) (temp-file "stream") "stream" ["str" "eam"]]]
+    (let [request (sent {:method :post :body body :chunked? true})]
+      (is (= "stream" (:body request)))
+      (is (= "chunked" (peer/header request "transfer-encoding")))
+      (is (nil? (peer/header request "content-length")))))
+  (testing "the source's failure is the request's"
+    (peer/with-peer [p (fn [conn] (peer/await-end! conn))]
+      (let [broken (proxy [InputStream] []
+                     (read ([] -1) ([_ _ _] (throw (IOException. "source")))))
+            {:keys [error]} @(client/post (:url p) {:body broken :chunked? true})]
+        (is (instance? IOException error))
+        (is (= "source" (ex-message error)))))))
+
+(deftest declared-lengths-must-be-true
+  (peer/with-peer [p (fn [conn] (peer/await-end! conn))]
+    (doseq [off [-1 1]]
+      (let [n    (* 2 1024 1024)
+            body (ByteArrayInputStream. (byte-array n))
+            {:keys [error]} @(client/post (:url p) {:body body :headers {"Content-Length" (str (+ n off))}})]
+        (is (instance? IOException error) off)))))
+
+(deftest mistakes-are-delivered-without-a-connection
+  (peer/with-peer [p ok]
+    (are [class message opts] (let [e (:error @(client/request (merge {:url (:url p)} opts) nil))]
+                                (and (is (= class (clojure.core/class e)))
+                                     (is (str/includes? (str (ex-message e)) message))))
+      ClassCastException       ""                                {:headers {:a "b"}}
+      IllegalArgumentException "Invalid HTTP header name: A b"   {:headers {"a b" "c"}}
+      IllegalArgumentException "Invalid HTTP header name: "      {:headers {"" "c"}}
+      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" "b\r\nc: d"}}
+      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" "b\nc"}}
+      IllegalArgumentException "Invalid character in HTTP header value" {:user-agent "b\u0000"}
+      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" ["ok" "b\r"]}}
+      ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" "chunked"}}
+      ProtocolException "Request header must have one value: Host"      {:headers {"Host" ["a" "b"]}}
+      ProtocolException "Request header must have one value: Host"      {:headers {"Host" nil}}
+      ProtocolException "Duplicate request header: Host"                {:headers {"Host" "a" "host" "b"}}
+      ProtocolException "Content-Length without a request body must be 0" {:headers {"Content-Length" "5"}}
+      ProtocolException "Invalid Content-Length: x"                     {:headers {"Content-Length" "x"}}
+      RuntimeException  "class java.lang.Long is not understandable"    {:body 42}
+      FileNotFoundException ""                                          {:body (File. "/does/not/exist")}
+      NullPointerException  ""                                          {:body ["a" nil]}
+      URISyntaxException "Illegal character"      {:url (str (:url p) "/a|b")}
+      URISyntaxException ""                       {:url "127.0.0.1:80"}
+      URISyntaxException ""                       {:url "http://"}
+      IllegalArgumentException "host is null: /foo"        {:url "/foo"}
+      IllegalArgumentException "host is null: localhost:9" {:url "localhost:9"}
+      IllegalArgumentException "host is null: http://a_b/" {:url "http://a_b/"}
+      IllegalArgumentException "port out of range:99999"   {:url "http://127.0.0.1:99999/"}
+      ProtocolException "ftp is not supported"             {:url "ftp://h.test/"}
+      ProtocolException "No protocol specified"            {:url "//h.test/"}
+      ProtocolException "Proxy tunneling is not supported" {:proxy-url (:url p) :tunnel? true}
+      ProtocolException "socks5 for proxy is not supported" {:proxy-url "socks5://127.0.0.1:1"}
+      IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"})
+    (is (empty? @(:sockets p)))))
+
+(deftest mistakes-in-options-are-thrown
+  (are [class opts] (thrown? class (client/request opts nil))
+    NullPointerException     {:url nil}
+    ClassCastException       {:url 5}
+    RuntimeException         {:url "http://h/" :method :foo}
+    IllegalArgumentException {:url "http://h/" :as :bogus}
+    IllegalArgumentException {:url "http://h/" :as nil}
+    NullPointerException     {:url "http://h/" :idle-timeout nil}
+    ArithmeticException      {:url "http://h/" :timeout 3000000000}))
+
+;;; Proxies
+
+(deftest plain-proxies-get-absolute-targets
+  (let [via (fn [url opts] (sent (fn [proxy] (merge {:url url :proxy-url proxy} opts))))]
+    (is (= {:line    "GET http://t.test:81/a?b=c HTTP/1.1"
+            :headers [["Host" "t.test:81"] ["User-Agent" "http-kit/2.0"] ["Accept-Encoding" "gzip, deflate"]
+                      ["Proxy-Connection" "Keep-Alive"]]
+            :body    nil}
+           (via "http://t.test:81/a?b=c#f" nil)))
+    (is (= "GET https://t.test/a HTTP/1.1" (:line (via "https://t.test/a" nil))) "https too, in the clear")
+    (is (= "GET http://t.test HTTP/1.1" (:line (via "http://t.test" nil))))
+    (is (= "pa" (peer/header (via "http://t.test/" {:headers {"Proxy-Authorization" "pa"}}) "proxy-authorization"))))
+  (testing "host and port"
+    (peer/with-peer [p ok]
+      (is (= 200 (:status @(client/get "http://t.test/" {:proxy-host "http://127.0.0.1" :proxy-port (:port p)
+                                                         :proxy-url "http://127.0.0.1:1"}))))))
+  (testing "credentials of the proxy URL"
+    (peer/with-peer [p ok]
+      @(client/get "http://t.test/" {:proxy-url (str/replace (:url p) "http://" "http://us%65r:p%40ss@")})
+      (is (= "Basic dXNlcjpwQHNz" (peer/header (first @(:requests p)) "proxy-authorization"))))))
+
+(defn- tunnel-proxy
+  "Answers CONNECT with `status`, then is the target itself."
+  [status]
+  (fn [conn]
+    (swap! (:requests conn) conj (peer/read-head! conn))
+    (peer/send! conn "HTTP/1.1 " status " X\r\n\r\n")
+    ((peer/answering (constantly "through")) conn)))
+
+(deftest tunnels-are-opened-with-connect
+  (peer/with-peer [p (tunnel-proxy 200)]
+    (let [{:keys [body error]} @(client/get "http://t.test:81/a?b=c"
+                                            {:proxy-url (str/replace (:url p) "http://" "http://u:p@")
+                                             :proxy-tunnel? true :headers {"X" "1"}})
+          [connect request] @(:requests p)]
+      (is (= "through" body))
+      (is (nil? error))
+      (is (= "CONNECT t.test:81 HTTP/1.1" (:line connect)))
+      (is (= "t.test:81" (peer/header connect "host")))
+      (is (= "Basic dTpw" (peer/header connect "proxy-authorization")))
+      (is (= "GET /a?b=c HTTP/1.1" (:line request)))
+      (is (nil? (peer/header request "proxy-authorization")) "the target never sees the proxy's credentials")
+      (is (nil? (peer/header request "proxy-connection")))))
+  (testing "the user's own header is the proxy's, too"
+    (peer/with-peer [p (tunnel-proxy 200)]
+      @(client/get "http://t.test/" {:proxy-url (:url p) :proxy-tunnel? true
+                                     :headers {"proxy-authorization" "Bearer x"}})
+      (let [[connect request] @(:requests p)]
+        (is (= "Bearer x" (peer/header connect "proxy-authorization")))
+        (is (nil? (peer/header request "proxy-authorization"))))))
+  (testing "a refusal is an error, never the answer"
+    (peer/with-peer [p (tunnel-proxy 407)]
+      (let [{:keys [status error]} @(client/get "http://t.test/" {:proxy-url (:url p) :proxy-tunnel? true})]
+        (is (nil? status))
+        (is (instance? Exception error))
+        (is (= 1 (count @(:requests p))))))))
+
+(defn- socks-proxy
+  "A SOCKS5 proxy (RFC 1928, 1929) that is the target itself; records what it was told."
+  [conn]
+  (let [in   ^InputStream (:in conn)
+        read #(vec (.readNBytes in %))
+        text #(String. (byte-array %))
+        [_ n] (read 2)
+        methods (set (read n))]
+    (if (methods 2)
+      (do (peer/send-bytes! conn (byte-array [5 2]))
+          (let [[_ n] (read 2) user (read n) [n] (read 1) password (read n)]
+            (swap! (:requests conn) conj [(text user) (text password)])
+            (peer/send-bytes! conn (byte-array [1 0]))))
+      (peer/send-bytes! conn (byte-array [5 0])))
+    (let [[_ command _ type] (read 4)
+          host (case (int type) 3 (text (read (first (read 1)))) 1 (str/join "." (read 4)))
+          [hi lo] (read 2)]
+      (swap! (:requests conn) conj [command host (+ (* 256 (bit-and hi 255)) (bit-and lo 255))])
+      (peer/send-bytes! conn (byte-array [5 0 0 1 0 0 0 0 0 0])))
+    ((peer/answering (constantly "through")) conn)))
+
+(deftest socks-proxies-resolve-the-name
+  (peer/with-peer [p socks-proxy]
+    (let [url (str "socks5://127.0.0.1:" (:port p))]
+      (is (= "through" (:body @(client/get "http://t.test:81/a" {:proxy-url url :proxy-tunnel? true}))))
+      (is (= [[1 "t.test" 81]] (butlast @(:requests p))))
+      (is (= "GET /a HTTP/1.1" (:line (last @(:requests p)))))))
+  (peer/with-peer [p socks-proxy]
+    (is (= "through" (:body @(client/get "http://t.test/" {:proxy-url (str "socks5://u:p@127.0.0.1:" (:port p))
+                                                           :proxy-tunnel? true}))))
+    (is (= [["u" "p"] [1 "t.test" 80]] (butlast @(:requests p))))))

@@ -1,0 +1,331 @@
+(ns httpkit.client-result-test
+  "What a request returns: promise, callback, guard, Future; and its times."
+  (:require [clojure.string :as str]
+            [clojure.test :refer [deftest is testing]]
+            [httpkit.client-peer :as peer]
+            [org.httpkit.client :as client])
+  (:import [clojure.lang IBlockingDeref IDeref IPending]
+           [java.io ByteArrayOutputStream IOException PrintStream]
+           [java.net ConnectException ServerSocket SocketException URI UnknownHostException]
+           [java.util.concurrent CancellationException ExecutorService Executors Future RejectedExecutionException
+            TimeUnit]
+           [java.util.zip GZIPOutputStream]
+           [org.httpkit ProtocolException]
+           [org.httpkit.client AbortException HttpClient IFilter IFilter$MaxBodyFilter TimeoutException]
+           [org.httpkit.jni ClientUpcalls]))
+
+(def ^:private ok (peer/answering (constantly "ok")))
+
+(defn- hanging [conn]
+  (peer/read-request! conn)
+  (peer/await-end! conn))
+
+(defn- dead-port []
+  (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
+
+(deftest the-response-map
+  (peer/with-peer [p (peer/answering
+                      (constantly "HTTP/1.1 404 NF\r\nX-B: 1\r\nSet-Cookie: a\r\nset-cookie: b\r\nContent-Length: 2\r\n\r\nno"))]
+    (let [opts {:url (:url p) :my-key 1 :query-params {:a 1}}
+          {:keys [status headers body] :as response} @(client/request opts nil)]
+      (is (= #{:opts :status :headers :body} (set (keys response))))
+      (is (instance? Integer status))
+      (is (= 404 status))
+      (is (= "no" body))
+      (is (= {:content-length "2" :set-cookie "a\nb" :x-b "1"} headers))
+      (is (= [:content-length :set-cookie :x-b] (keys headers)) "few headers come sorted")
+      (is (= opts (:opts response)))
+      (is (nil? (meta (:opts response)))))))
+
+(deftest the-callbacks-value-is-the-result
+  (peer/with-peer [p ok]
+    (let [calls (atom 0)]
+      (is (= 200 @(client/get (:url p) (fn [r] (swap! calls inc) (:status r)))))
+      (is (= 200 @(client/get (:url p) :status)))
+      (is (nil? @(client/get (:url p) {} (fn [_] nil))))
+      (is (= 1 @calls)))))
+
+(deftest callbacks-that-throw
+  (peer/with-peer [p ok]
+    (let [err (ByteArrayOutputStream.)
+          old System/err
+          boom (Error. "boom")]
+      (System/setErr (PrintStream. err true))
+      (try
+        (let [{:keys [error opts]} @(client/get (:url p) {:k 1} (fn [_] (throw boom)))]
+          (is (identical? boom error))
+          (is (= {:k 1 :url (:url p) :method :get} opts)))
+        (finally (System/setErr old)))
+      (is (re-find (re-pattern (str "\\[.*\\] ERROR - GET " (:url p) "'s callback")) (str err)))
+      (is (str/includes? (str err) "boom")))))
+
+(deftest results-are-promises-and-futures
+  (peer/with-peer [p ok]
+    (let [result (client/get (:url p))]
+      (is (every? #(instance? % result) [IDeref IBlockingDeref IPending Future]))
+      (is (not (ifn? result)))
+      (is (= "ok" (:body (deref result 10000 nil))))
+      (is (realized? result))
+      (is (future-done? result))
+      (is (= "ok" (:body (.get ^Future result))))
+      (is (= "ok" (:body (.get ^Future result 1 TimeUnit/SECONDS))))
+      (is (false? (future-cancel result)) "it is over")
+      (is (str/includes? (pr-str result) ":ready"))))
+  (testing "a promise of the user's is delivered"
+    (peer/with-peer [p ok]
+      (let [mine (promise)]
+        (client/get (:url p) {:response mine})
+        (let [response (deref mine 10000 nil)]
+          (is (= "ok" (:body response)))
+          (is (not (contains? (:opts response) :response)))))
+      (is (= "ok" (:body (deref (client/get (:url p) {:response nil}) 10000 nil))) "nil counts as none")
+      (let [mine (promise)]
+        (is (identical? mine (client/get (:url p) {:response mine :deadlock-guard? false})))))
+    (let [mine (promise)
+          {:keys [opts error]} @(client/get (str "http://127.0.0.1:" (dead-port)) {:response mine})]
+      (is (= ConnectException (class error)))
+      (is (identical? mine (:response opts))))))
+
+(deftest results-are-not-awaited-in-callbacks
+  (peer/with-peer [p ok]
+    (let [in-callback (fn [f] @(client/get (:url p) {} (fn [_] (try (f) (catch Exception e e)))))
+          other       (client/get (:url p))]
+      (doseq [[how f] {"deref"  #(deref other)
+                       "timed"  #(deref other 10 nil)
+                       "get"    #(.get ^Future other)
+                       "future" #(let [r @(future (try @other (catch Exception e e)))] r)}]
+        (let [e (in-callback f)]
+          (is (= Exception (class e)) how)
+          (is (str/includes? (ex-message e) "deadlock-guard") how)))
+      (is (= 200 (:status (in-callback #(deref (client/get (:url p) {:deadlock-guard? false})))))))))
+
+(deftest cancelling-closes-the-connection
+  (let [ended (promise)]
+    (peer/with-peer [p (fn [conn] (hanging conn) (deliver ended true))]
+      (let [seen   (promise)
+            result (client/get (:url p) {} (fn [r] (deliver seen r) :called))]
+        (is (peer/eventually #(seq @(:sockets p))))
+        (is (not (future-done? result)))
+        (is (true? (future-cancel result)))
+        (is (future-cancelled? result))
+        (is (future-done? result))
+        (is (thrown? CancellationException (.get ^Future result)))
+        (is (instance? CancellationException (:error (deref seen 10000 nil))))
+        (is (= :called (deref result 10000 nil)))
+        (is (true? (deref ended 10000 false)) "the peer sees the end")
+        (is (false? (future-cancel result)))))))
+
+(deftest cancelling-reaches-later-hops
+  (let [hops (atom 0)]
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 302 X\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")
+                         (peer/read-request! conn)
+                         (swap! hops inc)
+                         (peer/await-end! conn)
+                         (swap! hops inc))]
+      (let [result (client/get (:url p))]
+        (is (peer/eventually #(= 1 @hops)))
+        (is (future-cancel result))
+        (is (instance? CancellationException (:error (deref result 10000 nil))))
+        (is (peer/eventually #(= 2 @hops)))))))
+
+(deftest errors-have-the-documented-classes
+  (let [error (fn [f & [opts]]
+                (peer/with-peer [p f]
+                  (let [{:keys [error status]} @(client/request (assoc opts :url (:url p)) nil)]
+                    (is (nil? status))
+                    error)))
+        expect (fn [class message e]
+                 (is (= class (clojure.core/class e)) message)
+                 (is (= message (ex-message e))))]
+    (expect ProtocolException "Unexpected EOF before response completed"
+            (error (fn [c] (peer/read-request! c) (peer/close! c))))
+    (expect SocketException "Connection reset"
+            (error (fn [c] (peer/read-request! c) (peer/break! c))))
+    (expect TimeoutException "idle timeout: 150ms" (error hanging {:timeout 150}))
+    (expect AbortException "Rejected when reading body, length: 2" (error ok {:filter (client/max-body-filter 1)}))
+    (is (= ConnectException (class (:error @(client/get (str "http://127.0.0.1:" (dead-port)))))))
+    (is (= UnknownHostException (class (:error @(client/get "http://no-such-host.invalid/")))))))
+
+(deftest filters-of-ones-own
+  (let [seen (atom [])
+        filter (reify IFilter
+                 (^boolean accept [_ ^java.util.Map headers] (swap! seen conj (get headers "x")) true)
+                 (^boolean accept [_ ^org.httpkit.DynamicBytes body] (swap! seen conj (.length body)) (< (.length body) 8)))
+        answer (fn [n] (str "HTTP/1.1 200 OK\r\nX: y\r\nContent-Type: text/plain\r\nContent-Length: " n "\r\n\r\n"
+                            (apply str (repeat n "b"))))]
+    (peer/with-peer [p (peer/answering (fn [r] (answer (if (str/includes? (:line r) "long") 9 3))))]
+      (is (= "bbb" (:body @(client/get (:url p) {:filter filter}))))
+      (is (= ["y" 3] @seen))
+      (let [e (:error @(client/get (str (:url p) "/long") {:filter filter}))]
+        (is (= AbortException (class e)))
+        (is (str/starts-with? (ex-message e) "Rejected when reading body, length: ")))))
+  (testing "a filter that throws is reported, and delivered"
+    (let [logged (atom [])
+          events (atom [])
+          boom   (IllegalStateException. "filter")
+          c      (client/make-client {:error-logger (fn [msg e] (swap! logged conj [msg e]))
+                                      :event-logger #(swap! events conj %)
+                                      :event-names {"clientImpossible" "mine"}})
+          filter (reify IFilter
+                   (^boolean accept [_ ^java.util.Map _] (throw boom))
+                   (^boolean accept [_ ^org.httpkit.DynamicBytes _] true))]
+      (peer/with-peer [p ok]
+        (is (identical? boom (:error @(client/get (:url p) {:filter filter :client c}))))
+        (is (= [["should not happen" boom]] @logged))
+        (is (= ["mine"] @events)))
+      (client/client-stop! c))))
+
+(defn- bomb
+  "gzip of n zero bytes."
+  ^bytes [n]
+  (let [out (ByteArrayOutputStream.)]
+    (with-open [gz (GZIPOutputStream. out)]
+      (dotimes [_ (quot n 65536)] (.write gz (byte-array 65536))))
+    (.toByteArray out)))
+
+(deftest decompression-bombs-are-refused-within-the-limit
+  (let [bytes (bomb (* 512 1024 1024))
+        limit (* 1024 1024)]
+    (is (< (alength bytes) limit))
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: " (alength bytes) "\r\n\r\n")
+                         (peer/send-bytes! conn bytes))]
+      (doseq [filter [(client/max-body-filter limit)
+                      (proxy [IFilter$MaxBodyFilter] [(int limit)]
+                        (accept [_] true))]]
+        (let [{:keys [error]} (deref (client/get (:url p) {:filter filter}) 20000 nil)]
+          (is (= AbortException (class error)))
+          (is (str/starts-with? (str (some-> error ex-message)) "Rejected when decompressing body, length: ")))))))
+
+(deftest a-filter-that-blocks-holds-up-nobody-else
+  (let [go     (promise)
+        filter (reify IFilter
+                 (^boolean accept [_ ^java.util.Map _] @go true)
+                 (^boolean accept [_ ^org.httpkit.DynamicBytes _] true))]
+    (peer/with-peer [p ok]
+      (let [blocked (client/get (:url p) {:filter filter})]
+        (is (= "ok" (:body (deref (client/get (:url p)) 5000 nil))))
+        (deliver go true)
+        (is (= "ok" (:body (deref blocked 5000 nil))))))))
+
+(deftest worker-pools
+  (peer/with-peer [p ok]
+    (testing "decode and call back"
+      (let [pool (Executors/newFixedThreadPool 1)
+            thread @(client/get (:url p) {:worker-pool pool} (fn [_] (.getName (Thread/currentThread))))]
+        (is (str/starts-with? thread "pool-"))
+        (is (= 200 (:status @(client/get (:url p) {:worker-pool (delay pool)}))))
+        (.shutdown pool)
+        (testing "that reject have their exception delivered"
+          (is (= RejectedExecutionException (class (:error @(client/get (:url p) {:worker-pool pool}))))))))
+    (testing "the default"
+      (let [^Thread thread @(client/get (:url p) (fn [_] (Thread/currentThread)))]
+        (is (.isDaemon thread))
+        (is (not (str/starts-with? (.getName thread) "client-loop")))))))
+
+(deftest the-default-client-is-a-dynamic-var
+  (peer/with-peer [p ok]
+    (let [asked (atom 0)
+          mine  (client/make-client {:address-finder (fn [_] (swap! asked inc)
+                                                       (java.net.InetSocketAddress. "127.0.0.1" (int (:port p))))})]
+      (doseq [bound [mine (delay mine)]]
+        (binding [client/*default-client* bound]
+          (is (= "ok" (:body @(client/get "http://somewhere.test/"))))))
+      (is (= 2 @asked))
+      (binding [client/*default-client* (delay nil)]
+        (is (= "ok" (:body @(client/get (:url p))))))
+      (is (= "ok" (:body @(client/get "http://somewhere.test/" {:client (delay mine)}))))
+      (client/client-stop! mine))))
+
+(deftest deadlines-cover-everything
+  (let [on-time (fn [what opts]
+                  (let [start (System/nanoTime)
+                        {:keys [error]} (deref (client/request (assoc opts :deadline 200) nil) 5000 :hung)
+                        took  (quot (- (System/nanoTime) start) 1000000)]
+                    (is (= TimeoutException (class error)) what)
+                    (is (= "deadline: 200ms" (some-> error ex-message)) what)
+                    (is (<= 150 took 1500) what)))]
+    (peer/with-peer [p hanging]
+      (on-time "headers" {:url (:url p)})
+      (on-time "TLS handshake" {:url (str/replace (:url p) "http:" "https:")}))
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                         (try
+                           (dotimes [_ 500] (peer/send! conn "x") (Thread/sleep 10))
+                           (catch IOException _)))]
+      (on-time "a body that drips" {:url (:url p)}))
+    (testing "redirects share one"
+      (peer/with-peer [p (peer/answering (fn [_] (Thread/sleep 60)
+                                           "HTTP/1.1 302 X\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"))]
+        (on-time "redirects" {:url (:url p) :max-redirects 100})))
+    (testing "a resolver that hangs"
+      (let [c (client/make-client {:address-finder (fn [_] (Thread/sleep 60000))})]
+        (on-time "DNS" {:url "http://h.test/" :client c})
+        (client/client-stop! c)))))
+
+(deftest waiting-for-a-connection-can-be-bounded
+  (let [c (client/make-client {:max-connections 1})]
+    (peer/with-peer [p hanging]
+      (let [first-one (client/get (:url p) {:client c})]
+        (is (peer/eventually #(= 1 (:active (client/client-stats c)))))
+        (let [{:keys [error]} (deref (client/get (:url p) {:client c :pool-timeout 100}) 5000 nil)]
+          (is (= TimeoutException (class error)))
+          (is (= "pool timeout: 100ms" (ex-message error))))
+        (future-cancel first-one)))
+    (client/client-stop! c)))
+
+(deftest connections-per-host-can-be-bounded
+  (let [c (client/make-client {:max-connections-per-host 1})]
+    (peer/with-peer [p hanging]
+      (peer/with-peer [q ok]
+        (let [one (client/get (:url p) {:client c})
+              two (client/get (:url p) {:client c})]
+          (is (= "ok" (:body (deref (client/get (:url q) {:client c}) 5000 nil))) "other hosts are free")
+          (is (peer/eventually #(= 1 (:queued (client/client-stats c)))))
+          (is (= 1 (count @(:sockets p))))
+          (run! future-cancel [one two]))))
+    (client/client-stop! c)))
+
+(deftest clients-count-and-stop
+  (let [c (client/make-client {})]
+    (peer/with-peer [p ok]
+      (dotimes [_ 3] @(client/get (:url p) {:client c}))
+      (is (peer/eventually #(= 1 (:idle (client/client-stats c)))))
+      (is (= {:connections 1 :idle 1 :active 0 :queued 0 :opened 1 :requests 3 :reused 2 :retried 0
+              :native-tls 0 :java-hosted 0 :connecting 0 :buffered-bytes 0}
+             (client/client-stats c))))
+    (peer/with-peer [p hanging]
+      (let [active (client/get (:url p) {:client c})]
+        (is (peer/eventually #(seq @(:sockets p))))
+        (is (nil? (client/client-stop! c)))
+        (let [{:keys [error]} (deref active 5000 nil)]
+          (is (= IOException (class error)))
+          (is (= "HTTP client is stopped" (ex-message error))))
+        (is (= "HTTP client is stopped" (ex-message (:error @(client/get (:url p) {:client c})))))
+        (client/client-stop! (delay c))))
+    (is (every? zero? (vals (client/client-stats c))))))
+
+(deftest loops-are-daemons-with-names
+  (let [before (set (map #(.getName ^Thread %) (keys (Thread/getAllStackTraces))))
+        c      (client/make-client {})
+        mine   (remove #(before (.getName ^Thread %)) (keys (Thread/getAllStackTraces)))
+        loops  (filter #(re-matches #"client-loop(#\d+)?" (.getName ^Thread %)) mine)]
+    (is (= 1 (count loops)))
+    (is (.isDaemon ^Thread (first loops)))
+    (client/client-stop! c)
+    (is (peer/eventually #(not (.isAlive ^Thread (first loops)))))))
+
+(deftest java-constructors
+  (doseq [c [(HttpClient.) (HttpClient. 1)]]
+    (is (= "org.httpkit.client.HttpClient" (str c)))
+    (peer/with-peer [p ok]
+      (is (= "ok" (:body @(client/get (:url p) {:client c})))))
+    (.stop ^HttpClient c)
+    (.stop ^HttpClient c)))
+
+(deftest nothing-is-left-behind
+  (is (peer/eventually #(zero? (ClientUpcalls/liveCalls)))))
