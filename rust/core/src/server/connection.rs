@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) eof: bool,
     /// Reading stopped because something was full.
     paused: bool,
+    /// A write has failed: nothing that is sent arrives any more.
+    broken: bool,
     /// The callback that runs has sent something.
     pub(super) sent_in_callback: bool,
     /// Somebody was refused for want of room and waits for [`State::drained`].
@@ -95,20 +97,22 @@ pub(super) struct State {
 /// What only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// For what is due soon, one at a time.
-    sleep: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// By [`Wait`]. Each has its own: one that took another's place would put that one off for ever.
+    sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a WebSocket's peer that has been silent, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Wait {
     Cork,
     Linger,
     Watch,
     CloseFrame,
 }
+
+const WAITS: usize = 4;
 
 impl Wait {
     fn time(self) -> Duration {
@@ -124,18 +128,18 @@ impl Wait {
 impl Timers {
     /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
     fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
-        let sleep = match &mut self.sleep {
-            Some((current, sleep)) if *current == wait => sleep,
-            other => {
-                let sleep = Box::pin(sleep_until(Instant::now() + wait.time()));
-                &mut other.insert((wait, sleep)).1
-            }
-        };
+        let slot = &mut self.sleeps[wait as usize];
+        let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
         if sleep.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.sleep = None;
+        *slot = None;
         true
+    }
+
+    /// What `wait` was asked for has come about: the next one begins anew.
+    fn over(&mut self, wait: Wait) {
+        self.sleeps[wait as usize] = None;
     }
 
     /// True once the peer has been silent for `time`.
@@ -176,6 +180,7 @@ impl Conn {
             corked: false,
             eof: false,
             paused: false,
+            broken: false,
             sent_in_callback: false,
             drain: None,
             in_a_row: 0,
@@ -312,9 +317,14 @@ impl State {
         if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
             self.corked = false;
             if self.flush_in_loop(cx).is_err() {
-                // The write side is gone; reading tells why, and is where closing is reported.
-                self.out.clear();
+                self.write_failed();
             }
+        }
+        if !self.corked {
+            timers.over(Wait::Cork);
+        }
+        if self.broken && self.eof {
+            self.lost(conn);
         }
         match self.phase {
             Phase::Closed => return Next::Close,
@@ -325,13 +335,18 @@ impl State {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
-        self.mind_the_peer(cx, timers, conn);
-        if matches!(self.phase, Phase::Closed) {
-            return Next::Close;
-        }
         self.paused = self.is_full();
         if !self.paused {
-            return Next::Read;
+            self.mind_the_peer(cx, timers, conn);
+            return match self.phase {
+                Phase::Closed => Next::Close,
+                _ => Next::Read,
+            };
+        }
+        // We do not listen: its silence says nothing.
+        timers.heard();
+        if self.eof {
+            return Next::Wait;
         }
         if read.peer_closed(cx) {
             return Next::Read;
@@ -407,13 +422,20 @@ impl State {
         self.corked = false;
         let Some(io) = &self.io else { return };
         if self.out.flush(|slices| io.try_write(slices)).is_err() {
-            self.out.clear();
-        }
-        if self.out.is_empty() {
+            self.write_failed();
+        } else if self.out.is_empty() {
             self.drained();
         } else {
             self.wake();
         }
+    }
+
+    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
+    fn write_failed(&mut self) {
+        self.out.clear();
+        self.drained();
+        self.broken = true;
+        self.wake();
     }
 
     /// Writes `head` and `body` at once if nothing waits before them; queues what does not go.
@@ -428,8 +450,7 @@ impl State {
         let written = match io.try_write(&slices) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            // The reader will find out; there is nobody to tell here.
-            Err(_) => return,
+            Err(_) => return self.write_failed(),
         };
         if written < head.len() {
             self.out.push(&head[written..]);
@@ -470,7 +491,7 @@ impl State {
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
-            Phase::Waiting(_) | Phase::Sending(..) if !held => {}
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
             _ => self.lost(conn),
         }
     }

@@ -1,0 +1,6 @@
+//! The server over loopback sockets: what peers and embedders see of it.
+
+mod support;
+
+mod half_close;
+mod websocket;
