@@ -3,12 +3,13 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{CORK, Exchange, Pings, Sent};
+use httpkit_core::server::{CORK, Event, Exchange, Pings, Sent};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, config, frame, wait_until};
+use crate::support::{Running, closings, config, frame, wait_until};
 
 const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
 
 /// A WebSocket whose user is so far behind that it is not read any more.
 fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
@@ -18,6 +19,22 @@ fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
     peer.write_all(&messages).unwrap();
     drop(server.server.queue().take().unwrap());
     (peer, exchange)
+}
+
+#[test]
+fn a_refused_message_does_not_take_the_closing_behind_it_along() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, _exchange) = server.websocket(None);
+    server.server.queue().shut();
+    let mut bytes = frame(TEXT, b"lost");
+    bytes.extend_from_slice(&frame(CLOSE, &1000u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    let mut heard = Vec::new();
+    wait_until("the closing", || {
+        heard.extend(closings(std::mem::take(&mut *server.sink.work.lock())));
+        !heard.is_empty()
+    });
+    assert_eq!(heard, [Event::Closed(1000, String::new())]);
 }
 
 #[test]
