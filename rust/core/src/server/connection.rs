@@ -268,17 +268,16 @@ impl Conn {
         }
     }
 
-    /// Ends the connection at once. The exchange, if any, hears of it.
-    pub(super) fn cut(self: &Arc<Self>) {
+    /// Ends the connection if nothing of a request has arrived. True if so.
+    pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        state.lost(self);
-        state.wake();
-    }
-
-    /// Whether a stop may close it at once: nothing of a request has arrived.
-    pub(super) fn is_idle(&self) -> bool {
-        let state = self.lock();
-        matches!(state.phase, Phase::Reading) && state.inbound.is_empty() && state.out.is_empty()
+        let idle = matches!(state.phase, Phase::Reading)
+            && state.inbound.is_empty()
+            && state.out.is_empty();
+        if idle {
+            state.lost(self);
+        }
+        idle
     }
 }
 

@@ -3,4 +3,5 @@
 mod support;
 
 mod half_close;
+mod stop;
 mod websocket;
