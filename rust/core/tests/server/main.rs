@@ -3,5 +3,7 @@
 mod support;
 
 mod half_close;
+mod pipelining;
 mod stop;
+mod stream;
 mod websocket;
