@@ -243,8 +243,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(engine: Rc<Engine>, id: CallId, spec: Box<CallSpec>) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(engine: Rc<Engine>, id: CallId, spec: Box<CallSpec>, since: Instant) -> Self {
         let control = Rc::new(Control::default());
         control
             .credit
@@ -256,8 +255,8 @@ impl Call {
             id,
             key: Rc::new(PoolKey::of(&spec)),
             control,
-            since: now,
-            deadline: spec.timeouts.deadline.map(|(rest, _)| rest.after(now)),
+            since,
+            deadline: spec.timeouts.deadline.map(|(rest, _)| rest.after(since)),
             spec,
             engine,
             settled: false,
