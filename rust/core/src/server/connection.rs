@@ -81,6 +81,8 @@ pub(super) struct State {
     /// `out` may wait for more.
     pub(super) corked: bool,
     pub(super) eof: bool,
+    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
+    broken: bool,
     /// Reading stopped because something was full.
     paused: bool,
     /// The callback that runs has sent something.
@@ -175,6 +177,7 @@ impl Conn {
             out: Output::default(),
             corked: false,
             eof: false,
+            broken: false,
             paused: false,
             sent_in_callback: false,
             drain: None,
@@ -312,9 +315,11 @@ impl State {
         if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
             self.corked = false;
             if self.flush_in_loop(cx).is_err() {
-                // The write side is gone; reading tells why, and is where closing is reported.
-                self.out.clear();
+                self.write_failed();
             }
+        }
+        if self.broken && self.eof {
+            self.lost(conn);
         }
         match self.phase {
             Phase::Closed => return Next::Close,
@@ -328,6 +333,10 @@ impl State {
         self.mind_the_peer(cx, timers, conn);
         if matches!(self.phase, Phase::Closed) {
             return Next::Close;
+        }
+        if self.eof {
+            // Nothing is left to be read; the answer under way notices if the peer goes altogether.
+            return Next::Wait;
         }
         self.paused = self.is_full();
         if !self.paused {
@@ -359,7 +368,7 @@ impl State {
     fn is_full(&self) -> bool {
         match &self.phase {
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                self.eof || self.inbound.waiting() >= MAX_PIPELINED
+                self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
                 self.out.len() > MAX_UNREAD_REPLIES && session.replied()
@@ -407,13 +416,19 @@ impl State {
         self.corked = false;
         let Some(io) = &self.io else { return };
         if self.out.flush(|slices| io.try_write(slices)).is_err() {
-            self.out.clear();
+            self.write_failed();
         }
         if self.out.is_empty() {
             self.drained();
         } else {
             self.wake();
         }
+    }
+
+    fn write_failed(&mut self) {
+        self.out.clear();
+        self.broken = true;
+        self.wake();
     }
 
     /// Writes `head` and `body` at once if nothing waits before them; queues what does not go.
@@ -428,8 +443,7 @@ impl State {
         let written = match io.try_write(&slices) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            // The reader will find out; there is nobody to tell here.
-            Err(_) => return,
+            Err(_) => return self.write_failed(),
         };
         if written < head.len() {
             self.out.push(&head[written..]);
@@ -470,7 +484,7 @@ impl State {
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
-            Phase::Waiting(_) | Phase::Sending(..) if !held => {}
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
             _ => self.lost(conn),
         }
     }
