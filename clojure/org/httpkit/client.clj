@@ -649,7 +649,7 @@
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
-  (let [control  (or (::control (meta opts)) (new-control deadline))
+  (let [control  (or (::control (meta opts)) (new-control (some-> deadline long (max 0))))
         opts     (vary-meta opts assoc ::control control)
         coerced  (coerce-streamed opts)
         url      (cast String (:url coerced))

@@ -336,6 +336,22 @@ fn an_upload_of_another_length_fails() {
 }
 
 #[test]
+fn bytes_that_the_embedder_cannot_take_fail_the_call() {
+    let server = Server::answering(OK);
+    let client = Running::new();
+    client.log.most.store(1, Ordering::SeqCst);
+    for streamed in [false, true] {
+        let call = client.start(CallSpec {
+            streamed,
+            ..get(server.address)
+        });
+        assert_eq!(client.result(call).unwrap_err().kind, ErrorKind::Internal);
+    }
+    client.log.most.store(0, Ordering::SeqCst);
+    assert_eq!(client.run(get(server.address)).unwrap().text(), "ok");
+}
+
+#[test]
 fn a_slow_source_does_not_run_into_the_idle_timeout() {
     let server = Server::new(|_, stream| {
         read_request(stream).unwrap();

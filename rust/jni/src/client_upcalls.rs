@@ -105,21 +105,44 @@ impl JavaSink {
         }
     }
 
-    /// Runs an upcall. The Java side catches what it can, so what arrives here
-    /// is a failing JVM (out of memory): it is printed and the loop goes on.
-    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) {
-        let Some(methods) = METHODS.get() else { return };
+    /// Runs an upcall; `false` when it did not reach Java. The Java side
+    /// catches what user code throws, so that is a JVM without memory.
+    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
+        let Some(methods) = METHODS.get() else {
+            return false;
+        };
         // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
         // sink cannot leave the frame's thread, since pointers are not `Send`.
         let mut guard = unsafe { AttachGuard::from_unowned(self.env) };
         let env = guard.borrow_env_mut();
-        let result = env.with_local_frame(4, |env| upcall(env, methods));
-        if let Err(error) = result {
+        let result = upcall(env, methods);
+        if let Err(error) = &result {
             if env.exception_check() {
                 env.exception_describe();
                 env.exception_clear();
             }
             eprintln!("http-kit: an upcall failed: {error}");
+        }
+        result.is_ok()
+    }
+
+    /// Like [`call`](Self::call), for upcalls that make objects: their local
+    /// references go with the frame, since the loop never returns to Java.
+    fn call_with_objects(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
+        self.call(|env, methods| env.with_local_frame(4, |env| upcall(env, methods)))
+    }
+
+    /// Tells a failure, without its text where there is no memory for that.
+    fn failed(&self, call: CallId, error: &CallError, transport: TransportId) {
+        let kind = int(kind_number(error.kind));
+        let args = |message| [long(call), kind, jvalue { l: message }, long(transport)];
+        let told = self.call_with_objects(|env, methods| {
+            let message = env.new_string(&error.message)?;
+            void(env, methods, methods.failed, &args(message.as_raw()))
+        });
+        if !told {
+            let args = args(std::ptr::null_mut());
+            self.call(|env, methods| void(env, methods, methods.failed, &args));
         }
     }
 
@@ -175,8 +198,8 @@ fn flags(head: &Head<'_>) -> jint {
 }
 
 impl Sink for JavaSink {
-    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) {
-        self.call(|env, methods| {
+    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
             let headers = self.with_block(env, head)?;
             let body = match body {
                 [] => JByteArray::null(),
@@ -192,11 +215,11 @@ impl Sink for JavaSink {
                 jvalue { l: body.as_raw() },
             ];
             void(env, methods, methods.done, &args)
-        });
+        })
     }
 
-    fn on_head(&self, call: CallId, head: &Head<'_>) {
-        self.call(|env, methods| {
+    fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
+        self.call_with_objects(|env, methods| {
             let headers = self.with_block(env, head)?;
             let args = [
                 long(call),
@@ -207,15 +230,15 @@ impl Sink for JavaSink {
                 },
             ];
             void(env, methods, methods.head, &args)
-        });
+        })
     }
 
-    fn on_body(&self, call: CallId, data: &[u8]) {
-        self.call(|env, methods| {
+    fn on_body(&self, call: CallId, data: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
             let data = env.byte_array_from_slice(data)?;
             let args = [long(call), jvalue { l: data.as_raw() }];
             void(env, methods, methods.body, &args)
-        });
+        })
     }
 
     fn on_end(&self, call: CallId) {
@@ -223,18 +246,7 @@ impl Sink for JavaSink {
     }
 
     fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
-        self.call(|env, methods| {
-            let message = env.new_string(&error.message)?;
-            let args = [
-                long(call),
-                int(kind_number(error.kind)),
-                jvalue {
-                    l: message.as_raw(),
-                },
-                long(transport.unwrap_or(0)),
-            ];
-            void(env, methods, methods.failed, &args)
-        });
+        self.failed(call, error, transport.unwrap_or(0));
     }
 
     fn on_send_credit(&self, call: CallId, n: usize) {
@@ -254,12 +266,12 @@ impl TransportHost for JavaSink {
         self.call(|env, methods| void(env, methods, methods.start_tls, &args));
     }
 
-    fn transport_write(&self, transport: TransportId, data: &[u8]) {
-        self.call(|env, methods| {
+    fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool {
+        self.call_with_objects(|env, methods| {
             let data = env.byte_array_from_slice(data)?;
             let args = [long(transport), jvalue { l: data.as_raw() }];
             void(env, methods, methods.write, &args)
-        });
+        })
     }
 
     fn transport_read_credit(&self, transport: TransportId, n: usize) {

@@ -9,8 +9,9 @@
            [java.net ConnectException ServerSocket SocketException URI UnknownHostException]
            [java.util.concurrent CancellationException ExecutorService Executors Future RejectedExecutionException
             TimeUnit]
+           [java.util.zip GZIPOutputStream]
            [org.httpkit ProtocolException]
-           [org.httpkit.client AbortException HttpClient IFilter TimeoutException]
+           [org.httpkit.client AbortException HttpClient IFilter IFilter$MaxBodyFilter TimeoutException]
            [org.httpkit.jni ClientUpcalls]))
 
 (def ^:private ok (peer/answering (constantly "ok")))
@@ -147,6 +148,14 @@
     (is (= ConnectException (class (:error @(client/get (str "http://127.0.0.1:" (dead-port)))))))
     (is (= UnknownHostException (class (:error @(client/get "http://no-such-host.invalid/")))))))
 
+(deftest timeouts-at-and-below-zero-fire-at-once
+  (peer/with-peer [p hanging]
+    (doseq [ms [0 -1]]
+      (let [{:keys [error]} (deref (client/get (:url p) {:timeout ms}) 5000 nil)]
+        (is (= TimeoutException (class error)))
+        (is (str/ends-with? (ex-message error) (str " timeout: " ms "ms")))))
+    (is (= "deadline: 0ms" (ex-message (:error (deref (client/get (:url p) {:deadline -5}) 5000 nil)))))))
+
 (deftest filters-of-ones-own
   (let [seen (atom [])
         filter (reify IFilter
@@ -175,6 +184,29 @@
         (is (= [["should not happen" boom]] @logged))
         (is (= ["mine"] @events)))
       (client/client-stop! c))))
+
+(defn- bomb
+  "gzip of n zero bytes."
+  ^bytes [n]
+  (let [out (ByteArrayOutputStream.)]
+    (with-open [gz (GZIPOutputStream. out)]
+      (dotimes [_ (quot n 65536)] (.write gz (byte-array 65536))))
+    (.toByteArray out)))
+
+(deftest decompression-bombs-are-refused-within-the-limit
+  (let [bytes (bomb (* 512 1024 1024))
+        limit (* 1024 1024)]
+    (is (< (alength bytes) limit))
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: " (alength bytes) "\r\n\r\n")
+                         (peer/send-bytes! conn bytes))]
+      (doseq [filter [(client/max-body-filter limit)
+                      (proxy [IFilter$MaxBodyFilter] [(int limit)]
+                        (accept [_] true))]]
+        (let [{:keys [error]} (deref (client/get (:url p) {:filter filter}) 20000 nil)]
+          (is (= AbortException (class error)))
+          (is (str/starts-with? (str (some-> error ex-message)) "Rejected when decompressing body, length: ")))))))
 
 (deftest a-filter-that-blocks-holds-up-nobody-else
   (let [go     (promise)

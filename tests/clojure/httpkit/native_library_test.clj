@@ -148,6 +148,14 @@
           (doseq [part (concat expected overrides)]
             (is (str/includes? (str error) part) case)))))))
 
+(deftest clojure-prints-the-explanation-of-a-failure
+  (with-temp-dir dir
+    (spit (io/file dir "text.so") "not a library")
+    (let [{:keys [exit out]} (subprocess/run "(org.httpkit.jni.NativeLibrary/load)"
+                                             :jvm-args [(str "-Dhttp-kit.native.path=" dir "/text.so")])]
+      (is (= 1 exit))
+      (is (str/includes? out "to override:")))))
+
 (deftest a-jar-without-libraries-is-named-in-the-message
   (let [without (->> (str/split (System/getProperty "java.class.path") #":")
                      (remove #(or (str/ends-with? % "build/native") (re-find #"http-kit-[^/]*\.jar$" %)))

@@ -10,10 +10,11 @@
 (defn start
   "Starts `java <jvm-args> -cp <class-path> clojure.main -e <script>`.
 
-  Options: :jvm-args (strings), :class-path (default: ours), :env (map added to the environment), :dir."
-  ^Process [script & {:keys [jvm-args class-path env dir]}]
+  Options: :jvm-args (strings), :class-path (default: ours), :env (map added to the environment), :dir,
+  :java (the command, default: ours)."
+  ^Process [script & {:keys [jvm-args class-path env dir java]}]
   (let [class-path (or class-path (System/getProperty "java.class.path"))
-        command    (concat [java-command] jvm-args ["-cp" class-path "clojure.main" "-e" script])
+        command    (concat [(or java java-command)] jvm-args ["-cp" class-path "clojure.main" "-e" script])
         builder    (ProcessBuilder. ^java.util.List (vec command))]
     (.redirectErrorStream builder true)
     (.putAll (.environment builder) (or env {}))

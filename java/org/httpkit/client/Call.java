@@ -19,6 +19,8 @@ abstract class Call implements ClientUpcalls.Call {
     private TlsChoice tls;
     private SocketAddress[] addresses;
     private Upload upload;
+    private boolean over;
+    private Throwable fault;
 
     Call(HttpClient client) {
         this.client = client;
@@ -79,8 +81,9 @@ abstract class Call implements ClientUpcalls.Call {
         Native.clientCancel(client.handle(), id);
     }
 
-    /** The core is done with the request. */
+    /** The core is done with the request: no news after this. */
     void finished() {
+        over = true;
         if (upload != null) {
             upload.finish();
         }
@@ -102,6 +105,8 @@ abstract class Call implements ClientUpcalls.Call {
             own = client.hosted().failure(transport);
         } else if (kind == ClientUpcalls.SOURCE_FAILED && upload != null) {
             own = upload.failure();
+        } else if (kind == ClientUpcalls.CANCELLED) {
+            own = fault;
         }
         return own != null ? own : ClientUpcalls.failure(kind, message);
     }
@@ -126,7 +131,12 @@ abstract class Call implements ClientUpcalls.Call {
     @Override
     public void fault(Throwable t) {
         client.impossible(t);
-        Native.clientCancel(client.handle(), id);
+        if (over) {
+            fail(t);
+        } else {
+            fault = t;
+            Native.clientCancel(client.handle(), id);
+        }
     }
 
     @Override

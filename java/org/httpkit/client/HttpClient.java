@@ -255,11 +255,16 @@ public class HttpClient implements Runnable {
         try {
             return lookup.get(config.deadlineAt - System.nanoTime(), TimeUnit.NANOSECONDS);
         } catch (java.util.concurrent.TimeoutException e) {
-            lookup.cancel(true);
-            BackgroundThreads.lookups().remove(lookup);
             throw new TimeoutException("deadline: " + config.deadline + "ms");
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw e;
         } catch (ExecutionException e) {
             throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
+        } finally {
+            if (lookup.cancel(true)) {
+                BackgroundThreads.lookups().remove(lookup);
+            }
         }
     }
 

@@ -102,7 +102,17 @@ final class ListenedCall extends Call {
     private void post(News piece) {
         news.add(piece);
         if (waiting.getAndIncrement() == 0) {
+            passOnElsewhere();
+        }
+    }
+
+    private void passOnElsewhere() {
+        try {
             BackgroundThreads.execute(this::passOn);
+        } catch (Throwable noThread) {
+            // The listener must learn of the end, on whatever thread there is.
+            client.impossible(noThread);
+            passOn();
         }
     }
 

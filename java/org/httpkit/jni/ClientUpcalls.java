@@ -30,6 +30,9 @@ import org.httpkit.client.TimeoutException;
  * <p>Not API.
  */
 public final class ClientUpcalls {
+    /** Kind 16: {@link Native#clientCancel}. */
+    public static final int CANCELLED = 16;
+
     /** Kind 17: the Throwable is Java's own, kept with the transport. */
     public static final int FOREIGN = 17;
 
@@ -197,7 +200,7 @@ public final class ClientUpcalls {
                 return new SSLHandshakeException(message);
             case 14:
                 return new SSLException(message);
-            case 16:
+            case CANCELLED:
                 return new CancellationException(message);
             case 18:
                 return new IllegalArgumentException(message);

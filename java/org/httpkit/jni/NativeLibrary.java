@@ -181,7 +181,10 @@ public final class NativeLibrary {
                     + " -Dhttp-kit.native.dir=<directory to unpack into, on a mount without noexec>,"
                     + " -Dhttp-kit.native.libc=glibc|musl");
             UnsatisfiedLinkError error = new UnsatisfiedLinkError(message.toString());
-            error.initCause(cause);
+            if (cause != null) {
+                // Not as its cause: Clojure's REPL shows the innermost cause only, without this message.
+                error.addSuppressed(cause);
+            }
             return error;
         }
 

@@ -21,7 +21,7 @@ public final class ServerOptions {
     public ExecutorService pool;
     public int minThreads;
     public int maxThreads;
-    public int queueSize;
+    public int queueSize = Integer.MAX_VALUE;
     public String threadPrefix;
     /** Work that the server's own threads cannot take at once goes to virtual threads. */
     public boolean virtual;

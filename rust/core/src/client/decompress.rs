@@ -303,11 +303,13 @@ fn zip(message: &'static str) -> CallError {
 pub fn decode_whole(coding: Coding, data: &[u8], most: Option<u64>) -> Result<Vec<u8>, CallError> {
     const STEP: usize = 4096;
     let mut inflater = Inflater::new(coding);
-    let (mut rest, mut out) = (data, Vec::new());
+    let (mut rest, mut out) = (data, Vec::<u8>::new());
     let mut buffer = [0; STEP];
     loop {
         let step = inflater.inflate(rest, &mut buffer)?;
         rest = &rest[step.consumed..];
+        out.try_reserve(step.produced)
+            .map_err(|_| CallError::too_large())?;
         out.extend_from_slice(&buffer[..step.produced]);
         if most.is_some_and(|most| out.len() as u64 > most) {
             let length = out.len();

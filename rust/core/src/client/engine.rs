@@ -86,7 +86,9 @@ impl Engine {
 
     fn dispatch(self: &Rc<Self>, command: Command) {
         match command {
-            Command::Call(id, spec) => self.submit(Call::new(self.clone(), id, spec)),
+            Command::Call(id, spec, since) => {
+                self.submit(Call::new(self.clone(), id, spec, since));
+            }
             Command::Credit(id, n) => self.pull(id, |control| {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
                 control.credit.set(control.credit.get().saturating_add(n));
@@ -103,6 +105,13 @@ impl Engine {
             Command::Eof(transport) => self.foreigners.eof(transport),
             Command::Written(transport, n) => self.foreigners.written(transport, n),
             Command::Stop => {}
+        }
+    }
+
+    /// The loop is over: a call that still comes has its end at once.
+    fn refuse(&self, command: &Command) {
+        if let Command::Call(id, ..) = command {
+            self.sink.on_failure(*id, &CallError::stopped(), None);
         }
     }
 
@@ -143,7 +152,8 @@ impl Engine {
         self.enqueue(call);
         self.pump();
         self.with_pool(|pool| {
-            if pool.is_queued(id) {
+            // Behind the pump, a call that still waits is the last one.
+            if pool.is_last(id) {
                 pool.evict_for(&key);
             }
         });
@@ -280,7 +290,16 @@ impl Drop for Permit {
 
 /// Runs the loop on this thread until a stop; see [`super::Client::run`].
 pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            inbox.close();
+            while let Some(command) = inbox.blocking_recv() {
+                engine.refuse(&command);
+            }
+            return Err(error);
+        }
+    };
     let tasks = LocalSet::new();
     runtime.block_on(tasks.run_until(turn(engine.clone(), &mut inbox)));
     engine.stopping.set(true);
@@ -295,9 +314,7 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
     // Commands that crossed the stop: no call may stay without its end.
     runtime.block_on(async {
         while let Some(command) = inbox.recv().await {
-            if let Command::Call(id, _) = command {
-                engine.sink.on_failure(id, &CallError::stopped(), None);
-            }
+            engine.refuse(&command);
         }
     });
     Ok(())

@@ -87,6 +87,16 @@ impl CallError {
         Self::new(ErrorKind::Cancelled, "request was cancelled")
     }
 
+    /// The embedder could not take a response.
+    pub(crate) fn refused() -> Self {
+        Self::internal("the response was not taken over: out of memory")
+    }
+
+    /// There is no memory for a buffered body.
+    pub(crate) fn too_large() -> Self {
+        Self::new(ErrorKind::TooLarge, "Content too large")
+    }
+
     pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }

@@ -70,14 +70,18 @@ impl Complete {
     pub(super) fn deliver(self, mut call: Call) {
         call.settle();
         let sink = &call.engine().sink;
-        if !call.spec.streamed {
+        let head = self.response.head();
+        let taken = if call.spec.streamed {
+            !self.response.trailers || sink.on_head(call.id, &head)
+        } else {
             Stats::sub(&call.engine().stats.buffered, self.body.len() as u64);
-            return sink.on_response(call.id, &self.response.head(), &self.body);
+            sink.on_response(call.id, &head, &self.body)
+        };
+        if !taken {
+            sink.on_failure(call.id, &CallError::refused(), None);
+        } else if call.spec.streamed {
+            sink.on_end(call.id);
         }
-        if self.response.trailers {
-            sink.on_head(call.id, &self.response.head());
-        }
-        sink.on_end(call.id);
     }
 }
 
@@ -269,7 +273,7 @@ impl<'a> Exchange<'a> {
             match self.response.decoder.next(&mut input)? {
                 Event::More => return Ok(Progress::Some),
                 Event::Status => {}
-                Event::Headers => self.on_headers(),
+                Event::Headers => self.on_headers()?,
                 Event::Body(piece) => self.on_piece(piece)?,
                 Event::Trailers => self.response.trailers = true,
                 Event::End => {
@@ -281,17 +285,18 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn on_headers(&mut self) {
+    fn on_headers(&mut self) -> Result<(), CallError> {
         let spec = &self.call.spec;
         if !spec.raw {
             let coding = self.response.decoder.headers().get("content-encoding");
             self.inflater = coding.and_then(|name| Coding::of(&name)).map(Inflater::new);
             self.response.decoded = self.inflater.is_some();
         }
-        if spec.streamed {
-            let sink = &self.call.engine().sink;
-            sink.on_head(self.call.id, &self.response.head());
+        let sink = &self.call.engine().sink;
+        if spec.streamed && !sink.on_head(self.call.id, &self.response.head()) {
+            return Err(CallError::refused());
         }
+        Ok(())
     }
 
     fn on_piece(&mut self, piece: &[u8]) -> Result<(), CallError> {
@@ -357,27 +362,34 @@ impl<'a> Exchange<'a> {
             return self.emit(data);
         }
         if self.call.spec.streamed && !self.announced && inflater.header_read() {
-            self.announced = true;
-            self.call.engine().sink.on_body(self.call.id, &[]);
+            return self.hand_out(&[]);
         }
         Ok(())
     }
 
     fn emit(&mut self, data: &[u8]) -> Result<(), CallError> {
-        let engine = self.call.engine();
         if self.call.spec.streamed {
-            self.announced = true;
-            let credit = &self.call.control.credit;
-            credit.set(credit.get().saturating_sub(data.len() as i64));
-            engine.sink.on_body(self.call.id, data);
-            return Ok(());
+            return self.hand_out(data);
         }
-        if self.body.len() + data.len() > MAX_BUFFERED {
-            return Err(CallError::new(ErrorKind::TooLarge, "Content too large"));
+        // Without the reservation a lack of memory would end the process.
+        if self.body.len() + data.len() > MAX_BUFFERED || self.body.try_reserve(data.len()).is_err()
+        {
+            return Err(CallError::too_large());
         }
+        let engine = self.call.engine();
         Stats::add(&engine.stats.buffered, data.len() as u64);
         self.body.extend_from_slice(data);
         Ok(())
+    }
+
+    fn hand_out(&mut self, data: &[u8]) -> Result<(), CallError> {
+        self.announced = true;
+        let credit = &self.call.control.credit;
+        credit.set(credit.get().saturating_sub(data.len() as i64));
+        match self.call.engine().sink.on_body(self.call.id, data) {
+            true => Ok(()),
+            false => Err(CallError::refused()),
+        }
     }
 
     fn end_body(&self) -> Result<(), CallError> {

@@ -37,6 +37,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 
 /// Name of a call, chosen by the embedder, unique in the process.
 pub type CallId = u64;
@@ -62,14 +63,19 @@ pub struct Head<'a> {
 }
 
 /// The loop's way out; called on the loop thread, must not block.
+///
+/// What hands bytes over may refuse them (no memory): that fails the call.
 pub trait Sink: TransportHost {
     /// A buffered call is complete.
-    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]);
+    #[must_use]
+    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool;
     /// A streamed call's head; again before `on_end` when trailers came.
-    fn on_head(&self, call: CallId, head: &Head<'_>);
+    #[must_use]
+    fn on_head(&self, call: CallId, head: &Head<'_>) -> bool;
     /// A piece of a streamed body. Once it may be empty: a gzip header was
     /// read and no data yet.
-    fn on_body(&self, call: CallId, data: &[u8]);
+    #[must_use]
+    fn on_body(&self, call: CallId, data: &[u8]) -> bool;
     /// A streamed call is complete.
     fn on_end(&self, call: CallId);
     /// The call failed; `transport` carried it, if one did, and is closed.
@@ -130,7 +136,7 @@ impl Stats {
 }
 
 enum Command {
-    Call(CallId, Box<CallSpec>),
+    Call(CallId, Box<CallSpec>, Instant),
     Credit(CallId, usize),
     Cancel(CallId),
     Send(CallId, Bytes, bool),
@@ -181,7 +187,7 @@ impl Client {
 
     /// Starts a call; `false` when the client is stopped.
     pub fn call(&self, call: CallId, spec: Box<CallSpec>) -> bool {
-        self.send(Command::Call(call, spec))
+        self.send(Command::Call(call, spec, Instant::now()))
     }
 
     /// Gives `n` bytes of window back to a streamed call.

@@ -37,8 +37,10 @@ pub trait TransportHost {
     /// Start TLS for this call, then report ready or failed. `level` 1 is TLS
     /// inside TLS.
     fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8);
-    /// Send these bytes and acknowledge them when they left.
-    fn transport_write(&self, transport: TransportId, data: &[u8]);
+    /// Send these bytes and acknowledge them when they left; `false` when that
+    /// cannot be (no memory), which breaks the transport.
+    #[must_use]
+    fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool;
     /// `n` more bytes may be handed over.
     fn transport_read_credit(&self, transport: TransportId, n: usize);
     /// Close; nothing follows.
@@ -252,8 +254,10 @@ impl AsyncWrite for ForeignStream {
             return Poll::Pending;
         }
         self.state.unacknowledged.set(waiting + n);
-        self.all.host.transport_write(self.id, &data[..n]);
-        Poll::Ready(Ok(n))
+        match self.all.host.transport_write(self.id, &data[..n]) {
+            true => Poll::Ready(Ok(n)),
+            false => Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -77,12 +77,19 @@ pub enum Asked {
 pub struct Log {
     pub calls: Mutex<HashMap<CallId, Vec<Said>>>,
     pub transports: Mutex<Vec<(TransportId, Asked)>>,
+    /// Longest piece that the sink takes, 0 = any.
+    pub most: AtomicUsize,
     changed: Condvar,
 }
 
 struct Recorder(Arc<Log>);
 
 impl Recorder {
+    fn takes(&self, length: usize) -> bool {
+        let most = self.0.most.load(Ordering::SeqCst);
+        most == 0 || length <= most
+    }
+
     fn say(&self, call: CallId, said: Said) {
         self.0
             .calls
@@ -100,14 +107,23 @@ impl Recorder {
 }
 
 impl Sink for Recorder {
-    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) {
-        self.say(call, Said::Response(Seen::of(head, body)));
+    fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool {
+        let taken = self.takes(body.len());
+        if taken {
+            self.say(call, Said::Response(Seen::of(head, body)));
+        }
+        taken
     }
-    fn on_head(&self, call: CallId, head: &Head<'_>) {
+    fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
         self.say(call, Said::Head(Seen::of(head, &[])));
+        true
     }
-    fn on_body(&self, call: CallId, data: &[u8]) {
-        self.say(call, Said::Body(data.to_vec()));
+    fn on_body(&self, call: CallId, data: &[u8]) -> bool {
+        let taken = self.takes(data.len());
+        if taken {
+            self.say(call, Said::Body(data.to_vec()));
+        }
+        taken
     }
     fn on_end(&self, call: CallId) {
         self.say(call, Said::End);
@@ -127,8 +143,9 @@ impl TransportHost for Recorder {
     fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) {
         self.ask(transport, Asked::StartTls(call, level));
     }
-    fn transport_write(&self, transport: TransportId, data: &[u8]) {
+    fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool {
         self.ask(transport, Asked::Write(data.to_vec()));
+        true
     }
     fn transport_read_credit(&self, transport: TransportId, n: usize) {
         self.ask(transport, Asked::ReadCredit(n));
@@ -208,11 +225,10 @@ impl Running {
         let mut seen = 0;
         let mut body = Vec::new();
         loop {
-            let (pieces, end) = self.until(call, |said| {
+            let pieces = self.until(call, |said| {
                 let new: Vec<Said> = said[seen..].to_vec();
-                (!new.is_empty()).then_some((new, ()))
+                (!new.is_empty()).then_some(new)
             });
-            let () = end;
             seen += pieces.len();
             for piece in pieces {
                 match piece {

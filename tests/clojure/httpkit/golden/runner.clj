@@ -97,11 +97,11 @@
   60)
 
 (defn- load-failure
-  "Why the implementation of what `cases` call cannot be loaded, or nil."
-  [cases]
+  "Why the implementation of what a case calls cannot be loaded, or nil."
+  [golden]
   (try
-    (doseq [[load! cases] (group-by #(:load! (players (get % "file"))) cases)]
-      (load! cases))
+    ((:load! (players (get golden "file"))) [golden])
+    nil
     (catch Throwable t
       (str "implementation not loaded: " (.getMessage t)))))
 
@@ -121,9 +121,8 @@
   (let [opts (merge {:jobs 8 :retry? true :play play} opts)
         skipped (for [g cases :let [why (unmet g)] :when why] {:golden g :skipped why})
         cases-here (remove unmet cases)
-        why (when (= play (:play opts)) (load-failure cases-here))
-        results (if why
-                  (map (fn [g] {:golden g :broken why}) cases-here)
-                  (run-all cases-here opts))
-        by-id (into {} (map (juxt #(get-in % [:golden "id"]) identity)) (concat skipped results))]
+        unloaded (when (= play (:play opts))
+                   (for [g cases-here :let [why (load-failure g)] :when why] {:golden g :broken why}))
+        results (run-all (remove (set (map :golden unloaded)) cases-here) opts)
+        by-id (into {} (map (juxt #(get-in % [:golden "id"]) identity)) (concat skipped unloaded results))]
     (mapv #(by-id (get % "id")) cases)))

@@ -1,0 +1,254 @@
+//! Puts load on servers that run already and says what each of them spends on it.
+//!
+//!     httpkit-load [--quick] [--only name,...] [--rounds n] [--raw file] server...
+//!
+//! A server is `name,pid,port,skip+skip...`: workloads that it does not have are named after the port.
+//! Slices of all servers alternate, so that a machine which is slower for a while is so for everybody;
+//! processor time comes from the kernel's accounting of the server's threads. Tables go to stdout.
+
+mod answer;
+mod client;
+mod process;
+mod report;
+mod workload;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use client::{Client, Idle};
+use process::Reading;
+use report::{Series, Slice};
+use workload::Workload;
+
+#[derive(Debug)]
+struct Server {
+    name: String,
+    pid: u32,
+    port: u16,
+    skipped: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    quick: bool,
+    only: Vec<String>,
+    raw: Option<String>,
+    rounds: usize,
+    /// Of what is measured in one go.
+    slice: Duration,
+    warm_up: Duration,
+    servers: Vec<Server>,
+}
+
+/// Connections settle in before each slice.
+const RAMP: Duration = Duration::from_millis(60);
+/// After the warm-up of all workloads, before a workload is measured.
+const REFRESH: Duration = Duration::from_millis(400);
+const IDLE_CONNECTIONS: usize = 15_000;
+const IDLE_WEBSOCKETS: usize = 10_000;
+
+fn main() -> ExitCode {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    match plan(&arguments).and_then(|plan| run(&plan)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("httpkit-load: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan(arguments: &[String]) -> io::Result<Plan> {
+    let mut plan = Plan {
+        quick: false,
+        only: Vec::new(),
+        raw: None,
+        rounds: 0,
+        slice: Duration::from_millis(300),
+        warm_up: Duration::from_millis(2500),
+        servers: Vec::new(),
+    };
+    let mut arguments = arguments.iter();
+    let missing = || io::Error::other("an option without its value");
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => plan.quick = true,
+            "--only" => {
+                let names = arguments.next().ok_or_else(missing)?;
+                plan.only = names.split(',').map(str::to_owned).collect();
+            }
+            "--raw" => plan.raw = Some(arguments.next().ok_or_else(missing)?.clone()),
+            "--rounds" => {
+                let n = arguments.next().ok_or_else(missing)?;
+                plan.rounds = n.parse().map_err(|_| missing())?;
+            }
+            server => plan.servers.push(read_server(server)?),
+        }
+    }
+    if plan.quick {
+        plan.slice = Duration::from_millis(200);
+        plan.warm_up = Duration::from_millis(1500);
+    }
+    if plan.rounds == 0 {
+        plan.rounds = if plan.quick { 7 } else { 15 };
+    }
+    Ok(plan)
+}
+
+fn read_server(text: &str) -> io::Result<Server> {
+    let wrong = || io::Error::other(format!("{text}: not name,pid,port[,workloads to skip]"));
+    let mut parts = text.split(',');
+    let mut next = || parts.next().ok_or_else(wrong);
+    Ok(Server {
+        name: next()?.to_owned(),
+        pid: next()?.parse().map_err(|_| wrong())?,
+        port: next()?.parse().map_err(|_| wrong())?,
+        skipped: next()
+            .map(|names| names.split('+').map(str::to_owned).collect())
+            .unwrap_or_default(),
+    })
+}
+
+impl Plan {
+    fn wants(&self, name: &str, quick: bool) -> bool {
+        if self.only.is_empty() {
+            quick || !self.quick
+        } else {
+            self.only.iter().any(|only| only == name)
+        }
+    }
+
+    fn having(&self, name: &str) -> Vec<&Server> {
+        self.servers
+            .iter()
+            .filter(|server| !server.skipped.iter().any(|skipped| skipped == name))
+            .collect()
+    }
+}
+
+fn run(plan: &Plan) -> io::Result<()> {
+    let mut workloads = workload::all();
+    workloads.retain(|workload| plan.wants(workload.name, workload.quick));
+    // Everything is warm before anything is measured: what a JVM has learnt from the first
+    // workload must not depend on which one that was.
+    for workload in &workloads {
+        for server in plan.having(workload.name) {
+            eprintln!("warming {} with {}", server.name, workload.name);
+            Client::open(workload, server.port)?.run(plan.warm_up)?;
+        }
+    }
+    let mut raw = String::from(report::RAW_HEAD);
+    for workload in &workloads {
+        let series = measure(plan, workload)?;
+        let title = format!(
+            "{}: {} ({} connections)",
+            workload.name, workload.about, workload.connections
+        );
+        println!("{}", report::table(&title, &series));
+        raw += &report::raw(workload.name, &series);
+    }
+    let idle = [
+        ("idle", IDLE_CONNECTIONS, false, true),
+        ("ws-idle", IDLE_WEBSOCKETS, true, false),
+    ];
+    for (name, count, websocket, quick) in idle {
+        if plan.wants(name, quick) {
+            println!("{}", memory(plan, name, count, websocket)?);
+        }
+    }
+    if let Some(file) = &plan.raw {
+        std::fs::write(file, raw)?;
+    }
+    Ok(())
+}
+
+fn measure(plan: &Plan, workload: &Workload) -> io::Result<Vec<Series>> {
+    let servers = plan.having(workload.name);
+    for server in &servers {
+        Client::open(workload, server.port)?.run(REFRESH)?;
+    }
+    let mut all = servers
+        .iter()
+        .map(|server| Series {
+            server: server.name.clone(),
+            slices: Vec::new(),
+        })
+        .collect::<Vec<_>>();
+    for round in 0..plan.rounds {
+        eprintln!("{} {}/{}", workload.name, round + 1, plan.rounds);
+        for (server, series) in servers.iter().zip(&mut all) {
+            let slice = slice(plan, workload, server).map_err(|e| {
+                io::Error::new(
+                    e.kind(),
+                    format!("{} on {}: {e}", workload.name, server.name),
+                )
+            })?;
+            series.slices.push(slice);
+        }
+    }
+    Ok(all)
+}
+
+fn slice(plan: &Plan, workload: &Workload, server: &Server) -> io::Result<Slice> {
+    let mut client = Client::open(workload, server.port)?;
+    client.run(RAMP)?;
+    let before = Reading::of(server.pid)?;
+    let mut outcome = client.run(plan.slice)?;
+    let spent = Reading::of(server.pid)?.since(&before);
+    outcome.latencies.sort_unstable();
+    Ok(Slice {
+        requests: outcome.requests,
+        seconds: outcome.elapsed.as_secs_f64(),
+        spent,
+        p50: report::quantile(&outcome.latencies, 0.5),
+        p99: report::quantile(&outcome.latencies, 0.99),
+    })
+}
+
+/// Resident memory after a collection of garbage, once it has come to rest.
+fn settled(server: &Server) -> io::Result<u64> {
+    client::ask(server.port, "/gc")?;
+    std::thread::sleep(Duration::from_millis(1000));
+    process::resident(server.pid)
+}
+
+/// Two openings: in the second one the server finds the room that the first one has left.
+fn memory(plan: &Plan, name: &str, count: usize, websocket: bool) -> io::Result<String> {
+    let what = if websocket {
+        "WebSockets"
+    } else {
+        "keep-alive connections"
+    };
+    let mut out = format!(
+        "### {name}: resident memory of {count} idle {what}, garbage collected\n\n\
+         | server | before, MB | bytes each | left after closing, MB | bytes each, second time |\n\
+         |---|---:|---:|---:|---:|\n"
+    );
+    for server in plan.having(name) {
+        eprintln!("{name} on {}", server.name);
+        // What the first few thousand cost once is no property of a connection.
+        drop(Idle::open(server.port, count / 10, websocket)?);
+        let before = settled(server)?;
+        let first = opened(server, count, websocket)?;
+        let left = settled(server)?;
+        let second = opened(server, count, websocket)?;
+        let each = |bytes: u64| (bytes as f64 - before as f64) / count as f64;
+        out += &format!(
+            "| {} | {:.1} | {:.0} | {:.1} | {:.0} |\n",
+            server.name,
+            before as f64 / 1e6,
+            each(first),
+            left as f64 / 1e6,
+            each(second)
+        );
+    }
+    Ok(out)
+}
+
+fn opened(server: &Server, count: usize, websocket: bool) -> io::Result<u64> {
+    let idle = Idle::open(server.port, count, websocket)?;
+    let bytes = settled(server)?;
+    assert_eq!(idle.len(), count);
+    Ok(bytes)
+}
