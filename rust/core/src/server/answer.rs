@@ -192,11 +192,13 @@ impl Conn {
         with_head(
             |head| {
                 self.start_head(head, reply, line);
-                if !until_close {
+                if terms.chunked() {
                     head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
                 }
                 self.end_head(head, reply);
-                push_chunk(head, first, !until_close);
+                if !terms.head {
+                    push_chunk(head, first, terms.chunked());
+                }
             },
             |head| state.write(head, &[]),
         );
@@ -216,7 +218,7 @@ impl Conn {
         let Phase::Streaming(terms) = state.phase else {
             return Sent::Closed;
         };
-        if piece.is_empty() {
+        if piece.is_empty() || terms.head {
             return Sent::Accepted;
         }
         if !state.has_room(self, limit) {
@@ -236,7 +238,7 @@ impl Conn {
         let Phase::Streaming(terms) = state.phase else {
             return Sent::Closed;
         };
-        if terms.chunked() {
+        if terms.chunked() && !terms.head {
             state.write(LAST_CHUNK, &[]);
         }
         let next = self.finish(&mut state, terms, 0);

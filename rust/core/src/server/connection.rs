@@ -81,10 +81,10 @@ pub(super) struct State {
     /// `out` may wait for more.
     pub(super) corked: bool,
     pub(super) eof: bool,
+    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
+    broken: bool,
     /// Reading stopped because something was full.
     paused: bool,
-    /// A write has failed: nothing that is sent arrives any more.
-    broken: bool,
     /// The callback that runs has sent something.
     pub(super) sent_in_callback: bool,
     /// Somebody was refused for want of room and waits for [`State::drained`].
@@ -179,8 +179,8 @@ impl Conn {
             out: Output::default(),
             corked: false,
             eof: false,
-            paused: false,
             broken: false,
+            paused: false,
             sent_in_callback: false,
             drain: None,
             in_a_row: 0,
@@ -334,6 +334,10 @@ impl State {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
+        if self.eof {
+            // Nothing is left to be read; the answer under way notices if the peer goes altogether.
+            return Next::Wait;
+        }
         self.paused = self.is_full();
         if !self.paused {
             self.mind_the_peer(cx, timers, conn);
@@ -344,9 +348,6 @@ impl State {
         }
         // We do not listen: its silence says nothing.
         timers.heard();
-        if self.eof {
-            return Next::Wait;
-        }
         if read.peer_closed(cx) {
             return Next::Read;
         }
@@ -373,7 +374,7 @@ impl State {
     fn is_full(&self) -> bool {
         match &self.phase {
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                self.eof || self.inbound.waiting() >= MAX_PIPELINED
+                self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
                 self.out.len() > MAX_UNREAD_REPLIES && session.replied()
