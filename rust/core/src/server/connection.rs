@@ -359,6 +359,10 @@ impl State {
 
     /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
     fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
+        if self.is_user_behind() {
+            // We do not read: the silence is ours, not the peer's.
+            return timers.heard();
+        }
         while let Phase::WebSocket(session) = &self.phase
             && let Some(patience) = session.patience()
             && timers.silent(cx, patience)
@@ -371,17 +375,19 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
+    fn is_user_behind(&self) -> bool {
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.is_full())
+    }
+
     fn is_full(&self) -> bool {
         match &self.phase {
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
                 self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
-                self.out.len() > MAX_UNREAD_REPLIES && session.replied()
-                    || self
-                        .channel
-                        .as_ref()
-                        .is_some_and(|channel| channel.is_full())
+                self.out.len() > MAX_UNREAD_REPLIES && session.replied() || self.is_user_behind()
             }
             _ => false,
         }
