@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::client_spec::{read_address, read_call, read_tls};
 use crate::client_upcalls::{self, JavaSink, kind_number};
 use crate::error::BridgeError;
+use crate::faults;
 use crate::handle::HandleTable;
 use crate::{abi, server};
 
@@ -363,6 +364,7 @@ pub(crate) fn decode_content<'local>(
     length: jint,
     max_decoded: jlong,
 ) -> Result<JByteArray<'local>> {
+    faults::point();
     let coding = match coding {
         abi::CODING_GZIP => Coding::Gzip,
         abi::CODING_DEFLATE => Coding::Deflate,

@@ -20,6 +20,7 @@ use jni::sys::{jboolean, jint, jlong};
 
 use crate::abi;
 use crate::error::BridgeError;
+use crate::faults;
 use crate::handle::HandleTable;
 use crate::upcalls::ServerUpcalls;
 
@@ -37,19 +38,23 @@ type Result<T> = std::result::Result<T, BridgeError>;
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
+        faults::point();
         let mut work = work.into_iter();
         self.on_work(work.len(), |_| work.next().and_then(block));
     }
 
     fn on_starved(&self, waiting: usize) {
+        faults::point();
         self.on_starved(waiting);
     }
 
     fn on_drained(&self, name: i64) {
+        faults::point();
         self.on_drained(name);
     }
 
     fn on_notice(&self, notice: Notice) {
+        faults::point();
         match notice {
             Notice::Violation(v) => {
                 self.on_notice(abi::NOTICE_VIOLATION, i32::from(v.status()), v.message());
