@@ -85,6 +85,7 @@ pub(crate) fn tls<'local>(
     client: jlong,
     material: JByteArray<'local>,
 ) -> Result<()> {
+    faults::point();
     let context = read_tls(&env.convert_byte_array(&material)?)?;
     if let Some(client) = CLIENTS.get(client) {
         client.set_tls(context);
@@ -104,6 +105,7 @@ pub(crate) fn call<'local>(
     body_offset: jint,
     body_length: jint,
 ) -> Result<jboolean> {
+    faults::point();
     let spec = bytes(env, &spec, 0, spec_length)?;
     let body = bytes(env, &body, body_offset, body_length)?;
     let spec = Box::new(read_call(&spec, body)?);

@@ -69,7 +69,12 @@ impl<T: Clone> HandleTable<T> {
 
     /// Takes the object out; only the first call for a handle gets it.
     pub(crate) fn remove(&self, handle: i64) -> Option<T> {
+        let removed = self.take_out(handle);
         faults::point();
+        removed
+    }
+
+    fn take_out(&self, handle: i64) -> Option<T> {
         let (generation, index) = split(handle);
         let mut slots = self.slots.lock();
         let entry = slots.entries.get_mut(index as usize)?;

@@ -38,9 +38,14 @@ type Result<T> = std::result::Result<T, BridgeError>;
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
+        let handovers: Vec<_> = work.iter().map(Handover::of).collect();
         faults::point();
         let mut work = work.into_iter();
-        self.on_work(work.len(), |_| work.next().and_then(block));
+        self.on_work(
+            work.len(),
+            |_| work.next().and_then(block),
+            || handovers.into_iter().for_each(Handover::arrived),
+        );
     }
 
     fn on_starved(&self, waiting: usize) {
@@ -68,6 +73,43 @@ impl Sink for ServerUpcalls {
             Notice::LoopError(message) => self.on_notice(abi::NOTICE_LOOP, 0, &message),
         }
     }
+}
+
+/// Work on its way to Java. What does not get there, because of a panic or for want of memory for
+/// its array, is cut off, so that no peer waits for an answer that nobody will give.
+struct Handover(Option<Exchange>);
+
+impl Handover {
+    fn of(work: &Work) -> Self {
+        Self(Some(match work {
+            Work::Request(request) => request.exchange.clone(),
+            Work::Events(exchange) => exchange.clone(),
+        }))
+    }
+
+    fn arrived(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.0 {
+            exchange.abort();
+        }
+    }
+}
+
+/// The array in which work crosses; `None` when it is over before it began.
+fn hand_over<'local>(env: &mut Env<'local>, work: Work) -> Result<Option<JByteArray<'local>>> {
+    let handover = Handover::of(&work);
+    let Some(block) = block(work) else {
+        handover.arrived();
+        return Ok(None);
+    };
+    let array = env.byte_array_from_slice(&block)?;
+    handover.arrived();
+    Ok(Some(array))
 }
 
 /// The block of bytes in which work crosses; `None` when it is over before it began.
@@ -314,8 +356,8 @@ pub(crate) fn take<'local>(
 
 fn take_from<'local>(env: &mut Env<'local>, server: &Server) -> Result<JByteArray<'local>> {
     while let Some(work) = server.queue().take() {
-        if let Some(block) = block(work) {
-            return array(env, Some(block));
+        if let Some(array) = hand_over(env, work)? {
+            return Ok(array);
         }
     }
     Ok(JByteArray::null())
@@ -390,9 +432,9 @@ pub(crate) fn answer_and_take<'local>(
     let flags = flags as u32 | INLINE;
     let answered = respond(env, exchange, status, flags, declared, &bytes, 0)?;
     if let Answered::Done(Some(next)) = answered
-        && let Some(block) = block(Work::Request(next))
+        && let Some(array) = hand_over(env, Work::Request(next))?
     {
-        return array(env, Some(block));
+        return Ok(array);
     }
     match server {
         Some(server) => take_from(env, &server),

@@ -54,11 +54,13 @@ impl ServerUpcalls {
         })
     }
 
-    /// Hands blocks of work over, made by `encode` one at a time.
+    /// Hands blocks of work over, made by `encode` one at a time; `arrived` is called when nothing can go
+    /// wrong any more before Java has them.
     pub(crate) fn on_work<'a>(
         &self,
         count: usize,
         mut encode: impl FnMut(&mut Env<'_>) -> Option<Vec<u8>> + 'a,
+        arrived: impl FnOnce(),
     ) {
         self.call(|env, methods| {
             let mut blocks = Vec::with_capacity(count);
@@ -76,6 +78,7 @@ impl ServerUpcalls {
                 array.set_element(env, i, &bytes)?;
                 env.delete_local_ref(bytes);
             }
+            arrived();
             self.void(env, methods.on_work, &[jvalue { l: array.as_raw() }])
         });
     }
