@@ -506,6 +506,12 @@ fn in_buffer<R>(
 ) -> Result<R> {
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.len() < len {
+            // No room for what is not there.
+            if array.len(env)? < len {
+                return Err(BridgeError::Argument(format!(
+                    "no {len} bytes in the array"
+                )));
+            }
             buffer.resize(len.max(4096), 0);
         }
         copy(env, array, 0, &mut buffer[..len])?;

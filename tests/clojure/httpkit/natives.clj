@@ -42,7 +42,10 @@
     (object-array (map #(argument handle %) (.getParameterTypes method)))))
 
 (def ^:private releasers
-  {"serverOpen" #(Native/serverFree %), "decoderOpen" #(Native/decoderClose %), "clientOpen" #(Native/clientStop %)})
+  {"serverOpen" #(Native/serverFree %), "decoderOpen" #(Native/decoderClose %), "clientOpen" (fn [client]
+                  (Native/clientStop client)
+                  ;; A stopped client's loop ends at once, and gives the client up.
+                  (Native/clientRun client))})
 
 (defn call
   "Calls a method; [:returned value] or [:thrown throwable]. What it opened is released."
