@@ -6,6 +6,8 @@
 
 use parking_lot::Mutex;
 
+use crate::faults;
+
 /// Objects that Java holds by handle. Zero is never a handle.
 pub(crate) struct HandleTable<T> {
     slots: Mutex<Slots<T>>,
@@ -36,6 +38,7 @@ impl<T: Clone> HandleTable<T> {
     }
 
     pub(crate) fn insert(&self, value: T) -> i64 {
+        faults::point();
         let mut slots = self.slots.lock();
         slots.live += 1;
         let index = match slots.free.pop() {
@@ -56,6 +59,7 @@ impl<T: Clone> HandleTable<T> {
 
     /// `None` for a stale or made-up handle.
     pub(crate) fn get(&self, handle: i64) -> Option<T> {
+        faults::point();
         let (generation, index) = split(handle);
         let slots = self.slots.lock();
         let entry = slots.entries.get(index as usize)?;
@@ -67,6 +71,12 @@ impl<T: Clone> HandleTable<T> {
 
     /// Takes the object out; only the first call for a handle gets it.
     pub(crate) fn remove(&self, handle: i64) -> Option<T> {
+        let removed = self.take_out(handle);
+        faults::point();
+        removed
+    }
+
+    fn take_out(&self, handle: i64) -> Option<T> {
         let (generation, index) = split(handle);
         let mut slots = self.slots.lock();
         let entry = slots.entries.get_mut(index as usize)?;
@@ -85,6 +95,7 @@ impl<T: Clone> HandleTable<T> {
 
     /// How many objects are held, for `native-info` and the leak tests.
     pub(crate) fn live(&self) -> usize {
+        faults::point();
         self.slots.lock().live
     }
 }

@@ -54,8 +54,12 @@ impl ServerUpcalls {
         })
     }
 
-    /// Hands blocks of work over; false when they did not get through.
-    pub(crate) fn on_work(&self, blocks: &[Vec<u8>]) -> bool {
+    /// Hands blocks of work over; `arrived` is called when nothing can go wrong any more before Java has
+    /// them.
+    pub(crate) fn on_work(&self, blocks: &[Vec<u8>], arrived: impl FnOnce()) {
+        if blocks.is_empty() {
+            return arrived();
+        }
         self.call(|env, methods| {
             let null = JByteArray::null();
             let array: JObjectArray =
@@ -65,8 +69,9 @@ impl ServerUpcalls {
                 array.set_element(env, i, &bytes)?;
                 env.delete_local_ref(bytes);
             }
+            arrived();
             self.void(env, methods.on_work, &[jvalue { l: array.as_raw() }])
-        })
+        });
     }
 
     pub(crate) fn on_starved(&self, waiting: usize) {

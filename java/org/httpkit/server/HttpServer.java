@@ -399,7 +399,11 @@ public class HttpServer implements Runnable {
         @Override
         public void onWork(byte[][] blocks) {
             for (byte[] block : blocks) {
-                workers.submit(block);
+                try {
+                    workers.submit(block);
+                } catch (Throwable e) {
+                    workers.reject(block, e);
+                }
             }
         }
 

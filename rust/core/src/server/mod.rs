@@ -19,7 +19,7 @@ pub mod request;
 mod socket;
 mod websocket;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ pub(crate) struct Shared {
     queue: WorkQueue,
     sink: Arc<dyn Sink>,
     connections: Mutex<HashMap<usize, Weak<Conn>>>,
-    deferred: Mutex<Vec<Deferred>>,
+    deferred: Mutex<VecDeque<Deferred>>,
     /// Work was pushed, or upcalls are due.
     attention: Notify,
     date: Mutex<(u64, [u8; 29])>,
@@ -204,7 +204,7 @@ impl Server {
             .build()?;
         let mut stage = self.stage.subscribe();
         runtime.block_on(async {
-            let mut attendant = first.then(|| tokio::spawn(attend(self.shared.clone())));
+            let mut attendant = first.then(|| tokio::spawn(keep_attending(self.shared.clone())));
             let accept = tokio::spawn(listener::accept(
                 self.shared.clone(),
                 listener,
@@ -275,6 +275,20 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// How long [`attend`] rests after a panic.
+const PANIC_REST: Duration = Duration::from_millis(10);
+
+/// Keeps [`attend`] going: a panic in an upcall must not end all further ones.
+async fn keep_attending(shared: Arc<Shared>) {
+    while tokio::spawn(attend(shared.clone()))
+        .await
+        .is_err_and(|e| e.is_panic())
+    {
+        shared.notice(Notice::LoopError("an upcall panicked".into()));
+        tokio::time::sleep(PANIC_REST).await;
     }
 }
 
@@ -357,26 +371,24 @@ impl Shared {
     }
 
     fn defer(&self, upcall: Deferred) {
-        self.deferred.lock().push(upcall);
+        self.deferred.lock().push_back(upcall);
         self.attention.notify_one();
     }
 
     fn make_deferred_upcalls(&self) {
         loop {
-            let batch = std::mem::take(&mut *self.deferred.lock());
-            if batch.is_empty() {
+            // One at a time: if its upcall panics, the others are still there.
+            let Some(deferred) = self.deferred.lock().pop_front() else {
                 return;
-            }
-            for deferred in batch {
-                match deferred {
-                    Deferred::Notice(notice) => self.sink.on_notice(notice),
-                    Deferred::Drained(name) => self.sink.on_drained(name),
-                    Deferred::Overload(exchange) => {
-                        exchange.overload();
-                        self.sink.on_notice(Notice::EventsRefused);
-                    }
-                    Deferred::Orphan(work) => self.sink.on_work(vec![work]),
+            };
+            match deferred {
+                Deferred::Notice(notice) => self.sink.on_notice(notice),
+                Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Overload(exchange) => {
+                    exchange.overload();
+                    self.sink.on_notice(Notice::EventsRefused);
                 }
+                Deferred::Orphan(work) => self.sink.on_work(vec![work]),
             }
         }
     }
