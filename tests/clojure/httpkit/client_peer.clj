@@ -2,7 +2,7 @@
   "Raw-socket peers for the client's tests: each accepted connection is served by
   a function, so that a test decides every byte."
   (:require [clojure.string :as str])
-  (:import [java.io BufferedInputStream ByteArrayOutputStream IOException InputStream OutputStream]
+  (:import [java.io BufferedInputStream ByteArrayOutputStream EOFException IOException InputStream OutputStream]
            [java.net InetAddress ServerSocket Socket]))
 
 (defn latin1 ^bytes [^String s] (.getBytes s "ISO-8859-1"))
@@ -19,7 +19,7 @@
 
 (defn- read-chunks! [in]
   (loop [body ""]
-    (let [size (Long/parseLong (read-line! in) 16)
+    (let [size (Long/parseLong (or (read-line! in) (throw (EOFException.))) 16)
           piece (String. (.readNBytes ^InputStream in size) "ISO-8859-1")]
       (read-line! in)
       (if (zero? size) body (recur (str body piece))))))

@@ -148,6 +148,14 @@
     (is (= ConnectException (class (:error @(client/get (str "http://127.0.0.1:" (dead-port)))))))
     (is (= UnknownHostException (class (:error @(client/get "http://no-such-host.invalid/")))))))
 
+(deftest timeouts-at-and-below-zero-fire-at-once
+  (peer/with-peer [p hanging]
+    (doseq [ms [0 -1]]
+      (let [{:keys [error]} (deref (client/get (:url p) {:timeout ms}) 5000 nil)]
+        (is (= TimeoutException (class error)))
+        (is (str/ends-with? (ex-message error) (str " timeout: " ms "ms")))))
+    (is (= "deadline: 0ms" (ex-message (:error (deref (client/get (:url p) {:deadline -5}) 5000 nil)))))))
+
 (deftest filters-of-ones-own
   (let [seen (atom [])
         filter (reify IFilter

@@ -10,7 +10,7 @@
             [org.httpkit.client :as client]
             [org.httpkit.sni-client :as sni-client])
   (:import [java.net URI]
-           [javax.net.ssl SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
+           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
 
 (def ^:private ok (peer/answering (fn [{:keys [body]}] (str "ok" (count body)))))
@@ -254,6 +254,47 @@
           (doseq [args [[] ["-Dhttp-kit.client.tls=java"]]]
             (is (= "ok0" (in-jvm (into (certs/jvm-args nil) args) (outcome (certs/https-url target "/") opts)))))
           (is (= (repeat 2 (str "CONNECT localhost:" (:port target) " HTTP/1.1")) @seen)))))))
+
+(deftest https-proxies
+  (with-tls-peer [proxy (localhost-key)]
+    (let [via     {:proxy-url (certs/https-url proxy "") :insecure? true}
+          java-way (via-engine)]
+      (doseq [opts [via (assoc via :client java-way)]]
+        (is (= "ok0" (:body @(client/get "http://t.test/a?b" opts))))
+        (is (= "GET http://t.test/a?b HTTP/1.1" (:line (last @(:requests proxy))))))
+      (testing "a tunnel through one needs the built-in TLS"
+        (is (instance? org.httpkit.ProtocolException
+                       (:error @(client/get "https://t.test/" (assoc via :client java-way :proxy-tunnel? true))))))
+      (client/client-stop! java-way)))
+  (testing "TLS inside of TLS"
+    (with-tls-peer [target (localhost-key)]
+      (peer/with-peer [proxy (fn [conn]
+                               (peer/read-head! conn)
+                               (let [through (java.net.Socket. "127.0.0.1" (int (:port target)))]
+                                 (peer/send! conn "HTTP/1.1 200 Connected\r\n\r\n")
+                                 (future (.transferTo (.getInputStream through) ^java.io.OutputStream (:out conn)))
+                                 (.transferTo ^java.io.InputStream (:in conn) (.getOutputStream through))))
+                       :server (certs/server-socket (localhost-key))]
+        (is (= "ok3" (:body @(client/post (certs/https-url target "/")
+                                          {:proxy-url (certs/https-url proxy "") :proxy-tunnel? true
+                                           :insecure? true :body "abc"}))))))))
+
+(deftest the-host-is-indicated-to-the-server
+  (let [names (fn [{:keys [^SSLSocket socket]}]
+                (.startHandshake socket)
+                (mapv #(.getAsciiName ^SNIHostName %)
+                      (.getRequestedServerNames ^ExtendedSSLSession (.getSession socket))))]
+    (peer/with-peer [p (fn [conn]
+                         (let [indicated (names conn)]
+                           (peer/read-request! conn)
+                           (peer/respond! conn (pr-str indicated))))
+                     :server (certs/server-socket (localhost-key))]
+      (let [java-way (via-engine)]
+        (doseq [c [client/insecure-client client/legacy-client java-way]]
+          (is (= "[\"localhost\"]" (:body @(client/get (certs/https-url p "/") {:client c :insecure? true :keepalive 0}))))
+          (is (= "[]" (:body @(client/get (str "https://127.0.0.1:" (:port p) "/")
+                                          {:client c :insecure? true :keepalive 0})))))
+        (client/client-stop! java-way)))))
 
 (deftest the-default-context-is-captured-once
   (is (identical? (HttpClient/getDefaultContext) (HttpClient/getDefaultContext)))
