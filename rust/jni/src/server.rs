@@ -29,6 +29,10 @@ pub(crate) static EXCHANGES: HandleTable<Exchange> = HandleTable::new();
 /// Arrays are copied through a buffer of this size, which stays in the processor's cache.
 const PIECE: usize = 64 * 1024;
 
+/// What a body or message may have at most, so that it fits into one array with all that comes
+/// with it: Java's arrays end at 2^31.
+const MAX_CONTENT: u64 = (1 << 31) - (1 << 24);
+
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -37,8 +41,10 @@ type Result<T> = std::result::Result<T, BridgeError>;
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
-        let mut work = work.into_iter();
-        self.on_work(work.len(), |_| work.next().and_then(block));
+        let blocks: Vec<_> = work.into_iter().filter_map(block).collect();
+        if !blocks.is_empty() && !self.on_work(&blocks) {
+            blocks.iter().for_each(|block| give_up(block));
+        }
     }
 
     fn on_starved(&self, waiting: usize) {
@@ -108,6 +114,25 @@ fn events_block(exchange: &Exchange) -> Option<Vec<u8>> {
         }
     }
     Some(block)
+}
+
+/// Hands a block of work to Java.
+fn hand_over<'local>(env: &mut Env<'local>, block: &[u8]) -> Result<JByteArray<'local>> {
+    Ok(env
+        .byte_array_from_slice(block)
+        .inspect_err(|_| give_up(block))?)
+}
+
+/// Java has no memory for a block of work: its peer must not wait for an answer that nobody gives.
+fn give_up(block: &[u8]) {
+    let Some(handle) = block.first_chunk().map(|name| i64::from_le_bytes(*name)) else {
+        return;
+    };
+    if let Some(exchange) = EXCHANGES.get(handle) {
+        // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+        while events_block(&exchange).is_some() {}
+        exchange.abort();
+    }
 }
 
 fn array<'local>(env: &mut Env<'local>, block: Option<Vec<u8>>) -> Result<JByteArray<'local>> {
@@ -220,7 +245,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
     Ok(Config {
         limits: Limits::with_line(
             number(abi::OPEN_MAX_LINE)?,
-            number(abi::OPEN_MAX_BODY)? as u64,
+            (number(abi::OPEN_MAX_BODY)? as u64).min(MAX_CONTENT),
         ),
         proxy: match n[abi::OPEN_PROXY] as jint {
             abi::PROXY_ENABLE => ProxyMode::Enable,
@@ -228,7 +253,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             _ => ProxyMode::Disable,
         },
         server_header,
-        max_message: number(abi::OPEN_MAX_MESSAGE)? as u64,
+        max_message: (number(abi::OPEN_MAX_MESSAGE)? as u64).min(MAX_CONTENT),
         max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
         backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
         mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
@@ -310,7 +335,7 @@ pub(crate) fn take<'local>(
 fn take_from<'local>(env: &mut Env<'local>, server: &Server) -> Result<JByteArray<'local>> {
     while let Some(work) = server.queue().take() {
         if let Some(block) = block(work) {
-            return array(env, Some(block));
+            return hand_over(env, &block);
         }
     }
     Ok(JByteArray::null())
@@ -387,7 +412,7 @@ pub(crate) fn answer_and_take<'local>(
     if let Answered::Done(Some(next)) = answered
         && let Some(block) = block(Work::Request(next))
     {
-        return array(env, Some(block));
+        return hand_over(env, &block);
     }
     match server {
         Some(server) => take_from(env, &server),
@@ -760,7 +785,10 @@ pub(crate) fn take_events<'local>(
     let block = EXCHANGES
         .get(handle)
         .and_then(|exchange| events_block(&exchange));
-    array(env, block)
+    match block {
+        Some(block) => hand_over(env, &block),
+        None => Ok(JByteArray::null()),
+    }
 }
 
 pub(crate) fn refuse<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {

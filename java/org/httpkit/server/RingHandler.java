@@ -7,8 +7,8 @@ import clojure.lang.IFn;
 import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
-import java.io.EOFException;
 import java.io.File;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
@@ -87,7 +87,7 @@ final class RingHandler {
                 return false;
             }
             try {
-                out.ring(map, server.terms(block));
+                writeHead(map, body, out);
                 boolean whole = out.stream == null || !stream(map, out);
                 server.statusEvent(out.status);
                 return whole;
@@ -96,6 +96,27 @@ final class RingHandler {
                 out.plain(500, String.valueOf(e.getMessage()), false);
                 server.event(server.events.serverStatus500);
                 return true;
+            }
+        }
+
+        private void writeHead(Map<?, ?> response, Object body, ResponseWriter out)
+                throws IOException {
+            try {
+                out.ring(response, server.terms(block));
+            } catch (Throwable e) {
+                discard(body);
+                throw e;
+            }
+        }
+
+        /** Nobody will read this body. */
+        private void discard(Object body) {
+            try {
+                if (body instanceof InputStream) {
+                    ((InputStream) body).close();
+                }
+            } catch (IOException e) {
+                server.logError(describe(), e);
             }
         }
 
@@ -118,6 +139,7 @@ final class RingHandler {
                 throw new RuntimeException(body.getClass() + " is not understandable");
             }
             if (channel != null && !channel.handlerReturned(true)) {
+                discard(body);
                 return true;
             }
             claimed = true;
@@ -125,24 +147,36 @@ final class RingHandler {
                 sendFile((File) body, head, out);
                 return true;
             }
+            boolean foreign = !(body instanceof InputStream || body instanceof Seqable);
+            boolean asynchronous = async && foreign;
             BodyStream stream =
-                    new BodyStream(server, block.handle(), out, head, server.bodyBufferSize());
+                    new BodyStream(
+                            server,
+                            block.handle(),
+                            asynchronous ? out.headCopy() : out,
+                            head,
+                            server.bodyBufferSize(),
+                            asynchronous);
             try {
-                if (body instanceof InputStream) {
-                    stream.copy((InputStream) body);
-                } else if (body instanceof Seqable) {
-                    for (ISeq s = RT.seq(body); s != null; s = s.next()) {
-                        stream.write(s.first().toString().getBytes(UTF_8));
-                    }
-                    stream.close();
-                } else {
-                    server.writeStreamable(body, response, stream);
-                    stream.close();
-                }
+                writeBody(body, response, stream);
+                stream.finish();
             } catch (Throwable e) {
                 streamFailed(stream, e);
             }
             return true;
+        }
+
+        private void writeBody(Object body, Map<?, ?> response, BodyStream stream)
+                throws IOException {
+            if (body instanceof InputStream) {
+                stream.copy((InputStream) body);
+            } else if (body instanceof Seqable) {
+                for (ISeq s = RT.seq(body); s != null; s = s.next()) {
+                    stream.write(s.first().toString().getBytes(UTF_8));
+                }
+            } else {
+                server.writeStreamable(body, response, stream);
+            }
         }
 
         private void sendFile(File file, boolean head, ResponseWriter out) throws IOException {
@@ -155,7 +189,9 @@ final class RingHandler {
                 BodyStream.file(server, block.handle(), out, file);
             } catch (BodyStream.PeerGoneException e) {
                 // Nobody is there to be told, and nothing is wrong here.
-            } catch (EOFException e) {
+            } catch (FileNotFoundException e) {
+                throw e; // before anything was sent
+            } catch (IOException e) {
                 server.logError(describe(), e);
                 Native.abort(block.handle());
             }
@@ -163,11 +199,17 @@ final class RingHandler {
 
         /** After the head has left, the peer must see that the body is cut. */
         private void streamFailed(BodyStream stream, Throwable e) throws IOException {
-            if (!stream.hasStarted()) {
+            if (stream.hasEnough()) {
+                stream.close();
+                stream.finish();
+                return;
+            }
+            boolean peerGone = e instanceof BodyStream.PeerGoneException;
+            if (!peerGone && !stream.hasStarted()) {
                 throw RingHandler.<IOException>sneaky(e);
             }
             stream.abort();
-            if (!(e instanceof BodyStream.PeerGoneException)) {
+            if (!peerGone) {
                 server.logError(describe(), e);
             }
         }

@@ -141,17 +141,24 @@ pub struct CallSpec {
     pub body: Bytes,
 }
 
+/// What the limit per host counts: the host as written, where it is and the
+/// way there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HostKey {
+    address: Option<Address>,
+    name: String,
+    route: Route,
+}
+
 /// What makes two connections the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
-    address: Option<Address>,
-    host: String,
+    pub host: HostKey,
     tls: Option<TlsMode>,
     tls_name: String,
     sni: bool,
     policy: i64,
     hosted: bool,
-    route: Route,
 }
 
 impl PoolKey {
@@ -161,20 +168,17 @@ impl PoolKey {
             None => String::new(),
         };
         Self {
-            address: spec.addresses.first().cloned(),
-            host: spec.host.clone(),
+            host: HostKey {
+                address: spec.addresses.first().cloned(),
+                name: spec.host.clone(),
+                route: spec.route.clone(),
+            },
             tls: spec.tls,
             tls_name,
             sni: spec.sni,
             policy: spec.policy,
             hosted: spec.hosted,
-            route: spec.route.clone(),
         }
-    }
-
-    /// What the per-host limit counts: host as written and address.
-    pub(super) fn same_host(&self, other: &Self) -> bool {
-        self.host == other.host && self.address == other.address && self.route == other.route
     }
 }
 

@@ -152,7 +152,8 @@ impl Engine {
         self.enqueue(call);
         self.pump();
         self.with_pool(|pool| {
-            if pool.is_queued(id) {
+            // Behind the pump, a call that still waits is the last one.
+            if pool.is_last(id) {
                 pool.evict_for(&key);
             }
         });

@@ -3,7 +3,7 @@
 //! The pool holds no sockets: a connection's own task waits in the pool with
 //! an open ear. Handing it a call wakes it; dropping its ear closes it.
 
-use super::call::{Call, PoolKey};
+use super::call::{Call, HostKey, PoolKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ pub(super) struct Pool {
     by_expiry: BTreeMap<Ticket, Rc<PoolKey>>,
     next_ticket: u64,
     open: usize,
-    per_host: Vec<(Rc<PoolKey>, usize)>,
+    per_host: HashMap<HostKey, usize>,
     queue: VecDeque<Queued>,
     limits: Limits,
 }
@@ -89,16 +89,13 @@ impl Pool {
     }
 
     /// Counts one more connection to `key` if the limits allow it.
-    pub(super) fn reserve(&mut self, key: &Rc<PoolKey>) -> bool {
+    pub(super) fn reserve(&mut self, key: &PoolKey) -> bool {
         if !self.room_for(key) {
             return false;
         }
         self.open += 1;
         if self.limits.per_host.is_some() {
-            match self.host_entry(key) {
-                Some(at) => self.per_host[at].1 += 1,
-                None => self.per_host.push((key.clone(), 1)),
-            }
+            *self.per_host.entry(key.host.clone()).or_default() += 1;
         }
         true
     }
@@ -106,18 +103,12 @@ impl Pool {
     /// A connection to `key` is closed.
     pub(super) fn release(&mut self, key: &PoolKey) {
         self.open -= 1;
-        if let Some(at) = self.host_entry(key) {
-            self.per_host[at].1 -= 1;
-            if self.per_host[at].1 == 0 {
-                self.per_host.swap_remove(at);
+        if let Some(open) = self.per_host.get_mut(&key.host) {
+            *open -= 1;
+            if *open == 0 {
+                self.per_host.remove(&key.host);
             }
         }
-    }
-
-    fn host_entry(&self, key: &PoolKey) -> Option<usize> {
-        self.per_host
-            .iter()
-            .position(|(host, _)| host.same_host(key))
     }
 
     fn room_for(&self, key: &PoolKey) -> bool {
@@ -129,10 +120,8 @@ impl Pool {
     }
 
     fn host_room(&self, key: &PoolKey) -> bool {
-        self.limits.per_host.is_none_or(|limit| {
-            self.host_entry(key)
-                .is_none_or(|at| self.per_host[at].1 < limit)
-        })
+        let open = || self.per_host.get(&key.host).copied().unwrap_or(0);
+        self.limits.per_host.is_none_or(|limit| open() < limit)
     }
 
     /// Closes an idle connection to make room for `key`: of any host, or of
@@ -142,7 +131,7 @@ impl Pool {
         let victim = self
             .by_expiry
             .iter()
-            .find(|(_, owner)| any_host || owner.same_host(key))
+            .find(|(_, owner)| any_host || owner.host == key.host)
             .map(|(ticket, owner)| (*ticket, owner.clone()));
         if let Some((ticket, owner)) = victim {
             self.leave(&owner, &ticket);
@@ -153,8 +142,9 @@ impl Pool {
         self.queue.push_back(queued);
     }
 
-    pub(super) fn is_queued(&self, call: u64) -> bool {
-        self.queue.iter().any(|queued| queued.call.id == call)
+    /// Whether this call is the last in the queue.
+    pub(super) fn is_last(&self, call: u64) -> bool {
+        self.queue.back().is_some_and(|last| last.call.id == call)
     }
 
     /// Takes a queued call out, for whatever reason.
@@ -173,7 +163,7 @@ impl Pool {
             .iter()
             .position(|queued| self.host_room(&queued.call.key))?;
         let queued = self.queue.remove(at)?;
-        self.reserve(&queued.call.key.clone());
+        self.reserve(&queued.call.key);
         Some(queued)
     }
 
@@ -183,7 +173,7 @@ impl Pool {
     pub(super) fn next_for(&mut self, key: &PoolKey) -> Next {
         let fits = |queued: &Queued| *queued.call.key == *key && queued.call.takes_pooled();
         let found = self.queue.iter().position(|queued| {
-            fits(queued) || queued.call.key.same_host(key) || self.host_room(&queued.call.key)
+            fits(queued) || queued.call.key.host == key.host || self.host_room(&queued.call.key)
         });
         match found {
             None => Next::Nobody,

@@ -136,3 +136,49 @@ impl<'a> Der<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    fn certificate() -> Vec<u8> {
+        let names = ["a.test", "*.b.test", "10.0.0.1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "common");
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn names_are_found_where_they_are() {
+        let names = Names::of(&certificate()).unwrap();
+        // rcgen has a common name of its own in front of ours.
+        assert_eq!(names.common_name.as_deref(), Some("common"));
+        assert_eq!(names.dns, ["a.test", "*.b.test"]);
+        assert!(names.has_alternatives);
+    }
+
+    #[test]
+    fn cut_and_changed_certificates_do_no_harm() {
+        let whole = certificate();
+        for at in 0..whole.len() {
+            assert_eq!(Names::of(&whole[..at]), None);
+            let mut changed = whole.clone();
+            for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
+                changed[at] = byte;
+                let _ = Names::of(&changed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_one_whole_label() {
+        assert!(matches("a.test", "A.TEST"));
+        assert!(matches("x.b.test", "*.b.test"));
+        for host in ["b.test", "x.y.b.test", "xb.test"] {
+            assert!(!matches(host, "*.b.test"), "{host}");
+        }
+        assert!(!matches("x.test", "*.test"));
+    }
+}

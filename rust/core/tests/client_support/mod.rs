@@ -225,11 +225,10 @@ impl Running {
         let mut seen = 0;
         let mut body = Vec::new();
         loop {
-            let (pieces, end) = self.until(call, |said| {
+            let pieces = self.until(call, |said| {
                 let new: Vec<Said> = said[seen..].to_vec();
-                (!new.is_empty()).then_some((new, ()))
+                (!new.is_empty()).then_some(new)
             });
-            let () = end;
             seen += pieces.len();
             for piece in pieces {
                 match piece {
