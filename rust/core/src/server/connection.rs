@@ -338,16 +338,14 @@ impl State {
             // Nothing is left to be read; the answer under way notices if the peer goes altogether.
             return Next::Wait;
         }
+        self.mind_the_peer(cx, timers, conn);
+        if matches!(self.phase, Phase::Closed) {
+            return Next::Close;
+        }
         self.paused = self.is_full();
         if !self.paused {
-            self.mind_the_peer(cx, timers, conn);
-            return match self.phase {
-                Phase::Closed => Next::Close,
-                _ => Next::Read,
-            };
+            return Next::Read;
         }
-        // We do not listen: its silence says nothing.
-        timers.heard();
         if read.peer_closed(cx) {
             return Next::Read;
         }
