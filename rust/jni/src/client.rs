@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::client_spec::{read_address, read_call, read_tls};
 use crate::client_upcalls::{self, JavaSink, kind_number};
 use crate::error::BridgeError;
+use crate::faults;
 use crate::handle::HandleTable;
 use crate::{abi, server};
 
@@ -84,6 +85,7 @@ pub(crate) fn tls<'local>(
     client: jlong,
     material: JByteArray<'local>,
 ) -> Result<()> {
+    faults::point();
     let context = read_tls(&env.convert_byte_array(&material)?)?;
     if let Some(client) = CLIENTS.get(client) {
         client.set_tls(context);
@@ -103,6 +105,7 @@ pub(crate) fn call<'local>(
     body_offset: jint,
     body_length: jint,
 ) -> Result<jboolean> {
+    faults::point();
     let spec = bytes(env, &spec, 0, spec_length)?;
     let body = bytes(env, &body, body_offset, body_length)?;
     let spec = Box::new(read_call(&spec, body)?);
@@ -363,6 +366,7 @@ pub(crate) fn decode_content<'local>(
     length: jint,
     max_decoded: jlong,
 ) -> Result<JByteArray<'local>> {
+    faults::point();
     let coding = match coding {
         abi::CODING_GZIP => Coding::Gzip,
         abi::CODING_DEFLATE => Coding::Deflate,

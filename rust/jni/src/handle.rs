@@ -6,6 +6,8 @@
 
 use parking_lot::Mutex;
 
+use crate::faults;
+
 /// Objects that Java holds by handle. Zero is never a handle.
 pub(crate) struct HandleTable<T> {
     slots: Mutex<Slots<T>>,
@@ -16,6 +18,8 @@ struct Slots<T> {
     free: Vec<u32>,
     live: usize,
 }
+
+const MAX_GENERATION: u32 = 0x7fff_ffff;
 
 struct Entry<T> {
     generation: u32,
@@ -34,6 +38,7 @@ impl<T: Clone> HandleTable<T> {
     }
 
     pub(crate) fn insert(&self, value: T) -> i64 {
+        faults::point();
         let mut slots = self.slots.lock();
         slots.live += 1;
         let index = match slots.free.pop() {
@@ -54,6 +59,7 @@ impl<T: Clone> HandleTable<T> {
 
     /// `None` for a stale or made-up handle.
     pub(crate) fn get(&self, handle: i64) -> Option<T> {
+        faults::point();
         let (generation, index) = split(handle);
         let slots = self.slots.lock();
         let entry = slots.entries.get(index as usize)?;
@@ -65,6 +71,12 @@ impl<T: Clone> HandleTable<T> {
 
     /// Takes the object out; only the first call for a handle gets it.
     pub(crate) fn remove(&self, handle: i64) -> Option<T> {
+        let removed = self.take_out(handle);
+        faults::point();
+        removed
+    }
+
+    fn take_out(&self, handle: i64) -> Option<T> {
         let (generation, index) = split(handle);
         let mut slots = self.slots.lock();
         let entry = slots.entries.get_mut(index as usize)?;
@@ -74,7 +86,8 @@ impl<T: Clone> HandleTable<T> {
         let value = entry.value.take()?;
         // 31 bits, so that handles stay positive; a handle would have to be
         // kept over two thousand million reuses of its slot to be mistaken.
-        entry.generation = (entry.generation + 1) & 0x7fff_ffff;
+        // Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
+        entry.generation = entry.generation % MAX_GENERATION + 1;
         slots.free.push(index);
         slots.live -= 1;
         Some(value)
@@ -82,6 +95,7 @@ impl<T: Clone> HandleTable<T> {
 
     /// How many objects are held, for `native-info` and the leak tests.
     pub(crate) fn live(&self) -> usize {
+        faults::point();
         self.slots.lock().live
     }
 }
@@ -108,6 +122,18 @@ mod tests {
         assert_eq!(table.get(first), None);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some("b"));
+    }
+
+    #[test]
+    fn zero_is_no_handle_even_after_the_generations_have_run_out() {
+        let table = HandleTable::new();
+        table.remove(table.insert("a"));
+        table.slots.lock().entries[0].generation = MAX_GENERATION;
+        let last = table.insert("b");
+        assert!(last > 0);
+        table.remove(last);
+        assert!(table.insert("c") > 0);
+        assert_eq!(table.get(last), None);
     }
 
     #[test]

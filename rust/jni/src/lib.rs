@@ -11,6 +11,7 @@ mod client;
 mod client_spec;
 mod client_upcalls;
 mod error;
+mod faults;
 mod handle;
 mod natives;
 mod server;

@@ -10,7 +10,7 @@ use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
 use std::ffi::c_void;
 
 use crate::error::{BridgeError, ThrowMapped};
-use crate::{client, client_upcalls, server, upcalls};
+use crate::{client, client_upcalls, faults, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -119,6 +119,7 @@ fn version<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
 ) -> Result<jni::objects::JString<'local>, BridgeError> {
+    faults::point();
     Ok(env.new_string(env!("CARGO_PKG_VERSION"))?)
 }
 
@@ -126,6 +127,7 @@ fn build_profile<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
 ) -> Result<jni::objects::JString<'local>, BridgeError> {
+    faults::point();
     Ok(env.new_string(if cfg!(debug_assertions) {
         "debug"
     } else {
@@ -138,6 +140,7 @@ fn known_headers<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
 ) -> Result<jni::objects::JString<'local>, BridgeError> {
+    faults::point();
     Ok(env.new_string(httpkit_core::h1::head::KNOWN_HEADERS.join("\n"))?)
 }
 

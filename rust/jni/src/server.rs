@@ -20,6 +20,7 @@ use jni::sys::{jboolean, jint, jlong};
 
 use crate::abi;
 use crate::error::BridgeError;
+use crate::faults;
 use crate::handle::HandleTable;
 use crate::upcalls::ServerUpcalls;
 
@@ -29,6 +30,10 @@ pub(crate) static EXCHANGES: HandleTable<Exchange> = HandleTable::new();
 /// Arrays are copied through a buffer of this size, which stays in the processor's cache.
 const PIECE: usize = 64 * 1024;
 
+/// What a body or message may have at most, so that it fits into one array with all that comes
+/// with it: Java's arrays end at 2^31.
+const MAX_CONTENT: u64 = (1 << 31) - (1 << 24);
+
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -37,19 +42,26 @@ type Result<T> = std::result::Result<T, BridgeError>;
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
-        let mut work = work.into_iter();
-        self.on_work(work.len(), |_| work.next().and_then(block));
+        let handovers: Vec<_> = work.iter().map(Handover::of).collect();
+        faults::point();
+        let blocks: Vec<_> = work.into_iter().filter_map(block).collect();
+        self.on_work(&blocks, || {
+            handovers.into_iter().for_each(Handover::arrived)
+        });
     }
 
     fn on_starved(&self, waiting: usize) {
+        faults::point();
         self.on_starved(waiting);
     }
 
     fn on_drained(&self, name: i64) {
+        faults::point();
         self.on_drained(name);
     }
 
     fn on_notice(&self, notice: Notice) {
+        faults::point();
         match notice {
             Notice::Violation(v) => {
                 self.on_notice(abi::NOTICE_VIOLATION, i32::from(v.status()), v.message());
@@ -63,6 +75,45 @@ impl Sink for ServerUpcalls {
             Notice::LoopError(message) => self.on_notice(abi::NOTICE_LOOP, 0, &message),
         }
     }
+}
+
+/// Work on its way to Java. What does not get there, because of a panic or for want of memory for
+/// its array, is cut off, so that no peer waits for an answer that nobody will give.
+struct Handover(Option<Exchange>);
+
+impl Handover {
+    fn of(work: &Work) -> Self {
+        Self(Some(match work {
+            Work::Request(request) => request.exchange.clone(),
+            Work::Events(exchange) => exchange.clone(),
+        }))
+    }
+
+    fn arrived(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.0 {
+            // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+            while events_block(exchange).is_some() {}
+            exchange.abort();
+        }
+    }
+}
+
+/// The array in which work crosses; `None` when it is over before it began.
+fn hand_over<'local>(env: &mut Env<'local>, work: Work) -> Result<Option<JByteArray<'local>>> {
+    let handover = Handover::of(&work);
+    let Some(block) = block(work) else {
+        handover.arrived();
+        return Ok(None);
+    };
+    let array = env.byte_array_from_slice(&block)?;
+    handover.arrived();
+    Ok(Some(array))
 }
 
 /// The block of bytes in which work crosses; `None` when it is over before it began.
@@ -220,7 +271,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
     Ok(Config {
         limits: Limits::with_line(
             number(abi::OPEN_MAX_LINE)?,
-            number(abi::OPEN_MAX_BODY)? as u64,
+            (number(abi::OPEN_MAX_BODY)? as u64).min(MAX_CONTENT),
         ),
         proxy: match n[abi::OPEN_PROXY] as jint {
             abi::PROXY_ENABLE => ProxyMode::Enable,
@@ -228,7 +279,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             _ => ProxyMode::Disable,
         },
         server_header,
-        max_message: number(abi::OPEN_MAX_MESSAGE)? as u64,
+        max_message: (number(abi::OPEN_MAX_MESSAGE)? as u64).min(MAX_CONTENT),
         max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
         backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
         mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
@@ -309,8 +360,8 @@ pub(crate) fn take<'local>(
 
 fn take_from<'local>(env: &mut Env<'local>, server: &Server) -> Result<JByteArray<'local>> {
     while let Some(work) = server.queue().take() {
-        if let Some(block) = block(work) {
-            return array(env, Some(block));
+        if let Some(array) = hand_over(env, work)? {
+            return Ok(array);
         }
     }
     Ok(JByteArray::null())
@@ -385,9 +436,9 @@ pub(crate) fn answer_and_take<'local>(
     let flags = flags as u32 | INLINE;
     let answered = respond(env, exchange, status, flags, declared, &bytes, 0)?;
     if let Answered::Done(Some(next)) = answered
-        && let Some(block) = block(Work::Request(next))
+        && let Some(array) = hand_over(env, Work::Request(next))?
     {
-        return array(env, Some(block));
+        return Ok(array);
     }
     match server {
         Some(server) => take_from(env, &server),
@@ -459,6 +510,12 @@ fn in_buffer<R>(
 ) -> Result<R> {
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.len() < len {
+            // No room for what is not there.
+            if array.len(env)? < len {
+                return Err(BridgeError::Argument(format!(
+                    "no {len} bytes in the array"
+                )));
+            }
             buffer.resize(len.max(4096), 0);
         }
         copy(env, array, 0, &mut buffer[..len])?;
@@ -757,10 +814,10 @@ pub(crate) fn take_events<'local>(
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<JByteArray<'local>> {
-    let block = EXCHANGES
-        .get(handle)
-        .and_then(|exchange| events_block(&exchange));
-    array(env, block)
+    match EXCHANGES.get(handle) {
+        Some(exchange) => Ok(hand_over(env, Work::Events(exchange))?.unwrap_or_default()),
+        None => Ok(JByteArray::null()),
+    }
 }
 
 pub(crate) fn refuse<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {

@@ -286,6 +286,10 @@ public class AsyncChannel {
     /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
     public void whenFlushed(Runnable task) {
         server.drain(handle).whenDrained(task);
+        if (!Native.isOpen(handle)) {
+            // Whoever closed it may have been here before.
+            server.forgetDrain(handle);
+        }
     }
 
     /** @return bytes that were accepted and wait for the peer to read */

@@ -124,12 +124,12 @@ final class BodyStream extends OutputStream {
     }
 
     private void startStreaming() throws IOException {
-        drain = server.drain(handle);
         int sent =
                 Native.stream(
                         handle, out.status, out.flags, out.buffer, out.head, kept, 0, length);
         requireOpen(sent);
         streaming = true;
+        drain = server.drain(handle);
         kept = null;
     }
 
@@ -204,14 +204,19 @@ final class BodyStream extends OutputStream {
         }
     }
 
-    /** Sends a file with its length. */
+    /**
+     * Sends a file with its length.
+     *
+     * @throws java.io.FileNotFoundException if it cannot be opened: then nothing was sent
+     * @throws IOException if it cannot be read to its end: then the head has left
+     */
     static void file(HttpServer server, long handle, ResponseWriter out, File file)
             throws IOException {
         try (InputStream in = new FileInputStream(file)) {
             long left = file.length();
             byte[] piece = new byte[PIECE];
-            Drain drain = server.drain(handle);
             requireOpen(server.answerStart(handle, out, left));
+            Drain drain = server.drain(handle);
             while (left > 0) {
                 int n = in.readNBytes(piece, 0, (int) Math.min(PIECE, left));
                 if (n <= 0) {

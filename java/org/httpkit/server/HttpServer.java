@@ -247,12 +247,16 @@ public class HttpServer implements Runnable {
         AsyncChannel channel =
                 new AsyncChannel(this, block.handle(), terms(block), block.has(Abi.REQUEST_UPGRADE));
         channels.put(block.handle(), channel);
+        if (!Native.isOpen(block.handle())) {
+            // Its closing may have come before it was there to hear it, and does not come again.
+            channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
+        }
         return channel;
     }
 
     void forget(AsyncChannel channel) {
         channels.remove(channel.handle, channel);
-        drains.remove(channel.handle);
+        forgetDrain(channel.handle);
     }
 
     AsyncChannel channel(long handle) {
@@ -304,8 +308,12 @@ public class HttpServer implements Runnable {
         return drains.computeIfAbsent(exchange, key -> new Drain(this, key));
     }
 
+    /** Nothing waits to be written any more; the native side's word on that may find nobody now. */
     void forgetDrain(long exchange) {
-        drains.remove(exchange);
+        Drain drain = drains.remove(exchange);
+        if (drain != null) {
+            drain.drained();
+        }
     }
 
     /** Runs something on the worker pool. */
@@ -391,7 +399,11 @@ public class HttpServer implements Runnable {
         @Override
         public void onWork(byte[][] blocks) {
             for (byte[] block : blocks) {
-                workers.submit(block);
+                try {
+                    workers.submit(block);
+                } catch (Throwable e) {
+                    workers.reject(block, e);
+                }
             }
         }
 

@@ -7,8 +7,8 @@ import clojure.lang.IFn;
 import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
-import java.io.EOFException;
 import java.io.File;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
@@ -209,7 +209,9 @@ final class RingHandler {
                 BodyStream.file(server, block.handle(), out, file);
             } catch (BodyStream.PeerGoneException e) {
                 // Nobody is there to be told, and nothing is wrong here.
-            } catch (EOFException e) {
+            } catch (FileNotFoundException e) {
+                throw e; // before anything was sent
+            } catch (IOException e) {
                 server.logError(describe(), e);
                 Native.abort(block.handle());
             }
@@ -222,11 +224,12 @@ final class RingHandler {
                 stream.finish();
                 return;
             }
-            if (!stream.hasStarted()) {
+            boolean peerGone = e instanceof BodyStream.PeerGoneException;
+            if (!peerGone && !stream.hasStarted()) {
                 throw RingHandler.<IOException>sneaky(e);
             }
             stream.abort();
-            if (!(e instanceof BodyStream.PeerGoneException)) {
+            if (!peerGone) {
                 server.logError(describe(), e);
             }
         }

@@ -26,13 +26,19 @@ const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
 thread_local! {
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+/// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next answer.
+const MAX_KEPT: usize = 64 * 1024;
 
 /// Runs `build` on this thread's buffer, then `send` on what it wrote.
 fn with_head<R>(build: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> R) -> R {
     HEAD.with_borrow_mut(|head| {
         head.clear();
         build(head);
-        send(head)
+        let result = send(head);
+        if head.capacity() > MAX_KEPT {
+            *head = Vec::new();
+        }
+        result
     })
 }
 
@@ -47,11 +53,11 @@ impl Conn {
         self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
     }
 
-    /// The next pipelined request goes to the caller if it asked for it, else into the queue: not
-    /// under the connection's lock, since a full queue answers it.
+    /// The next pipelined request goes to the caller if it asked for it and has not had too many of
+    /// them, else into the queue: not under the connection's lock, since a full queue answers it.
     fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
-            Answered::Done(Some(next)) if flags & INLINE == 0 => {
+            Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
                 self.shared.offer(Work::Request(next));
                 Answered::Done(None)
             }
@@ -177,7 +183,8 @@ impl Conn {
         let Phase::Waiting(terms) = state.phase else {
             return Sent::Closed;
         };
-        let framing = stream_framing(reply.status, terms.version, terms.head, terms.upgrade);
+        // A request for a WebSocket that gets a long ordinary answer has it framed as any other.
+        let framing = stream_framing(reply.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
         let (close, line) = terms.connection(reply, until_close);
         state.phase = Phase::Streaming(Terms { close, ..terms });

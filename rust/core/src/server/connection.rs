@@ -97,20 +97,22 @@ pub(super) struct State {
 /// What only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// For what is due soon, one at a time.
-    sleep: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// By [`Wait`]. Each has its own: one that took another's place would put that one off for ever.
+    sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a WebSocket's peer that has been silent, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Wait {
     Cork,
     Linger,
     Watch,
     CloseFrame,
 }
+
+const WAITS: usize = 4;
 
 impl Wait {
     fn time(self) -> Duration {
@@ -126,18 +128,18 @@ impl Wait {
 impl Timers {
     /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
     fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
-        let sleep = match &mut self.sleep {
-            Some((current, sleep)) if *current == wait => sleep,
-            other => {
-                let sleep = Box::pin(sleep_until(Instant::now() + wait.time()));
-                &mut other.insert((wait, sleep)).1
-            }
-        };
+        let slot = &mut self.sleeps[wait as usize];
+        let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
         if sleep.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.sleep = None;
+        *slot = None;
         true
+    }
+
+    /// What `wait` was asked for has come about: the next one begins anew.
+    fn over(&mut self, wait: Wait) {
+        self.sleeps[wait as usize] = None;
     }
 
     /// True once the peer has been silent for `time`.
@@ -266,17 +268,16 @@ impl Conn {
         }
     }
 
-    /// Ends the connection at once. The exchange, if any, hears of it.
-    pub(super) fn cut(self: &Arc<Self>) {
+    /// Ends the connection if nothing of a request has arrived. True if so.
+    pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        state.lost(self);
-        state.wake();
-    }
-
-    /// Whether a stop may close it at once: nothing of a request has arrived.
-    pub(super) fn is_idle(&self) -> bool {
-        let state = self.lock();
-        matches!(state.phase, Phase::Reading) && state.inbound.is_empty() && state.out.is_empty()
+        let idle = matches!(state.phase, Phase::Reading)
+            && state.inbound.is_empty()
+            && state.out.is_empty();
+        if idle {
+            state.lost(self);
+        }
+        idle
     }
 }
 
@@ -318,6 +319,9 @@ impl State {
                 self.write_failed();
             }
         }
+        if !self.corked {
+            timers.over(Wait::Cork);
+        }
         if self.broken && self.eof {
             self.lost(conn);
         }
@@ -330,18 +334,20 @@ impl State {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
-        self.mind_the_peer(cx, timers, conn);
-        if matches!(self.phase, Phase::Closed) {
-            return Next::Close;
-        }
         if self.eof {
             // Nothing is left to be read; the answer under way notices if the peer goes altogether.
             return Next::Wait;
         }
         self.paused = self.is_full();
         if !self.paused {
-            return Next::Read;
+            self.mind_the_peer(cx, timers, conn);
+            return match self.phase {
+                Phase::Closed => Next::Close,
+                _ => Next::Read,
+            };
         }
+        // We do not listen: its silence says nothing.
+        timers.heard();
         if read.peer_closed(cx) {
             return Next::Read;
         }
@@ -424,16 +430,17 @@ impl State {
         let Some(io) = &self.io else { return };
         if self.out.flush(|slices| io.try_write(slices)).is_err() {
             self.write_failed();
-        }
-        if self.out.is_empty() {
+        } else if self.out.is_empty() {
             self.drained();
         } else {
             self.wake();
         }
     }
 
+    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
     fn write_failed(&mut self) {
         self.out.clear();
+        self.drained();
         self.broken = true;
         self.wake();
     }

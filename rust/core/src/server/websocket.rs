@@ -167,7 +167,7 @@ impl Conn {
         if state.seq != seq {
             return;
         }
-        state.drop_events();
+        state.drop_messages(self);
         state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 

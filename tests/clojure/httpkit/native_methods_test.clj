@@ -1,0 +1,63 @@
+(ns httpkit.native-methods-test
+  "Every native method can be called, with whatever handle, and does what Native's text says of stale ones."
+  (:require [clojure.test    :refer [deftest is testing]]
+            [httpkit.natives :as natives]
+            [httpkit.wire    :as wire])
+  (:import (java.lang.reflect Method)
+           (org.httpkit.jni Native)))
+
+(set! *warn-on-reflection* true)
+
+(defn- stale-handle
+  "A handle that was a server's once."
+  []
+  (let [server (wire/start (constantly nil) {})
+        field  (doto (.getDeclaredField org.httpkit.server.HttpServer "handle") (.setAccessible true))
+        handle (.get field (:server server))]
+    (wire/stop server)
+    handle))
+
+(deftest every-native-method-is-registered-and-takes-stale-handles
+  (let [methods (natives/methods-of-native)
+        stale   (stale-handle)
+        before  (Native/liveHandles)]
+    (natives/check-there-are-methods methods)
+    (doseq [^Method method methods
+            handle         [stale 0 -1 Long/MAX_VALUE Long/MIN_VALUE 1]]
+      (testing (str (.getName method) " of handle " handle)
+        (let [[outcome thrown :as result] (natives/call-in-time (fn []) method handle)]
+          (is (not= :hangs result))
+          (when (= :thrown outcome)
+            (is (not (instance? LinkageError thrown)) (str thrown))
+            (is (instance? Exception thrown) (str thrown))
+            (is (not (re-find #"bug in the native library" (str thrown))) (str thrown))))))
+    (is (wire/eventually #(= before (Native/liveHandles))) "nothing was left open")))
+
+(deftest null-arrays-and-absurd-sizes-are-exceptions
+  (let [before (Native/liveHandles)]
+    (wire/with-server [{:keys [port]}
+                       (fn [{:keys [async-channel]}]
+                         (let [field  (doto (.getDeclaredField org.httpkit.server.AsyncChannel "handle")
+                                        (.setAccessible true))
+                               handle (long (.get field async-channel))]
+                           {:status 200
+                            :body
+                            (pr-str
+                              (for [f [#(Native/answer handle 200 0 -1 nil 10 0 nil 0 0 0)
+                                       #(Native/answer handle 200 0 -1 (byte-array 4) 10 10 nil 0 0 0)
+                                       #(Native/answer handle 200 0 -1 (byte-array 4) -1 0 nil 0 0 0)
+                                       #(Native/answer handle 200 0 -1 (byte-array 4) Integer/MAX_VALUE Integer/MAX_VALUE
+                                                       nil 0 0 0)
+                                       #(Native/answer handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0 0)
+                                       #(Native/stream handle -5 0 (byte-array 4) 0 nil 0 0)
+                                       #(Native/stream handle 200 0 (byte-array 4) 0 (byte-array 4) 3 10)
+                                       #(Native/upgrade handle nil 5 0 0 0)
+                                       #(Native/upgrade handle (byte-array 4) 50 0 0 0)
+                                       #(Native/message handle 99 (byte-array 1) 0 1 0 0)]]
+                                (try (f) :no-exception
+                                     (catch UnsatisfiedLinkError _ :link-error)
+                                     (catch Exception _ :exception))))}))
+                       {}]
+      (is (= (repeat 10 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
+      (is (= 200 (:status (wire/fetch port "/")))))
+    (is (wire/eventually #(= before (Native/liveHandles))))))
