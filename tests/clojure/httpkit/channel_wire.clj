@@ -7,7 +7,8 @@
             [org.httpkit.server :as server])
   (:import (java.io BufferedInputStream ByteArrayOutputStream DataInputStream IOException
                     InputStream OutputStream)
-           (java.net InetSocketAddress Socket)))
+           (java.net InetSocketAddress Socket)
+           (java.nio.file Files Paths)))
 
 (set! *warn-on-reflection* true)
 
@@ -175,7 +176,9 @@
 (defn resident-bytes
   "Memory of this process that the kernel has given it pages for."
   []
-  (* 1024 (Long/parseLong (second (re-find #"VmRSS:\s+(\d+) kB" (slurp "/proc/self/status"))))))
+  ;; Not `slurp`, which asks how much is available: nobody knows that of files in /proc.
+  (let [status (String. (Files/readAllBytes (Paths/get "/proc/self/status" (make-array String 0))))]
+    (* 1024 (Long/parseLong (second (re-find #"VmRSS:\s+(\d+) kB" status))))))
 
 (defn heap-bytes
   "Heap in use after a collection."

@@ -365,6 +365,13 @@ final class ResponseWriter {
         return copy;
     }
 
+    /** @return {@link #stream}, which is not held any longer */
+    Object takeStream() {
+        Object body = stream;
+        stream = null;
+        return body;
+    }
+
     /** Takes a body that has turned out to be short whole. */
     void read(Object content) throws IOException {
         stream = null;

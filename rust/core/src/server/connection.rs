@@ -385,7 +385,8 @@ impl State {
                 self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
-                self.out.len() > MAX_UNREAD_REPLIES && session.replied() || self.is_user_behind()
+                let replies = session.unread_replies().min(self.out.len());
+                replies > MAX_UNREAD_REPLIES || self.is_user_behind()
             }
             _ => false,
         }
