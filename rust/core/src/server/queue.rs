@@ -67,7 +67,7 @@ pub struct Pressure {
 pub enum Pushed {
     /// A thread is there for it.
     Served,
-    /// It waits, and no thread is parked: somebody should look after it soon.
+    /// More waits than there are parked threads: somebody should look after it soon.
     Starved,
 }
 
@@ -113,15 +113,16 @@ impl WorkQueue {
 
     fn add(&self, inner: &mut Inner, work: Work) -> Pushed {
         inner.items.push_back((Instant::now(), work));
-        if inner.waking {
-            return Pushed::Served;
+        if !inner.waking && inner.idle > 0 {
+            inner.waking = true;
+            self.parked.notify_one();
         }
-        if inner.idle == 0 {
-            return Pushed::Starved;
+        // A thread being woken counts as parked, and takes one item: the others have to look after the rest.
+        if inner.items.len() > inner.idle {
+            Pushed::Starved
+        } else {
+            Pushed::Served
         }
-        inner.waking = true;
-        self.parked.notify_one();
-        Pushed::Served
     }
 
     /// The next item, waiting for it; `None` once the queue is shut and empty.
