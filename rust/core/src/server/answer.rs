@@ -22,6 +22,7 @@ const CORK_SIZE: usize = 16 * 1024;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+const STOPPING_FIELDS: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nConnection: Close\r\n";
 
 thread_local! {
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -249,10 +250,15 @@ impl Conn {
 
     /// 503, because nobody can run the request. The connection goes on, with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+        // A server that stops says so: the next request had better go elsewhere.
+        let (headers, closing) = match self.shared.queue.is_shut() {
+            true => (STOPPING_FIELDS, CLOSE | GIVEN_CONNECTION),
+            false => (UNAVAILABLE_TYPE, 0),
+        };
         let reply = Reply {
             status: 503,
-            headers: UNAVAILABLE_TYPE,
-            flags: INLINE,
+            headers,
+            flags: INLINE | closing,
             declared: -1,
         };
         match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {

@@ -172,6 +172,10 @@ impl WorkQueue {
         self.parked.notify_all();
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        self.inner.lock().shut
+    }
+
     pub(crate) fn pressure(&self) -> Option<Pressure> {
         let inner = self.inner.lock();
         let (since, _) = inner.items.front()?;
