@@ -365,10 +365,10 @@ fn a_slow_source_does_not_run_into_the_idle_timeout() {
         head: Bytes::from_static(b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\n"),
         ..get(server.address)
     };
-    spec.timeouts.idle = Millis(150);
+    spec.timeouts.idle = Millis(300);
     let call = client.start(spec);
     client.until(call, |said| (!said.is_empty()).then_some(()));
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(700));
     client.client.send_body(call, Bytes::from("ok"), true);
     assert_eq!(client.result(call).unwrap().status, 200);
 }

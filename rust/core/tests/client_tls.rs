@@ -388,7 +388,7 @@ fn bytes_of_the_handshake_start_the_idle_timeout_anew() {
         let mut up = TcpStream::connect(target).unwrap();
         let (mut from, mut to) = (stream.try_clone().unwrap(), up.try_clone().unwrap());
         std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-        let mut piece = [0; 150];
+        let mut piece = [0; 100];
         while let Ok(n) = up.read(&mut piece) {
             if n == 0 || stream.write_all(&piece[..n]).is_err() {
                 return;
@@ -398,8 +398,8 @@ fn bytes_of_the_handshake_start_the_idle_timeout_anew() {
     });
     let client = trusting(&[&ca.der]);
     let mut spec = https(&dripping, TlsMode::Verify, "localhost");
-    spec.timeouts.idle = Millis(250);
+    spec.timeouts.idle = Millis(400);
     let start = std::time::Instant::now();
     assert_eq!(client.run(spec).unwrap().text(), "ok");
-    assert!(start.elapsed() > Duration::from_millis(300));
+    assert!(start.elapsed() > Duration::from_millis(500));
 }

@@ -19,6 +19,8 @@ struct Slots<T> {
     live: usize,
 }
 
+const MAX_GENERATION: u32 = 0x7fff_ffff;
+
 struct Entry<T> {
     generation: u32,
     value: Option<T>,
@@ -84,7 +86,8 @@ impl<T: Clone> HandleTable<T> {
         let value = entry.value.take()?;
         // 31 bits, so that handles stay positive; a handle would have to be
         // kept over two thousand million reuses of its slot to be mistaken.
-        entry.generation = (entry.generation + 1) & 0x7fff_ffff;
+        // Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
+        entry.generation = entry.generation % MAX_GENERATION + 1;
         slots.free.push(index);
         slots.live -= 1;
         Some(value)
@@ -119,6 +122,18 @@ mod tests {
         assert_eq!(table.get(first), None);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some("b"));
+    }
+
+    #[test]
+    fn zero_is_no_handle_even_after_the_generations_have_run_out() {
+        let table = HandleTable::new();
+        table.remove(table.insert("a"));
+        table.slots.lock().entries[0].generation = MAX_GENERATION;
+        let last = table.insert("b");
+        assert!(last > 0);
+        table.remove(last);
+        assert!(table.insert("c") > 0);
+        assert_eq!(table.get(last), None);
     }
 
     #[test]

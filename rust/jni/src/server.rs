@@ -30,6 +30,10 @@ pub(crate) static EXCHANGES: HandleTable<Exchange> = HandleTable::new();
 /// Arrays are copied through a buffer of this size, which stays in the processor's cache.
 const PIECE: usize = 64 * 1024;
 
+/// What a body or message may have at most, so that it fits into one array with all that comes
+/// with it: Java's arrays end at 2^31.
+const MAX_CONTENT: u64 = (1 << 31) - (1 << 24);
+
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -40,12 +44,10 @@ impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
         let handovers: Vec<_> = work.iter().map(Handover::of).collect();
         faults::point();
-        let mut work = work.into_iter();
-        self.on_work(
-            work.len(),
-            |_| work.next().and_then(block),
-            || handovers.into_iter().for_each(Handover::arrived),
-        );
+        let blocks: Vec<_> = work.into_iter().filter_map(block).collect();
+        self.on_work(&blocks, || {
+            handovers.into_iter().for_each(Handover::arrived)
+        });
     }
 
     fn on_starved(&self, waiting: usize) {
@@ -95,6 +97,8 @@ impl Handover {
 impl Drop for Handover {
     fn drop(&mut self) {
         if let Some(exchange) = &self.0 {
+            // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+            while events_block(exchange).is_some() {}
             exchange.abort();
         }
     }
@@ -267,7 +271,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
     Ok(Config {
         limits: Limits::with_line(
             number(abi::OPEN_MAX_LINE)?,
-            number(abi::OPEN_MAX_BODY)? as u64,
+            (number(abi::OPEN_MAX_BODY)? as u64).min(MAX_CONTENT),
         ),
         proxy: match n[abi::OPEN_PROXY] as jint {
             abi::PROXY_ENABLE => ProxyMode::Enable,
@@ -275,7 +279,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             _ => ProxyMode::Disable,
         },
         server_header,
-        max_message: number(abi::OPEN_MAX_MESSAGE)? as u64,
+        max_message: (number(abi::OPEN_MAX_MESSAGE)? as u64).min(MAX_CONTENT),
         max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
         backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
         mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
@@ -810,10 +814,10 @@ pub(crate) fn take_events<'local>(
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<JByteArray<'local>> {
-    let block = EXCHANGES
-        .get(handle)
-        .and_then(|exchange| events_block(&exchange));
-    array(env, block)
+    match EXCHANGES.get(handle) {
+        Some(exchange) => Ok(hand_over(env, Work::Events(exchange))?.unwrap_or_default()),
+        None => Ok(JByteArray::null()),
+    }
 }
 
 pub(crate) fn refuse<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {

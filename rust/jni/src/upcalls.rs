@@ -54,22 +54,13 @@ impl ServerUpcalls {
         })
     }
 
-    /// Hands blocks of work over, made by `encode` one at a time; `arrived` is called when nothing can go
-    /// wrong any more before Java has them.
-    pub(crate) fn on_work<'a>(
-        &self,
-        count: usize,
-        mut encode: impl FnMut(&mut Env<'_>) -> Option<Vec<u8>> + 'a,
-        arrived: impl FnOnce(),
-    ) {
+    /// Hands blocks of work over; `arrived` is called when nothing can go wrong any more before Java has
+    /// them.
+    pub(crate) fn on_work(&self, blocks: &[Vec<u8>], arrived: impl FnOnce()) {
+        if blocks.is_empty() {
+            return arrived();
+        }
         self.call(|env, methods| {
-            let mut blocks = Vec::with_capacity(count);
-            for _ in 0..count {
-                blocks.extend(encode(env));
-            }
-            if blocks.is_empty() {
-                return Ok(());
-            }
             let null = JByteArray::null();
             let array: JObjectArray =
                 env.new_object_array(blocks.len() as i32, &methods.bytes_class, &null)?;
@@ -119,12 +110,19 @@ impl ServerUpcalls {
         Ok(())
     }
 
-    /// Runs an upcall in a local frame. The Java side catches what user code throws, so what
+    /// Runs an upcall in a local frame; false if it failed. The Java side catches what user code throws, so what
     /// arrives here is a failing JVM (out of memory): it is printed and the loop goes on.
-    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>) {
-        let Some(methods) = SERVER.get() else { return };
-        if let Err(error) = self.vm.attach_current_thread(|env| upcall(env, methods)) {
+    fn call(
+        &self,
+        upcall: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>,
+    ) -> bool {
+        let Some(methods) = SERVER.get() else {
+            return false;
+        };
+        let result = self.vm.attach_current_thread(|env| upcall(env, methods));
+        if let Err(error) = &result {
             eprintln!("http-kit: an upcall failed: {error}");
         }
+        result.is_ok()
     }
 }

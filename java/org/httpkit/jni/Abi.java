@@ -67,4 +67,54 @@ public final class Abi {
     public static final int OPEN_RECEIVE_BUFFER = 8;
     public static final int OPEN_REUSE_PORT = 9;
     public static final int OPEN_NUMBERS = 10;
+
+    /** Bits of a call's spec. */
+    public static final int CALL_STREAM = 1;
+    public static final int CALL_RAW = 2;
+    public static final int CALL_HOSTED = 4;
+
+    /** Bits that accompany a response's head. */
+    public static final int HEAD_HTTP10 = 1;
+    public static final int HEAD_TRAILERS = 2;
+    public static final int HEAD_DECODED = 4;
+    public static final int HEAD_REUSED = 8;
+    public static final int HEAD_TLS = 16;
+    public static final int HEAD_HOSTED = 32;
+
+    /** Kinds of failed calls; `ClientUpcalls.failure` has their exception classes. */
+    public static final int FAIL_IO = 1;
+    public static final int FAIL_CONNECT = 2;
+    public static final int FAIL_SOCKET = 3;
+    public static final int FAIL_NO_ROUTE = 4;
+    public static final int FAIL_BIND = 5;
+    public static final int FAIL_TIMEOUT = 6;
+    public static final int FAIL_PROTOCOL = 7;
+    public static final int FAIL_LINE_TOO_LARGE = 8;
+    public static final int FAIL_HEADERS_TOO_LARGE = 9;
+    public static final int FAIL_ABORT = 10;
+    public static final int FAIL_ZIP = 11;
+    public static final int FAIL_EOF = 12;
+    public static final int FAIL_SSL_HANDSHAKE = 13;
+    public static final int FAIL_SSL = 14;
+    public static final int FAIL_STOPPED = 15;
+    public static final int FAIL_CANCELLED = 16;
+    public static final int FAIL_FOREIGN = 17;
+    public static final int FAIL_ARGUMENT = 18;
+    public static final int FAIL_INTERNAL = 19;
+    public static final int FAIL_TOO_LARGE = 20;
+    public static final int FAIL_SOURCE = 21;
+
+    /** Records of a decoder's answer. */
+    public static final int DECODED_STATUS = 1;
+    public static final int DECODED_HEADERS = 2;
+    public static final int DECODED_BODY = 3;
+    public static final int DECODED_ERROR = 4;
+    public static final int DECODED_STATE = 5;
+
+    /** Codings of `decodeContent`. */
+    public static final int CODING_GZIP = 1;
+    public static final int CODING_DEFLATE = 2;
+
+    /** Numbers that `clientStats` fills in. */
+    public static final int CLIENT_STATS = 12;
 }

@@ -47,8 +47,12 @@ public class AsyncChannel {
     private volatile IFn receiveHandler;
     private volatile IFn pingHandler;
     private volatile IFn pongHandler;
+    /** Set before {@link #closedRan} is looked at, and the other way round in {@link #closed}. */
     private volatile IFn closeHandler;
+
     private volatile IFn closeRingHandler;
+    private final AtomicBoolean closeHandlerRan = new AtomicBoolean();
+    private final AtomicBoolean closeRingHandlerRan = new AtomicBoolean();
     private boolean manualPong;
     private volatile int pendingLimit;
     private volatile Overflow overflow;
@@ -282,6 +286,10 @@ public class AsyncChannel {
     /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
     public void whenFlushed(Runnable task) {
         server.drain(handle).whenDrained(task);
+        if (!Native.isOpen(handle)) {
+            // Whoever closed it may have been here before.
+            server.forgetDrain(handle);
+        }
     }
 
     /** @return bytes that were accepted and wait for the peer to read */
@@ -407,7 +415,8 @@ public class AsyncChannel {
         boolean send = answered && takeFresh();
         leaveCallback();
         if (send) {
-            closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
+            // Its answer has yet to be sent: a failing close handler must not lose it.
+            closed(SERVER_CLOSE, SERVER_CLOSE, "", false);
         } else if (isFresh()) {
             hold();
         }
@@ -547,7 +556,7 @@ public class AsyncChannel {
         requireUnset(closeHandler, "close");
         closeHandler = handler;
         if (closedRan.get()) {
-            handler.invoke(CloseCodes.keyword(closeCause));
+            runCloseHandler();
         }
     }
 
@@ -556,7 +565,7 @@ public class AsyncChannel {
         requireUnset(closeRingHandler, "close");
         closeRingHandler = handler;
         if (closedRan.get()) {
-            handler.invoke(closeCode, closeReason);
+            runCloseRingHandler();
         }
     }
 
@@ -634,18 +643,27 @@ public class AsyncChannel {
             server.forget(this);
         }
         try {
-            if (closeHandler != null) {
-                closeHandler.invoke(CloseCodes.keyword(cause));
-            }
-            if (closeRingHandler != null) {
-                closeRingHandler.invoke(status, reason);
-            }
+            runCloseHandler();
+            runCloseRingHandler();
         } catch (Throwable e) {
             if (throwing) {
                 throw e;
             }
             server.logError("on close handler", e);
             server.event(server.events.serverChannelCloseError);
+        }
+    }
+
+    /** The closing and the setting of the handler may meet: the first of them runs it. */
+    private void runCloseHandler() {
+        if (closeHandler != null && closeHandlerRan.compareAndSet(false, true)) {
+            closeHandler.invoke(CloseCodes.keyword(closeCause));
+        }
+    }
+
+    private void runCloseRingHandler() {
+        if (closeRingHandler != null && closeRingHandlerRan.compareAndSet(false, true)) {
+            closeRingHandler.invoke(closeCode, closeReason);
         }
     }
 

@@ -8,15 +8,20 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /**
  * The body of a response whose length shows only while it is made.
  *
- * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it is closed
- * early enough. What is longer is streamed from there on: the writing thread waits while the peer
- * does not read.
+ * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it ends early
+ * enough. What is longer is streamed from there on: the writing thread waits while the peer does not
+ * read.
+ *
+ * <p>A close alone does not end the response: code that fails inside {@code with-open} closes too,
+ * and half a body must not pass for a whole one.
  */
 final class BodyStream extends OutputStream {
     private static final int PIECE = 64 * 1024;
@@ -28,21 +33,36 @@ final class BodyStream extends OutputStream {
     private final ResponseWriter out;
     private final boolean headRequest;
     private final int keep;
+    private final boolean asynchronous;
+    private final AtomicInteger awaited;
+    private final AtomicBoolean closed = new AtomicBoolean();
 
     private byte[] kept;
     private int length;
     private long total;
     private Drain drain;
     private boolean streaming;
-    private boolean closed;
+    private boolean enough;
 
-    /** @param out holds status and header lines, which are sent when the body's form is known */
-    BodyStream(HttpServer server, long handle, ResponseWriter out, boolean headRequest, int keep) {
+    /**
+     * @param out holds status and header lines, which are sent when the body's form is known
+     * @param asynchronous whether somebody may go on writing after {@link #finish}: the response ends
+     *     when the stream has been closed as well
+     */
+    BodyStream(
+            HttpServer server,
+            long handle,
+            ResponseWriter out,
+            boolean headRequest,
+            int keep,
+            boolean asynchronous) {
         this.server = server;
         this.handle = handle;
         this.out = out;
         this.headRequest = headRequest;
         this.keep = keep;
+        this.asynchronous = asynchronous;
+        this.awaited = new AtomicInteger(asynchronous ? 2 : 1);
         this.kept = new byte[Math.min(keep, 8 * 1024)];
     }
 
@@ -58,12 +78,13 @@ final class BodyStream extends OutputStream {
     @Override
     public void write(byte[] bytes, int start, int count) throws IOException {
         Objects.checkFromIndexSize(start, count, bytes.length);
-        if (closed) {
+        if (closed.get()) {
             throw new IOException("the response body is closed");
         }
         total += count;
         if (headRequest) {
-            return; // only the length is asked for
+            requireWanted();
+            return;
         }
         if (!streaming && length + count <= keep) {
             keepBytes(bytes, start, count);
@@ -77,6 +98,23 @@ final class BodyStream extends OutputStream {
         }
     }
 
+    /** HEAD asks for the length only; a body that would be streamed has none to tell. */
+    private void requireWanted() throws IOException {
+        if (total <= keep) {
+            return;
+        }
+        if (!enough && out.declared < 0) {
+            startStreaming();
+        }
+        enough = true;
+        throw new IOException("the body of an answer to HEAD is not sent");
+    }
+
+    /** Whether writes are refused because the rest is not wanted, which is no failure. */
+    boolean hasEnough() {
+        return enough;
+    }
+
     private void keepBytes(byte[] bytes, int start, int count) {
         if (kept.length < length + count) {
             kept = Arrays.copyOf(kept, Math.min(keep, Math.max(kept.length * 2, length + count)));
@@ -86,17 +124,21 @@ final class BodyStream extends OutputStream {
     }
 
     private void startStreaming() throws IOException {
-        drain = server.drain(handle);
         int sent =
                 Native.stream(
                         handle, out.status, out.flags, out.buffer, out.head, kept, 0, length);
         requireOpen(sent);
         streaming = true;
+        drain = server.drain(handle);
         kept = null;
     }
 
     private void sendPiece(byte[] bytes, int start, int count) throws IOException {
-        requireOpen(drain.insist(() -> Native.chunk(handle, bytes, start, count, 0, WINDOW)));
+        int sent = drain.insist(() -> Native.chunk(handle, bytes, start, count, 0, WINDOW));
+        if (sent == Abi.SENT_CLOSED) {
+            server.forgetDrain(handle);
+        }
+        requireOpen(sent);
     }
 
     private static void requireOpen(int sent) throws PeerGoneException {
@@ -108,17 +150,30 @@ final class BodyStream extends OutputStream {
     /** What has been kept leaves now, as the start of a stream. */
     @Override
     public void flush() throws IOException {
-        if (!closed && !streaming && !headRequest && length > 0) {
+        if (!closed.get() && !streaming && !headRequest && length > 0) {
             startStreaming();
         }
     }
 
     @Override
     public void close() {
-        if (closed) {
+        if (closed.compareAndSet(false, true) && asynchronous) {
+            endWithLast();
+        }
+    }
+
+    /** The code that writes the body has returned. */
+    void finish() {
+        if (!asynchronous) {
+            closed.set(true);
+        }
+        endWithLast();
+    }
+
+    private void endWithLast() {
+        if (awaited.decrementAndGet() > 0) {
             return;
         }
-        closed = true;
         if (streaming) {
             server.forgetDrain(handle);
             Native.end(handle);
@@ -134,7 +189,7 @@ final class BodyStream extends OutputStream {
 
     /** The body failed half way: the peer must see that it is cut. */
     void abort() {
-        closed = true;
+        closed.set(true);
         server.forgetDrain(handle);
         Native.abort(handle);
     }
@@ -147,17 +202,21 @@ final class BodyStream extends OutputStream {
                 write(piece, 0, n);
             }
         }
-        close();
     }
 
-    /** Sends a file with its length. */
+    /**
+     * Sends a file with its length.
+     *
+     * @throws java.io.FileNotFoundException if it cannot be opened: then nothing was sent
+     * @throws IOException if it cannot be read to its end: then the head has left
+     */
     static void file(HttpServer server, long handle, ResponseWriter out, File file)
             throws IOException {
         try (InputStream in = new FileInputStream(file)) {
             long left = file.length();
             byte[] piece = new byte[PIECE];
-            Drain drain = server.drain(handle);
             requireOpen(server.answerStart(handle, out, left));
+            Drain drain = server.drain(handle);
             while (left > 0) {
                 int n = in.readNBytes(piece, 0, (int) Math.min(PIECE, left));
                 if (n <= 0) {

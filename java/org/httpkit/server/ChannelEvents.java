@@ -28,13 +28,21 @@ final class ChannelEvents {
         AsyncChannel channel = server.channel(handle);
         for (byte[] next = block; next != null; next = Native.takeEvents(handle)) {
             if (channel != null) {
-                channel.enterCallback();
-                try {
-                    runOne(channel, next);
-                } finally {
-                    channel.leaveCallback();
-                }
+                runSafely(server, channel, next);
             }
+        }
+    }
+
+    /** The chain goes on to the closing whatever happens: nobody else is told of what comes after. */
+    private static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
+        channel.enterCallback();
+        try {
+            runOne(channel, block);
+        } catch (Throwable e) {
+            server.logError("worker", e);
+            channel.abort();
+        } finally {
+            channel.leaveCallback();
         }
     }
 

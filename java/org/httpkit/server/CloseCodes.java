@@ -4,6 +4,9 @@ import clojure.lang.Keyword;
 
 /** Why a channel closed, as {@code on-close} hears it. */
 final class CloseCodes {
+    /** No WebSocket code: an HTTP client left. */
+    static final int CLIENT_CLOSE = -1;
+
     private CloseCodes() {}
 
     static Keyword keyword(int code) {
@@ -14,7 +17,7 @@ final class CloseCodes {
     private static String name(int code) {
         switch (code) {
             case 0: return "server-close";
-            case -1: return "client-close";
+            case CLIENT_CLOSE: return "client-close";
             case 1000: return "normal";
             case 1001: return "going-away";
             case 1002: return "protocol-error";

@@ -3,6 +3,7 @@ package org.httpkit.server;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.httpkit.PrefixThreadFactory;
 import org.httpkit.VirtualThreads;
@@ -103,10 +104,15 @@ final class PullingWorkers extends Workers {
 
     @Override
     void submit(byte[] block) {
-        if (virtual != null && !shut) {
-            virtual.execute(() -> perform(block));
-        } else {
+        if (virtual == null || shut) {
             reject(block, null);
+            return;
+        }
+        try {
+            virtual.execute(() -> perform(block));
+        } catch (Throwable e) {
+            // A stop came between, or there is no memory: the other blocks of this turn are not to suffer.
+            reject(block, e);
         }
     }
 
@@ -123,10 +129,14 @@ final class PullingWorkers extends Workers {
     /** Rare, and not what the native queue carries. */
     @Override
     void execute(Runnable task) {
-        if (virtual != null && !shut) {
-            virtual.execute(task);
-        } else {
+        if (virtual == null || shut) {
             aside(task);
+            return;
+        }
+        try {
+            virtual.execute(task);
+        } catch (RejectedExecutionException e) {
+            aside(task); // a stop came between
         }
     }
 

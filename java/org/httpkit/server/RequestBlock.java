@@ -208,15 +208,19 @@ final class RequestBlock {
 
     /** Joined values of one header; trailers count only if {@code trailers}. */
     private String header(String wanted, char separator, boolean trailers) {
-        String found = null;
+        StringBuilder found = null;
         int count = shortAt(trailers ? 14 : 16);
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             if (wanted.equals(name(entry))) {
-                found = found == null ? value(entry) : found + separator + value(entry);
+                if (found == null) {
+                    found = new StringBuilder(value(entry));
+                } else {
+                    found.append(separator).append(value(entry));
+                }
             }
         }
-        return found;
+        return found == null ? null : found.toString();
     }
 
     /** Text before the port of the Host header; null without one (HTTP/1.0). */

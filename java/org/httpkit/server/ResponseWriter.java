@@ -354,6 +354,24 @@ final class ResponseWriter {
         }
     }
 
+    /** @return status and header lines in a writer of their own, for an answer that ends later */
+    ResponseWriter headCopy() {
+        ResponseWriter copy = new ResponseWriter();
+        copy.status = status;
+        copy.flags = flags;
+        copy.declared = declared;
+        copy.buffer = Arrays.copyOf(buffer, head);
+        copy.head = head;
+        return copy;
+    }
+
+    /** @return {@link #stream}, which is not held any longer */
+    Object takeStream() {
+        Object body = stream;
+        stream = null;
+        return body;
+    }
+
     /** Takes a body that has turned out to be short whole. */
     void read(Object content) throws IOException {
         stream = null;

@@ -7,8 +7,8 @@ import clojure.lang.IFn;
 import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
-import java.io.EOFException;
 import java.io.File;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
@@ -42,7 +42,8 @@ final class RingHandler {
             return false;
         }
         try {
-            return exchange.finish(handler.invoke(request), out);
+            exchange.response = handler.invoke(request);
+            return exchange.finish(out);
         } catch (Throwable e) {
             return exchange.fail(e, out);
         }
@@ -59,6 +60,11 @@ final class RingHandler {
         final RequestBlock block;
         final RequestMap request;
         private final AtomicBoolean answered = new AtomicBoolean();
+        /**
+         * What the handler returned. Kept here and in no local variable, and given up when its body is
+         * streamed: a lazy seq may be longer than the heap, as long as nobody holds its head.
+         */
+        private Object response;
         /** The answer is a stream of ours: nothing can be sent on the channel any more. */
         private boolean claimed;
 
@@ -68,27 +74,24 @@ final class RingHandler {
         }
 
         /** Writes what the handler returned; false if there is nothing for the caller to send. */
-        boolean finish(Object returned, ResponseWriter out) {
-            boolean answered = write(returned, out);
+        boolean finish(ResponseWriter out) {
+            boolean answered = write(out);
             AsyncChannel channel = request.channelIfMade();
             return channel == null || claimed ? answered : channel.handlerReturned(answered);
         }
 
-        private boolean write(Object returned, ResponseWriter out) {
-            Object response = server.upgraded(block, request, returned);
+        private boolean write(ResponseWriter out) {
+            response = server.upgraded(block, request, response);
             if (response == null) {
                 out.plain(404, "", false);
                 server.event(server.events.serverStatus404);
                 return true;
             }
-            Map<?, ?> map = (Map<?, ?>) response;
-            Object body = map.get(ResponseWriter.BODY);
-            if (body instanceof AsyncChannel) {
-                return false;
-            }
             try {
-                out.ring(map, server.terms(block));
-                boolean whole = out.stream == null || !stream(map, out);
+                if (!writeHead((Map<?, ?>) response, out)) {
+                    return false;
+                }
+                boolean whole = out.stream == null || !stream(out);
                 server.statusEvent(out.status);
                 return whole;
             } catch (IOException e) {
@@ -99,54 +102,105 @@ final class RingHandler {
             }
         }
 
+        /** @return false if the answer goes through the channel */
+        private boolean writeHead(Map<?, ?> response, ResponseWriter out) throws IOException {
+            Object body = response.get(ResponseWriter.BODY);
+            if (body instanceof AsyncChannel) {
+                return false;
+            }
+            try {
+                out.ring(response, server.terms(block));
+                return true;
+            } catch (Throwable e) {
+                discard(body);
+                throw e;
+            }
+        }
+
+        /** Nobody will read this body. */
+        private void discard(Object body) {
+            try {
+                if (body instanceof InputStream) {
+                    ((InputStream) body).close();
+                }
+            } catch (IOException e) {
+                server.logError(describe(), e);
+            }
+        }
+
         /**
          * Sends a body that may be long, piece by piece.
          *
          * @return false if it was short after all, and is in {@code out}
          * @throws IOException if it failed before anything was sent
          */
-        private boolean stream(Map<?, ?> response, ResponseWriter out) throws IOException {
-            Object body = out.stream;
-            AsyncChannel channel = request.channelIfMade();
-            if (body instanceof File && ((File) body).length() <= server.bodyBufferSize()) {
-                out.read(body);
+        private boolean stream(ResponseWriter out) throws IOException {
+            if (isShortFile(out.stream)) {
+                out.read(out.stream);
                 return false;
             }
-            boolean head = block.has(Abi.REQUEST_HEAD);
-            if (!(body instanceof File || body instanceof InputStream || body instanceof Seqable)
-                    && !server.isStreamable(body)) {
-                throw new RuntimeException(body.getClass() + " is not understandable");
-            }
+            requireBody(out.stream);
+            AsyncChannel channel = request.channelIfMade();
             if (channel != null && !channel.handlerReturned(true)) {
+                discard(out.stream);
                 return true;
             }
             claimed = true;
-            if (body instanceof File) {
-                sendFile((File) body, head, out);
-                return true;
-            }
-            BodyStream stream =
-                    new BodyStream(server, block.handle(), out, head, server.bodyBufferSize());
-            try {
-                if (body instanceof InputStream) {
-                    stream.copy((InputStream) body);
-                } else if (body instanceof Seqable) {
-                    for (ISeq s = RT.seq(body); s != null; s = s.next()) {
-                        stream.write(s.first().toString().getBytes(UTF_8));
-                    }
-                    stream.close();
-                } else {
-                    server.writeStreamable(body, response, stream);
-                    stream.close();
-                }
-            } catch (Throwable e) {
-                streamFailed(stream, e);
+            if (out.stream instanceof File) {
+                sendFile((File) out.stream, out);
+            } else {
+                sendStream(out);
             }
             return true;
         }
 
-        private void sendFile(File file, boolean head, ResponseWriter out) throws IOException {
-            if (head) {
+        private boolean isShortFile(Object body) {
+            return body instanceof File && ((File) body).length() <= server.bodyBufferSize();
+        }
+
+        private boolean isOurs(Object body) {
+            return body instanceof File || body instanceof InputStream || body instanceof Seqable;
+        }
+
+        private void requireBody(Object body) {
+            if (!isOurs(body) && !server.isStreamable(body)) {
+                throw new RuntimeException(body.getClass() + " is not understandable");
+            }
+        }
+
+        private void sendStream(ResponseWriter out) throws IOException {
+            boolean asynchronous = async && !isOurs(out.stream);
+            BodyStream stream =
+                    new BodyStream(
+                            server,
+                            block.handle(),
+                            asynchronous ? out.headCopy() : out,
+                            block.has(Abi.REQUEST_HEAD),
+                            server.bodyBufferSize(),
+                            asynchronous);
+            try {
+                if (out.stream instanceof InputStream) {
+                    stream.copy((InputStream) out.takeStream());
+                } else if (out.stream instanceof Seqable) {
+                    response = null;
+                    writeSeq(RT.seq(out.takeStream()), stream);
+                } else {
+                    server.writeStreamable(out.takeStream(), response, stream);
+                }
+                stream.finish();
+            } catch (Throwable e) {
+                streamFailed(stream, e);
+            }
+        }
+
+        private void writeSeq(ISeq s, BodyStream stream) throws IOException {
+            for (; s != null; s = s.next()) {
+                stream.write(s.first().toString().getBytes(UTF_8));
+            }
+        }
+
+        private void sendFile(File file, ResponseWriter out) throws IOException {
+            if (block.has(Abi.REQUEST_HEAD)) {
                 out.declareLength(file.length());
                 server.answer(block.handle(), out);
                 return;
@@ -155,7 +209,9 @@ final class RingHandler {
                 BodyStream.file(server, block.handle(), out, file);
             } catch (BodyStream.PeerGoneException e) {
                 // Nobody is there to be told, and nothing is wrong here.
-            } catch (EOFException e) {
+            } catch (FileNotFoundException e) {
+                throw e; // before anything was sent
+            } catch (IOException e) {
                 server.logError(describe(), e);
                 Native.abort(block.handle());
             }
@@ -163,11 +219,17 @@ final class RingHandler {
 
         /** After the head has left, the peer must see that the body is cut. */
         private void streamFailed(BodyStream stream, Throwable e) throws IOException {
-            if (!stream.hasStarted()) {
+            if (stream.hasEnough()) {
+                stream.close();
+                stream.finish();
+                return;
+            }
+            boolean peerGone = e instanceof BodyStream.PeerGoneException;
+            if (!peerGone && !stream.hasStarted()) {
                 throw RingHandler.<IOException>sneaky(e);
             }
             stream.abort();
-            if (!(e instanceof BodyStream.PeerGoneException)) {
+            if (!peerGone) {
                 server.logError(describe(), e);
             }
         }
@@ -204,40 +266,40 @@ final class RingHandler {
             try {
                 handler.invoke(request, respond, raise);
             } catch (Throwable e) {
-                if (answered.compareAndSet(false, true)) {
-                    raise(e);
-                }
+                raise.invoke(e);
             }
         }
 
         /** First of respond and raise wins, the rest is silently ignored. */
-        private IFn once(java.util.function.Consumer<Object> answer) {
+        private IFn once(Runnable answer) {
             return new AFn() {
                 @Override
                 public Object invoke(Object value) {
                     if (answered.compareAndSet(false, true)) {
-                        answer.accept(value);
+                        response = value;
+                        value = null;
+                        answer.run();
                     }
                     return null;
                 }
             };
         }
 
-        private void respond(Object response) {
+        private void respond() {
             ResponseWriter out = server.borrowWriter();
             boolean ready;
             try {
-                ready = finish(response, out);
+                ready = finish(out);
             } catch (Throwable e) {
                 ready = fail(e, out);
             }
             send(ready, out);
         }
 
-        private void raise(Object value) {
+        private void raise() {
             Throwable e =
-                    value instanceof Throwable
-                            ? (Throwable) value
+                    response instanceof Throwable
+                            ? (Throwable) response
                             : new IllegalArgumentException(
                                     "Ring async raise value must be a Throwable");
             ResponseWriter out = server.borrowWriter();

@@ -183,7 +183,9 @@ impl Engine {
     fn open(self: &Rc<Self>, call: Call) {
         let permit = Permit::new(self.clone(), call.key.clone());
         spawn_local(async move {
-            match connect::open(&call, permit).await {
+            // Boxed: a handshake's state is large, and this task lives as long
+            // as the connection.
+            match Box::pin(connect::open(&call, permit)).await {
                 Ok(conn) => serve(call, conn).await,
                 Err(failure) => call.fail(&failure.error, failure.transport),
             }

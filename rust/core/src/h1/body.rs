@@ -1,6 +1,6 @@
 //! Chunked bodies (RFC 9112 7.1): from the wire to the bytes they stand for.
 
-use super::head::{Header, UNKNOWN_HEADER, known_header};
+use super::head::{Header, MAX_FIELDS, MAX_NAME, UNKNOWN_HEADER, known_header};
 use super::line::{LineScanner, split_header};
 use super::names::id_of;
 use super::{Limits, Span};
@@ -168,6 +168,9 @@ impl ChunkedDecoder {
                 return Err(Violation::HeadTooLarge);
             }
             let trailer = parse_trailer(&self.trailer_bytes, line)?;
+            if self.trailers.len() >= MAX_FIELDS || trailer.name.len() > MAX_NAME {
+                return Err(Violation::HeadTooLarge);
+            }
             self.trailers.push(trailer);
         }
         Ok(n)

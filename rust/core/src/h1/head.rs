@@ -95,6 +95,12 @@ impl RequestHead {
     }
 }
 
+/// Fields of a head, and again of its trailers. Reached only with limits far above the defaults: counts
+/// and lengths of names are kept in 16 bits behind the parser.
+pub(super) const MAX_FIELDS: usize = 30_000;
+/// Bytes of a field's name, likewise.
+pub(super) const MAX_NAME: usize = u16::MAX as usize;
+
 const HEAD: u8 = 1;
 const CONNECTION: u8 = id_of("connection");
 const CONTENT_LENGTH: u8 = id_of("content-length");
@@ -190,6 +196,9 @@ impl HeadParser {
         let [name_end, value_start, value_end] = split_header(buf, line)?;
         let name = Span::new(line.start, name_end);
         let value = Span::new(value_start, value_end);
+        if head.headers.len() >= MAX_FIELDS || name.len() > MAX_NAME {
+            return Err(Violation::HeadTooLarge);
+        }
         let id = known_header(name.of(buf)).unwrap_or(UNKNOWN_HEADER);
         head.headers.push(Header { name, value, id });
         let bytes = value.of(buf);

@@ -22,17 +22,24 @@ const CORK_SIZE: usize = 16 * 1024;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+const STOPPING_FIELDS: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nConnection: Close\r\n";
 
 thread_local! {
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+/// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next answer.
+const MAX_KEPT: usize = 64 * 1024;
 
 /// Runs `build` on this thread's buffer, then `send` on what it wrote.
 fn with_head<R>(build: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> R) -> R {
     HEAD.with_borrow_mut(|head| {
         head.clear();
         build(head);
-        send(head)
+        let result = send(head);
+        if head.capacity() > MAX_KEPT {
+            *head = Vec::new();
+        }
+        result
     })
 }
 
@@ -47,11 +54,11 @@ impl Conn {
         self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
     }
 
-    /// The next pipelined request goes to the caller if it asked for it, else into the queue: not
-    /// under the connection's lock, since a full queue answers it.
+    /// The next pipelined request goes to the caller if it asked for it and has not had too many of
+    /// them, else into the queue: not under the connection's lock, since a full queue answers it.
     fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
-            Answered::Done(Some(next)) if flags & INLINE == 0 => {
+            Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
                 self.shared.offer(Work::Request(next));
                 Answered::Done(None)
             }
@@ -177,7 +184,8 @@ impl Conn {
         let Phase::Waiting(terms) = state.phase else {
             return Sent::Closed;
         };
-        let framing = stream_framing(reply.status, terms.version, terms.head, terms.upgrade);
+        // A request for a WebSocket that gets a long ordinary answer has it framed as any other.
+        let framing = stream_framing(reply.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
         let (close, line) = terms.connection(reply, until_close);
         state.phase = Phase::Streaming(Terms { close, ..terms });
@@ -185,11 +193,13 @@ impl Conn {
         with_head(
             |head| {
                 self.start_head(head, reply, line);
-                if !until_close {
+                if terms.chunked() {
                     head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
                 }
                 self.end_head(head, reply);
-                push_chunk(head, first, !until_close);
+                if !terms.head {
+                    push_chunk(head, first, terms.chunked());
+                }
             },
             |head| state.write(head, &[]),
         );
@@ -209,7 +219,7 @@ impl Conn {
         let Phase::Streaming(terms) = state.phase else {
             return Sent::Closed;
         };
-        if piece.is_empty() {
+        if piece.is_empty() || terms.head {
             return Sent::Accepted;
         }
         if !state.has_room(self, limit) {
@@ -229,7 +239,7 @@ impl Conn {
         let Phase::Streaming(terms) = state.phase else {
             return Sent::Closed;
         };
-        if terms.chunked() {
+        if terms.chunked() && !terms.head {
             state.write(LAST_CHUNK, &[]);
         }
         let next = self.finish(&mut state, terms, 0);
@@ -240,10 +250,15 @@ impl Conn {
 
     /// 503, because nobody can run the request. The connection goes on, with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+        // A server that stops says so: the next request had better go elsewhere.
+        let (headers, closing) = match self.shared.queue.is_shut() {
+            true => (STOPPING_FIELDS, CLOSE | GIVEN_CONNECTION),
+            false => (UNAVAILABLE_TYPE, 0),
+        };
         let reply = Reply {
             status: 503,
-            headers: UNAVAILABLE_TYPE,
-            flags: INLINE,
+            headers,
+            flags: INLINE | closing,
             declared: -1,
         };
         match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {

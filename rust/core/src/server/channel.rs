@@ -99,12 +99,20 @@ impl State {
         }
     }
 
-    /// Throws away what has not been handed out.
-    pub(super) fn drop_events(&mut self) {
-        if let Some(channel) = &mut self.channel {
-            channel.events.clear();
-            channel.bytes = 0;
-            channel.running = false;
+    /// Throws away what has not been handed out, and hands over the closing, which must not be lost.
+    pub(super) fn drop_messages(&mut self, conn: &Arc<Conn>) {
+        let Some(channel) = &mut self.channel else {
+            return;
+        };
+        let closing = channel
+            .events
+            .pop_back()
+            .filter(|last| matches!(last, Event::Closed(..)));
+        channel.events.clear();
+        channel.bytes = 0;
+        channel.running = false;
+        if let Some(closing) = closing {
+            self.report(conn, closing);
         }
     }
 }

@@ -34,6 +34,8 @@ const MAX_PIPELINED: usize = 64 * 1024;
 const CORK_TIME: Duration = Duration::from_millis(1);
 /// How long a connection that has been answered for the last time waits for the peer to finish sending.
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How long a peer may take nothing of its last answer.
+const UNREAD_TIME: Duration = Duration::from_secs(60);
 /// How often a connection whose input is full is checked for having been closed.
 const WATCH_TIME: Duration = Duration::from_millis(250);
 /// Pongs and the like that a peer does not read stop our reading at this many bytes.
@@ -81,6 +83,8 @@ pub(super) struct State {
     /// `out` may wait for more.
     pub(super) corked: bool,
     pub(super) eof: bool,
+    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
+    broken: bool,
     /// Reading stopped because something was full.
     paused: bool,
     /// The callback that runs has sent something.
@@ -95,20 +99,24 @@ pub(super) struct State {
 /// What only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// For what is due soon, one at a time.
-    sleep: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// By [`Wait`]. Each has its own: one that took another's place would put that one off for ever.
+    sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a WebSocket's peer that has been silent, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
+    /// How much of the last answer the peer had left unread, and until when it may.
+    unread: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Wait {
     Cork,
     Linger,
     Watch,
     CloseFrame,
 }
+
+const WAITS: usize = 4;
 
 impl Wait {
     fn time(self) -> Duration {
@@ -124,18 +132,28 @@ impl Wait {
 impl Timers {
     /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
     fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
-        let sleep = match &mut self.sleep {
-            Some((current, sleep)) if *current == wait => sleep,
-            other => {
-                let sleep = Box::pin(sleep_until(Instant::now() + wait.time()));
-                &mut other.insert((wait, sleep)).1
-            }
-        };
+        let slot = &mut self.sleeps[wait as usize];
+        let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
         if sleep.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.sleep = None;
+        *slot = None;
         true
+    }
+
+    /// What `wait` was asked for has come about: the next one begins anew.
+    fn over(&mut self, wait: Wait) {
+        self.sleeps[wait as usize] = None;
+    }
+
+    /// True once not one of the last answer's bytes that wait has been taken for [`UNREAD_TIME`].
+    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize) -> bool {
+        let fresh = || Box::pin(sleep_until(Instant::now() + UNREAD_TIME));
+        let (mark, sleep) = self.unread.get_or_insert_with(|| (waiting, fresh()));
+        if waiting < *mark {
+            (*mark, *sleep) = (waiting, fresh());
+        }
+        sleep.as_mut().poll(cx).is_ready()
     }
 
     /// True once the peer has been silent for `time`.
@@ -175,6 +193,7 @@ impl Conn {
             out: Output::default(),
             corked: false,
             eof: false,
+            broken: false,
             paused: false,
             sent_in_callback: false,
             drain: None,
@@ -263,17 +282,16 @@ impl Conn {
         }
     }
 
-    /// Ends the connection at once. The exchange, if any, hears of it.
-    pub(super) fn cut(self: &Arc<Self>) {
+    /// Ends the connection if nothing of a request has arrived. True if so.
+    pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        state.lost(self);
-        state.wake();
-    }
-
-    /// Whether a stop may close it at once: nothing of a request has arrived.
-    pub(super) fn is_idle(&self) -> bool {
-        let state = self.lock();
-        matches!(state.phase, Phase::Reading) && state.inbound.is_empty() && state.out.is_empty()
+        let idle = matches!(state.phase, Phase::Reading)
+            && state.inbound.is_empty()
+            && state.out.is_empty();
+        if idle {
+            state.lost(self);
+        }
+        idle
     }
 }
 
@@ -312,9 +330,14 @@ impl State {
         if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
             self.corked = false;
             if self.flush_in_loop(cx).is_err() {
-                // The write side is gone; reading tells why, and is where closing is reported.
-                self.out.clear();
+                self.write_failed();
             }
+        }
+        if !self.corked {
+            timers.over(Wait::Cork);
+        }
+        if self.broken && self.eof {
+            self.lost(conn);
         }
         match self.phase {
             Phase::Closed => return Next::Close,
@@ -324,6 +347,10 @@ impl State {
         if self.is_closing_websocket() && timers.passed(cx, Wait::CloseFrame) {
             self.phase = Phase::Lingering;
             return Next::Close;
+        }
+        if self.eof {
+            // Nothing is left to be read; the answer under way notices if the peer goes altogether.
+            return Next::Wait;
         }
         self.mind_the_peer(cx, timers, conn);
         if matches!(self.phase, Phase::Closed) {
@@ -344,6 +371,10 @@ impl State {
 
     /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
     fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
+        if self.is_user_behind() {
+            // We do not read: the silence is ours, not the peer's.
+            return timers.heard();
+        }
         while let Phase::WebSocket(session) = &self.phase
             && let Some(patience) = session.patience()
             && timers.silent(cx, patience)
@@ -356,17 +387,20 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
+    fn is_user_behind(&self) -> bool {
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.is_full())
+    }
+
     fn is_full(&self) -> bool {
         match &self.phase {
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                self.eof || self.inbound.waiting() >= MAX_PIPELINED
+                self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
-                self.out.len() > MAX_UNREAD_REPLIES && session.replied()
-                    || self
-                        .channel
-                        .as_ref()
-                        .is_some_and(|channel| channel.is_full())
+                let replies = session.unread_replies().min(self.out.len());
+                replies > MAX_UNREAD_REPLIES || self.is_user_behind()
             }
             _ => false,
         }
@@ -377,6 +411,9 @@ impl State {
             return Next::Close;
         };
         if !self.out.is_empty() {
+            if timers.stalled(cx, self.out.len()) {
+                return Next::Close;
+            }
             // The peer may have to be read before it reads us.
             return Next::Read;
         }
@@ -407,13 +444,20 @@ impl State {
         self.corked = false;
         let Some(io) = &self.io else { return };
         if self.out.flush(|slices| io.try_write(slices)).is_err() {
-            self.out.clear();
-        }
-        if self.out.is_empty() {
+            self.write_failed();
+        } else if self.out.is_empty() {
             self.drained();
         } else {
             self.wake();
         }
+    }
+
+    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
+    fn write_failed(&mut self) {
+        self.out.clear();
+        self.drained();
+        self.broken = true;
+        self.wake();
     }
 
     /// Writes `head` and `body` at once if nothing waits before them; queues what does not go.
@@ -428,8 +472,7 @@ impl State {
         let written = match io.try_write(&slices) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            // The reader will find out; there is nobody to tell here.
-            Err(_) => return,
+            Err(_) => return self.write_failed(),
         };
         if written < head.len() {
             self.out.push(&head[written..]);
@@ -470,7 +513,7 @@ impl State {
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
-            Phase::Waiting(_) | Phase::Sending(..) if !held => {}
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
             _ => self.lost(conn),
         }
     }

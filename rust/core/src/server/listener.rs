@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::connection::Conn;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
-use super::{Address, Config, Notice, Shared};
+use super::{Address, Config, Notice, Shared, Stage};
 
 /// After accepting has failed, for want of descriptors most likely, it rests so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -110,7 +110,7 @@ impl AsyncListener {
 pub(super) async fn accept(
     shared: Arc<Shared>,
     listener: Listener,
-    mut stop: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
 ) {
     let listener = match listener.into_async() {
         Ok(listener) => listener,
@@ -119,7 +119,7 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.changed() => return,
+            _ = stage.wait_for(|stage| *stage != Stage::Accepting) => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -23,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -134,7 +134,6 @@ pub(crate) struct Shared {
     deferred: Mutex<VecDeque<Deferred>>,
     /// Work was pushed, or upcalls are due.
     attention: Notify,
-    draining: AtomicBool,
     date: Mutex<(u64, [u8; 29])>,
     accepted: AtomicU64,
 }
@@ -145,7 +144,14 @@ pub struct Server {
     shared: Arc<Shared>,
     listener: Mutex<Option<Listener>>,
     port: Option<u16>,
-    stop: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Accepting,
+    Draining,
+    Closed,
 }
 
 /// How often the queue is looked at while no thread is free.
@@ -165,16 +171,15 @@ impl Server {
             connections: Mutex::default(),
             deferred: Mutex::default(),
             attention: Notify::new(),
-            draining: AtomicBool::new(false),
             date: Mutex::new((0, [0; 29])),
             accepted: AtomicU64::new(0),
         };
-        let (stop, _) = watch::channel(false);
+        let (stage, _) = watch::channel(Stage::Accepting);
         Ok(Self {
             shared: Arc::new(shared),
             listener: Mutex::new(Some(listener)),
             port,
-            stop,
+            stage,
         })
     }
 
@@ -197,15 +202,15 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let mut stop = self.stop.subscribe();
+        let mut stage = self.stage.subscribe();
         runtime.block_on(async {
             let mut attendant = first.then(|| tokio::spawn(keep_attending(self.shared.clone())));
             let accept = tokio::spawn(listener::accept(
                 self.shared.clone(),
                 listener,
-                stop.clone(),
+                stage.clone(),
             ));
-            let _ = stop.wait_for(|stop| *stop).await;
+            let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
             accept.abort();
             if let Some(attendant) = &mut attendant {
                 attendant.abort();
@@ -213,6 +218,8 @@ impl Server {
         });
         // Dropping the runtime drops the connections' tasks, and each reports its end.
         drop(runtime);
+        // Nothing is added any more, and closings must be heard of though nobody attends to them now.
+        self.spill();
         self.shared.make_deferred_upcalls();
         Ok(())
     }
@@ -228,12 +235,9 @@ impl Server {
     /// Stops accepting, closes idle connections and WebSockets.
     pub fn drain(&self) {
         self.listener.lock().take();
-        self.shared.draining.store(true, Ordering::Release);
-        self.shared.attention.notify_one();
+        self.advance(Stage::Draining);
         for conn in self.shared.all() {
-            if conn.is_idle() {
-                conn.cut();
-            } else if conn.is_websocket() {
+            if !conn.cut_idle() && conn.is_websocket() {
                 conn.stop();
             }
         }
@@ -246,7 +250,15 @@ impl Server {
             conn.stop();
         }
         self.shared.queue.shut();
-        self.stop.send_replace(true);
+        self.advance(Stage::Closed);
+    }
+
+    fn advance(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let later = *stage < to;
+            *stage = to.max(*stage);
+            later
+        });
     }
 
     /// Open connections.

@@ -65,9 +65,9 @@ pub struct Pressure {
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// A thread is there for it.
+    /// A parked thread is there for it.
     Served,
-    /// More waits than there are parked threads: somebody should look after it soon.
+    /// There is more work than parked threads: somebody should look after it soon.
     Starved,
 }
 
@@ -113,15 +113,16 @@ impl WorkQueue {
 
     fn add(&self, inner: &mut Inner, work: Work) -> Pushed {
         inner.items.push_back((Instant::now(), work));
-        if !inner.waking && inner.idle > 0 {
+        if inner.idle > 0 && !inner.waking {
             inner.waking = true;
             self.parked.notify_one();
         }
-        // A thread being woken counts as parked, and takes one item: the others have to look after the rest.
-        if inner.items.len() > inner.idle {
-            Pushed::Starved
-        } else {
+        // The thread being woken is still counted as idle. Its handler may block for ever: what it does
+        // not take itself needs another thread.
+        if inner.items.len() <= inner.idle {
             Pushed::Served
+        } else {
+            Pushed::Starved
         }
     }
 
@@ -171,6 +172,10 @@ impl WorkQueue {
         self.parked.notify_all();
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        self.inner.lock().shut
+    }
+
     pub(crate) fn pressure(&self) -> Option<Pressure> {
         let inner = self.inner.lock();
         let (since, _) = inner.items.front()?;
@@ -179,5 +184,64 @@ impl WorkQueue {
             oldest: since.elapsed(),
             taken: inner.taken,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::connection::Conn;
+    use crate::server::socket::split_unix;
+    use crate::server::{Address, Config, Notice, Server, Sink};
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn on_work(&self, _: Vec<Work>) {}
+        fn on_starved(&self, _: usize) {}
+        fn on_drained(&self, _: i64) {}
+        fn on_notice(&self, _: Notice) {}
+    }
+
+    fn works() -> impl Fn() -> Work {
+        let config = Config {
+            limits: crate::h1::Limits::default(),
+            proxy: crate::h1::proxy::ProxyMode::Disable,
+            server_header: None,
+            max_message: 0,
+            max_pending_messages: 1,
+            backlog: 1,
+            receive_buffer: 0,
+            reuse_port: false,
+            mode: Mode::Pull,
+            queue: 1,
+        };
+        let address = Address::Inet(([127, 0, 0, 1], 0).into());
+        let server = Server::bind(&address, config, std::sync::Arc::new(Nobody)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let (stream, _) = tokio::net::UnixStream::pair().unwrap();
+        let (_, write, ends) = split_unix(stream);
+        let conn = Conn::new(server.shared.clone(), write, ends);
+        move || {
+            Work::Events(Exchange {
+                conn: conn.clone(),
+                seq: 0,
+            })
+        }
+    }
+
+    #[test]
+    fn work_beyond_the_parked_threads_is_reported_while_one_of_them_wakes() {
+        let work = works();
+        let queue = WorkQueue::new(Mode::Pull, 10);
+        // One thread is parked, and does not get to run between the two pushes.
+        queue.inner.lock().idle = 1;
+        assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
+        assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
     }
 }

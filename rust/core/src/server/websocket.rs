@@ -24,7 +24,8 @@ pub(super) struct Session {
     closing: bool,
     /// User code has been told, or told us, that the channel is closed.
     reported: bool,
-    replied: bool,
+    /// Bytes of our own answers to the peer that have been queued since all was written.
+    unread_replies: usize,
     pings: Option<Pings>,
     /// We have sent a ping, and nothing has come since.
     awaiting: bool,
@@ -38,9 +39,9 @@ pub(super) enum Tick {
 }
 
 impl Session {
-    /// Whether the core itself has answered the peer, which a peer that does not read can abuse.
-    pub(super) fn replied(&self) -> bool {
-        self.replied
+    /// Bytes of pongs that may wait, which a peer that does not read can make grow.
+    pub(super) fn unread_replies(&self) -> usize {
+        self.unread_replies
     }
 
     /// What user code hears when TCP ends without a close frame.
@@ -106,7 +107,7 @@ impl Conn {
             interest,
             closing: false,
             reported: false,
-            replied: false,
+            unread_replies: 0,
             pings,
             awaiting: false,
         }));
@@ -166,7 +167,7 @@ impl Conn {
         if state.seq != seq {
             return;
         }
-        state.drop_events();
+        state.drop_messages(self);
         state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 
@@ -278,8 +279,7 @@ impl State {
             ws::Event::Binary(bytes) => self.report(conn, Event::Binary(bytes)),
             ws::Event::Ping(bytes) => {
                 if !interest.manual_pong {
-                    session.replied = true;
-                    self.send_control(Opcode::Pong, &bytes);
+                    self.pong(&bytes);
                 }
                 if interest.pings {
                     self.report(conn, Event::Ping(bytes));
@@ -294,6 +294,17 @@ impl State {
             } => {
                 self.peer_closed(conn, code.map_or(1005, i32::from), reason, &payload);
             }
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        self.send_control(Opcode::Pong, payload);
+        let all_written = self.out.is_empty();
+        if let Phase::WebSocket(session) = &mut self.phase {
+            session.unread_replies = match all_written {
+                true => 0,
+                false => session.unread_replies + payload.len() + 2,
+            };
         }
     }
 

@@ -547,6 +547,18 @@ fn a_head_request_is_known_as_one_when_a_later_line_is_bad() {
     assert!(!head.is_head());
 }
 
+#[test]
+fn more_fields_or_longer_names_than_16_bits_count_are_too_large_whatever_the_limits() {
+    let limits = Limits::with_line(1 << 20, 0);
+    let fields = |n| with_headers(&format!("Host: h\r\n{}", "a:\r\n".repeat(n)));
+    let name = |n| with_headers(&format!("Host: h\r\n{}: v\r\n", "n".repeat(n)));
+    let parse = |bytes: &[u8]| HeadParser::new().parse(bytes, &limits, &mut RequestHead::default());
+    assert_eq!(parse(&fields(20_000)), Ok(true));
+    assert_eq!(parse(&fields(70_000)), Err(Violation::HeadTooLarge));
+    assert_eq!(parse(&name(65_535)), Ok(true));
+    assert_eq!(parse(&name(65_536)), Err(Violation::HeadTooLarge));
+}
+
 proptest! {
     #[test]
     fn whatever_arrives_nothing_panics_and_cuts_do_not_matter(

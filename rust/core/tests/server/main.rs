@@ -1,0 +1,9 @@
+//! The server over loopback sockets: what peers and embedders see of it.
+
+mod support;
+
+mod half_close;
+mod pipelining;
+mod stop;
+mod stream;
+mod websocket;

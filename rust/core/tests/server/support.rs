@@ -1,0 +1,195 @@
+//! A server on a thread of its own, and plain sockets as its peers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use httpkit_core::h1::Limits;
+use httpkit_core::h1::proxy::ProxyMode;
+use httpkit_core::server::queue::{Mode, Work};
+use httpkit_core::server::{
+    Address, Answered, Config, Event, Exchange, Interest, Notice, Pings, Reply, Server, Sink,
+};
+use parking_lot::Mutex;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names given to exchanges: any but 0.
+const NAME: i64 = 7;
+
+/// Keeps what comes up.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    pub work: Mutex<Vec<Work>>,
+    pub drained: Mutex<Vec<i64>>,
+}
+
+impl Sink for Recorder {
+    fn on_work(&self, work: Vec<Work>) {
+        self.work.lock().extend(work);
+    }
+    fn on_starved(&self, _: usize) {}
+    fn on_drained(&self, name: i64) {
+        self.drained.lock().push(name);
+    }
+    fn on_notice(&self, _: Notice) {}
+}
+
+pub struct Running {
+    pub server: Arc<Server>,
+    pub sink: Arc<Recorder>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+pub fn config(mode: Mode) -> Config {
+    Config {
+        limits: Limits::default(),
+        proxy: ProxyMode::Disable,
+        server_header: None,
+        max_message: 1 << 20,
+        max_pending_messages: 4,
+        backlog: 16,
+        receive_buffer: 0,
+        reuse_port: false,
+        mode,
+        queue: 100,
+    }
+}
+
+impl Running {
+    pub fn start(config: Config) -> Self {
+        let sink = Arc::new(Recorder::default());
+        let address = Address::Inet("127.0.0.1:0".parse().unwrap());
+        let server = Arc::new(Server::bind(&address, config, sink.clone()).unwrap());
+        let running = server.clone();
+        let threads = vec![
+            std::thread::Builder::new()
+                .name("loop".into())
+                .spawn(move || running.run(true).unwrap())
+                .unwrap(),
+        ];
+        Self {
+            server,
+            sink,
+            threads,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.server.port().unwrap()))
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// The next request's exchange, bound as an embedder binds it.
+    pub fn request(&self) -> Exchange {
+        match self.server.queue().take() {
+            Some(Work::Request(request)) => {
+                assert!(request.exchange.bind(NAME));
+                request.exchange
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Like [`Self::request`], when work is pushed.
+    pub fn pushed_request(&self) -> Exchange {
+        wait_until("a request is pushed", || !self.sink.work.lock().is_empty());
+        match self.sink.work.lock().pop() {
+            Some(Work::Request(request)) => {
+                assert!(request.exchange.bind(NAME));
+                request.exchange
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A peer, and its connection after the handshake.
+    pub fn websocket(&self, pings: Option<Pings>) -> (TcpStream, Exchange) {
+        let mut peer = self.connect();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n")
+            .unwrap();
+        let exchange = self.request();
+        assert!(exchange.upgrade(b"", Interest::default(), pings));
+        read_head(&mut peer);
+        (peer, exchange)
+    }
+
+    pub fn stop(&mut self) {
+        self.server.close();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A masked frame with the mask 0.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+pub fn read_head(peer: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        peer.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Waits until `ready` is true, and fails saying what did not become so.
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn reply() -> Reply<'static> {
+    Reply {
+        status: 200,
+        headers: b"",
+        flags: 0,
+        declared: -1,
+    }
+}
+
+pub fn answer(exchange: &Exchange, body: &[u8]) {
+    let answered = exchange.respond(&reply(), body, body.len() as u64);
+    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+}
+
+/// The closings among `work`.
+pub fn closings(work: Vec<Work>) -> Vec<Event> {
+    let mut closings = Vec::new();
+    for item in work {
+        if let Work::Events(exchange) = item {
+            let mut events = exchange.take_events();
+            while !events.is_empty() {
+                closings.extend(
+                    events
+                        .into_iter()
+                        .filter(|e| matches!(e, Event::Closed(..))),
+                );
+                events = exchange.take_events();
+            }
+        }
+    }
+    closings
+}

@@ -1,0 +1,79 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use httpkit_core::server::queue::Mode;
+use httpkit_core::server::{CORK, Event, Exchange, Pings, Sent};
+use httpkit_core::ws::Opcode;
+
+use crate::support::{Running, closings, config, frame, wait_until};
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+
+/// A WebSocket whose user is so far behind that it is not read any more.
+fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
+    let (mut peer, exchange) = server.websocket(pings);
+    // In one write, so that all have arrived once the queue has work, which is left undone.
+    let messages = frame(TEXT, b"m").repeat(config(Mode::Pull).max_pending_messages);
+    peer.write_all(&messages).unwrap();
+    drop(server.server.queue().take().unwrap());
+    (peer, exchange)
+}
+
+#[test]
+fn a_refused_message_does_not_take_the_closing_behind_it_along() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, _exchange) = server.websocket(None);
+    server.server.queue().shut();
+    let mut bytes = frame(TEXT, b"lost");
+    bytes.extend_from_slice(&frame(CLOSE, &1000u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    let mut heard = Vec::new();
+    wait_until("the closing", || {
+        heard.extend(closings(std::mem::take(&mut *server.sink.work.lock())));
+        !heard.is_empty()
+    });
+    assert_eq!(heard, [Event::Closed(1000, String::new())]);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_our_close_is_given_up_though_its_user_is_behind() {
+    let server = Running::start(config(Mode::Pull));
+    let (_peer, exchange) = paused(&server, None);
+    assert!(exchange.close(1000, ""));
+    wait_until("the connection is over", || {
+        server.server.connections() == 0
+    });
+}
+
+#[test]
+fn corked_frames_leave_soon_though_the_user_is_behind() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = paused(&server, None);
+    for text in [b"1", b"2", b"3"] {
+        assert_eq!(
+            exchange.message(Opcode::Text, text, CORK, 1000),
+            Sent::Accepted
+        );
+    }
+    let mut frames = [0; 9];
+    peer.read_exact(&mut frames).unwrap();
+    assert_eq!(&frames, b"\x81\x011\x81\x012\x81\x013");
+}
+
+#[test]
+fn a_peer_that_is_not_read_is_not_taken_for_dead() {
+    let server = Running::start(config(Mode::Pull));
+    let time = Duration::from_millis(20);
+    let pings = Pings {
+        interval: time,
+        timeout: time,
+    };
+    let (_peer, exchange) = paused(&server, Some(pings));
+    std::thread::sleep(time * 20); // Ten times as long as it takes to give a peer up.
+    assert!(exchange.is_open());
+    // Once it is read again, its silence counts.
+    while !exchange.take_events().is_empty() {}
+    wait_until("the silent peer is given up", || !exchange.is_open());
+}
