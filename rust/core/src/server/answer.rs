@@ -166,7 +166,11 @@ impl Conn {
             0 => None,
             _ => state.next_request(self, &[]),
         };
-        let inline = flags & INLINE != 0 && next.is_some() && state.in_a_row < MAX_IN_A_ROW;
+        let inline = flags & INLINE != 0
+            && next.is_some()
+            && state.in_a_row < MAX_IN_A_ROW
+            // A stopping server takes nothing new in, on no way.
+            && !self.shared.queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
         if inline && state.out.len() < CORK_SIZE {
             if !state.out.is_empty() {
