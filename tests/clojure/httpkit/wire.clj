@@ -123,6 +123,11 @@
                        (read-line! conn)
                        (recur (conj chunks chunk)))))))
 
+(defn- whole [chunks]
+  (when (= :truncated (peek chunks))
+    (throw (ex-info "the connection ended within an answer" {:type ::truncated})))
+  (str/join chunks))
+
 (defn read-head
   "{:status int, :headers map of lower-case names} or :closed."
   [conn]
@@ -137,8 +142,8 @@
     :closed))
 
 (defn answer
-  "The next answer, `:closed` if the connection has ended. `:head?`: it answers a HEAD request.
-  `:raw?`: its body as a byte array."
+  "The next answer, `:closed` if the connection has ended; throws if it ends within. `:head?`: it answers
+  a HEAD request. `:raw?`: its body as a byte array."
   [conn & {:keys [head? raw?]}]
   (let [{:keys [status headers] :as head} (read-head conn)]
     (if (= :closed head)
@@ -146,7 +151,7 @@
       (assoc head :body
              (cond
                (or head? (< status 200) (#{204 304} status)) ""
-               (headers "transfer-encoding") (str/join (read-chunks conn))
+               (headers "transfer-encoding") (whole (read-chunks conn))
                (headers "content-length")
                (let [body (read-exactly conn (Long/parseLong (headers "content-length")))]
                  (if raw? body (String. body "ISO-8859-1")))

@@ -90,8 +90,13 @@ public class HttpServer implements Runnable {
         this.status200 = events.serverStatusPrefix + 200;
         this.ringHandler = new RingHandler(this, options.handler, options.async);
         this.handle = open();
-        this.port = Native.serverPort(handle);
-        this.workers = Workers.of(this, options);
+        try {
+            this.port = Native.serverPort(handle);
+            this.workers = Workers.of(this, options);
+        } catch (Throwable e) {
+            Native.serverFree(handle); // or the port would stay taken, by nobody
+            throw e;
+        }
         this.loops = new Thread[options.ioThreads];
         for (int i = 0; i < loops.length; i++) {
             boolean first = i == 0;
@@ -146,9 +151,14 @@ public class HttpServer implements Runnable {
         if (workers.isShut() || !status.compareAndSet(Status.STOPPED, Status.RUNNING)) {
             return false;
         }
-        workers.start();
-        for (Thread loop : loops) {
-            loop.start();
+        try {
+            workers.start();
+            for (Thread loop : loops) {
+                loop.start();
+            }
+        } catch (Throwable e) {
+            stop(0, null); // no memory for a thread, say: nothing half started is left behind
+            throw e;
         }
         return true;
     }
@@ -422,7 +432,7 @@ public class HttpServer implements Runnable {
 
         @Override
         public void onNotice(int kind, int code, String message) {
-            workers.aside(() -> notice(kind, code, message));
+            Workers.log(() -> notice(kind, code, message));
         }
     }
 

@@ -15,6 +15,7 @@ import org.httpkit.BytesInputStream;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
 
 /**
  * A request as the native side hands it over: one array with offsets into itself (the layout is in
@@ -33,6 +34,9 @@ final class RequestBlock {
     private static final int DEFAULT_PORT = 80;
     /** Up to so many different names a header map is an array map, as http-kit's always is. */
     private static final int ARRAY_MAP = 64;
+
+    /** What {@code System.nanoTime} was at the native clock's zero. */
+    private static final long CLOCK = System.nanoTime() - Native.clock();
 
     private static final Keyword[] METHODS = methods();
 
@@ -126,7 +130,7 @@ final class RequestBlock {
     }
 
     long startTime() {
-        return System.nanoTime() - (long) LONG.get(block, 64);
+        return CLOCK + (long) LONG.get(block, 64);
     }
 
     private int entry(int index) {
@@ -208,15 +212,19 @@ final class RequestBlock {
 
     /** Joined values of one header; trailers count only if {@code trailers}. */
     private String header(String wanted, char separator, boolean trailers) {
-        String found = null;
+        StringBuilder found = null;
         int count = shortAt(trailers ? 14 : 16);
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             if (wanted.equals(name(entry))) {
-                found = found == null ? value(entry) : found + separator + value(entry);
+                if (found == null) {
+                    found = new StringBuilder(value(entry));
+                } else {
+                    found.append(separator).append(value(entry));
+                }
             }
         }
-        return found;
+        return found == null ? null : found.toString();
     }
 
     /** Text before the port of the Host header; null without one (HTTP/1.0). */

@@ -16,7 +16,10 @@ import clojure.lang.Keyword;
 import clojure.lang.MapEntry;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentHashMap;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.util.Iterator;
+import java.util.concurrent.locks.ReentrantLock;
 import org.httpkit.jni.Abi;
 
 /**
@@ -39,6 +42,14 @@ final class RequestMap extends APersistentMap
     private static final Keyword HTTP = key("http");
     private static final Object UNSET = new Object();
 
+    private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
+    /** Shared by all requests, by their handle: one for each would be garbage. */
+    private static final ReentrantLock[] LOCKS = new ReentrantLock[64];
+
+    static {
+        java.util.Arrays.setAll(LOCKS, i -> new ReentrantLock());
+    }
+
     private final transient Base base;
     /** Added or changed entries. */
     private final IPersistentMap over;
@@ -59,22 +70,29 @@ final class RequestMap extends APersistentMap
             java.util.Arrays.fill(values, UNSET);
         }
 
-        /** Two threads may both make a plain value; stateful ones are made under the lock. */
+        /** Two threads may both make a plain value; stateful ones are made under a lock. */
         Object value(int index) {
-            Object value = values[index];
+            Object value = VALUES.getAcquire(values, index);
             return value == UNSET ? make(index) : value;
         }
 
         private Object make(int index) {
-            if (index == BODY || index == CHANNEL) {
-                synchronized (this) {
-                    if (values[index] == UNSET) {
-                        values[index] = compute(index);
-                    }
-                    return values[index];
-                }
+            if (index != BODY && index != CHANNEL) {
+                return set(index, compute(index));
             }
-            return values[index] = compute(index);
+            ReentrantLock lock = LOCKS[(int) block.handle() & LOCKS.length - 1];
+            lock.lock();
+            try {
+                Object value = values[index];
+                return value == UNSET ? set(index, compute(index)) : value;
+            } finally {
+                lock.unlock();
+            }
+        }
+
+        private Object set(int index, Object value) {
+            VALUES.setRelease(values, index, value);
+            return value;
         }
 
         private Object compute(int index) {
@@ -99,7 +117,7 @@ final class RequestMap extends APersistentMap
         }
 
         AsyncChannel channelIfMade() {
-            Object channel = values[CHANNEL];
+            Object channel = VALUES.getAcquire(values, CHANNEL);
             return channel == UNSET ? null : (AsyncChannel) channel;
         }
     }

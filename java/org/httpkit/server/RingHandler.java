@@ -241,10 +241,19 @@ final class RingHandler {
             if (channel != null && !claimed && !channel.handlerFailed()) {
                 return false;
             }
-            String message = e.getMessage();
-            out.plain(500, message == null ? "" : message, true);
+            out.plain(500, messageOf(e), true);
             server.event(server.events.serverStatus500);
             return true;
+        }
+
+        /** An exception's message is user code, too. */
+        private String messageOf(Throwable e) {
+            try {
+                String message = e.getMessage();
+                return message == null ? "" : message;
+            } catch (Throwable inMessage) {
+                return "";
+            }
         }
 
         private String describe() {

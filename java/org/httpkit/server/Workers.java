@@ -1,6 +1,6 @@
 package org.httpkit.server;
 
-import java.util.concurrent.ExecutorService;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -13,8 +13,13 @@ abstract class Workers {
     private static final String REJECTED = "failed to submit task to executor service";
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
-    /** For log calls, and for callbacks that no pool takes any more: user code stays off the loops. */
-    private static final ThreadPoolExecutor ASIDE = aside();
+    /** Log calls of the core, in order; beyond so many that wait, they are dropped. */
+    private static final ThreadPoolExecutor LOGS =
+            daemons(1, new LinkedBlockingQueue<>(10_000), "http-kit-server-log");
+
+    /** Callbacks that no pool takes any more, at most one a connection: user code stays off the loops. */
+    private static final ThreadPoolExecutor CALLBACKS =
+            daemons(8, new LinkedBlockingQueue<>(), "http-kit-server-aside");
 
     final HttpServer server;
     volatile boolean shut;
@@ -29,16 +34,17 @@ abstract class Workers {
                 : new ExecutorWorkers(server, options.pool);
     }
 
-    private static ThreadPoolExecutor aside() {
+    private static ThreadPoolExecutor daemons(
+            int threads, BlockingQueue<Runnable> queue, String name) {
         ThreadPoolExecutor executor =
                 new ThreadPoolExecutor(
-                        1,
-                        1,
+                        threads,
+                        threads,
                         5,
                         TimeUnit.SECONDS,
-                        new LinkedBlockingQueue<>(100_000),
+                        queue,
                         task -> {
-                            Thread thread = new Thread(task, "http-kit-server-aside");
+                            Thread thread = new Thread(task, name);
                             thread.setDaemon(true);
                             return thread;
                         },
@@ -65,8 +71,14 @@ abstract class Workers {
         return shut;
     }
 
-    final void aside(Runnable task) {
-        ASIDE.execute(task);
+    /** Runs a call of a user's logger. */
+    static void log(Runnable call) {
+        LOGS.execute(call);
+    }
+
+    /** Runs a callback outside of the pool. */
+    static void aside(Runnable callback) {
+        CALLBACKS.execute(callback);
     }
 
     final void refused(Throwable cause) {
@@ -97,7 +109,7 @@ abstract class Workers {
         long handle = RequestBlock.handle(block);
         if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
             Native.refuse(handle);
-            aside(() -> refused(cause));
+            log(() -> refused(cause));
         } else if (ChannelEvents.isClosing(block)) {
             aside(
                     () -> {
@@ -108,7 +120,7 @@ abstract class Workers {
                     });
         } else {
             Native.overload(handle);
-            aside(() -> eventsRefused(cause));
+            log(() -> eventsRefused(cause));
         }
     }
 }

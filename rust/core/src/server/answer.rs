@@ -22,6 +22,7 @@ const CORK_SIZE: usize = 16 * 1024;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+const STOPPING_FIELDS: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nConnection: Close\r\n";
 
 thread_local! {
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -81,6 +82,8 @@ impl Conn {
         let (close, line) = terms.connection(reply, false);
         let empty = terms.head || crate::h1::response::bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
+        // Copying so much costs less than a vectored write does over a plain one.
+        let small = body.len() < CORK_SIZE;
         with_head(
             |head| {
                 self.start_head(head, reply, line);
@@ -97,17 +100,17 @@ impl Conn {
                     LengthHeader::AsGiven => {}
                 }
                 self.end_head(head, reply);
+                if small {
+                    head.extend_from_slice(body);
+                }
             },
             |head| {
+                let apart = if small { &[][..] } else { body };
                 // The next request is already here: its answer can leave in the same write.
-                if reply.flags & INLINE != 0
-                    && state.inbound.waiting() > 0
-                    && body.len() < CORK_SIZE
-                {
+                if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
                     state.out.push(head);
-                    state.out.push(body);
                 } else {
-                    state.write(head, body);
+                    state.write(head, apart);
                 }
             },
         );
@@ -163,7 +166,11 @@ impl Conn {
             0 => None,
             _ => state.next_request(self, &[]),
         };
-        let inline = flags & INLINE != 0 && next.is_some() && state.in_a_row < MAX_IN_A_ROW;
+        let inline = flags & INLINE != 0
+            && next.is_some()
+            && state.in_a_row < MAX_IN_A_ROW
+            // A stopping server takes nothing new in, on no way.
+            && !self.shared.queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
         if inline && state.out.len() < CORK_SIZE {
             if !state.out.is_empty() {
@@ -249,10 +256,15 @@ impl Conn {
 
     /// 503, because nobody can run the request. The connection goes on, with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+        // A server that stops says so: the next request had better go elsewhere.
+        let (headers, closing) = match self.shared.queue.is_shut() {
+            true => (STOPPING_FIELDS, CLOSE | GIVEN_CONNECTION),
+            false => (UNAVAILABLE_TYPE, 0),
+        };
         let reply = Reply {
             status: 503,
-            headers: UNAVAILABLE_TYPE,
-            flags: INLINE,
+            headers,
+            flags: INLINE | closing,
             declared: -1,
         };
         match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {

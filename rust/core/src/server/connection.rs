@@ -34,6 +34,8 @@ const MAX_PIPELINED: usize = 64 * 1024;
 const CORK_TIME: Duration = Duration::from_millis(1);
 /// How long a connection that has been answered for the last time waits for the peer to finish sending.
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How long a peer may take nothing of its last answer.
+const UNREAD_TIME: Duration = Duration::from_secs(60);
 /// How often a connection whose input is full is checked for having been closed.
 const WATCH_TIME: Duration = Duration::from_millis(250);
 /// Pongs and the like that a peer does not read stop our reading at this many bytes.
@@ -101,6 +103,8 @@ pub(super) struct Timers {
     sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a WebSocket's peer that has been silent, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
+    /// How much of the last answer the peer had left unread, and until when it may.
+    unread: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
@@ -140,6 +144,16 @@ impl Timers {
     /// What `wait` was asked for has come about: the next one begins anew.
     fn over(&mut self, wait: Wait) {
         self.sleeps[wait as usize] = None;
+    }
+
+    /// True once not one of the last answer's bytes that wait has been taken for [`UNREAD_TIME`].
+    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize) -> bool {
+        let fresh = || Box::pin(sleep_until(Instant::now() + UNREAD_TIME));
+        let (mark, sleep) = self.unread.get_or_insert_with(|| (waiting, fresh()));
+        if waiting < *mark {
+            (*mark, *sleep) = (waiting, fresh());
+        }
+        sleep.as_mut().poll(cx).is_ready()
     }
 
     /// True once the peer has been silent for `time`.
@@ -338,16 +352,14 @@ impl State {
             // Nothing is left to be read; the answer under way notices if the peer goes altogether.
             return Next::Wait;
         }
+        self.mind_the_peer(cx, timers, conn);
+        if matches!(self.phase, Phase::Closed) {
+            return Next::Close;
+        }
         self.paused = self.is_full();
         if !self.paused {
-            self.mind_the_peer(cx, timers, conn);
-            return match self.phase {
-                Phase::Closed => Next::Close,
-                _ => Next::Read,
-            };
+            return Next::Read;
         }
-        // We do not listen: its silence says nothing.
-        timers.heard();
         if read.peer_closed(cx) {
             return Next::Read;
         }
@@ -399,6 +411,9 @@ impl State {
             return Next::Close;
         };
         if !self.out.is_empty() {
+            if timers.stalled(cx, self.out.len()) {
+                return Next::Close;
+            }
             // The peer may have to be read before it reads us.
             return Next::Read;
         }
@@ -454,7 +469,8 @@ impl State {
         }
         let Some(io) = &self.io else { return };
         let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
-        let written = match io.try_write(&slices) {
+        let used = if body.is_empty() { 1 } else { 2 };
+        let written = match io.try_write(&slices[..used]) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.write_failed(),

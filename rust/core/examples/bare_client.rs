@@ -1,0 +1,182 @@
+//! The yardstick of `benches/clients/run`: the crate's client with a sink that does nothing but ask again.
+//!
+//! bare_client <port>
+//!
+//! Prints a row per workload: microseconds of CPU and of time per request, median and best slice.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use httpkit_core::client::*;
+use httpkit_core::net::foreign::{TransportHost, TransportId};
+
+const SLICES: usize = 9;
+const WORKLOADS: [(&str, &str, u64, u64); 3] = [
+    ("C1 one after the other", "/", 1, 5_000),
+    ("C2 64 at once, 2 KB", "/json", 64, 10_000),
+    ("C3 4 at once, 1 MB", "/bytes", 4, 200),
+];
+
+struct Slice {
+    cpu: f64,
+    wall: f64,
+}
+
+/// Asks again at every answer, until a slice is full; then starts the next one.
+struct Again {
+    client: Arc<Client>,
+    spec: CallSpec,
+    at_once: u64,
+    per_slice: u64,
+    asked: Cell<u64>,
+    answered: Cell<u64>,
+    began: Cell<(u64, Instant)>,
+    slices: std::cell::RefCell<Vec<Slice>>,
+}
+
+impl Again {
+    fn ask(&self) {
+        let call = self.asked.get() + 1;
+        self.asked.set(call);
+        self.client.call(call, Box::new(self.spec.clone()));
+    }
+
+    fn answered(&self) {
+        self.answered.set(self.answered.get() + 1);
+        if self.answered.get() < self.per_slice {
+            self.ask();
+        } else if self.answered.get() == self.per_slice + self.at_once - 1 {
+            self.end_slice();
+        }
+    }
+
+    fn end_slice(&self) {
+        let (cpu, began) = self.began.get();
+        let requests = self.answered.get() as f64;
+        self.slices.borrow_mut().push(Slice {
+            cpu: (thread_cpu_nanos() - cpu) as f64 / 1e3 / requests,
+            wall: began.elapsed().as_nanos() as f64 / 1e3 / requests,
+        });
+        if self.slices.borrow().len() == SLICES {
+            self.client.stop();
+        } else {
+            self.begin_slice();
+        }
+    }
+
+    fn begin_slice(&self) {
+        self.answered.set(0);
+        self.began.set((thread_cpu_nanos(), Instant::now()));
+        for _ in 0..self.at_once {
+            self.ask();
+        }
+    }
+}
+
+impl TransportHost for Again {
+    fn transport_open(&self, _: TransportId, _: u64) {}
+    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) {}
+    fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
+        false
+    }
+    fn transport_read_credit(&self, _: TransportId, _: usize) {}
+    fn transport_close(&self, _: TransportId) {}
+}
+
+impl Sink for Again {
+    fn on_response(&self, _: CallId, head: &Head<'_>, _: &[u8]) -> bool {
+        assert_eq!(head.status, 200);
+        self.answered();
+        true
+    }
+    fn on_head(&self, _: CallId, _: &Head<'_>) -> bool {
+        false
+    }
+    fn on_body(&self, _: CallId, _: &[u8]) -> bool {
+        false
+    }
+    fn on_end(&self, _: CallId) {}
+    fn on_failure(&self, _: CallId, error: &CallError, _: Option<TransportId>) {
+        panic!("{error:?}");
+    }
+    fn on_send_credit(&self, _: CallId, _: usize) {}
+}
+
+/// CPU of this thread, which is the loop.
+fn thread_cpu_nanos() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ')
+        .next()
+        .and_then(|nanos| nanos.parse().ok())
+        .unwrap_or(0)
+}
+
+fn get(port: u16, path: &str) -> CallSpec {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: http-kit/2.0\r\nAccept-Encoding: gzip, deflate\r\n\r\n"
+    );
+    CallSpec {
+        streamed: false,
+        raw: false,
+        hosted: false,
+        method: Method::Get,
+        tls: None,
+        sni: true,
+        route: Route::Direct,
+        upload: Upload::Whole,
+        policy: 0,
+        max_wire: None,
+        max_decoded: None,
+        timeouts: Timeouts {
+            connect: Millis(60_000),
+            idle: Millis(60_000),
+            keepalive: Millis(120_000),
+            deadline: None,
+            pool: None,
+        },
+        window: 256 * 1024,
+        host: "127.0.0.1".to_owned(),
+        tls_name: String::new(),
+        addresses: vec![Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))],
+        head: Bytes::from(head),
+        body: Bytes::new(),
+    }
+}
+
+fn measure(port: u16, path: &str, at_once: u64, per_slice: u64) -> std::io::Result<Vec<Slice>> {
+    let client = Arc::new(Client::new(ClientConfig::default()));
+    let again = Rc::new(Again {
+        client: client.clone(),
+        spec: get(port, path),
+        at_once,
+        per_slice,
+        asked: Cell::new(0),
+        answered: Cell::new(0),
+        began: Cell::new((0, Instant::now())),
+        slices: Default::default(),
+    });
+    again.begin_slice();
+    client.run(again.clone())?;
+    Ok(again.slices.take())
+}
+
+/// Median and best.
+fn summary(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0])
+}
+
+fn main() -> std::io::Result<()> {
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok());
+    let port = port.ok_or_else(|| std::io::Error::other("usage: bare_client <port>"))?;
+    for (name, path, at_once, per_slice) in WORKLOADS {
+        let slices = measure(port, path, at_once, per_slice)?;
+        let (cpu, best) = summary(slices.iter().map(|slice| slice.cpu).collect());
+        let (wall, _) = summary(slices.iter().map(|slice| slice.wall).collect());
+        println!("| {name} | bare core, no JVM | {cpu:.1} | {best:.1} | {wall:.1} |");
+    }
+    Ok(())
+}
