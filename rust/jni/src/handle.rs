@@ -4,14 +4,23 @@
 //! thread), so it must find nothing instead of somebody else's object: every
 //! removal bumps the slot's generation, and a lookup compares it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::faults;
 
+/// Each thread that adds uses one of so many parts, so that workers seldom meet at a lock.
+const SHARDS: usize = 8;
+
 /// Objects that Java holds by handle. Zero is never a handle.
 pub(crate) struct HandleTable<T> {
-    slots: Mutex<Slots<T>>,
+    shards: [Shard<T>; SHARDS],
 }
+
+/// On a cache line of its own.
+#[repr(align(64))]
+struct Shard<T>(Mutex<Slots<T>>);
 
 struct Slots<T> {
     entries: Vec<Entry<T>>,
@@ -26,47 +35,35 @@ struct Entry<T> {
     value: Option<T>,
 }
 
+/// The part of every table that this thread adds to.
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    OWN.with(|own| *own)
+}
+
 impl<T: Clone> HandleTable<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            slots: Mutex::new(Slots {
-                entries: Vec::new(),
-                free: Vec::new(),
-                live: 0,
-            }),
+            shards: [const { Shard(Mutex::new(Slots::new())) }; SHARDS],
         }
     }
 
     pub(crate) fn insert(&self, value: T) -> i64 {
         faults::point();
-        let mut slots = self.slots.lock();
-        slots.live += 1;
-        let index = match slots.free.pop() {
-            Some(index) => index,
-            None => {
-                // Generation 1, so that slot 0 is not handle 0.
-                slots.entries.push(Entry {
-                    generation: 1,
-                    value: None,
-                });
-                (slots.entries.len() - 1) as u32
-            }
-        };
-        let entry = &mut slots.entries[index as usize];
-        entry.value = Some(value);
-        join(entry.generation, index)
+        let shard = own_shard();
+        let (generation, slot) = self.shards[shard].0.lock().insert(value);
+        join(generation, slot * SHARDS as u32 + shard as u32)
     }
 
     /// `None` for a stale or made-up handle.
     pub(crate) fn get(&self, handle: i64) -> Option<T> {
         faults::point();
         let (generation, index) = split(handle);
-        let slots = self.slots.lock();
-        let entry = slots.entries.get(index as usize)?;
-        if entry.generation != generation {
-            return None;
-        }
-        entry.value.clone()
+        let slots = self.shard(index).lock();
+        slots.entry(generation, index)?.value.clone()
     }
 
     /// Takes the object out; only the first call for a handle gets it.
@@ -78,25 +75,65 @@ impl<T: Clone> HandleTable<T> {
 
     fn take_out(&self, handle: i64) -> Option<T> {
         let (generation, index) = split(handle);
-        let mut slots = self.slots.lock();
-        let entry = slots.entries.get_mut(index as usize)?;
-        if entry.generation != generation {
-            return None;
-        }
-        let value = entry.value.take()?;
-        // 31 bits, so that handles stay positive; a handle would have to be
-        // kept over two thousand million reuses of its slot to be mistaken.
-        // Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
-        entry.generation = entry.generation % MAX_GENERATION + 1;
-        slots.free.push(index);
-        slots.live -= 1;
-        Some(value)
+        self.shard(index).lock().remove(generation, index)
     }
 
     /// How many objects are held, for `native-info` and the leak tests.
     pub(crate) fn live(&self) -> usize {
         faults::point();
-        self.slots.lock().live
+        self.shards.iter().map(|shard| shard.0.lock().live).sum()
+    }
+
+    fn shard(&self, index: u32) -> &Mutex<Slots<T>> {
+        &self.shards[index as usize % SHARDS].0
+    }
+}
+
+impl<T> Slots<T> {
+    const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+        }
+    }
+
+    /// Returns the slot's generation and its number here.
+    fn insert(&mut self, value: T) -> (u32, u32) {
+        self.live += 1;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                // Generation 1, so that the first slot is not handle 0.
+                self.entries.push(Entry {
+                    generation: 1,
+                    value: None,
+                });
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let entry = &mut self.entries[slot as usize];
+        entry.value = Some(value);
+        (entry.generation, slot)
+    }
+
+    fn entry(&self, generation: u32, index: u32) -> Option<&Entry<T>> {
+        let entry = self.entries.get(index as usize / SHARDS)?;
+        (entry.generation == generation).then_some(entry)
+    }
+
+    fn remove(&mut self, generation: u32, index: u32) -> Option<T> {
+        self.entry(generation, index)?;
+        let slot = index as usize / SHARDS;
+        let entry = &mut self.entries[slot];
+        let value = entry.value.take()?;
+        // 31 bits, so that handles stay positive; a handle would have to be
+        // kept over two thousand million reuses of its slot to be mistaken.
+        // Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
+        entry.generation = entry.generation % MAX_GENERATION + 1;
+        self.free.push(slot as u32);
+        self.live -= 1;
+        Some(value)
     }
 }
 
@@ -128,7 +165,7 @@ mod tests {
     fn zero_is_no_handle_even_after_the_generations_have_run_out() {
         let table = HandleTable::new();
         table.remove(table.insert("a"));
-        table.slots.lock().entries[0].generation = MAX_GENERATION;
+        table.shards[own_shard()].0.lock().entries[0].generation = MAX_GENERATION;
         let last = table.insert("b");
         assert!(last > 0);
         table.remove(last);

@@ -28,6 +28,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
     fn known_headers() -> JString = known_headers;
+    fn clock() -> jlong = clock;
     fn live_handles() -> jlong = live_handles;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, numbers: jlong[], server_header: jbyte[]) -> jlong = server::open;
     fn server_port(server: jlong) -> jint = server::port;
@@ -142,6 +143,10 @@ fn known_headers<'local>(
 ) -> Result<jni::objects::JString<'local>, BridgeError> {
     faults::point();
     Ok(env.new_string(httpkit_core::h1::head::KNOWN_HEADERS.join("\n"))?)
+}
+
+fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
+    Ok(httpkit_core::server::request::clock() as jlong)
 }
 
 /// Objects that Java holds by handle; zero when nothing is open.

@@ -111,7 +111,7 @@ fn hand_over<'local>(env: &mut Env<'local>, work: Work) -> Result<Option<JByteAr
         handover.arrived();
         return Ok(None);
     };
-    let array = env.byte_array_from_slice(&block)?;
+    let array = array(env, Some(block))?;
     handover.arrived();
     Ok(Some(array))
 }
@@ -162,10 +162,27 @@ fn events_block(exchange: &Exchange) -> Option<Vec<u8>> {
 }
 
 fn array<'local>(env: &mut Env<'local>, block: Option<Vec<u8>>) -> Result<JByteArray<'local>> {
-    match block {
-        Some(block) => Ok(env.byte_array_from_slice(&block)?),
-        None => Ok(JByteArray::null()),
+    let Some(block) = block else {
+        return Ok(JByteArray::null());
+    };
+    let len = size_of_array(block.len())?;
+    // The safe layer asks for pending exceptions before and after each call, and each question
+    // costs as much as the call: here none can be pending before, and null tells the one after.
+    let raw = env.get_raw();
+    // SAFETY: `env` is this thread's, no exception is pending, and `len` is not negative. The array
+    // that comes back is a local reference of this frame, exactly as long as `block`.
+    unsafe {
+        let new = ((**raw).v1_1.NewByteArray)(raw, len);
+        if new.is_null() {
+            return Err(jni::errors::Error::JavaException.into());
+        }
+        ((**raw).v1_1.SetByteArrayRegion)(raw, new, 0, len, block.as_ptr().cast());
+        Ok(JByteArray::from_raw(env, new))
     }
+}
+
+fn size_of_array(len: usize) -> Result<jint> {
+    jint::try_from(len).map_err(|_| BridgeError::State(format!("{len} bytes are too many")))
 }
 
 fn server(handle: jlong) -> Result<Arc<Server>> {
@@ -352,19 +369,31 @@ pub(crate) fn take<'local>(
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<JByteArray<'local>> {
-    match SERVERS.get(handle) {
-        Some(server) => take_from(env, &server),
-        None => Ok(JByteArray::null()),
-    }
+    take_from(env, handle)
 }
 
-fn take_from<'local>(env: &mut Env<'local>, server: &Server) -> Result<JByteArray<'local>> {
-    while let Some(work) = server.queue().take() {
-        if let Some(array) = hand_over(env, work)? {
-            return Ok(array);
+thread_local! {
+    /// The server whose work this thread took last, so that workers do not meet at its entry in
+    /// [`SERVERS`]. Kept only until the server has no more work.
+    static WORKS_FOR: RefCell<Option<(jlong, Arc<Server>)>> = const { RefCell::new(None) };
+}
+
+fn take_from<'local>(env: &mut Env<'local>, handle: jlong) -> Result<JByteArray<'local>> {
+    WORKS_FOR.with_borrow_mut(|works_for| {
+        if !matches!(works_for, Some((own, _)) if *own == handle) {
+            *works_for = SERVERS.get(handle).map(|server| (handle, server));
         }
-    }
-    Ok(JByteArray::null())
+        let Some((_, server)) = works_for else {
+            return Ok(JByteArray::null());
+        };
+        while let Some(work) = server.queue().take() {
+            if let Some(array) = hand_over(env, work)? {
+                return Ok(array);
+            }
+        }
+        *works_for = None;
+        Ok(JByteArray::null())
+    })
 }
 
 /// An answer's bytes as Java passes them.
@@ -424,7 +453,6 @@ pub(crate) fn answer_and_take<'local>(
     large_start: jint,
     large_len: jint,
 ) -> Result<JByteArray<'local>> {
-    let server = SERVERS.get(handle);
     let bytes = AnswerBytes {
         buffer,
         head,
@@ -440,10 +468,7 @@ pub(crate) fn answer_and_take<'local>(
     {
         return Ok(array);
     }
-    match server {
-        Some(server) => take_from(env, &server),
-        None => Ok(JByteArray::null()),
-    }
+    take_from(env, handle)
 }
 
 fn respond(

@@ -23,6 +23,9 @@ public final class Native {
     /** @return {@code release} or {@code debug} */
     public static native String buildProfile();
 
+    /** @return nanoseconds on the clock by which requests say when they arrived */
+    public static native long clock();
+
     /** @return the header names that requests carry as numbers, one a line */
     public static native String knownHeaders();
 

@@ -15,6 +15,7 @@ import org.httpkit.BytesInputStream;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
 
 /**
  * A request as the native side hands it over: one array with offsets into itself (the layout is in
@@ -33,6 +34,9 @@ final class RequestBlock {
     private static final int DEFAULT_PORT = 80;
     /** Up to so many different names a header map is an array map, as http-kit's always is. */
     private static final int ARRAY_MAP = 64;
+
+    /** What {@code System.nanoTime} was at the native clock's zero. */
+    private static final long CLOCK = System.nanoTime() - Native.clock();
 
     private static final Keyword[] METHODS = methods();
 
@@ -126,7 +130,7 @@ final class RequestBlock {
     }
 
     long startTime() {
-        return System.nanoTime() - (long) LONG.get(block, 64);
+        return CLOCK + (long) LONG.get(block, 64);
     }
 
     private int entry(int index) {

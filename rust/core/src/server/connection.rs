@@ -469,7 +469,8 @@ impl State {
         }
         let Some(io) = &self.io else { return };
         let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
-        let written = match io.try_write(&slices) {
+        let used = if body.is_empty() { 1 } else { 2 };
+        let written = match io.try_write(&slices[..used]) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.write_failed(),

@@ -19,6 +19,7 @@ pub mod request;
 mod socket;
 mod websocket;
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -134,7 +135,6 @@ pub(crate) struct Shared {
     deferred: Mutex<VecDeque<Deferred>>,
     /// Work was pushed, or upcalls are due.
     attention: Notify,
-    date: Mutex<(u64, [u8; 29])>,
     accepted: AtomicU64,
 }
 
@@ -154,6 +154,11 @@ enum Stage {
     Closed,
 }
 
+thread_local! {
+    /// The second that was last asked for, and its text.
+    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+}
+
 /// How often the queue is looked at while no thread is free.
 const STARVATION_TICK: Duration = Duration::from_millis(1);
 /// Work that has waited so long calls for help even while threads make progress.
@@ -162,6 +167,8 @@ const MAX_WAIT: Duration = Duration::from_millis(10);
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
+        // Starts the clock that requests tell their arrival by.
+        request::clock();
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
@@ -171,7 +178,6 @@ impl Server {
             connections: Mutex::default(),
             deferred: Mutex::default(),
             attention: Notify::new(),
-            date: Mutex::new((0, [0; 29])),
             accepted: AtomicU64::new(0),
         };
         let (stage, _) = watch::channel(Stage::Accepting);
@@ -417,11 +423,14 @@ impl Shared {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let mut cached = self.date.lock();
-        if cached.0 != now {
-            *cached = (now, date::imf_fixdate(now));
-        }
-        cached.1
+        DATE.with(|date| {
+            let mut cached = date.get();
+            if cached.0 != now {
+                cached = (now, date::imf_fixdate(now));
+                date.set(cached);
+            }
+            cached.1
+        })
     }
 
     /// Appends the fields that the server adds by itself.

@@ -112,7 +112,11 @@ impl WorkQueue {
     }
 
     fn add(&self, inner: &mut Inner, work: Work) -> Pushed {
-        inner.items.push_back((Instant::now(), work));
+        let since = match &work {
+            Work::Request(request) => request.arrived,
+            Work::Events(_) => Instant::now(),
+        };
+        inner.items.push_back((since, work));
         if inner.idle > 0 && !inner.waking {
             inner.waking = true;
             self.parked.notify_one();

@@ -19,12 +19,14 @@
 //! | 32 | 4+4 | start and length of the target |
 //! | 40 | 4+4 | start and length of the body |
 //! | 48 | 16 | peer's address |
-//! | 64 | 8 | nanoseconds since the request was parsed, as of the crossing |
+//! | 64 | 8 | when the head had arrived, see [`clock`] |
 //!
 //! A field table entry is: u16 index in [`crate::h1::head::KNOWN_HEADERS`] or 255, u16 length of the name,
 //! u32 start of the name (lower case; only when the index is 255), u32 start and u32 length of the value.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::exchange::Exchange;
@@ -45,6 +47,14 @@ pub const FLAG_HEAD: u8 = 8;
 /// The peer's address was taken from a PROXY header.
 pub const FLAG_PROXIED: u8 = 16;
 
+thread_local! {
+    /// Room for the field table of the next request.
+    static TABLE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Longer tables are not kept.
+const KEPT_TABLE: usize = 4096;
+
 const FIXED: usize = 72;
 const ENTRY: usize = 16;
 
@@ -54,15 +64,22 @@ pub struct Request {
     /// Where the answer goes.
     pub exchange: Exchange,
     block: Vec<u8>,
-    arrived: Instant,
+    pub(crate) arrived: Instant,
+}
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Nanoseconds since a moment before the first request.
+pub fn clock() -> u64 {
+    EPOCH.elapsed().as_nanos() as u64
 }
 
 impl Request {
     /// The block of bytes described above, completed with the embedder's `name` of the exchange.
     pub fn into_block(mut self, name: i64) -> Vec<u8> {
-        let waited = self.arrived.elapsed().as_nanos() as u64;
+        let arrived = self.arrived.saturating_duration_since(*EPOCH).as_nanos() as u64;
         self.block[0..8].copy_from_slice(&name.to_le_bytes());
-        self.block[64..72].copy_from_slice(&waited.to_le_bytes());
+        self.block[64..72].copy_from_slice(&arrived.to_le_bytes());
         self.block
     }
 }
@@ -94,7 +111,7 @@ impl Draft {
         block.resize(FIXED, 0);
         let mut draft = Self {
             block,
-            table: Vec::with_capacity(table),
+            table: TABLE.take(),
             count: 0,
             before_body: 0,
             arrived: Instant::now(),
@@ -212,6 +229,9 @@ impl Draft {
         self.block[14..16].copy_from_slice(&self.count.to_le_bytes());
         self.block[16..18].copy_from_slice(&self.before_body.to_le_bytes());
         self.block.append(&mut self.table);
+        if self.table.capacity() <= KEPT_TABLE {
+            TABLE.set(self.table);
+        }
         Request {
             exchange,
             block: self.block,

@@ -73,9 +73,12 @@ impl ReadHalf {
 
 impl WriteHalf {
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(write) => write.try_write_vectored(slices),
-            Self::Unix(write) => write.try_write_vectored(slices),
+        // A plain write is the cheaper call.
+        match (self, slices) {
+            (Self::Tcp(write), [bytes]) => write.try_write(bytes),
+            (Self::Unix(write), [bytes]) => write.try_write(bytes),
+            (Self::Tcp(write), _) => write.try_write_vectored(slices),
+            (Self::Unix(write), _) => write.try_write_vectored(slices),
         }
     }
 
