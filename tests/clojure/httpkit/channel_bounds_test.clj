@@ -122,7 +122,7 @@
                                               :on-open  (fn [ch] (swap! channels conj ch))
                                               :on-drain (fn [ch]
                                                           (if (= ch (first @channels))
-                                                            (wire/outcome go-on)
+                                                            (deref go-on (* 2 (long wire/patience-ms)) nil)
                                                             (deliver drained true)))})
                        {}]
       (let [conns (vec (for [n [1 2]]
