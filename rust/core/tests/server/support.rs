@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,17 +25,24 @@ const NAME: i64 = 7;
 pub struct Recorder {
     pub work: Mutex<Vec<Work>>,
     pub drained: Mutex<Vec<i64>>,
+    pub notices: Mutex<Vec<Notice>>,
+    /// How much waited when help was called for the last time.
+    pub starved: AtomicUsize,
 }
 
 impl Sink for Recorder {
     fn on_work(&self, work: Vec<Work>) {
         self.work.lock().extend(work);
     }
-    fn on_starved(&self, _: usize) {}
+    fn on_starved(&self, waiting: usize) {
+        self.starved.store(waiting, Ordering::Relaxed);
+    }
     fn on_drained(&self, name: i64) {
         self.drained.lock().push(name);
     }
-    fn on_notice(&self, _: Notice) {}
+    fn on_notice(&self, notice: Notice) {
+        self.notices.lock().push(notice);
+    }
 }
 
 pub struct Running {
@@ -60,9 +68,12 @@ pub fn config(mode: Mode) -> Config {
 
 impl Running {
     pub fn start(config: Config) -> Self {
+        Self::start_at(&Address::Inet("127.0.0.1:0".parse().unwrap()), config)
+    }
+
+    pub fn start_at(address: &Address, config: Config) -> Self {
         let sink = Arc::new(Recorder::default());
-        let address = Address::Inet("127.0.0.1:0".parse().unwrap());
-        let server = Arc::new(Server::bind(&address, config, sink.clone()).unwrap());
+        let server = Arc::new(Server::bind(address, config, sink.clone()).unwrap());
         let running = server.clone();
         let threads = vec![
             std::thread::Builder::new()
@@ -192,4 +203,17 @@ pub fn closings(work: Vec<Work>) -> Vec<Event> {
         }
     }
     closings
+}
+
+/// The body of the next answer, which has a Content-Length.
+pub fn read_answer(peer: &mut TcpStream) -> Vec<u8> {
+    let head = read_head(peer).to_ascii_lowercase();
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no length: {head}"));
+    let mut body = vec![0; length];
+    peer.read_exact(&mut body).unwrap();
+    body
 }
