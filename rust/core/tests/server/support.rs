@@ -28,6 +28,8 @@ pub struct Recorder {
     pub notices: Mutex<Vec<Notice>>,
     /// How much waited when help was called for the last time.
     pub starved: AtomicUsize,
+    /// Whoever holds this holds up the loop at its next notice.
+    pub gate: Mutex<()>,
 }
 
 impl Sink for Recorder {
@@ -42,6 +44,7 @@ impl Sink for Recorder {
     }
     fn on_notice(&self, notice: Notice) {
         self.notices.lock().push(notice);
+        drop(self.gate.lock());
     }
 }
 
