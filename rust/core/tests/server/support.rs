@@ -28,8 +28,6 @@ pub struct Recorder {
     pub notices: Mutex<Vec<Notice>>,
     /// How much waited when help was called for the last time.
     pub starved: AtomicUsize,
-    /// Whoever holds this holds up the loop at its next notice.
-    pub gate: Mutex<()>,
 }
 
 impl Sink for Recorder {
@@ -44,7 +42,6 @@ impl Sink for Recorder {
     }
     fn on_notice(&self, notice: Notice) {
         self.notices.lock().push(notice);
-        drop(self.gate.lock());
     }
 }
 
@@ -71,24 +68,33 @@ pub fn config(mode: Mode) -> Config {
 
 impl Running {
     pub fn start(config: Config) -> Self {
-        Self::start_at(&Address::Inet("127.0.0.1:0".parse().unwrap()), config)
+        Self::start_at(&any_port(), config)
     }
 
     pub fn start_at(address: &Address, config: Config) -> Self {
+        let mut bound = Self::bind(address, config);
+        bound.run();
+        bound
+    }
+
+    /// A server that listens and does not accept before [`Self::run`].
+    pub fn bind(address: &Address, config: Config) -> Self {
         let sink = Arc::new(Recorder::default());
         let server = Arc::new(Server::bind(address, config, sink.clone()).unwrap());
-        let running = server.clone();
-        let threads = vec![
-            std::thread::Builder::new()
-                .name("loop".into())
-                .spawn(move || running.run(true).unwrap())
-                .unwrap(),
-        ];
         Self {
             server,
             sink,
-            threads,
+            threads: Vec::new(),
         }
+    }
+
+    pub fn run(&mut self) {
+        let running = self.server.clone();
+        let thread = std::thread::Builder::new()
+            .name("loop".into())
+            .spawn(move || running.run(true).unwrap())
+            .unwrap();
+        self.threads.push(thread);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -147,6 +153,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+pub fn any_port() -> Address {
+    Address::Inet("127.0.0.1:0".parse().unwrap())
 }
 
 /// A masked frame with the mask 0.

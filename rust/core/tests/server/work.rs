@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{Config, Exchange, Notice};
 
-use crate::support::{Running, answer, config, read_answer, read_head, wait_until};
+use crate::support::{Running, answer, any_port, config, read_answer, read_head, wait_until};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -118,34 +118,36 @@ fn every_request_is_taken_once_whoever_sleeps() {
     assert_eq!(taken, sent);
 }
 
-/// Sends one request on each connection while the loop is held up: it meets them all in one turn.
-fn send_at_once(server: &Running, peers: &mut [TcpStream]) {
-    let gate = server.sink.gate.lock();
-    let mut bad = server.connect();
-    bad.write_all(b"BAD\r\n\r\n").unwrap();
-    wait_until("the loop is held up", || {
-        !server.sink.notices.lock().is_empty()
-    });
-    for peer in peers {
-        peer.write_all(GET).unwrap();
-    }
-    drop(gate);
+/// How many threads of this process are named so and sleep.
+fn sleeping(name: &str) -> usize {
+    let stats = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    stats
+        .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
+        .filter(|stat| stat.contains(&format!("({name}) S ")))
+        .count()
 }
 
 #[test]
 fn a_burst_that_parked_threads_cannot_take_calls_for_help() {
     for _ in 0..20 {
-        let server = Running::start(config(Mode::Pull));
+        let mut server = Running::bind(&any_port(), config(Mode::Pull));
         // Two threads that take one piece of work each, and are stuck with it.
         let stuck: Vec<_> = (0..2)
             .map(|_| {
                 let server = server.server.clone();
-                std::thread::spawn(move || server.queue().take())
+                std::thread::Builder::new()
+                    .name("taker".into())
+                    .spawn(move || server.queue().take())
+                    .unwrap()
             })
             .collect();
+        wait_until("both are parked", || sleeping("taker") == 2);
+        // The requests are there before the loop is: it meets them all in one turn.
         let mut peers: Vec<_> = (0..3).map(|_| server.connect()).collect();
-        wait_until("all are accepted", || server.server.connections() == 3);
-        send_at_once(&server, &mut peers);
+        for peer in &mut peers {
+            peer.write_all(GET).unwrap();
+        }
+        server.run();
         for thread in stuck {
             assert!(matches!(thread.join().unwrap(), Some(Work::Request(_))));
         }
