@@ -14,20 +14,18 @@ use parking_lot::Mutex;
 
 use crate::client_spec::{read_address, read_call, read_tls};
 use crate::client_upcalls::{self, JavaSink, kind_number};
-use crate::error::BridgeError;
+use crate::error::{BridgeError, Result};
 use crate::faults;
 use crate::handle::HandleTable;
-use crate::{abi, server};
+use crate::{abi, arrays};
 
 pub(crate) static CLIENTS: HandleTable<Arc<Client>> = HandleTable::new();
 pub(crate) static DECODERS: HandleTable<Arc<Mutex<Decoder>>> = HandleTable::new();
 
-type Result<T> = std::result::Result<T, BridgeError>;
-
 fn bytes(env: &Env<'_>, array: &JByteArray<'_>, start: jint, len: jint) -> Result<Vec<u8>> {
     match array.is_null() {
         true => Ok(Vec::new()),
-        false => server::bytes(env, array, start, len),
+        false => arrays::bytes(env, array, start, len),
     }
 }
 

@@ -7,6 +7,8 @@ use jni::Env;
 use jni::errors::ErrorPolicy;
 use jni::strings::{JNIStr, JNIString};
 
+pub(crate) type Result<T> = std::result::Result<T, BridgeError>;
+
 /// A failure on its way to Java; each kind is one exception class.
 #[derive(Debug)]
 pub(crate) enum BridgeError {

@@ -7,12 +7,15 @@
 //! that the library exports.
 
 mod abi;
+mod arrays;
 mod client;
 mod client_spec;
 mod client_upcalls;
 mod error;
+mod exchange;
 mod faults;
 mod handle;
 mod natives;
 mod server;
 mod upcalls;
+mod work;

@@ -10,7 +10,7 @@ use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
 use std::ffi::c_void;
 
 use crate::error::{BridgeError, ThrowMapped};
-use crate::{client, client_upcalls, faults, server, upcalls};
+use crate::{client, client_upcalls, exchange, faults, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -40,26 +40,26 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
-    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint, more: jlong) -> jint = server::answer;
-    fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = server::answer_and_take;
-    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint, limit: jint) -> jint = server::body;
-    fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = server::stream;
-    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::chunk;
-    fn end(exchange: jlong) -> jint = server::end;
-    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = server::message;
-    fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = server::close_websocket;
-    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = server::upgrade;
-    fn listen(channel: jlong, hear: jint) -> void = server::listen;
-    fn hold(exchange: jlong) -> jboolean = server::hold;
-    fn settle(exchange: jlong) -> void = server::settle;
-    fn abort(exchange: jlong) -> jboolean = server::abort;
-    fn when_drained(exchange: jlong) -> jboolean = server::when_drained;
-    fn is_open(exchange: jlong) -> jboolean = server::is_open;
-    fn pending_bytes(exchange: jlong) -> jlong = server::pending_bytes;
-    fn addresses(exchange: jlong) -> jbyte[] = server::addresses;
-    fn take_events(channel: jlong) -> jbyte[] = server::take_events;
-    fn refuse(exchange: jlong) -> void = server::refuse;
-    fn overload(channel: jlong) -> void = server::overload;
+    fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint, more: jlong) -> jint = exchange::answer;
+    fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = exchange::answer_and_take;
+    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint, limit: jint) -> jint = exchange::body;
+    fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = exchange::stream;
+    fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::chunk;
+    fn end(exchange: jlong) -> jint = exchange::end;
+    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::message;
+    fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = exchange::close_websocket;
+    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = exchange::upgrade;
+    fn listen(channel: jlong, hear: jint) -> void = exchange::listen;
+    fn hold(exchange: jlong) -> jboolean = exchange::hold;
+    fn settle(exchange: jlong) -> void = exchange::settle;
+    fn abort(exchange: jlong) -> jboolean = exchange::abort;
+    fn when_drained(exchange: jlong) -> jboolean = exchange::when_drained;
+    fn is_open(exchange: jlong) -> jboolean = exchange::is_open;
+    fn pending_bytes(exchange: jlong) -> jlong = exchange::pending_bytes;
+    fn addresses(exchange: jlong) -> jbyte[] = exchange::addresses;
+    fn take_events(channel: jlong) -> jbyte[] = exchange::take_events;
+    fn refuse(exchange: jlong) -> void = exchange::refuse;
+    fn overload(channel: jlong) -> void = exchange::overload;
     fn client_open(max_connections: jlong, max_per_host: jlong, bind: jbyte[]) -> jlong = client::open;
     fn client_run(client: jlong) -> void = client::run;
     fn client_stop(client: jlong) -> void = client::stop;
@@ -151,7 +151,7 @@ fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, Bridge
 
 /// Objects that Java holds by handle; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
-    let server = server::SERVERS.live() + server::EXCHANGES.live();
+    let server = server::SERVERS.live() + exchange::EXCHANGES.live();
     let client = client::CLIENTS.live() + client::DECODERS.live();
     Ok((server + client) as jlong)
 }

@@ -303,6 +303,43 @@
             (is (Arrays/equals bytes ^bytes (:bytes answer)) kind)
             (is (:complete? answer))))))))
 
+(deftest asynchronous-bodies-may-be-written-after-the-writer-has-returned
+  (doseq [size [10 (* 20 keep-bytes)]]
+    (wire/with-server [{:keys [port errors]}
+                       (fn [_ respond _]
+                         (respond {:status 201
+                                   :body (reify ring/StreamableResponseBody
+                                           (write-body-to-stream [_ _ out]
+                                             (future
+                                               (with-open [^OutputStream out out]
+                                                 (doseq [part (partition-all 997 (content size))]
+                                                   (Thread/yield)
+                                                   (.write out (byte-array part)))))))}))
+                       {:ring-async? true :body-buffer-size keep-bytes}]
+      (let [conn (wire/connect port)]
+        (dotimes [_ 20]
+          (wire/write! conn (wire/get-request "/"))
+          (let [answer (wire/read-answer! conn)]
+            (is (= [201 true (if (= size 10) :length :chunked)] ((juxt :status :complete? :framing) answer)))
+            (is (Arrays/equals (content size) ^bytes (:bytes answer))))))
+      (is (empty? @errors)))))
+
+(deftest an-asynchronous-writer-hears-that-the-peer-has-left
+  (let [thrown (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [_ respond _]
+                         (respond {:body (reify ring/StreamableResponseBody
+                                           (write-body-to-stream [_ _ out]
+                                             (future
+                                               (try (while true (.write ^OutputStream out (byte-array 10000)))
+                                                    (catch Throwable t (deliver thrown t))))))}))
+                       {:ring-async? true}]
+      (let [conn (wire/connect port :receive-buffer 4096)]
+        (wire/write! conn (wire/get-request "/"))
+        (wire/read-head! conn)
+        (wire/disconnect conn)
+        (is (instance? IOException (wire/outcome thrown)))))))
+
 (deftest asynchronous-failures-are-500s-or-cuts
   (doseq [n [0 (* 5 keep-bytes)]]
     (let [closings (atom 0)]

@@ -166,6 +166,22 @@
         (is (wire/eventually #(= [["on close handler" "on-close failed"]]
                                  (map (fn [[msg t]] [msg (ex-message t)]) @errors))))))))
 
+(deftest on-close-runs-also-when-on-open-fails-because-the-peer-has-left
+  (let [heard (atom []) left (promise)]
+    (wire/with-server [{:keys [port]}
+                       #(server/as-channel % {:on-open  (fn [ch]
+                                                          (wire/outcome left)
+                                                          (wire/eventually (fn [] (not (server/open? ch))))
+                                                          (throw (ex-info "on-open failed" {})))
+                                              :on-close (fn [_ status] (swap! heard conj status))})
+                       {}]
+      (let [conn (wire/connect port)]
+        (wire/write! conn (wire/get-request "/"))
+        (wire/disconnect conn)
+        (deliver left true)
+        (is (wire/eventually #(seq @heard)))))
+    (is (= [:client-close] @heard))))
+
 (deftest a-late-send-on-a-closed-channel-writes-nothing
   (let [channels (atom [])]
     (wire/with-server [{:keys [port]}

@@ -14,7 +14,7 @@
 
 (def patience-ms
   "Longest wait for something that should happen."
-  4000)
+  20000)
 
 (defn eventually
   "Polls `f` until it is true, and returns that; its last value if it never was."

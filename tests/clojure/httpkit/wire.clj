@@ -99,7 +99,9 @@
         :else (do (.write line (int b)) (recur (read-byte conn)))))))
 
 (defn- read-exactly ^bytes [{:keys [^InputStream in]} n]
-  (let [bytes (.readNBytes in (int n))]
+  (let [^bytes bytes (try (.readNBytes in (int n))
+                            (catch SocketTimeoutException e (throw e))
+                            (catch IOException _ (byte-array 0)))]
     (when (< (alength bytes) (long n))
       (throw (ex-info "the connection ended within an answer" {:type ::truncated, :wanted n, :got (alength bytes)})))
     bytes))

@@ -430,7 +430,8 @@ public class AsyncChannel {
      *     WebSocket stays open, as after any failing callback.
      */
     boolean handlerFailed() {
-        boolean send = takeFresh();
+        // If the peer has left, there is nothing to answer: the closing is heard as ever.
+        boolean send = Native.isOpen(handle) && takeFresh();
         leaveCallback();
         if (send) {
             closeReported.set(true);

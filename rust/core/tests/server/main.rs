@@ -2,8 +2,11 @@
 
 mod support;
 
+mod answering;
 mod half_close;
 mod pipelining;
 mod stop;
 mod stream;
+mod unix;
 mod websocket;
+mod work;

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,17 +25,24 @@ const NAME: i64 = 7;
 pub struct Recorder {
     pub work: Mutex<Vec<Work>>,
     pub drained: Mutex<Vec<i64>>,
+    pub notices: Mutex<Vec<Notice>>,
+    /// How much waited when help was called for the last time.
+    pub starved: AtomicUsize,
 }
 
 impl Sink for Recorder {
     fn on_work(&self, work: Vec<Work>) {
         self.work.lock().extend(work);
     }
-    fn on_starved(&self, _: usize) {}
+    fn on_starved(&self, waiting: usize) {
+        self.starved.store(waiting, Ordering::Relaxed);
+    }
     fn on_drained(&self, name: i64) {
         self.drained.lock().push(name);
     }
-    fn on_notice(&self, _: Notice) {}
+    fn on_notice(&self, notice: Notice) {
+        self.notices.lock().push(notice);
+    }
 }
 
 pub struct Running {
@@ -60,21 +68,33 @@ pub fn config(mode: Mode) -> Config {
 
 impl Running {
     pub fn start(config: Config) -> Self {
+        Self::start_at(&any_port(), config)
+    }
+
+    pub fn start_at(address: &Address, config: Config) -> Self {
+        let mut bound = Self::bind(address, config);
+        bound.run();
+        bound
+    }
+
+    /// A server that listens and does not accept before [`Self::run`].
+    pub fn bind(address: &Address, config: Config) -> Self {
         let sink = Arc::new(Recorder::default());
-        let address = Address::Inet("127.0.0.1:0".parse().unwrap());
-        let server = Arc::new(Server::bind(&address, config, sink.clone()).unwrap());
-        let running = server.clone();
-        let threads = vec![
-            std::thread::Builder::new()
-                .name("loop".into())
-                .spawn(move || running.run(true).unwrap())
-                .unwrap(),
-        ];
+        let server = Arc::new(Server::bind(address, config, sink.clone()).unwrap());
         Self {
             server,
             sink,
-            threads,
+            threads: Vec::new(),
         }
+    }
+
+    pub fn run(&mut self) {
+        let running = self.server.clone();
+        let thread = std::thread::Builder::new()
+            .name("loop".into())
+            .spawn(move || running.run(true).unwrap())
+            .unwrap();
+        self.threads.push(thread);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -135,6 +155,10 @@ impl Drop for Running {
     }
 }
 
+pub fn any_port() -> Address {
+    Address::Inet("127.0.0.1:0".parse().unwrap())
+}
+
 /// A masked frame with the mask 0.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
@@ -192,4 +216,17 @@ pub fn closings(work: Vec<Work>) -> Vec<Event> {
         }
     }
     closings
+}
+
+/// The body of the next answer, which has a Content-Length.
+pub fn read_answer(peer: &mut TcpStream) -> Vec<u8> {
+    let head = read_head(peer).to_ascii_lowercase();
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no length: {head}"));
+    let mut body = vec![0; length];
+    peer.read_exact(&mut body).unwrap();
+    body
 }

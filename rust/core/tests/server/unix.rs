@@ -1,0 +1,65 @@
+//! Unix domain sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use httpkit_core::server::queue::Mode;
+use httpkit_core::server::{Address, Server};
+
+use crate::support::{PATIENCE, Recorder, Running, answer, config, wait_until};
+
+/// A path that is deleted at the end.
+struct SocketPath(PathBuf);
+
+impl SocketPath {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("httpkit-unix-{}-{n}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_path_is_served_and_has_no_port_and_no_addresses() {
+    let path = SocketPath::new();
+    let server = Running::start_at(&Address::Unix(path.0.clone()), config(Mode::Pull));
+    assert_eq!(server.server.port(), None);
+    let mut peer = UnixStream::connect(&path.0).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    for _ in 0..3 {
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
+        let exchange = server.request();
+        assert_eq!(exchange.addresses(), None);
+        answer(&exchange, b"over a path");
+        let mut bytes = [0; 1024];
+        let n = peer.read(&mut bytes).unwrap();
+        assert!(bytes[..n].ends_with(b"\r\n\r\nover a path"));
+    }
+    drop(peer);
+    wait_until("the connection is given up", || {
+        server.server.connections() == 0
+    });
+}
+
+#[test]
+fn a_taken_path_is_refused_and_stays() {
+    let path = SocketPath::new();
+    let address = Address::Unix(path.0.clone());
+    let mut server = Running::start_at(&address, config(Mode::Pull));
+    let second = Server::bind(&address, config(Mode::Pull), Arc::new(Recorder::default()));
+    assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    server.stop();
+    assert!(path.0.exists(), "whoever made the path deletes it");
+    assert!(UnixStream::connect(&path.0).is_err(), "nobody listens");
+}

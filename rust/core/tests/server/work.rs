@@ -1,0 +1,198 @@
+//! The work queue between loops and threads: bounds, wake-ups, cries for help.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use httpkit_core::server::queue::{Mode, Work};
+use httpkit_core::server::{Config, Exchange, Notice};
+
+use crate::support::{Running, answer, any_port, config, read_answer, read_head, wait_until};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn peers(server: &Running, n: usize) -> Vec<TcpStream> {
+    let mut peers: Vec<_> = (0..n).map(|_| server.connect()).collect();
+    wait_until("all are accepted", || server.server.connections() == n);
+    for peer in &mut peers {
+        peer.write_all(GET).unwrap();
+    }
+    peers
+}
+
+/// Threads that answer until the queue is shut, and count what they took.
+fn workers(server: &Running, n: usize) -> Vec<JoinHandle<usize>> {
+    (0..n)
+        .map(|_| {
+            let server = server.server.clone();
+            std::thread::spawn(move || {
+                let mut taken = 0;
+                while let Some(work) = server.queue().take() {
+                    if let Work::Request(request) = work {
+                        assert!(request.exchange.bind(1));
+                        answer(&request.exchange, b"x");
+                        taken += 1;
+                    }
+                }
+                taken
+            })
+        })
+        .collect()
+}
+
+fn refusals(server: &Running) -> usize {
+    let notices = server.sink.notices.lock();
+    notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::RequestRefused))
+        .count()
+}
+
+#[test]
+fn a_full_queue_answers_503_and_keeps_the_connection() {
+    let server = Running::start(Config {
+        queue: 2,
+        ..config(Mode::Pull)
+    });
+    let mut peers = peers(&server, 5);
+    wait_until("three are refused", || refusals(&server) == 3);
+    let exchanges: Vec<Exchange> = (0..2).map(|_| server.request()).collect();
+    for exchange in &exchanges {
+        answer(exchange, b"served");
+    }
+    let mut served = 0;
+    for peer in &mut peers {
+        let head = read_head(peer);
+        served += usize::from(head.starts_with("HTTP/1.1 200 "));
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 503 "),
+            "{head}"
+        );
+    }
+    assert_eq!(served, 2);
+    assert_eq!(server.server.connections(), 5, "all are still there");
+}
+
+#[test]
+fn pipelined_requests_are_refused_one_by_one() {
+    let server = Running::start(Config {
+        queue: 0,
+        ..config(Mode::Pull)
+    });
+    let mut peer = server.connect();
+    peer.write_all(&GET.repeat(50)).unwrap();
+    for _ in 0..50 {
+        assert_eq!(
+            read_answer(&mut peer),
+            b"Server unavailable, please try again"
+        );
+    }
+    wait_until("each is reported", || refusals(&server) == 50);
+}
+
+#[test]
+fn every_request_is_taken_once_whoever_sleeps() {
+    let server = Running::start(config(Mode::Pull));
+    let workers = workers(&server, 3);
+    let rounds = 200;
+    let clients: Vec<_> = (0..4)
+        .map(|i| {
+            let mut peer = server.connect();
+            std::thread::spawn(move || {
+                for round in 0..rounds {
+                    // Bursts and single requests: threads are parked, woken and busy in turn.
+                    let burst = 1 + (i + round) % 5;
+                    peer.write_all(&GET.repeat(burst)).unwrap();
+                    for _ in 0..burst {
+                        assert_eq!(read_answer(&mut peer), b"x");
+                    }
+                }
+                (0..rounds).map(|round| 1 + (i + round) % 5).sum::<usize>()
+            })
+        })
+        .collect();
+    let sent: usize = clients.into_iter().map(|c| c.join().unwrap()).sum();
+    server.server.queue().shut();
+    let taken: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
+    assert_eq!(taken, sent);
+}
+
+/// How many threads of this process are named so and sleep.
+fn sleeping(name: &str) -> usize {
+    let stats = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    stats
+        .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
+        .filter(|stat| stat.contains(&format!("({name}) S ")))
+        .count()
+}
+
+#[test]
+fn a_burst_that_parked_threads_cannot_take_calls_for_help() {
+    for _ in 0..20 {
+        let mut server = Running::bind(&any_port(), config(Mode::Pull));
+        // Two threads that take one piece of work each, and are stuck with it.
+        let stuck: Vec<_> = (0..2)
+            .map(|_| {
+                let server = server.server.clone();
+                std::thread::Builder::new()
+                    .name("taker".into())
+                    .spawn(move || server.queue().take())
+                    .unwrap()
+            })
+            .collect();
+        wait_until("both are parked", || sleeping("taker") == 2);
+        // The requests are there before the loop is: it meets them all in one turn.
+        let mut peers: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.write_all(GET).unwrap();
+        }
+        server.run();
+        for thread in stuck {
+            assert!(matches!(thread.join().unwrap(), Some(Work::Request(_))));
+        }
+        // Nobody else comes along: the call must come by itself.
+        wait_until("help is called for", || {
+            server.sink.starved.load(Ordering::Relaxed) == 1
+        });
+        server.server.spill();
+        assert_eq!(server.sink.work.lock().len(), 1);
+    }
+}
+
+#[test]
+fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peers = peers(&server, 3);
+    wait_until("all three wait", || {
+        server.sink.starved.load(Ordering::Relaxed) == 3
+    });
+    server.server.queue().shut();
+    let mut late = server.connect();
+    late.write_all(GET).unwrap();
+    assert!(read_head(&mut late).starts_with("HTTP/1.1 503 "));
+    for _ in 0..3 {
+        answer(&server.request(), b"x");
+    }
+    assert!(server.server.queue().take().is_none());
+    for peer in &mut peers {
+        assert_eq!(read_answer(peer), b"x");
+    }
+}
+
+#[test]
+fn parked_threads_are_woken_by_a_shut_queue() {
+    let server = Running::start(config(Mode::Pull));
+    let workers = workers(&server, 4);
+    server.server.queue().shut();
+    for worker in workers {
+        assert_eq!(worker.join().unwrap(), 0);
+    }
+}
+
+#[test]
+fn one_turn_pushes_one_batch() {
+    let server = Running::start(config(Mode::Push));
+    let _peers = peers(&server, 6);
+    wait_until("all are pushed", || server.sink.work.lock().len() == 6);
+}

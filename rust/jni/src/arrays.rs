@@ -1,0 +1,127 @@
+//! Java's byte arrays, copied in and out.
+//!
+//! Always copied, never pinned: a pinned array would hold up the collector for as long as a socket is
+//! slow.
+
+use std::cell::RefCell;
+
+use jni::Env;
+use jni::objects::JByteArray;
+use jni::sys::jint;
+
+use crate::error::{BridgeError, Result};
+
+/// Arrays are copied through a buffer of this size, which stays in the processor's cache.
+const PIECE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(crate) fn array<'local>(
+    env: &mut Env<'local>,
+    block: Option<Vec<u8>>,
+) -> Result<JByteArray<'local>> {
+    let Some(block) = block else {
+        return Ok(JByteArray::null());
+    };
+    let len = size_of_array(block.len())?;
+    // The safe layer asks for pending exceptions before and after each call, and each question
+    // costs as much as the call: here none can be pending before, and null tells the one after.
+    let raw = env.get_raw();
+    // SAFETY: `env` is this thread's, no exception is pending, and `len` is not negative. The array
+    // that comes back is a local reference of this frame, exactly as long as `block`.
+    unsafe {
+        let new = ((**raw).v1_1.NewByteArray)(raw, len);
+        if new.is_null() {
+            return Err(jni::errors::Error::JavaException.into());
+        }
+        ((**raw).v1_1.SetByteArrayRegion)(raw, new, 0, len, block.as_ptr().cast());
+        Ok(JByteArray::from_raw(env, new))
+    }
+}
+
+pub(crate) fn size_of_array(len: usize) -> Result<jint> {
+    jint::try_from(len).map_err(|_| BridgeError::State(format!("{len} bytes are too many")))
+}
+
+/// Runs `f` on a copy of a part of `array`, at most [`PIECE`] bytes at a time, until it is through
+/// or `f` returns false. An empty part is one empty piece.
+pub(crate) fn in_pieces(
+    env: &mut Env<'_>,
+    array: &JByteArray<'_>,
+    (mut start, len): (usize, usize),
+    mut f: impl FnMut(&[u8]) -> bool,
+) -> Result<()> {
+    let end = start + len;
+    BUFFER.with_borrow_mut(|buffer| {
+        loop {
+            let size = (end - start).min(PIECE);
+            if buffer.len() < size {
+                buffer.resize(size.max(4096), 0);
+            }
+            copy(env, array, start, &mut buffer[..size])?;
+            start += size;
+            if !f(&buffer[..size]) || start >= end {
+                return Ok(());
+            }
+        }
+    })
+}
+
+pub(crate) fn copy(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: usize,
+    to: &mut [u8],
+) -> Result<()> {
+    if to.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: `u8` and `i8` have the same size, alignment and valid values; the borrow is exclusive.
+    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<i8>(), to.len()) };
+    let start =
+        jint::try_from(start).map_err(|_| BridgeError::Argument(format!("start {start}")))?;
+    Ok(array.get_region(env, start, to)?)
+}
+
+pub(crate) fn bytes(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: jint,
+    len: jint,
+) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; size(len)?];
+    copy(env, array, size(start)?, &mut bytes)?;
+    Ok(bytes)
+}
+
+pub(crate) fn size(n: jint) -> Result<usize> {
+    usize::try_from(n).map_err(|_| BridgeError::Argument(format!("size {n} is negative")))
+}
+
+/// Like [`in_pieces`] for the start of an array, in one piece.
+pub(crate) fn in_buffer<R>(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    len: usize,
+    f: impl FnOnce(&[u8]) -> R,
+) -> Result<R> {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            // No room for what is not there.
+            if array.len(env)? < len {
+                return Err(BridgeError::Argument(format!(
+                    "no {len} bytes in the array"
+                )));
+            }
+            buffer.resize(len.max(4096), 0);
+        }
+        copy(env, array, 0, &mut buffer[..len])?;
+        let result = f(&buffer[..len]);
+        if buffer.len() > 4 * PIECE {
+            *buffer = Vec::new();
+        }
+        Ok(result)
+    })
+}

@@ -1,0 +1,98 @@
+//! Work on its way up: the blocks of bytes in which requests and channels' events cross.
+
+use httpkit_core::server::queue::Work;
+use httpkit_core::server::{Event, Exchange};
+use jni::Env;
+use jni::objects::JByteArray;
+
+use crate::abi;
+use crate::arrays::array;
+use crate::error::Result;
+use crate::exchange::EXCHANGES;
+
+/// Work on its way to Java. What does not get there, because of a panic or for want of memory for
+/// its array, is cut off, so that no peer waits for an answer that nobody will give.
+pub(crate) struct Handover(Option<Exchange>);
+
+impl Handover {
+    pub(crate) fn of(work: &Work) -> Self {
+        Self(Some(match work {
+            Work::Request(request) => request.exchange.clone(),
+            Work::Events(exchange) => exchange.clone(),
+        }))
+    }
+
+    pub(crate) fn arrived(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.0 {
+            // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+            while events_block(exchange).is_some() {}
+            exchange.abort();
+        }
+    }
+}
+
+/// The array in which work crosses; `None` when it is over before it began.
+pub(crate) fn hand_over<'local>(
+    env: &mut Env<'local>,
+    work: Work,
+) -> Result<Option<JByteArray<'local>>> {
+    let handover = Handover::of(&work);
+    let Some(block) = block(work) else {
+        handover.arrived();
+        return Ok(None);
+    };
+    let array = array(env, Some(block))?;
+    handover.arrived();
+    Ok(Some(array))
+}
+
+/// The block of bytes in which work crosses; `None` when it is over before it began.
+pub(crate) fn block(work: Work) -> Option<Vec<u8>> {
+    match work {
+        Work::Request(request) => {
+            let handle = EXCHANGES.insert(request.exchange.clone());
+            if request.exchange.bind(handle) {
+                return Some(request.into_block(handle));
+            }
+            EXCHANGES.remove(handle);
+            None
+        }
+        Work::Events(exchange) => events_block(&exchange),
+    }
+}
+
+pub(crate) fn events_block(exchange: &Exchange) -> Option<Vec<u8>> {
+    let events = exchange.take_events();
+    if events.is_empty() {
+        return None;
+    }
+    let handle = exchange.name();
+    let mut block = Vec::with_capacity(64);
+    block.extend_from_slice(&handle.to_le_bytes());
+    block.push(abi::KIND_EVENTS);
+    for event in &events {
+        let (kind, code, bytes): (u8, Option<i32>, &[u8]) = match event {
+            Event::Text(bytes) => (abi::EVENT_TEXT, None, bytes),
+            Event::Binary(bytes) => (abi::EVENT_BINARY, None, bytes),
+            Event::Ping(bytes) => (abi::EVENT_PING, None, bytes),
+            Event::Pong(bytes) => (abi::EVENT_PONG, None, bytes),
+            Event::Closed(code, reason) => (abi::EVENT_CLOSED, Some(*code), reason.as_bytes()),
+        };
+        let code = code.map(i32::to_le_bytes);
+        let code = code.as_ref().map_or(&[][..], |code| &code[..]);
+        block.push(kind);
+        block.extend_from_slice(&((code.len() + bytes.len()) as u32).to_le_bytes());
+        block.extend_from_slice(code);
+        block.extend_from_slice(bytes);
+        if kind == abi::EVENT_CLOSED {
+            EXCHANGES.remove(handle);
+        }
+    }
+    Some(block)
+}
