@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,11 @@ pub struct WorkQueue {
     mode: Mode,
     limit: usize,
     processors: usize,
+    /// Never used again, unlike an address.
+    id: u64,
 }
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A thread inside [`WorkQueue::take`] that has nothing to do.
 #[derive(Debug)]
@@ -68,8 +72,8 @@ thread_local! {
         thread: thread::current(),
         called: AtomicBool::new(false),
     });
-    /// This thread has work of a queue and is counted there as awake.
-    static AWAKE: Cell<bool> = const { Cell::new(false) };
+    /// The queue in which this thread is counted as awake, 0 for none.
+    static AWAKE_IN: Cell<u64> = const { Cell::new(0) };
 }
 
 #[derive(Debug)]
@@ -77,7 +81,8 @@ struct Inner {
     items: VecDeque<(Instant, Work)>,
     /// In the order in which they parked.
     parked: Vec<Arc<Sleeper>>,
-    /// Threads that run user code, look for work or have been called.
+    /// Threads that run user code, look for work or have been called. One that has left in the
+    /// middle of its work counts for ever: the number is for hints only.
     awake: usize,
     /// A thread has been called and has not come yet.
     waking: bool,
@@ -173,6 +178,7 @@ impl WorkQueue {
             mode,
             limit,
             processors: thread::available_parallelism().map_or(1, usize::from),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -202,7 +208,7 @@ impl WorkQueue {
     pub fn take(&self) -> Option<Work> {
         let mut yielded = false;
         let mut inner = self.inner.lock();
-        if !AWAKE.replace(true) {
+        if AWAKE_IN.replace(self.id) != self.id {
             inner.awake += 1;
         }
         loop {
@@ -213,7 +219,7 @@ impl WorkQueue {
             }
             if inner.shut {
                 inner.awake -= 1;
-                AWAKE.set(false);
+                AWAKE_IN.set(0);
                 return None;
             }
             if !yielded && inner.awake <= self.processors {
