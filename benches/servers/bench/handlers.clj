@@ -3,6 +3,7 @@
 
   `app` is plain Ring; a server adds what it streams with, and its WebSockets."
   (:import [java.io ByteArrayInputStream File]
+           [java.nio.file Files OpenOption]
            [java.util Arrays]))
 
 (set! *warn-on-reflection* true)
@@ -12,14 +13,13 @@
 
 (def ^:private json-text (String. (filled 2048 \j) "UTF-8"))
 
-(def ^:private megabyte (filled 1000000 \b))
+(def ^:private ^bytes megabyte (filled 1000000 \b))
 
 (def ^:private megabyte-file
   (delay
-    (doto (File/createTempFile "bench" ".bin")
-      (.deleteOnExit)
-      (as-> ^File f (java.nio.file.Files/write (.toPath f) megabyte
-                      ^"[Ljava.nio.file.OpenOption;" (make-array java.nio.file.OpenOption 0))))))
+    (let [file (doto (File/createTempFile "bench" ".bin") (.deleteOnExit))]
+      (Files/write (.toPath file) megabyte ^"[Ljava.nio.file.OpenOption;" (make-array OpenOption 0))
+      file)))
 
 (def chunk-text "What a channel sends ten times over, as a chunk each." (apply str (repeat 100 \c)))
 

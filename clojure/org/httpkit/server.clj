@@ -300,8 +300,9 @@
                           ; wait, `:reject` makes `send!` return false (default `:close`)
     :body-buffer-size     ; bytes of a body of unknown length (InputStream, seq)
                           ; that are kept to send it with Content-Length; longer
-                          ; ones are streamed, chunked; larger Files are streamed
-                          ; with their length                    (default 256 KiB)
+                          ; ones are streamed, chunked, and HEAD tells no length of
+                          ; them; larger Files are streamed with their length
+                          ;                                      (default 256 KiB)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
   Throws in this thread: IllegalArgumentException, ClassCastException,

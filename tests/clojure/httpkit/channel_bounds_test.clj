@@ -122,7 +122,7 @@
                                               :on-open  (fn [ch] (swap! channels conj ch))
                                               :on-drain (fn [ch]
                                                           (if (= ch (first @channels))
-                                                            (wire/outcome go-on)
+                                                            (deref go-on (* 2 (long wire/patience-ms)) nil)
                                                             (deliver drained true)))})
                        {}]
       (let [conns (vec (for [n [1 2]]
@@ -216,6 +216,25 @@
       (is (= ::blocked (deref flood 1500 ::blocked)) "26 MB of pings")
       (wire/disconnect conn)
       (is (not= :late (wire/outcome flood))))))
+
+(deftest a-closed-peer-that-is-no-longer-read-is-cut-in-bounded-time
+  (doseq [frame [[:ping {:of "p" :times 125}] [:text {:of "t" :times 125}]]]
+    (let [channel (promise) go-on (promise)]
+      (wire/with-server [{:keys [port]}
+                         #(server/as-channel % {:on-open    (fn [ch] (deliver channel ch))
+                                                :on-receive (fn [_ _] (deref go-on (* 2 (long wire/patience-ms)) nil))})
+                         {}]
+        (let [conn  (wire/upgrade port)
+              ended (promise)
+              bytes (byte-array (mapcat seq (repeat 100 (first (frames/frame-bytes frame)))))
+              flood (future (try (dotimes [_ 10000]
+                                   (.write ^java.io.OutputStream (:out conn) bytes))
+                                 (catch java.io.IOException _ (deliver ended true))))]
+          (is (= ::blocked (deref flood 1500 ::blocked)))
+          (is (true? (server/close (wire/outcome channel))))
+          (is (true? (wire/outcome ended)) (first frame))
+          (deliver go-on true)
+          (wire/disconnect conn))))))
 
 (deftest a-peer-that-has-pinged-may-send-while-it-does-not-read
   ;; Many clients write all they have before they read.

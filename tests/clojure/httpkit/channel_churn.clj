@@ -77,7 +77,7 @@
     ;; All frames of a visit are less than what is kept behind a running request: of a peer whose further
     ;; bytes are not read, nobody hears that it has left before something is sent to it.
     1 [:binary {:of "b" :times (.nextInt random 10000)}]
-    2 [:text {:of "t" :times (.nextInt random 5000)} {:fragments 700}]
+    2 [:text {:of "t" :times (inc (.nextInt random 5000))} {:fragments 700}]
     3 [:close (+ 1000 (.nextInt random 3000))]
     4 [:text {:hex "ff"}]
     [:text "text"]))

@@ -167,12 +167,23 @@
 
 (defn descriptors [] (count (.list (io/file "/proc/self/fd"))))
 
-(defn off-heap-kb
-  "Resident memory that is not the Java heap."
-  []
-  (System/gc)
+(defn- off-heap-now []
   (- (long (status-kb "VmRSS"))
      (quot (.getCommitted (.getHeapMemoryUsage (ManagementFactory/getMemoryMXBean))) 1024)))
+
+(defn off-heap-kb
+  "Resident memory that is not the Java heap. G1 counts heap as given back before it gives it back, a little at a
+  time: the number is taken once it has not fallen for a second."
+  []
+  (System/gc)
+  (loop [least (off-heap-now) quiet 0 tries 100]
+    (if (or (= quiet 10) (zero? tries))
+      least
+      (let [_   (Thread/sleep 100)
+            now (off-heap-now)]
+        (if (< (long now) (long least))
+          (recur now 0 (dec tries))
+          (recur least (inc quiet) (dec tries)))))))
 
 (defn- threads
   "How many threads of servers there are."

@@ -158,9 +158,10 @@ final class RequestBlock {
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             String name = name(entry);
-            int known = find(pairs, used, name);
-            if (known >= 0) {
-                pairs[known + 1] = pairs[known + 1] + (separator(name) + value(entry));
+            boolean unknown = shortAt(entry) == UNKNOWN;
+            int seen = unknown ? find(pairs, used, name) : findSame(pairs, used, name);
+            if (seen >= 0) {
+                pairs[seen + 1] = pairs[seen + 1] + (separator(name) + value(entry));
             } else {
                 pairs[used++] = name;
                 pairs[used++] = value(entry);
@@ -168,6 +169,16 @@ final class RequestBlock {
         }
         return new PersistentArrayMap(
                 used == pairs.length ? pairs : java.util.Arrays.copyOf(pairs, used));
+    }
+
+    /** Names that have a number are always the same string. */
+    private static int findSame(Object[] pairs, int used, String name) {
+        for (int i = 0; i < used; i += 2) {
+            if (name == pairs[i]) {
+                return i;
+            }
+        }
+        return -1;
     }
 
     private static int find(Object[] pairs, int used, String name) {

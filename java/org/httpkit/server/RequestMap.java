@@ -140,13 +140,35 @@ final class RequestMap extends APersistentMap
         return Keyword.intern(null, name);
     }
 
-    private static int index(Object key) {
-        for (int i = 0; i < KEYS.length; i++) {
-            if (KEYS[i] == key) {
-                return i;
+    /** Index in {@link #KEYS} by a part of the hash in which no two of them agree; -1 elsewhere. */
+    private static final byte[] SLOTS = new byte[256];
+
+    private static final int SHIFT = fillSlots();
+
+    private static int fillSlots() {
+        for (int shift = 0; shift <= 24; shift++) {
+            java.util.Arrays.fill(SLOTS, (byte) -1);
+            int free = 0;
+            while (free < KEYS.length && SLOTS[slot(KEYS[free], shift)] < 0) {
+                SLOTS[slot(KEYS[free], shift)] = (byte) free++;
+            }
+            if (free == KEYS.length) {
+                return shift;
             }
         }
-        return -1;
+        throw new IllegalStateException("the request map's keys need a larger table");
+    }
+
+    private static int slot(Keyword key, int shift) {
+        return key.hasheq() >>> shift & SLOTS.length - 1;
+    }
+
+    private static int index(Object key) {
+        if (!(key instanceof Keyword)) {
+            return -1;
+        }
+        int index = SLOTS[slot((Keyword) key, SHIFT)];
+        return index >= 0 && KEYS[index] == key ? index : -1;
     }
 
     /** @return the channel if the handler, or middleware, has asked for it */

@@ -4,12 +4,18 @@
 //! get batches *pushed* by the loop once per turn ([`WorkQueue::drain`]).
 //! Wake-ups are chained: a push wakes at most one parked thread, and a woken
 //! thread wakes the next only when it leaves work behind. Waking a thread costs
-//! more than parsing a request.
+//! more than parsing a request. The thread that parked last is woken first, so
+//! that of a pool which has once grown only the threads that are needed work, and
+//! stay warm.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::exchange::Exchange;
 use super::request::Request;
@@ -37,15 +43,48 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct WorkQueue {
     inner: Mutex<Inner>,
-    parked: Condvar,
     mode: Mode,
     limit: usize,
+    processors: usize,
+    /// Never used again, unlike an address.
+    id: u64,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A thread inside [`WorkQueue::take`] that has nothing to do.
+#[derive(Debug)]
+struct Sleeper {
+    thread: Thread,
+    /// Set by who took it off the list of the parked: a thread may also wake without a reason.
+    called: AtomicBool,
+}
+
+impl Sleeper {
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+thread_local! {
+    static SELF: Arc<Sleeper> = Arc::new(Sleeper {
+        thread: thread::current(),
+        called: AtomicBool::new(false),
+    });
+    /// The queue in which this thread is counted as awake, 0 for none.
+    static AWAKE_IN: Cell<u64> = const { Cell::new(0) };
 }
 
 #[derive(Debug)]
 struct Inner {
     items: VecDeque<(Instant, Work)>,
-    idle: usize,
+    /// In the order in which they parked.
+    parked: Vec<Arc<Sleeper>>,
+    /// Threads that run user code, look for work or have been called. One that has left in the
+    /// middle of its work counts for ever: the number is for hints only.
+    awake: usize,
+    /// A thread has been called and has not come yet.
     waking: bool,
     taken: u64,
     shut: bool,
@@ -71,21 +110,75 @@ pub enum Pushed {
     Starved,
 }
 
+impl Inner {
+    /// Takes the thread that parked last off the list; the caller calls it, without the lock.
+    fn wake(&mut self) -> Option<Arc<Sleeper>> {
+        let sleeper = self.parked.pop()?;
+        self.waking = true;
+        self.awake += 1;
+        Some(sleeper)
+    }
+}
+
+fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
+    let since = match &work {
+        Work::Request(request) => request.arrived,
+        Work::Events(_) => Instant::now(),
+    };
+    inner.items.push_back((since, work));
+    // The thread being woken counts as well. Its handler may block for ever: what it does not take
+    // itself needs another thread.
+    let coming = inner.parked.len() + usize::from(inner.waking);
+    let pushed = if inner.items.len() <= coming {
+        Pushed::Served
+    } else {
+        Pushed::Starved
+    };
+    wake_next(inner);
+    pushed
+}
+
+/// Wakes one thread if there is work, unless one is on its way.
+fn wake_next(mut inner: MutexGuard<'_, Inner>) {
+    if inner.waking || inner.items.is_empty() {
+        return;
+    }
+    let sleeper = inner.wake();
+    drop(inner);
+    if let Some(sleeper) = sleeper {
+        sleeper.call();
+    }
+}
+
+/// Until somebody calls.
+fn park(mut inner: MutexGuard<'_, Inner>) {
+    inner.awake -= 1;
+    SELF.with(|sleeper| {
+        inner.parked.push(sleeper.clone());
+        drop(inner);
+        while !sleeper.called.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    });
+}
+
 impl WorkQueue {
     /// A queue that holds at most `limit` items besides closings, which are never refused.
     pub fn new(mode: Mode, limit: usize) -> Self {
         let inner = Inner {
             items: VecDeque::new(),
-            idle: 0,
+            parked: Vec::new(),
+            awake: 0,
             waking: false,
             taken: 0,
             shut: false,
         };
         Self {
             inner: Mutex::new(inner),
-            parked: Condvar::new(),
             mode,
             limit,
+            processors: thread::available_parallelism().map_or(1, usize::from),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -95,69 +188,52 @@ impl WorkQueue {
 
     /// Adds work; gives it back when the queue is full or shut.
     pub(crate) fn push(&self, work: Work) -> Result<Pushed, Work> {
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         if inner.shut || inner.items.len() >= self.limit {
             return Err(work);
         }
-        Ok(self.add(&mut inner, work))
+        Ok(add(inner, work))
     }
 
     /// Adds work that must not be lost (a closing), whatever the limit. Refused only when shut.
     pub(crate) fn push_unbounded(&self, work: Work) -> Result<Pushed, Work> {
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         if inner.shut {
             return Err(work);
         }
-        Ok(self.add(&mut inner, work))
-    }
-
-    fn add(&self, inner: &mut Inner, work: Work) -> Pushed {
-        let since = match &work {
-            Work::Request(request) => request.arrived,
-            Work::Events(_) => Instant::now(),
-        };
-        inner.items.push_back((since, work));
-        if inner.idle > 0 && !inner.waking {
-            inner.waking = true;
-            self.parked.notify_one();
-        }
-        // The thread being woken is still counted as idle. Its handler may block for ever: what it does
-        // not take itself needs another thread.
-        if inner.items.len() <= inner.idle {
-            Pushed::Served
-        } else {
-            Pushed::Starved
-        }
+        Ok(add(inner, work))
     }
 
     /// The next item, waiting for it; `None` once the queue is shut and empty.
     pub fn take(&self) -> Option<Work> {
         let mut yielded = false;
         let mut inner = self.inner.lock();
+        if AWAKE_IN.replace(self.id) != self.id {
+            inner.awake += 1;
+        }
         loop {
             if let Some((_, work)) = inner.items.pop_front() {
                 inner.taken += 1;
-                if !inner.items.is_empty() && inner.idle > 0 && !inner.waking {
-                    inner.waking = true;
-                    self.parked.notify_one();
-                }
+                wake_next(inner);
                 return Some(work);
             }
             if inner.shut {
+                inner.awake -= 1;
+                AWAKE_IN.set(0);
                 return None;
             }
-            if !yielded {
-                // The loop is often about to push: giving it the processor once is
-                // cheaper than being parked and woken.
+            if !yielded && inner.awake <= self.processors {
+                // The loop is often about to push: giving it the processor once is cheaper than
+                // being parked and woken. Not when there are more of us: taking turns at that,
+                // all would share for ever what a few could do.
                 yielded = true;
                 drop(inner);
-                std::thread::yield_now();
+                thread::yield_now();
                 inner = self.inner.lock();
                 continue;
             }
-            inner.idle += 1;
-            self.parked.wait(&mut inner);
-            inner.idle -= 1;
+            park(inner);
+            inner = self.inner.lock();
             inner.waking = false;
         }
     }
@@ -172,8 +248,11 @@ impl WorkQueue {
 
     /// Refuses all further work; threads end once they have taken what is there.
     pub fn shut(&self) {
-        self.inner.lock().shut = true;
-        self.parked.notify_all();
+        let mut inner = self.inner.lock();
+        inner.shut = true;
+        while let Some(sleeper) = inner.wake() {
+            sleeper.call();
+        }
     }
 
     pub(crate) fn is_shut(&self) -> bool {
@@ -222,7 +301,7 @@ mod tests {
             queue: 1,
         };
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
-        let server = Server::bind(&address, config, std::sync::Arc::new(Nobody)).unwrap();
+        let server = Server::bind(&address, config, Arc::new(Nobody)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -244,7 +323,7 @@ mod tests {
         let work = works();
         let queue = WorkQueue::new(Mode::Pull, 10);
         // One thread is parked, and does not get to run between the two pushes.
-        queue.inner.lock().idle = 1;
+        queue.inner.lock().parked.push(SELF.with(Arc::clone));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
     }
