@@ -13,12 +13,12 @@
 
 (def ^:private json-text (String. (filled 2048 \j) "UTF-8"))
 
-(def ^:private ^bytes megabyte (filled 1000000 \b))
+(def ^:private megabyte (filled 1000000 \b))
 
 (def ^:private megabyte-file
   (delay
     (let [file (doto (File/createTempFile "bench" ".bin") (.deleteOnExit))]
-      (Files/write (.toPath file) megabyte ^"[Ljava.nio.file.OpenOption;" (make-array OpenOption 0))
+      (Files/write (.toPath file) ^bytes megabyte ^"[Ljava.nio.file.OpenOption;" (make-array OpenOption 0))
       file)))
 
 (def chunk-text "What a channel sends ten times over, as a chunk each." (apply str (repeat 100 \c)))
