@@ -355,6 +355,7 @@ impl State {
         if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
             self.held_back = false;
             if matches!(self.phase, Phase::Reading)
+                && self.inbound.waiting() > 0
                 && let Some(request) = self.next_request(conn, &[])
             {
                 return Next::Offer(Box::new(request));
@@ -436,8 +437,8 @@ impl State {
             if timers.stalled(cx, self.out.len()) {
                 return Next::Close;
             }
-            // The peer may have to be read before it reads us.
-            return Next::Read;
+            // The peer may have to be read before it reads us, unless it has said all it will.
+            return if self.eof { Next::Wait } else { Next::Read };
         }
         if self.eof || !self.inbound.is_unfinished() {
             return Next::Close;
@@ -537,6 +538,8 @@ impl State {
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
+            Phase::Reading if !self.out.is_empty() => self.finish_connection(),
+            Phase::Lingering if !self.out.is_empty() => {}
             _ => self.lost(conn),
         }
     }
