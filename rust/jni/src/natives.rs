@@ -146,6 +146,7 @@ fn known_headers<'local>(
 }
 
 fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
+    faults::point();
     Ok(httpkit_core::server::request::clock() as jlong)
 }
 
