@@ -148,7 +148,9 @@
       (with-tinyproxy [proxy]
         (testing "absolute-form"
           (is (= page (:body @(client/get (str http "/page.txt") {:proxy-url proxy}))))
-          (is (= 200 (:status @(client/post (str http "/hello") {:proxy-url proxy :body "x"})))))
+          ;; A connection of its own: tinyproxy ends the other one without having said so, and a POST that
+          ;; meets that is not repeated.
+          (is (= 200 (:status @(client/post (str http "/hello") {:proxy-url proxy :body "x" :keepalive 0})))))
         (testing "tunnels"
           (dotimes [_ 2]
             (is (= page (:body @(client/get (str http "/page.txt") {:proxy-url proxy :proxy-tunnel? true}))))

@@ -98,7 +98,9 @@
         (= 10 b) (str/replace (.toString line "ISO-8859-1") #"\r$" "")
         :else (do (.write line (int b)) (recur (read-byte conn)))))))
 
-(defn- read-exactly ^bytes [{:keys [^InputStream in]} n]
+(defn read-exactly
+  "The next `n` bytes; throws if the connection ends before."
+  ^bytes [{:keys [^InputStream in]} n]
   (let [^bytes bytes (try (.readNBytes in (int n))
                             (catch SocketTimeoutException e (throw e))
                             (catch IOException _ (byte-array 0)))]

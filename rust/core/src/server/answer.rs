@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
 use super::exchange::{
     Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply, Sent,
 };
@@ -162,8 +162,13 @@ impl Conn {
             return None;
         }
         state.phase = Phase::Reading;
+        if state.out.len() > MAX_UNREAD_ANSWERS {
+            state.flush();
+            state.held_back = state.out.len() > MAX_UNREAD_ANSWERS;
+        }
         let next = match state.inbound.waiting() {
             0 => None,
+            _ if state.held_back => None,
             _ => state.next_request(self, &[]),
         };
         let inline = flags & INLINE != 0

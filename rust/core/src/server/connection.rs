@@ -22,6 +22,7 @@ use super::exchange::{Event, Exchange};
 use super::inbound::{Inbound, Terms};
 use super::output::Output;
 use super::queue::Work;
+use super::request::Request;
 use super::socket::{Ends, ReadHalf, WriteHalf};
 use super::websocket::{CLOSE_TIME, Session};
 use super::{Notice, Shared};
@@ -38,6 +39,8 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 const UNREAD_TIME: Duration = Duration::from_secs(60);
 /// How often a connection whose input is full is checked for having been closed.
 const WATCH_TIME: Duration = Duration::from_millis(250);
+/// While more of its answers than this wait for a peer, its pipelined requests wait as well.
+pub(super) const MAX_UNREAD_ANSWERS: usize = 256 * 1024;
 /// Pongs and the like that a peer does not read stop our reading at this many bytes.
 const MAX_UNREAD_REPLIES: usize = 64 * 1024;
 
@@ -83,6 +86,8 @@ pub(super) struct State {
     /// `out` may wait for more.
     pub(super) corked: bool,
     pub(super) eof: bool,
+    /// The next pipelined request waits until the peer has read more of its answers.
+    pub(super) held_back: bool,
     /// A write has failed. Reading tells why, as long as the peer has not ended its side.
     broken: bool,
     /// Reading stopped because something was full.
@@ -179,6 +184,8 @@ enum Next {
     Read,
     Wait,
     Close,
+    /// Hand this over, and look again.
+    Offer(Box<Request>),
 }
 
 impl Conn {
@@ -193,6 +200,7 @@ impl Conn {
             out: Output::default(),
             corked: false,
             eof: false,
+            held_back: false,
             broken: false,
             paused: false,
             sent_in_callback: false,
@@ -244,6 +252,10 @@ impl Conn {
                 Next::Read => {}
                 Next::Wait => return Poll::Pending,
                 Next::Close => return Poll::Ready(()),
+                Next::Offer(request) => {
+                    self.shared.offer(Work::Request(*request));
+                    continue;
+                }
             }
             let received = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buf = ReadBuf::new(scratch);
@@ -266,7 +278,8 @@ impl Conn {
 
     fn received(self: &Arc<Self>, fresh: &[u8]) {
         let mut state = self.lock();
-        match &mut state.phase {
+        match &state.phase {
+            Phase::Reading if state.held_back => state.inbound.keep(fresh),
             Phase::Reading => {
                 let request = state.next_request(self, fresh);
                 drop(state);
@@ -339,6 +352,15 @@ impl State {
         if self.broken && self.eof {
             self.lost(conn);
         }
+        if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
+            self.held_back = false;
+            if matches!(self.phase, Phase::Reading)
+                && self.inbound.waiting() > 0
+                && let Some(request) = self.next_request(conn, &[])
+            {
+                return Next::Offer(Box::new(request));
+            }
+        }
         match self.phase {
             Phase::Closed => return Next::Close,
             Phase::Lingering => return self.linger(cx, timers),
@@ -395,6 +417,7 @@ impl State {
 
     fn is_full(&self) -> bool {
         match &self.phase {
+            Phase::Reading => self.held_back,
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
                 self.inbound.waiting() >= MAX_PIPELINED
             }
@@ -414,8 +437,8 @@ impl State {
             if timers.stalled(cx, self.out.len()) {
                 return Next::Close;
             }
-            // The peer may have to be read before it reads us.
-            return Next::Read;
+            // The peer may have to be read before it reads us, unless it has said all it will.
+            return if self.eof { Next::Wait } else { Next::Read };
         }
         if self.eof || !self.inbound.is_unfinished() {
             return Next::Close;
@@ -515,6 +538,8 @@ impl State {
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
+            Phase::Reading if !self.out.is_empty() => self.finish_connection(),
+            Phase::Lingering if !self.out.is_empty() => {}
             _ => self.lost(conn),
         }
     }

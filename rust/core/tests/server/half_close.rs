@@ -72,3 +72,20 @@ fn a_stream_to_a_peer_that_is_gone_ends_although_it_had_half_closed_before() {
         exchange.chunk(b"more", 0, 1000) != Sent::Accepted
     });
 }
+
+#[test]
+fn an_answer_that_still_waits_is_read_to_its_end_after_a_half_close() {
+    const SIZE: usize = 20_000_000;
+    for fields in ["", "Connection: close\r\n"] {
+        let server = Running::start(config(Mode::Pull));
+        let mut peer = server.connect();
+        write!(peer, "GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n").unwrap();
+        answer(&server.request(), &vec![b'x'; SIZE]);
+        // The answer is complete for us, and most of it waits in our queue.
+        peer.shutdown(Shutdown::Write).unwrap();
+        std::thread::sleep(Duration::from_millis(100)); // The end must have been seen.
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.len() > SIZE, "{} bytes, {fields:?}", bytes.len());
+    }
+}
