@@ -253,10 +253,14 @@ fn exchange(stream: &mut std::net::TcpStream, first: &[u8], second: &[u8]) -> io
     Ok(())
 }
 
-/// Asks for `target` once on a connection of its own.
-pub fn ask(port: u16, target: &str) -> io::Result<()> {
+/// Asks for `target` once, on a connection of its own; returns the answer's body.
+pub fn ask(port: u16, target: &str) -> io::Result<String> {
     let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(SILENCE))?;
-    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    exchange(&mut stream, request.as_bytes(), b"")
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(body.to_owned())
 }

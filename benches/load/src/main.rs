@@ -1,6 +1,7 @@
 //! Puts load on servers that run already and says what each of them spends on it.
 //!
 //!     httpkit-load [--quick] [--only name,...] [--rounds n] [--raw file] server...
+//!     httpkit-load --memory idle|ws-idle server...
 //!
 //! A server is `name,pid,port,skip+skip...`: workloads that it does not have are named after the port.
 //! Slices of all servers alternate, so that a machine which is slower for a while is so for everybody;
@@ -33,6 +34,8 @@ struct Server {
 struct Plan {
     quick: bool,
     only: Vec<String>,
+    /// Only this, `idle` or `ws-idle`.
+    memory: Option<String>,
     raw: Option<String>,
     rounds: usize,
     /// Of what is measured in one go.
@@ -45,6 +48,8 @@ struct Plan {
 const RAMP: Duration = Duration::from_millis(60);
 /// After the warm-up of all workloads, before a workload is measured.
 const REFRESH: Duration = Duration::from_millis(400);
+/// Rounds of opening some before all idle ones are opened.
+const WARM_UPS: usize = 20;
 const IDLE_CONNECTIONS: usize = 15_000;
 const IDLE_WEBSOCKETS: usize = 10_000;
 
@@ -63,6 +68,7 @@ fn plan(arguments: &[String]) -> io::Result<Plan> {
     let mut plan = Plan {
         quick: false,
         only: Vec::new(),
+        memory: None,
         raw: None,
         rounds: 0,
         slice: Duration::from_millis(300),
@@ -78,6 +84,7 @@ fn plan(arguments: &[String]) -> io::Result<Plan> {
                 let names = arguments.next().ok_or_else(missing)?;
                 plan.only = names.split(',').map(str::to_owned).collect();
             }
+            "--memory" => plan.memory = Some(arguments.next().ok_or_else(missing)?.clone()),
             "--raw" => plan.raw = Some(arguments.next().ok_or_else(missing)?.clone()),
             "--rounds" => {
                 let n = arguments.next().ok_or_else(missing)?;
@@ -128,6 +135,17 @@ impl Plan {
 }
 
 fn run(plan: &Plan) -> io::Result<()> {
+    match plan.memory.as_deref() {
+        None => run_workloads(plan),
+        Some("idle") => memory(plan, "idle", IDLE_CONNECTIONS, false),
+        Some("ws-idle") => memory(plan, "ws-idle", IDLE_WEBSOCKETS, true),
+        Some(other) => Err(io::Error::other(format!(
+            "--memory {other}: idle or ws-idle"
+        ))),
+    }
+}
+
+fn run_workloads(plan: &Plan) -> io::Result<()> {
     let mut workloads = workload::all();
     workloads.retain(|workload| plan.wants(workload.name, workload.quick));
     // Everything is warm before anything is measured: what a JVM has learnt from the first
@@ -147,15 +165,6 @@ fn run(plan: &Plan) -> io::Result<()> {
         );
         println!("{}", report::table(&title, &series));
         raw += &report::raw(workload.name, &series);
-    }
-    let idle = [
-        ("idle", IDLE_CONNECTIONS, false, true),
-        ("ws-idle", IDLE_WEBSOCKETS, true, false),
-    ];
-    for (name, count, websocket, quick) in idle {
-        if plan.wants(name, quick) {
-            println!("{}", memory(plan, name, count, websocket)?);
-        }
     }
     if let Some(file) = &plan.raw {
         std::fs::write(file, raw)?;
@@ -206,49 +215,42 @@ fn slice(plan: &Plan, workload: &Workload, server: &Server) -> io::Result<Slice>
     })
 }
 
-/// Resident memory after a collection of garbage, once it has come to rest.
-fn settled(server: &Server) -> io::Result<u64> {
-    client::ask(server.port, "/gc")?;
+/// What a server holds after a collection of garbage, once it has come to rest: resident bytes, and those of its
+/// heap that are in use.
+fn settled(server: &Server) -> io::Result<(f64, f64)> {
+    let answer = client::ask(server.port, "/gc")?;
     std::thread::sleep(Duration::from_millis(1000));
-    process::resident(server.pid)
+    // A server without a heap answers something else.
+    let heap = answer.trim().parse().unwrap_or(0.0);
+    Ok((process::resident(server.pid)? as f64, heap))
 }
 
-/// Two openings: in the second one the server finds the room that the first one has left.
-fn memory(plan: &Plan, name: &str, count: usize, websocket: bool) -> io::Result<String> {
+/// Servers are started for this with a heap that is resident from the start: what a collector keeps for later would
+/// otherwise outweigh everything else.
+fn memory(plan: &Plan, name: &str, count: usize, websocket: bool) -> io::Result<()> {
     let what = if websocket {
         "WebSockets"
     } else {
         "keep-alive connections"
     };
     let mut out = format!(
-        "### {name}: resident memory of {count} idle {what}, garbage collected\n\n\
-         | server | before, MB | bytes each | left after closing, MB | bytes each, second time |\n\
-         |---|---:|---:|---:|---:|\n"
+        "### {name}: memory of {count} idle {what}, garbage collected\n\n\
+         | server | bytes each | of these in the heap |\n|---|---:|---:|\n"
     );
     for server in plan.having(name) {
         eprintln!("{name} on {}", server.name);
-        // What the first few thousand cost once is no property of a connection.
-        drop(Idle::open(server.port, count / 10, websocket)?);
+        // As many, but never many at once: what a JVM spends on code and profiles is no property of a connection.
+        for _ in 0..WARM_UPS {
+            drop(Idle::open(server.port, count / WARM_UPS, websocket)?);
+        }
         let before = settled(server)?;
-        let first = opened(server, count, websocket)?;
-        let left = settled(server)?;
-        let second = opened(server, count, websocket)?;
-        let each = |bytes: u64| (bytes as f64 - before as f64) / count as f64;
-        out += &format!(
-            "| {} | {:.1} | {:.0} | {:.1} | {:.0} |\n",
-            server.name,
-            before as f64 / 1e6,
-            each(first),
-            left as f64 / 1e6,
-            each(second)
-        );
+        let idle = Idle::open(server.port, count, websocket)?;
+        let after = settled(server)?;
+        assert_eq!(idle.len(), count);
+        let each = |before: f64, after: f64| (after - before) / count as f64;
+        let (resident, heap) = (each(before.0, after.0), each(before.1, after.1));
+        out += &format!("| {} | {:.0} | {heap:.0} |\n", server.name, resident + heap);
     }
-    Ok(out)
-}
-
-fn opened(server: &Server, count: usize, websocket: bool) -> io::Result<u64> {
-    let idle = Idle::open(server.port, count, websocket)?;
-    let bytes = settled(server)?;
-    assert_eq!(idle.len(), count);
-    Ok(bytes)
+    println!("{out}");
+    Ok(())
 }

@@ -46,9 +46,12 @@
 (defn- octets [body]
   {:status 200, :headers {"Content-Type" "application/octet-stream"}, :body body})
 
-(defn- collect-garbage [_]
+(defn- collect-garbage
+  "Answers with the bytes of the heap that are in use."
+  [_]
   (dotimes [_ 2] (System/gc))
-  {:status 200, :headers {"Content-Type" "text/plain"}, :body "collected"})
+  (let [runtime (Runtime/getRuntime)]
+    {:status 200, :headers {"Content-Type" "text/plain"}, :body (str (- (.totalMemory runtime) (.freeMemory runtime)))}))
 
 (defn app
   "Ring handler. `more` is a map from URI to further handlers."
