@@ -217,7 +217,7 @@ pub(crate) fn take_from<'local>(
         let Some((_, server)) = works_for else {
             return Ok(JByteArray::null());
         };
-        while let Some(work) = server.queue().take() {
+        while let Some(work) = server.take() {
             if let Some(array) = hand_over(env, work)? {
                 return Ok(array);
             }

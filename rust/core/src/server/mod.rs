@@ -12,6 +12,7 @@ mod channel;
 mod connection;
 mod exchange;
 mod inbound;
+mod lead;
 mod listener;
 mod output;
 pub mod queue;
@@ -35,6 +36,7 @@ use crate::error::Violation;
 use crate::h1::proxy::ProxyMode;
 use crate::h1::{Limits, date, response};
 use connection::Conn;
+use lead::Leads;
 use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
@@ -130,6 +132,7 @@ enum Deferred {
 pub(crate) struct Shared {
     config: Config,
     queue: WorkQueue,
+    leads: Leads,
     sink: Arc<dyn Sink>,
     connections: Mutex<HashMap<usize, Weak<Conn>>>,
     deferred: Mutex<VecDeque<Deferred>>,
@@ -173,6 +176,7 @@ impl Server {
         let port = listener.port();
         let shared = Shared {
             queue: WorkQueue::new(config.mode, config.queue),
+            leads: Leads::default(),
             config,
             sink,
             connections: Mutex::default(),
@@ -199,7 +203,14 @@ impl Server {
         &self.shared.queue
     }
 
-    /// Runs one loop on this thread until [`Self::close`]. `first` also looks after the queue.
+    /// The next piece of work, waiting for it: this thread may run a loop meanwhile. `None` once the queue
+    /// is shut and empty.
+    pub fn take(&self) -> Option<Work> {
+        self.shared.queue.take(&self.shared.leads)
+    }
+
+    /// Runs one loop on this thread until [`Self::close`], or watches as threads in [`Self::take`] run it.
+    /// `first` also looks after the queue.
     pub fn run(&self, first: bool) -> io::Result<()> {
         let listener = match &*self.listener.lock() {
             Some(listener) => listener.try_clone()?,
@@ -209,21 +220,17 @@ impl Server {
             .enable_all()
             .build()?;
         let mut stage = self.stage.subscribe();
-        runtime.block_on(async {
-            let mut attendant = first.then(|| tokio::spawn(keep_attending(self.shared.clone())));
-            let accept = tokio::spawn(listener::accept(
-                self.shared.clone(),
-                listener,
-                stage.clone(),
-            ));
-            let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
-            accept.abort();
-            if let Some(attendant) = &mut attendant {
-                attendant.abort();
-            }
-        });
-        // Dropping the runtime drops the connections' tasks, and each reports its end.
-        drop(runtime);
+        if first {
+            runtime.spawn(keep_attending(self.shared.clone()));
+        }
+        runtime.spawn(listener::accept(
+            self.shared.clone(),
+            listener,
+            stage.clone(),
+        ));
+        self.shared
+            .leads
+            .own(runtime, &self.shared.queue, &mut stage);
         // Nothing is added any more, and closings must be heard of though nobody attends to them now.
         self.spill();
         self.shared.make_deferred_upcalls();
@@ -265,6 +272,7 @@ impl Server {
             *stage = to.max(*stage);
             later
         });
+        self.shared.leads.alert();
     }
 
     /// Open connections.

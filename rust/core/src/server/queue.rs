@@ -1,7 +1,8 @@
 //! Work on its way from the sockets to the threads that run user code.
 //!
-//! Threads either *pull* ([`WorkQueue::take`] blocks until there is work) or
-//! get batches *pushed* by the loop once per turn ([`WorkQueue::drain`]).
+//! Threads either *pull* ([`super::Server::take`] blocks until there is work) or
+//! get batches *pushed* by the loop once per turn ([`WorkQueue::drain`]). A thread that
+//! finds nothing to pull runs a loop itself if it can (`lead.rs`), else it is parked.
 //! Wake-ups are chained: a push wakes at most one parked thread, and a woken
 //! thread wakes the next only when it leaves work behind. Waking a thread costs
 //! more than parsing a request. The thread that parked last is woken first, so
@@ -10,14 +11,17 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::exchange::Exchange;
+use super::lead::{self, Leads, Turn};
 use super::request::Request;
 
 /// Something that user code has to see.
@@ -32,12 +36,16 @@ pub enum Work {
 /// Where a queue's work goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Threads call [`WorkQueue::take`]. What they cannot take in time is reported to
+    /// Threads call [`super::Server::take`]. What they cannot take in time is reported to
     /// [`super::Sink::on_starved`], which may start threads or take it away with [`WorkQueue::drain`].
     Pull,
     /// The loop hands everything to [`super::Sink::on_work`] at the end of each turn.
     Push,
 }
+
+/// Threads that run the loops themselves call others for help once so much has waited for so long.
+const MANY: usize = 8;
+const LONG: Duration = Duration::from_millis(1);
 
 /// Bounded queue of [`Work`], see the module's text.
 #[derive(Debug)]
@@ -56,14 +64,38 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 struct Sleeper {
     thread: Thread,
-    /// Set by who took it off the list of the parked: a thread may also wake without a reason.
+    /// Set by who took it off its list: a thread may also wake without a reason.
     called: AtomicBool,
+    /// How it is woken while it runs a loop.
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Sleeper {
     fn call(&self) {
         self.called.store(true, Ordering::Release);
-        self.thread.unpark();
+        match self.waker.lock().take() {
+            Some(waker) => waker.wake(),
+            None => self.thread.unpark(),
+        }
+    }
+
+    fn has_been_called(&self) -> bool {
+        self.called.swap(false, Ordering::Acquire)
+    }
+
+    /// Until somebody calls, on a thread that runs a loop meanwhile.
+    async fn called(&self) {
+        poll_fn(|cx| {
+            // The waker first: whoever calls later finds it, whoever has called before is seen.
+            let waker = &mut *self.waker.lock();
+            if self.has_been_called() {
+                *waker = None;
+                return Poll::Ready(());
+            }
+            *waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -71,6 +103,7 @@ thread_local! {
     static SELF: Arc<Sleeper> = Arc::new(Sleeper {
         thread: thread::current(),
         called: AtomicBool::new(false),
+        waker: Mutex::new(None),
     });
     /// The queue in which this thread is counted as awake, 0 for none.
     static AWAKE_IN: Cell<u64> = const { Cell::new(0) };
@@ -81,6 +114,8 @@ struct Inner {
     items: VecDeque<(Instant, Work)>,
     /// In the order in which they parked.
     parked: Vec<Arc<Sleeper>>,
+    /// Those that run a loop.
+    leading: Vec<Arc<Sleeper>>,
     /// Threads that run user code, look for work or have been called. One that has left in the
     /// middle of its work counts for ever: the number is for hints only.
     awake: usize,
@@ -111,12 +146,26 @@ pub enum Pushed {
 }
 
 impl Inner {
-    /// Takes the thread that parked last off the list; the caller calls it, without the lock.
+    /// Takes a thread off its list; the caller calls it, without the lock. First this thread, if it runs a
+    /// loop and that has brought work; then one that runs another; then the one that parked last.
     fn wake(&mut self) -> Option<Arc<Sleeper>> {
-        let sleeper = self.parked.pop()?;
+        let own = |sleeper: &Arc<Sleeper>| SELF.with(|own| Arc::ptr_eq(own, sleeper));
+        let sleeper = match self.leading.iter().position(own) {
+            Some(here) => self.leading.swap_remove(here),
+            None => self.leading.pop().or_else(|| self.parked.pop())?,
+        };
         self.waking = true;
         self.awake += 1;
         Some(sleeper)
+    }
+
+    /// Whether so much has waited for so long that one thread does not get through it in good time.
+    fn is_behind(&self) -> bool {
+        self.items.len() >= MANY
+            && self
+                .items
+                .front()
+                .is_some_and(|(since, _)| since.elapsed() > LONG)
     }
 }
 
@@ -128,7 +177,7 @@ fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
     inner.items.push_back((since, work));
     // The thread being woken counts as well. Its handler may block for ever: what it does not take
     // itself needs another thread.
-    let coming = inner.parked.len() + usize::from(inner.waking);
+    let coming = inner.parked.len() + inner.leading.len() + usize::from(inner.waking);
     let pushed = if inner.items.len() <= coming {
         Pushed::Served
     } else {
@@ -156,9 +205,19 @@ fn park(mut inner: MutexGuard<'_, Inner>) {
     SELF.with(|sleeper| {
         inner.parked.push(sleeper.clone());
         drop(inner);
-        while !sleeper.called.swap(false, Ordering::Acquire) {
+        while !sleeper.has_been_called() {
             thread::park();
         }
+    });
+}
+
+/// Runs a loop until it, or somebody, calls.
+fn run_loop(mut inner: MutexGuard<'_, Inner>, turn: &Turn) {
+    inner.awake -= 1;
+    SELF.with(|sleeper| {
+        inner.leading.push(sleeper.clone());
+        drop(inner);
+        turn.run(sleeper.called());
     });
 }
 
@@ -168,6 +227,7 @@ impl WorkQueue {
         let inner = Inner {
             items: VecDeque::new(),
             parked: Vec::new(),
+            leading: Vec::new(),
             awake: 0,
             waking: false,
             taken: 0,
@@ -204,8 +264,9 @@ impl WorkQueue {
         Ok(add(inner, work))
     }
 
-    /// The next item, waiting for it; `None` once the queue is shut and empty.
-    pub fn take(&self) -> Option<Work> {
+    /// The next item, waiting for it or looking for it at the sockets; `None` once the queue is shut and
+    /// empty.
+    pub(super) fn take(&self, leads: &Leads) -> Option<Work> {
         let mut yielded = false;
         let mut inner = self.inner.lock();
         if AWAKE_IN.replace(self.id) != self.id {
@@ -214,13 +275,24 @@ impl WorkQueue {
         loop {
             if let Some((_, work)) = inner.items.pop_front() {
                 inner.taken += 1;
-                wake_next(inner);
+                lead::note_taken();
+                // A thread that runs the loop gets through a few short ones before another has woken up.
+                if !leads.are_led() || inner.is_behind() {
+                    wake_next(inner);
+                }
                 return Some(work);
             }
             if inner.shut {
                 inner.awake -= 1;
                 AWAKE_IN.set(0);
                 return None;
+            }
+            if let Some(turn) = leads.begin() {
+                run_loop(inner, &turn);
+                drop(turn);
+                inner = self.inner.lock();
+                inner.waking = false;
+                continue;
             }
             if !yielded && inner.awake <= self.processors {
                 // The loop is often about to push: giving it the processor once is cheaper than
@@ -235,6 +307,24 @@ impl WorkQueue {
             park(inner);
             inner = self.inner.lock();
             inner.waking = false;
+        }
+    }
+
+    /// Wakes a parked thread for what waits.
+    pub(super) fn rouse(&self) {
+        wake_next(self.inner.lock());
+    }
+
+    /// Wakes a parked thread that may run a loop.
+    pub(super) fn call_for_nothing(&self) {
+        let mut inner = self.inner.lock();
+        let sleeper = match inner.waking {
+            true => None,
+            false => inner.wake(),
+        };
+        drop(inner);
+        if let Some(sleeper) = sleeper {
+            sleeper.call();
         }
     }
 

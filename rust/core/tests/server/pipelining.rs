@@ -20,7 +20,7 @@ fn a_thread_that_answers_one_deep_pipeline_lets_others_in() {
         match exchange.respond(&reply, b"", 0) {
             Answered::Done(Some(next)) => exchange = next.exchange,
             Answered::Done(None) => {
-                let next = server.server.queue().take();
+                let next = server.server.take();
                 assert!(matches!(next, Some(Work::Request(_))), "{next:?}");
                 return;
             }

@@ -91,10 +91,15 @@ impl Running {
     pub fn run(&mut self) {
         let running = self.server.clone();
         let thread = std::thread::Builder::new()
-            .name("loop".into())
+            .name(self.loop_name())
             .spawn(move || running.run(true).unwrap())
             .unwrap();
         self.threads.push(thread);
+    }
+
+    /// The name of this server's loop, and of no other's.
+    pub fn loop_name(&self) -> String {
+        format!("loop-{}", self.server.port().unwrap_or_default())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -109,7 +114,7 @@ impl Running {
 
     /// The next request's exchange, bound as an embedder binds it.
     pub fn request(&self) -> Exchange {
-        match self.server.queue().take() {
+        match self.server.take() {
             Some(Work::Request(request)) => {
                 assert!(request.exchange.bind(NAME));
                 request.exchange

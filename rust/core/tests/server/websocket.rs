@@ -17,7 +17,7 @@ fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
     // In one write, so that all have arrived once the queue has work, which is left undone.
     let messages = frame(TEXT, b"m").repeat(config(Mode::Pull).max_pending_messages);
     peer.write_all(&messages).unwrap();
-    drop(server.server.queue().take().unwrap());
+    drop(server.server.take().unwrap());
     (peer, exchange)
 }
 

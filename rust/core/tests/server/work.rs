@@ -3,12 +3,15 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{Config, Exchange, Notice};
 
-use crate::support::{Running, answer, any_port, config, read_answer, read_head, wait_until};
+use crate::support::{
+    PATIENCE, Running, answer, any_port, config, read_answer, read_head, wait_until,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -28,7 +31,7 @@ fn workers(server: &Running, n: usize) -> Vec<JoinHandle<usize>> {
             let server = server.server.clone();
             std::thread::spawn(move || {
                 let mut taken = 0;
-                while let Some(work) = server.queue().take() {
+                while let Some(work) = server.take() {
                     if let Work::Request(request) = work {
                         assert!(request.exchange.bind(1));
                         answer(&request.exchange, b"x");
@@ -137,7 +140,7 @@ fn a_burst_that_parked_threads_cannot_take_calls_for_help() {
                 let server = server.server.clone();
                 std::thread::Builder::new()
                     .name("taker".into())
-                    .spawn(move || server.queue().take())
+                    .spawn(move || server.take())
                     .unwrap()
             })
             .collect();
@@ -160,6 +163,52 @@ fn a_burst_that_parked_threads_cannot_take_calls_for_help() {
     }
 }
 
+/// Whoever ran the loop is stuck with what that brought: the loop must go on without it.
+#[test]
+fn a_thread_that_blocks_does_not_hold_up_the_sockets() {
+    let server = Running::start(config(Mode::Pull));
+    let (tx, stuck) = mpsc::channel();
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let server = server.server.clone();
+            let tx = tx.clone();
+            std::thread::spawn(move || {
+                while let Some(Work::Request(request)) = server.take() {
+                    assert!(request.exchange.bind(1));
+                    let (release, released) = mpsc::channel::<()>();
+                    tx.send((request.exchange.clone(), release)).unwrap();
+                    // Blocks until the test lets go.
+                    let _ = released.recv();
+                    answer(&request.exchange, b"x");
+                }
+            })
+        })
+        .collect();
+    let mut first = server.connect();
+    let mut second = server.connect();
+    for _ in 0..50 {
+        first.write_all(GET).unwrap();
+        let (_, release_first) = stuck.recv_timeout(PATIENCE).expect("the first is taken");
+        second.write_all(GET).unwrap();
+        let (_, release_second) = stuck.recv_timeout(PATIENCE).expect("the second is taken");
+        let third = server.connect();
+        wait_until("a third is accepted while both threads are stuck", || {
+            server.server.connections() == 3
+        });
+        drop(third);
+        wait_until("and its end is noticed", || {
+            server.server.connections() == 2
+        });
+        drop((release_first, release_second));
+        assert_eq!(read_answer(&mut first), b"x");
+        assert_eq!(read_answer(&mut second), b"x");
+    }
+    server.server.queue().shut();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
 #[test]
 fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
     let server = Running::start(config(Mode::Pull));
@@ -174,7 +223,7 @@ fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
     for _ in 0..3 {
         answer(&server.request(), b"x");
     }
-    assert!(server.server.queue().take().is_none());
+    assert!(server.server.take().is_none());
     for peer in &mut peers {
         assert_eq!(read_answer(peer), b"x");
     }
