@@ -9,8 +9,10 @@
             [httpkit.subprocess :as subprocess]
             [org.httpkit.client :as client]
             [org.httpkit.sni-client :as sni-client])
-  (:import [java.net URI]
+  (:import [java.io InputStream IOException]
+           [java.net URI]
            [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
+           [org.httpkit ProtocolException]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
 
 (def ^:private ok (peer/answering (fn [{:keys [body]}] (str "ok" (count body)))))
@@ -52,7 +54,7 @@
       (doseq [c [@client/default-client java-way]]
         (let [{:keys [error]} @(client/get (certs/https-url p "/") {:client c})]
           (is (some? error))
-          (is (contains? #{org.httpkit.ProtocolException java.net.SocketException} (class error)))))
+          (is (contains? #{ProtocolException java.net.SocketException} (class error)))))
       (client/client-stop! java-way))))
 
 (deftest insecure-requests-accept-anything
@@ -107,6 +109,27 @@
     (dotimes [_ 2]
       (is (= "ok5" (:body @(client/post (certs/https-url p "/")
                                         {:body "12345" :sslengine (client/make-ssl-engine (certs/context nil))})))))))
+
+(defn- endless-body []
+  (proxy [InputStream] [] (read ([] 0) ([_ _ length] length))))
+
+(deftest a-peer-that-says-goodbye-during-an-upload-ends-it
+  (peer/with-peer [p (fn [{:keys [^InputStream in socket] :as conn}]
+                       (peer/read-head! conn)
+                       (.readNBytes in (+ 400000 (rand-int 1000000)))
+                       (.shutdownOutput ^SSLSocket socket)
+                       (peer/await-end! conn))
+                   :server (certs/server-socket (localhost-key) :protocols ["TLSv1.2"])]
+    (let [c       (via-engine)
+          attempt #(:error (deref (client/post (certs/https-url p "/")
+                                               {:client c :insecure? true :body (endless-body) :chunked? true})
+                                  5000 {:error :timeout}))]
+      (loop [left 20]
+        (when (pos? left)
+          (let [error (attempt)]
+            (when (is (or (instance? ProtocolException error) (instance? IOException error)))
+              (recur (dec left))))))
+      (client/client-stop! c))))
 
 (deftest configurers-see-every-https-request
   (let [calls (atom [])

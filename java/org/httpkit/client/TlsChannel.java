@@ -60,7 +60,9 @@ final class TlsChannel {
                     runTasks();
                     return false;
                 case NEED_WRAP:
-                    wrapHandshake();
+                    if (!wrapHandshake()) {
+                        return handshaken;
+                    }
                     break;
                 case NEED_UNWRAP:
                     if (plainIn.hasRemaining() || !unwrap()) {
@@ -96,9 +98,11 @@ final class TlsChannel {
         });
     }
 
-    private void wrapHandshake() throws IOException {
+    /** @return false when the engine has nothing more to say */
+    private boolean wrapHandshake() throws IOException {
         try {
-            wrap(NOTHING);
+            SSLEngineResult result = wrap(NOTHING);
+            return result.getStatus() != SSLEngineResult.Status.CLOSED || result.bytesProduced() > 0;
         } catch (SSLException e) {
             sendAlert();
             throw e;
@@ -155,9 +159,14 @@ final class TlsChannel {
             if (first == null) {
                 break;
             }
-            wrapped = wrap(first).bytesConsumed();
+            SSLEngineResult result = wrap(first);
+            wrapped = result.bytesConsumed();
             if (!first.hasRemaining()) {
                 outgoing.remove();
+            }
+            if (result.getStatus() == SSLEngineResult.Status.CLOSED) {
+                // The peer has said goodbye, which ends both directions of TLS 1.2: nothing leaves any more.
+                outgoing.clear();
             }
         }
         return left;
@@ -206,6 +215,9 @@ final class TlsChannel {
             cipherIn = ByteBuffer.allocate(2 * cipherIn.capacity()).put(cipherIn.flip());
         } else if (result.getStatus() == SSLEngineResult.Status.BUFFER_OVERFLOW) {
             plainIn = ByteBuffer.allocate(2 * plainIn.capacity()).limit(0);
+        }
+        if (result.getStatus() == SSLEngineResult.Status.CLOSED && result.bytesConsumed() == 0) {
+            return false;
         }
         return !starved || unwrap();
     }
