@@ -7,6 +7,8 @@
   (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException]
            [java.net URISyntaxException]
            [java.nio ByteBuffer]
+           [java.nio.file Files]
+           [java.nio.file.attribute FileAttribute]
            [org.httpkit ProtocolException]))
 
 (def ^:private ok (peer/answering (constantly "ok")))
@@ -80,6 +82,21 @@
     (let [buffer (ByteBuffer/wrap (.getBytes "abc"))]
       (sent {:method :post :body buffer})
       (is (zero? (.remaining buffer))))))
+
+(defn- pipe
+  "A FileInputStream on a named pipe that somebody fills with `content`."
+  [content]
+  (let [path (str (Files/createTempDirectory "client-request" (make-array FileAttribute 0)) "/pipe")]
+    (is (zero? (.waitFor (.exec (Runtime/getRuntime) ^"[Ljava.lang.String;" (into-array ["mkfifo" path])))))
+    (future (spit path content))
+    (try (FileInputStream. path)
+         (finally (run! #(.delete ^File %) [(File. path) (.getParentFile (File. path))])))))
+
+(deftest pipes-have-no-length-but-an-end
+  (let [long-text (apply str (repeat 1500000 "p"))]
+    (doseq [content ["text" long-text]]
+      (is (= content (:body (sent {:method :post :body (pipe content)}))))
+      (is (str/includes? (:body (sent {:method :post :multipart [{:name "a" :content (pipe content)}]})) content)))))
 
 (deftest large-bodies-are-the-same-on-the-wire
   (let [text (apply str (repeatedly 400000 #(rand-nth "abcdefgh")))

@@ -39,7 +39,7 @@ public class MultipartBody {
         return large ? streamed(boundary, entities, mixed) : MultipartEntity.encode(boundary, entities, mixed);
     }
 
-    private static boolean isLarge(Object content) throws IOException {
+    private static boolean isLarge(Object content) {
         if (content instanceof File) {
             return ((File) content).length() > RequestBody.BUFFERED;
         }
