@@ -10,7 +10,7 @@ use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::TlsMode;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -248,9 +248,18 @@ async fn connect_tcp(address: SocketAddr, bind: Option<&Address>) -> io::Result<
     socket.set_keepalive(true)?;
     socket.set_nodelay(true)?;
     if let Some(Address::Inet(local)) = bind {
-        socket.bind(*local)?;
+        socket.bind(local_for(address, *local))?;
     }
     socket.connect(address).await
+}
+
+/// The JDK's "any address" is one of IPv4: it means any of the peer's family.
+fn local_for(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
+    match (local.ip().is_unspecified(), peer) {
+        (false, _) => local,
+        (true, SocketAddr::V4(_)) => (Ipv4Addr::UNSPECIFIED, local.port()).into(),
+        (true, SocketAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, local.port()).into(),
+    }
 }
 
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
