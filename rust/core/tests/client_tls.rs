@@ -102,6 +102,24 @@ fn server(config: Arc<ServerConfig>) -> (Server, Names) {
     (server, names)
 }
 
+/// A server whose answer, in one record, arrives in pieces.
+fn dripping_server(config: Arc<ServerConfig>, pause: Duration) -> Server {
+    Server::new(move |_, stream| {
+        let mut session = ServerConnection::new(config.clone()).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, stream);
+        read_request(&mut tls).unwrap();
+        session.writer().write_all(OK).unwrap();
+        let mut record = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut record).unwrap();
+        }
+        for piece in record.chunks(record.len().div_ceil(6)) {
+            std::thread::sleep(pause);
+            stream.write_all(piece).unwrap();
+        }
+    })
+}
+
 fn https(server: &Server, mode: TlsMode, name: &str) -> CallSpec {
     CallSpec {
         tls: Some(mode),
@@ -126,6 +144,17 @@ fn handshake_error(message: &str) -> Result<Seen, CallError> {
 const UNTRUSTED: &str = "PKIX path building failed: \
      sun.security.provider.certpath.SunCertPathBuilderException: \
      unable to find valid certification path to requested target";
+
+#[test]
+fn parts_of_a_record_are_no_silence() {
+    let ca = Authority::new();
+    let pause = Duration::from_millis(200);
+    let server = dripping_server(config(&ca.named(&["localhost"]), None), pause);
+    let client = trusting(&[&ca.der]);
+    let mut spec = https(&server, TlsMode::Verify, "localhost");
+    spec.timeouts.idle = Millis(700);
+    assert_eq!(client.run(spec).unwrap().text(), "ok");
+}
 
 #[test]
 fn a_trusted_chain_with_the_right_name_serves_and_is_reused() {

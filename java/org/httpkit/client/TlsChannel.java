@@ -31,6 +31,7 @@ final class TlsChannel {
     private boolean announced;
     private boolean handshaken;
     private boolean starved;
+    private boolean moved;
     private boolean truncated;
     private volatile boolean inTasks;
 
@@ -140,7 +141,7 @@ final class TlsChannel {
 
     private boolean flush() throws IOException {
         if (cipherOut.hasRemaining()) {
-            channel.write(cipherOut);
+            moved |= channel.write(cipherOut) > 0;
         }
         return !cipherOut.hasRemaining();
     }
@@ -245,7 +246,15 @@ final class TlsChannel {
             // Many servers end without close_notify; the framing above tells whether bytes are missing.
             truncated = true;
         }
+        moved |= n > 0;
         return n > 0;
+    }
+
+    /** Whether bytes came or left since this was last asked. */
+    boolean moved() {
+        boolean did = moved;
+        moved = false;
+        return did;
     }
 
     boolean wantsWrite() {

@@ -35,6 +35,8 @@ pub(super) struct Conn {
     pub timer: Timer,
     pub transport: Option<TransportId>,
     pub tls: bool,
+    /// Bytes of the socket, TLS and proxies included.
+    pub meter: Meter,
     /// Calls that it has served.
     pub served: u64,
     pub key: Rc<PoolKey>,
@@ -64,7 +66,8 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let engine = call.engine();
     let connecting = Connecting::new(engine);
     let mut transport = None;
-    let stream = establish(call, &mut transport)
+    let meter = Meter::default();
+    let stream = establish(call, &mut transport, &meter)
         .await
         .map_err(|error| Failure { error, transport })?;
     drop(connecting);
@@ -80,6 +83,7 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
         timer: Timer::new(Instant::now() + Duration::from_secs(60)),
         transport,
         tls,
+        meter,
         served: 0,
         key: permit.key.clone(),
         _permit: permit,
@@ -101,22 +105,25 @@ impl Drop for Connecting<'_> {
     }
 }
 
-async fn establish(call: &Call, transport: &mut Option<TransportId>) -> Result<Stream, CallError> {
+async fn establish(
+    call: &Call,
+    transport: &mut Option<TransportId>,
+    meter: &Meter,
+) -> Result<Stream, CallError> {
     let limit = call.connect_limit(false);
-    let meter = Meter::default();
     let stream = match call.spec.hosted {
         true => {
-            let stream = call.engine().foreigners.open(call.id);
+            let stream = call.engine().foreigners.open(call.id, meter.clone());
             *transport = Some(stream.id());
             within(call, limit, stream.connected()).await?;
             Stream::Foreign(stream)
         }
         false => {
             let bind = call.engine().config.bind.as_ref();
-            within(call, limit, connect_any(&call.spec.addresses, bind, &meter)).await?
+            within(call, limit, connect_any(&call.spec.addresses, bind, meter)).await?
         }
     };
-    while_busy(call, &meter, prepare(call, stream)).await
+    while_busy(call, meter, prepare(call, stream)).await
 }
 
 /// Waits for `future` as long as bytes move, which `meter` tells.

@@ -140,7 +140,9 @@ struct Exchange<'a> {
     /// Bytes decoded since the loop last saw to others.
     turn: usize,
     announced: bool,
+    /// When bytes last moved, and how many had moved by then.
     last: Instant,
+    moved: u64,
 }
 
 impl<'a> Exchange<'a> {
@@ -155,6 +157,7 @@ impl<'a> Exchange<'a> {
                 hosted: conn.transport.is_some(),
             },
             outgoing: Outgoing::new(call),
+            moved: conn.meter.bytes(),
             conn,
             call,
             inflater: None,
@@ -204,8 +207,10 @@ impl<'a> Exchange<'a> {
             }
             progress = true;
         }
-        if progress {
-            self.last = Instant::now();
+        // A part of a TLS record is no progress yet, but no silence either.
+        let moved = self.conn.meter.bytes();
+        if progress || moved != self.moved {
+            (self.last, self.moved) = (Instant::now(), moved);
         }
         let Some(limit) = self.limit() else {
             return Poll::Pending;
