@@ -10,7 +10,7 @@
             [org.httpkit.client :as client]
             [org.httpkit.sni-client :as sni-client])
   (:import [java.io InputStream IOException]
-           [java.net URI]
+           [java.net Socket URI]
            [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
            [org.httpkit ProtocolException]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
@@ -130,6 +130,32 @@
             (when (is (or (instance? ProtocolException error) (instance? IOException error)))
               (recur (dec left))))))
       (client/client-stop! c))))
+
+(defn- dripping-relay
+  "Carries a connection to `port`; the first bytes from there come in pieces, with pauses of 150 ms."
+  [port]
+  (fn [{:keys [^InputStream in] :as conn}]
+    (with-open [target (Socket. "127.0.0.1" (int port))]
+      (doto (Thread. ^Runnable #(try (.transferTo in (.getOutputStream target)) (catch IOException _)))
+        (.setDaemon true)
+        (.start))
+      (let [from (.getInputStream target)]
+        (loop [pieces 8]
+          (let [bytes (byte-array (if (pos? pieces) 80 65536))
+                n     (.read from bytes)]
+            (when (pos? n)
+              (when (pos? pieces) (Thread/sleep 150))
+              (peer/send-bytes! conn (java.util.Arrays/copyOf bytes n))
+              (recur (dec pieces)))))))))
+
+(deftest bytes-of-a-handshake-are-no-silence
+  (with-tls-peer [target (localhost-key)]
+    (peer/with-peer [p (dripping-relay (:port target))]
+      (let [java-way (via-engine)]
+        (doseq [c [@client/default-client java-way]]
+          (is (= "ok0" (:body @(client/get (certs/https-url p "/") {:client c :insecure? true :idle-timeout 800
+                                                                    :keepalive 0})))))
+        (client/client-stop! java-way)))))
 
 (deftest configurers-see-every-https-request
   (let [calls (atom [])
