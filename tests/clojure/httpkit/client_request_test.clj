@@ -174,6 +174,13 @@
       IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"})
     (is (empty? @(:sockets p)))))
 
+(deftest credentials-are-in-no-error-text
+  (doseq [url  ["http://user:secret@bad_host:80/" "http://user:secret@h:80/ " "http://user:s#cret@h/" "//user:se@cret@h"]
+          opts [{:url url} {:url "http://t.test/" :proxy-url url} {:url "http://t.test/" :proxy-url url :proxy-tunnel? true}]]
+    (let [text (str (:error @(client/request opts nil)))]
+      (is (str/includes? text "//***@"))
+      (is (not (re-find #"s.?.?cret" text)) text))))
+
 (deftest mistakes-in-options-are-thrown
   (are [class opts] (thrown? class (client/request opts nil))
     NullPointerException     {:url nil}
