@@ -267,6 +267,11 @@
                           (and (pos? native) (zero? hosted))
                           (and (zero? native) (pos? hosted))))))))))))))
 
+(deftest settings-of-the-jdks-tls-are-left-to-it
+  (with-tls-peer [p (localhost-key)]
+    (is (= ["ok0" 0 1] (in-jvm (conj (certs/jvm-args nil) "-Djsse.enableSNIExtension=false")
+                               [(outcome (certs/https-url p "/") {}) (stat :native-tls) (stat :java-hosted)])))))
+
 (deftest the-jvms-own-key-is-presented
   (let [client-key (certs/signed "client" "dns:client.test")]
     (with-tls-peer [p (localhost-key) :client-auth? true]
