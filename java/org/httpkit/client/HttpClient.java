@@ -133,6 +133,9 @@ public class HttpClient implements Runnable {
 
     // Others are bound in Java, where the channel factory makes channels for them.
     private static byte[] bindRecord(SocketAddress address) {
+        if (address instanceof InetSocketAddress && ((InetSocketAddress) address).isUnresolved()) {
+            throw new IllegalArgumentException("bind address is unresolved: " + address);
+        }
         return address instanceof InetSocketAddress ? CallSpec.address((InetSocketAddress) address) : null;
     }
 
