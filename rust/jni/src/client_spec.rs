@@ -154,6 +154,7 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
         streamed: flags & abi::CALL_STREAM != 0,
         raw: flags & abi::CALL_RAW != 0,
         hosted: flags & abi::CALL_HOSTED != 0,
+        hosted_tls: flags & abi::CALL_HOSTED_TLS != 0,
         method,
         tls,
         sni,

@@ -11,7 +11,8 @@
             [org.httpkit.sni-client :as sni-client])
   (:import [java.io InputStream IOException]
            [java.net Socket URI]
-           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
+           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLServerSocket
+            SSLSocket]
            [org.httpkit ProtocolException]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
 
@@ -266,6 +267,35 @@
                     (is (if (= way "built-in")
                           (and (pos? native) (zero? hosted))
                           (and (zero? native) (pos? hosted))))))))))))))
+
+(defn- with-suites [^SSLServerSocket socket & suites]
+  (doto socket (.setEnabledCipherSuites (into-array String suites))))
+
+(deftest what-the-built-in-tls-does-not-do-the-jdks-does
+  (let [cbc (with-suites (certs/server-socket (localhost-key) :protocols ["TLSv1.2"])
+                         "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256")]
+    (peer/with-peer [suites ok :server cbc]
+      (peer/with-peer [version-1 ok :server (certs/server-socket @certs/version-1)]
+        (with-tls-peer [other (other-key)]
+          (testing "nothing is checked"
+            (doseq [p [suites version-1]]
+              (is (= "ok3" (:body @(client/post (certs/https-url p "/") {:insecure? true :body "abc"}))))))
+          (testing "trust is the JVM's, names are checked"
+            (let [by-ip #(str "https://127.0.0.1:" (:port %) "/")
+                  [a b c wrong-name wrong-ip untrusted]
+                  (in-jvm (certs/jvm-args nil)
+                          [(outcome (certs/https-url suites "/") {})
+                           (outcome (certs/https-url suites "/") {:client `client/legacy-client})
+                           (outcome (by-ip suites) {:client `client/legacy-client})
+                           (outcome (certs/https-url other "/") {})
+                           (outcome (by-ip suites) {})
+                           (outcome (certs/https-url version-1 "/") {})])
+                  handshake "javax.net.ssl.SSLHandshakeException"]
+              (is (= ["ok0" "ok0" "ok0"] [a b c]))
+              (is (= [handshake handshake handshake] (map first [wrong-name wrong-ip untrusted])))))
+          (testing "a certificate of X.509 version 1 is good when it is itself trusted"
+            (is (= "ok0" (in-jvm (certs/jvm-args nil @certs/version-1-trust)
+                                 (outcome (certs/https-url version-1 "/") {}))))))))))
 
 (deftest settings-of-the-jdks-tls-are-left-to-it
   (with-tls-peer [p (localhost-key)]

@@ -8,6 +8,7 @@ import java.nio.channels.SocketChannel;
 import java.util.ArrayDeque;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
 import org.httpkit.ProtocolException;
@@ -130,8 +131,9 @@ final class HostedTransport implements ClientUpcalls.Transport {
     }
 
     /** From here on all bytes go through the engine. */
-    void startTls(SSLEngine engine, int level) {
+    void startTls(Supplier<SSLEngine> made, int level) {
         try {
+            SSLEngine engine = made.get();
             if (engine == null || level != 0) {
                 throw new SSLException("TLS inside of TLS needs the built-in TLS");
             }
