@@ -4,7 +4,8 @@
             [clojure.test :refer [are deftest is testing]]
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client])
-  (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException]
+  (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException
+            RandomAccessFile]
            [java.net URISyntaxException]
            [java.nio ByteBuffer]
            [java.nio.file Files]
@@ -130,6 +131,19 @@
             {:keys [error]} @(client/post (:url p) {:body broken :chunked? true})]
         (is (instance? IOException error))
         (is (= "source" (ex-message error)))))))
+
+(deftest files-that-grow-are-sent-as-long-as-they-were
+  (let [n    (* 32 1024 1024)
+        file (temp-file "")
+        grow (fn [to] (with-open [f (RandomAccessFile. ^File file "rw")] (.setLength f to)))]
+    (doseq [body [#(FileInputStream. ^File file) (constantly file)]]
+      (grow n)
+      (peer/with-peer [p (fn [conn]
+                           (let [length (parse-long (peer/header (peer/read-head! conn) "content-length"))]
+                             (grow (+ n 1000))
+                             (.skipNBytes ^InputStream (:in conn) length)
+                             (peer/respond! conn (str length))))]
+        (is (= (str n) (:body (deref (client/put (:url p) {:body (body)}) 20000 nil))))))))
 
 (deftest declared-lengths-must-be-true
   (peer/with-peer [p (fn [conn] (peer/await-end! conn))]

@@ -140,7 +140,8 @@ final class RequestBody implements Closeable {
             if (prefix.length == PREFIX && length > PREFIX) {
                 streamed = true;
                 InputStream whole = new SequenceInputStream(new ByteArrayInputStream(prefix), in);
-                return source(whole, length, true);
+                // A length that somebody declared must be true; a file may grow meanwhile.
+                return source(whole, length, rest < 0);
             }
             return memory(appendRest(prefix, in));
         } finally {
