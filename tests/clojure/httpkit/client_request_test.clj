@@ -143,7 +143,18 @@
                              (grow (+ n 1000))
                              (.skipNBytes ^InputStream (:in conn) length)
                              (peer/respond! conn (str length))))]
-        (is (= (str n) (:body (deref (client/put (:url p) {:body (body)}) 20000 nil))))))))
+        (is (= (str n) (:body (deref (client/put (:url p) {:body (body)}) 20000 nil))))))
+    (testing "in a multipart body too, and what follows them is in its place"
+      (doseq [content [#(FileInputStream. ^File file) (constantly file)]]
+        (grow n)
+        (peer/with-peer [p (fn [{:keys [^InputStream in] :as conn}]
+                             (let [length (parse-long (peer/header (peer/read-head! conn) "content-length"))]
+                               (grow (+ n 1000))
+                               (.skipNBytes in (- length 150))
+                               (peer/respond! conn (String. (.readNBytes in 150) "ISO-8859-1"))))]
+          (let [parts [{:name "f" :content (content)} {:name "z" :content "last"}]]
+            (is (re-find #"\r\n\r\nlast\r\n--[^\r]*--\r\n$"
+                         (str (:body (deref (client/put (:url p) {:multipart parts}) 20000 nil)))))))))))
 
 (deftest declared-lengths-must-be-true
   (peer/with-peer [p (fn [conn] (peer/await-end! conn))]
