@@ -122,7 +122,8 @@ public class RespListener implements IRespListener {
     boolean collectedByCore() {
         // A negative limit would mean none to the core; as a filter it accepts no body at all.
         return getClass() == RespListener.class
-                && (filter == IFilter.ACCEPT_ALL || filter.getClass() == IFilter.MaxBodyFilter.class && wireLimit() >= 0);
+                && (filter == IFilter.ACCEPT_ALL
+                        || filter.getClass() == IFilter.MaxBodyFilter.class && wireLimit() >= 0);
     }
 
     /** Whether the user reads the body while it arrives. */

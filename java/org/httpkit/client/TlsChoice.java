@@ -45,7 +45,8 @@ final class TlsChoice {
     final boolean sni;
     final long policy;
 
-    private TlsChoice(boolean hosted, Supplier<SSLEngine> engine, boolean fromTheStart, int tls, boolean sni, long policy) {
+    private TlsChoice(boolean hosted, Supplier<SSLEngine> engine, boolean fromTheStart, int tls, boolean sni,
+            long policy) {
         this.hosted = hosted;
         this.engine = engine;
         this.fromTheStart = fromTheStart;
