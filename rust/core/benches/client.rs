@@ -146,6 +146,7 @@ fn spec(server: SocketAddr) -> CallSpec {
         streamed: false,
         raw: false,
         hosted: false,
+        hosted_tls: false,
         method: Method::Get,
         tls: None,
         sni: true,

@@ -122,6 +122,7 @@ fn get(port: u16, path: &str) -> CallSpec {
         streamed: false,
         raw: false,
         hosted: false,
+        hosted_tls: false,
         method: Method::Get,
         tls: None,
         sni: true,

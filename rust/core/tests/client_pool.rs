@@ -402,6 +402,24 @@ fn a_bind_address_is_the_peer_that_the_server_sees() {
 }
 
 #[test]
+fn any_local_address_is_one_of_the_peers_family() {
+    for (any, peer) in [("0.0.0.0:0", "[::1]:0"), ("[::]:0", "127.0.0.1:0")] {
+        let listener = TcpListener::bind(peer).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_request(&mut stream);
+            stream.write_all(OK).unwrap();
+        });
+        let client = Running::with(ClientConfig {
+            bind: Some(Address::Inet(any.parse().unwrap())),
+            ..ClientConfig::default()
+        });
+        assert_eq!(client.run(get(address)).unwrap().text(), "ok", "{any}");
+    }
+}
+
+#[test]
 fn a_unix_socket_serves_and_is_reused() {
     let dir = std::env::temp_dir().join(format!("httpkit-uds-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

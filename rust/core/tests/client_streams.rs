@@ -182,6 +182,32 @@ fn a_bomb_expands_only_as_far_as_there_is_window() {
 }
 
 #[test]
+fn a_bomb_that_is_collected_holds_up_no_other_call() {
+    let bomb = gzip(&vec![0; 24 << 20]);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        bomb.len()
+    );
+    let server = Server::new(move |_, stream| {
+        answer_with(stream, &head, &bomb);
+        hang(stream);
+    });
+    let other = Server::answering(OK);
+    let client = Running::new();
+    client.run(get(other.address)).unwrap();
+    let call = client.start(get(server.address));
+    let whole = |stats: &Stats| stats.buffered.load(Ordering::Relaxed) > 0;
+    client.until_stats("it expands", whole);
+    let mut served = 0;
+    while client.client.stats().active.load(Ordering::Relaxed) > 0 && served < 10 {
+        client.run(get(other.address)).unwrap();
+        served += 1;
+    }
+    assert_eq!(served, 10, "calls beside the one that expands");
+    assert_eq!(client.result(call).unwrap().body.len(), 24 << 20);
+}
+
+#[test]
 fn a_wire_limit_counts_body_bytes() {
     let server = Server::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
     let client = Running::new();

@@ -4,6 +4,7 @@ mod client_support;
 
 use client_support::*;
 use httpkit_core::client::*;
+use httpkit_core::net::tls::TlsMode;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -122,6 +123,47 @@ fn bytes_start_the_idle_timeout_anew() {
 }
 
 #[test]
+fn bytes_of_a_transports_own_are_no_silence() {
+    let client = Running::new();
+    let mut spec = CallSpec {
+        hosted: true,
+        tls: Some(TlsMode::TrustAll),
+        addresses: Vec::new(),
+        ..get("127.0.0.1:1".parse().unwrap())
+    };
+    spec.timeouts.idle = Millis(600);
+    let start = Instant::now();
+    let call = client.start(spec);
+    let asked = |what: &str, want: &dyn Fn(&Asked) -> bool| {
+        let mut found = 0;
+        eventually(what, || {
+            let transports = client.log.transports.lock().unwrap();
+            let one = transports.iter().find(|(_, asked)| want(asked));
+            one.inspect(|(id, _)| found = *id).is_some()
+        });
+        found
+    };
+    let transport = asked("opened", &|asked| *asked == Asked::Open(call));
+    client.client.transport_ready(transport);
+    asked("secured", &|asked| *asked == Asked::StartTls(call, 0));
+    let drip = || {
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(200));
+            client.client.transport_written(transport, 0);
+        }
+    };
+    drip();
+    client.client.transport_ready(transport);
+    asked("written", &|asked| matches!(asked, Asked::Write(_)));
+    drip();
+    client
+        .client
+        .transport_received(transport, OK.to_vec().into());
+    assert_eq!(client.result(call).unwrap().text(), "ok");
+    assert!(start.elapsed() > Duration::from_millis(2 * 600));
+}
+
+#[test]
 fn a_peer_that_stops_reading_ends_with_the_idle_timeout() {
     let server = Server::new(|_, stream| {
         std::thread::sleep(Duration::from_secs(3));
@@ -172,7 +214,7 @@ fn the_deadline_holds_in_every_phase() {
     }
     let mut spec = get(silent.address);
     spec.timeouts.deadline = Some((Millis(200), Millis(200)));
-    spec.tls = Some(httpkit_core::net::tls::TlsMode::TrustAll);
+    spec.tls = Some(TlsMode::TrustAll);
     spec.tls_name = "localhost".to_owned();
     let tls = httpkit_core::net::tls::TlsContext::new(vec![], vec![], vec![]).unwrap();
     client.client.set_tls(tls);

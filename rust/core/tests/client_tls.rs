@@ -102,6 +102,24 @@ fn server(config: Arc<ServerConfig>) -> (Server, Names) {
     (server, names)
 }
 
+/// A server whose answer, in one record, arrives in pieces.
+fn dripping_server(config: Arc<ServerConfig>, pause: Duration) -> Server {
+    Server::new(move |_, stream| {
+        let mut session = ServerConnection::new(config.clone()).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, stream);
+        read_request(&mut tls).unwrap();
+        session.writer().write_all(OK).unwrap();
+        let mut record = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut record).unwrap();
+        }
+        for piece in record.chunks(record.len().div_ceil(6)) {
+            std::thread::sleep(pause);
+            stream.write_all(piece).unwrap();
+        }
+    })
+}
+
 fn https(server: &Server, mode: TlsMode, name: &str) -> CallSpec {
     CallSpec {
         tls: Some(mode),
@@ -126,6 +144,61 @@ fn handshake_error(message: &str) -> Result<Seen, CallError> {
 const UNTRUSTED: &str = "PKIX path building failed: \
      sun.security.provider.certpath.SunCertPathBuilderException: \
      unable to find valid certification path to requested target";
+
+/// A peer that has no suite in common with anybody.
+fn refusing_server() -> Server {
+    Server::new(|_, stream| {
+        let mut header = [0; 5];
+        stream.read_exact(&mut header).unwrap();
+        let length = u16::from_be_bytes([header[3], header[4]]);
+        stream.read_exact(&mut vec![0; length.into()]).unwrap();
+        let handshake_failure = [0x15, 3, 3, 0, 2, 2, 40];
+        stream.write_all(&handshake_failure).unwrap();
+        hang(stream);
+    })
+}
+
+#[test]
+fn where_rustls_has_nothing_in_common_the_embedders_tls_takes_over() {
+    let server = refusing_server();
+    let client = trusting(&[]);
+    let spec = https(&server, TlsMode::Verify, "localhost");
+    let refused = handshake_error("Received fatal alert: handshake_failure");
+    assert_eq!(client.run(spec.clone()), refused);
+    assert!(client.log.transports.lock().unwrap().is_empty());
+
+    let call = client.start(CallSpec {
+        hosted_tls: true,
+        ..spec
+    });
+    let asked = |want: Asked| {
+        let mut transport = 0;
+        eventually("the embedder is asked", || {
+            let all = client.log.transports.lock().unwrap();
+            let found = all.iter().find(|(_, asked)| *asked == want);
+            found.inspect(|(id, _)| transport = *id).is_some()
+        });
+        transport
+    };
+    let transport = asked(Asked::Open(call));
+    client.client.transport_ready(transport);
+    asked(Asked::StartTls(call, 0));
+    client.client.transport_ready(transport);
+    let answer = Bytes::from_static(OK);
+    client.client.transport_received(transport, answer);
+    assert_eq!(client.result(call).unwrap().text(), "ok");
+}
+
+#[test]
+fn parts_of_a_record_are_no_silence() {
+    let ca = Authority::new();
+    let pause = Duration::from_millis(200);
+    let server = dripping_server(config(&ca.named(&["localhost"]), None), pause);
+    let client = trusting(&[&ca.der]);
+    let mut spec = https(&server, TlsMode::Verify, "localhost");
+    spec.timeouts.idle = Millis(700);
+    assert_eq!(client.run(spec).unwrap().text(), "ok");
+}
 
 #[test]
 fn a_trusted_chain_with_the_right_name_serves_and_is_reused() {

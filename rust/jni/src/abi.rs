@@ -97,6 +97,7 @@ const _: () = {
 pub const CALL_STREAM: u32 = 1;
 pub const CALL_RAW: u32 = 2;
 pub const CALL_HOSTED: u32 = 4;
+pub const CALL_HOSTED_TLS: u32 = 8;
 
 /// Bits that accompany a response's head.
 pub const HEAD_HTTP10: jint = 1;

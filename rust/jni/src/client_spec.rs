@@ -154,6 +154,7 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
         streamed: flags & abi::CALL_STREAM != 0,
         raw: flags & abi::CALL_RAW != 0,
         hosted: flags & abi::CALL_HOSTED != 0,
+        hosted_tls: flags & abi::CALL_HOSTED_TLS != 0,
         method,
         tls,
         sni,
@@ -243,7 +244,7 @@ mod tests {
     /// A spec with every field in its place.
     fn packed() -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend(5_u32.to_be_bytes());
+        out.extend(13_u32.to_be_bytes());
         out.extend([1, 1, 1, 1, 3, 1]);
         for number in [10_i64, -7, -1, 99] {
             out.extend(number.to_be_bytes());
@@ -273,7 +274,7 @@ mod tests {
     #[test]
     fn every_field_is_read_from_its_place() {
         let spec = read_call(&packed(), b"body".to_vec()).unwrap();
-        assert!(spec.streamed && !spec.raw && spec.hosted && spec.sni);
+        assert!(spec.streamed && !spec.raw && spec.hosted && spec.hosted_tls && spec.sni);
         assert_eq!(spec.method, Method::Get);
         assert_eq!(spec.tls, Some(TlsMode::Verify));
         assert_eq!(spec.upload, Upload::Length(10));

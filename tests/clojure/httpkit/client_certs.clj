@@ -64,6 +64,31 @@
        (keytool "-importcert" "-noprompt" "-alias" alias "-file" cert "-keystore" (store alias) "-storepass" password)
        (store alias)))))
 
+(defn- openssl [& args]
+  (let [process (-> (ProcessBuilder. ^java.util.List (into ["openssl"] args)) (.redirectErrorStream true) (.start))
+        out     (slurp (.getInputStream process))]
+    (when-not (zero? (.waitFor process))
+      (throw (ex-info (str "openssl failed: " out) {:args args})))))
+
+(def version-1
+  "Delay of the path of a PKCS#12 key store with a self-signed certificate for
+  localhost of X.509 version 1, such as `openssl x509 -req` makes."
+  (delay
+    (let [[key csr cert path] (map #(str (file "version-1" %)) [".key" ".csr" ".pem" ".p12"])]
+      (openssl "req" "-new" "-newkey" "rsa:2048" "-nodes" "-keyout" key "-subj" "/CN=localhost" "-out" csr)
+      (openssl "x509" "-req" "-days" "30" "-in" csr "-signkey" key "-out" cert)
+      (openssl "pkcs12" "-export" "-in" cert "-inkey" key "-passout" (str "pass:" password) "-out" path)
+      path)))
+
+(def version-1-trust
+  "Delay of the path of a trust store with the certificate of `version-1`."
+  (delay
+    @version-1
+    (let [path (str (file "version-1-trust.p12"))]
+      (keytool "-importcert" "-noprompt" "-alias" "version-1" "-file" (str (file "version-1.pem"))
+               "-keystore" path "-storetype" "PKCS12" "-storepass" password)
+      path)))
+
 (defn- load-store ^KeyStore [path]
   (with-open [in (FileInputStream. ^String path)]
     (doto (KeyStore/getInstance "PKCS12")
@@ -91,10 +116,10 @@
     socket))
 
 (defn jvm-args
-  "JVM arguments that make the test CA the JVM's trust anchor, and the key store
-  (or nil) its own key."
-  [key-store]
-  (cond-> [(str "-Djavax.net.ssl.trustStore=" @truststore)
+  "JVM arguments that make the test CA, or the trust store given, the JVM's trust
+  anchor, and the key store (or nil) its own key."
+  [key-store & [trust]]
+  (cond-> [(str "-Djavax.net.ssl.trustStore=" (or trust @truststore))
            (str "-Djavax.net.ssl.trustStorePassword=" password)
            "-Djavax.net.ssl.trustStoreType=PKCS12"]
     key-store (into [(str "-Djavax.net.ssl.keyStore=" key-store)

@@ -1,7 +1,9 @@
 (ns httpkit.client-listener-test
   "What `RespListener` makes of a response: driven by hand, no network here."
-  (:require [clojure.test :refer [are deftest is testing]])
-  (:import [java.util Map]
+  (:require [clojure.string :as str]
+            [clojure.test :refer [are deftest is testing]])
+  (:import [java.io ByteArrayOutputStream PrintStream]
+           [java.util Map]
            [java.util.concurrent AbstractExecutorService ExecutorService RejectedExecutionException TimeUnit]
            [org.httpkit BytesInputStream DynamicBytes HttpStatus HttpVersion]
            [org.httpkit.client AbortException IFilter IFilter$MaxBodyFilter IResponseHandler RespListener]))
@@ -124,6 +126,21 @@
       (event (listener outcome nil rejecting 2))
       (is (= 1 (count @outcome)))
       (is (instance? RejectedExecutionException (first @outcome))))))
+
+(deftest handlers-that-throw-have-had-their-one-call
+  (doseq [event [#(.onCompleted ^RespListener %) #(.onThrowable ^RespListener % (Exception. "x"))]]
+    (let [calls   (atom 0)
+          handler (reify IResponseHandler
+                    (onSuccess [_ _ _ _] (swap! calls inc) (throw (IllegalStateException. "handler")))
+                    (onThrowable [_ _] (swap! calls inc) (throw (IllegalStateException. "handler"))))
+          l       (RespListener. handler nil inline (int 2))
+          err     (ByteArrayOutputStream.)
+          stderr  System/err]
+      (.onInitialLineReceived l HttpVersion/HTTP_1_1 HttpStatus/OK)
+      (System/setErr (PrintStream. err true))
+      (try (event l) (finally (System/setErr stderr)))
+      (is (= 1 @calls))
+      (is (str/includes? (str err) "IllegalStateException: handler")))))
 
 (deftest what-was-received-can-be-asked-for
   (let [l ^RespListener (listener (atom []) nil inline 2)]

@@ -95,6 +95,10 @@
           (is (= "ok0" (:body @(client/get (:url p) {:client c}))))
           (is (= (InetAddress/getByName "127.0.0.2") @from)))))))
 
+(deftest unresolved-bind-addresses-are-refused
+  (is (thrown-with-msg? IllegalArgumentException #"nowhere.test"
+                        (client/make-client {:bind-address (InetSocketAddress/createUnresolved "nowhere.test" 0)}))))
+
 (deftest connections-in-total-are-bounded
   (peer/with-peer [p (peer/answering (fn [_] (Thread/sleep 20) "ok"))]
     (with-client [c {:max-connections 2}]

@@ -4,9 +4,12 @@
             [clojure.test :refer [are deftest is testing]]
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client])
-  (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException]
+  (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException
+            RandomAccessFile]
            [java.net URISyntaxException]
            [java.nio ByteBuffer]
+           [java.nio.file Files]
+           [java.nio.file.attribute FileAttribute]
            [org.httpkit ProtocolException]))
 
 (def ^:private ok (peer/answering (constantly "ok")))
@@ -81,6 +84,21 @@
       (sent {:method :post :body buffer})
       (is (zero? (.remaining buffer))))))
 
+(defn- pipe
+  "A FileInputStream on a named pipe that somebody fills with `content`."
+  [content]
+  (let [path (str (Files/createTempDirectory "client-request" (make-array FileAttribute 0)) "/pipe")]
+    (is (zero? (.waitFor (.exec (Runtime/getRuntime) ^"[Ljava.lang.String;" (into-array ["mkfifo" path])))))
+    (future (spit path content))
+    (try (FileInputStream. path)
+         (finally (run! #(.delete ^File %) [(File. path) (.getParentFile (File. path))])))))
+
+(deftest pipes-have-no-length-but-an-end
+  (let [long-text (apply str (repeat 1500000 "p"))]
+    (doseq [content ["text" long-text]]
+      (is (= content (:body (sent {:method :post :body (pipe content)}))))
+      (is (str/includes? (:body (sent {:method :post :multipart [{:name "a" :content (pipe content)}]})) content)))))
+
 (deftest large-bodies-are-the-same-on-the-wire
   (let [text (apply str (repeatedly 400000 #(rand-nth "abcdefgh")))
         big  (apply str (repeat 4 text))
@@ -113,6 +131,30 @@
             {:keys [error]} @(client/post (:url p) {:body broken :chunked? true})]
         (is (instance? IOException error))
         (is (= "source" (ex-message error)))))))
+
+(deftest files-that-grow-are-sent-as-long-as-they-were
+  (let [n    (* 32 1024 1024)
+        file (temp-file "")
+        grow (fn [to] (with-open [f (RandomAccessFile. ^File file "rw")] (.setLength f to)))]
+    (doseq [body [#(FileInputStream. ^File file) (constantly file)]]
+      (grow n)
+      (peer/with-peer [p (fn [conn]
+                           (let [length (parse-long (peer/header (peer/read-head! conn) "content-length"))]
+                             (grow (+ n 1000))
+                             (.skipNBytes ^InputStream (:in conn) length)
+                             (peer/respond! conn (str length))))]
+        (is (= (str n) (:body (deref (client/put (:url p) {:body (body)}) 20000 nil))))))
+    (testing "in a multipart body too, and what follows them is in its place"
+      (doseq [content [#(FileInputStream. ^File file) (constantly file)]]
+        (grow n)
+        (peer/with-peer [p (fn [{:keys [^InputStream in] :as conn}]
+                             (let [length (parse-long (peer/header (peer/read-head! conn) "content-length"))]
+                               (grow (+ n 1000))
+                               (.skipNBytes in (- length 150))
+                               (peer/respond! conn (String. (.readNBytes in 150) "ISO-8859-1"))))]
+          (let [parts [{:name "f" :content (content)} {:name "z" :content "last"}]]
+            (is (re-find #"\r\n\r\nlast\r\n--[^\r]*--\r\n$"
+                         (str (:body (deref (client/put (:url p) {:multipart parts}) 20000 nil)))))))))))
 
 (deftest declared-lengths-must-be-true
   (peer/with-peer [p (fn [conn] (peer/await-end! conn))]
@@ -156,6 +198,13 @@
       ProtocolException "socks5 for proxy is not supported" {:proxy-url "socks5://127.0.0.1:1"}
       IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"})
     (is (empty? @(:sockets p)))))
+
+(deftest credentials-are-in-no-error-text
+  (doseq [url  ["http://user:secret@bad_host:80/" "http://user:secret@h:80/ " "http://user:s#cret@h/" "//user:se@cret@h"]
+          opts [{:url url} {:url "http://t.test/" :proxy-url url} {:url "http://t.test/" :proxy-url url :proxy-tunnel? true}]]
+    (let [text (str (:error @(client/request opts nil)))]
+      (is (str/includes? text "//***@"))
+      (is (not (re-find #"s.?.?cret" text)) text))))
 
 (deftest mistakes-in-options-are-thrown
   (are [class opts] (thrown? class (client/request opts nil))

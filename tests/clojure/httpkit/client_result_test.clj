@@ -185,6 +185,34 @@
         (is (= ["mine"] @events)))
       (client/client-stop! c))))
 
+(defn- captured-stderr [f]
+  (let [err    (ByteArrayOutputStream.)
+        stderr System/err]
+    (System/setErr (PrintStream. err true))
+    (try (f) (finally (System/setErr stderr)))
+    (str err)))
+
+(deftest loggers-that-throw-cost-no-request
+  (let [boom   (IllegalStateException. "filter")
+        filter (reify IFilter
+                 (^boolean accept [_ ^java.util.Map _] (throw boom))
+                 (^boolean accept [_ ^org.httpkit.DynamicBytes _] true))]
+    (peer/with-peer [p ok]
+      (doseq [logger [:error-logger :event-logger]]
+        (let [c (client/make-client (assoc {:error-logger (fn [_ _])}
+                                         logger (fn [& _] (throw (IllegalStateException. "logger")))))]
+          (is (str/includes?
+               (captured-stderr #(is (identical? boom (:error (deref (client/get (:url p) {:filter filter :client c})
+                                                                      5000 nil)))))
+               "IllegalStateException: logger"))
+          (is (= "ok" (:body (deref (client/get (:url p) {:client c}) 5000 nil))))
+          (client/client-stop! c))))))
+
+(deftest negative-limits-accept-no-body
+  (peer/with-peer [p ok]
+    (let [{:keys [error]} @(client/get (:url p) {:filter (client/max-body-filter -1)})]
+      (is (= AbortException (class error))))))
+
 (defn- bomb
   "gzip of n zero bytes."
   ^bytes [n]

@@ -9,8 +9,11 @@
             [httpkit.subprocess :as subprocess]
             [org.httpkit.client :as client]
             [org.httpkit.sni-client :as sni-client])
-  (:import [java.net URI]
-           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLSocket]
+  (:import [java.io InputStream IOException]
+           [java.net Socket URI]
+           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLServerSocket
+            SSLSocket]
+           [org.httpkit ProtocolException]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
 
 (def ^:private ok (peer/answering (fn [{:keys [body]}] (str "ok" (count body)))))
@@ -52,7 +55,7 @@
       (doseq [c [@client/default-client java-way]]
         (let [{:keys [error]} @(client/get (certs/https-url p "/") {:client c})]
           (is (some? error))
-          (is (contains? #{org.httpkit.ProtocolException java.net.SocketException} (class error)))))
+          (is (contains? #{ProtocolException java.net.SocketException} (class error)))))
       (client/client-stop! java-way))))
 
 (deftest insecure-requests-accept-anything
@@ -107,6 +110,53 @@
     (dotimes [_ 2]
       (is (= "ok5" (:body @(client/post (certs/https-url p "/")
                                         {:body "12345" :sslengine (client/make-ssl-engine (certs/context nil))})))))))
+
+(defn- endless-body []
+  (proxy [InputStream] [] (read ([] 0) ([_ _ length] length))))
+
+(deftest a-peer-that-says-goodbye-during-an-upload-ends-it
+  (peer/with-peer [p (fn [{:keys [^InputStream in socket] :as conn}]
+                       (peer/read-head! conn)
+                       (.readNBytes in (+ 400000 (rand-int 1000000)))
+                       (.shutdownOutput ^SSLSocket socket)
+                       (peer/await-end! conn))
+                   :server (certs/server-socket (localhost-key) :protocols ["TLSv1.2"])]
+    (let [c       (via-engine)
+          attempt #(:error (deref (client/post (certs/https-url p "/")
+                                               {:client c :insecure? true :body (endless-body) :chunked? true})
+                                  5000 {:error :timeout}))]
+      (loop [left 20]
+        (when (pos? left)
+          (let [error (attempt)]
+            (when (is (or (instance? ProtocolException error) (instance? IOException error)))
+              (recur (dec left))))))
+      (client/client-stop! c))))
+
+(defn- dripping-relay
+  "Carries a connection to `port`; the first bytes from there come in pieces, with pauses of 150 ms."
+  [port]
+  (fn [{:keys [^InputStream in] :as conn}]
+    (with-open [target (Socket. "127.0.0.1" (int port))]
+      (doto (Thread. ^Runnable #(try (.transferTo in (.getOutputStream target)) (catch IOException _)))
+        (.setDaemon true)
+        (.start))
+      (let [from (.getInputStream target)]
+        (loop [pieces 8]
+          (let [bytes (byte-array (if (pos? pieces) 80 65536))
+                n     (.read from bytes)]
+            (when (pos? n)
+              (when (pos? pieces) (Thread/sleep 150))
+              (peer/send-bytes! conn (java.util.Arrays/copyOf bytes n))
+              (recur (dec pieces)))))))))
+
+(deftest bytes-of-a-handshake-are-no-silence
+  (with-tls-peer [target (localhost-key)]
+    (peer/with-peer [p (dripping-relay (:port target))]
+      (let [java-way (via-engine)]
+        (doseq [c [@client/default-client java-way]]
+          (is (= "ok0" (:body @(client/get (certs/https-url p "/") {:client c :insecure? true :idle-timeout 800
+                                                                    :keepalive 0})))))
+        (client/client-stop! java-way)))))
 
 (deftest configurers-see-every-https-request
   (let [calls (atom [])
@@ -217,6 +267,40 @@
                     (is (if (= way "built-in")
                           (and (pos? native) (zero? hosted))
                           (and (zero? native) (pos? hosted))))))))))))))
+
+(defn- with-suites [^SSLServerSocket socket & suites]
+  (doto socket (.setEnabledCipherSuites (into-array String suites))))
+
+(deftest what-the-built-in-tls-does-not-do-the-jdks-does
+  (let [cbc (with-suites (certs/server-socket (localhost-key) :protocols ["TLSv1.2"])
+                         "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256")]
+    (peer/with-peer [suites ok :server cbc]
+      (peer/with-peer [version-1 ok :server (certs/server-socket @certs/version-1)]
+        (with-tls-peer [other (other-key)]
+          (testing "nothing is checked"
+            (doseq [p [suites version-1]]
+              (is (= "ok3" (:body @(client/post (certs/https-url p "/") {:insecure? true :body "abc"}))))))
+          (testing "trust is the JVM's, names are checked"
+            (let [by-ip #(str "https://127.0.0.1:" (:port %) "/")
+                  [a b c wrong-name wrong-ip untrusted]
+                  (in-jvm (certs/jvm-args nil)
+                          [(outcome (certs/https-url suites "/") {})
+                           (outcome (certs/https-url suites "/") {:client `client/legacy-client})
+                           (outcome (by-ip suites) {:client `client/legacy-client})
+                           (outcome (certs/https-url other "/") {})
+                           (outcome (by-ip suites) {})
+                           (outcome (certs/https-url version-1 "/") {})])
+                  handshake "javax.net.ssl.SSLHandshakeException"]
+              (is (= ["ok0" "ok0" "ok0"] [a b c]))
+              (is (= [handshake handshake handshake] (map first [wrong-name wrong-ip untrusted])))))
+          (testing "a certificate of X.509 version 1 is good when it is itself trusted"
+            (is (= "ok0" (in-jvm (certs/jvm-args nil @certs/version-1-trust)
+                                 (outcome (certs/https-url version-1 "/") {}))))))))))
+
+(deftest settings-of-the-jdks-tls-are-left-to-it
+  (with-tls-peer [p (localhost-key)]
+    (is (= ["ok0" 0 1] (in-jvm (conj (certs/jvm-args nil) "-Djsse.enableSNIExtension=false")
+                               [(outcome (certs/https-url p "/") {}) (stat :native-tls) (stat :java-hosted)])))))
 
 (deftest the-jvms-own-key-is-presented
   (let [client-key (certs/signed "client" "dns:client.test")]

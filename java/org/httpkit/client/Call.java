@@ -125,7 +125,7 @@ abstract class Call implements ClientUpcalls.Call {
 
     @Override
     public void startTls(long transport, int level) {
-        client.hosted().startTls(transport, tls.engine, level);
+        client.hosted().startTls(transport, tls::engine, level);
     }
 
     @Override

@@ -20,6 +20,7 @@ final class CallSpec {
     private static final int STREAM = 1;
     private static final int RAW = 2;
     private static final int HOSTED = 4;
+    private static final int HOSTED_TLS = 8;
     /** Bytes of a streamed response that may wait for their reader. */
     private static final int WINDOW = 256 * 1024;
     private static final int MAX_TEXT = 0xffff;
@@ -32,7 +33,8 @@ final class CallSpec {
     static CallSpec of(Call call, Route route, RequestConfig config, RequestHead head, RequestBody body,
             TlsChoice tls, SocketAddress[] addresses) throws TimeoutException {
         CallSpec spec = new CallSpec();
-        spec.u32((call.streams() ? STREAM : 0) | (call.raw() ? RAW : 0) | (tls.hosted ? HOSTED : 0));
+        spec.u32((call.streams() ? STREAM : 0) | (call.raw() ? RAW : 0) | (tls.hosted ? HOSTED : 0)
+                | (tls.takesOver() ? HOSTED_TLS : 0));
         spec.u8(config.method == HttpMethod.GET ? 1 : config.method == HttpMethod.HEAD ? 2 : 0);
         spec.u8(route.tls() ? tls.tls : TlsChoice.NONE);
         spec.u8(tls.sni ? 1 : 0);

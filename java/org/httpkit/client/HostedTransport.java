@@ -8,6 +8,7 @@ import java.nio.channels.SocketChannel;
 import java.util.ArrayDeque;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
 import org.httpkit.ProtocolException;
@@ -43,6 +44,8 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final ByteBuffer incoming = ByteBuffer.allocate(PLAIN_READ);
     private int credit;
     private boolean eof;
+    /** Whether the core heard of bytes in this turn. */
+    private boolean told;
     private TlsChannel tls;
 
     HostedTransport(HostedTransports owner, long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
@@ -128,8 +131,9 @@ final class HostedTransport implements ClientUpcalls.Transport {
     }
 
     /** From here on all bytes go through the engine. */
-    void startTls(SSLEngine engine, int level) {
+    void startTls(Supplier<SSLEngine> made, int level) {
         try {
+            SSLEngine engine = made.get();
             if (engine == null || level != 0) {
                 throw new SSLException("TLS inside of TLS needs the built-in TLS");
             }
@@ -175,6 +179,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
                 readPlain();
             } else {
                 workTls();
+                reportMoves();
             }
             key.interestOps(interest());
         } catch (Throwable t) {
@@ -230,6 +235,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
         int written = tls.write(outgoing);
         if (written > 0) {
+            told = true;
             Native.transportWritten(client, id, written);
         }
         for (int i = 0; credit > 0 && !eof; i++) {
@@ -249,8 +255,17 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
+    /** Bytes of a handshake or a part of a record: the core sees nothing of them, but they are no silence. */
+    private void reportMoves() {
+        if (tls.moved() && !told) {
+            Native.transportWritten(client, id, 0);
+        }
+        told = false;
+    }
+
     private void hand(byte[] bytes, int offset, int n) {
         credit -= n;
+        told = true;
         Native.transportReceived(client, id, bytes, offset, n);
     }
 

@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import javax.net.ssl.SSLEngine;
 import org.httpkit.jni.ClientUpcalls;
 
@@ -55,7 +56,7 @@ final class HostedTransports implements Runnable {
     }
 
     /** On the loop: begins the handshake. */
-    void startTls(long id, SSLEngine engine, int level) {
+    void startTls(long id, Supplier<SSLEngine> engine, int level) {
         HostedTransport transport = open.get(id);
         if (transport != null) {
             execute(() -> transport.startTls(engine, level));

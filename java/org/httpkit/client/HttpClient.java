@@ -133,6 +133,9 @@ public class HttpClient implements Runnable {
 
     // Others are bound in Java, where the channel factory makes channels for them.
     private static byte[] bindRecord(SocketAddress address) {
+        if (address instanceof InetSocketAddress && ((InetSocketAddress) address).isUnresolved()) {
+            throw new IllegalArgumentException("bind address is unresolved: " + address);
+        }
         return address instanceof InetSocketAddress ? CallSpec.address((InetSocketAddress) address) : null;
     }
 
@@ -343,10 +346,15 @@ public class HttpClient implements Runnable {
         return bindAddress;
     }
 
-    /** Reports a fault that is not the peer's: ours, or that of a filter or listener. */
+    /** Reports a fault that is not the peer's: ours, or that of a filter or listener. Never throws. */
     void impossible(Throwable t) {
-        errorLogger.log("should not happen", t);
-        eventLogger.log(eventNames.clientImpossible);
+        try {
+            errorLogger.log("should not happen", t);
+            eventLogger.log(eventNames.clientImpossible);
+        } catch (Throwable loggers) {
+            // The request that this is about still waits for its end.
+            HttpUtils.printError("a logger of this client failed", loggers);
+        }
     }
 
     @Override

@@ -3,6 +3,7 @@ package org.httpkit.client;
 import java.io.ByteArrayInputStream;
 import java.io.File;
 import java.io.FileInputStream;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.SequenceInputStream;
@@ -17,8 +18,7 @@ import java.util.List;
  * MultipartEntity#encode}. Not API.
  */
 public class MultipartBody {
-    /** byte[], File or FileInputStream. */
-    private final List<Object> pieces = new ArrayList<>();
+    private final List<Piece> pieces = new ArrayList<>();
 
     private long length;
 
@@ -39,7 +39,7 @@ public class MultipartBody {
         return large ? streamed(boundary, entities, mixed) : MultipartEntity.encode(boundary, entities, mixed);
     }
 
-    private static boolean isLarge(Object content) throws IOException {
+    private static boolean isLarge(Object content) {
         if (content instanceof File) {
             return ((File) content).length() > RequestBody.BUFFERED;
         }
@@ -59,9 +59,59 @@ public class MultipartBody {
         return body;
     }
 
+    /** byte[], File or FileInputStream, and how much of it is sent. */
+    private static final class Piece {
+        final Object content;
+        final long length;
+
+        Piece(Object content, long length) {
+            this.content = content;
+            this.length = length;
+        }
+
+        InputStream open() throws IOException {
+            if (content instanceof byte[]) {
+                return new ByteArrayInputStream((byte[]) content);
+            }
+            return new Beginning(content instanceof File
+                    ? new FileInputStream((File) content)
+                    : (InputStream) content, length);
+        }
+    }
+
+    /** A file as long as it was: it may grow meanwhile, and other parts follow it. */
+    private static final class Beginning extends FilterInputStream {
+        private long left;
+
+        Beginning(InputStream file, long length) {
+            super(file);
+            left = length;
+        }
+
+        @Override
+        public int read() throws IOException {
+            byte[] one = new byte[1];
+            return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+        }
+
+        @Override
+        public int read(byte[] into, int offset, int length) throws IOException {
+            if (left == 0) {
+                return -1;
+            }
+            int n = in.read(into, offset, (int) Math.min(length, left));
+            left -= Math.max(0, n);
+            return n;
+        }
+    }
+
     private void add(byte[] bytes) {
-        pieces.add(bytes);
-        length += bytes.length;
+        add(bytes, bytes.length);
+    }
+
+    private void add(Object content, long size) {
+        pieces.add(new Piece(content, size));
+        length += size;
     }
 
     private void addContent(MultipartEntity entity) throws IOException {
@@ -70,10 +120,9 @@ public class MultipartBody {
             add(entity.bytes());
             return;
         }
-        pieces.add(content);
-        length += content instanceof File
+        add(content, content instanceof File
                 ? ((File) content).length()
-                : RequestBody.remaining((FileInputStream) content);
+                : RequestBody.remaining((FileInputStream) content));
     }
 
     long length() {
@@ -83,12 +132,8 @@ public class MultipartBody {
     /** Opens all files at once, so that a missing one fails before the connection is made. */
     InputStream open() throws IOException {
         List<InputStream> streams = new ArrayList<>();
-        for (Object piece : pieces) {
-            if (piece instanceof byte[]) {
-                streams.add(new ByteArrayInputStream((byte[]) piece));
-            } else {
-                streams.add(piece instanceof File ? new FileInputStream((File) piece) : (InputStream) piece);
-            }
+        for (Piece piece : pieces) {
+            streams.add(piece.open());
         }
         return new SequenceInputStream(Collections.enumeration(streams));
     }

@@ -145,7 +145,7 @@ public class MultipartEntity {
         } else if (content instanceof File) {
             return Files.readAllBytes(((File) content).toPath());
         } else if (content instanceof InputStream) {
-            try (InputStream in = (InputStream) content) {
+            try (InputStream in = RequestBody.plain((InputStream) content)) {
                 return in.readAllBytes();
             }
         }

@@ -6,10 +6,12 @@ import java.io.ByteArrayInputStream;
 import java.io.Closeable;
 import java.io.File;
 import java.io.FileInputStream;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.SequenceInputStream;
 import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 
@@ -124,7 +126,7 @@ final class RequestBody implements Closeable {
             return source(in, size, false);
         }
         try (in) {
-            return memory(in.readAllBytes());
+            return memory(plain(in).readAllBytes());
         }
     }
 
@@ -132,15 +134,14 @@ final class RequestBody implements Closeable {
     private static RequestBody ofStream(InputStream in, long declared) throws IOException {
         boolean streamed = false;
         try {
-            byte[] prefix = in.readNBytes(PREFIX);
-            long length = declared;
-            if (in instanceof FileInputStream) {
-                length = prefix.length + remaining((FileInputStream) in);
-            }
+            byte[] prefix = plain(in).readNBytes(PREFIX);
+            long rest = in instanceof FileInputStream ? remaining((FileInputStream) in) : -1;
+            long length = rest >= 0 ? prefix.length + rest : declared;
             if (prefix.length == PREFIX && length > PREFIX) {
                 streamed = true;
                 InputStream whole = new SequenceInputStream(new ByteArrayInputStream(prefix), in);
-                return source(whole, length, true);
+                // A length that somebody declared must be true; a file may grow meanwhile.
+                return source(whole, length, rest < 0);
             }
             return memory(appendRest(prefix, in));
         } finally {
@@ -157,8 +158,20 @@ final class RequestBody implements Closeable {
         return new SequenceInputStream(new ByteArrayInputStream(prefix), in).readAllBytes();
     }
 
-    static long remaining(FileInputStream in) throws IOException {
-        return in.getChannel().size() - in.getChannel().position();
+    /** A FileInputStream's own ways to read much at once ask for its position, which a pipe does not have. */
+    static InputStream plain(InputStream in) {
+        boolean pipe = in instanceof FileInputStream && remaining((FileInputStream) in) < 0;
+        return pipe ? new FilterInputStream(in) {} : in;
+    }
+
+    /** Bytes up to the end of the file; -1 where that is not a place: pipes, devices, sockets (of Java 11). */
+    static long remaining(FileInputStream in) {
+        try {
+            FileChannel channel = in.getChannel();
+            return channel == null ? -1 : channel.size() - channel.position();
+        } catch (IOException e) {
+            return -1;
+        }
     }
 
     private static long declaredLength(Map<String, Object> headers) {

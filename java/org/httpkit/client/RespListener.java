@@ -120,8 +120,10 @@ public class RespListener implements IRespListener {
 
     /** Whether the core may keep the body until it is complete, since nobody wants to see the pieces. */
     boolean collectedByCore() {
+        // A negative limit would mean none to the core; as a filter it accepts no body at all.
         return getClass() == RespListener.class
-                && (filter == IFilter.ACCEPT_ALL || filter.getClass() == IFilter.MaxBodyFilter.class);
+                && (filter == IFilter.ACCEPT_ALL
+                        || filter.getClass() == IFilter.MaxBodyFilter.class && wireLimit() >= 0);
     }
 
     /** Whether the user reads the body while it arrives. */
@@ -168,10 +170,11 @@ public class RespListener implements IRespListener {
         headers = HeaderBlock.parse(headerBlock);
     }
 
-    // What the handler itself throws is nobody's answer: it has had its one call.
     private boolean onWorker(Work work) {
+        boolean[] begun = new boolean[1];
         try {
             pool.execute(() -> {
+                begun[0] = true;
                 Object coerced;
                 try {
                     coerced = work.coerce();
@@ -182,8 +185,14 @@ public class RespListener implements IRespListener {
                 handler.onSuccess(status.getCode(), headers, coerced);
             });
             return true;
-        } catch (Throwable rejected) {
-            handler.onThrowable(rejected);
+        } catch (Throwable t) {
+            if (begun[0]) {
+                // A pool that runs its work at once. What the handler itself throws is nobody's answer: it has had
+                // its one call.
+                HttpUtils.printError("a response handler failed", t);
+                return true;
+            }
+            handler.onThrowable(t);
             return false;
         }
     }

@@ -32,9 +32,9 @@ final class Route {
     }
 
     static Route of(String url, RequestConfig config) throws URISyntaxException, ProtocolException {
-        URI uri = new URI(url);
+        URI uri = parse(url);
         if (uri.getHost() == null) {
-            throw new IllegalArgumentException("host is null: " + url);
+            throw new IllegalArgumentException("host is null: " + withoutCredentials(url));
         }
         checkScheme(uri, "");
         if (config.proxyUrl == null) {
@@ -44,15 +44,29 @@ final class Route {
             throw new ProtocolException("Proxy tunneling is not supported; refusing to treat the CONNECT response"
                     + " as the target response (:proxy-tunnel? true opens a tunnel)");
         }
-        URI proxy = new URI(config.proxyUrl);
+        URI proxy = parse(config.proxyUrl);
         if (proxy.getHost() == null) {
-            throw new IllegalArgumentException("proxy host is null: " + config.proxyUrl);
+            throw new IllegalArgumentException("proxy host is null: " + withoutCredentials(config.proxyUrl));
         }
         if (config.proxyTunnel && scheme(proxy).matches("socks5h?")) {
             return new Route(uri, proxy, SOCKS5);
         }
         checkScheme(proxy, " for proxy");
         return new Route(uri, proxy, config.proxyTunnel ? CONNECT : DIRECT);
+    }
+
+    private static URI parse(String url) throws URISyntaxException {
+        try {
+            return new URI(url);
+        } catch (URISyntaxException e) {
+            String shown = withoutCredentials(url);
+            throw shown.equals(url) ? e : new URISyntaxException(shown, e.getReason());
+        }
+    }
+
+    /** For error texts, which end up in logs. */
+    private static String withoutCredentials(String url) {
+        return url.replaceFirst("(?s)//.*@", "//***@");
     }
 
     private static void checkScheme(URI uri, String what) throws ProtocolException {

@@ -31,6 +31,7 @@ final class TlsChannel {
     private boolean announced;
     private boolean handshaken;
     private boolean starved;
+    private boolean moved;
     private boolean truncated;
     private volatile boolean inTasks;
 
@@ -60,7 +61,9 @@ final class TlsChannel {
                     runTasks();
                     return false;
                 case NEED_WRAP:
-                    wrapHandshake();
+                    if (!wrapHandshake()) {
+                        return handshaken;
+                    }
                     break;
                 case NEED_UNWRAP:
                     if (plainIn.hasRemaining() || !unwrap()) {
@@ -96,9 +99,11 @@ final class TlsChannel {
         });
     }
 
-    private void wrapHandshake() throws IOException {
+    /** @return false when the engine has nothing more to say */
+    private boolean wrapHandshake() throws IOException {
         try {
-            wrap(NOTHING);
+            SSLEngineResult result = wrap(NOTHING);
+            return result.getStatus() != SSLEngineResult.Status.CLOSED || result.bytesProduced() > 0;
         } catch (SSLException e) {
             sendAlert();
             throw e;
@@ -136,7 +141,7 @@ final class TlsChannel {
 
     private boolean flush() throws IOException {
         if (cipherOut.hasRemaining()) {
-            channel.write(cipherOut);
+            moved |= channel.write(cipherOut) > 0;
         }
         return !cipherOut.hasRemaining();
     }
@@ -155,9 +160,14 @@ final class TlsChannel {
             if (first == null) {
                 break;
             }
-            wrapped = wrap(first).bytesConsumed();
+            SSLEngineResult result = wrap(first);
+            wrapped = result.bytesConsumed();
             if (!first.hasRemaining()) {
                 outgoing.remove();
+            }
+            if (result.getStatus() == SSLEngineResult.Status.CLOSED) {
+                // The peer has said goodbye, which ends both directions of TLS 1.2: nothing leaves any more.
+                outgoing.clear();
             }
         }
         return left;
@@ -207,6 +217,9 @@ final class TlsChannel {
         } else if (result.getStatus() == SSLEngineResult.Status.BUFFER_OVERFLOW) {
             plainIn = ByteBuffer.allocate(2 * plainIn.capacity()).limit(0);
         }
+        if (result.getStatus() == SSLEngineResult.Status.CLOSED && result.bytesConsumed() == 0) {
+            return false;
+        }
         return !starved || unwrap();
     }
 
@@ -233,7 +246,15 @@ final class TlsChannel {
             // Many servers end without close_notify; the framing above tells whether bytes are missing.
             truncated = true;
         }
+        moved |= n > 0;
         return n > 0;
+    }
+
+    /** Whether bytes came or left since this was last asked. */
+    boolean moved() {
+        boolean did = moved;
+        moved = false;
+        return did;
     }
 
     boolean wantsWrite() {

@@ -6,6 +6,7 @@ import java.util.Map;
 import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
@@ -37,14 +38,15 @@ final class TlsChoice {
     }
 
     final boolean hosted;
-    final SSLEngine engine;
+    private final Supplier<SSLEngine> engine;
     /** Whether nothing but TLS is spoken on a hosted channel; false in a tunnel, which is asked for in the clear. */
     final boolean fromTheStart;
     final int tls;
     final boolean sni;
     final long policy;
 
-    private TlsChoice(boolean hosted, SSLEngine engine, boolean fromTheStart, int tls, boolean sni, long policy) {
+    private TlsChoice(boolean hosted, Supplier<SSLEngine> engine, boolean fromTheStart, int tls, boolean sni,
+            long policy) {
         this.hosted = hosted;
         this.engine = engine;
         this.fromTheStart = fromTheStart;
@@ -82,14 +84,18 @@ final class TlsChoice {
     private static TlsChoice natively(Route route, RequestConfig config,
             HttpClient.SSLEngineURIConfigurer configurer, long policy) {
         SniConfigurer sni = configurer instanceof SniConfigurer ? (SniConfigurer) configurer : null;
-        String host = route.peer().getHost();
+        URI peer = route.peer();
+        String host = peer.getHost();
         if (sni != null && sni.sni() && SniConfigurer.isName(host)) {
             // For its IllegalArgumentException: a trailing dot is refused as the JDK refuses it.
             new SNIHostName(host);
         }
         boolean verifyName = sni != null && sni.hostnameVerification();
         int tls = config.insecure ? TRUST_ALL : verifyName ? VERIFY : VERIFY_CHAIN;
-        return new TlsChoice(false, null, false, tls, true, policy);
+        Supplier<SSLEngine> other = route.proxyTls()
+                ? null
+                : () -> prepared(newEngine(config, peer), config, configurer, peer);
+        return new TlsChoice(false, other, route.kind == Route.DIRECT, tls, true, policy);
     }
 
     private static TlsChoice hosted(Route route, RequestConfig config, HttpClient.SSLEngineURIConfigurer configurer,
@@ -99,7 +105,15 @@ final class TlsChoice {
                     + " no :sslengine, :ssl-configurer or :channel-factory");
         }
         URI peer = route.peer();
-        SSLEngine engine = config.insecure || supplied == null ? newEngine(config, peer) : supplied;
+        SSLEngine engine = prepared(config.insecure || supplied == null ? newEngine(config, peer) : supplied,
+                config, configurer, peer);
+        long key = engine == supplied ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy : policy;
+        return new TlsChoice(true, () -> engine, route.kind == Route.DIRECT, config.insecure ? TRUST_ALL : VERIFY, true,
+                key);
+    }
+
+    private static SSLEngine prepared(SSLEngine engine, RequestConfig config,
+            HttpClient.SSLEngineURIConfigurer configurer, URI peer) {
         if (!engine.getUseClientMode()) {
             engine.setUseClientMode(true);
         }
@@ -111,8 +125,17 @@ final class TlsChoice {
             parameters.setEndpointIdentificationAlgorithm("");
             engine.setSSLParameters(parameters);
         }
-        long key = engine == supplied ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy : policy;
-        return new TlsChoice(true, engine, route.kind == Route.DIRECT, config.insecure ? TRUST_ALL : VERIFY, true, key);
+        return engine;
+    }
+
+    /** The engine of a hosted channel; null without TLS, or where only the native one will do. */
+    SSLEngine engine() {
+        return engine == null ? null : engine.get();
+    }
+
+    /** Whether the JDK's TLS takes over where the native one and the peer have nothing in common. */
+    boolean takesOver() {
+        return !hosted && engine != null;
     }
 
     private static SSLEngine newEngine(RequestConfig config, URI peer) {

@@ -26,7 +26,8 @@ final class TlsMaterial {
     private static final int MAX_COUNT = 0xffff;
     /** Settings of the JDK's TLS that have no native counterpart. */
     private static final String[] JDK_ONLY = {
-        "jdk.tls.", "jdk.certpath.", "com.sun.net.ssl.", "com.sun.security.enable", "javax.net.ssl.keyStoreProvider"
+        "jdk.tls.", "jdk.certpath.", "jsse.", "sun.security.ssl.", "com.sun.net.ssl.", "com.sun.security.enable",
+        "javax.net.ssl.keyStoreProvider"
     };
 
     private TlsMaterial() {}

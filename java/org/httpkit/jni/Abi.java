@@ -72,6 +72,7 @@ public final class Abi {
     public static final int CALL_STREAM = 1;
     public static final int CALL_RAW = 2;
     public static final int CALL_HOSTED = 4;
+    public static final int CALL_HOSTED_TLS = 8;
 
     /** Bits that accompany a response's head. */
     public static final int HEAD_HTTP10 = 1;

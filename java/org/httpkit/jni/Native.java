@@ -301,7 +301,10 @@ public final class Native {
     /** The peer will send no more. */
     public static native void transportEof(long client, long transport);
 
-    /** So many bytes of {@link ClientUpcalls#transportWrite} have left. */
+    /**
+     * So many bytes of {@link ClientUpcalls#transportWrite} have left; 0 says that bytes of the
+     * transport's own moved, such as a handshake's.
+     */
     public static native void transportWritten(long client, long transport, int n);
 
     /** A response decoder on its own. */

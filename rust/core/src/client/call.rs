@@ -109,6 +109,8 @@ pub struct CallSpec {
     pub raw: bool,
     /// The embedder runs the connection.
     pub hosted: bool,
+    /// It can do so where our TLS and the peer have nothing in common.
+    pub hosted_tls: bool,
     /// The method, as far as it matters.
     pub method: Method,
     /// TLS to the target (or to a plain proxy).
@@ -281,14 +283,18 @@ impl Call {
     }
 
     /// When the wait for a connection ends, and the error then.
-    pub(super) fn connect_limit(&self, queued: bool) -> Limit {
-        let timeouts = &self.spec.timeouts;
-        let connect = Limit::new(timeouts.connect, self.since, "connect timeout");
-        let limit = match timeouts.pool.filter(|_| queued) {
+    pub(super) fn queue_limit(&self) -> Limit {
+        let connect = self.connect_limit(self.since);
+        match self.spec.timeouts.pool {
             Some(pool) => connect.min(Limit::new(pool, self.since, "pool timeout")),
             None => connect,
-        };
-        self.with_deadline(limit)
+        }
+    }
+
+    /// When a connect that belongs to a wait since `start` ends.
+    pub(super) fn connect_limit(&self, start: Instant) -> Limit {
+        let connect = self.spec.timeouts.connect;
+        self.with_deadline(Limit::new(connect, start, "connect timeout"))
     }
 
     /// When silence since `last` ends the call; `None` while silence is not

@@ -7,10 +7,11 @@ use super::timer::Timer;
 use super::{PoolKey, Stats, proxy};
 use crate::net::foreign::TransportId;
 use crate::net::stream::{Meter, Metered, Stream};
-use crate::net::tls::TlsMode;
+use crate::net::tls::{self, TlsMode};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -35,6 +36,8 @@ pub(super) struct Conn {
     pub timer: Timer,
     pub transport: Option<TransportId>,
     pub tls: bool,
+    /// Bytes of the socket, TLS and proxies included.
+    pub meter: Meter,
     /// Calls that it has served.
     pub served: u64,
     pub key: Rc<PoolKey>,
@@ -63,10 +66,16 @@ pub(super) struct Failure {
 pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let engine = call.engine();
     let connecting = Connecting::new(engine);
-    let mut transport = None;
-    let stream = establish(call, &mut transport)
-        .await
-        .map_err(|error| Failure { error, transport })?;
+    let mut attempt = Attempt::new(call, call.spec.hosted, call.since);
+    let mut result = attempt.run().await;
+    if result.is_err() && attempt.not_our_tls.get() && call.spec.hosted_tls {
+        attempt = Attempt::new(call, true, Instant::now());
+        result = attempt.run().await;
+    }
+    let Attempt {
+        transport, meter, ..
+    } = attempt;
+    let stream = result.map_err(|error| Failure { error, transport })?;
     drop(connecting);
     if transport.is_some() {
         Stats::add(&engine.stats.hosted, 1);
@@ -80,6 +89,7 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
         timer: Timer::new(Instant::now() + Duration::from_secs(60)),
         transport,
         tls,
+        meter,
         served: 0,
         key: permit.key.clone(),
         _permit: permit,
@@ -101,22 +111,47 @@ impl Drop for Connecting<'_> {
     }
 }
 
-async fn establish(call: &Call, transport: &mut Option<TransportId>) -> Result<Stream, CallError> {
-    let limit = call.connect_limit(false);
-    let meter = Meter::default();
-    let stream = match call.spec.hosted {
-        true => {
-            let stream = call.engine().foreigners.open(call.id);
-            *transport = Some(stream.id());
-            within(call, limit, stream.connected()).await?;
-            Stream::Foreign(stream)
+/// One try to get to the peer.
+struct Attempt<'a> {
+    call: &'a Call,
+    hosted: bool,
+    since: Instant,
+    meter: Meter,
+    transport: Option<TransportId>,
+    /// It failed for what rustls does not do.
+    not_our_tls: Cell<bool>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(call: &'a Call, hosted: bool, since: Instant) -> Self {
+        Self {
+            call,
+            hosted,
+            since,
+            meter: Meter::default(),
+            transport: None,
+            not_our_tls: Cell::new(false),
         }
-        false => {
-            let bind = call.engine().config.bind.as_ref();
-            within(call, limit, connect_any(&call.spec.addresses, bind, &meter)).await?
-        }
-    };
-    while_busy(call, &meter, prepare(call, stream)).await
+    }
+
+    async fn run(&mut self) -> Result<Stream, CallError> {
+        let (call, engine) = (self.call, self.call.engine());
+        let limit = call.connect_limit(self.since);
+        let stream = match self.hosted {
+            true => {
+                let stream = engine.foreigners.open(call.id, self.meter.clone());
+                self.transport = Some(stream.id());
+                within(call, limit, stream.connected()).await?;
+                Stream::Foreign(stream)
+            }
+            false => {
+                let bind = engine.config.bind.as_ref();
+                let connect = connect_any(&call.spec.addresses, bind, &self.meter);
+                within(call, limit, connect).await?
+            }
+        };
+        while_busy(call, &self.meter, prepare(call, stream, &self.not_our_tls)).await
+    }
 }
 
 /// Waits for `future` as long as bytes move, which `meter` tells.
@@ -248,9 +283,18 @@ async fn connect_tcp(address: SocketAddr, bind: Option<&Address>) -> io::Result<
     socket.set_keepalive(true)?;
     socket.set_nodelay(true)?;
     if let Some(Address::Inet(local)) = bind {
-        socket.bind(*local)?;
+        socket.bind(local_for(address, *local))?;
     }
     socket.connect(address).await
+}
+
+/// The JDK's "any address" is one of IPv4: it means any of the peer's family.
+fn local_for(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
+    match (local.ip().is_unspecified(), peer) {
+        (false, _) => local,
+        (true, SocketAddr::V4(_)) => (Ipv4Addr::UNSPECIFIED, local.port()).into(),
+        (true, SocketAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, local.port()).into(),
+    }
 }
 
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
@@ -263,12 +307,16 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 }
 
 /// The way from a connected socket to the target: proxy, then TLS.
-async fn prepare(call: &Call, stream: Stream) -> Result<Stream, CallError> {
+async fn prepare(
+    call: &Call,
+    stream: Stream,
+    not_our_tls: &Cell<bool>,
+) -> Result<Stream, CallError> {
     let mut stream = match &call.spec.route {
         Route::Tunnel {
             tls: Some((mode, name)),
             ..
-        } => secure(call, stream, *mode, name).await?,
+        } => secure(call, stream, *mode, name, not_our_tls).await?,
         _ => stream,
     };
     match &call.spec.route {
@@ -286,7 +334,7 @@ async fn prepare(call: &Call, stream: Stream) -> Result<Stream, CallError> {
         } => proxy::socks5(&mut stream, host, *port, credentials.as_ref()).await?,
     }
     match call.spec.tls {
-        Some(mode) => secure(call, stream, mode, &call.spec.tls_name).await,
+        Some(mode) => secure(call, stream, mode, &call.spec.tls_name, not_our_tls).await,
         None => Ok(stream),
     }
 }
@@ -296,6 +344,7 @@ async fn secure(
     stream: Stream,
     mode: TlsMode,
     name: &str,
+    not_our_tls: &Cell<bool>,
 ) -> Result<Stream, CallError> {
     if let Stream::Foreign(foreign) = stream {
         let inner = matches!(&call.spec.route, Route::Tunnel { tls: Some(_), .. });
@@ -307,5 +356,6 @@ async fn secure(
     let Some(context) = context else {
         return Err(CallError::internal("TLS was not set up"));
     };
-    Ok(context.connect(stream, mode, call.spec.sni, name).await?)
+    let result = context.connect(stream, mode, call.spec.sni, name).await;
+    Ok(result.inspect_err(|error| not_our_tls.set(tls::is_unsupported(error)))?)
 }

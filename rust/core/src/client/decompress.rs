@@ -49,8 +49,7 @@ impl Step {
 }
 
 enum Stage {
-    /// Reading a gzip header, kept until it is whole.
-    GzipHeader(Vec<u8>),
+    GzipHeader(GzipHeader),
     /// Reading the first two bytes of a deflate body.
     DeflateHeader(Vec<u8>),
     /// Bytes of the header that belong to the raw deflate stream.
@@ -61,9 +60,6 @@ enum Stage {
     /// Whatever follows is ignored.
     Done,
 }
-
-/// Longest gzip header that is kept; names and comments are rare and short.
-const MAX_GZIP_HEADER: usize = 65536 + 4096;
 
 /// Undoes one coding, piece by piece.
 pub struct Inflater {
@@ -79,7 +75,7 @@ impl Inflater {
     /// At the start of a body.
     pub fn new(coding: Coding) -> Self {
         let stage = match coding {
-            Coding::Gzip => Stage::GzipHeader(Vec::new()),
+            Coding::Gzip => Stage::GzipHeader(GzipHeader::default()),
             Coding::Deflate => Stage::DeflateHeader(Vec::new()),
         };
         Self {
@@ -151,24 +147,21 @@ impl Inflater {
         let Stage::GzipHeader(header) = &mut self.stage else {
             return Ok(eaten(0));
         };
-        let before = header.len();
-        let room = MAX_GZIP_HEADER - before;
-        header.extend_from_slice(&input[..input.len().min(room)]);
-        match gzip_header_length(header) {
-            Ok(None) if header.len() < MAX_GZIP_HEADER => Ok(eaten(input.len())),
-            Ok(Some(length)) => {
-                self.data.reset(false);
-                self.crc.reset();
-                self.stage = Stage::Data;
-                Ok(eaten(length - before))
+        match header.read(input) {
+            Ok((length, whole)) => {
+                if whole {
+                    self.data.reset(false);
+                    self.crc.reset();
+                    self.stage = Stage::Data;
+                }
+                Ok(eaten(length))
             }
             // What follows a member and is none itself is ignored, as
             // GZIPInputStream does.
-            _ if self.members > 0 => {
+            Err(_) if self.members > 0 => {
                 self.stage = Stage::Done;
                 Ok(eaten(input.len()))
             }
-            Ok(None) => Err(zip("Corrupt GZIP header")),
             Err(error) => Err(error),
         }
     }
@@ -244,47 +237,93 @@ impl Inflater {
                 return Err(zip("Corrupt GZIP trailer"));
             }
             self.members += 1;
-            self.stage = Stage::GzipHeader(Vec::new());
+            self.stage = Stage::GzipHeader(GzipHeader::default());
         }
         Ok(eaten(wanted))
     }
 }
 
-/// The length of the gzip header that `header` starts with, `None` while it is
-/// not whole (RFC 1952, 2.3).
-fn gzip_header_length(header: &[u8]) -> Result<Option<usize>, CallError> {
-    const MAGIC: [u8; 2] = [0x1f, 0x8b];
-    if !MAGIC.starts_with(&header[..header.len().min(2)]) {
-        return Err(zip("Not in GZIP format"));
+/// A gzip header on its way in (RFC 1952, 2.3). Each byte is looked at once: a
+/// name may be long, and come in pieces of one byte.
+#[derive(Default)]
+struct GzipHeader {
+    flags: u8,
+    part: Part,
+}
+
+/// The part of a header that the next byte belongs to.
+#[derive(Clone, Copy)]
+enum Part {
+    /// With the number of bytes behind us.
+    Fixed(u8),
+    ExtraLow,
+    ExtraHigh(u8),
+    /// With the number of bytes to come.
+    Extra(u16),
+    Name,
+    Comment,
+    Sum(u8),
+    End,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Fixed(0)
     }
-    if header.get(2).is_some_and(|method| *method != 8) {
-        return Err(zip("Unsupported compression method"));
-    }
-    let Some(flags) = header.get(3).filter(|_| header.len() >= 10) else {
-        return Ok(None);
-    };
-    let mut at = 10;
-    if flags & 4 != 0 {
-        let Some(length) = header.get(at..at + 2) else {
-            return Ok(None);
-        };
-        at += 2 + usize::from(u16::from_le_bytes([length[0], length[1]]));
-    }
-    for flag in [8, 16] {
-        if flags & flag != 0 {
-            let Some(end) = header
-                .get(at..)
-                .and_then(|rest| rest.iter().position(|byte| *byte == 0))
-            else {
-                return Ok(None);
-            };
-            at += end + 1;
+}
+
+impl GzipHeader {
+    /// How many bytes of `input` belong to the header, and whether it is whole.
+    fn read(&mut self, input: &[u8]) -> Result<(usize, bool), CallError> {
+        for (at, byte) in input.iter().enumerate() {
+            self.part = self.behind(*byte)?;
+            if matches!(self.part, Part::End) {
+                return Ok((at + 1, true));
+            }
         }
+        Ok((input.len(), false))
     }
-    if flags & 2 != 0 {
-        at += 2;
+
+    fn behind(&mut self, byte: u8) -> Result<Part, CallError> {
+        Ok(match self.part {
+            Part::Fixed(0) if byte != 0x1f => return Err(zip("Not in GZIP format")),
+            Part::Fixed(1) if byte != 0x8b => return Err(zip("Not in GZIP format")),
+            Part::Fixed(2) if byte != 8 => return Err(zip("Unsupported compression method")),
+            Part::Fixed(9) => self.optional(0),
+            Part::Fixed(at) => {
+                if at == 3 {
+                    self.flags = byte;
+                }
+                Part::Fixed(at + 1)
+            }
+            Part::ExtraLow => Part::ExtraHigh(byte),
+            Part::ExtraHigh(low) => match u16::from_le_bytes([low, byte]) {
+                0 => self.optional(1),
+                length => Part::Extra(length),
+            },
+            Part::Extra(1) => self.optional(1),
+            Part::Extra(left) => Part::Extra(left - 1),
+            Part::Name if byte == 0 => self.optional(2),
+            Part::Comment if byte == 0 => self.optional(3),
+            Part::Sum(2) => Part::Sum(1),
+            Part::Sum(_) | Part::End => Part::End,
+            more @ (Part::Name | Part::Comment) => more,
+        })
     }
-    Ok((header.len() >= at).then_some(at))
+
+    /// The first part that is there, less those that came before.
+    fn optional(&self, before: usize) -> Part {
+        let parts = [
+            (4, Part::ExtraLow),
+            (8, Part::Name),
+            (16, Part::Comment),
+            (2, Part::Sum(2)),
+        ];
+        let mut there = parts[before..]
+            .iter()
+            .filter(|(flag, _)| self.flags & flag != 0);
+        there.next().map_or(Part::End, |(_, part)| *part)
+    }
 }
 
 fn eaten(consumed: usize) -> Step {

@@ -160,7 +160,7 @@ impl Engine {
     }
 
     fn enqueue(self: &Rc<Self>, call: Call) {
-        let (engine, id, limit) = (self.clone(), call.id, call.connect_limit(true));
+        let (engine, id, limit) = (self.clone(), call.id, call.queue_limit());
         let watch = spawn_local(async move {
             tokio::time::sleep_until(limit.at).await;
             if let Some(late) = engine.with_pool(|pool| pool.remove_queued(id)) {

@@ -11,11 +11,12 @@ use super::decompress::{Coding, Inflater};
 use super::error::{CallError, ErrorKind};
 use super::outgoing::Outgoing;
 use super::{Head, Stats};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// Longest array of the embedder.
@@ -24,6 +25,9 @@ const MAX_BUFFERED: usize = 0x7fff_fff7;
 const DECODED_STEP: u64 = 4096;
 /// Output buffer of a decoder.
 const INFLATE_BUFFER: usize = 16 * 1024;
+/// Most decoded bytes in one go: a small piece can become thousands of times
+/// as many, and other calls wait for the same loop.
+const DECODED_TURN: usize = 256 * 1024;
 
 /// How an exchange ended.
 pub(super) enum Ended {
@@ -127,14 +131,18 @@ struct Exchange<'a> {
     body: Vec<u8>,
     wire: u64,
     decoded: u64,
-    /// Input that waits for window: wire bytes behind a piece, and coded
-    /// bytes of that piece.
+    /// Input that waits for window or for the next turn: wire bytes behind a
+    /// piece, and coded bytes of that piece.
     backlog: Vec<u8>,
     coded: Vec<u8>,
-    /// The caller's window was used up: go on with what is kept.
+    /// Go on with what is kept.
     stalled: bool,
+    /// Bytes decoded since the loop last saw to others.
+    turn: usize,
     announced: bool,
+    /// When bytes last moved, and how many had moved by then.
     last: Instant,
+    moved: u64,
 }
 
 impl<'a> Exchange<'a> {
@@ -149,6 +157,7 @@ impl<'a> Exchange<'a> {
                 hosted: conn.transport.is_some(),
             },
             outgoing: Outgoing::new(call),
+            moved: conn.meter.bytes(),
             conn,
             call,
             inflater: None,
@@ -158,6 +167,7 @@ impl<'a> Exchange<'a> {
             backlog: Vec::new(),
             coded: Vec::new(),
             stalled: false,
+            turn: 0,
             announced: false,
             last: Instant::now(),
         }
@@ -178,8 +188,14 @@ impl<'a> Exchange<'a> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
         self.call.control.wait(cx);
+        self.turn = 0;
         let mut progress = false;
         loop {
+            if self.turn >= DECODED_TURN {
+                // It wakes this task behind the loop's next look at its sockets.
+                let _ = pin!(yield_now()).poll(cx);
+                break;
+            }
             self.call.control.broken()?;
             let wrote = self.outgoing.poll(cx, self.conn, self.call)?;
             let read = self.read(cx)?;
@@ -191,8 +207,10 @@ impl<'a> Exchange<'a> {
             }
             progress = true;
         }
-        if progress {
-            self.last = Instant::now();
+        // A part of a TLS record is no progress yet, but no silence either.
+        let moved = self.conn.meter.bytes();
+        if progress || moved != self.moved {
+            (self.last, self.moved) = (Instant::now(), moved);
         }
         let Some(limit) = self.limit() else {
             return Poll::Pending;
@@ -314,7 +332,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Decodes as far as there is window; the rest is kept.
+    /// Decodes as far as there is window and turn; the rest is kept.
     fn inflate(&mut self, mut coded: &[u8]) -> Result<(), CallError> {
         let Some(mut inflater) = self.inflater.take() else {
             return Ok(());
@@ -322,7 +340,7 @@ impl<'a> Exchange<'a> {
         let mut output = [0; INFLATE_BUFFER];
         let mut result = Ok(());
         loop {
-            if self.blocked() {
+            if self.blocked() || self.turn >= DECODED_TURN {
                 self.stalled = true;
                 self.coded = coded.to_vec();
                 break;
@@ -335,6 +353,7 @@ impl<'a> Exchange<'a> {
                 }
             };
             coded = &coded[step.consumed..];
+            self.turn += step.produced;
             result = self.emit_decoded(&output[..step.produced], &inflater);
             if result.is_err() || step.produced < output.len() {
                 break;

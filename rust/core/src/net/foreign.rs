@@ -9,6 +9,7 @@
 //! All of this lives on one loop thread; the embedder's calls reach it as
 //! commands of that loop.
 
+use super::stream::Meter;
 use bytes::{Buf, Bytes};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -57,6 +58,7 @@ struct State {
     /// Bytes read by the core and not yet given back as credit.
     consumed: Cell<usize>,
     unacknowledged: Cell<usize>,
+    meter: Meter,
     wakers: RefCell<Vec<Waker>>,
 }
 
@@ -89,10 +91,13 @@ impl Foreigners {
         })
     }
 
-    /// Asks the embedder for a connection for `call`.
-    pub fn open(self: &Rc<Self>, call: u64) -> ForeignStream {
+    /// Asks the embedder for a connection for `call`; `meter` moves with it.
+    pub fn open(self: &Rc<Self>, call: u64, meter: Meter) -> ForeignStream {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let state = Rc::new(State::default());
+        let state = Rc::new(State {
+            meter,
+            ..State::default()
+        });
         self.open.borrow_mut().insert(id, state.clone());
         let stream = ForeignStream {
             id,
@@ -117,6 +122,7 @@ impl Foreigners {
     pub fn received(&self, transport: TransportId, data: Bytes) {
         self.with(transport, |state| {
             if !data.is_empty() {
+                state.meter.count(data.len());
                 state.inbound.borrow_mut().push_back(data);
             }
         });
@@ -127,9 +133,11 @@ impl Foreigners {
         self.with(transport, |state| state.eof.set(true));
     }
 
-    /// `n` bytes left.
+    /// `n` bytes left. 0 says that the embedder's own bytes moved, such as
+    /// those of a handshake.
     pub fn written(&self, transport: TransportId, n: usize) {
         self.with(transport, |state| {
+            state.meter.count(n.max(1));
             let left = state.unacknowledged.get().saturating_sub(n);
             state.unacknowledged.set(left);
         });

@@ -20,7 +20,7 @@ impl Meter {
         self.0.get()
     }
 
-    fn count(&self, n: usize) {
+    pub(super) fn count(&self, n: usize) {
         self.0.set(self.0.get().wrapping_add(n as u64));
     }
 }

@@ -2,7 +2,7 @@
 //! and the error texts of the JDK.
 //!
 //! Where rustls is stricter than the JDK it stays so (TLS 1.2 and 1.3, AEAD
-//! suites, RSA from 2048 bits); where an ordinary set-up would break, it
+//! suites, RSA from 2048 bits), and [`is_unsupported`] tells; where an ordinary set-up would break, it
 //! follows the JDK: a certificate that is itself trusted needs no chain, and a
 //! common name counts when there are no DNS names.
 
@@ -290,6 +290,40 @@ impl TlsFailure {
                 message: other.to_string(),
             },
         }
+    }
+}
+
+/// Whether a handshake failed for something that rustls does not do and other
+/// implementations may: versions and suites, X.509 version 1, short RSA keys.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(Error::InvalidCertificate(reason)) => !is_verdict(reason),
+        Some(Error::AlertReceived(alert)) => matches!(
+            alert,
+            AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity
+        ),
+        Some(Error::PeerIncompatible(_)) => true,
+        _ => false,
+    }
+}
+
+/// Whether a certificate was understood, and refused.
+fn is_verdict(reason: &CertificateError) -> bool {
+    use CertificateError as E;
+    match reason {
+        E::Other(OtherError(inner)) => inner.is::<WrongName>(),
+        E::Expired
+        | E::ExpiredContext { .. }
+        | E::NotValidYet
+        | E::NotValidYetContext { .. }
+        | E::Revoked
+        | E::UnknownIssuer
+        | E::NotValidForName
+        | E::NotValidForNameContext { .. } => true,
+        _ => false,
     }
 }
 

@@ -279,6 +279,7 @@ pub fn get(address: SocketAddr) -> CallSpec {
         streamed: false,
         raw: false,
         hosted: false,
+        hosted_tls: false,
         method: Method::Get,
         tls: None,
         sni: true,
