@@ -60,7 +60,7 @@ public class HttpServer implements Runnable {
 
     final EventNames events;
     final long handle;
-    final RingHandler ringHandler;
+    final RingExchanges ringHandler;
 
     private final ServerOptions options;
     /** Not built anew for each request. */
@@ -88,7 +88,7 @@ public class HttpServer implements Runnable {
         this.serverHeader = options.serverHeader;
         this.events = options.eventNames;
         this.status200 = events.serverStatusPrefix + 200;
-        this.ringHandler = new RingHandler(this, options.handler, options.async);
+        this.ringHandler = new RingExchanges(this, options.handler, options.async);
         this.handle = open();
         try {
             this.port = Native.serverPort(handle);

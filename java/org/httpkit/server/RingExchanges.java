@@ -17,12 +17,12 @@ import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /** Runs a Ring handler for one request after the other and turns what it returns into an answer. */
-final class RingHandler {
+final class RingExchanges {
     private final HttpServer server;
     private final IFn handler;
     private final boolean async;
 
-    RingHandler(HttpServer server, IFn handler, boolean async) {
+    RingExchanges(HttpServer server, IFn handler, boolean async) {
         this.server = server;
         this.handler = handler;
         this.async = async;
@@ -226,7 +226,7 @@ final class RingHandler {
             }
             boolean peerGone = e instanceof BodyStream.PeerGoneException;
             if (!peerGone && !stream.hasStarted()) {
-                throw RingHandler.<IOException>sneaky(e);
+                throw RingExchanges.<IOException>sneaky(e);
             }
             stream.abort();
             if (!peerGone) {
