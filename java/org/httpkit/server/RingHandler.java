@@ -1,0 +1,259 @@
+package org.httpkit.server;
+
+import clojure.lang.IFn;
+import java.util.ArrayDeque;
+import java.util.Objects;
+import java.util.Queue;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.httpkit.PrefixThreadFactory;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+
+/**
+ * Runs a Ring handler on a pool of threads, for programs that make an {@link HttpServer} by hand.
+ *
+ * <p>A server that is given one, not of a subclass and with the server's own header and event
+ * loggers, runs the Ring handler as {@code run-server} does. What other {@link IHandler}s pass on to
+ * one is answered through the callback, its body whole in memory.
+ */
+public class RingHandler implements IHandler {
+    /** Frames of one WebSocket that wait for its callbacks, before it is closed. */
+    private static final int MAX_WAITING = 20480;
+
+    final IFn handler;
+    final String serverHeader;
+    final boolean legacyUnsafeRemoteAddr;
+    final boolean ringAsync;
+    final EventNames eventNames;
+    private final ExecutorService execs;
+    private final ContextLogger<String, Throwable> errorLogger;
+    private final EventLogger<String> eventLogger;
+    /** What each channel has yet to hear: one thread at a time, in order. */
+    private final ConcurrentHashMap<AsyncChannel, Queue<Runnable>> chains = new ConcurrentHashMap<>();
+
+    /**
+     * With a pool of its own.
+     *
+     * @param thread how many threads
+     * @param handler (fn [request])
+     * @param prefix of the threads' names
+     * @param queueSize requests that may wait for a thread; more are answered with 503
+     * @param serverHeader value of the Server header, null for none
+     */
+    public RingHandler(int thread, IFn handler, String prefix, int queueSize, String serverHeader) {
+        this(
+                handler,
+                new ThreadPoolExecutor(
+                        thread,
+                        thread,
+                        0,
+                        TimeUnit.MILLISECONDS,
+                        new ArrayBlockingQueue<>(queueSize),
+                        new PrefixThreadFactory(prefix)),
+                ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP,
+                EventNames.DEFAULT,
+                serverHeader);
+    }
+
+    /**
+     * @param handler (fn [request])
+     * @param execs runs it, and belongs to this object: {@link #close} shuts it down
+     * @param errorLogger hears what the handler throws
+     * @param eventLogger hears the status of each answer
+     * @param serverHeader value of the Server header, null for none
+     */
+    public RingHandler(
+            IFn handler,
+            ExecutorService execs,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            String serverHeader) {
+        this(handler, execs, errorLogger, eventLogger, eventNames, serverHeader, true, false);
+    }
+
+    /**
+     * As the constructor with six arguments.
+     *
+     * @param legacyUnsafeRemoteAddr {@code :remote-addr} from X-Forwarded-For, which clients can forge
+     * @param ringAsync call the handler with [request respond raise]
+     */
+    public RingHandler(
+            IFn handler,
+            ExecutorService execs,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            String serverHeader,
+            boolean legacyUnsafeRemoteAddr,
+            boolean ringAsync) {
+        this.handler = handler;
+        this.execs = execs;
+        this.errorLogger = errorLogger;
+        this.eventLogger = eventLogger;
+        this.eventNames = eventNames;
+        this.serverHeader = serverHeader;
+        this.legacyUnsafeRemoteAddr = legacyUnsafeRemoteAddr;
+        this.ringAsync = ringAsync;
+    }
+
+    /** Tells a server's options what this is, if the server can do it by itself. @return whether it can */
+    static boolean describe(IHandler handler, ServerOptions options) {
+        if (handler.getClass() != RingHandler.class) {
+            return false;
+        }
+        RingHandler ring = (RingHandler) handler;
+        boolean same =
+                Objects.equals(ring.serverHeader, options.serverHeader)
+                        && ring.eventLogger == options.eventLogger
+                        && ring.eventNames == options.eventNames;
+        if (same) {
+            options.handler = ring.handler;
+            options.pool = ring.execs;
+            options.async = ring.ringAsync;
+            options.errorLogger = ring.errorLogger;
+            options.trustForwarded = ring.legacyUnsafeRemoteAddr;
+        }
+        return same;
+    }
+
+    @Override
+    public void handle(HttpRequest request, RespCallback callback) {
+        RingCall call = new RingCall(this, request, callback);
+        try {
+            execs.submit(call);
+        } catch (Throwable e) {
+            logError("failed to submit task to executor service", e);
+            event(eventNames.serverStatus503);
+            call.plain(503, "Server unavailable, please try again");
+        }
+    }
+
+    @Override
+    public void handle(AsyncChannel channel, Frame frame) {
+        try {
+            if (!inOrder(channel, () -> deliver(channel, frame))) {
+                overloaded(channel, null);
+            }
+        } catch (Throwable e) {
+            overloaded(channel, e);
+        }
+    }
+
+    private void overloaded(AsyncChannel channel, Throwable e) {
+        channel.serverClose(1013, "Server overloaded");
+        logError("increase :queue-size if this happens often", e);
+        event(eventNames.serverStatus503Todo);
+    }
+
+    private static void deliver(AsyncChannel channel, Frame frame) {
+        if (frame instanceof Frame.TextFrame) {
+            channel.messageReceived(((Frame.TextFrame) frame).getText());
+        } else if (frame instanceof Frame.BinaryFrame) {
+            channel.messageReceived(frame.data);
+        } else if (frame instanceof Frame.PingFrame) {
+            channel.pingReceived(frame.data);
+        } else if (frame instanceof Frame.PongFrame) {
+            channel.pongReceived(frame.data);
+        }
+    }
+
+    /** Runs what a channel hears. @return false if too much of it waits */
+    private boolean inOrder(AsyncChannel channel, Runnable task) {
+        boolean[] begins = new boolean[1];
+        boolean[] full = new boolean[1];
+        chains.compute(
+                channel,
+                (key, chain) -> {
+                    begins[0] = chain == null;
+                    Queue<Runnable> queue = chain == null ? new ArrayDeque<>() : chain;
+                    full[0] = queue.size() >= MAX_WAITING;
+                    if (!full[0]) {
+                        queue.add(task);
+                    }
+                    return queue;
+                });
+        if (begins[0]) {
+            try {
+                execs.submit(() -> runChain(channel));
+            } catch (Throwable rejected) {
+                chains.remove(channel);
+                throw rejected;
+            }
+        }
+        return !full[0];
+    }
+
+    private void runChain(AsyncChannel channel) {
+        for (Runnable task = next(channel); task != null; task = next(channel)) {
+            try {
+                task.run();
+            } catch (Throwable e) {
+                logError("worker", e);
+            }
+        }
+    }
+
+    /** The chain is over once it is empty: the next frame begins a new one. */
+    private Runnable next(AsyncChannel channel) {
+        Runnable[] next = new Runnable[1];
+        chains.computeIfPresent(
+                channel,
+                (key, chain) -> {
+                    next[0] = chain.poll();
+                    return next[0] == null ? null : chain;
+                });
+        return next[0];
+    }
+
+    @Override
+    public void clientClose(AsyncChannel channel, int status) {
+        clientClose(channel, status, "");
+    }
+
+    /** Runs the channel's close handlers, behind what it has yet to hear. */
+    @Override
+    public void clientClose(AsyncChannel channel, int status, String reason) {
+        Runnable closing = () -> closed(channel, status, reason);
+        try {
+            if (!inOrder(channel, closing)) {
+                closing.run();
+            }
+        } catch (Throwable rejected) {
+            if (!execs.isShutdown()) {
+                logError("increase :queue-size if this happens often", rejected);
+                event(eventNames.serverStatus503Todo);
+            }
+            closing.run();
+        }
+    }
+
+    private void closed(AsyncChannel channel, int status, String reason) {
+        try {
+            channel.onClose(status, reason);
+        } catch (Throwable e) {
+            logError("on close handler", e);
+            event(eventNames.serverChannelCloseError);
+        }
+    }
+
+    /** Shuts the pool down; what still runs after {@code timeout} msecs is interrupted. */
+    @Override
+    public void close(int timeout) {
+        ExecutorWorkers.shutDown(execs, timeout);
+    }
+
+    void logError(String message, Throwable error) {
+        HttpServer.log(errorLogger, message, error);
+    }
+
+    void event(String name) {
+        HttpServer.event(eventLogger, name);
+    }
+}
