@@ -21,7 +21,8 @@
 
 (def ^:private program
   (delay (java-program/loader
-           (java-program/compile! "tests/java/embedder" (System/getProperty "java.class.path")))))
+           (java-program/compile! "tests/java/embedder" (System/getProperty "java.class.path"))
+           (.getClassLoader HttpServer))))
 
 (defn- new-handler ^IHandler []
   (.newInstance (.getConstructor (Class/forName "embedder.Embedder$Handler" true @program) (make-array Class 0))

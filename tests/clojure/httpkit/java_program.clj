@@ -25,7 +25,6 @@
     out))
 
 (defn loader
-  "A loader of compiled classes, beside the classes of this program."
-  ^ClassLoader [dir]
-  (URLClassLoader. (into-array URL [(.toURL (.toURI (io/file dir)))])
-                   (.getClassLoader org.httpkit.HttpUtils)))
+  "A loader of compiled classes, below another one."
+  ^ClassLoader [dir ^ClassLoader parent]
+  (URLClassLoader. (into-array URL [(.toURL (.toURI (io/file dir)))]) parent))
