@@ -178,8 +178,8 @@ public class AsyncChannel {
         if (phase == Phase.WEBSOCKET) {
             return closeWebSocket(NORMAL, "");
         }
-        phase = Phase.CLOSED;
         Native.end(handle);
+        phase = Phase.CLOSED;
         return true;
     }
 
