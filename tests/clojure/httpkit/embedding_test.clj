@@ -258,9 +258,27 @@
         (deliver served true)
         (is (true? (deref stopped wire/patience-ms :hangs)))))))
 
+(deftest a-handler-may-stop-its-own-server
+  (let [server  (promise)
+        stopped (promise)
+        closed  (promise)
+        handler (reify IHandler
+                  (^void handle [_ ^HttpRequest _ ^RespCallback callback]
+                    (.run callback (HttpUtils/HttpEncode 200 (HeaderMap.) "last"))
+                    (deliver stopped (.stop ^HttpServer @server (int wire/patience-ms))))
+                  (^void handle [_ ^AsyncChannel _ ^Frame _])
+                  (clientClose [_ _ _])
+                  (close [_ timeout] (deliver closed timeout)))]
+    (deliver server (doto (new-server handler) (.start)))
+    (is (= "last" (:body (wire/fetch (.getPort ^HttpServer @server) "/"))))
+    (is (= wire/patience-ms (deref closed 10000 :waits-for-itself)))
+    (is (true? (deref stopped wire/patience-ms nil)))
+    (is (wire/eventually #(= HttpServer$Status/STOPPED (.getStatus ^HttpServer @server))))))
+
 (deftest a-handler-that-does-not-end-is-interrupted-when-the-time-of-a-stop-is-over
   (let [began       (promise)
         interrupted (promise)
+        closed      (promise)
         handler     (reify IHandler
                       (^void handle [_ ^HttpRequest _ ^RespCallback _]
                         (deliver began true)
@@ -268,14 +286,15 @@
                              (catch InterruptedException _ (deliver interrupted true))))
                       (^void handle [_ ^AsyncChannel _ ^Frame _])
                       (clientClose [_ _ _])
-                      (close [_ _]))
+                      (close [_ timeout] (deliver closed timeout)))
         server      (new-server handler)]
     (.start server)
     (with-open [conn (wire/connect (.getPort server))]
       (wire/send! conn (wire/get-request "/"))
       (is (deref began wire/patience-ms false))
       (stop! server 50)
-      (is (true? (deref interrupted wire/patience-ms false))))))
+      (is (true? (deref interrupted wire/patience-ms false)))
+      (is (= 0 (deref closed wire/patience-ms nil)) "no time is left"))))
 
 (deftest run-serves-until-the-server-stops
   (let [server (new-server (new-handler))

@@ -19,7 +19,7 @@ final class EmbeddedWorkers extends Workers {
             daemons(1, new LinkedBlockingQueue<>(), "http-kit-server-handler");
     /** The thread while it is in a call. */
     private volatile Thread running;
-    /** The time that a stop gave is over: requests that still wait will not be answered. */
+    /** The server stops and has waited: requests that still wait will not be answered. */
     private volatile boolean over;
 
     EmbeddedWorkers(HttpServer server, IHandler handler) {
@@ -72,26 +72,24 @@ final class EmbeddedWorkers extends Workers {
     void stop(int timeout) {
         shut = true;
         Native.serverShutQueue(server.handle);
-        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
+        boolean inTime = running == Thread.currentThread() || isDoneIn(timeout);
+        over = true;
+        Thread busy = running;
+        if (!inTime && busy != null) {
+            busy.interrupt();
+        }
         try {
-            handler.close(timeout);
+            handler.close(inTime ? timeout : 0);
         } catch (Throwable e) {
             server.logError("close handler", e);
-        }
-        if (!isDoneBy(deadline)) {
-            over = true;
-            Thread busy = running;
-            if (busy != null) {
-                busy.interrupt();
-            }
         }
     }
 
     /** Waits for the calls that are queued. */
-    private boolean isDoneBy(long deadline) {
+    private boolean isDoneIn(int timeout) {
         Future<?> last = thread.submit(() -> {});
         try {
-            last.get(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
+            last.get(Math.max(0, timeout), TimeUnit.MILLISECONDS);
             return true;
         } catch (TimeoutException e) {
             return false;

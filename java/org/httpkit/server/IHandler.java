@@ -39,7 +39,7 @@ public interface IHandler {
     /**
      * The server stops: no more requests come. Called on the stopping thread, which it may block.
      *
-     * @param timeout msecs that running work may take
+     * @param timeout msecs that work still under way may take; 0 if {@link #handle} took them all
      */
     void close(int timeout);
 }

@@ -34,7 +34,8 @@ public class RespCallback {
      */
     public void run(ByteBuffer... buffers) {
         if (request != null) {
-            request.channel.answer(handle -> send(handle, request.channel.hear(), buffers));
+            AsyncChannel channel = request.channel;
+            channel.answer(handle -> send(handle, channel.hear(), buffers));
         }
     }
 
