@@ -249,8 +249,9 @@
         server  (new-server handler)]
     (.start server)
     (with-open [conn (wire/connect (.getPort server))]
-      ;; Half a request, so that the connection is not idle when the server stops.
-      (wire/send! conn "GET / HTTP/1.1\r\n")
+      ;; Half a request has arrived, behind a whole one, so that the connection is not idle when the server stops.
+      (wire/send! conn (str (wire/get-request "/") "GET / HTTP/1.1\r\n"))
+      (is (= 200 (:status (wire/answer conn))))
       (let [stopped (future (.stop server (int 60000)))]
         (is (deref closing wire/patience-ms false))
         (wire/send! conn "Host: h\r\n\r\n")

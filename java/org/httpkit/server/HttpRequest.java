@@ -8,7 +8,9 @@ import org.httpkit.jni.Abi;
 
 /** A request, as an {@link IHandler} gets it. */
 public class HttpRequest {
+    /** Never null: servers answer methods that have no constant with 400. */
     public final HttpMethod method;
+
     /** The target as sent, up to its first question mark. */
     public final String uri;
     /** What follows the question mark; null without one. */
