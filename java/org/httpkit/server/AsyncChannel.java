@@ -136,31 +136,6 @@ public class AsyncChannel {
         return sent;
     }
 
-    /**
-     * Answers with what {@code send} sends for a handle, see {@link Native#answerEncoded}; not if
-     * something was sent before.
-     */
-    void answer(LongToIntFunction send) {
-        lock.lock();
-        try {
-            if (phase != Phase.FRESH) {
-                return;
-            }
-            int sent = send.applyAsInt(handle);
-            if (sent == Abi.ANSWER_UPGRADED) {
-                phase = Phase.WEBSOCKET;
-                upgraded = true;
-            }
-            if (sent != Abi.SENT_ACCEPTED) {
-                return;
-            }
-            phase = Phase.CLOSED;
-        } finally {
-            lock.unlock();
-        }
-        closed(SERVER_CLOSE, SERVER_CLOSE, "", false);
-    }
-
     private boolean sendNow(Object data, boolean close) throws IOException {
         switch (phase) {
             case WEBSOCKET:
@@ -432,6 +407,31 @@ public class AsyncChannel {
     /** Cuts the TCP connection at once. @return true if it was still there */
     public boolean abort() {
         return Native.abort(handle);
+    }
+
+    /**
+     * Answers with what {@code send} sends for a handle, see {@link Native#answerEncoded}; not if
+     * something was sent before.
+     */
+    void answer(LongToIntFunction send) {
+        lock.lock();
+        try {
+            if (phase != Phase.FRESH) {
+                return;
+            }
+            int sent = send.applyAsInt(handle);
+            if (sent == Abi.ANSWER_UPGRADED) {
+                phase = Phase.WEBSOCKET;
+                upgraded = true;
+            }
+            if (sent != Abi.SENT_ACCEPTED) {
+                return;
+            }
+            phase = Phase.CLOSED;
+        } finally {
+            lock.unlock();
+        }
+        closed(SERVER_CLOSE, SERVER_CLOSE, "", false);
     }
 
     /**

@@ -43,6 +43,8 @@ final class Embedded {
         options.maxMessage = maxWs;
         options.proxy = proxyProtocolOption;
         options.serverHeader = serverHeader;
+        options.trustForwarded = true;
+        options.legacyContentLength = true;
         options.errorLogger = ContextLogger.ERROR_PRINTER;
         options.warnLogger = warnLogger;
         options.eventLogger = eventLogger;

@@ -39,7 +39,6 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void stop(int timeout) {
-        pool.shutdown();
         shut = true;
         shutDown(pool, timeout);
     }

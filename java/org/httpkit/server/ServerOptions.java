@@ -49,8 +49,8 @@ public final class ServerOptions {
     public IFn writeStreamable;
     public ProxyProtocolOption proxy;
     public String serverHeader;
-    public boolean trustForwarded = true;
-    public boolean legacyContentLength = true;
+    public boolean trustForwarded;
+    public boolean legacyContentLength;
     public ContextLogger<String, Throwable> errorLogger;
     public ContextLogger<String, Throwable> warnLogger;
     public EventLogger<String> eventLogger;
