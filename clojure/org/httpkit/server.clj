@@ -212,27 +212,26 @@
            max-body                   8388608
            max-ws                     4194304
            max-line                   8192
-           backlog                    1024
-           max-pending-messages       256
-           max-pending-bytes          16777216
+           backlog                    ServerOptions/BACKLOG
+           max-pending-messages       ServerOptions/PENDING_MESSAGES
+           max-pending-bytes          ServerOptions/PENDING_BYTES
            on-overflow                :close
-           body-buffer-size           262144
+           body-buffer-size           ServerOptions/BODY_BUFFER_SIZE
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true}
     :as   opts}]
-  (let [options (ServerOptions.)
-        cores   (.availableProcessors (Runtime/getRuntime))]
+  (let [options (ServerOptions.)]
     (set! (.maxBody options)         (int (to-int max-body)))
     (set! (.maxMessage options)      (int (to-int max-ws)))
     (set! (.maxLine options)         (int (to-int max-line)))
     (set! (.backlog options)         (int (checked :backlog backlog 1)))
-    (set! (.ioThreads options)       (int (checked :io-threads (or io-threads (max 1 (quot cores 2))) 1)))
+    (set! (.ioThreads options)       (int (checked :io-threads (or io-threads (.ioThreads options)) 1)))
     (set! (.pendingMessages options) (int (checked :max-pending-messages max-pending-messages 1)))
     (set! (.pendingBytes options)    (int (checked :max-pending-bytes max-pending-bytes 1)))
     (set! (.overflow options)        (overflow on-overflow))
     (set! (.bodyBufferSize options)  (int (checked :body-buffer-size body-buffer-size 0)))
     (set! (.proxy options)           (proxy-protocol (get opts :proxy-protocol :disable)))
-    (set! (.serverHeader options)    (server-header (get opts :server-header "http-kit")))
+    (set! (.serverHeader options)    (server-header (get opts :server-header ServerOptions/SERVER_HEADER)))
     (set! (.eventNames options)      (event-names (:event-names opts)))
     (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))

@@ -37,6 +37,7 @@ pub const SENT_CLOSED: jint = 0;
 pub const SENT_ACCEPTED: jint = 1;
 pub const SENT_FULL: jint = 2;
 pub const ANSWER_MORE: jint = 3;
+pub const ANSWER_UPGRADED: jint = 4;
 
 /// What a WebSocket's user wants to hear.
 pub const HEAR_PINGS: jint = 1;

@@ -336,7 +336,7 @@ fn pings(interval: jlong, timeout: jlong) -> Option<Pings> {
     })
 }
 
-fn interest(hear: jint) -> Interest {
+pub(crate) fn interest(hear: jint) -> Interest {
     Interest {
         pings: hear & abi::HEAR_PINGS != 0,
         pongs: hear & abi::HEAR_PONGS != 0,

@@ -11,6 +11,7 @@ mod arrays;
 mod client;
 mod client_spec;
 mod client_upcalls;
+mod encoded;
 mod error;
 mod exchange;
 mod faults;

@@ -10,7 +10,7 @@ use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
 use std::ffi::c_void;
 
 use crate::error::{BridgeError, ThrowMapped};
-use crate::{client, client_upcalls, exchange, faults, server, upcalls};
+use crate::{client, client_upcalls, encoded, exchange, faults, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -42,6 +42,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn take(server: jlong) -> jbyte[] = server::take;
     fn answer(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint, more: jlong) -> jint = exchange::answer;
     fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = exchange::answer_and_take;
+    fn answer_encoded(exchange: jlong, bytes: jbyte[], start: jint, len: jint, more: jlong, hear: jint) -> jint = encoded::answer;
     fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint, limit: jint) -> jint = exchange::body;
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = exchange::stream;
     fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::chunk;

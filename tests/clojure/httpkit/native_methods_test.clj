@@ -49,6 +49,10 @@
                                        #(Native/answer handle 200 0 -1 (byte-array 4) Integer/MAX_VALUE Integer/MAX_VALUE
                                                        nil 0 0 0)
                                        #(Native/answer handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0 0)
+                                       #(Native/answerEncoded handle nil 0 10 0 0)
+                                       #(Native/answerEncoded handle (byte-array 4) 0 4 0 0)
+                                       #(Native/answerEncoded handle (byte-array 4) 2 10 0 0)
+                                       #(Native/answerEncoded handle (byte-array 4) 0 4 -1 0)
                                        #(Native/stream handle -5 0 (byte-array 4) 0 nil 0 0)
                                        #(Native/stream handle 200 0 (byte-array 4) 0 (byte-array 4) 3 10)
                                        #(Native/upgrade handle nil 5 0 0 0)
@@ -58,6 +62,6 @@
                                      (catch UnsatisfiedLinkError _ :link-error)
                                      (catch Exception _ :exception))))}))
                        {}]
-      (is (= (repeat 10 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
+      (is (= (repeat 14 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
       (is (= 200 (:status (wire/fetch port "/")))))
     (is (wire/eventually #(= before (Native/liveHandles))))))

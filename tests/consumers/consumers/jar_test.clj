@@ -8,6 +8,7 @@
             [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.java-program :as java-program]
             [httpkit.subprocess :as subprocess])
   (:import [java.io ByteArrayOutputStream File InputStream]
            [java.net URL URLClassLoader]
@@ -179,6 +180,21 @@
         (.invoke (.getMethod (.getClass load-string) "invoke" (into-array Class [Object]))
                  load-string (object-array [text])))
       (finally (.setContextClassLoader thread before)))))
+
+(deftest a-java-program-compiles-against-the-jar-and-embeds-both-kinds-of-server
+  (let [path    (apply class-path jar clojure-jars)
+        classes (java-program/compile! "tests/java/embedder" path)
+        process (.start (.redirectErrorStream
+                          (ProcessBuilder. ^java.util.List [subprocess/java-command "--enable-native-access=ALL-UNNAMED"
+                                                            "-cp" (class-path classes path) "embedder.Embedder"])
+                          true))
+        out     (io/reader (.getInputStream process))
+        ports   (.readLine ^java.io.BufferedReader out)
+        [plain ring] (str/split ports #" ")]
+    (is (= "hello jar" (slurp (str "http://127.0.0.1:" plain "/hello?jar"))) ports)
+    (is (= "ring /jar" (slurp (str "http://127.0.0.1:" ring "/jar"))))
+    (.close (.getOutputStream process))
+    (is (= {:exit 0 :out "[close 100]"} (subprocess/finish process)))))
 
 (deftest two-class-loaders-of-one-jvm-both-serve
   (let [urls    (into-array URL (map #(.toURL (.toURI (io/file %))) (cons jar clojure-jars)))

@@ -7,8 +7,9 @@
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.lang.reflect Method)
+           (org.httpkit HeaderMap HttpUtils)
            (org.httpkit.jni Faults Native)
-           (org.httpkit.server AsyncChannel)))
+           (org.httpkit.server AsyncChannel Frame HttpRequest HttpServer IHandler ProxyProtocolOption RespCallback)))
 
 (set! *warn-on-reflection* true)
 
@@ -76,3 +77,35 @@
           (is (= [[200 200 200 200 500]] (distinct (repeatedly 10 #(mapv (partial quietly-fetch port) requests))))
               "and when they are over, all is well"))
         (is (wire/eventually #(= before (Native/liveHandles))) "no handle is left")))))
+
+(defn- encoded [status body]
+  (HttpUtils/HttpEncode status (HeaderMap.) body))
+
+(def ^:private embedder
+  (reify IHandler
+    (^void handle [_ ^HttpRequest request ^RespCallback callback]
+      (case (.uri request)
+        "/"       (.run callback (encoded 200 "ok"))
+        "/body"   (.run callback (encoded 200 (.getBody request)))
+        "/throw"  (throw (ex-info "thrown" {}))
+        "/stream" (doto (.getChannel request) (.send "piece" false) (.send "piece" true))
+        "/later"  (future
+                    (try (.run callback (encoded 200 (byte-array 200000)))
+                         (catch IllegalStateException _
+                           (.abort (.getChannel request)))))))
+    (^void handle [_ ^AsyncChannel _ ^Frame _])
+    (clientClose [_ _ _])
+    (close [_ _])))
+
+(deftest a-server-with-a-handler-of-an-embedder-bears-panics-as-well
+  (let [before (Native/liveHandles)
+        server (doto (HttpServer. "127.0.0.1" 0 embedder 10000 8192 10000 ProxyProtocolOption/DISABLED) (.start))
+        fetch  #(mapv (partial quietly-fetch (.getPort server)) requests)]
+    (doseq [every [13 11 7]]
+      (Faults/every every)
+      (let [outcomes (try (doall (repeatedly 10 fetch))
+                          (finally (Faults/every 0)))]
+        (is (not-any? #{:silent} (flatten outcomes)) (str "no connection hangs: " (frequencies (flatten outcomes))))))
+    (is (= [[200 200 200 200 500]] (distinct (repeatedly 10 fetch))) "and when they are over, all is well")
+    (.stop server 100)
+    (is (wire/eventually #(= before (Native/liveHandles))) "no handle is left")))

@@ -117,6 +117,18 @@ public final class Native {
             int largeLength);
 
     /**
+     * Sends an answer that is encoded already, as it is; a body where none is allowed is left out.
+     *
+     * @param bytes its start, with the whole head
+     * @param more how many bytes follow through {@link #body}
+     * @param hear {@code Abi.HEAR_*}, if it opens a WebSocket
+     * @return as {@link #answer}, or {@code ANSWER_UPGRADED} for a 101 to a request for a WebSocket
+     * @throws IllegalArgumentException if they are no final answer; the exchange goes on
+     */
+    public static native int answerEncoded(
+            long exchange, byte[] bytes, int start, int length, long more, int hear);
+
+    /**
      * The next piece of an announced body.
      *
      * @param limit refuse it while so many bytes wait

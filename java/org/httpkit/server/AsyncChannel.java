@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
+import java.util.function.LongToIntFunction;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
@@ -32,10 +33,12 @@ public class AsyncChannel {
 
     private final AtomicBoolean closeReported = new AtomicBoolean();
 
-    final long handle;
+    /** This and what else is of one request changes in {@link #reset} only. */
+    volatile long handle;
+
     private final HttpServer server;
-    private final ResponseWriter.Terms terms;
-    private final boolean upgradeRequested;
+    private ResponseWriter.Terms terms;
+    private boolean upgradeRequested;
 
     /** Guards {@link #phase}, so that sends of several threads follow each other. */
     private final ReentrantLock lock = new ReentrantLock();
@@ -65,7 +68,7 @@ public class AsyncChannel {
     private volatile int closeCode;
     private volatile String closeReason = "";
     /** Both ends' addresses in their native form, a sixth of the size of Java's; null without any. */
-    private final byte[] ends;
+    private byte[] ends;
 
     private enum Phase {
         /** Nothing is answered yet. */
@@ -150,8 +153,8 @@ public class AsyncChannel {
         if (phase == Phase.WEBSOCKET) {
             return closeWebSocket(NORMAL, "");
         }
-        phase = Phase.CLOSED;
         Native.end(handle);
+        phase = Phase.CLOSED;
         return true;
     }
 
@@ -407,6 +410,31 @@ public class AsyncChannel {
     }
 
     /**
+     * Answers with what {@code send} sends for a handle, see {@link Native#answerEncoded}; not if
+     * something was sent before.
+     */
+    void answer(LongToIntFunction send) {
+        lock.lock();
+        try {
+            if (phase != Phase.FRESH) {
+                return;
+            }
+            int sent = send.applyAsInt(handle);
+            if (sent == Abi.ANSWER_UPGRADED) {
+                phase = Phase.WEBSOCKET;
+                upgraded = true;
+            }
+            if (sent != Abi.SENT_ACCEPTED) {
+                return;
+            }
+            phase = Phase.CLOSED;
+        } finally {
+            lock.unlock();
+        }
+        closed(SERVER_CLOSE, SERVER_CLOSE, "", false);
+    }
+
+    /**
      * The handler has returned, with an answer of its own or not.
      *
      * @return whether its answer is to be sent: not if the channel has begun one
@@ -457,7 +485,7 @@ public class AsyncChannel {
         }
     }
 
-    private boolean isStreaming() {
+    boolean isStreaming() {
         return is(Phase.STREAMING);
     }
 
@@ -503,7 +531,10 @@ public class AsyncChannel {
         return Native.upgrade(handle, out.buffer, out.head, hear(), pingInterval, pingTimeout);
     }
 
-    private int hear() {
+    int hear() {
+        if (server != null && server.embedded != null) {
+            return Abi.HEAR_PINGS | Abi.HEAR_PONGS; // they are frames to its handler
+        }
         return (pingHandler != null ? Abi.HEAR_PINGS : 0)
                 | (pongHandler != null ? Abi.HEAR_PONGS : 0)
                 | (manualPong ? Abi.MANUAL_PONG : 0);
@@ -625,6 +656,49 @@ public class AsyncChannel {
         lock.unlock();
         closed(status, status, reason, false);
         server.forget(this);
+    }
+
+    /** As {@link #peerClosed}, for an embedder. @return whether it has yet to hear of it */
+    boolean peerGone() {
+        lock.lock();
+        phase = Phase.CLOSED;
+        lock.unlock();
+        server.forget(this);
+        return !closedRan.get();
+    }
+
+    /**
+     * Makes this the channel of another request to the same server, without handlers. Servers do not
+     * do so: a request's channel is a new one.
+     *
+     * @throws IllegalStateException if this channel is not closed, or the request has none
+     */
+    public void reset(HttpRequest request) {
+        AsyncChannel other = request.channel;
+        lock.lock();
+        try {
+            if (phase != Phase.CLOSED || other == null || other == this || other.server != server) {
+                throw new IllegalStateException("this channel cannot become that of " + request);
+            }
+            server.forget(this);
+            terms = other.terms;
+            upgradeRequested = other.upgradeRequested;
+            ends = other.ends;
+            callbackThread = other.callbackThread;
+            receiveHandler = pingHandler = pongHandler = null;
+            closeHandler = closeRingHandler = drainHandler = null;
+            manualPong = upgraded = false;
+            closedRan.set(false);
+            closeReported.set(false);
+            closeHandlerRan.set(false);
+            closeRingHandlerRan.set(false);
+            handle = other.handle;
+            phase = other.takeFresh() ? Phase.FRESH : Phase.CLOSED;
+            request.channel = this;
+            server.remember(this);
+        } finally {
+            lock.unlock();
+        }
     }
 
     /**

@@ -34,10 +34,10 @@ final class ChannelEvents {
     }
 
     /** The chain goes on to the closing whatever happens: nobody else is told of what comes after. */
-    private static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
+    static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
         try {
-            runOne(channel, block);
+            runOne(server.embedded, channel, block);
         } catch (Throwable e) {
             server.logError("worker", e);
             channel.abort();
@@ -46,13 +46,17 @@ final class ChannelEvents {
         }
     }
 
-    private static void runOne(AsyncChannel channel, byte[] block) {
+    private static void runOne(Embedded embedded, AsyncChannel channel, byte[] block) {
         int at = START;
         while (at < block.length) {
             int kind = block[at];
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
             at = end;
+            if (embedded != null) {
+                embedded.event(channel, kind, block, start, end);
+                continue;
+            }
             switch (kind) {
                 case Abi.EVENT_TEXT:
                     channel.messageReceived(new String(block, start, end - start, UTF_8));
@@ -67,9 +71,13 @@ final class ChannelEvents {
                     channel.pongReceived(Arrays.copyOfRange(block, start, end));
                     break;
                 default:
-                    int code = RequestBlock.readInt(block, start);
-                    channel.peerClosed(code, new String(block, start + 4, end - start - 4, UTF_8));
+                    channel.peerClosed(RequestBlock.readInt(block, start), reason(block, start, end));
             }
         }
+    }
+
+    /** What stands behind the code of a closing. */
+    static String reason(byte[] block, int start, int end) {
+        return new String(block, start + 4, end - start - 4, UTF_8);
     }
 }

@@ -39,8 +39,13 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void stop(int timeout) {
-        pool.shutdown();
         shut = true;
+        shutDown(pool, timeout);
+    }
+
+    /** Lets what runs on a pool end for {@code timeout} msecs, then interrupts it. */
+    static void shutDown(ExecutorService pool, int timeout) {
+        pool.shutdown();
         try {
             if (timeout <= 0 || !pool.awaitTermination(timeout, TimeUnit.MILLISECONDS)) {
                 pool.shutdownNow();

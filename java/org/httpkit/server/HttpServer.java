@@ -19,6 +19,7 @@ import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.jni.ServerUpcalls;
 import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
 
 /**
@@ -60,7 +61,9 @@ public class HttpServer implements Runnable {
 
     final EventNames events;
     final long handle;
-    final RingHandler ringHandler;
+    final RingExchanges ringHandler;
+    /** What an embedder's handler is called by; null if there is none. */
+    final Embedded embedded;
 
     private final ServerOptions options;
     /** Not built anew for each request. */
@@ -73,6 +76,81 @@ public class HttpServer implements Runnable {
     private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
     private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
     private final AtomicInteger spare = new AtomicInteger();
+
+    /**
+     * As the constructor with 13 arguments: Server header {@code http-kit}, warnings to standard error,
+     * no events.
+     */
+    public HttpServer(
+            String ip,
+            int port,
+            IHandler handler,
+            int maxBody,
+            int maxLine,
+            int maxWs,
+            ProxyProtocolOption proxyProtocolOption)
+            throws IOException {
+        this(
+                ip,
+                port,
+                handler,
+                maxBody,
+                maxLine,
+                maxWs,
+                proxyProtocolOption,
+                ServerOptions.SERVER_HEADER,
+                DEFAULT_WARN_LOGGER,
+                EventLogger.NOP,
+                EventNames.DEFAULT,
+                null,
+                null);
+    }
+
+    /**
+     * Binds, for programs that embed a server with a handler of their own. Errors go to standard
+     * error, or where a {@link RingHandler} logs them.
+     *
+     * @param ip address to bind; {@code 0.0.0.0} is IPv6, too
+     * @param port 0 for any free one
+     * @param maxBody bytes of a request's body, more is 413
+     * @param maxLine bytes of a request or header line, more is 414
+     * @param maxWs bytes of a WebSocket message, more closes with 1009
+     * @param serverHeader Server header of answers that the server gives by itself, null for none
+     * @param addressFinder where to listen instead of {@code ip} and {@code port}; or null
+     * @param channelFactory makes a channel whose socket options are taken over; or null
+     * @throws java.net.BindException if the address cannot be had
+     */
+    public HttpServer(
+            String ip,
+            int port,
+            IHandler handler,
+            int maxBody,
+            int maxLine,
+            int maxWs,
+            ProxyProtocolOption proxyProtocolOption,
+            String serverHeader,
+            ContextLogger<String, Throwable> warnLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            AddressFinder addressFinder,
+            ServerChannelFactory channelFactory)
+            throws IOException {
+        this(
+                Embedded.options(
+                        ip,
+                        port,
+                        handler,
+                        maxBody,
+                        maxLine,
+                        maxWs,
+                        proxyProtocolOption,
+                        serverHeader,
+                        warnLogger,
+                        eventLogger,
+                        eventNames,
+                        addressFinder,
+                        channelFactory));
+    }
 
     /**
      * Binds.
@@ -88,7 +166,8 @@ public class HttpServer implements Runnable {
         this.serverHeader = options.serverHeader;
         this.events = options.eventNames;
         this.status200 = events.serverStatusPrefix + 200;
-        this.ringHandler = new RingHandler(this, options.handler, options.async);
+        this.ringHandler = new RingExchanges(this, options.handler, options.async);
+        this.embedded = options.embedded == null ? null : new Embedded(this, options.embedded);
         this.handle = open();
         try {
             this.port = Native.serverPort(handle);
@@ -112,7 +191,7 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
         numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
-        numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
+        numbers[Abi.OPEN_MODE] = pulls() ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
         numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
         numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
@@ -135,6 +214,10 @@ public class HttpServer implements Runnable {
                 "cannot listen on "
                         + options.address
                         + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    private boolean pulls() {
+        return options.pool == null && options.embedded == null;
     }
 
     private static java.nio.charset.Charset nativeCharset() {
@@ -163,10 +246,17 @@ public class HttpServer implements Runnable {
         return true;
     }
 
-    /** Not for callers: the loops have their own threads. */
+    /** Starts serving, unless it was started before, and returns when the server has stopped. */
     @Override
     public void run() {
-        start();
+        if (!start()) {
+            return;
+        }
+        try {
+            join();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     private void loop(boolean first) {
@@ -254,14 +344,24 @@ public class HttpServer implements Runnable {
 
     /** The channel of a request, made when somebody asks for it. */
     AsyncChannel channel(RequestBlock block) {
-        AsyncChannel channel =
-                new AsyncChannel(this, block.handle(), terms(block), block.has(Abi.REQUEST_UPGRADE));
-        channels.put(block.handle(), channel);
+        AsyncChannel channel = newChannel(block);
         if (!Native.isOpen(block.handle())) {
             // Its closing may have come before it was there to hear it, and does not come again.
             channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
         }
         return channel;
+    }
+
+    /** The channel of a request whose closing is yet to be heard of. */
+    AsyncChannel newChannel(RequestBlock block) {
+        AsyncChannel channel =
+                new AsyncChannel(this, block.handle(), terms(block), block.has(Abi.REQUEST_UPGRADE));
+        remember(channel);
+        return channel;
+    }
+
+    void remember(AsyncChannel channel) {
+        channels.put(channel.handle, channel);
     }
 
     void forget(AsyncChannel channel) {
@@ -379,7 +479,7 @@ public class HttpServer implements Runnable {
     }
 
     /** A failing logger must not take down what it logs about. */
-    private static void log(
+    static void log(
             ContextLogger<String, Throwable> logger, String message, Throwable error) {
         try {
             logger.log(message, error);
@@ -394,8 +494,12 @@ public class HttpServer implements Runnable {
     }
 
     void event(String name) {
+        event(options.eventLogger, name);
+    }
+
+    static void event(EventLogger<String> logger, String name) {
         try {
-            options.eventLogger.log(name);
+            logger.log(name);
         } catch (Throwable e) {
             printQuietly(e);
         }

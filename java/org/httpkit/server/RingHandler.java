@@ -1,316 +1,259 @@
 package org.httpkit.server;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
-import clojure.lang.AFn;
 import clojure.lang.IFn;
-import clojure.lang.ISeq;
-import clojure.lang.RT;
-import clojure.lang.Seqable;
-import java.io.File;
-import java.io.FileNotFoundException;
-import java.io.IOException;
-import java.io.InputStream;
-import java.util.Map;
-import java.util.concurrent.atomic.AtomicBoolean;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
+import java.util.ArrayDeque;
+import java.util.Objects;
+import java.util.Queue;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.httpkit.PrefixThreadFactory;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
 
-/** Runs a Ring handler for one request after the other and turns what it returns into an answer. */
-final class RingHandler {
-    private final HttpServer server;
-    private final IFn handler;
-    private final boolean async;
+/**
+ * Runs a Ring handler on a pool of threads, for programs that make an {@link HttpServer} by hand.
+ *
+ * <p>A server that is given one, not of a subclass and with the server's own header and event
+ * loggers, runs the Ring handler as {@code run-server} does. What other {@link IHandler}s pass on to
+ * one is answered through the callback, its body whole in memory.
+ */
+public class RingHandler implements IHandler {
+    /** Frames of one WebSocket that wait for its callbacks, before it is closed. */
+    private static final int MAX_WAITING = 20480;
 
-    RingHandler(HttpServer server, IFn handler, boolean async) {
-        this.server = server;
-        this.handler = handler;
-        this.async = async;
+    final IFn handler;
+    final String serverHeader;
+    final boolean legacyUnsafeRemoteAddr;
+    final boolean ringAsync;
+    final EventNames eventNames;
+    private final ExecutorService execs;
+    private final ContextLogger<String, Throwable> errorLogger;
+    private final EventLogger<String> eventLogger;
+    /** What each channel has yet to hear: one thread at a time, in order. */
+    private final ConcurrentHashMap<AsyncChannel, Queue<Runnable>> chains = new ConcurrentHashMap<>();
+
+    /**
+     * With a pool of its own.
+     *
+     * @param thread how many threads
+     * @param handler (fn [request])
+     * @param prefix of the threads' names
+     * @param queueSize requests that may wait for a thread; more are answered with 503
+     * @param serverHeader value of the Server header, null for none
+     */
+    public RingHandler(int thread, IFn handler, String prefix, int queueSize, String serverHeader) {
+        this(
+                handler,
+                new ThreadPoolExecutor(
+                        thread,
+                        thread,
+                        0,
+                        TimeUnit.MILLISECONDS,
+                        new ArrayBlockingQueue<>(queueSize),
+                        new PrefixThreadFactory(prefix)),
+                ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP,
+                EventNames.DEFAULT,
+                serverHeader);
     }
 
     /**
-     * Runs the handler.
-     *
-     * @return whether {@code out} holds the answer, which the caller sends; otherwise it has been
-     *     sent, or will be through the channel or {@code respond}
+     * @param handler (fn [request])
+     * @param execs runs it, and belongs to this object: {@link #close} shuts it down
+     * @param errorLogger hears what the handler throws
+     * @param eventLogger hears the status of each answer
+     * @param serverHeader value of the Server header, null for none
      */
-    boolean handle(RequestBlock block, ResponseWriter out) {
-        RequestMap request = new RequestMap(block, server);
-        Exchange exchange = new Exchange(block, request);
-        if (async) {
-            exchange.callAsync();
+    public RingHandler(
+            IFn handler,
+            ExecutorService execs,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            String serverHeader) {
+        this(handler, execs, errorLogger, eventLogger, eventNames, serverHeader, true, false);
+    }
+
+    /**
+     * As the constructor with six arguments.
+     *
+     * @param legacyUnsafeRemoteAddr {@code :remote-addr} from X-Forwarded-For, which clients can forge
+     * @param ringAsync call the handler with [request respond raise]
+     */
+    public RingHandler(
+            IFn handler,
+            ExecutorService execs,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            String serverHeader,
+            boolean legacyUnsafeRemoteAddr,
+            boolean ringAsync) {
+        this.handler = handler;
+        this.execs = execs;
+        this.errorLogger = errorLogger;
+        this.eventLogger = eventLogger;
+        this.eventNames = eventNames;
+        this.serverHeader = serverHeader;
+        this.legacyUnsafeRemoteAddr = legacyUnsafeRemoteAddr;
+        this.ringAsync = ringAsync;
+    }
+
+    /** Tells a server's options what this is, if the server can do it by itself. @return whether it can */
+    static boolean describe(IHandler handler, ServerOptions options) {
+        if (handler.getClass() != RingHandler.class) {
             return false;
         }
+        RingHandler ring = (RingHandler) handler;
+        boolean same =
+                Objects.equals(ring.serverHeader, options.serverHeader)
+                        && ring.eventLogger == options.eventLogger
+                        && ring.eventNames == options.eventNames;
+        if (same) {
+            options.handler = ring.handler;
+            options.pool = ring.execs;
+            options.async = ring.ringAsync;
+            options.errorLogger = ring.errorLogger;
+            options.trustForwarded = ring.legacyUnsafeRemoteAddr;
+        }
+        return same;
+    }
+
+    @Override
+    public void handle(HttpRequest request, RespCallback callback) {
+        RingCall call = new RingCall(this, request, callback);
         try {
-            exchange.response = handler.invoke(request);
-            return exchange.finish(out);
+            execs.submit(call);
         } catch (Throwable e) {
-            return exchange.fail(e, out);
+            logError("failed to submit task to executor service", e);
+            event(eventNames.serverStatus503);
+            call.plain(503, "Server unavailable, please try again");
         }
     }
 
-    /** Throws anything, as user code does. */
-    @SuppressWarnings("unchecked")
-    private static <E extends Throwable> E sneaky(Throwable e) throws E {
-        throw (E) e;
+    @Override
+    public void handle(AsyncChannel channel, Frame frame) {
+        try {
+            if (!inOrder(channel, () -> deliver(channel, frame))) {
+                overloaded(channel, null);
+            }
+        } catch (Throwable e) {
+            overloaded(channel, e);
+        }
     }
 
-    /** One request and what has become of it. */
-    private final class Exchange {
-        final RequestBlock block;
-        final RequestMap request;
-        private final AtomicBoolean answered = new AtomicBoolean();
-        /**
-         * What the handler returned. Kept here and in no local variable, and given up when its body is
-         * streamed: a lazy seq may be longer than the heap, as long as nobody holds its head.
-         */
-        private Object response;
-        /** The answer is a stream of ours: nothing can be sent on the channel any more. */
-        private boolean claimed;
+    private void overloaded(AsyncChannel channel, Throwable e) {
+        channel.serverClose(1013, "Server overloaded");
+        logError("increase :queue-size if this happens often", e);
+        event(eventNames.serverStatus503Todo);
+    }
 
-        Exchange(RequestBlock block, RequestMap request) {
-            this.block = block;
-            this.request = request;
+    private static void deliver(AsyncChannel channel, Frame frame) {
+        if (frame instanceof Frame.TextFrame) {
+            channel.messageReceived(((Frame.TextFrame) frame).getText());
+        } else if (frame instanceof Frame.BinaryFrame) {
+            channel.messageReceived(frame.data);
+        } else if (frame instanceof Frame.PingFrame) {
+            channel.pingReceived(frame.data);
+        } else if (frame instanceof Frame.PongFrame) {
+            channel.pongReceived(frame.data);
         }
+    }
 
-        /** Writes what the handler returned; false if there is nothing for the caller to send. */
-        boolean finish(ResponseWriter out) {
-            boolean answered = write(out);
-            AsyncChannel channel = request.channelIfMade();
-            return channel == null || claimed ? answered : channel.handlerReturned(answered);
-        }
-
-        private boolean write(ResponseWriter out) {
-            response = server.upgraded(block, request, response);
-            if (response == null) {
-                out.plain(404, "", false);
-                server.event(server.events.serverStatus404);
-                return true;
-            }
-            try {
-                if (!writeHead((Map<?, ?>) response, out)) {
-                    return false;
-                }
-                boolean whole = out.stream == null || !stream(out);
-                server.statusEvent(out.status);
-                return whole;
-            } catch (IOException e) {
-                server.logError(describe(), e);
-                out.plain(500, String.valueOf(e.getMessage()), false);
-                server.event(server.events.serverStatus500);
-                return true;
-            }
-        }
-
-        /** @return false if the answer goes through the channel */
-        private boolean writeHead(Map<?, ?> response, ResponseWriter out) throws IOException {
-            Object body = response.get(ResponseWriter.BODY);
-            if (body instanceof AsyncChannel) {
-                return false;
-            }
-            try {
-                out.ring(response, server.terms(block));
-                return true;
-            } catch (Throwable e) {
-                discard(body);
-                throw e;
-            }
-        }
-
-        /** Nobody will read this body. */
-        private void discard(Object body) {
-            try {
-                if (body instanceof InputStream) {
-                    ((InputStream) body).close();
-                }
-            } catch (IOException e) {
-                server.logError(describe(), e);
-            }
-        }
-
-        /**
-         * Sends a body that may be long, piece by piece.
-         *
-         * @return false if it was short after all, and is in {@code out}
-         * @throws IOException if it failed before anything was sent
-         */
-        private boolean stream(ResponseWriter out) throws IOException {
-            if (isShortFile(out.stream)) {
-                out.read(out.stream);
-                return false;
-            }
-            requireBody(out.stream);
-            AsyncChannel channel = request.channelIfMade();
-            if (channel != null && !channel.handlerReturned(true)) {
-                discard(out.stream);
-                return true;
-            }
-            claimed = true;
-            if (out.stream instanceof File) {
-                sendFile((File) out.stream, out);
-            } else {
-                sendStream(out);
-            }
-            return true;
-        }
-
-        private boolean isShortFile(Object body) {
-            return body instanceof File && ((File) body).length() <= server.bodyBufferSize();
-        }
-
-        private boolean isOurs(Object body) {
-            return body instanceof File || body instanceof InputStream || body instanceof Seqable;
-        }
-
-        private void requireBody(Object body) {
-            if (!isOurs(body) && !server.isStreamable(body)) {
-                throw new RuntimeException(body.getClass() + " is not understandable");
-            }
-        }
-
-        private void sendStream(ResponseWriter out) throws IOException {
-            boolean asynchronous = async && !isOurs(out.stream);
-            BodyStream stream =
-                    new BodyStream(
-                            server,
-                            block.handle(),
-                            asynchronous ? out.headCopy() : out,
-                            block.has(Abi.REQUEST_HEAD),
-                            server.bodyBufferSize(),
-                            asynchronous);
-            try {
-                if (out.stream instanceof InputStream) {
-                    stream.copy((InputStream) out.takeStream());
-                } else if (out.stream instanceof Seqable) {
-                    response = null;
-                    writeSeq(RT.seq(out.takeStream()), stream);
-                } else {
-                    server.writeStreamable(out.takeStream(), response, stream);
-                }
-                stream.finish();
-            } catch (Throwable e) {
-                streamFailed(stream, e);
-            }
-        }
-
-        private void writeSeq(ISeq s, BodyStream stream) throws IOException {
-            for (; s != null; s = s.next()) {
-                stream.write(s.first().toString().getBytes(UTF_8));
-            }
-        }
-
-        private void sendFile(File file, ResponseWriter out) throws IOException {
-            if (block.has(Abi.REQUEST_HEAD)) {
-                out.declareLength(file.length());
-                server.answer(block.handle(), out);
-                return;
-            }
-            try {
-                BodyStream.file(server, block.handle(), out, file);
-            } catch (BodyStream.PeerGoneException e) {
-                // Nobody is there to be told, and nothing is wrong here.
-            } catch (FileNotFoundException e) {
-                throw e; // before anything was sent
-            } catch (IOException e) {
-                server.logError(describe(), e);
-                Native.abort(block.handle());
-            }
-        }
-
-        /** After the head has left, the peer must see that the body is cut. */
-        private void streamFailed(BodyStream stream, Throwable e) throws IOException {
-            if (stream.hasEnough()) {
-                stream.close();
-                stream.finish();
-                return;
-            }
-            boolean peerGone = e instanceof BodyStream.PeerGoneException;
-            if (!peerGone && !stream.hasStarted()) {
-                throw RingHandler.<IOException>sneaky(e);
-            }
-            stream.abort();
-            if (!peerGone) {
-                server.logError(describe(), e);
-            }
-        }
-
-        /** Writes a 500; false if an answer has begun. */
-        boolean fail(Throwable e, ResponseWriter out) {
-            server.logError(describe(), e);
-            AsyncChannel channel = request.channelIfMade();
-            if (channel != null && !claimed && !channel.handlerFailed()) {
-                return false;
-            }
-            out.plain(500, messageOf(e), true);
-            server.event(server.events.serverStatus500);
-            return true;
-        }
-
-        /** An exception's message is user code, too. */
-        private String messageOf(Throwable e) {
-            try {
-                String message = e.getMessage();
-                return message == null ? "" : message;
-            } catch (Throwable inMessage) {
-                return "";
-            }
-        }
-
-        private String describe() {
-            return block.methodName() + " " + block.uri();
-        }
-
-        void callAsync() {
-            IFn respond = once(this::respond);
-            IFn raise = once(this::raise);
-            try {
-                handler.invoke(request, respond, raise);
-            } catch (Throwable e) {
-                raise.invoke(e);
-            }
-        }
-
-        /** First of respond and raise wins, the rest is silently ignored. */
-        private IFn once(Runnable answer) {
-            return new AFn() {
-                @Override
-                public Object invoke(Object value) {
-                    if (answered.compareAndSet(false, true)) {
-                        response = value;
-                        value = null;
-                        answer.run();
+    /** Runs what a channel hears. @return false if too much of it waits */
+    private boolean inOrder(AsyncChannel channel, Runnable task) {
+        boolean[] begins = new boolean[1];
+        boolean[] full = new boolean[1];
+        chains.compute(
+                channel,
+                (key, chain) -> {
+                    begins[0] = chain == null;
+                    Queue<Runnable> queue = chain == null ? new ArrayDeque<>() : chain;
+                    full[0] = queue.size() >= MAX_WAITING;
+                    if (!full[0]) {
+                        queue.add(task);
                     }
-                    return null;
-                }
-            };
-        }
-
-        private void respond() {
-            ResponseWriter out = server.borrowWriter();
-            boolean ready;
+                    return queue;
+                });
+        if (begins[0]) {
             try {
-                ready = finish(out);
+                execs.submit(() -> runChain(channel));
+            } catch (Throwable rejected) {
+                chains.remove(channel);
+                throw rejected;
+            }
+        }
+        return !full[0];
+    }
+
+    private void runChain(AsyncChannel channel) {
+        for (Runnable task = next(channel); task != null; task = next(channel)) {
+            try {
+                task.run();
             } catch (Throwable e) {
-                ready = fail(e, out);
+                logError("worker", e);
             }
-            send(ready, out);
         }
+    }
 
-        private void raise() {
-            Throwable e =
-                    response instanceof Throwable
-                            ? (Throwable) response
-                            : new IllegalArgumentException(
-                                    "Ring async raise value must be a Throwable");
-            ResponseWriter out = server.borrowWriter();
-            send(fail(e, out), out);
-        }
+    /** The chain is over once it is empty: the next frame begins a new one. */
+    private Runnable next(AsyncChannel channel) {
+        Runnable[] next = new Runnable[1];
+        chains.computeIfPresent(
+                channel,
+                (key, chain) -> {
+                    next[0] = chain.poll();
+                    return next[0] == null ? null : chain;
+                });
+        return next[0];
+    }
 
-        private void send(boolean ready, ResponseWriter out) {
-            if (ready) {
-                server.answer(block.handle(), out);
+    @Override
+    public void clientClose(AsyncChannel channel, int status) {
+        clientClose(channel, status, "");
+    }
+
+    /** Runs the channel's close handlers, behind what it has yet to hear. */
+    @Override
+    public void clientClose(AsyncChannel channel, int status, String reason) {
+        Runnable closing = () -> closed(channel, status, reason);
+        try {
+            if (!inOrder(channel, closing)) {
+                closing.run();
             }
-            server.giveBack(out);
+        } catch (Throwable rejected) {
+            if (!execs.isShutdown()) {
+                logError("increase :queue-size if this happens often", rejected);
+                event(eventNames.serverStatus503Todo);
+            }
+            closing.run();
         }
+    }
+
+    private void closed(AsyncChannel channel, int status, String reason) {
+        try {
+            channel.onClose(status, reason);
+        } catch (Throwable e) {
+            logError("on close handler", e);
+            event(eventNames.serverChannelCloseError);
+        }
+    }
+
+    /** Shuts the pool down; what still runs after {@code timeout} msecs is interrupted. */
+    @Override
+    public void close(int timeout) {
+        ExecutorWorkers.shutDown(execs, timeout);
+    }
+
+    void logError(String message, Throwable error) {
+        HttpServer.log(errorLogger, message, error);
+    }
+
+    void event(String name) {
+        HttpServer.event(eventLogger, name);
     }
 }

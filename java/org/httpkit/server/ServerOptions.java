@@ -12,11 +12,19 @@ import org.httpkit.logger.EventNames;
 
 /** What {@code run-server} passes to a server, checked and with its defaults. */
 public final class ServerOptions {
+    public static final int BACKLOG = 1024;
+    public static final int PENDING_MESSAGES = 256;
+    public static final int PENDING_BYTES = 16 * 1024 * 1024;
+    public static final int BODY_BUFFER_SIZE = 256 * 1024;
+    public static final String SERVER_HEADER = "http-kit";
+
     public SocketAddress address;
     public IFn handler;
     public boolean async;
     /** Turns a Ring WebSocket response into one whose body is the channel; null without Ring's protocols. */
     public IFn upgrade;
+    /** What runs instead of {@link #handler}; or null. */
+    IHandler embedded;
     /** The user's own pool, or null: then the server has threads of its own. */
     public ExecutorService pool;
     public int minThreads;
@@ -25,17 +33,17 @@ public final class ServerOptions {
     public String threadPrefix;
     /** Work that the server's own threads cannot take at once goes to virtual threads. */
     public boolean virtual;
-    public int ioThreads;
-    public int backlog;
+    public int ioThreads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
+    public int backlog = BACKLOG;
     public int maxLine;
     public int maxBody;
     public int maxMessage;
-    public int pendingMessages;
+    public int pendingMessages = PENDING_MESSAGES;
     /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
-    public int pendingBytes;
-    public Overflow overflow;
+    public int pendingBytes = PENDING_BYTES;
+    public Overflow overflow = Overflow.CLOSE;
     /** Bytes of a body of unknown length that are kept before it is streamed. */
-    public int bodyBufferSize;
+    public int bodyBufferSize = BODY_BUFFER_SIZE;
     /** (fn [body]) and (fn [body response output-stream]) of Ring's StreamableResponseBody, or null. */
     public IFn streamable;
     public IFn writeStreamable;

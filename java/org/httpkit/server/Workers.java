@@ -29,12 +29,15 @@ abstract class Workers {
     }
 
     static Workers of(HttpServer server, ServerOptions options) {
+        if (options.embedded != null) {
+            return new EmbeddedWorkers(server, options.embedded);
+        }
         return options.pool == null
                 ? new PullingWorkers(server, options)
                 : new ExecutorWorkers(server, options.pool);
     }
 
-    private static ThreadPoolExecutor daemons(
+    static ThreadPoolExecutor daemons(
             int threads, BlockingQueue<Runnable> queue, String name) {
         ThreadPoolExecutor executor =
                 new ThreadPoolExecutor(

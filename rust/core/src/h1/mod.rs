@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod date;
+pub mod encoded;
 pub mod head;
 mod line;
 mod names;

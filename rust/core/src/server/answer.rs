@@ -56,7 +56,7 @@ impl Conn {
 
     /// The next pipelined request goes to the caller if it asked for it and has not had too many of
     /// them, else into the queue: not under the connection's lock, since a full queue answers it.
-    fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
+    pub(super) fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
             Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
                 self.shared.offer(Work::Request(next));
@@ -153,7 +153,12 @@ impl Conn {
     }
 
     /// The answer is complete: goes on with the next request, or ends the connection.
-    fn finish(self: &Arc<Self>, state: &mut State, terms: Terms, flags: u32) -> Option<Request> {
+    pub(super) fn finish(
+        self: &Arc<Self>,
+        state: &mut State,
+        terms: Terms,
+        flags: u32,
+    ) -> Option<Request> {
         state.channel = None;
         state.drained();
         state.name = 0;

@@ -55,6 +55,21 @@ pub enum Answered {
     Done(Option<Request>),
 }
 
+/// What became of an answer that the embedder encoded itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoded {
+    /// It has no head of a final answer: nothing was written, the exchange goes on.
+    Malformed,
+    /// The exchange was over: nothing was written.
+    Stale,
+    /// The rest of it has to come, through [`Exchange::body`].
+    More,
+    /// The answer is complete.
+    Done,
+    /// It was a 101 to a request for a WebSocket, which the connection is from now on.
+    Upgraded,
+}
+
 /// What became of a message or chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -117,6 +132,15 @@ impl Exchange {
     /// The next piece of the body that [`Self::respond`] announced.
     pub fn body(&self, piece: &[u8], flags: u32, limit: usize) -> Answered {
         self.conn.body(self.seq, piece, flags, limit)
+    }
+
+    /// Sends an answer that the embedder has encoded itself, as it is. `bytes` hold the whole head;
+    /// `more` bytes follow. `interest` counts if it opens a WebSocket.
+    ///
+    /// The connection goes on if request and answer allow it and the peer can tell where the
+    /// answer ends. A body where none is allowed, as after HEAD, is left out.
+    pub fn respond_encoded(&self, bytes: &[u8], more: u64, interest: Interest) -> Encoded {
+        self.conn.respond_encoded(self.seq, bytes, more, interest)
     }
 
     /// Starts an answer of unknown length, and sends its first piece with the head.

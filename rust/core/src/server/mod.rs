@@ -10,6 +10,7 @@
 mod answer;
 mod channel;
 mod connection;
+mod encoded;
 mod exchange;
 mod inbound;
 mod lead;
@@ -41,8 +42,8 @@ use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
 pub use exchange::{
-    Answered, CLOSE, CORK, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
-    Interest, Pings, Reply, Sent,
+    Answered, CLOSE, CORK, Encoded, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
+    INLINE, Interest, Pings, Reply, Sent,
 };
 
 /// Everything a server is told at its start.

@@ -99,26 +99,7 @@ impl Conn {
         head.extend_from_slice(headers);
         self.shared.own_fields(&mut head, false, true);
         head.extend_from_slice(b"\r\n");
-        state.write(&head, &[]);
-        state.sent_in_callback = true;
-        state.channel(self).held = true;
-        state.phase = Phase::WebSocket(Box::new(Session {
-            decoder: Decoder::new(self.shared.config.max_message),
-            interest,
-            closing: false,
-            reported: false,
-            unread_replies: 0,
-            pings,
-            awaiting: false,
-        }));
-        let early = state.inbound.take();
-        if !early.is_empty() {
-            state.received_frames(self, &early);
-        }
-        if state.eof {
-            state.lost(self);
-        }
-        state.wake();
+        state.open_websocket(self, &head, interest, pings);
         true
     }
 
@@ -188,6 +169,36 @@ impl Conn {
 }
 
 impl State {
+    /// Sends the head of the 101, behind which the connection is a WebSocket.
+    pub(super) fn open_websocket(
+        &mut self,
+        conn: &Arc<Conn>,
+        head: &[u8],
+        interest: Interest,
+        pings: Option<Pings>,
+    ) {
+        self.write(head, &[]);
+        self.sent_in_callback = true;
+        self.channel(conn).held = true;
+        self.phase = Phase::WebSocket(Box::new(Session {
+            decoder: Decoder::new(conn.shared.config.max_message),
+            interest,
+            closing: false,
+            reported: false,
+            unread_replies: 0,
+            pings,
+            awaiting: false,
+        }));
+        let early = self.inbound.take();
+        if !early.is_empty() {
+            self.received_frames(conn, &early);
+        }
+        if self.eof {
+            self.lost(conn);
+        }
+        self.wake();
+    }
+
     /// Sends our close frame, and ends the chain of events: user code that asked for it knows
     /// already, but what is queued before has yet to be delivered. False if the channel was closed
     /// or is no WebSocket.

@@ -3,6 +3,7 @@
 mod support;
 
 mod answering;
+mod encoded;
 mod half_close;
 mod pipelining;
 mod stop;

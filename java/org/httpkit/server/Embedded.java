@@ -1,0 +1,164 @@
+package org.httpkit.server;
+
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.util.Arrays;
+import org.httpkit.HttpMethod;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+
+/** Turns a server's work into calls of an {@link IHandler}. */
+final class Embedded {
+    private final HttpServer server;
+    private final IHandler handler;
+
+    Embedded(HttpServer server, IHandler handler) {
+        this.server = server;
+        this.handler = handler;
+    }
+
+    /** What the constructors of {@link HttpServer} with many arguments mean. */
+    static ServerOptions options(
+            String ip,
+            int port,
+            IHandler handler,
+            int maxBody,
+            int maxLine,
+            int maxWs,
+            ProxyProtocolOption proxyProtocolOption,
+            String serverHeader,
+            ContextLogger<String, Throwable> warnLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            HttpServer.AddressFinder addressFinder,
+            HttpServer.ServerChannelFactory channelFactory)
+            throws IOException {
+        ServerOptions options = new ServerOptions();
+        options.maxBody = maxBody;
+        options.maxLine = maxLine;
+        options.maxMessage = maxWs;
+        options.proxy = proxyProtocolOption;
+        options.serverHeader = serverHeader;
+        options.trustForwarded = true;
+        options.legacyContentLength = true;
+        options.errorLogger = ContextLogger.ERROR_PRINTER;
+        options.warnLogger = warnLogger;
+        options.eventLogger = eventLogger;
+        options.eventNames = eventNames;
+        if (!RingHandler.describe(handler, options)) {
+            options.embedded = handler;
+        }
+        options.address =
+                addressFinder == null
+                        ? new InetSocketAddress(ip, port)
+                        : addressFinder.findAddress();
+        if (channelFactory != null) {
+            try (ServerSocketChannel channel = channelFactory.createChannel(options.address)) {
+                options.copyFrom(channel);
+            }
+        }
+        return options;
+    }
+
+    void request(RequestBlock block) {
+        AsyncChannel channel = server.newChannel(block);
+        HttpMethod method = methodOf(block);
+        if (method == null) {
+            // No constant of HttpMethod stands for it.
+            String message = "unsupported method " + block.methodName();
+            answer(block, channel.handlerFailed(), 400, message);
+            return;
+        }
+        HttpRequest request = new HttpRequest(server, block, method, channel);
+        try {
+            handler.handle(request, new RespCallback(request));
+            if (request.isChannelWanted()) {
+                request.channel.handlerReturned(false);
+            } else {
+                request.channel.leaveCallback();
+            }
+        } catch (Throwable e) {
+            failed(block, request.channel, e);
+        }
+    }
+
+    private static HttpMethod methodOf(RequestBlock block) {
+        for (HttpMethod method : HttpMethod.values()) {
+            if (method.KEY == block.method()) {
+                return method;
+            }
+        }
+        return null;
+    }
+
+    private void failed(RequestBlock block, AsyncChannel channel, Throwable e) {
+        server.logError(block.methodName() + " " + block.uri(), e);
+        if (answer(block, channel.handlerFailed(), 500, RingCall.messageOf(e))) {
+            server.event(server.events.serverStatus500);
+        }
+    }
+
+    private boolean answer(RequestBlock block, boolean unanswered, int status, String text) {
+        if (unanswered) {
+            ResponseWriter out = server.borrowWriter();
+            out.plain(status, text, true);
+            server.answer(block.handle(), out);
+            server.giveBack(out);
+        }
+        return unanswered;
+    }
+
+    /** @return what has come up meanwhile, to be run after what others wait for; null if nothing has */
+    byte[] events(byte[] block) {
+        long handle = RequestBlock.handle(block);
+        AsyncChannel channel = server.channel(handle);
+        if (channel != null) {
+            ChannelEvents.runSafely(server, channel, block);
+        }
+        return Native.takeEvents(handle);
+    }
+
+    void event(AsyncChannel channel, int kind, byte[] block, int start, int end) {
+        switch (kind) {
+            case Abi.EVENT_TEXT:
+                frame(channel, new Frame.TextFrame(Arrays.copyOfRange(block, start, end)));
+                break;
+            case Abi.EVENT_BINARY:
+                frame(channel, new Frame.BinaryFrame(Arrays.copyOfRange(block, start, end)));
+                break;
+            case Abi.EVENT_PING:
+                frame(channel, new Frame.PingFrame(Arrays.copyOfRange(block, start, end)));
+                break;
+            case Abi.EVENT_PONG:
+                frame(channel, new Frame.PongFrame(Arrays.copyOfRange(block, start, end)));
+                break;
+            default:
+                closed(channel, RequestBlock.readInt(block, start), ChannelEvents.reason(block, start, end));
+        }
+    }
+
+    private void frame(AsyncChannel channel, Frame frame) {
+        try {
+            handler.handle(channel, frame);
+        } catch (Throwable e) {
+            server.logError("handle websocket frame " + frame, e);
+            server.event(server.events.serverWsFrameError);
+        }
+    }
+
+    private void closed(AsyncChannel channel, int code, String reason) {
+        if (!channel.peerGone()) {
+            return;
+        }
+        try {
+            handler.clientClose(channel, code, reason);
+        } catch (Throwable e) {
+            server.logError("on close handler", e);
+            server.event(server.events.serverChannelCloseError);
+        }
+    }
+}

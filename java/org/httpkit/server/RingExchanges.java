@@ -1,0 +1,316 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import clojure.lang.AFn;
+import clojure.lang.IFn;
+import clojure.lang.ISeq;
+import clojure.lang.RT;
+import clojure.lang.Seqable;
+import java.io.File;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/** Runs a Ring handler for one request after the other and turns what it returns into an answer. */
+final class RingExchanges {
+    private final HttpServer server;
+    private final IFn handler;
+    private final boolean async;
+
+    RingExchanges(HttpServer server, IFn handler, boolean async) {
+        this.server = server;
+        this.handler = handler;
+        this.async = async;
+    }
+
+    /**
+     * Runs the handler.
+     *
+     * @return whether {@code out} holds the answer, which the caller sends; otherwise it has been
+     *     sent, or will be through the channel or {@code respond}
+     */
+    boolean handle(RequestBlock block, ResponseWriter out) {
+        RequestMap request = new RequestMap(block, server);
+        Exchange exchange = new Exchange(block, request);
+        if (async) {
+            exchange.callAsync();
+            return false;
+        }
+        try {
+            exchange.response = handler.invoke(request);
+            return exchange.finish(out);
+        } catch (Throwable e) {
+            return exchange.fail(e, out);
+        }
+    }
+
+    /** Throws anything, as user code does. */
+    @SuppressWarnings("unchecked")
+    private static <E extends Throwable> E sneaky(Throwable e) throws E {
+        throw (E) e;
+    }
+
+    /** One request and what has become of it. */
+    private final class Exchange {
+        final RequestBlock block;
+        final RequestMap request;
+        private final AtomicBoolean answered = new AtomicBoolean();
+        /**
+         * What the handler returned. Kept here and in no local variable, and given up when its body is
+         * streamed: a lazy seq may be longer than the heap, as long as nobody holds its head.
+         */
+        private Object response;
+        /** The answer is a stream of ours: nothing can be sent on the channel any more. */
+        private boolean claimed;
+
+        Exchange(RequestBlock block, RequestMap request) {
+            this.block = block;
+            this.request = request;
+        }
+
+        /** Writes what the handler returned; false if there is nothing for the caller to send. */
+        boolean finish(ResponseWriter out) {
+            boolean answered = write(out);
+            AsyncChannel channel = request.channelIfMade();
+            return channel == null || claimed ? answered : channel.handlerReturned(answered);
+        }
+
+        private boolean write(ResponseWriter out) {
+            response = server.upgraded(block, request, response);
+            if (response == null) {
+                out.plain(404, "", false);
+                server.event(server.events.serverStatus404);
+                return true;
+            }
+            try {
+                if (!writeHead((Map<?, ?>) response, out)) {
+                    return false;
+                }
+                boolean whole = out.stream == null || !stream(out);
+                server.statusEvent(out.status);
+                return whole;
+            } catch (IOException e) {
+                server.logError(describe(), e);
+                out.plain(500, String.valueOf(e.getMessage()), false);
+                server.event(server.events.serverStatus500);
+                return true;
+            }
+        }
+
+        /** @return false if the answer goes through the channel */
+        private boolean writeHead(Map<?, ?> response, ResponseWriter out) throws IOException {
+            Object body = response.get(ResponseWriter.BODY);
+            if (body instanceof AsyncChannel) {
+                return false;
+            }
+            try {
+                out.ring(response, server.terms(block));
+                return true;
+            } catch (Throwable e) {
+                discard(body);
+                throw e;
+            }
+        }
+
+        /** Nobody will read this body. */
+        private void discard(Object body) {
+            try {
+                if (body instanceof InputStream) {
+                    ((InputStream) body).close();
+                }
+            } catch (IOException e) {
+                server.logError(describe(), e);
+            }
+        }
+
+        /**
+         * Sends a body that may be long, piece by piece.
+         *
+         * @return false if it was short after all, and is in {@code out}
+         * @throws IOException if it failed before anything was sent
+         */
+        private boolean stream(ResponseWriter out) throws IOException {
+            if (isShortFile(out.stream)) {
+                out.read(out.stream);
+                return false;
+            }
+            requireBody(out.stream);
+            AsyncChannel channel = request.channelIfMade();
+            if (channel != null && !channel.handlerReturned(true)) {
+                discard(out.stream);
+                return true;
+            }
+            claimed = true;
+            if (out.stream instanceof File) {
+                sendFile((File) out.stream, out);
+            } else {
+                sendStream(out);
+            }
+            return true;
+        }
+
+        private boolean isShortFile(Object body) {
+            return body instanceof File && ((File) body).length() <= server.bodyBufferSize();
+        }
+
+        private boolean isOurs(Object body) {
+            return body instanceof File || body instanceof InputStream || body instanceof Seqable;
+        }
+
+        private void requireBody(Object body) {
+            if (!isOurs(body) && !server.isStreamable(body)) {
+                throw new RuntimeException(body.getClass() + " is not understandable");
+            }
+        }
+
+        private void sendStream(ResponseWriter out) throws IOException {
+            boolean asynchronous = async && !isOurs(out.stream);
+            BodyStream stream =
+                    new BodyStream(
+                            server,
+                            block.handle(),
+                            asynchronous ? out.headCopy() : out,
+                            block.has(Abi.REQUEST_HEAD),
+                            server.bodyBufferSize(),
+                            asynchronous);
+            try {
+                if (out.stream instanceof InputStream) {
+                    stream.copy((InputStream) out.takeStream());
+                } else if (out.stream instanceof Seqable) {
+                    response = null;
+                    writeSeq(RT.seq(out.takeStream()), stream);
+                } else {
+                    server.writeStreamable(out.takeStream(), response, stream);
+                }
+                stream.finish();
+            } catch (Throwable e) {
+                streamFailed(stream, e);
+            }
+        }
+
+        private void writeSeq(ISeq s, BodyStream stream) throws IOException {
+            for (; s != null; s = s.next()) {
+                stream.write(s.first().toString().getBytes(UTF_8));
+            }
+        }
+
+        private void sendFile(File file, ResponseWriter out) throws IOException {
+            if (block.has(Abi.REQUEST_HEAD)) {
+                out.declareLength(file.length());
+                server.answer(block.handle(), out);
+                return;
+            }
+            try {
+                BodyStream.file(server, block.handle(), out, file);
+            } catch (BodyStream.PeerGoneException e) {
+                // Nobody is there to be told, and nothing is wrong here.
+            } catch (FileNotFoundException e) {
+                throw e; // before anything was sent
+            } catch (IOException e) {
+                server.logError(describe(), e);
+                Native.abort(block.handle());
+            }
+        }
+
+        /** After the head has left, the peer must see that the body is cut. */
+        private void streamFailed(BodyStream stream, Throwable e) throws IOException {
+            if (stream.hasEnough()) {
+                stream.close();
+                stream.finish();
+                return;
+            }
+            boolean peerGone = e instanceof BodyStream.PeerGoneException;
+            if (!peerGone && !stream.hasStarted()) {
+                throw RingExchanges.<IOException>sneaky(e);
+            }
+            stream.abort();
+            if (!peerGone) {
+                server.logError(describe(), e);
+            }
+        }
+
+        /** Writes a 500; false if an answer has begun. */
+        boolean fail(Throwable e, ResponseWriter out) {
+            server.logError(describe(), e);
+            AsyncChannel channel = request.channelIfMade();
+            if (channel != null && !claimed && !channel.handlerFailed()) {
+                return false;
+            }
+            out.plain(500, messageOf(e), true);
+            server.event(server.events.serverStatus500);
+            return true;
+        }
+
+        /** An exception's message is user code, too. */
+        private String messageOf(Throwable e) {
+            try {
+                String message = e.getMessage();
+                return message == null ? "" : message;
+            } catch (Throwable inMessage) {
+                return "";
+            }
+        }
+
+        private String describe() {
+            return block.methodName() + " " + block.uri();
+        }
+
+        void callAsync() {
+            IFn respond = once(this::respond);
+            IFn raise = once(this::raise);
+            try {
+                handler.invoke(request, respond, raise);
+            } catch (Throwable e) {
+                raise.invoke(e);
+            }
+        }
+
+        /** First of respond and raise wins, the rest is silently ignored. */
+        private IFn once(Runnable answer) {
+            return new AFn() {
+                @Override
+                public Object invoke(Object value) {
+                    if (answered.compareAndSet(false, true)) {
+                        response = value;
+                        value = null;
+                        answer.run();
+                    }
+                    return null;
+                }
+            };
+        }
+
+        private void respond() {
+            ResponseWriter out = server.borrowWriter();
+            boolean ready;
+            try {
+                ready = finish(out);
+            } catch (Throwable e) {
+                ready = fail(e, out);
+            }
+            send(ready, out);
+        }
+
+        private void raise() {
+            Throwable e =
+                    response instanceof Throwable
+                            ? (Throwable) response
+                            : new IllegalArgumentException(
+                                    "Ring async raise value must be a Throwable");
+            ResponseWriter out = server.borrowWriter();
+            send(fail(e, out), out);
+        }
+
+        private void send(boolean ready, ResponseWriter out) {
+            if (ready) {
+                server.answer(block.handle(), out);
+            }
+            server.giveBack(out);
+        }
+    }
+}

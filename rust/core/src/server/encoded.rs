@@ -1,0 +1,61 @@
+//! Answers that the embedder has encoded itself, head and all.
+
+use std::sync::Arc;
+
+use super::connection::{Conn, Phase};
+use super::exchange::{Answered, Encoded, Interest};
+use super::inbound::Terms;
+use crate::h1::encoded::EncodedHead;
+use crate::h1::response::{Persistence, bodyless};
+
+impl Conn {
+    pub(super) fn respond_encoded(
+        self: &Arc<Self>,
+        seq: u32,
+        bytes: &[u8],
+        more: u64,
+        interest: Interest,
+    ) -> Encoded {
+        let Some(head) = EncodedHead::of(bytes) else {
+            return Encoded::Malformed;
+        };
+        let Some(mut state) = self.current(seq) else {
+            return Encoded::Stale;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Encoded::Stale;
+        };
+        if head.status < 200 {
+            if head.status != 101 || !terms.upgrade {
+                return Encoded::Malformed;
+            }
+            state.open_websocket(self, &bytes[..head.len], interest, None);
+            return Encoded::Upgraded;
+        }
+        let empty = terms.head || bodyless(head.status);
+        let body = (bytes.len() - head.len) as u64 + more;
+        let rule = Persistence {
+            version: terms.version,
+            close: terms.close,
+            // A peer of HTTP/1.0 waits for the end unless it is told that there will be none.
+            keep_alive: terms.keep_alive && head.keep_alive,
+            websocket: terms.upgrade,
+            handler_close: head.close,
+            until_close: !empty && !head.delimits(body),
+        }
+        .rule();
+        let terms = Terms {
+            close: rule.close,
+            ..terms
+        };
+        state.write(if empty { &bytes[..head.len] } else { bytes }, &[]);
+        if !empty && more > 0 {
+            state.phase = Phase::Sending(terms, more);
+            return Encoded::More;
+        }
+        let next = self.finish(&mut state, terms, 0);
+        drop(state);
+        self.hand_on(Answered::Done(next), 0);
+        Encoded::Done
+    }
+}

@@ -1,0 +1,280 @@
+(ns httpkit.ring-handler-test
+  "`RingHandler`, given to a server and behind other handlers that pass requests on to it."
+  (:require [clojure.string      :as str]
+            [clojure.test        :refer [are deftest is testing use-fixtures]]
+            [httpkit.wire        :as wire]
+            [httpkit.ws-wire     :as ws]
+            [org.httpkit.server  :as server])
+  (:import (java.io ByteArrayInputStream)
+           (java.nio ByteBuffer)
+           (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors
+                                 RejectedExecutionException)
+           (org.httpkit.jni Native)
+           (org.httpkit.logger ContextLogger EventLogger EventNames)
+           (org.httpkit.server AsyncChannel Frame HttpRequest HttpServer HttpServer$Status IHandler ProxyProtocolOption
+                               RespCallback RingHandler)))
+
+(set! *warn-on-reflection* true)
+
+(use-fixtures :once
+  (fn [run-tests]
+    (let [before (Native/liveHandles)]
+      (run-tests)
+      (is (wire/eventually #(<= (Native/liveHandles) before)) "no handle is left"))))
+
+(defn- ring
+  "A `RingHandler`; `log` is an atom that gets its events and [message throwable]."
+  ^RingHandler
+  [log f {:keys [pool header trust? async? quiet?] :or {header "http-kit" trust? true async? false}}]
+  (RingHandler. f (or pool (Executors/newFixedThreadPool 4))
+                (reify ContextLogger (log [_ message error] (swap! log conj [message (ex-message error)])))
+                (if quiet?
+                  EventLogger/NOP
+                  (reify EventLogger (log [_ event] (swap! log conj event))))
+                EventNames/DEFAULT header trust? async?))
+
+(defn- behind
+  "An `IHandler` that passes everything on."
+  ^IHandler [^IHandler ring]
+  (reify IHandler
+    (^void handle [_ ^HttpRequest request ^RespCallback callback] (.handle ring request callback))
+    (^void handle [_ ^AsyncChannel channel ^Frame frame] (.handle ring channel frame))
+    (clientClose [_ channel status] (.clientClose ring channel status))
+    (^void clientClose [_ ^AsyncChannel channel ^int status ^String reason] (.clientClose ring channel status reason))
+    (close [_ timeout] (.close ring timeout))))
+
+(defn- start ^HttpServer [^IHandler handler]
+  (doto (HttpServer. "127.0.0.1" 0 handler (bit-shift-left 1 20) 8192 (bit-shift-left 1 20)
+                     ProxyProtocolOption/DISABLED)
+    (.start)))
+
+(defn- stop! [^HttpServer server]
+  (.stop server 1000)
+  (is (wire/eventually #(= HttpServer$Status/STOPPED (.getStatus server)))))
+
+(defmacro ^:private with-ring
+  "Runs `body` for a server that runs a `RingHandler`'s function by itself, and for one with another handler
+  before it."
+  [[port log f options] & body]
+  `(doseq [wrap# [identity behind]]
+     (testing (if (= behind wrap#) "behind another handler" "alone")
+       (let [~log    (atom [])
+             server# (start (wrap# (ring ~log ~f (assoc ~options :quiet? (= identity wrap#)))))]
+         (try (let [~port (.getPort server#)] ~@body)
+              (finally (stop! server#)))))))
+
+(defn- app [{:keys [uri body query-string request-method remote-addr headers] :as req}]
+  (case uri
+    "/"        {:status 200 :headers {"x-seen" (str request-method " " query-string)} :body "root"}
+    "/echo"    {:status 201 :body (some-> body slurp)}
+    "/headers" {:headers {"set-cookie" ["a=1" "b=2"] "x-gone" nil} :body (headers "x-name")}
+    "/stream"  {:body (ByteArrayInputStream. (.getBytes "from a stream"))}
+    "/seq"     {:body (map str (range 10))}
+    "/addr"    {:body (str remote-addr)}
+    "/nil"     nil
+    "/throw"   (throw (ex-info "no luck" {}))
+    "/status"  {:status 99}
+    "/body"    {:body :keyword}
+    "/large"   {:body (byte-array 1000000 (byte 65))}
+    "/channel" (server/as-channel req {:on-open #(server/send! % "by channel")})
+    "/later"   (server/as-channel req {:on-open (fn [ch] (future (server/send! ch "later")))})
+    "/both"    (do (server/as-channel req {:on-open #(server/send! % "by channel")})
+                   {:body "by map"})
+    "/cut"     (do (server/as-channel req {:on-open #(server/send! % "piece" false)})
+                   (throw (ex-info "cut" {})))))
+
+(deftest ring-responses
+  (with-ring [port log app nil]
+    (with-open [conn (wire/connect port)]
+      (are [request status body] (= [status body]
+                                    (do (wire/send! conn request)
+                                        ((juxt :status :body) (wire/answer conn))))
+        (wire/get-request "/?a=b")                                  200 "root"
+        "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi" 201 "hi"
+        (wire/get-request "/headers" ["X-Name" "n"])                200 "n"
+        (wire/get-request "/stream")                                200 "from a stream"
+        (wire/get-request "/seq")                                   200 "0123456789"
+        (wire/get-request "/addr" ["X-Forwarded-For" "10.0.0.1"])   200 "10.0.0.1"
+        (wire/get-request "/nil")                                   404 ""
+        (wire/get-request "/throw")                                 500 "no luck"
+        (wire/get-request "/channel")                               200 "by channel"
+        (wire/get-request "/later")                                 200 "later"
+        (wire/get-request "/both")                                  200 "by channel"
+        (wire/get-request "/?after=both")                           200 "root")
+      (wire/send! conn (wire/get-request "/large"))
+      (is (= 1000000 (count (:body (wire/answer conn)))))
+      (wire/send! conn (wire/get-request "/headers"))
+      (is (= {"set-cookie" "a=1, b=2" "server" "http-kit"}
+             (select-keys (:headers (wire/answer conn)) ["set-cookie" "x-gone" "server"])))
+      (wire/send! conn "HEAD /large HTTP/1.1\r\nHost: h\r\n\r\n" (wire/get-request "/"))
+      (is (= "1000000" (get-in (wire/answer conn :head? true) [:headers "content-length"])))
+      (is (= "root" (:body (wire/answer conn)))))
+    (is (= 500 (:status (wire/fetch port "/status"))))
+    (is (= 500 (:status (wire/fetch port "/body"))))
+    (is (some #{["GET /throw" "no luck"]} @log))))
+
+(deftest connections-are-kept-and-ended-as-the-request-asks
+  (with-ring [port log app nil]
+    (are [request connection ends?]
+         (with-open [conn (wire/connect port)]
+           (wire/send! conn request (wire/get-request "/nil"))
+           (let [first-one (wire/answer conn)]
+             (is (= connection (get-in first-one [:headers "connection"])))
+             (= ends? (= :closed (wire/answer conn)))))
+      (wire/get-request "/")                                 nil          false
+      (wire/get-request "/" ["Connection" "close"])          "Close"      true
+      "GET / HTTP/1.0\r\n\r\n"                               nil          true
+      "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"     "Keep-Alive" false
+      (wire/get-request "/" ["Upgrade" "websocket"])         "Close"      true)))
+
+(deftest a-failure-behind-a-begun-answer-cuts-it
+  (with-ring [port log app nil]
+    (is (= "cut" (second (do (is (thrown? clojure.lang.ExceptionInfo (wire/fetch port "/cut")))
+                             (wire/eventually #(some (fn [e] (when (= "GET /cut" (first e)) e))
+                                                     (filter vector? @log)))))))))
+
+(deftest a-ring-handler-with-a-header-and-loggers-of-its-own-uses-them
+  (let [log    (atom [])
+        server (start (ring log app {:header "mine"}))]
+    (is (= ["mine" "mine" "mine"]
+           (for [path ["/" "/nil" "/throw"]]
+             (get-in (wire/fetch (.getPort server) path) [:headers "server"]))))
+    (is (wire/eventually #(= ["httpkit.server.status.processed.200" "httpkit.server.status.404"
+                              ["GET /throw" "no luck"] "httpkit.server.status.500"]
+                             @log)))
+    (stop! server)))
+
+(deftest remote-addresses-can-be-those-of-the-connection-alone
+  (with-ring [port log app {:trust? false}]
+    (is (= "127.0.0.1" (:body (wire/fetch port (wire/get-request "/addr" ["X-Forwarded-For" "10.0.0.1"])))))))
+
+(deftest ring-async
+  (with-ring [port log
+              (fn [{:keys [uri]} respond raise]
+                (case uri
+                  "/"       (future (respond {:body "responded"}) (respond {:body "again"}))
+                  "/raise"  (future (raise (ex-info "raised" {})))
+                  "/value"  (raise 5)
+                  "/throw"  (throw (ex-info "thrown" {}))
+                  "/late"   (do (respond {:body "in time"}) (throw (ex-info "too late" {})))
+                  "/body"   (respond {:body :keyword})))
+              {:async? true}]
+    (with-open [conn (wire/connect port)]
+      (are [path status body] (= [status body]
+                                 (do (wire/send! conn (wire/get-request path))
+                                     ((juxt :status :body) (wire/answer conn))))
+        "/"      200 "responded"
+        "/raise" 500 "raised"
+        "/value" 500 "Ring async raise value must be a Throwable"
+        "/throw" 500 "thrown"
+        "/late"  200 "in time"
+        "/body"  500 "class clojure.lang.Keyword is not understandable"
+        "/"      200 "responded"))))
+
+(def ^:private ^ExecutorService rejecting
+  (proxy [AbstractExecutorService] []
+    (execute [_] (throw (RejectedExecutionException. "full")))
+    (shutdown [])
+    (shutdownNow [] [])
+    (isShutdown [] false)
+    (awaitTermination [_ _] true)))
+
+(deftest a-pool-that-rejects-is-503
+  (with-ring [port log app {:pool rejecting}]
+    (let [{:keys [status body]} (wire/fetch port "/")]
+      (is (= [503 "Server unavailable, please try again"] [status body])))
+    (is (wire/eventually #(some #{["failed to submit task to executor service" "full"]} @log)))))
+
+(deftest websockets-hear-everything-in-order
+  (let [heard (atom [])]
+    (with-ring [port log
+                (fn [req]
+                  (server/as-channel req
+                    {:on-open    #(server/send! % "welcome")
+                     :on-receive (fn [ch message]
+                                   (swap! heard conj (if (bytes? message) (vec message) message))
+                                   (server/send! ch message))
+                     :on-ping    (fn [_ data] (swap! heard conj [:ping (String. ^bytes data)]))
+                     :on-close   (fn [_ status] (swap! heard conj status))}))
+                nil]
+      (reset! heard [])
+      (let [web      (ws/connect port wire/patience-ms)
+            messages (for [i (range 300)] [:text (str "message " i)])]
+        (is (= [:text "welcome"] (ws/receive! web)))
+        (ws/send! web messages nil)
+        (is (= messages (doall (repeatedly 300 #(ws/receive! web)))))
+        (ws/send! web [[:binary {:hex "0102"}] [:ping "p"] [:close 1001 "off"]] nil)
+        (is (wire/eventually #(= :going-away (peek @heard))))
+        (is (= (concat (map second messages) [[1 2] [:ping "p"] :going-away]) @heard))
+        (ws/disconnect web)))))
+
+(deftest slow-callbacks-of-one-websocket-do-not-hold-another-up
+  (let [gate (CountDownLatch. 1)]
+    (with-ring [port log
+                (fn [req]
+                  (server/as-channel req
+                    {:on-receive (fn [ch message]
+                                   (when (= "wait" message) (.await gate))
+                                   (server/send! ch message))}))
+                nil]
+      (let [[slow quick] (repeatedly 2 #(ws/connect port wire/patience-ms))]
+        (ws/send! slow [[:text "wait"]] nil)
+        (ws/send! quick [[:text "go"]] nil)
+        (is (= [:text "go"] (ws/receive! quick)))
+        (.countDown gate)
+        (is (= [:text "wait"] (ws/receive! slow)))
+        (run! ws/disconnect [slow quick])))))
+
+(deftest closing-it-shuts-its-pool-down
+  (doseq [wrap [identity behind]]
+    (let [pool   (Executors/newFixedThreadPool 1)
+          server (start (wrap (RingHandler. app pool ContextLogger/ERROR_PRINTER EventLogger/NOP EventNames/DEFAULT
+                                            "http-kit")))]
+      (is (= "root" (:body (wire/fetch (.getPort server) "/"))))
+      (stop! server)
+      (is (.isTerminated pool)))))
+
+(deftest the-constructor-with-a-number-of-threads-makes-the-pool
+  (let [gate   (CountDownLatch. 1)
+        names  (atom #{})
+        server (start (RingHandler. 1
+                                    (fn [_]
+                                      (swap! names conj (.getName (Thread/currentThread)))
+                                      (.await gate)
+                                      {:body "done"})
+                                    "ring-test-" 1 "http-kit"))
+        port   (.getPort server)
+        conns  (vec (repeatedly 3 #(wire/connect port)))]
+    (run! #(wire/send! % (wire/get-request "/")) conns)
+    ;; One runs, one waits, one is refused, whichever it is.
+    (is (wire/eventually #(= 1 (count @names))))
+    (is (wire/eventually (fn [] (some #(pos? (.available ^java.io.InputStream (:in %))) conns))))
+    (.countDown gate)
+    (is (= [200 200 503] (sort (map #(:status (wire/answer %)) conns))))
+    (is (= #{"ring-test-1"} @names))
+    (run! #(.close ^java.io.Closeable %) conns)
+    (stop! server)))
+
+(deftest a-handler-in-front-can-see-and-change-the-bytes
+  (let [seen   (atom nil)
+        inner  (ring (atom []) app nil)
+        outer  (reify IHandler
+                 (^void handle [_ ^HttpRequest request ^RespCallback callback]
+                   (.handle inner request
+                            (proxy [RespCallback] [nil nil]
+                              (run [buffers]
+                                (let [^objects buffers buffers
+                                      text (apply str (map #(str (.decode java.nio.charset.StandardCharsets/UTF_8
+                                                                          (.duplicate ^ByteBuffer %)))
+                                                           buffers))]
+                                  (reset! seen text)
+                                  (.run callback
+                                        (into-array ByteBuffer
+                                                    [(ByteBuffer/wrap (.getBytes ^String (str/replace text "root" "leaf")))])))))))
+                 (^void handle [_ ^AsyncChannel _ ^Frame _])
+                 (clientClose [_ _ _])
+                 (close [_ timeout] (.close inner timeout)))
+        server (start outer)]
+    (is (= "leaf" (:body (wire/fetch (.getPort server) "/"))))
+    (is (str/ends-with? @seen "\r\n\r\nroot"))
+    (stop! server)))
