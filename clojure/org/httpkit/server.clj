@@ -457,7 +457,7 @@
     (first (filter offer subprotocols))))
 
 (defn- handshake-headers [ring-req checked {:keys [subprotocols headers]}]
-  (let [subprotocol (offered ring-req subprotocols)]
+  (let [subprotocol (when subprotocols (offered ring-req subprotocols))]
     (cond-> (into {} headers)
       true        (assoc "Upgrade"              "websocket"
                          "Connection"           "Upgrade"
