@@ -360,6 +360,7 @@ impl State {
             {
                 return Next::Offer(Box::new(request));
             }
+            self.finish_if_all_is_said();
         }
         match self.phase {
             Phase::Closed => return Next::Close,
@@ -538,6 +539,7 @@ impl State {
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
+            Phase::Reading if self.held_back => {}
             Phase::Reading if !self.out.is_empty() => self.finish_connection(),
             Phase::Lingering if !self.out.is_empty() => {}
             _ => self.lost(conn),
@@ -577,6 +579,13 @@ impl State {
         self.phase = Phase::Lingering;
         self.flush();
         self.wake();
+    }
+
+    /// Ends a connection whose peer has ended its side, once no whole request waits any more.
+    pub(super) fn finish_if_all_is_said(&mut self) {
+        if self.eof && !self.held_back && matches!(self.phase, Phase::Reading) {
+            self.finish_connection();
+        }
     }
 
     /// Cuts the connection with a reset, so that a peer in the middle of an answer sees it as broken.
