@@ -37,6 +37,8 @@ const CORK_TIME: Duration = Duration::from_millis(1);
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long a peer may take nothing of its last answer.
 const UNREAD_TIME: Duration = Duration::from_secs(60);
+/// How long a WebSocket's peer may take nothing of what was sent before our close frame.
+const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How often a connection whose input is full is checked for having been closed.
 const WATCH_TIME: Duration = Duration::from_millis(250);
 /// While more of its answers than this wait for a peer, its pipelined requests wait as well.
@@ -151,9 +153,9 @@ impl Timers {
         self.sleeps[wait as usize] = None;
     }
 
-    /// True once not one of the last answer's bytes that wait has been taken for [`UNREAD_TIME`].
-    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize) -> bool {
-        let fresh = || Box::pin(sleep_until(Instant::now() + UNREAD_TIME));
+    /// True once not one of the last bytes that wait has been taken for `time`.
+    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize, time: Duration) -> bool {
+        let fresh = || Box::pin(sleep_until(Instant::now() + time));
         let (mark, sleep) = self.unread.get_or_insert_with(|| (waiting, fresh()));
         if waiting < *mark {
             (*mark, *sleep) = (waiting, fresh());
@@ -367,7 +369,7 @@ impl State {
             Phase::Lingering => return self.linger(cx, timers),
             _ => {}
         }
-        if self.is_closing_websocket() && timers.passed(cx, Wait::CloseFrame) {
+        if self.is_closing_websocket() && self.is_close_overdue(cx, timers) {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
@@ -410,6 +412,14 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
+    /// The peer can answer our close frame only once it has read what was sent before it.
+    fn is_close_overdue(&self, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
+        match self.out.len() {
+            0 => timers.passed(cx, Wait::CloseFrame),
+            waiting => timers.stalled(cx, waiting, UNREAD_CLOSE_TIME),
+        }
+    }
+
     fn is_user_behind(&self) -> bool {
         self.channel
             .as_ref()
@@ -435,7 +445,7 @@ impl State {
             return Next::Close;
         };
         if !self.out.is_empty() {
-            if timers.stalled(cx, self.out.len()) {
+            if timers.stalled(cx, self.out.len(), UNREAD_TIME) {
                 return Next::Close;
             }
             // The peer may have to be read before it reads us, unless it has said all it will.
