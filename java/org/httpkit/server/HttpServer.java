@@ -326,6 +326,14 @@ public class HttpServer implements Runnable {
         }
     }
 
+    /** Senders that wait for room look again whether the channel is still there. */
+    void wakeSenders(long exchange) {
+        Drain drain = drains.get(exchange);
+        if (drain != null) {
+            drain.wake();
+        }
+    }
+
     /** Runs something on the worker pool. */
     void runLater(Runnable task) {
         workers.execute(task);
