@@ -82,8 +82,9 @@
 
 (defn server-stop!
   "Stops `server`: no new connections at once, idle ones are closed, WebSockets
-  get close code 1001, running requests get time to end. Blocks for at most
-  that time.
+  get close code 1001, running requests get time to end, and their answers to
+  be written. Blocks for that time, if need be, and until the `on-close` callbacks
+  of what it has closed have run (1 s at most).
 
   Returns a promise, delivered with true when the port is free again, or nil if
   the server was not running.

@@ -177,6 +177,14 @@ pub(crate) fn free<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong
     Ok(())
 }
 
+pub(crate) fn unsent<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jint> {
+    Ok(server(handle)?.unsent() as jint)
+}
+
 pub(crate) fn connections<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,

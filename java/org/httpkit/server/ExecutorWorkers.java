@@ -39,8 +39,8 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void stop(int timeout) {
-        pool.shutdown();
         shut = true;
+        pool.shutdown();
         try {
             if (timeout <= 0 || !pool.awaitTermination(timeout, TimeUnit.MILLISECONDS)) {
                 pool.shutdownNow();

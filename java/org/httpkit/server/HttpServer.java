@@ -12,6 +12,7 @@ import java.util.Date;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.jni.Abi;
@@ -51,6 +52,11 @@ public class HttpServer implements Runnable {
                 String thread = Thread.currentThread().getName();
                 System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, text);
             };
+
+    /** How often a stop looks whether all answers are written. */
+    private static final int UNSENT_TICK_MILLIS = 5;
+    /** How long a stop waits for the callbacks of what it has closed. */
+    private static final int CALLBACK_MILLIS = 1000;
 
     /** Unused writers kept for the next answer. */
     private static final int SPARE_WRITERS = 64;
@@ -194,13 +200,40 @@ public class HttpServer implements Runnable {
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)) {
             return false;
         }
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
         workers.stop(timeout);
-        Native.serverClose(handle);
+        try {
+            awaitUnsent(deadline);
+            Native.serverClose(handle);
+            awaitCallbacks();
+        } catch (InterruptedException e) {
+            Native.serverClose(handle);
+            Thread.currentThread().interrupt();
+        }
         Thread closer = new Thread(() -> finish(callback), "server-stop");
         closer.setDaemon(true);
         closer.start();
         return true;
+    }
+
+    /** Answers of handlers that ended in time are written, as far as their peers read. */
+    private void awaitUnsent(long deadline) throws InterruptedException {
+        while (deadline - System.nanoTime() > 0 && Native.serverUnsent(handle) > 0) {
+            Thread.sleep(UNSENT_TICK_MILLIS);
+        }
+    }
+
+    /** The callbacks of what was just closed: whoever stops a server may take away next what they use. */
+    private void awaitCallbacks() throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
+        for (Thread loop : loops) {
+            if (loop == Thread.currentThread()) {
+                return; // it failed, and has yet to end
+            }
+            TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
+        }
+        workers.awaitClosings(deadline);
     }
 
     private void finish(Runnable callback) {

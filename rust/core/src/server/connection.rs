@@ -297,6 +297,12 @@ impl Conn {
         }
     }
 
+    /// Whether answers that are no channels' wait to be written.
+    pub(super) fn has_unsent_answers(&self) -> bool {
+        let state = self.lock();
+        !state.out.is_empty() && state.channel.is_none()
+    }
+
     /// Ends the connection if nothing of a request has arrived. True if so.
     pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
         let mut state = self.lock();

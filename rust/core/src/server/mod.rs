@@ -267,6 +267,15 @@ impl Server {
         });
     }
 
+    /// Connections whose answers have yet to be written: not channels, which have no end.
+    pub fn unsent(&self) -> usize {
+        let conns = self.shared.all();
+        conns
+            .iter()
+            .filter(|conn| conn.has_unsent_answers())
+            .count()
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.shared.connections.lock().len()
