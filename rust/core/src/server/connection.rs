@@ -558,8 +558,16 @@ impl State {
             Phase::Reading if self.held_back => {}
             Phase::Reading if !self.out.is_empty() => self.finish_connection(),
             Phase::Lingering if !self.out.is_empty() => {}
+            Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
             _ => self.lost(conn),
         }
+    }
+
+    /// The user of a channel hears that the peer has ended its side; it may still read what was sent
+    /// to it, such as the answers before.
+    pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
+        self.finish_connection();
+        self.report(conn, Event::Closed(-1, String::new()));
     }
 
     /// The connection is over; whoever holds the exchange is told.

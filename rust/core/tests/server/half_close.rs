@@ -3,9 +3,9 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Exchange, Sent};
+use httpkit_core::server::{Answered, Event, Exchange, INLINE, Reply, Sent};
 
-use crate::support::{Running, answer, config, read_answer, reply, wait_until};
+use crate::support::{Running, answer, any_port, closings, config, read_answer, reply, wait_until};
 
 /// Nanoseconds of processor time that the threads of this process named `name` have used.
 fn processor_time(name: &str) -> u64 {
@@ -22,16 +22,17 @@ fn processor_time(name: &str) -> u64 {
 
 #[test]
 fn a_half_closed_connection_costs_no_processor_time_while_its_answer_is_made() {
-    let server = Running::start(config(Mode::Pull));
+    let mut server = Running::bind(&any_port(), config(Mode::Pull));
+    server.run_as("measured");
     let mut peer = server.connect();
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     let exchange = server.request();
     peer.shutdown(Shutdown::Write).unwrap();
-    let before = processor_time("loop");
+    let before = processor_time("measured");
     let during = Duration::from_secs(1);
     std::thread::sleep(during); // What is measured, not a wait for something.
-    let used = Duration::from_nanos(processor_time("loop") - before);
+    let used = Duration::from_nanos(processor_time("measured") - before);
     assert!(used < during / 20, "used {used:?} of {during:?}");
     answer(&exchange, b"late");
     let mut answer = String::new();
@@ -119,6 +120,26 @@ fn requests_received_before_a_half_close_are_all_answered_in_order() {
         "{rest}"
     );
     assert!(rest.ends_with("third"), "{rest}");
+}
+
+#[test]
+fn answers_before_a_channel_that_a_half_close_ends_are_still_read() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, first) =
+        peer_that_said_all(&server, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    // Gathered with what follows, since the caller runs the next request at once.
+    let flags = INLINE;
+    let Answered::Done(Some(second)) = first.respond(&Reply { flags, ..reply() }, b"first", 5)
+    else {
+        panic!("the second request was not handed on");
+    };
+    let second = second.exchange;
+    assert!(second.bind(7));
+    assert!(!second.hold(), "the peer has left");
+    assert_eq!(read_answer(&mut peer), b"first");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    let heard = closings(vec![server.server.queue().take().unwrap()]);
+    assert_eq!(heard, [Event::Closed(-1, String::new())]);
 }
 
 #[test]

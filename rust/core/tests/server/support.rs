@@ -89,9 +89,14 @@ impl Running {
     }
 
     pub fn run(&mut self) {
+        self.run_as("loop");
+    }
+
+    /// Runs it on a thread of this name, at most 15 bytes.
+    pub fn run_as(&mut self, name: &str) {
         let running = self.server.clone();
         let thread = std::thread::Builder::new()
-            .name("loop".into())
+            .name(name.into())
             .spawn(move || running.run(true).unwrap())
             .unwrap();
         self.threads.push(thread);
