@@ -142,7 +142,7 @@ public class AsyncChannel {
         switch (overflow) {
             case BLOCK:
                 // Without the lock: closing does not wait for a sender that waits.
-                return server.drain(handle).insist(() -> sendNow(piece, close));
+                return insist(() -> sendNow(piece, close));
             case REJECT:
                 if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
                     whenFlushed(this::callDrainHandler);
@@ -151,6 +151,15 @@ public class AsyncChannel {
             default:
                 return cut();
         }
+    }
+
+    private int insist(IntSupplier send) {
+        int sent = server.drain(handle).insist(send);
+        if (sent == Abi.SENT_CLOSED) {
+            // Whoever closed it may have been here before, see whenFlushed.
+            server.forgetDrain(handle);
+        }
+        return sent;
     }
 
     private int sendNow(IntSupplier piece, boolean close) {
@@ -678,14 +687,21 @@ public class AsyncChannel {
             server.forget(this);
         }
         try {
-            runCloseHandler();
-            runCloseRingHandler();
+            runCloseHandlers();
         } catch (Throwable e) {
             if (throwing) {
                 throw e;
             }
             server.logError("on close handler", e);
             server.event(server.events.serverChannelCloseError);
+        }
+    }
+
+    private void runCloseHandlers() {
+        try {
+            runCloseHandler();
+        } finally {
+            runCloseRingHandler();
         }
     }
 

@@ -367,9 +367,16 @@ public class HttpServer implements Runnable {
         }
     }
 
-    /** Runs something on the worker pool. */
-    void runLater(Runnable task) {
-        workers.execute(task);
+    /** Runs a callback on the worker pool. */
+    void runLater(Runnable callback) {
+        workers.execute(
+                () -> {
+                    try {
+                        callback.run();
+                    } catch (Throwable e) {
+                        logError("callback of a send", e);
+                    }
+                });
     }
 
     int bodyBufferSize() {
