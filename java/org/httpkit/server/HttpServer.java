@@ -276,6 +276,11 @@ public class HttpServer implements Runnable {
         return options.trustForwarded;
     }
 
+    /** The body of a 500 for what has this message. */
+    String errorText(String message) {
+        return options.errorMessages ? message : "Internal Server Error";
+    }
+
     ResponseWriter.Terms terms(RequestBlock block) {
         boolean head = block.has(Abi.REQUEST_HEAD);
         return new ResponseWriter.Terms(
