@@ -159,6 +159,7 @@
 (deftest a-blocked-sender-is-released-when-the-channel-ends
   (doseq [kind  [:http :websocket]
           [about end] {"peer closes" (fn [{:keys [conn]}] (wire/disconnect conn))
+                       "half-close"  (fn [{:keys [conn]}] (wire/half-close conn))
                        "peer resets" (fn [{:keys [conn]}] (wire/reset conn))
                        "abort"       (fn [{:keys [^AsyncChannel ch]}] (.abort ch))}]
     (held-open kind :as-channel {:on-overflow :block}

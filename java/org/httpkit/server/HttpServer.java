@@ -186,8 +186,8 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * Stops: no new connections at once; running requests get {@code timeout} msecs, for which this
-     * call blocks.
+     * Stops: no new connections at once; running requests get {@code timeout} msecs to end and to be
+     * read, for which this call blocks; then callbacks of what it closes, a second.
      *
      * @return true for the call that stopped it
      */

@@ -567,6 +567,8 @@ impl State {
     /// to it, such as the answers before.
     pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
         self.finish_connection();
+        // Who waits for room must see that the channel is over, whether or not the peer reads on.
+        self.drained();
         self.report(conn, Event::Closed(-1, String::new()));
     }
 

@@ -143,6 +143,26 @@ fn answers_before_a_channel_that_a_half_close_ends_are_still_read() {
 }
 
 #[test]
+fn who_waits_for_room_on_a_channel_is_told_when_a_half_close_ends_it() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let exchange = server.request();
+    assert!(exchange.hold());
+    assert_eq!(
+        exchange.stream(&reply(), &vec![b'x'; 20_000_000]),
+        Sent::Accepted
+    );
+    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Full);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_until("the sender is told", || {
+        !server.sink.drained.lock().is_empty()
+    });
+    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Closed);
+}
+
+#[test]
 fn half_a_request_before_a_half_close_ends_the_connection_behind_the_answers() {
     let server = Running::start(config(Mode::Pull));
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nPOST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nx";
