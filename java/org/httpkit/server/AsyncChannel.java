@@ -67,6 +67,7 @@ public class AsyncChannel {
     private final AtomicBoolean drainAwaited = new AtomicBoolean();
     private long pingInterval;
     private long pingTimeout;
+    private volatile boolean held;
     private volatile boolean upgraded;
     private volatile int closeCause;
     private volatile int closeCode;
@@ -107,7 +108,13 @@ public class AsyncChannel {
      * @return false if it has left
      */
     public boolean hold() {
+        held = true;
         return Native.hold(handle);
+    }
+
+    /** Who asks for the peer, or for the closing, holds the channel. @return whether the peer is there */
+    private boolean isHeld() {
+        return held ? Native.isOpen(handle) : hold();
     }
 
     /**
@@ -555,7 +562,7 @@ public class AsyncChannel {
     }
 
     public boolean isClosed() {
-        return closedRan.get() || handle == 0 || !Native.isOpen(handle);
+        return closedRan.get() || handle == 0 || !isHeld();
     }
 
     /** Whether the request asked for a WebSocket: true before the handshake, too. */
@@ -599,6 +606,8 @@ public class AsyncChannel {
         closeHandler = handler;
         if (closedRan.get()) {
             runCloseHandler();
+        } else {
+            isHeld();
         }
     }
 
@@ -608,6 +617,8 @@ public class AsyncChannel {
         closeRingHandler = handler;
         if (closedRan.get()) {
             runCloseRingHandler();
+        } else {
+            isHeld();
         }
     }
 
