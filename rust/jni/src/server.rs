@@ -133,6 +133,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             Mode::Pull
         },
         queue: number(abi::OPEN_QUEUE)?,
+        threads: number(abi::OPEN_THREADS)?,
         receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
         reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
     })

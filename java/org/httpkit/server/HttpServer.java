@@ -120,6 +120,7 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
         numbers[Abi.OPEN_MODE] = options.pool == null ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
+        numbers[Abi.OPEN_THREADS] = options.maxThreads;
         numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
         numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);

@@ -66,6 +66,8 @@ pub struct Config {
     pub mode: Mode,
     /// Requests and messages that may wait for a thread.
     pub queue: usize,
+    /// Threads that pull work, at most: what they are free for does not count as waiting.
+    pub threads: usize,
 }
 
 /// Where to listen.
@@ -172,7 +174,7 @@ impl Server {
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
-            queue: WorkQueue::new(config.mode, config.queue),
+            queue: WorkQueue::new(config.mode, config.queue, config.threads),
             config,
             sink,
             connections: Mutex::default(),
