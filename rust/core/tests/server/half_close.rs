@@ -5,7 +5,7 @@ use std::time::Duration;
 use httpkit_core::server::queue::Mode;
 use httpkit_core::server::{Answered, Event, Exchange, INLINE, Reply, Sent};
 
-use crate::support::{Running, answer, any_port, closings, config, read_answer, reply, wait_until};
+use crate::support::{Running, answer, closings, config, read_answer, reply, wait_until};
 
 /// Nanoseconds of processor time that the threads of this process named `name` have used.
 fn processor_time(name: &str) -> u64 {
@@ -22,17 +22,17 @@ fn processor_time(name: &str) -> u64 {
 
 #[test]
 fn a_half_closed_connection_costs_no_processor_time_while_its_answer_is_made() {
-    let mut server = Running::bind(&any_port(), config(Mode::Pull));
-    server.run_as("measured");
+    let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     let exchange = server.request();
     peer.shutdown(Shutdown::Write).unwrap();
-    let before = processor_time("measured");
+    let name = server.loop_name();
+    let before = processor_time(&name);
     let during = Duration::from_secs(1);
     std::thread::sleep(during); // What is measured, not a wait for something.
-    let used = Duration::from_nanos(processor_time("measured") - before);
+    let used = Duration::from_nanos(processor_time(&name) - before);
     assert!(used < during / 20, "used {used:?} of {during:?}");
     answer(&exchange, b"late");
     let mut answer = String::new();

@@ -90,17 +90,17 @@ impl Running {
     }
 
     pub fn run(&mut self) {
-        self.run_as("loop");
-    }
-
-    /// Runs it on a thread of this name, at most 15 bytes.
-    pub fn run_as(&mut self, name: &str) {
         let running = self.server.clone();
         let thread = std::thread::Builder::new()
-            .name(name.into())
+            .name(self.loop_name())
             .spawn(move || running.run(true).unwrap())
             .unwrap();
         self.threads.push(thread);
+    }
+
+    /// The name of this server's loop, and of no other's.
+    pub fn loop_name(&self) -> String {
+        format!("loop-{}", self.server.port().unwrap_or_default())
     }
 
     pub fn address(&self) -> SocketAddr {
