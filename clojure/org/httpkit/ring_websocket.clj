@@ -23,11 +23,10 @@
 (defn- closed [] (java.io.IOException. "The WebSocket is closed"))
 
 (defn- send-async! [^AsyncChannel ch message succeed fail]
-  (try
-    (if (.send ch (payload message) false)
-      (.whenFlushed ch (fn [] (if (server/open? ch) (succeed) (fail (closed)))))
-      (fail (closed)))
-    (catch Throwable t (fail t))))
+  (if-let [error (try (when-not (.send ch (payload message) false) (closed))
+                      (catch Throwable t t))]
+    (fail error)
+    (.whenFlushed ch (fn [] (if (server/open? ch) (succeed) (fail (closed)))))))
 
 (defn- socket [^AsyncChannel ch]
   (reify

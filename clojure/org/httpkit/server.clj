@@ -82,8 +82,9 @@
 
 (defn server-stop!
   "Stops `server`: no new connections at once, idle ones are closed, WebSockets
-  get close code 1001, running requests get time to end. Blocks for at most
-  that time.
+  get close code 1001, running requests get time to end, and their answers to
+  be written. Blocks for that time, if need be, and until the `on-close` callbacks
+  of what it has closed have run (1 s at most).
 
   Returns a promise, delivered with true when the port is free again, or nil if
   the server was not running.
@@ -205,7 +206,7 @@
   [handler
    {:keys [ip port max-body max-ws max-line io-threads backlog max-pending-messages
            error-logger warn-logger event-logger ring-async? legacy-unsafe-remote-addr?
-           legacy-content-length? channel-factory max-pending-bytes on-overflow
+           legacy-content-length? legacy-error-messages? channel-factory max-pending-bytes on-overflow
            body-buffer-size]
     :or   {ip                         "0.0.0.0"
            port                       8090
@@ -218,7 +219,8 @@
            on-overflow                :close
            body-buffer-size           ServerOptions/BODY_BUFFER_SIZE
            legacy-unsafe-remote-addr? true
-           legacy-content-length?     true}
+           legacy-content-length?     true
+           legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
     (set! (.maxBody options)         (int (to-int max-body)))
@@ -235,6 +237,7 @@
     (set! (.eventNames options)      (event-names (:event-names opts)))
     (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
+    (set! (.errorMessages options)   (boolean legacy-error-messages?))
     (set! (.errorLogger options)     (context-logger error-logger ContextLogger/ERROR_PRINTER))
     (set! (.warnLogger options)      (context-logger warn-logger HttpServer/DEFAULT_WARN_LOGGER))
     (set! (.eventLogger options)     (if event-logger
@@ -279,6 +282,8 @@
     :legacy-unsafe-remote-addr? ; `:remote-addr` from X-Forwarded-For, which clients
                           ; can forge?                           (default true)
     :legacy-content-length? ; Ignore a handler's Content-Length on HEAD? (default true)
+    :legacy-error-messages? ; Send the message of what a handler throws as the body
+                          ; of the 500, which may tell strangers too much? (default true)
     :legacy-return-value? ; false: return an `HttpServer`, for `server-stop!` and
                           ; the like, instead of a function      (default true)
     :error-logger         ; (fn [msg throwable])                 (default to stderr)

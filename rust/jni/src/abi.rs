@@ -76,7 +76,8 @@ pub const OPEN_MODE: usize = 6;
 pub const OPEN_QUEUE: usize = 7;
 pub const OPEN_RECEIVE_BUFFER: usize = 8;
 pub const OPEN_REUSE_PORT: usize = 9;
-pub const OPEN_NUMBERS: usize = 10;
+pub const OPEN_THREADS: usize = 10;
+pub const OPEN_NUMBERS: usize = 11;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

@@ -37,6 +37,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_shut_queue(server: jlong) -> void = server::shut_queue;
     fn server_close(server: jlong) -> void = server::close;
     fn server_free(server: jlong) -> void = server::free;
+    fn server_unsent(server: jlong) -> jint = server::unsent;
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;

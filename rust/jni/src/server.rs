@@ -133,6 +133,7 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
             Mode::Pull
         },
         queue: number(abi::OPEN_QUEUE)?,
+        threads: number(abi::OPEN_THREADS)?,
         receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
         reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
     })
@@ -175,6 +176,14 @@ pub(crate) fn close<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlon
 pub(crate) fn free<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
     SERVERS.remove(handle);
     Ok(())
+}
+
+pub(crate) fn unsent<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jint> {
+    Ok(server(handle)?.unsent() as jint)
 }
 
 pub(crate) fn connections<'local>(

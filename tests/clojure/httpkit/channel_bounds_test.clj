@@ -159,6 +159,7 @@
 (deftest a-blocked-sender-is-released-when-the-channel-ends
   (doseq [kind  [:http :websocket]
           [about end] {"peer closes" (fn [{:keys [conn]}] (wire/disconnect conn))
+                       "half-close"  (fn [{:keys [conn]}] (wire/half-close conn))
                        "peer resets" (fn [{:keys [conn]}] (wire/reset conn))
                        "abort"       (fn [{:keys [^AsyncChannel ch]}] (.abort ch))}]
     (held-open kind :as-channel {:on-overflow :block}
@@ -169,6 +170,32 @@
           (is (not= :late (wire/outcome runs)) about)
           (is (false? (server/send! ch "late" false)))
           (is (wire/eventually #(= 1 (count @heard)))))))))
+
+(deftest closing-does-not-wait-for-a-blocked-sender
+  (doseq [kind [:http :websocket]]
+    (held-open kind :as-channel {:on-overflow :block}
+      (fn [{:keys [ch heard]}]
+        (let [runs (future (accepted ch))]
+          (is (wire/eventually #(<= limit (long (server/pending-bytes ch)))))
+          (is (true? (wire/outcome (future (server/close ch)))) kind)
+          (is (= [:server-close] @heard))
+          (is (not= :late (wire/outcome runs)) "its send is refused")
+          (is (false? (server/send! ch "late" false))))))))
+
+(deftest a-callback-that-is-blocked-sending-ends-with-its-channel
+  (let [channel (promise) result (promise)]
+    (wire/with-server [{:keys [port]}
+                       #(server/as-channel % {:max-pending-bytes limit :on-overflow :block
+                                              :on-open    (fn [ch] (deliver channel ch))
+                                              :on-receive (fn [ch _] (accepted ch) (deliver result (server/send! ch "late")))})
+                       {}]
+      (let [conn (wire/upgrade port)
+            ch   (wire/outcome channel)]
+        (send-frames! conn [:text "go"])
+        (is (wire/eventually #(<= limit (long (server/pending-bytes ch)))))
+        (is (true? (server/close ch)))
+        (is (false? (wire/outcome result)))
+        (wire/disconnect conn)))))
 
 (deftest an-interrupted-sender-gives-up-and-cuts-the-connection
   (held-open :websocket :as-channel {:on-overflow :block}

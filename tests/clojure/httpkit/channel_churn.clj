@@ -11,7 +11,7 @@
            (java.util Random)
            (java.util.concurrent.atomic AtomicLong)
            (org.httpkit.jni Native)
-           (org.httpkit.server AsyncChannel)))
+           (org.httpkit.server AsyncChannel HttpServer)))
 
 (set! *warn-on-reflection* true)
 
@@ -42,7 +42,7 @@
            :on-open    (fn [ch] (misbehave! random ch))
            :on-receive (fn [ch _] (misbehave! random ch))
            :on-close   (fn [_ _] (.incrementAndGet ^AtomicLong (:closed counts)))}
-    (chance random 3) (assoc :max-pending-bytes 5000 :on-overflow (pick random [:close :reject]) :on-drain (fn [_]))
+    (chance random 3) (assoc :max-pending-bytes 5000 :on-overflow (pick random [:close :reject :block]) :on-drain (fn [_]))
     (chance random 4) (assoc :ping-interval 20 :ping-timeout 30)
     (chance random 5) (assoc :on-ping (fn [_ _]))))
 
@@ -132,6 +132,12 @@
                :when (re-find #"^server-|^http-kit-server-worker" (.getName thread))]
            thread)))
 
+(defn- remembered
+  "How many channels, and waits for their peers, a server knows of."
+  [server]
+  (reduce + (for [field ["channels" "drains"]]
+              (count (.get (doto (.getDeclaredField HttpServer field) (.setAccessible true)) server)))))
+
 (defn- growth
   "By how much `(f)` is more than `before` once that is settled."
   [before f]
@@ -152,7 +158,7 @@
         at      #(+ start (long (* 1e9 seconds %)))]
     (with-open [out (java.io.FileOutputStream. file)] (.write out ^bytes long-body))
     (let [open #(- (.get ^AtomicLong (:opened counts)) (.get ^AtomicLong (:closed counts)))
-          seen (wire/with-server [{:keys [port]} (handler random file counts) {:error-logger (fn [_ _])}]
+          seen (wire/with-server [{:keys [port server]} (handler random file counts) {:error-logger (fn [_ _])}]
                  (let [round   (fn [part seed]
                                  (mapv #(future (churn (Random. (+ (long seed) (long %))) port (at part))) (range peers)))
                        warm    (reduce + (map deref (round 1/3 seed)))
@@ -163,8 +169,10 @@
                    {:visits (+ (long warm) (long visits))
                     :grown  (- (wire/resident-bytes) memory)
                     :open   (growth 0 open)
+                    :known  (growth 0 #(remembered server))
                     :fds    (growth sockets descriptors)}))
           left {:fds     (:fds seen)
+                :known   (:known seen)
                 :open    (:open seen)
                 :handles (growth (:handles before) #(Native/liveHandles))
                 :threads (growth (:threads before) threads)}]

@@ -182,6 +182,36 @@
         (is (wire/eventually #(seq @heard)))))
     (is (= [:client-close] @heard))))
 
+(deftest a-handler-that-still-runs-hears-of-a-client-that-leaves
+  (doseq [[about leave] {"disconnect" wire/disconnect, "reset" wire/reset, "half-close" wire/half-close}]
+    (let [running (promise) heard (promise)]
+      (wire/with-server [{:keys [port]}
+                         (fn [{ch :async-channel}]
+                           (server/on-close ch #(deliver heard %))
+                           (deliver running true)
+                           (wire/outcome heard)
+                           {:body "too late"})
+                         {}]
+        (let [conn (wire/connect port)]
+          (wire/write! conn (wire/get-request "/"))
+          (is (true? (wire/outcome running)))
+          (leave conn)
+          (is (= :client-close (wire/outcome heard)) about)
+          (wire/disconnect conn)))))
+  (testing "or sees it when it asks"
+    (let [running (promise) seen (promise)]
+      (wire/with-server [{:keys [port]}
+                         (fn [{ch :async-channel}]
+                           (deliver running (server/open? ch))
+                           (deliver seen (wire/eventually #(not (server/open? ch))))
+                           {:body "too late"})
+                         {}]
+        (let [conn (wire/connect port)]
+          (wire/write! conn (wire/get-request "/"))
+          (is (true? (wire/outcome running)))
+          (wire/disconnect conn)
+          (is (true? (wire/outcome seen))))))))
+
 (deftest a-late-send-on-a-closed-channel-writes-nothing
   (let [channels (atom [])]
     (wire/with-server [{:keys [port]}

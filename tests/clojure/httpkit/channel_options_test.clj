@@ -145,6 +145,18 @@
           (is (= [(into [(wire/outcome channel)] expected)] @heard) about)
           (wire/disconnect conn))))))
 
+(deftest an-on-close-that-throws-does-not-silence-on-close-raw
+  (let [heard (atom [])]
+    (wire/with-server [{:keys [port errors]}
+                       #(server/as-channel % {:on-close     (fn [_ _] (throw (ex-info "boom" {})))
+                                              :on-close-raw (fn [_ code _] (swap! heard conj code))})
+                       {}]
+      (let [conn (wire/upgrade port)]
+        (send-frames! conn [:close 4001 ""])
+        (is (wire/eventually #(= [4001] @heard)))
+        (is (wire/eventually #(= ["boom"] (map (comp ex-message second) @errors))))
+        (wire/disconnect conn)))))
+
 (deftest sends-inside-callbacks-keep-their-order
   (wire/with-server [{:keys [port]}
                      #(server/as-channel % {:on-open    (fn [ch] (dotimes [n 100] (server/send! ch (str "open " n))))

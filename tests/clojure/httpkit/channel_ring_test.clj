@@ -177,6 +177,20 @@
     (ws/send socket message #(deliver outcome :sent) #(deliver outcome %))
     outcome))
 
+(deftest callbacks-of-asynchronous-sends-run-once-and-what-they-throw-is-logged
+  (let [socket (promise) calls (atom [])]
+    (wire/with-server [{:keys [port errors]} (fn [_] {:ring.websocket/listener {:on-open #(deliver socket %)}}) {}]
+      (let [conn   (wire/upgrade port)
+            socket (wire/outcome socket)
+            call   (fn [kind] (fn [& _] (swap! calls conj kind) (throw (ex-info (name kind) {}))))]
+        (ws/send socket "text" (call :succeed) (call :fail))
+        (is (wire/eventually #(= [:succeed] @calls)))
+        (is (wire/eventually #(= ["succeed"] (map (comp ex-message second) @errors))))
+        (wire/disconnect conn)
+        (is (wire/eventually #(not (ws/open? socket))))
+        (is (thrown-with-msg? clojure.lang.ExceptionInfo #"fail" (ws/send socket "late" (call :succeed) (call :fail))))
+        (is (= [:succeed :fail] @calls))))))
+
 (deftest asynchronous-sends-succeed-once-they-are-written
   (let [socket (promise)]
     (wire/with-server [{:keys [port]} (fn [_] {:ring.websocket/listener {:on-open #(deliver socket %)}}) {}]

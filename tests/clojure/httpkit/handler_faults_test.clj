@@ -237,6 +237,14 @@
   (wire/with-server [{:keys [port]} nil {}]
     (is (= [500 500] (repeatedly 2 #(:status (wire/fetch port "/")))))))
 
+(deftest exception-text-is-kept-from-the-peer-when-asked-for
+  (doseq [[uri fail] {"/throw"  #(throw (RuntimeException. "secret"))
+                      "/file"   #(hash-map :body (java.io.File. "/no/such/secret"))
+                      "/stream" #(hash-map :body (throwing-stream 3))}]
+    (wire/with-server [{:keys [port errors]} (fn [_] (fail)) {:legacy-error-messages? false}]
+      (is (= [500 "Internal Server Error"] ((juxt :status :body) (wire/fetch port "/"))) uri)
+      (is (= 1 (count @errors)) "the log has it"))))
+
 (deftest exception-text-stays-one-body
   (wire/with-server [{:keys [port]} (fn [_] (throw (Exception. "a\r\nHTTP/1.1 200 OK\r\n\r\n"))) {}]
     (with-open [conn (wire/connect port)]

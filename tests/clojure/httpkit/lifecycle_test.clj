@@ -191,6 +191,60 @@
       (is (every? wire/closed? [held half unused]))
       (is (wire/eventually #(= {"/held" :client-close "/stream" :client-close} @causes))))))
 
+(deftest callbacks-of-what-a-stop-closes-have-run-when-it-returns
+  (two-pools
+    (fn [options]
+      (let [n       20
+            closed  (atom 0)
+            opened  (CountDownLatch. n)
+            started (wire/start (fn [req]
+                                  (server/as-channel req {:on-open  (fn [_] (.countDown opened))
+                                                          :on-close (fn [_ _] (Thread/sleep 20) (swap! closed inc))}))
+                                options)
+            conns   (doall (repeatedly n #(doto (wire/connect (:port started))
+                                            (wire/send! (wire/get-request "/")))))]
+        (.await opened)
+        (server/server-stop! (:server started) {:timeout 100})
+        (is (= n @closed))
+        (run! #(.close ^java.io.Closeable %) conns)))))
+
+(deftest a-callback-that-hangs-does-not-hold-up-the-stop
+  (let [gate    (CountDownLatch. 1)
+        opened  (promise)
+        started (wire/start (fn [req]
+                              (server/as-channel req {:on-open  (fn [_] (deliver opened true))
+                                                      :on-close (fn [_ _] (.await gate))}))
+                            {})]
+    (with-open [conn (wire/connect (:port started))]
+      (wire/send! conn (wire/get-request "/"))
+      (is (true? (deref opened wire/patience-ms :late)))
+      (is (= true (wire/stop started 0)))
+      (is (refused? (:port started))))
+    (.countDown gate)))
+
+(deftest answers-that-are-still-being-read-get-the-time-of-the-stop
+  (doseq [lines [[] [["Connection" "close"]]]]
+    (two-pools
+      (fn [options]
+        (let [size    20000000
+              started (wire/start (fn [_] {:body (byte-array size)}) options)]
+          (with-open [conn (wire/connect (:port started))]
+            (wire/send! conn (apply wire/get-request "/" lines))
+            (is (= 200 (:status (wire/read-head conn))))
+            (let [stopping (stop-later started 20000)]
+              (is (stopping? started))
+              (Thread/sleep 200) ; What is unsent must outlive the worker that made it.
+              (is (= size (count (wire/read-exactly conn size))) (str lines))
+              (is (stopped? stopping)))))))))
+
+(deftest peers-that-do-not-read-do-not-hold-up-the-stop-for-longer
+  (let [started (wire/start (fn [_] {:body (byte-array 20000000)}) {})]
+    (with-open [conn (wire/connect (:port started))]
+      (wire/send! conn (wire/get-request "/"))
+      (is (= 200 (:status (wire/read-head conn))))
+      (is (= true (wire/stop started 200)))
+      (is (refused? (:port started))))))
+
 (deftest timeouts-of-the-stop
   (testing "nil is refused"
     (let [{:keys [server] :as started} (wire/start (constantly {}) {})]

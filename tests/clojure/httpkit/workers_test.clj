@@ -145,6 +145,21 @@
             (is (= 200 (:status (wire/answer conn)))))))
       (is (= ["failed to submit task to executor service"] (distinct (map first @errors)))))))
 
+(deftest what-threads-are-free-for-does-not-wait-in-the-queue
+  (doseq [[about threads] {"idle threads"         {:thread 8}
+                           "threads yet to start" {:n-min-threads 1 :n-max-threads 8}}]
+    (testing about
+      (let [gate (CountDownLatch. 1), running (atom 0)]
+        (wire/with-server [{:keys [port events]} (blocking-handler gate running)
+                           (merge {:allow-virtual? false :queue-size 1} threads)]
+          (with-conns [conns 9 port]
+            (doseq [conn conns] (wire/send! conn (wire/get-request "/block")))
+            (is (wire/eventually #(= 8 @running)) "and the ninth waits")
+            (is (= 503 (:status (wire/fetch port "/block"))) "the tenth is refused")
+            (is (wire/eventually #(= 1 (count (filter #{"httpkit.server.status.503"} @events)))))
+            (.countDown gate)
+            (is (= (repeat 9 200) (mapv (comp :status wire/answer) conns)))))))))
+
 (deftest the-default-pool-grows-with-blocking-handlers
   (let [n 32, gate (CountDownLatch. 1), running (atom 0)]
     (wire/with-server [{:keys [port]} (blocking-handler gate running)

@@ -67,7 +67,8 @@ public final class Abi {
     public static final int OPEN_QUEUE = 7;
     public static final int OPEN_RECEIVE_BUFFER = 8;
     public static final int OPEN_REUSE_PORT = 9;
-    public static final int OPEN_NUMBERS = 10;
+    public static final int OPEN_THREADS = 10;
+    public static final int OPEN_NUMBERS = 11;
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;

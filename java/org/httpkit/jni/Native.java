@@ -67,6 +67,9 @@ public final class Native {
     /** Gives the server up, after its loops have ended. A stale handle is ignored. */
     public static native void serverFree(long server);
 
+    /** @return connections whose answers have yet to be written; channels do not count */
+    public static native int serverUnsent(long server);
+
     /** @return open connections */
     public static native int serverConnections(long server);
 

@@ -28,6 +28,13 @@ public class AsyncChannel {
     private static final int MAX_CONTROL = 125;
     private static final int SERVER_CLOSE = 0;
 
+    /** Outcomes of a send besides {@code Abi.SENT_*}: another thread's send was the first. */
+    private static final int BEGUN = -1;
+    /** It was accepted, and the channel is closed. */
+    private static final int ENDED = -2;
+    /** It was refused, and the channel is closed for that. */
+    private static final int CUT = -3;
+
     /** Whether the channel is closed; set just before the close handlers run, once the cause is. */
     public final AtomicBoolean closedRan = new AtomicBoolean();
 
@@ -40,10 +47,10 @@ public class AsyncChannel {
     private ResponseWriter.Terms terms;
     private boolean upgradeRequested;
 
-    /** Guards {@link #phase}, so that sends of several threads follow each other. */
+    /** Guards changes of {@link #phase}, so that sends of several threads follow each other. */
     private final ReentrantLock lock = new ReentrantLock();
 
-    private Phase phase = Phase.FRESH;
+    private volatile Phase phase = Phase.FRESH;
     /** The thread that runs the handler or a callback of this channel: its sends may be gathered. */
     private volatile Thread callbackThread;
 
@@ -63,6 +70,7 @@ public class AsyncChannel {
     private final AtomicBoolean drainAwaited = new AtomicBoolean();
     private long pingInterval;
     private long pingTimeout;
+    private volatile boolean held;
     private volatile boolean upgraded;
     private volatile int closeCause;
     private volatile int closeCode;
@@ -103,7 +111,13 @@ public class AsyncChannel {
      * @return false if it has left
      */
     public boolean hold() {
+        held = true;
         return Native.hold(handle);
+    }
+
+    /** Who asks for the peer, or for the closing, holds the channel. @return whether the peer is there */
+    private boolean isHeld() {
+        return held ? Native.isOpen(handle) : hold();
     }
 
     /**
@@ -118,34 +132,56 @@ public class AsyncChannel {
      * @throws IllegalArgumentException for what cannot be sent; the channel stays open
      */
     public boolean send(Object data, boolean close) throws IOException {
-        boolean sent;
-        boolean closed;
-        lock.lock();
-        try {
-            if (phase == Phase.CLOSED) {
-                return false;
-            }
-            sent = sendNow(data, close);
-            closed = phase == Phase.CLOSED || sent && close && endNow();
-        } finally {
-            lock.unlock();
+        int sent = phase == Phase.FRESH ? sendFirst(data, close) : BEGUN;
+        if (sent == BEGUN) {
+            sent = sendLater(data, close);
         }
-        if (closed) {
+        if (sent == ENDED || sent == CUT) {
             closed(SERVER_CLOSE, SERVER_CLOSE, "", true);
+        }
+        return sent == Abi.SENT_ACCEPTED || sent == ENDED;
+    }
+
+    /** Sends a chunk or a frame, and does what was asked for when there is no room. */
+    private int sendLater(Object data, boolean close) throws IOException {
+        IntSupplier piece = piece(data);
+        int sent = sendNow(piece, close);
+        if (sent != Abi.SENT_FULL) {
+            return sent;
+        }
+        switch (overflow) {
+            case BLOCK:
+                // Without the lock: closing does not wait for a sender that waits.
+                return insist(() -> sendNow(piece, close));
+            case REJECT:
+                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
+                    whenFlushed(this::callDrainHandler);
+                }
+                return Abi.SENT_CLOSED;
+            default:
+                return cut();
+        }
+    }
+
+    private int insist(IntSupplier send) {
+        int sent = server.drain(handle).insist(send);
+        if (sent == Abi.SENT_CLOSED) {
+            // Whoever closed it may have been here before, see whenFlushed.
+            server.forgetDrain(handle);
         }
         return sent;
     }
 
-    private boolean sendNow(Object data, boolean close) throws IOException {
-        switch (phase) {
-            case WEBSOCKET:
-                return sendFrame(data);
-            case STREAMING:
-                return sendChunk(bodyOf(data));
-            case FRESH:
-                return sendFirst(data, close);
-            default:
-                return false;
+    private int sendNow(IntSupplier piece, boolean close) {
+        lock.lock();
+        try {
+            if (phase == Phase.CLOSED) {
+                return Abi.SENT_CLOSED;
+            }
+            int sent = piece.getAsInt();
+            return sent == Abi.SENT_ACCEPTED && close && endNow() ? ENDED : sent;
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -158,6 +194,20 @@ public class AsyncChannel {
         return true;
     }
 
+    private int cut() {
+        lock.lock();
+        try {
+            if (phase == Phase.CLOSED) {
+                return Abi.SENT_CLOSED;
+            }
+            phase = Phase.CLOSED;
+        } finally {
+            lock.unlock();
+        }
+        Native.abort(handle);
+        return CUT;
+    }
+
     private static Object bodyOf(Object data) {
         return data instanceof Map ? ((Map<?, ?>) data).get(ResponseWriter.BODY) : data;
     }
@@ -166,9 +216,13 @@ public class AsyncChannel {
         return Thread.currentThread() == callbackThread ? Abi.CORK : 0;
     }
 
-    private boolean sendFirst(Object data, boolean close) throws IOException {
+    private int sendFirst(Object data, boolean close) throws IOException {
         ResponseWriter out = server.borrowWriter();
+        lock.lock();
         try {
+            if (phase != Phase.FRESH) {
+                return BEGUN;
+            }
             out.channel(data, terms);
             boolean whole =
                     close
@@ -177,39 +231,56 @@ public class AsyncChannel {
                             || ResponseWriter.isBodyless(out.status);
             if (whole) {
                 if (!server.answer(handle, out)) {
-                    return false;
+                    return Abi.SENT_CLOSED;
                 }
                 phase = Phase.CLOSED;
-                return true;
+                return ENDED;
             }
             byte[] first = out.bodyBytes();
             hold();
             int sent =
                     Native.stream(
                             handle, out.status, out.flags, out.buffer, out.head, first, 0, first.length);
-            if (sent == Abi.SENT_CLOSED) {
-                return false;
+            if (sent == Abi.SENT_ACCEPTED) {
+                phase = Phase.STREAMING;
             }
-            phase = Phase.STREAMING;
-            return true;
+            return sent;
         } finally {
+            lock.unlock();
             server.giveBack(out);
         }
     }
 
-    private boolean sendChunk(Object body) throws IOException {
+    /** What sends {@code data} as one chunk or frame, as often as it is refused for want of room. */
+    private IntSupplier piece(Object data) throws IOException {
+        switch (phase) {
+            case WEBSOCKET:
+                return frame(data);
+            case STREAMING:
+                return chunk(bodyOf(data));
+            default:
+                return () -> Abi.SENT_CLOSED;
+        }
+    }
+
+    private IntSupplier chunk(Object body) throws IOException {
         if (body == null) {
-            return Native.isOpen(handle);
+            return this::nothing;
         }
         ByteBuffer bytes = HttpUtils.bodyBuffer(body);
         if (!bytes.hasRemaining()) {
-            return Native.isOpen(handle);
+            return this::nothing;
         }
         byte[] array = array(bytes);
         int start = bytes.hasArray() ? bytes.arrayOffset() + bytes.position() : 0;
         int flags = flags();
         int length = bytes.remaining();
-        return bounded(() -> Native.chunk(handle, array, start, length, flags, pendingLimit));
+        return () -> Native.chunk(handle, array, start, length, flags, pendingLimit);
+    }
+
+    /** Sends nothing, which an open channel takes. */
+    private int nothing() {
+        return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
     }
 
     private static byte[] array(ByteBuffer bytes) {
@@ -221,13 +292,13 @@ public class AsyncChannel {
         return copy;
     }
 
-    private boolean sendFrame(Object data) throws IOException {
+    private IntSupplier frame(Object data) throws IOException {
         Object payload = bodyOf(data);
         if (payload == null && data != null) {
             throw new IllegalArgumentException("only the :body of a map is sent, and it has none");
         }
         if (payload == null) {
-            return Native.isOpen(handle);
+            return this::nothing;
         } else if (payload instanceof String) {
             return frame(WSDecoder.OPCODE_TEXT, ((String) payload).getBytes(UTF_8));
         } else if (payload instanceof byte[]) {
@@ -244,7 +315,7 @@ public class AsyncChannel {
                         + " expected a String, byte[], InputStream, PingFrame or PongFrame");
     }
 
-    private boolean control(int opcode, byte[] payload) {
+    private IntSupplier control(int opcode, byte[] payload) {
         if (payload.length > MAX_CONTROL) {
             throw new IllegalArgumentException(
                     "a control frame's payload has at most 125 bytes, this one " + payload.length);
@@ -252,33 +323,10 @@ public class AsyncChannel {
         return frame(opcode, payload);
     }
 
-    private boolean frame(int opcode, byte[] payload) {
+    private IntSupplier frame(int opcode, byte[] payload) {
         int flags = flags();
-        return bounded(
-                () ->
-                        Native.message(
-                                handle, opcode, payload, 0, payload.length, flags, pendingLimit));
-    }
-
-    /** Sends, and does what was asked for when there is no room. */
-    private boolean bounded(IntSupplier send) {
-        int sent = send.getAsInt();
-        if (sent != Abi.SENT_FULL) {
-            return sent != Abi.SENT_CLOSED;
-        }
-        switch (overflow) {
-            case BLOCK:
-                return server.drain(handle).insist(send) != Abi.SENT_CLOSED;
-            case REJECT:
-                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
-                    whenFlushed(this::callDrainHandler);
-                }
-                return false;
-            default:
-                phase = Phase.CLOSED;
-                Native.abort(handle);
-                return false;
-        }
+        return () ->
+                Native.message(handle, opcode, payload, 0, payload.length, flags, pendingLimit);
     }
 
     private void callDrainHandler() {
@@ -545,7 +593,7 @@ public class AsyncChannel {
     }
 
     public boolean isClosed() {
-        return closedRan.get() || handle == 0 || !Native.isOpen(handle);
+        return closedRan.get() || handle == 0 || !isHeld();
     }
 
     /** Whether the request asked for a WebSocket: true before the handshake, too. */
@@ -589,6 +637,8 @@ public class AsyncChannel {
         closeHandler = handler;
         if (closedRan.get()) {
             runCloseHandler();
+        } else {
+            isHeld();
         }
     }
 
@@ -598,6 +648,8 @@ public class AsyncChannel {
         closeRingHandler = handler;
         if (closedRan.get()) {
             runCloseRingHandler();
+        } else {
+            isHeld();
         }
     }
 
@@ -713,19 +765,28 @@ public class AsyncChannel {
         closeCode = status;
         closeReason = reason;
         closedRan.set(true);
-        if (!upgraded) {
+        if (upgraded) {
             // A WebSocket is remembered until its last queued message has been delivered.
+            server.wakeSenders(handle);
+        } else {
             server.forget(this);
         }
         try {
-            runCloseHandler();
-            runCloseRingHandler();
+            runCloseHandlers();
         } catch (Throwable e) {
             if (throwing) {
                 throw e;
             }
             server.logError("on close handler", e);
             server.event(server.events.serverChannelCloseError);
+        }
+    }
+
+    private void runCloseHandlers() {
+        try {
+            runCloseHandler();
+        } finally {
+            runCloseRingHandler();
         }
     }
 

@@ -30,6 +30,17 @@ final class Drain {
         this.handle = handle;
     }
 
+    /** Lets those who block try again, whatever is written. */
+    void wake() {
+        lock.lock();
+        try {
+            drains++;
+            changed.signalAll();
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Everything is written, or the connection is gone. Called on a loop. */
     void drained() {
         List<Runnable> told;

@@ -12,6 +12,7 @@ import java.util.Date;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.jni.Abi;
@@ -52,6 +53,11 @@ public class HttpServer implements Runnable {
                 String thread = Thread.currentThread().getName();
                 System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, text);
             };
+
+    /** How often a stop looks whether all answers are written. */
+    private static final int UNSENT_TICK_MILLIS = 5;
+    /** How long a stop waits for the callbacks of what it has closed. */
+    private static final int CALLBACK_MILLIS = 1000;
 
     /** Unused writers kept for the next answer. */
     private static final int SPARE_WRITERS = 64;
@@ -193,6 +199,7 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_BACKLOG] = options.backlog;
         numbers[Abi.OPEN_MODE] = pulls() ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
+        numbers[Abi.OPEN_THREADS] = options.maxThreads;
         numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
         numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
@@ -270,8 +277,8 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * Stops: no new connections at once; running requests get {@code timeout} msecs, for which this
-     * call blocks.
+     * Stops: no new connections at once; running requests get {@code timeout} msecs to end and to be
+     * read, for which this call blocks; then callbacks of what it closes, a second.
      *
      * @return true for the call that stopped it
      */
@@ -284,13 +291,40 @@ public class HttpServer implements Runnable {
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)) {
             return false;
         }
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
         workers.stop(timeout);
-        Native.serverClose(handle);
+        try {
+            awaitUnsent(deadline);
+            Native.serverClose(handle);
+            awaitCallbacks();
+        } catch (InterruptedException e) {
+            Native.serverClose(handle);
+            Thread.currentThread().interrupt();
+        }
         Thread closer = new Thread(() -> finish(callback), "server-stop");
         closer.setDaemon(true);
         closer.start();
         return true;
+    }
+
+    /** Answers of handlers that ended in time are written, as far as their peers read. */
+    private void awaitUnsent(long deadline) throws InterruptedException {
+        while (deadline - System.nanoTime() > 0 && Native.serverUnsent(handle) > 0) {
+            Thread.sleep(UNSENT_TICK_MILLIS);
+        }
+    }
+
+    /** The callbacks of what was just closed: whoever stops a server may take away next what they use. */
+    private void awaitCallbacks() throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
+        for (Thread loop : loops) {
+            if (loop == Thread.currentThread()) {
+                return; // it failed, and has yet to end
+            }
+            TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
+        }
+        workers.awaitClosings(deadline);
     }
 
     private void finish(Runnable callback) {
@@ -331,6 +365,11 @@ public class HttpServer implements Runnable {
 
     boolean trustsForwarded() {
         return options.trustForwarded;
+    }
+
+    /** The body of a 500 for what has this message. */
+    String errorText(String message) {
+        return options.errorMessages ? message : "Internal Server Error";
     }
 
     ResponseWriter.Terms terms(RequestBlock block) {
@@ -426,9 +465,24 @@ public class HttpServer implements Runnable {
         }
     }
 
-    /** Runs something on the worker pool. */
-    void runLater(Runnable task) {
-        workers.execute(task);
+    /** Senders that wait for room look again whether the channel is still there. */
+    void wakeSenders(long exchange) {
+        Drain drain = drains.get(exchange);
+        if (drain != null) {
+            drain.wake();
+        }
+    }
+
+    /** Runs a callback on the worker pool. */
+    void runLater(Runnable callback) {
+        workers.execute(
+                () -> {
+                    try {
+                        callback.run();
+                    } catch (Throwable e) {
+                        logError("callback of a send", e);
+                    }
+                });
     }
 
     int bodyBufferSize() {

@@ -96,7 +96,7 @@ final class RingExchanges {
                 return whole;
             } catch (IOException e) {
                 server.logError(describe(), e);
-                out.plain(500, String.valueOf(e.getMessage()), false);
+                out.plain(500, server.errorText(String.valueOf(e.getMessage())), false);
                 server.event(server.events.serverStatus500);
                 return true;
             }
@@ -241,7 +241,7 @@ final class RingExchanges {
             if (channel != null && !claimed && !channel.handlerFailed()) {
                 return false;
             }
-            out.plain(500, messageOf(e), true);
+            out.plain(500, server.errorText(messageOf(e)), true);
             server.event(server.events.serverStatus500);
             return true;
         }

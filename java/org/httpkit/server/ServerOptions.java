@@ -51,6 +51,8 @@ public final class ServerOptions {
     public String serverHeader;
     public boolean trustForwarded;
     public boolean legacyContentLength;
+    /** Whether the message of what a handler throws is the body of the 500. */
+    public boolean errorMessages = true;
     public ContextLogger<String, Throwable> errorLogger;
     public ContextLogger<String, Throwable> warnLogger;
     public EventLogger<String> eventLogger;

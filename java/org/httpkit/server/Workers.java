@@ -1,10 +1,15 @@
 package org.httpkit.server;
 
+import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
@@ -23,6 +28,8 @@ abstract class Workers {
 
     final HttpServer server;
     volatile boolean shut;
+    /** Callbacks of the channels that a stop has closed. */
+    private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
 
     Workers(HttpServer server) {
         this.server = server;
@@ -107,6 +114,19 @@ abstract class Workers {
         }
     }
 
+    /** Waits until the callbacks of what a stop has closed have run; not for ever, one may hang. */
+    final void awaitClosings(long deadline) throws InterruptedException {
+        for (FutureTask<?> next = closings.poll(); next != null; next = closings.poll()) {
+            try {
+                next.get(deadline - System.nanoTime(), TimeUnit.NANOSECONDS);
+            } catch (ExecutionException e) {
+                server.logError("on close handler", e.getCause());
+            } catch (TimeoutException e) {
+                return;
+            }
+        }
+    }
+
     /** A pool refused a block. Called on a loop. */
     final void reject(byte[] block, Throwable cause) {
         long handle = RequestBlock.handle(block);
@@ -114,13 +134,19 @@ abstract class Workers {
             Native.refuse(handle);
             log(() -> refused(cause));
         } else if (ChannelEvents.isClosing(block)) {
-            aside(
-                    () -> {
-                        if (!shut) {
-                            eventsRefused(cause);
-                        }
-                        perform(block);
-                    });
+            FutureTask<?> callbacks =
+                    new FutureTask<>(
+                            () -> {
+                                if (!shut) {
+                                    eventsRefused(cause);
+                                }
+                                perform(block);
+                            },
+                            null);
+            if (shut) {
+                closings.add(callbacks);
+            }
+            aside(callbacks);
         } else {
             Native.overload(handle);
             log(() -> eventsRefused(cause));

@@ -162,7 +162,7 @@ impl Conn {
         state.channel = None;
         state.drained();
         state.name = 0;
-        if terms.close || state.eof {
+        if terms.close {
             state.finish_connection();
             return None;
         }
@@ -176,6 +176,9 @@ impl Conn {
             _ if state.held_back => None,
             _ => state.next_request(self, &[]),
         };
+        if next.is_none() {
+            state.finish_if_all_is_said();
+        }
         let inline = flags & INLINE != 0
             && next.is_some()
             && state.in_a_row < MAX_IN_A_ROW

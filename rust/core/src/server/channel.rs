@@ -138,7 +138,7 @@ impl Conn {
         };
         state.channel(self).held = true;
         if state.eof {
-            state.lost(self);
+            state.leave(self);
             return false;
         }
         true

@@ -37,6 +37,8 @@ const CORK_TIME: Duration = Duration::from_millis(1);
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long a peer may take nothing of its last answer.
 const UNREAD_TIME: Duration = Duration::from_secs(60);
+/// How long a WebSocket's peer may take nothing of what was sent before our close frame.
+const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How often a connection whose input is full is checked for having been closed.
 const WATCH_TIME: Duration = Duration::from_millis(250);
 /// While more of its answers than this wait for a peer, its pipelined requests wait as well.
@@ -151,9 +153,9 @@ impl Timers {
         self.sleeps[wait as usize] = None;
     }
 
-    /// True once not one of the last answer's bytes that wait has been taken for [`UNREAD_TIME`].
-    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize) -> bool {
-        let fresh = || Box::pin(sleep_until(Instant::now() + UNREAD_TIME));
+    /// True once not one of the last bytes that wait has been taken for `time`.
+    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize, time: Duration) -> bool {
+        let fresh = || Box::pin(sleep_until(Instant::now() + time));
         let (mark, sleep) = self.unread.get_or_insert_with(|| (waiting, fresh()));
         if waiting < *mark {
             (*mark, *sleep) = (waiting, fresh());
@@ -295,6 +297,12 @@ impl Conn {
         }
     }
 
+    /// Whether answers that are no channels' wait to be written.
+    pub(super) fn has_unsent_answers(&self) -> bool {
+        let state = self.lock();
+        !state.out.is_empty() && state.channel.is_none()
+    }
+
     /// Ends the connection if nothing of a request has arrived. True if so.
     pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
@@ -360,13 +368,14 @@ impl State {
             {
                 return Next::Offer(Box::new(request));
             }
+            self.finish_if_all_is_said();
         }
         match self.phase {
             Phase::Closed => return Next::Close,
             Phase::Lingering => return self.linger(cx, timers),
             _ => {}
         }
-        if self.is_closing_websocket() && timers.passed(cx, Wait::CloseFrame) {
+        if self.is_closing_websocket() && self.is_close_overdue(cx, timers) {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
@@ -409,6 +418,14 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
+    /// The peer can answer our close frame only once it has read what was sent before it.
+    fn is_close_overdue(&self, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
+        match self.out.len() {
+            0 => timers.passed(cx, Wait::CloseFrame),
+            waiting => timers.stalled(cx, waiting, UNREAD_CLOSE_TIME),
+        }
+    }
+
     fn is_user_behind(&self) -> bool {
         self.channel
             .as_ref()
@@ -434,7 +451,7 @@ impl State {
             return Next::Close;
         };
         if !self.out.is_empty() {
-            if timers.stalled(cx, self.out.len()) {
+            if timers.stalled(cx, self.out.len(), UNREAD_TIME) {
                 return Next::Close;
             }
             // The peer may have to be read before it reads us, unless it has said all it will.
@@ -538,10 +555,21 @@ impl State {
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
             Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
+            Phase::Reading if self.held_back => {}
             Phase::Reading if !self.out.is_empty() => self.finish_connection(),
             Phase::Lingering if !self.out.is_empty() => {}
+            Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
             _ => self.lost(conn),
         }
+    }
+
+    /// The user of a channel hears that the peer has ended its side; it may still read what was sent
+    /// to it, such as the answers before.
+    pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
+        self.finish_connection();
+        // Who waits for room must see that the channel is over, whether or not the peer reads on.
+        self.drained();
+        self.report(conn, Event::Closed(-1, String::new()));
     }
 
     /// The connection is over; whoever holds the exchange is told.
@@ -577,6 +605,13 @@ impl State {
         self.phase = Phase::Lingering;
         self.flush();
         self.wake();
+    }
+
+    /// Ends a connection whose peer has ended its side, once no whole request waits any more.
+    pub(super) fn finish_if_all_is_said(&mut self) {
+        if self.eof && !self.held_back && matches!(self.phase, Phase::Reading) {
+            self.finish_connection();
+        }
     }
 
     /// Cuts the connection with a reset, so that a peer in the middle of an answer sees it as broken.

@@ -69,6 +69,8 @@ pub struct Config {
     pub mode: Mode,
     /// Requests and messages that may wait for a thread.
     pub queue: usize,
+    /// Threads that pull work, at most: what they are free for does not count as waiting.
+    pub threads: usize,
 }
 
 /// Where to listen.
@@ -176,7 +178,7 @@ impl Server {
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
-            queue: WorkQueue::new(config.mode, config.queue),
+            queue: WorkQueue::new(config.mode, config.queue, config.threads),
             leads: Leads::default(),
             config,
             sink,
@@ -274,6 +276,15 @@ impl Server {
             later
         });
         self.shared.leads.alert();
+    }
+
+    /// Connections whose answers have yet to be written: not channels, which have no end.
+    pub fn unsent(&self) -> usize {
+        let conns = self.shared.all();
+        conns
+            .iter()
+            .filter(|conn| conn.has_unsent_answers())
+            .count()
     }
 
     /// Open connections.

@@ -53,6 +53,8 @@ pub struct WorkQueue {
     inner: Mutex<Inner>,
     mode: Mode,
     limit: usize,
+    /// Threads that pull, at most.
+    threads: usize,
     processors: usize,
     /// Never used again, unlike an address.
     id: u64,
@@ -119,6 +121,8 @@ struct Inner {
     /// Threads that run user code, look for work or have been called. One that has left in the
     /// middle of its work counts for ever: the number is for hints only.
     awake: usize,
+    /// Threads that have taken work and not come back. One that never does counts for ever.
+    busy: usize,
     /// A thread has been called and has not come yet.
     waking: bool,
     taken: u64,
@@ -222,13 +226,15 @@ fn run_loop(mut inner: MutexGuard<'_, Inner>, turn: &Turn) {
 }
 
 impl WorkQueue {
-    /// A queue that holds at most `limit` items besides closings, which are never refused.
-    pub fn new(mode: Mode, limit: usize) -> Self {
+    /// A queue that holds at most `limit` items besides closings, which are never refused, and what
+    /// those of at most `threads` threads that are not busy will take.
+    pub fn new(mode: Mode, limit: usize, threads: usize) -> Self {
         let inner = Inner {
             items: VecDeque::new(),
             parked: Vec::new(),
             leading: Vec::new(),
             awake: 0,
+            busy: 0,
             waking: false,
             taken: 0,
             shut: false,
@@ -237,6 +243,7 @@ impl WorkQueue {
             inner: Mutex::new(inner),
             mode,
             limit,
+            threads,
             processors: thread::available_parallelism().map_or(1, usize::from),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
@@ -249,7 +256,8 @@ impl WorkQueue {
     /// Adds work; gives it back when the queue is full or shut.
     pub(crate) fn push(&self, work: Work) -> Result<Pushed, Work> {
         let inner = self.inner.lock();
-        if inner.shut || inner.items.len() >= self.limit {
+        let free = self.threads.saturating_sub(inner.busy);
+        if inner.shut || inner.items.len() >= self.limit.saturating_add(free) {
             return Err(work);
         }
         Ok(add(inner, work))
@@ -269,12 +277,15 @@ impl WorkQueue {
     pub(super) fn take(&self, leads: &Leads) -> Option<Work> {
         let mut yielded = false;
         let mut inner = self.inner.lock();
-        if AWAKE_IN.replace(self.id) != self.id {
+        if AWAKE_IN.replace(self.id) == self.id {
+            inner.busy = inner.busy.saturating_sub(1);
+        } else {
             inner.awake += 1;
         }
         loop {
             if let Some((_, work)) = inner.items.pop_front() {
                 inner.taken += 1;
+                inner.busy += 1;
                 lead::note_taken();
                 // A thread that runs the loop gets through a few short ones before another has woken up.
                 if !leads.are_led() || inner.is_behind() {
@@ -389,6 +400,7 @@ mod tests {
             reuse_port: false,
             mode: Mode::Pull,
             queue: 1,
+            threads: 0,
         };
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
         let server = Server::bind(&address, config, Arc::new(Nobody)).unwrap();
@@ -411,7 +423,7 @@ mod tests {
     #[test]
     fn work_beyond_the_parked_threads_is_reported_while_one_of_them_wakes() {
         let work = works();
-        let queue = WorkQueue::new(Mode::Pull, 10);
+        let queue = WorkQueue::new(Mode::Pull, 10, 0);
         // One thread is parked, and does not get to run between the two pushes.
         queue.inner.lock().parked.push(SELF.with(Arc::clone));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));

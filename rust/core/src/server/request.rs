@@ -222,8 +222,12 @@ impl Draft {
     /// Ends the body, adds trailers and the field table.
     pub(crate) fn finish(mut self, exchange: Exchange, trailers: &[Header], buf: &[u8]) -> Request {
         self.put_u32(44, self.body_len());
+        let proxied = self.block[10] & FLAG_PROXIED != 0;
         for trailer in trailers {
-            self.field(trailer.id, trailer.name.of(buf), trailer.value.of(buf));
+            let name = trailer.name.of(buf);
+            if !(proxied && replaced_by_proxy(name)) {
+                self.field(trailer.id, name, trailer.value.of(buf));
+            }
         }
         self.put_u32(20, self.block.len());
         self.block[14..16].copy_from_slice(&self.count.to_le_bytes());

@@ -1,11 +1,11 @@
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use httpkit_core::server::Sent;
 use httpkit_core::server::queue::Mode;
+use httpkit_core::server::{Answered, Event, Exchange, INLINE, Reply, Sent};
 
-use crate::support::{Running, answer, config, reply, wait_until};
+use crate::support::{Running, answer, closings, config, read_answer, reply, wait_until};
 
 /// Nanoseconds of processor time that the threads of this process named `name` have used.
 fn processor_time(name: &str) -> u64 {
@@ -89,4 +89,105 @@ fn an_answer_that_still_waits_is_read_to_its_end_after_a_half_close() {
         peer.read_to_end(&mut bytes).unwrap();
         assert!(bytes.len() > SIZE, "{} bytes, {fields:?}", bytes.len());
     }
+}
+
+/// Sends `bytes`, ends its side, and waits until a server that has handed out the first request of
+/// them has seen both: until then nothing of what is behind is there to be lost.
+fn peer_that_said_all(server: &Running, bytes: &[u8]) -> (TcpStream, Exchange) {
+    let mut peer = server.connect();
+    peer.write_all(bytes).unwrap();
+    let exchange = server.request();
+    peer.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    (peer, exchange)
+}
+
+#[test]
+fn requests_received_before_a_half_close_are_all_answered_in_order() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, first) =
+        peer_that_said_all(&server, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(3));
+    answer(&first, b"first");
+    let second = server.request();
+    assert_eq!(second.stream(&reply(), b"second"), Sent::Accepted);
+    assert_eq!(second.end(), Sent::Accepted);
+    answer(&server.request(), b"third");
+    assert_eq!(read_answer(&mut peer), b"first");
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains("6\r\nsecond\r\n0\r\n\r\nHTTP/1.1 200 OK"),
+        "{rest}"
+    );
+    assert!(rest.ends_with("third"), "{rest}");
+}
+
+#[test]
+fn answers_before_a_channel_that_a_half_close_ends_are_still_read() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, first) =
+        peer_that_said_all(&server, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    // Gathered with what follows, since the caller runs the next request at once.
+    let flags = INLINE;
+    let Answered::Done(Some(second)) = first.respond(&Reply { flags, ..reply() }, b"first", 5)
+    else {
+        panic!("the second request was not handed on");
+    };
+    let second = second.exchange;
+    assert!(second.bind(7));
+    assert!(!second.hold(), "the peer has left");
+    assert_eq!(read_answer(&mut peer), b"first");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    let heard = closings(vec![server.server.take().unwrap()]);
+    assert_eq!(heard, [Event::Closed(-1, String::new())]);
+}
+
+#[test]
+fn who_waits_for_room_on_a_channel_is_told_when_a_half_close_ends_it() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let exchange = server.request();
+    assert!(exchange.hold());
+    assert_eq!(
+        exchange.stream(&reply(), &vec![b'x'; 20_000_000]),
+        Sent::Accepted
+    );
+    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Full);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_until("the sender is told", || {
+        !server.sink.drained.lock().is_empty()
+    });
+    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Closed);
+}
+
+#[test]
+fn half_a_request_before_a_half_close_ends_the_connection_behind_the_answers() {
+    let server = Running::start(config(Mode::Pull));
+    let bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nPOST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nx";
+    let (mut peer, first) = peer_that_said_all(&server, bytes);
+    answer(&first, b"first");
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert!(all.ends_with("first"), "{all}");
+    wait_until("the connection is gone", || {
+        server.server.connections() == 0
+    });
+}
+
+#[test]
+fn requests_held_back_for_a_peer_that_does_not_read_are_answered_after_its_half_close() {
+    const SIZE: usize = 20_000_000;
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2))
+        .unwrap();
+    answer(&server.request(), &vec![b'x'; SIZE]);
+    peer.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(100)); // The end must have been seen.
+    assert_eq!(read_answer(&mut peer).len(), SIZE);
+    answer(&server.request(), b"second");
+    assert_eq!(read_answer(&mut peer), b"second");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

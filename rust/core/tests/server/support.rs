@@ -63,6 +63,7 @@ pub fn config(mode: Mode) -> Config {
         reuse_port: false,
         mode,
         queue: 100,
+        threads: 0,
     }
 }
 

@@ -48,6 +48,27 @@ fn a_peer_that_does_not_answer_our_close_is_given_up_though_its_user_is_behind()
 }
 
 #[test]
+fn what_was_sent_before_our_close_reaches_a_peer_that_reads_slowly() {
+    const SIZE: usize = 20_000_000;
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = server.websocket(None);
+    let sent = exchange.message(Opcode::Binary, &vec![b'x'; SIZE], 0, 1000);
+    assert_eq!(sent, Sent::Accepted);
+    assert!(exchange.close(1000, "done"));
+    let mut all = Vec::new();
+    // Longer than a peer that has got our close frame may take to answer it.
+    for _ in 0..40 {
+        let mut piece = vec![0; 64 * 1024];
+        let read = peer.read(&mut piece).unwrap();
+        all.extend_from_slice(&piece[..read]);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    peer.read_to_end(&mut all).unwrap();
+    assert!(all.len() > SIZE, "{} bytes", all.len());
+    assert!(all.ends_with(b"\x88\x06\x03\xe8done"));
+}
+
+#[test]
 fn corked_frames_leave_soon_though_the_user_is_behind() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = paused(&server, None);
