@@ -51,6 +51,7 @@ pub const NOTICE_REQUEST_REFUSED: jint = 3;
 pub const NOTICE_EVENTS_REFUSED: jint = 4;
 pub const NOTICE_ACCEPT: jint = 5;
 pub const NOTICE_LOOP: jint = 6;
+pub const NOTICE_FILE: jint = 7;
 
 /// Kinds of addresses to bind.
 pub const ADDRESS_INET: jint = 1;

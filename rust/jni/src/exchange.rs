@@ -1,6 +1,10 @@
 //! The native methods on one exchange: answering, streaming, WebSocket.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use httpkit_core::server::queue::Work;
@@ -43,7 +47,6 @@ pub(crate) fn answer<'local>(
     large: JByteArray<'local>,
     large_start: jint,
     large_len: jint,
-    more: jlong,
 ) -> Result<jint> {
     let bytes = AnswerBytes {
         buffer,
@@ -54,9 +57,7 @@ pub(crate) fn answer<'local>(
         large_len,
     };
     let flags = flags as u32 & !INLINE;
-    let more =
-        u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
-    let answered = respond(env, exchange, status, flags, declared, &bytes, more)?;
+    let answered = respond(env, exchange, status, flags, declared, &bytes)?;
     Ok(answered_code(&answered))
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn answer_and_take<'local>(
         large_len,
     };
     let flags = flags as u32 | INLINE;
-    let answered = respond(env, exchange, status, flags, declared, &bytes, 0)?;
+    let answered = respond(env, exchange, status, flags, declared, &bytes)?;
     if let Answered::Done(Some(next)) = answered
         && let Some(array) = hand_over(env, Work::Request(next))?
     {
@@ -101,22 +102,18 @@ fn respond(
     flags: u32,
     declared: jlong,
     bytes: &AnswerBytes<'_>,
-    more: u64,
 ) -> Result<Answered> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(Answered::Stale);
     };
-    let status = u16::try_from(status)
-        .ok()
-        .filter(|status| (200..=999).contains(status))
-        .ok_or_else(|| BridgeError::Argument(format!("status {status}")))?;
+    let status = final_status(status)?;
     let (head, body) = (size(bytes.head)?, size(bytes.body)?);
     let large = if bytes.large.is_null() {
         0
     } else {
         size(bytes.large_len)?
     };
-    let total = (body + large) as u64 + more;
+    let total = (body + large) as u64;
     let mut answered = Answered::Stale;
     in_buffer(env, &bytes.buffer, head + body, |buffer| {
         let (headers, body) = buffer.split_at(head);
@@ -137,8 +134,7 @@ fn respond(
             &bytes.large,
             (size(bytes.large_start)?, large),
             |piece| {
-                // The array is in memory anyway: copying what the socket does not take is all there is to do.
-                answered = exchange.body(piece, flags, usize::MAX);
+                answered = exchange.body(piece, flags);
                 matches!(answered, Answered::More)
             },
         )?;
@@ -149,6 +145,46 @@ fn respond(
     Ok(answered)
 }
 
+fn final_status(status: jint) -> Result<u16> {
+    u16::try_from(status)
+        .ok()
+        .filter(|status| (200..=999).contains(status))
+        .ok_or_else(|| BridgeError::Argument(format!("status {status}")))
+}
+
+#[allow(clippy::too_many_arguments)] // One crossing: the head's parts and the file's.
+pub(crate) fn answer_file<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    status: jint,
+    flags: jint,
+    buffer: JByteArray<'local>,
+    head: jint,
+    path: JByteArray<'local>,
+) -> Result<jint> {
+    let Some(exchange) = EXCHANGES.get(handle) else {
+        return Ok(abi::SENT_CLOSED);
+    };
+    let status = final_status(status)?;
+    let path = PathBuf::from(OsString::from_vec(env.convert_byte_array(&path)?));
+    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (len, file) = opened.map_err(|e| BridgeError::Io(e, path.display().to_string()))?;
+    let answered = in_buffer(env, &buffer, size(head)?, |headers| {
+        let reply = Reply {
+            status,
+            headers,
+            flags: flags as u32 & !INLINE,
+            declared: -1,
+        };
+        exchange.respond_file(&reply, file, len)
+    })?;
+    if matches!(answered, Answered::Done(_)) {
+        EXCHANGES.remove(handle);
+    }
+    Ok(answered_code(&answered))
+}
+
 pub(crate) fn body<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -156,13 +192,12 @@ pub(crate) fn body<'local>(
     array: JByteArray<'local>,
     start: jint,
     len: jint,
-    limit: jint,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
     let piece = bytes(env, &array, start, len)?;
-    let answered = exchange.body(&piece, 0, size(limit)?);
+    let answered = exchange.body(&piece, 0);
     if matches!(answered, Answered::Done(_)) {
         EXCHANGES.remove(handle);
     }
@@ -173,7 +208,6 @@ fn answered_code(answered: &Answered) -> jint {
     match answered {
         Answered::Stale => abi::SENT_CLOSED,
         Answered::More => abi::ANSWER_MORE,
-        Answered::Full => abi::SENT_FULL,
         Answered::Done(_) => abi::SENT_ACCEPTED,
     }
 }

@@ -254,6 +254,19 @@
         (is (str/includes? (ex-message (second (first @errors))) "shorter"))))
     (.delete file)))
 
+(deftest downloads-of-files-by-slow-peers-hold-no-thread
+  (let [size (* 16 1024 1024)
+        file (temp-file (byte-array size))]
+    (wire/with-server [{:keys [port]} (fn [{:keys [uri]}] {:body (if (= "/file" uri) file uri)})
+                       {:allow-virtual? false :thread 1}]
+      (let [slow (vec (repeatedly 5 #(doto (wire/connect port :receive-buffer 4096)
+                                       (wire/write! (wire/get-request "/file")))))
+            heads (mapv wire/read-head! slow)]
+        (is (= "/other" (:text (wire/exchange port (wire/get-request "/other")))) "the one thread is free")
+        (is (= [[true size]]
+               (distinct (map (comp (juxt :complete? #(count (:bytes %))) wire/read-body!) slow heads))))))
+    (.delete file)))
+
 (deftest a-file-that-grows-is-sent-as-long-as-it-was
   (let [file (temp-file (byte-array (* 8 1024 1024)))]
     (wire/with-server [{:keys [port]} (answers (constantly file)) {}]

@@ -46,6 +46,7 @@ public final class Abi {
     public static final int NOTICE_EVENTS_REFUSED = 4;
     public static final int NOTICE_ACCEPT = 5;
     public static final int NOTICE_LOOP = 6;
+    public static final int NOTICE_FILE = 7;
 
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;

@@ -89,8 +89,7 @@ public final class Native {
      *
      * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}
      * @param declared Content-Length for an answer without content, or -1
-     * @param more how many bytes of body follow through {@link #body}
-     * @return {@code SENT_ACCEPTED}, {@code ANSWER_MORE}, or {@code SENT_CLOSED} if stale
+     * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
     public static native int answer(
             long exchange,
@@ -102,10 +101,20 @@ public final class Native {
             int body,
             byte[] large,
             int largeStart,
-            int largeLength,
-            long more);
+            int largeLength);
 
-    /** {@link #answer} without more to follow, then {@link #take}. */
+    /**
+     * Answers with a file, which is read as the peer takes it. Should that fail, the connection is cut
+     * and {@code NOTICE_FILE} says why.
+     *
+     * @param path in the encoding of the file system
+     * @return as {@link #answer}
+     * @throws java.io.IOException if it cannot be opened: then nothing was sent
+     */
+    public static native int answerFile(
+            long exchange, int status, int flags, byte[] buffer, int head, byte[] path);
+
+    /** {@link #answer}, then {@link #take}. */
     public static native byte[] answerAndTake(
             long server,
             long exchange,
@@ -132,12 +141,11 @@ public final class Native {
             long exchange, byte[] bytes, int start, int length, long more, int hear);
 
     /**
-     * The next piece of an announced body.
+     * The next piece of the body that {@link #answerEncoded} has announced.
      *
-     * @param limit refuse it while so many bytes wait
-     * @return as {@link #answer}, or {@code SENT_FULL}
+     * @return as {@link #answer}, or {@code ANSWER_MORE}
      */
-    public static native int body(long exchange, byte[] piece, int start, int length, int limit);
+    public static native int body(long exchange, byte[] piece, int start, int length);
 
     /** Starts an answer of unknown length. @param first its first piece, or null */
     public static native int stream(

@@ -1,8 +1,5 @@
 package org.httpkit.server;
 
-import java.io.EOFException;
-import java.io.File;
-import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -201,32 +198,6 @@ final class BodyStream extends OutputStream {
             for (int n = body.read(piece); n >= 0; n = body.read(piece)) {
                 write(piece, 0, n);
             }
-        }
-    }
-
-    /**
-     * Sends a file with its length.
-     *
-     * @throws java.io.FileNotFoundException if it cannot be opened: then nothing was sent
-     * @throws IOException if it cannot be read to its end: then the head has left
-     */
-    static void file(HttpServer server, long handle, ResponseWriter out, File file)
-            throws IOException {
-        try (InputStream in = new FileInputStream(file)) {
-            long left = file.length();
-            byte[] piece = new byte[PIECE];
-            requireOpen(server.answerStart(handle, out, left));
-            Drain drain = server.drain(handle);
-            while (left > 0) {
-                int n = in.readNBytes(piece, 0, (int) Math.min(PIECE, left));
-                if (n <= 0) {
-                    throw new EOFException(file + " became shorter while it was sent");
-                }
-                requireOpen(drain.insist(() -> Native.body(handle, piece, 0, n, WINDOW)));
-                left -= n;
-            }
-        } finally {
-            server.forgetDrain(handle);
         }
     }
 

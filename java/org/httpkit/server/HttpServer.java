@@ -3,6 +3,8 @@ package org.httpkit.server;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.RT;
+import java.io.File;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -434,23 +436,31 @@ public class HttpServer implements Runnable {
     }
 
     boolean answer(long exchange, ResponseWriter out) {
-        return answerStart(exchange, out, 0) != Abi.SENT_CLOSED;
+        int sent =
+                Native.answer(
+                        exchange,
+                        out.status,
+                        out.flags,
+                        out.declared,
+                        out.buffer,
+                        out.head,
+                        out.body,
+                        out.large,
+                        out.largeStart,
+                        out.largeLength);
+        return sent != Abi.SENT_CLOSED;
     }
 
-    /** Answers with the start of a body; {@code more} bytes follow. */
-    int answerStart(long exchange, ResponseWriter out, long more) {
-        return Native.answer(
-                exchange,
-                out.status,
-                out.flags,
-                out.declared,
-                out.buffer,
-                out.head,
-                out.body,
-                out.large,
-                out.largeStart,
-                out.largeLength,
-                more);
+    /**
+     * Answers with a file, which is read as the peer takes it.
+     *
+     * @throws IOException if it cannot be opened: then nothing was sent
+     */
+    void answerFile(long exchange, ResponseWriter out, File file) throws IOException {
+        // Says in Java's own words what is wrong with it, if something is.
+        new FileInputStream(file).close();
+        byte[] path = file.getPath().getBytes(nativeCharset());
+        Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);
     }
 
     Drain drain(long exchange) {
@@ -614,6 +624,9 @@ public class HttpServer implements Runnable {
                 break;
             case Abi.NOTICE_EVENTS_REFUSED:
                 workers.eventsRefused(null);
+                break;
+            case Abi.NOTICE_FILE:
+                logError("send a file", new IOException(message));
                 break;
             case Abi.NOTICE_ACCEPT:
                 logError("accept incoming request", new IOException(message));

@@ -53,7 +53,7 @@ public class RespCallback {
             piece = take(buffers, Math.min(left, PIECE));
             left -= piece.length;
             // Without a limit: it is in memory anyway, and nobody here may wait.
-            sent = Native.body(handle, piece, 0, piece.length, Integer.MAX_VALUE);
+            sent = Native.body(handle, piece, 0, piece.length);
         }
         return sent;
     }

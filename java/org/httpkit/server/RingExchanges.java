@@ -8,7 +8,6 @@ import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.io.File;
-import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
@@ -203,17 +202,8 @@ final class RingExchanges {
             if (block.has(Abi.REQUEST_HEAD)) {
                 out.declareLength(file.length());
                 server.answer(block.handle(), out);
-                return;
-            }
-            try {
-                BodyStream.file(server, block.handle(), out, file);
-            } catch (BodyStream.PeerGoneException e) {
-                // Nobody is there to be told, and nothing is wrong here.
-            } catch (FileNotFoundException e) {
-                throw e; // before anything was sent
-            } catch (IOException e) {
-                server.logError(describe(), e);
-                Native.abort(block.handle());
+            } else {
+                server.answerFile(block.handle(), out, file);
             }
         }
 

@@ -1,6 +1,7 @@
 //! Answering a request: framing is ours, status and fields are the handler's.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
@@ -122,26 +123,42 @@ impl Conn {
         Answered::More
     }
 
-    pub(super) fn body(
+    pub(super) fn respond_file(
         self: &Arc<Self>,
         seq: u32,
-        piece: &[u8],
-        flags: u32,
-        limit: usize,
+        reply: &Reply<'_>,
+        file: File,
+        len: u64,
     ) -> Answered {
-        self.hand_on(self.body_locked(seq, piece, flags, limit), flags)
+        let mut answered = self.respond_locked(seq, reply, &[], len);
+        if matches!(answered, Answered::More) {
+            answered = self.file_locked(seq, file, reply.flags);
+        }
+        self.hand_on(answered, reply.flags)
     }
 
-    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32, limit: usize) -> Answered {
+    fn file_locked(self: &Arc<Self>, seq: u32, file: File, flags: u32) -> Answered {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
         let Phase::Sending(terms, left) = state.phase else {
             return Answered::Stale;
         };
-        if !state.has_room(self, limit) {
-            return Answered::Full;
-        }
+        state.out.push_file(file, left);
+        Answered::Done(self.finish(&mut state, terms, flags))
+    }
+
+    pub(super) fn body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+        self.hand_on(self.body_locked(seq, piece, flags), flags)
+    }
+
+    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Sending(terms, left) = state.phase else {
+            return Answered::Stale;
+        };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         state.write(&[], piece);
         let left = left - piece.len() as u64;

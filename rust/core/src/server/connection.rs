@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::channel::Channel;
 use super::exchange::{Event, Exchange};
 use super::inbound::{Inbound, Terms};
-use super::output::Output;
+use super::output::{Chunk, Failure, Output};
 use super::queue::Work;
 use super::request::Request;
 use super::socket::{Ends, ReadHalf, WriteHalf};
@@ -92,6 +92,8 @@ pub(super) struct State {
     pub(super) held_back: bool,
     /// A write has failed. Reading tells why, as long as the peer has not ended its side.
     broken: bool,
+    /// A file could not be sent to its end: its peer must see that.
+    failed_file: Option<Box<io::Error>>,
     /// Reading stopped because something was full.
     paused: bool,
     /// The callback that runs has sent something.
@@ -204,6 +206,7 @@ impl Conn {
             eof: false,
             held_back: false,
             broken: false,
+            failed_file: None,
             paused: false,
             sent_in_callback: false,
             drain: None,
@@ -350,15 +353,22 @@ impl State {
         let corked = self.corked && !matches!(self.phase, Phase::Lingering | Phase::Closed);
         if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
             self.corked = false;
-            if self.flush_in_loop(cx).is_err() {
-                self.write_failed();
-            }
+            self.flush_in_loop(cx);
         }
         if !self.corked {
             timers.over(Wait::Cork);
         }
+        if let Some(error) = self.failed_file.take() {
+            conn.shared.notice(Notice::File(error.to_string()));
+            self.reset(conn);
+        }
         if self.broken && self.eof {
             self.lost(conn);
+        }
+        if self.out.is_empty() {
+            timers.unread = None;
+        } else if self.out.is_file() && timers.stalled(cx, self.out.len(), UNREAD_TIME) {
+            self.reset(conn);
         }
         if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
             self.held_back = false;
@@ -468,27 +478,35 @@ impl State {
         Next::Read
     }
 
-    fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(io) = &mut self.io else {
-            return Ok(());
-        };
-        self.out.flush(|slices| io.poll_write(cx, slices))?;
-        if self.out.is_empty() {
-            self.drained();
+    fn flush_in_loop(&mut self, cx: &mut Context<'_>) {
+        let Some(io) = &self.io else { return };
+        let flushed = self.out.flush(|chunk| io.poll_write(cx, &chunk));
+        if matches!(flushed, Ok(true)) {
+            cx.waker().wake_by_ref();
         }
-        Ok(())
+        self.flushed(flushed);
     }
 
     /// Writes what waits, as far as the socket takes it; the loop does the rest.
     pub(super) fn flush(&mut self) {
         self.corked = false;
         let Some(io) = &self.io else { return };
-        if self.out.flush(|slices| io.try_write(slices)).is_err() {
-            self.write_failed();
-        } else if self.out.is_empty() {
-            self.drained();
-        } else {
+        let flushed = self.out.flush(|chunk| io.try_write(&chunk));
+        self.flushed(flushed);
+        if !self.out.is_empty() {
             self.wake();
+        }
+    }
+
+    fn flushed(&mut self, flushed: Result<bool, Failure>) {
+        match flushed {
+            Ok(_) if self.out.is_empty() => self.drained(),
+            Ok(_) => {}
+            Err(Failure::Socket) => self.write_failed(),
+            Err(Failure::File(error)) => {
+                self.failed_file = Some(Box::new(error));
+                self.write_failed();
+            }
         }
     }
 
@@ -510,7 +528,7 @@ impl State {
         let Some(io) = &self.io else { return };
         let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
         let used = if body.is_empty() { 1 } else { 2 };
-        let written = match io.try_write(&slices[..used]) {
+        let written = match io.try_write(&Chunk::Bytes(&slices[..used])) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.write_failed(),

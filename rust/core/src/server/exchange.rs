@@ -1,5 +1,6 @@
 //! One request and its answer: what user code holds, from any thread.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use super::connection::Conn;
@@ -49,8 +50,6 @@ pub enum Answered {
     Stale,
     /// More of the announced body has to come.
     More,
-    /// The piece was refused, see [`Sent::Full`].
-    Full,
     /// The answer is complete; the connection's next request, when the caller asked for it.
     Done(Option<Request>),
 }
@@ -129,9 +128,16 @@ impl Exchange {
         self.conn.respond(self.seq, reply, body, total)
     }
 
-    /// The next piece of the body that [`Self::respond`] announced.
-    pub fn body(&self, piece: &[u8], flags: u32, limit: usize) -> Answered {
-        self.conn.body(self.seq, piece, flags, limit)
+    /// Answers with the first `len` bytes of `file`, which are read as the peer takes them: up to
+    /// then nothing of them is in memory, and no thread waits.
+    pub fn respond_file(&self, reply: &Reply<'_>, file: File, len: u64) -> Answered {
+        self.conn.respond_file(self.seq, reply, file, len)
+    }
+
+    /// The next piece of the body that [`Self::respond`] announced. What the socket does not take is
+    /// copied, without a limit: whoever has the body holds it in memory anyway.
+    pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
+        self.conn.body(self.seq, piece, flags)
     }
 
     /// Sends an answer that the embedder has encoded itself, as it is. `bytes` hold the whole head;

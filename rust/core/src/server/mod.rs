@@ -116,6 +116,8 @@ pub enum Notice {
     EventsRefused,
     /// Accepting failed; it is tried again.
     Accept(String),
+    /// A file that was being sent could not be read to its end: its connection was cut.
+    File(String),
     /// A bug or a failing loop.
     LoopError(String),
 }

@@ -1,14 +1,23 @@
 //! A connected byte stream, TCP or Unix, split so that the loop reads and any
 //! thread may write.
 
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+use super::output::Chunk;
+
+/// So much of a file is copied at once where the kernel cannot send it by itself.
+const COPIED: usize = 64 * 1024;
 
 /// The loop's half.
 #[derive(Debug)]
@@ -72,29 +81,40 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
-    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A plain write is the cheaper call.
-        match (self, slices) {
-            (Self::Tcp(write), [bytes]) => write.try_write(bytes),
-            (Self::Unix(write), [bytes]) => write.try_write(bytes),
-            (Self::Tcp(write), _) => write.try_write_vectored(slices),
-            (Self::Unix(write), _) => write.try_write_vectored(slices),
+    pub(crate) fn try_write(&self, chunk: &Chunk<'_>) -> io::Result<usize> {
+        match (self, chunk) {
+            // A plain write is the cheaper call.
+            (Self::Tcp(write), Chunk::Bytes([bytes])) => write.try_write(bytes),
+            (Self::Unix(write), Chunk::Bytes([bytes])) => write.try_write(bytes),
+            (Self::Tcp(write), Chunk::Bytes(slices)) => write.try_write_vectored(slices),
+            (Self::Unix(write), Chunk::Bytes(slices)) => write.try_write_vectored(slices),
+            (Self::Tcp(write), Chunk::File(file, at, count)) => {
+                let socket = write.as_ref();
+                socket.try_io(Interest::WRITABLE, || send_file(socket, file, *at, *count))
+            }
+            (Self::Unix(write), Chunk::File(file, at, count)) => {
+                let socket = write.as_ref();
+                socket.try_io(Interest::WRITABLE, || send_file(socket, file, *at, *count))
+            }
         }
     }
 
     /// Like [`Self::try_write`] for the loop: when the socket is full, the loop is woken once it is not.
-    pub(crate) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> io::Result<usize> {
-        let written = match self {
-            Self::Tcp(write) => Pin::new(write).poll_write_vectored(cx, slices),
-            Self::Unix(write) => Pin::new(write).poll_write_vectored(cx, slices),
-        };
-        match written {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
+        loop {
+            let ready = match self {
+                Self::Tcp(write) => write.as_ref().poll_write_ready(cx),
+                Self::Unix(write) => write.as_ref().poll_write_ready(cx),
+            };
+            match ready {
+                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+                Poll::Ready(ready) => ready?,
+            }
+            match self.try_write(chunk) {
+                // It was not ready after all, which tokio knows now.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written,
+            }
         }
     }
 
@@ -119,5 +139,19 @@ impl WriteHalf {
             Self::Tcp(write) => write.forget(),
             Self::Unix(write) => write.forget(),
         }
+    }
+}
+
+/// From the kernel's cache straight to the socket, if the file's system can do that.
+fn send_file(socket: impl AsFd, file: &File, at: u64, count: usize) -> io::Result<usize> {
+    let mut from = at;
+    match rustix::fs::sendfile(&socket, file, Some(&mut from), count) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        sent => return Ok(sent?),
+    }
+    let mut piece = vec![0; count.min(COPIED)];
+    match file.read_at(&mut piece, at)? {
+        0 => Ok(0),
+        read => Ok(rustix::io::write(&socket, &piece[..read])?),
     }
 }

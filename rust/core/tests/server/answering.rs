@@ -97,7 +97,7 @@ fn a_long_body_may_come_in_pieces() {
         let mut answered = exchange.respond(&reply(), &piece, total);
         for _ in 0..9 {
             assert!(matches!(answered, Answered::More));
-            answered = exchange.body(&piece, 0, usize::MAX);
+            answered = exchange.body(&piece, 0);
         }
         assert!(matches!(answered, Answered::Done(None)));
     });

@@ -4,6 +4,7 @@ mod support;
 
 mod answering;
 mod encoded;
+mod file;
 mod half_close;
 mod pipelining;
 mod stop;
