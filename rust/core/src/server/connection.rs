@@ -227,10 +227,11 @@ impl Conn {
     /// The state, if `seq` is its current exchange.
     pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
-        let over = matches!(
-            state.phase,
-            Phase::Reading | Phase::Lingering | Phase::Closed
-        );
+        let over = state.broken
+            || matches!(
+                state.phase,
+                Phase::Reading | Phase::Lingering | Phase::Closed
+            );
         (state.seq == seq && !over).then_some(state)
     }
 
@@ -512,8 +513,8 @@ impl State {
 
     /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
     fn write_failed(&mut self) {
+        // Who waits for these bytes to be written is told when the connection is lost, not now.
         self.out.clear();
-        self.drained();
         self.broken = true;
         self.wake();
     }
