@@ -161,9 +161,9 @@ impl Leads {
         None
     }
 
-    /// Whether workers run the loops, and each does by itself what its loop brings.
-    pub(super) fn are_led(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) > 0
+    /// How many loops their owners only watch: those that a worker runs, and those that stand still.
+    pub(super) fn watched(&self) -> usize {
+        self.watched.load(Ordering::Relaxed)
     }
 
     fn are_barred(&self) -> bool {
@@ -289,5 +289,15 @@ impl Lead {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+impl Leads {
+    pub(super) fn watching(loops: usize) -> Self {
+        Self {
+            watched: loops.into(),
+            ..Self::default()
+        }
     }
 }

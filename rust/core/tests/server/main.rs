@@ -5,6 +5,7 @@ mod support;
 mod answering;
 mod encoded;
 mod half_close;
+mod lead;
 mod pipelining;
 mod stop;
 mod stream;
