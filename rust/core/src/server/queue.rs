@@ -119,7 +119,7 @@ struct Inner {
     /// Threads that run user code, look for work or have been called. One that has left in the
     /// middle of its work counts for ever: the number is for hints only.
     awake: usize,
-    /// A thread has been called and has not come yet.
+    /// A thread has been called and has not come yet, nor has another.
     waking: bool,
     taken: u64,
     shut: bool,
@@ -321,12 +321,11 @@ impl WorkQueue {
         wake_next(self.inner.lock());
     }
 
-    /// Wakes a parked thread that may run a loop.
+    /// Wakes a parked thread that may run a loop, though one may be on its way for work: it would leave the
+    /// loop alone for as long as that takes.
     pub(super) fn call_for_nothing(&self) {
         let mut inner = self.inner.lock();
-        if !inner.waking
-            && let Some(sleeper) = inner.parked.pop()
-        {
+        if let Some(sleeper) = inner.parked.pop() {
             inner.note_called();
             drop(inner);
             sleeper.call();
@@ -460,6 +459,9 @@ mod tests {
         queue.inner.lock().parked.push(parked.clone());
         assert!(queue.push(work()).is_ok());
         assert!(parked.has_been_called() && !leading.has_been_called());
+        queue.inner.lock().parked.push(parked.clone());
+        queue.call_for_nothing();
+        assert!(parked.has_been_called(), "a loop is to be had");
         queue.inner.lock().waking = false;
         queue.rouse();
         assert!(leading.has_been_called(), "nobody else is there");
