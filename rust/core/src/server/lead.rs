@@ -64,7 +64,7 @@ pub(super) struct Leads {
     /// Loops that their owners only watch.
     watched: AtomicUsize,
     rest: Mutex<Rest>,
-    /// Mirrors `Rest::until` for a look without the lock: whether it may lie ahead.
+    /// Mirrors `Rest::until` for a look without the lock, which all who write it hold: whether it may lie ahead.
     barred: AtomicBool,
 }
 
@@ -161,23 +161,28 @@ impl Leads {
         None
     }
 
-    /// Whether workers run the loops, and each does by itself what its loop brings.
-    pub(super) fn are_led(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) > 0
+    /// How many loops their owners only watch: those that a worker runs, and those that stand still.
+    pub(super) fn watched(&self) -> usize {
+        self.watched.load(Ordering::Relaxed)
     }
 
     fn are_barred(&self) -> bool {
         if !self.barred.load(Ordering::Relaxed) {
             return false;
         }
-        let barred = Instant::now() < self.rest.lock().until;
+        let rest = self.rest.lock();
+        let barred = Instant::now() < rest.until;
         self.barred.store(barred, Ordering::Relaxed);
         barred
     }
 
-    /// Workers keep off the loops for a while, which has gone well since the end of the last rest.
+    /// Workers keep off the loops for a while, unless they do so already: what stops all of them for a moment,
+    /// such as a garbage collection, is no more reason than what stops one.
     fn bar(&self, now: Instant) {
         let mut rest = self.rest.lock();
+        if now < rest.until {
+            return;
+        }
         if now.saturating_duration_since(rest.until) > rest.next * GOOD {
             rest.next = MIN_REST;
         }
@@ -289,5 +294,32 @@ impl Lead {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Leads {
+        /// As if so many owners watched.
+        pub(in crate::server) fn watching(loops: usize) -> Self {
+            Self {
+                watched: loops.into(),
+                ..Self::default()
+            }
+        }
+    }
+
+    #[test]
+    fn loops_that_stand_still_together_rest_as_long_as_one() {
+        let leads = Leads::default();
+        let now = Instant::now();
+        for _ in 0..8 {
+            leads.bar(now);
+        }
+        assert_eq!(leads.rest.lock().until, now + MIN_REST);
+        leads.bar(now + MIN_REST);
+        assert_eq!(leads.rest.lock().until, now + MIN_REST * 3, "again soon");
     }
 }

@@ -123,7 +123,7 @@ struct Inner {
     awake: usize,
     /// Threads that have taken work and not come back. One that never does counts for ever.
     busy: usize,
-    /// A thread has been called and has not come yet.
+    /// A thread has been called and has not come yet, nor has another.
     waking: bool,
     taken: u64,
     shut: bool,
@@ -151,16 +151,20 @@ pub enum Pushed {
 
 impl Inner {
     /// Takes a thread off its list; the caller calls it, without the lock. First this thread, if it runs a
-    /// loop and that has brought work; then one that runs another; then the one that parked last.
+    /// loop and that has brought work; then the one that parked last; then one that runs another loop.
     fn wake(&mut self) -> Option<Arc<Sleeper>> {
         let own = |sleeper: &Arc<Sleeper>| SELF.with(|own| Arc::ptr_eq(own, sleeper));
         let sleeper = match self.leading.iter().position(own) {
             Some(here) => self.leading.swap_remove(here),
-            None => self.leading.pop().or_else(|| self.parked.pop())?,
+            None => self.parked.pop().or_else(|| self.leading.pop())?,
         };
+        self.note_called();
+        Some(sleeper)
+    }
+
+    fn note_called(&mut self) {
         self.waking = true;
         self.awake += 1;
-        Some(sleeper)
     }
 
     /// Whether so much has waited for so long that one thread does not get through it in good time.
@@ -288,7 +292,9 @@ impl WorkQueue {
                 inner.busy += 1;
                 lead::note_taken();
                 // A thread that runs the loop gets through a few short ones before another has woken up.
-                if !leads.are_led() || inner.is_behind() {
+                // It may be left alone with them only while a loop stands still: nobody begins to run
+                // that before all is taken, and its own thread rouses others if that takes long.
+                if inner.leading.len() >= leads.watched() || inner.is_behind() {
                     wake_next(inner);
                 }
                 return Some(work);
@@ -326,15 +332,13 @@ impl WorkQueue {
         wake_next(self.inner.lock());
     }
 
-    /// Wakes a parked thread that may run a loop.
+    /// Wakes a parked thread that may run a loop, though one may be on its way for work: it would leave the
+    /// loop alone for as long as that takes.
     pub(super) fn call_for_nothing(&self) {
         let mut inner = self.inner.lock();
-        let sleeper = match inner.waking {
-            true => None,
-            false => inner.wake(),
-        };
-        drop(inner);
-        if let Some(sleeper) = sleeper {
+        if let Some(sleeper) = inner.parked.pop() {
+            inner.note_called();
+            drop(inner);
             sleeper.call();
         }
     }
@@ -428,5 +432,50 @@ mod tests {
         queue.inner.lock().parked.push(SELF.with(Arc::clone));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
+    }
+
+    fn sleeper() -> Arc<Sleeper> {
+        Arc::new(Sleeper {
+            thread: thread::current(),
+            called: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        })
+    }
+
+    #[test]
+    fn work_that_is_left_behind_calls_who_runs_a_loop_if_no_loop_stands_still() {
+        let work = works();
+        for standing_still in [0, 1] {
+            let queue = WorkQueue::new(Mode::Pull, 10, 0);
+            let other = sleeper();
+            queue.inner.lock().leading.push(other.clone());
+            // This thread has been called, and is slow to come.
+            queue.inner.lock().waking = true;
+            assert!(queue.push(work()).is_ok());
+            assert!(queue.push(work()).is_ok());
+            queue.inner.lock().waking = false;
+            let leads = Leads::watching(1 + standing_still);
+            assert!(queue.take(&leads).is_some());
+            assert_eq!(other.has_been_called(), standing_still == 0);
+        }
+    }
+
+    #[test]
+    fn who_runs_a_loop_is_called_only_for_work_that_no_parked_thread_can_take() {
+        let work = works();
+        let queue = WorkQueue::new(Mode::Pull, 10, 0);
+        let (leading, parked) = (sleeper(), sleeper());
+        queue.inner.lock().leading.push(leading.clone());
+        queue.call_for_nothing();
+        assert!(!leading.has_been_called(), "it has a loop");
+        queue.inner.lock().parked.push(parked.clone());
+        assert!(queue.push(work()).is_ok());
+        assert!(parked.has_been_called() && !leading.has_been_called());
+        queue.inner.lock().parked.push(parked.clone());
+        queue.call_for_nothing();
+        assert!(parked.has_been_called(), "a loop is to be had");
+        queue.inner.lock().waking = false;
+        queue.rouse();
+        assert!(leading.has_been_called(), "nobody else is there");
     }
 }

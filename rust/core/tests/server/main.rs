@@ -6,6 +6,7 @@ mod answering;
 mod encoded;
 mod file;
 mod half_close;
+mod lead;
 mod pipelining;
 mod stop;
 mod stream;

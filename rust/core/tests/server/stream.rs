@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use httpkit_core::server::Sent;
 use httpkit_core::server::queue::{Mode, Work};
 
-use crate::support::{Running, config, read_head, reply, wait_until};
+use crate::support::{Running, config, read_head, reply};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 

@@ -89,11 +89,13 @@ impl Running {
         }
     }
 
+    /// Starts one more loop.
     pub fn run(&mut self) {
         let running = self.server.clone();
+        let first = self.threads.is_empty();
         let thread = std::thread::Builder::new()
             .name(self.loop_name())
-            .spawn(move || running.run(true).unwrap())
+            .spawn(move || running.run(first).unwrap())
             .unwrap();
         self.threads.push(thread);
     }
@@ -150,7 +152,7 @@ impl Running {
     pub fn stop(&mut self) {
         self.server.close();
         for thread in self.threads.drain(..) {
-            thread.join().unwrap();
+            join(thread);
         }
     }
 }
@@ -189,6 +191,15 @@ pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What a thread returns, which must end soon.
+pub fn join<T>(thread: JoinHandle<T>) -> T {
+    if !std::thread::panicking() {
+        let name = thread.thread().name().unwrap_or("a thread").to_owned();
+        wait_until(&format!("{name} ends"), || thread.is_finished());
+    }
+    thread.join().unwrap()
 }
 
 pub fn reply() -> Reply<'static> {
