@@ -11,8 +11,9 @@ use jni::sys::jint;
 
 use crate::error::{BridgeError, Result};
 
-/// Arrays are copied through a buffer of this size, which stays in the processor's cache.
-const PIECE: usize = 64 * 1024;
+/// Arrays are copied through a buffer of this size: small enough to stay in the processor's cache, and so large
+/// that a body of a megabyte takes a few system calls.
+const PIECE: usize = 256 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -119,7 +120,7 @@ pub(crate) fn in_buffer<R>(
         }
         copy(env, array, 0, &mut buffer[..len])?;
         let result = f(&buffer[..len]);
-        if buffer.len() > 4 * PIECE {
+        if buffer.len() > PIECE {
             *buffer = Vec::new();
         }
         Ok(result)

@@ -528,8 +528,12 @@ impl State {
         }
         let Some(io) = &self.io else { return };
         let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
-        let used = if body.is_empty() { 1 } else { 2 };
-        let written = match io.try_write(&Chunk::Bytes(&slices[..used])) {
+        let used = match (head.is_empty(), body.is_empty()) {
+            (true, _) => &slices[1..],
+            (false, true) => &slices[..1],
+            (false, false) => &slices,
+        };
+        let written = match io.try_write(&Chunk::Bytes(used)) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.write_failed(),
