@@ -43,12 +43,17 @@
                            {:status 200
                             :body
                             (pr-str
-                              (for [f [#(Native/answer handle 200 0 -1 nil 10 0 nil 0 0 0)
-                                       #(Native/answer handle 200 0 -1 (byte-array 4) 10 10 nil 0 0 0)
-                                       #(Native/answer handle 200 0 -1 (byte-array 4) -1 0 nil 0 0 0)
+                              (for [f [#(Native/answer handle 200 0 -1 nil 10 0 nil 0 0)
+                                       #(Native/answer handle 200 0 -1 (byte-array 4) 10 10 nil 0 0)
+                                       #(Native/answer handle 200 0 -1 (byte-array 4) -1 0 nil 0 0)
                                        #(Native/answer handle 200 0 -1 (byte-array 4) Integer/MAX_VALUE Integer/MAX_VALUE
-                                                       nil 0 0 0)
-                                       #(Native/answer handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0 0)
+                                                       nil 0 0)
+                                       #(Native/answer handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0)
+                                       #(Native/answerFile handle 200 0 (byte-array 4) 0 nil)
+                                       #(Native/answerFile handle 200 0 (byte-array 4) 0 (.getBytes "/no/such/file"))
+                                       #(Native/answerFile handle 200 0 (byte-array 4) 10 (.getBytes "/etc/passwd"))
+                                       #(Native/answerFile handle 200 0 (byte-array 4) -1 (.getBytes "/etc/passwd"))
+                                       #(Native/answerFile handle 7 0 (byte-array 4) 0 (.getBytes "/etc/passwd"))
                                        #(Native/answerEncoded handle nil 0 10 0 0)
                                        #(Native/answerEncoded handle (byte-array 4) 0 4 0 0)
                                        #(Native/answerEncoded handle (byte-array 4) 2 10 0 0)
@@ -62,6 +67,6 @@
                                      (catch UnsatisfiedLinkError _ :link-error)
                                      (catch Exception _ :exception))))}))
                        {}]
-      (is (= (repeat 14 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
+      (is (= (repeat 19 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
       (is (= 200 (:status (wire/fetch port "/")))))
     (is (wire/eventually #(= before (Native/liveHandles))))))
