@@ -148,6 +148,27 @@
           ;; Its answer may still get out.
           (is (contains? #{"interrupted" nil} (:body (wire/answer conn)))))))))
 
+;; It would never hear of the interrupt, and go on in a server that is gone.
+(deftest nothing-that-waits-begins-after-the-interrupt
+  (dotimes [round 100]
+    (let [running (atom 0)
+          gate    (CountDownLatch. 1)
+          started (wire/start (fn [_]
+                                (swap! running inc)
+                                (try (.await gate) (catch InterruptedException _))
+                                (swap! running dec)
+                                {:body "interrupted"})
+                              {:allow-virtual? false :thread 1})
+          conns   (vec (repeatedly 4 #(wire/connect (:port started))))]
+      (try
+        (doseq [conn conns] (wire/send! conn (wire/get-request "/")))
+        (is (wire/eventually #(= 1 @running)))
+        (is (true? (deref (server/server-stop! (:server started) {:timeout (mod round 3)}) wire/patience-ms :late)))
+        (is (wire/eventually #(zero? @running)) (str "round " round))
+        (finally
+          (.countDown gate)
+          (run! #(.close ^java.io.Closeable %) conns))))))
+
 (deftest handlers-that-ignore-interrupts-do-not-hold-up-the-stop
   (two-pools
     (fn [options]
