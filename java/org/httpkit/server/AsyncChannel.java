@@ -704,9 +704,13 @@ public class AsyncChannel {
     /** The native side's last word: the peer left, or what we closed is over. */
     void peerClosed(int status, String reason) {
         lock.lock();
+        boolean ours = phase == Phase.CLOSED;
         phase = Phase.CLOSED;
         lock.unlock();
-        closed(status, status, reason, false);
+        if (!ours) {
+            // Else whoever closed it reports that, with the code it gave, before its call returns.
+            closed(status, status, reason, false);
+        }
         server.forget(this);
     }
 
