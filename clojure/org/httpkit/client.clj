@@ -92,8 +92,9 @@
     :address-finder  ; (fn [URI]) => SocketAddress to connect to, called once per
                      ; request, with the proxy's URI if there is one
                      ; (default resolves the host)
-    :channel-factory ; (fn [SocketAddress]) => SocketChannel, open and not
-                     ; connected, called once per connection (default TCP)
+    :channel-factory ; (fn [SocketAddress]) => open SocketChannel, called once per
+                     ; connection with what `:address-finder` returned, be it
+                     ; unresolved; connected here unless it is (default TCP)
     :ssl-configurer  ; (fn [SSLEngine URI]), called for every https request
                      ; (default `sni-client/ssl-configurer`; nil for none, then
                      ; host names are not verified)
@@ -472,10 +473,14 @@
     (throw (Exception. "Cannot replay one-shot request body across redirect")))
   (assoc opts :method (or (:method opts) :get)))
 
-(defn- without-credentials [opts]
-  (-> opts
-      (dissoc :basic-auth :oauth-token)
-      (assoc :headers (not-empty (without-headers (:headers opts) origin-headers)))))
+(defn- without-credentials
+  "Those for a proxy stay only where there is one: it is still the same."
+  [{:keys [headers proxy-url proxy-host] :as opts}]
+  (let [names (cond-> origin-headers
+                (not (or proxy-url proxy-host)) (conj "proxy-authorization"))]
+    (-> opts
+        (dissoc :basic-auth :oauth-token)
+        (assoc :headers (not-empty (without-headers headers names))))))
 
 (defn- next-hop
   "Options of the request that follows the redirect. Throws the redirect's errors."
@@ -576,8 +581,9 @@
   Request options (unknown ones come back in `:opts`):
     :url                ; Required
     :method             ; Keyword (default `:get`)
-    :headers            ; {String value}; a seq value gives a line per element,
-                        ; nil none, not even the automatic one
+    :headers            ; {String value}; a seq, Collection or array gives a line
+                        ; per element, nil none, not even the automatic one;
+                        ; Proxy-Authorization is sent to proxies only
     :body               ; String, byte[], ByteBuffer, File, InputStream (closed) or
                         ; seq of things to join. Large Files, and InputStreams of
                         ; known length (FileInputStream, or a Content-Length
@@ -630,7 +636,8 @@
                         ; (default `*default-client*`)
     :insecure?          ; Accept any certificate? (default false)
     :sslengine          ; SSLEngine for this request, see `make-ssl-engine`
-    :proxy-url          ; \"http://host:port\" or https, user:password@ allowed
+    :proxy-url          ; \"http://host:port\" or https, user:password@ allowed;
+                        ; \"socks5://...\" needs `:proxy-tunnel? true`
     :proxy-host :proxy-port
                         ; Same, \"http://host\" and port; they win
     :proxy-tunnel?      ; Tunnel through the proxy: end-to-end TLS for https.

@@ -44,6 +44,21 @@
   (with-client [c {:address-finder (fn [_] (proxy [SocketAddress] []))}]
     (is (= UnsupportedAddressTypeException (class (:error @(client/get "http://a.test/" {:client c})))))))
 
+(deftest addresses-that-are-names-are-the-channel-factorys-to-connect
+  (let [name  (InetSocketAddress/createUnresolved "hidden.test" 81)
+        asked (atom [])]
+    (peer/with-peer [p ok]
+      (with-client [c {:address-finder  (fn [_] name)
+                       :channel-factory (fn [a] (swap! asked conj a) (SocketChannel/open ^SocketAddress (address p)))}]
+        (dotimes [_ 3] (is (= "ok0" (:body @(client/get "http://a.test/" {:client c})))))
+        (is (= [name] @asked) "once per connection, with the name as it is")))
+    (testing "and fail, closed, where its channel cannot"
+      (let [made (atom nil)]
+        (with-client [c {:address-finder  (fn [_] name)
+                         :channel-factory (fn [_] (reset! made (SocketChannel/open)))}]
+          (is (= UnresolvedAddressException (class (:error @(client/get "http://a.test/" {:client c})))))
+          (is (false? (.isOpen ^SocketChannel @made))))))))
+
 (deftest the-channel-factory-makes-every-connection
   (peer/with-peer [p ok]
     (let [calls (atom [])]

@@ -69,9 +69,12 @@
              (select-keys (hop opts same) [:basic-auth :oauth-token :headers]))
           same))
     (doseq [other ["http://o.test/t" "https://h.test/t" "http://h.test:81/t"]]
-      (is (= {:headers {"Proxy-Authorization" "pa" "X-Api-Key" "k"}}
+      (is (= {:headers {"X-Api-Key" "k"}}
              (select-keys (hop opts other) [:basic-auth :oauth-token :headers]))
-          other))))
+          other)
+      (doseq [proxy [{:proxy-url "http://p.test"} {:proxy-host "http://p.test" :proxy-port 80}]]
+        (is (= {"Proxy-Authorization" "pa" "X-Api-Key" "k"} (:headers (hop (merge opts proxy) other)))
+            "the proxy stays the same")))))
 
 (deftest hops-are-counted
   (is (= [start "u2"] (:trace-redirects (follow {:url "u2" :trace-redirects [start]} "u2" 302 {"location" "http://h/"}))))

@@ -10,6 +10,7 @@
            [java.nio ByteBuffer]
            [java.nio.file Files]
            [java.nio.file.attribute FileAttribute]
+           [java.util ArrayDeque ArrayList LinkedHashSet]
            [org.httpkit ProtocolException]))
 
 (def ^:private ok (peer/answering (constantly "ok")))
@@ -31,6 +32,20 @@
   (is (= (into [["X-Api-Key" "k"] ["A" "1"] ["A" "2"] ["Etag" "v"] ["X-K" ":k"] ["X_y" "5"]] automatic)
          (:headers (sent {:headers (array-map "x-API-key" "k" "a" ["1" "2" nil] "ETAG" "v" "x-nil" nil "x-none" []
                                               "x-k" :k "x_y" 5)})))))
+
+(deftest headers-with-several-values-have-a-line-for-each
+  (doseq [values [["1" :k nil 2] (list "1" :k 2) (into-array String ["1" ":k" "2"]) (object-array ["1" :k nil 2])
+                  (ArrayList. ["1" nil :k 2]) (LinkedHashSet. ["1" :k 2]) (ArrayDeque. ["1" :k 2])]]
+    (testing (class values)
+      (is (= (into [["X" "1"] ["X" ":k"] ["X" "2"]] automatic) (:headers (sent {:headers {"x" values}}))))))
+  (doseq [none [(into-array String []) (ArrayList.)]]
+    (testing (class none)
+      (is (= automatic (:headers (sent {:headers {"x" none "transfer-encoding" none}}))))))
+  (testing "also those that have only one"
+    (doseq [host [(into-array String ["h.test"]) (ArrayList. ["h.test"])]]
+      (is (= ["Host" "h.test"] (first (:headers (sent {:headers {"host" host}}))))))
+    (is (= ["Content-Length" "0"]
+           (first (:headers (sent {:headers {"content-length" (into-array String ["0"])}})))))))
 
 (deftest user-headers-replace-or-suppress-the-automatic-ones
   (are [headers expected] (= expected (:headers (sent {:headers headers})))
@@ -179,6 +194,10 @@
       ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" "chunked"}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" ["a" "b"]}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" nil}}
+      ProtocolException "Request header must have one value: Host"      {:headers {"Host" (into-array String ["a" "b"])}}
+      ProtocolException "Request header must have one value: Host"      {:headers {"Host" (ArrayList.)}}
+      ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" (ArrayList. ["x"])}}
+      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" (into-array String ["b\r"])}}
       ProtocolException "Duplicate request header: Host"                {:headers {"Host" "a" "host" "b"}}
       ProtocolException "Content-Length without a request body must be 0" {:headers {"Content-Length" "5"}}
       ProtocolException "Invalid Content-Length: x"                     {:headers {"Content-Length" "x"}}
@@ -195,7 +214,9 @@
       ProtocolException "ftp is not supported"             {:url "ftp://h.test/"}
       ProtocolException "No protocol specified"            {:url "//h.test/"}
       ProtocolException "Proxy tunneling is not supported" {:proxy-url (:url p) :tunnel? true}
-      ProtocolException "socks5 for proxy is not supported" {:proxy-url "socks5://127.0.0.1:1"}
+      ProtocolException "socks5 for proxy needs :proxy-tunnel? true"  {:proxy-url "socks5://127.0.0.1:1"}
+      ProtocolException "SOCKS5H for proxy needs :proxy-tunnel? true" {:proxy-url "SOCKS5H://127.0.0.1:1"}
+      ProtocolException "socks4 for proxy is not supported"           {:proxy-url "socks4://127.0.0.1:1"}
       IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"})
     (is (empty? @(:sockets p)))))
 
@@ -236,6 +257,29 @@
     (peer/with-peer [p ok]
       @(client/get "http://t.test/" {:proxy-url (str/replace (:url p) "http://" "http://us%65r:p%40ss@")})
       (is (= "Basic dXNlcjpwQHNz" (peer/header (first @(:requests p)) "proxy-authorization"))))))
+
+(def ^:private proxy-credentials {"PROXY-authorization" "Bearer secret"})
+
+(deftest credentials-for-a-proxy-are-sent-to-proxies-alone
+  (is (nil? (peer/header (sent {:headers proxy-credentials}) "proxy-authorization")))
+  (is (nil? (peer/header (sent {:headers {"Proxy-Authorization" ["a" "b"]}}) "proxy-authorization")))
+  (testing "over redirects to another origin too"
+    (peer/with-peer [target ok]
+      (let [away (str "HTTP/1.1 302 X\r\nLocation: " (str/replace (:url target) "127.0.0.1" "localhost")
+                      "/t\r\nContent-Length: 0\r\n\r\n")]
+        (peer/with-peer [p (peer/answering (constantly away))]
+          (let [{:keys [body opts]} @(client/get (:url p) {:headers proxy-credentials})]
+            (is (= "ok" body))
+            (is (empty? (:headers opts))))
+          (is (= [nil nil] (map #(peer/header % "proxy-authorization")
+                                (concat @(:requests p) @(:requests target)))))))))
+  (testing "which every hop through the proxy gets"
+    (peer/with-peer [p (peer/answering (fn [{:keys [line]}]
+                                         (if (str/includes? line "//a.test/")
+                                           "HTTP/1.1 302 X\r\nLocation: http://b.test/\r\nContent-Length: 0\r\n\r\n"
+                                           "ok")))]
+      (is (= "ok" (:body @(client/get "http://a.test/" {:proxy-url (:url p) :headers proxy-credentials}))))
+      (is (= ["Bearer secret" "Bearer secret"] (map #(peer/header % "proxy-authorization") @(:requests p)))))))
 
 (defn- tunnel-proxy
   "Answers CONNECT with `status`, then is the target itself."

@@ -78,8 +78,7 @@ final class CallSpec {
     }
 
     private void names(Route route, RequestHead head, TlsChoice tls, SocketAddress[] addresses) {
-        boolean inet = addresses[0] instanceof InetSocketAddress;
-        text(inet ? route.poolHost() : route.poolHost() + addresses[0]);
+        text(isNative(addresses[0]) ? route.poolHost() : route.poolHost() + addresses[0]);
         text(tls.tls == TlsChoice.NONE ? "" : Route.bareHost(route.peer()));
         text(route.proxyTls() ? Route.bareHost(route.proxy) : "");
         boolean tunnel = route.kind != Route.DIRECT;
@@ -92,8 +91,13 @@ final class CallSpec {
         text(socks == null ? "" : socks[1]);
     }
 
+    /** Whether the core can connect to it; of others it only compares the text. */
+    private static boolean isNative(SocketAddress address) {
+        return address instanceof InetSocketAddress && !((InetSocketAddress) address).isUnresolved();
+    }
+
     private void addresses(SocketAddress[] addresses) {
-        if (!(addresses[0] instanceof InetSocketAddress)) {
+        if (!isNative(addresses[0])) {
             u8(0);
             return;
         }

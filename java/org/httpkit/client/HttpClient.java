@@ -49,7 +49,10 @@ public class HttpClient implements Runnable {
             return channel;
         };
 
-        /** @return an open channel, not connected */
+        /**
+         * @param address what the address finder returned, be it unresolved
+         * @return an open channel; it is connected to the address unless it is connected already
+         */
         SocketChannel createChannel(SocketAddress address) throws IOException;
     }
 
@@ -226,16 +229,21 @@ public class HttpClient implements Runnable {
         SocketAddress[] found = config.deadline < 0
                 ? findAddresses(endpoint)
                 : findAddressesUntil(endpoint, config);
-        for (SocketAddress address : found) {
-            if (address instanceof InetSocketAddress) {
-                if (((InetSocketAddress) address).isUnresolved()) {
-                    throw new UnresolvedAddressException();
-                }
-            } else if (channelFactory == ChannelFactory.DEFAULT) {
-                throw new UnsupportedAddressTypeException();
+        if (channelFactory == ChannelFactory.DEFAULT) {
+            for (SocketAddress address : found) {
+                checkConnectable(address);
             }
         }
         return found;
+    }
+
+    // A factory's channels may know what to do with names and other families: SOCKS, Tor.
+    private static void checkConnectable(SocketAddress address) {
+        if (!(address instanceof InetSocketAddress)) {
+            throw new UnsupportedAddressTypeException();
+        } else if (((InetSocketAddress) address).isUnresolved()) {
+            throw new UnresolvedAddressException();
+        }
     }
 
     private SocketAddress[] findAddresses(URI endpoint) throws IOException {

@@ -1,9 +1,11 @@
 package org.httpkit.client;
 
 import clojure.lang.ISeq;
+import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.Map;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
@@ -101,13 +103,18 @@ final class RequestHead {
     }
 
     private void lines(String name, Object value) {
-        if (value instanceof Seqable) {
-            for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
+        if (hasElements(value)) {
+            for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 line(name, s.first());
             }
         } else {
             line(name, value);
         }
+    }
+
+    /** Whether the value stands for a line per element. */
+    private static boolean hasElements(Object value) {
+        return value instanceof Seqable || value instanceof Collection || value instanceof Object[];
     }
 
     private void line(String name, Object value) {
@@ -133,10 +140,10 @@ final class RequestHead {
     }
 
     private static Object single(Object value) {
-        if (!(value instanceof Seqable)) {
+        if (!hasElements(value)) {
             return value;
         }
-        ISeq s = ((Seqable) value).seq();
+        ISeq s = RT.seq(value);
         return s == null || s.next() != null ? null : s.first();
     }
 
@@ -157,20 +164,20 @@ final class RequestHead {
     }
 
     private static void refuseTransferEncoding(Object value) throws ProtocolException {
-        if (value != null && !(value instanceof Seqable && ((Seqable) value).seq() == null)) {
+        if (value != null && !(hasElements(value) && RT.seq(value) == null)) {
             throw new ProtocolException(
                     "Chunked request bodies are not supported as a header (:chunked? true sends one)");
         }
     }
 
-    // A tunnel's credentials are for the proxy, not for the target behind it.
+    // They are for the proxy (RFC 9110 11.7): not for a target, nor for one behind a tunnel.
     private void proxyAuthorization(Object value) {
         Object one = single(value);
         if (one != null) {
             proxyAuthorization = one.toString();
             checkValue(proxyAuthorization);
         }
-        if (route.kind == Route.DIRECT) {
+        if (route.absoluteForm()) {
             lines("Proxy-Authorization", value);
         }
     }

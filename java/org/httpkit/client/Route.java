@@ -48,7 +48,10 @@ final class Route {
         if (proxy.getHost() == null) {
             throw new IllegalArgumentException("proxy host is null: " + withoutCredentials(config.proxyUrl));
         }
-        if (config.proxyTunnel && scheme(proxy).matches("socks5h?")) {
+        if (scheme(proxy).matches("socks5h?")) {
+            if (!config.proxyTunnel) {
+                throw new ProtocolException(proxy.getScheme() + " for proxy needs :proxy-tunnel? true");
+            }
             return new Route(uri, proxy, SOCKS5);
         }
         checkScheme(proxy, " for proxy");
