@@ -143,30 +143,9 @@ impl Drop for Looping {
 
 fn spec(server: SocketAddr) -> CallSpec {
     CallSpec {
-        streamed: false,
-        raw: false,
-        hosted: false,
-        hosted_tls: false,
-        method: Method::Get,
-        tls: None,
-        sni: true,
-        route: Route::Direct,
-        upload: Upload::Whole,
-        policy: 0,
-        max_wire: None,
-        max_decoded: None,
-        timeouts: Timeouts {
-            connect: Millis(60_000),
-            idle: Millis(60_000),
-            keepalive: Millis(120_000),
-            deadline: None,
-            pool: None,
-        },
-        window: 0,
         host: "localhost".to_owned(),
-        tls_name: String::new(),
         addresses: vec![Address::Inet(server)],
         head: Bytes::from_static(REQUEST),
-        body: Bytes::new(),
+        ..CallSpec::default()
     }
 }

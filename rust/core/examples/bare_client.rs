@@ -119,31 +119,10 @@ fn get(port: u16, path: &str) -> CallSpec {
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: http-kit/2.0\r\nAccept-Encoding: gzip, deflate\r\n\r\n"
     );
     CallSpec {
-        streamed: false,
-        raw: false,
-        hosted: false,
-        hosted_tls: false,
-        method: Method::Get,
-        tls: None,
-        sni: true,
-        route: Route::Direct,
-        upload: Upload::Whole,
-        policy: 0,
-        max_wire: None,
-        max_decoded: None,
-        timeouts: Timeouts {
-            connect: Millis(60_000),
-            idle: Millis(60_000),
-            keepalive: Millis(120_000),
-            deadline: None,
-            pool: None,
-        },
-        window: 256 * 1024,
         host: "127.0.0.1".to_owned(),
-        tls_name: String::new(),
         addresses: vec![Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))],
         head: Bytes::from(head),
-        body: Bytes::new(),
+        ..CallSpec::default()
     }
 }
 

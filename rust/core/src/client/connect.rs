@@ -1,10 +1,13 @@
 //! New connections: sockets, the way through proxies, TLS.
 
-use super::call::{Address, Call, Limit, Route};
-use super::engine::{Engine, Permit};
+use super::call::{Call, Limit};
 use super::error::{CallError, ErrorKind};
+use super::key::PoolKey;
+use super::permit::Permit;
+use super::proxy;
+use super::spec::{Address, Route};
+use super::stats::Stats;
 use super::timer::Timer;
-use super::{PoolKey, Stats, proxy};
 use crate::net::foreign::TransportId;
 use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::{self, TlsMode};
@@ -64,8 +67,8 @@ pub(super) struct Failure {
 /// Connects for `call`. Its connect timeout ends with the connection to the
 /// peer or proxy; from there on its idle timeout counts.
 pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
-    let engine = call.engine();
-    let connecting = Connecting::new(engine);
+    let stats = &*call.shared().stats;
+    let connecting = Connecting::new(stats);
     let mut attempt = Attempt::new(call, call.spec.hosted, call.since);
     let mut result = attempt.run().await;
     if result.is_err() && attempt.not_our_tls.get() && call.spec.hosted_tls {
@@ -78,11 +81,11 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let stream = result.map_err(|error| Failure { error, transport })?;
     drop(connecting);
     if transport.is_some() {
-        Stats::add(&engine.stats.hosted, 1);
+        Stats::add(&stats.hosted, 1);
     }
     let tls = matches!(stream, Stream::Tls(_));
     if tls {
-        Stats::add(&engine.stats.tls, 1);
+        Stats::add(&stats.tls, 1);
     }
     Ok(Conn {
         stream,
@@ -96,18 +99,18 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     })
 }
 
-struct Connecting<'a>(&'a Engine);
+struct Connecting<'a>(&'a Stats);
 
 impl<'a> Connecting<'a> {
-    fn new(engine: &'a Engine) -> Self {
-        Stats::add(&engine.stats.connecting, 1);
-        Self(engine)
+    fn new(stats: &'a Stats) -> Self {
+        Stats::add(&stats.connecting, 1);
+        Self(stats)
     }
 }
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        Stats::sub(&self.0.stats.connecting, 1);
+        Stats::sub(&self.0.connecting, 1);
     }
 }
 
@@ -135,17 +138,17 @@ impl<'a> Attempt<'a> {
     }
 
     async fn run(&mut self) -> Result<Stream, CallError> {
-        let (call, engine) = (self.call, self.call.engine());
+        let (call, shared) = (self.call, self.call.shared());
         let limit = call.connect_limit(self.since);
         let stream = match self.hosted {
             true => {
-                let stream = engine.foreigners.open(call.id, self.meter.clone());
+                let stream = shared.foreigners.open(call.id, self.meter.clone());
                 self.transport = Some(stream.id());
                 within(call, limit, stream.connected()).await?;
                 Stream::Foreign(stream)
             }
             false => {
-                let bind = engine.config.bind.as_ref();
+                let bind = shared.bind.as_ref();
                 let connect = connect_any(&call.spec.addresses, bind, &self.meter);
                 within(call, limit, connect).await?
             }
@@ -352,7 +355,7 @@ async fn secure(
         foreign.start_tls(call.id, level).await?;
         return Ok(Stream::Foreign(foreign));
     }
-    let context = call.engine().tls.borrow().clone();
+    let context = call.shared().tls.borrow().clone();
     let Some(context) = context else {
         return Err(CallError::internal("TLS was not set up"));
     };

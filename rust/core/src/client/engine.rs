@@ -1,109 +1,87 @@
 //! The loop: commands in, calls to connections, connections to the pool.
 
-use super::call::{Call, Control, PoolKey};
+use super::call::Call;
 use super::connect::{self, Conn};
 use super::error::CallError;
 use super::exchange::{self, Ended};
+use super::permit::{Permit, SharedPool};
 use super::pool::{Limits, Next, Pool, Queued};
-use super::{CallId, ClientConfig, Command, Sink, Stats};
-use crate::net::foreign::{Foreigners, TransportHost};
+use super::shared::Shared;
+use super::sink::{CallId, Sink};
+use super::spec::{CallSpec, ClientConfig};
+use super::stats::Stats;
+use crate::net::foreign::TransportId;
 use crate::net::tls::TlsContext;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::runtime::Builder;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
-/// Read buffer of the loop; every connection uses it in turn.
-const SCRATCH: usize = 64 * 1024;
+/// What another thread asks of the loop.
+pub(super) enum Command {
+    Call(CallId, Box<CallSpec>, Instant),
+    Credit(CallId, usize),
+    Cancel(CallId),
+    Send(CallId, Bytes, bool),
+    SendFailed(CallId),
+    Tls(Arc<TlsContext>),
+    Ready(TransportId),
+    Failed(TransportId),
+    Received(TransportId, Bytes),
+    Eof(TransportId),
+    Written(TransportId, usize),
+    Stop,
+}
 
-/// State of the loop, shared by its tasks.
+/// Brings calls to connections, and connections to the pool.
 pub(super) struct Engine {
-    pub sink: Rc<dyn Sink>,
-    pub foreigners: Rc<Foreigners>,
-    pub stats: Arc<Stats>,
-    pub config: ClientConfig,
-    pub tls: RefCell<Option<Arc<TlsContext>>>,
-    pub scratch: RefCell<Box<[u8]>>,
-    pool: RefCell<Pool>,
-    calls: RefCell<HashMap<CallId, Rc<Control>>>,
-    stopping: Cell<bool>,
-    room: Notify,
+    shared: Rc<Shared>,
+    pool: Rc<SharedPool>,
 }
 
 impl Engine {
     pub(super) fn new(sink: Rc<dyn Sink>, stats: Arc<Stats>, config: ClientConfig) -> Rc<Self> {
-        let host: Rc<dyn TransportHost> = sink.clone();
         let limits = Limits {
             total: config.max_connections,
             per_host: config.max_per_host,
         };
         Rc::new(Self {
-            sink,
-            foreigners: Foreigners::new(host),
-            stats,
-            config,
-            tls: RefCell::new(None),
-            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
-            pool: RefCell::new(Pool::new(limits)),
-            calls: RefCell::default(),
-            stopping: Cell::new(false),
-            room: Notify::new(),
+            pool: SharedPool::new(Pool::new(limits), stats.clone()),
+            shared: Shared::new(sink, stats, config.bind),
         })
-    }
-
-    pub(super) fn stopping(&self) -> bool {
-        self.stopping.get()
-    }
-
-    pub(super) fn register(&self, call: CallId, control: Rc<Control>) {
-        self.calls.borrow_mut().insert(call, control);
-    }
-
-    pub(super) fn unregister(&self, call: CallId) {
-        self.calls.borrow_mut().remove(&call);
-    }
-
-    fn with_pool<R>(&self, act: impl FnOnce(&mut Pool) -> R) -> R {
-        let mut pool = self.pool.borrow_mut();
-        let result = act(&mut pool);
-        self.stats.idle.store(pool.idle() as u64, Ordering::Relaxed);
-        self.stats
-            .queued
-            .store(pool.queued() as u64, Ordering::Relaxed);
-        result
     }
 
     fn dispatch(self: &Rc<Self>, command: Command) {
         match command {
             Command::Call(id, spec, since) => {
-                self.submit(Call::new(self.clone(), id, spec, since));
+                self.submit(Call::new(self.shared.clone(), id, spec, since));
             }
-            Command::Credit(id, n) => self.pull(id, |control| {
+            Command::Credit(id, n) => self.shared.calls.change(id, |control| {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
                 control.credit.set(control.credit.get().saturating_add(n));
             }),
             Command::Cancel(id) => self.cancel(id),
-            Command::Send(id, data, last) => self.pull(id, |control| {
+            Command::Send(id, data, last) => self.shared.calls.change(id, |control| {
                 control.upload.borrow_mut().push_back((data, last));
             }),
-            Command::SendFailed(id) => self.pull(id, |control| control.source_failed.set(true)),
-            Command::Tls(context) => *self.tls.borrow_mut() = Some(context),
-            Command::Ready(transport) => self.foreigners.ready(transport),
-            Command::Failed(transport) => self.foreigners.failed(transport),
-            Command::Received(transport, data) => self.foreigners.received(transport, data),
-            Command::Eof(transport) => self.foreigners.eof(transport),
-            Command::Written(transport, n) => self.foreigners.written(transport, n),
+            Command::SendFailed(id) => self
+                .shared
+                .calls
+                .change(id, |control| control.source_failed.set(true)),
+            Command::Tls(context) => *self.shared.tls.borrow_mut() = Some(context),
+            Command::Ready(transport) => self.shared.foreigners.ready(transport),
+            Command::Failed(transport) => self.shared.foreigners.failed(transport),
+            Command::Received(transport, data) => self.shared.foreigners.received(transport, data),
+            Command::Eof(transport) => self.shared.foreigners.eof(transport),
+            Command::Written(transport, n) => self.shared.foreigners.written(transport, n),
             Command::Stop => {}
         }
     }
@@ -111,32 +89,29 @@ impl Engine {
     /// The loop is over: a call that still comes has its end at once.
     fn refuse(&self, command: &Command) {
         if let Command::Call(id, ..) = command {
-            self.sink.on_failure(*id, &CallError::stopped(), None);
-        }
-    }
-
-    fn pull(&self, call: CallId, change: impl FnOnce(&Control)) {
-        let control = self.calls.borrow().get(&call).cloned();
-        if let Some(control) = control {
-            change(&control);
-            control.wake();
+            self.shared
+                .sink
+                .on_failure(*id, &CallError::stopped(), None);
         }
     }
 
     fn cancel(&self, call: CallId) {
-        match self.with_pool(|pool| pool.remove_queued(call)) {
+        match self.pool.with(|pool| pool.remove_queued(call)) {
             Some(queued) => {
                 queued.watch.abort();
                 queued.call.fail(&CallError::cancelled(), None);
             }
-            None => self.pull(call, |control| control.cancelled.set(true)),
+            None => self
+                .shared
+                .calls
+                .change(call, |control| control.cancelled.set(true)),
         }
     }
 
     /// Brings a call to a connection: an idle one, a new one, or the queue.
     pub(super) fn submit(self: &Rc<Self>, mut call: Call) {
         while call.takes_pooled() {
-            let Some(ear) = self.with_pool(|pool| pool.checkout(&call.key)) else {
+            let Some(ear) = self.pool.with(|pool| pool.checkout(&call.key)) else {
                 break;
             };
             match ear.send(call) {
@@ -145,13 +120,16 @@ impl Engine {
             }
         }
         let key = call.key.clone();
-        if self.with_pool(|pool| pool.queued() == 0 && pool.reserve(&key)) {
+        if self
+            .pool
+            .with(|pool| pool.queued() == 0 && pool.reserve(&key))
+        {
             return self.open(call);
         }
         let id = call.id;
         self.enqueue(call);
         self.pump();
-        self.with_pool(|pool| {
+        self.pool.with(|pool| {
             // Behind the pump, a call that still waits is the last one.
             if pool.is_last(id) {
                 pool.evict_for(&key);
@@ -163,17 +141,17 @@ impl Engine {
         let (engine, id, limit) = (self.clone(), call.id, call.queue_limit());
         let watch = spawn_local(async move {
             tokio::time::sleep_until(limit.at).await;
-            if let Some(late) = engine.with_pool(|pool| pool.remove_queued(id)) {
+            if let Some(late) = engine.pool.with(|pool| pool.remove_queued(id)) {
                 late.call.fail(&limit.error(), None);
             }
         });
         let watch = watch.abort_handle();
-        self.with_pool(|pool| pool.enqueue(Queued { call, watch }));
+        self.pool.with(|pool| pool.enqueue(Queued { call, watch }));
     }
 
     /// Opens connections for queued calls as far as there is room.
     fn pump(self: &Rc<Self>) {
-        while let Some(queued) = self.with_pool(Pool::next_opened) {
+        while let Some(queued) = self.pool.with(Pool::next_opened) {
             queued.watch.abort();
             self.open(queued.call);
         }
@@ -181,12 +159,13 @@ impl Engine {
 
     /// Opens a connection, already reserved, and serves `call` on it.
     fn open(self: &Rc<Self>, call: Call) {
-        let permit = Permit::new(self.clone(), call.key.clone());
+        let permit = Permit::new(self.pool.clone(), call.key.clone());
+        let engine = self.clone();
         spawn_local(async move {
             // Boxed: a handshake's state is large, and this task lives as long
             // as the connection.
             match Box::pin(connect::open(&call, permit)).await {
-                Ok(conn) => serve(call, conn).await,
+                Ok(conn) => serve(&engine, call, conn).await,
                 Err(failure) => call.fail(&failure.error, failure.transport),
             }
         });
@@ -194,7 +173,7 @@ impl Engine {
 
     /// Lets a free connection wait for its next call; `None` ends it.
     async fn next_call(self: &Rc<Self>, conn: &mut Conn, expiry: Instant) -> Option<Call> {
-        match self.with_pool(|pool| pool.next_for(&conn.key)) {
+        match self.pool.with(|pool| pool.next_for(&conn.key)) {
             Next::Serve(queued) => {
                 queued.watch.abort();
                 return Some(queued.call);
@@ -202,7 +181,7 @@ impl Engine {
             Next::GiveWay => return None,
             Next::Nobody => {}
         }
-        let (ticket, mut ear) = self.with_pool(|pool| pool.park(conn.key.clone(), expiry));
+        let (ticket, mut ear) = self.pool.with(|pool| pool.park(conn.key.clone(), expiry));
         let (call, alive) = poll_fn(|cx| {
             let call = match Pin::new(&mut ear).poll(cx) {
                 Poll::Ready(Ok(call)) => Some(call),
@@ -224,7 +203,7 @@ impl Engine {
                 None
             }
             None => {
-                self.with_pool(|pool| pool.leave(&conn.key, &ticket));
+                self.pool.with(|pool| pool.leave(&conn.key, &ticket));
                 None
             }
         }
@@ -235,9 +214,9 @@ impl Engine {
 ///
 /// The order of the parameters makes a dropped task close its connection
 /// before it reports its call.
-async fn serve(mut call: Call, mut conn: Conn) {
+async fn serve(engine: &Rc<Engine>, mut call: Call, mut conn: Conn) {
+    let stats = &engine.shared.stats;
     loop {
-        let engine = call.engine().clone();
         match exchange::run(&mut conn, &call).await {
             Ended::Complete(response) if response.reusable && call.takes_pooled() => {
                 let expiry = call.keepalive_until();
@@ -247,7 +226,7 @@ async fn serve(mut call: Call, mut conn: Conn) {
                     Some(next) => call = next,
                     None => return,
                 }
-                Stats::add(&engine.stats.reused, 1);
+                Stats::add(&stats.reused, 1);
             }
             Ended::Complete(response) => {
                 drop(conn);
@@ -255,7 +234,7 @@ async fn serve(mut call: Call, mut conn: Conn) {
             }
             Ended::Stale => {
                 drop(conn);
-                Stats::add(&engine.stats.retries, 1);
+                Stats::add(&stats.retries, 1);
                 call.since = Instant::now();
                 return engine.submit(call);
             }
@@ -265,28 +244,6 @@ async fn serve(mut call: Call, mut conn: Conn) {
                 return call.fail(&error, transport);
             }
         }
-    }
-}
-
-/// The right to one connection, counted until it is closed.
-pub(super) struct Permit {
-    engine: Rc<Engine>,
-    pub key: Rc<PoolKey>,
-}
-
-impl Permit {
-    fn new(engine: Rc<Engine>, key: Rc<PoolKey>) -> Self {
-        Stats::add(&engine.stats.open, 1);
-        Stats::add(&engine.stats.opened, 1);
-        Self { engine, key }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.engine.with_pool(|pool| pool.release(&self.key));
-        Stats::sub(&self.engine.stats.open, 1);
-        self.engine.room.notify_one();
     }
 }
 
@@ -304,12 +261,12 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
     };
     let tasks = LocalSet::new();
     runtime.block_on(tasks.run_until(turn(engine.clone(), &mut inbox)));
-    engine.stopping.set(true);
+    engine.shared.stopping.set(true);
     {
         let _timers_need_it = runtime.enter();
         drop(tasks);
     }
-    for queued in engine.with_pool(Pool::clear) {
+    for queued in engine.pool.with(Pool::clear) {
         queued.call.fail(&CallError::stopped(), None);
     }
     inbox.close();
@@ -326,7 +283,7 @@ async fn turn(engine: Rc<Engine>, inbox: &mut UnboundedReceiver<Command>) {
     let pumped = engine.clone();
     spawn_local(async move {
         loop {
-            pumped.room.notified().await;
+            pumped.pool.room().await;
             pumped.pump();
         }
     });

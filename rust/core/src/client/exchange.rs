@@ -4,13 +4,15 @@
 //! caller while the request is still being written. Nothing is read that the
 //! caller has no window for.
 
-use super::call::{Call, Limit, Method, Upload};
+use super::call::{Call, Limit};
 use super::connect::Conn;
 use super::decode::{Decoder, Event};
 use super::decompress::{Coding, Inflater};
 use super::error::{CallError, ErrorKind};
 use super::outgoing::Outgoing;
-use super::{Head, Stats};
+use super::sink::Head;
+use super::spec::{Method, Upload};
+use super::stats::Stats;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -73,12 +75,12 @@ impl Complete {
     /// Tells the sink.
     pub(super) fn deliver(self, mut call: Call) {
         call.settle();
-        let sink = &call.engine().sink;
+        let sink = &call.shared().sink;
         let head = self.response.head();
         let taken = if call.spec.streamed {
             !self.response.trailers || sink.on_head(call.id, &head)
         } else {
-            Stats::sub(&call.engine().stats.buffered, self.body.len() as u64);
+            Stats::sub(&call.shared().stats.buffered, self.body.len() as u64);
             sink.on_response(call.id, &head, &self.body)
         };
         if !taken {
@@ -236,8 +238,8 @@ impl<'a> Exchange<'a> {
         if self.stalled {
             return self.resume();
         }
-        let engine = self.call.engine().clone();
-        let mut scratch = engine.scratch.borrow_mut();
+        let call = self.call;
+        let mut scratch = call.shared().scratch.borrow_mut();
         let mut buf = ReadBuf::new(&mut scratch);
         match Pin::new(&mut self.conn.stream).poll_read(cx, &mut buf) {
             Poll::Pending => Ok(Progress::Nothing),
@@ -310,7 +312,7 @@ impl<'a> Exchange<'a> {
             self.inflater = coding.and_then(|name| Coding::of(&name)).map(Inflater::new);
             self.response.decoded = self.inflater.is_some();
         }
-        let sink = &self.call.engine().sink;
+        let sink = &self.call.shared().sink;
         if spec.streamed && !sink.on_head(self.call.id, &self.response.head()) {
             return Err(CallError::refused());
         }
@@ -395,8 +397,8 @@ impl<'a> Exchange<'a> {
         {
             return Err(CallError::too_large());
         }
-        let engine = self.call.engine();
-        Stats::add(&engine.stats.buffered, data.len() as u64);
+        let shared = self.call.shared();
+        Stats::add(&shared.stats.buffered, data.len() as u64);
         self.body.extend_from_slice(data);
         Ok(())
     }
@@ -405,7 +407,7 @@ impl<'a> Exchange<'a> {
         self.announced = true;
         let credit = &self.call.control.credit;
         credit.set(credit.get().saturating_sub(data.len() as i64));
-        match self.call.engine().sink.on_body(self.call.id, data) {
+        match self.call.shared().sink.on_body(self.call.id, data) {
             true => Ok(()),
             false => Err(CallError::refused()),
         }
@@ -419,6 +421,6 @@ impl<'a> Exchange<'a> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         let left = self.body.len() as u64;
-        Stats::sub(&self.call.engine().stats.buffered, left);
+        Stats::sub(&self.call.shared().stats.buffered, left);
     }
 }

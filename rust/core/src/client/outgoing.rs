@@ -1,8 +1,9 @@
 //! The request on its way out, written as far as the socket takes it.
 
-use super::call::{Call, Upload};
+use super::call::Call;
 use super::connect::Conn;
 use super::error::{CallError, ErrorKind};
+use super::spec::Upload;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -72,7 +73,7 @@ impl Outgoing {
         }
         if !self.greeted {
             self.greeted = true;
-            call.engine().sink.on_send_credit(call.id, SEND_WINDOW);
+            call.shared().sink.on_send_credit(call.id, SEND_WINDOW);
         }
         let mut progress = false;
         loop {
@@ -184,7 +185,7 @@ impl Outgoing {
     fn give_credit(&mut self, call: &Call) {
         let due = self.written >= SEND_STEP || (self.written > 0 && self.pieces.is_empty());
         if due && !self.source_done {
-            call.engine().sink.on_send_credit(call.id, self.written);
+            call.shared().sink.on_send_credit(call.id, self.written);
             self.written = 0;
         }
     }

@@ -3,7 +3,8 @@
 //! The pool holds no sockets: a connection's own task waits in the pool with
 //! an open ear. Handing it a call wakes it; dropping its ear closes it.
 
-use super::call::{Call, HostKey, PoolKey};
+use super::call::Call;
+use super::key::{HostKey, PoolKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use tokio::sync::oneshot;

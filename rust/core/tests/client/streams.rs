@@ -1,9 +1,7 @@
 //! Bodies in pieces, both ways, with bounded memory.
 
-mod client_support;
-
+use crate::support::*;
 use bytes::Bytes;
-use client_support::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use httpkit_core::client::*;

@@ -1,8 +1,6 @@
 //! CONNECT and SOCKS5.
 
-mod client_support;
-
-use client_support::*;
+use crate::support::*;
 use httpkit_core::client::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,5 @@
 //! A client on its own loop thread whose sink writes everything down, and raw
 //! servers that follow a script.
-#![allow(dead_code)]
 
 use bytes::Bytes;
 use httpkit_core::client::*;
@@ -276,31 +275,15 @@ pub fn eventually(what: &str, mut want: impl FnMut() -> bool) {
 
 pub fn get(address: SocketAddr) -> CallSpec {
     CallSpec {
-        streamed: false,
-        raw: false,
-        hosted: false,
-        hosted_tls: false,
-        method: Method::Get,
-        tls: None,
-        sni: true,
-        route: Route::Direct,
-        upload: Upload::Whole,
-        policy: 0,
-        max_wire: None,
-        max_decoded: None,
         timeouts: Timeouts {
             connect: Millis(10_000),
             idle: Millis(10_000),
-            keepalive: Millis(120_000),
-            deadline: None,
-            pool: None,
+            ..Timeouts::default()
         },
-        window: 256 * 1024,
         host: "127.0.0.1".to_owned(),
-        tls_name: String::new(),
         addresses: vec![Address::Inet(address)],
         head: Bytes::from_static(b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n"),
-        body: Bytes::new(),
+        ..CallSpec::default()
     }
 }
 

@@ -1,9 +1,7 @@
 //! Foreign transports: the test plays the embedder.
 
-mod client_support;
-
+use crate::support::*;
 use bytes::Bytes;
-use client_support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::foreign::{READ_WINDOW, TransportId, WRITE_WINDOW};
 use httpkit_core::net::tls::TlsMode;

@@ -1,8 +1,6 @@
 //! TLS by rustls: what is trusted, what is said when it is not.
 
-mod client_support;
-
-use client_support::*;
+use crate::support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::tls::{TlsContext, TlsMode};
 use rcgen::{

@@ -1,8 +1,6 @@
 //! Every wait has its end, and says which one it was.
 
-mod client_support;
-
-use client_support::*;
+use crate::support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::tls::TlsMode;
 use std::io::Write;

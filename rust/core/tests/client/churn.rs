@@ -1,9 +1,7 @@
 //! Many calls that end in every possible way: each has one end, and nothing
 //! is left behind.
 
-mod client_support;
-
-use client_support::*;
+use crate::support::*;
 use httpkit_core::client::*;
 use std::io::Write;
 use std::sync::atomic::Ordering;

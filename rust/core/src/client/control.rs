@@ -1,0 +1,57 @@
+//! What other threads may change of a call under way.
+
+use super::error::{CallError, ErrorKind};
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+/// How other threads control a call under way: through commands to its loop.
+#[derive(Default)]
+pub(super) struct Control {
+    pub cancelled: Cell<bool>,
+    pub source_failed: Cell<bool>,
+    /// Bytes that may still be handed out; below 0 when a piece overshot.
+    pub credit: Cell<i64>,
+    pub upload: RefCell<VecDeque<(Bytes, bool)>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Control {
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(old) => old.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the outside ended the call.
+    pub(super) fn broken(&self) -> Result<(), CallError> {
+        if self.cancelled.get() {
+            return Err(CallError::cancelled());
+        }
+        if self.source_failed.get() {
+            return Err(CallError::new(
+                ErrorKind::SourceFailed,
+                "source of the request body failed",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll_broken(&self, cx: &Context<'_>) -> Poll<CallError> {
+        self.wait(cx);
+        match self.broken() {
+            Err(error) => Poll::Ready(error),
+            Ok(()) => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What all tasks of a client's loop share, connections aside.
+
+use super::control::Control;
+use super::sink::{CallId, Sink};
+use super::spec::Address;
+use super::stats::Stats;
+use crate::net::foreign::{Foreigners, TransportHost};
+use crate::net::tls::TlsContext;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Read buffer of the loop; every connection uses it in turn.
+const SCRATCH: usize = 64 * 1024;
+
+/// State of the loop that calls and connections need.
+pub(super) struct Shared {
+    pub sink: Rc<dyn Sink>,
+    pub foreigners: Rc<Foreigners>,
+    pub stats: Arc<Stats>,
+    pub bind: Option<Address>,
+    pub tls: RefCell<Option<Arc<TlsContext>>>,
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Calls under way, by their names.
+    pub calls: Calls,
+    pub stopping: Cell<bool>,
+}
+
+impl Shared {
+    pub(super) fn new(sink: Rc<dyn Sink>, stats: Arc<Stats>, bind: Option<Address>) -> Rc<Self> {
+        let host: Rc<dyn TransportHost> = sink.clone();
+        Rc::new(Self {
+            sink,
+            foreigners: Foreigners::new(host),
+            stats,
+            bind,
+            tls: RefCell::new(None),
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            calls: Calls::default(),
+            stopping: Cell::new(false),
+        })
+    }
+}
+
+/// The calls under way.
+#[derive(Default)]
+pub(super) struct Calls(RefCell<HashMap<CallId, Rc<Control>>>);
+
+impl Calls {
+    pub(super) fn register(&self, call: CallId, control: Rc<Control>) {
+        self.0.borrow_mut().insert(call, control);
+    }
+
+    pub(super) fn unregister(&self, call: CallId) {
+        self.0.borrow_mut().remove(&call);
+    }
+
+    /// Changes the control of a call and wakes its task; nothing if the call has ended.
+    pub(super) fn change(&self, call: CallId, change: impl FnOnce(&Control)) {
+        let control = self.0.borrow().get(&call).cloned();
+        if let Some(control) = control {
+            change(&control);
+            control.wake();
+        }
+    }
+}

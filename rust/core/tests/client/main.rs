@@ -1,0 +1,13 @@
+//! The client over loopback sockets, and its decoder on its own.
+
+mod support;
+
+mod churn;
+mod coding;
+mod decode;
+mod hosted;
+mod pool;
+mod proxy;
+mod streams;
+mod timeouts;
+mod tls;
