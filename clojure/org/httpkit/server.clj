@@ -8,9 +8,11 @@
   (:require
    [clojure.string :as str]
    [org.httpkit.encode :refer [base64-encode]]
+   [org.httpkit.options :as options]
    [org.httpkit.utils :as utils])
   (:import
-   [java.net InetSocketAddress]
+   [java.net InetSocketAddress UnknownHostException]
+   [java.nio.channels UnresolvedAddressException]
    [java.nio.charset StandardCharsets]
    [java.security MessageDigest]
    [java.util Base64 Map]
@@ -36,6 +38,18 @@
     (assoc opts k (get opts alias))
     opts))
 
+(defn- print-warning [message]
+  (.log HttpServer/DEFAULT_WARN_LOGGER message nil))
+
+(defn- make-worker [opts]
+  ;; Sizes of virtual threads are without effect, and not looked at.
+  (when-not (and (get opts :allow-virtual? true) (utils/have-virtual-threads?))
+    (options/check options/server-worker opts))
+  (utils/new-worker worker-defaults
+    (-> opts
+      (with-alias :n-threads :thread)
+      (with-alias :prefix    :worker-name-prefix))))
+
 (defn new-worker
   "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
   (all sizing options are then without effect), else a `ThreadPoolExecutor`.
@@ -53,32 +67,43 @@
     :queue-size     ; Tasks that may wait, more are rejected       (default 20480)
     :prefix         ; Of thread names, also `:worker-name-prefix`  (default \"http-kit-server-worker-\")
 
-  Throws IllegalArgumentException for sizes or a queue type that make no pool."
+  Other options are warned of on standard error. Throws IllegalArgumentException
+  for sizes or a queue type that make no pool, ClassCastException for values of a
+  wrong class."
   [opts]
-  (utils/new-worker worker-defaults
-    (-> opts
-      (with-alias :n-threads :thread)
-      (with-alias :prefix    :worker-name-prefix))))
+  (let [opts (options/as-map "new-worker" opts)]
+    (run! print-warning (options/unknown-names "new-worker" options/server-worker opts))
+    (make-worker opts)))
 
 ;;;; Server
 
 (defprotocol IHttpServer
   (-server-stop! [server opts])
   (server-status [server] "Returns `:running`, `:stopping` or `:stopped`.")
-  (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket.")
-  (server-join   [server] "Blocks until the server has stopped."))
+  (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket."))
 
 (def ^:private default-stop-timeout 100)
+
+(defn- stop-timeout
+  "The msecs of `opts`, all names of which are known or warned of."
+  [^HttpServer server what opts]
+  (let [opts (merge {:timeout default-stop-timeout} opts)]
+    (options/check options/stop opts)
+    (doseq [message (options/unknown-names what options/stop opts)]
+      (.logWarning server message nil))
+    (Math/toIntExact (long (:timeout opts)))))
+
+(defn- stop! [^HttpServer server timeout]
+  (let [stopped (promise)]
+    (when (.stop server (int timeout) #(deliver stopped true))
+      stopped)))
 
 (extend-type HttpServer
   IHttpServer
   (server-status [server] (keyword (str/lower-case (str (.getStatus server)))))
   (server-port   [server] (.getPort server))
-  (server-join   [server] (.join server))
-  (-server-stop! [server {:keys [timeout] :or {timeout default-stop-timeout}}]
-    (let [stopped (promise)]
-      (when (.stop server (Math/toIntExact (long timeout)) #(deliver stopped true))
-        stopped))))
+  (-server-stop! [server opts]
+    (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))
 
 (defn server-stop!
   "Stops `server`: no new connections at once, idle ones are closed, WebSockets
@@ -91,50 +116,77 @@
 
   Options:
     :timeout ; msecs that running requests may take before they are interrupted
-             ; and their connections closed (default 100)"
+             ; and their connections closed (default 100)
+
+  Throws IllegalArgumentException for what is no server, and, as for a wrong
+  `:timeout`, stops nothing then."
+  {:arglists '([server] [server {:keys [timeout] :as opts}])}
   ([server]      (server-stop! server nil))
-  ([server opts] (-server-stop! server opts)))
+  ([server opts]
+   (when (nil? server)
+     (throw (IllegalArgumentException. "server-stop! of nil: expected an HttpServer")))
+   (when (and (fn? server) (not (satisfies? IHttpServer server)))
+     (throw (IllegalArgumentException.
+              (str "server-stop! of a function: expected an HttpServer; call the function that"
+                " run-server returns, or stop (:server (meta it))"))))
+   (-server-stop! server opts)))
+
+(defn server-join
+  "Blocks until `server` has stopped."
+  [^HttpServer server]
+  (.join server))
+
+(defn- stop-arguments
+  "The options among the arguments of the stop function: `:timeout 100`, or one
+  map. Others are warned of: a server that is to be stopped is stopped."
+  [^HttpServer server args]
+  (let [[pairs [extra]] (split-at (- (count args) (rem (count args) 2)) args)]
+    (when-not (or (nil? extra) (map? extra))
+      (.logWarning server
+        (str (pr-str extra) " is no argument of the stop function; a time-out is given as :timeout 100")
+        nil))
+    (merge (apply hash-map pairs) (when (map? extra) extra))))
 
 (defn- to-int ^long [n] (Math/toIntExact (long n)))
 
-(defn- checked
-  "Returns int `n`, or throws IllegalArgumentException unless it is `least` at least."
-  [k n least]
-  (let [n (to-int n)]
-    (when (< n (long least))
-      (throw (IllegalArgumentException. (str k " " n " is less than " least))))
-    n))
+(defn- limit
+  "Nothing passes a negative limit: as 0."
+  ^long [n]
+  (max 0 (to-int n)))
 
-(defn- proxy-protocol ^ProxyProtocolOption [option]
-  (case option
-    :disable  ProxyProtocolOption/DISABLED
-    :enable   ProxyProtocolOption/ENABLED
-    :optional ProxyProtocolOption/OPTIONAL
-    (throw (IllegalArgumentException.
-             (str ":proxy-protocol " (pr-str option) " is none of :disable, :enable, :optional")))))
+(def ^:private proxy-protocols
+  {:disable  ProxyProtocolOption/DISABLED
+   :enable   ProxyProtocolOption/ENABLED
+   :optional ProxyProtocolOption/OPTIONAL})
+
+(def ^:private overflows
+  {:close  Overflow/CLOSE
+   :block  Overflow/BLOCK
+   :reject Overflow/REJECT})
 
 (defn- event-names ^EventNames [names]
   (cond
     (nil? names)                 EventNames/DEFAULT
     (instance? EventNames names) names
-    (instance? Map names)        (EventNames. ^Map names)
-    :else
-    (throw (IllegalArgumentException.
-             (str ":event-names " (pr-str names) " is neither a map with string keys nor EventNames")))))
-
-(defn- server-header ^String [^String header]
-  (when (and header (re-find #"[\x00-\x08\x0a-\x1f\x7f]" header))
-    (throw (IllegalArgumentException. ":server-header has a control character")))
-  header)
+    :else                        (EventNames. ^Map names)))
 
 (defn- context-logger ^ContextLogger [f default]
   (if f
     (reify ContextLogger (log [_ msg throwable] (f msg throwable)))
     default))
 
+(defn- ip-address [^String ip port]
+  (let [address (InetSocketAddress. ip (int (to-int port)))]
+    (when (.isUnresolved address)
+      ;; This exception takes no message of its own.
+      (throw (.initCause (UnresolvedAddressException.)
+               (UnknownHostException.
+                 (str ":ip " (pr-str ip) ": the name is unknown, or the resolver cannot be reached")))))
+    address))
+
 (defn- find-address [{:keys [address-finder ip port]}]
   (cond
-    (nil? address-finder) (InetSocketAddress. ^String ip (int (to-int port)))
+    (nil? address-finder) (ip-address ip port)
     (instance? HttpServer$AddressFinder address-finder)
     (.findAddress ^HttpServer$AddressFinder address-finder)
     :else (address-finder)))
@@ -153,7 +205,9 @@
       (.copyFrom options channel))))
 
 (defn- forced-pool ^ExecutorService [pool]
-  (if (delay? pool) @pool pool))
+  (when (delay? pool)
+    (options/check options/server {:worker-pool @pool}))
+  (force pool))
 
 (defn- set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
   (if-let [pool (forced-pool worker-pool)]
@@ -161,7 +215,7 @@
     ;; The pool is only described by this: the server's own threads pull their work, see
     ;; ARCHITECTURE.md. Made and shut down unused, it checks the options as ever.
     (let [{:keys [type n-cores n-min-threads n-max-threads queue-size ^ExecutorService pool]}
-          (new-worker (or pool-opts opts))
+          (make-worker (or pool-opts opts))
           virtual? (= type :virtual)
           {:keys [prefix worker-name-prefix]} (or pool-opts opts)]
       (.shutdown pool)
@@ -193,14 +247,6 @@
       [@(resolve 'org.httpkit.ring-streams/streamable?)
        @(resolve 'org.httpkit.ring-streams/write)])))
 
-(defn- overflow ^Overflow [option]
-  (case option
-    :close  Overflow/CLOSE
-    :block  Overflow/BLOCK
-    :reject Overflow/REJECT
-    (throw (IllegalArgumentException.
-             (str ":on-overflow " (pr-str option) " is none of :close, :block, :reject")))))
-
 (defn- server-options
   ^ServerOptions
   [handler
@@ -223,17 +269,17 @@
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (set! (.maxBody options)         (int (to-int max-body)))
-    (set! (.maxMessage options)      (int (to-int max-ws)))
-    (set! (.maxLine options)         (int (to-int max-line)))
-    (set! (.backlog options)         (int (checked :backlog backlog 1)))
-    (set! (.ioThreads options)       (int (checked :io-threads (or io-threads (.ioThreads options)) 1)))
-    (set! (.pendingMessages options) (int (checked :max-pending-messages max-pending-messages 1)))
-    (set! (.pendingBytes options)    (int (checked :max-pending-bytes max-pending-bytes 1)))
-    (set! (.overflow options)        (overflow on-overflow))
-    (set! (.bodyBufferSize options)  (int (checked :body-buffer-size body-buffer-size 0)))
-    (set! (.proxy options)           (proxy-protocol (get opts :proxy-protocol :disable)))
-    (set! (.serverHeader options)    (server-header (get opts :server-header ServerOptions/SERVER_HEADER)))
+    (set! (.maxBody options)         (int (limit max-body)))
+    (set! (.maxMessage options)      (int (limit max-ws)))
+    (set! (.maxLine options)         (int (limit max-line)))
+    (set! (.backlog options)         (int (to-int backlog)))
+    (set! (.ioThreads options)       (int (to-int (or io-threads (.ioThreads options)))))
+    (set! (.pendingMessages options) (int (to-int max-pending-messages)))
+    (set! (.pendingBytes options)    (int (to-int max-pending-bytes)))
+    (set! (.overflow options)        (overflows on-overflow))
+    (set! (.bodyBufferSize options)  (int (to-int body-buffer-size)))
+    (set! (.proxy options)           (proxy-protocols (get opts :proxy-protocol :disable)))
+    (set! (.serverHeader options)    (get opts :server-header ServerOptions/SERVER_HEADER))
     (set! (.eventNames options)      (event-names (:event-names opts)))
     (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
@@ -249,10 +295,31 @@
     (when-let [[streamable? write] (some-> ring-streams force)]
       (set! (.streamable options)      streamable?)
       (set! (.writeStreamable options) write))
+    (set-workers! options opts)
     (set! (.address options)         (find-address (assoc opts :ip ip :port port)))
     (copy-socket-options! options channel-factory (.address options))
-    (set-workers! options opts)
     options))
+
+(defn- check-server! [handler {:keys [address-finder] :as opts}]
+  (when-not (or (nil? handler) (ifn? handler))
+    (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
+  ;; With a finder the address has no say.
+  (options/check options/server (if address-finder (dissoc opts :ip :port) opts)))
+
+(defn- warnings [handler {:keys [pool-opts] :as opts}]
+  (concat
+    (when (nil? handler)
+      ["the handler of run-server is nil: every request will be answered with 500"])
+    (options/unknown-names "run-server" options/server        opts)
+    (options/unknown-names "new-worker" options/server-worker pool-opts)))
+
+(defn- start-server ^HttpServer [handler opts]
+  (check-server! handler opts)
+  (let [server (HttpServer. (server-options handler opts))]
+    (doseq [warning (warnings handler opts)]
+      (.logWarning server warning nil))
+    (.start server)
+    server))
 
 (defn run-server
   "Starts a server for a Ring `handler` and returns a function that stops it:
@@ -309,18 +376,22 @@
                           ;                                      (default 256 KiB)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
-  Throws in this thread: IllegalArgumentException, ClassCastException,
-  NullPointerException or ArithmeticException for options,
-  `java.net.BindException` when the address is in use,
-  `java.nio.channels.UnresolvedAddressException` for an unknown host."
+  Throws in this thread, before anything is bound, for wrong options, naming
+  option, value and what is allowed: IllegalArgumentException, or, as http-kit,
+  ClassCastException for values of a wrong class, NullPointerException for nil
+  instead of a number and ArithmeticException for numbers beyond an int. Names
+  that are no option are warned of, once each, through `:warn-logger`.
+  Throws `java.net.BindException` when the address is in use, and
+  `java.nio.channels.UnresolvedAddressException`, whose cause says more, for an
+  unknown host."
   ([handler] (run-server handler nil))
   ([handler opts]
-   (let [server (HttpServer. (server-options handler opts))]
-     (.start server)
+   (let [opts   (options/as-map "run-server" opts)
+         server (start-server handler opts)]
      (if (get opts :legacy-return-value? true)
        (with-meta
-         (fn stop [& {:keys [timeout] :or {timeout default-stop-timeout}}]
-           (server-stop! server {:timeout timeout})
+         (fn stop [& args]
+           (stop! server (stop-timeout server "the stop function" (stop-arguments server args)))
            nil)
          {:local-port (server-port server)
           :server     server})
@@ -377,6 +448,22 @@
       :internal-server-error ; 1011
       :tls-handshake     ; 1015
       :unknown           ; Any other code"))
+
+(defn- not-nil! [call]
+  (throw (IllegalArgumentException.
+           (str call " of nil: expected a channel, which as-channel passes to its callbacks"))))
+
+(extend-type nil
+  Channel
+  (open?      [_]   (not-nil! "open?"))
+  (close      [_]   (not-nil! "close"))
+  (websocket? [_]   (not-nil! "websocket?"))
+  (send!
+    ([_ _]          (not-nil! "send!"))
+    ([_ _ _]        (not-nil! "send!")))
+  (on-receive [_ _] (not-nil! "on-receive"))
+  (on-ping    [_ _] (not-nil! "on-ping"))
+  (on-close   [_ _] (not-nil! "on-close")))
 
 (extend-type AsyncChannel
   Channel
@@ -471,15 +558,13 @@
 
 (defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
   (when ping-interval
-    (.keepAlive ch
-      (long (checked :ping-interval ping-interval 1))
-      (long (checked :ping-timeout  (or ping-timeout ping-interval) 1)))))
+    (.keepAlive ch (to-int ping-interval) (to-int (or ping-timeout ping-interval)))))
 
 (defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain]}]
   (when (or max-pending-bytes on-overflow on-drain)
     (.boundPending ch
-      (int (if max-pending-bytes (checked :max-pending-bytes max-pending-bytes 1) 0))
-      (some-> on-overflow overflow)
+      (int (to-int (or max-pending-bytes 0)))
+      (overflows on-overflow)
       on-drain)))
 
 (defn- open-websocket! [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
@@ -493,6 +578,40 @@
     (if on-handshake-error
       (on-handshake-error ch)
       (send! ch bad-handshake))))
+
+(def ^:private warned
+  "What of `as-channel` has been warned of: each request would do so again."
+  (atom #{}))
+
+(defn- warn-once! [ch k message]
+  (when (options/first-time! warned k)
+    (if (instance? AsyncChannel ch)
+      (.logWarning ^AsyncChannel ch (message) nil)
+      (print-warning (message)))))
+
+(defn- check-channel! [ch opts]
+  (options/check options/channel opts
+    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k)))))
+
+(defn- warn-of-foreign-request! []
+  (warn-once! nil ::foreign
+    #(str "as-channel: the request has no :async-channel: it comes from another server,"
+       " or a middleware has taken it out; returning nil"))
+  nil)
+
+(defn- open-channel! [ring-req ch {:keys [init on-open on-close on-close-raw] :as opts}]
+  (check-channel! ch opts)
+  (when (instance? AsyncChannel ch)
+    (.hold ^AsyncChannel ch)
+    (bound-pending! ch opts))
+  (when init (init ch))
+  (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
+  (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
+  (cond
+    (not (:websocket? ring-req)) (when on-open (on-open ch))
+    ;; Otherwise `:init` has answered.
+    (open? ch) (open-websocket! ch ring-req opts))
+  {:body ch})
 
 (defn as-channel
   "Answers a Ring request through a channel, HTTP or WebSocket: both have the
@@ -529,19 +648,10 @@
 
   Messages may arrive before `:on-open` has returned. What callbacks throw is
   logged; what `:on-open` throws before an answer has begun is answered 500."
-  [ring-req {:keys [init on-open on-close on-close-raw] :as opts}]
-  (when-let [ch (:async-channel ring-req)]
-    (when (instance? AsyncChannel ch)
-      (.hold ^AsyncChannel ch)
-      (bound-pending! ch opts))
-    (when init (init ch))
-    (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
-    (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
-    (cond
-      (not (:websocket? ring-req)) (when on-open (on-open ch))
-      ;; Otherwise `:init` has answered.
-      (open? ch) (open-websocket! ch ring-req opts))
-    {:body ch}))
+  [ring-req opts]
+  (if-let [ch (:async-channel ring-req)]
+    (open-channel! ring-req ch opts)
+    (warn-of-foreign-request!)))
 
 (defmacro with-channel
   "Deprecated, use `as-channel`. Evaluates `body` with `ch-name` bound to the

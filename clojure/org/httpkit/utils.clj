@@ -1,5 +1,7 @@
 (ns org.httpkit.utils
   "What server and client share: worker pools, and what this JVM can do."
+  (:require
+   [org.httpkit.options :as options])
   (:import
    [java.util.concurrent ArrayBlockingQueue BlockingQueue LinkedBlockingQueue
     ThreadPoolExecutor TimeUnit]
@@ -35,6 +37,9 @@
        (max 2 (Math/round (* (double n-cores) (double factor)))))))
 
 (defn- new-queue ^BlockingQueue [queue-type queue-size]
+  (when (and (= :array queue-type) (nil? queue-size))
+    (throw (NullPointerException.
+             (str ":queue-size nil: expected an integer from 1 to " Integer/MAX_VALUE " for an :array queue"))))
   (case queue-type
     :array  (ArrayBlockingQueue. (int queue-size))
     :linked (if queue-size
@@ -42,6 +47,7 @@
               (LinkedBlockingQueue.))))
 
 (defn- new-fixed-worker [internal-opts user-opts n-cores]
+  (options/check options/worker user-opts)
   (let [{:keys [default-prefix default-queue-type default-queue-size
                 n-min-threads-factor n-max-threads-factor keep-alive-msecs]
          :or   {default-prefix       "http-kit-worker-"
@@ -57,6 +63,9 @@
         queue-size (or (:queue-size user-opts) default-queue-size)
         queue      (new-queue (or queue-type default-queue-type) queue-size)]
 
+    (when (< (long n-max) (long n-min))
+      (throw (IllegalArgumentException.
+               (str ":n-min-threads " n-min " is more than :n-max-threads " n-max))))
     {:type          :fixed
      :n-cores       n-cores
      :n-min-threads n-min

@@ -115,6 +115,13 @@ public class AsyncChannel {
         return Native.hold(handle);
     }
 
+    /** Passes a warning to the server's logger; never throws. */
+    public void logWarning(String message, Throwable error) {
+        if (server != null) {
+            server.logWarning(message, error);
+        }
+    }
+
     /** Who asks for the peer, or for the closing, holds the channel. @return whether the peer is there */
     private boolean isHeld() {
         return held ? Native.isOpen(handle) : hold();

@@ -8,6 +8,7 @@ import java.io.FileInputStream;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
+import java.net.UnknownHostException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.UnresolvedAddressException;
 import java.util.Date;
@@ -208,7 +209,7 @@ public class HttpServer implements Runnable {
         if (options.address instanceof InetSocketAddress) {
             InetSocketAddress address = (InetSocketAddress) options.address;
             if (address.isUnresolved()) {
-                throw new UnresolvedAddressException();
+                throw unresolved(address);
             }
             byte[] ip = address.getAddress().getAddress();
             return Native.serverOpen(
@@ -223,6 +224,13 @@ public class HttpServer implements Runnable {
                 "cannot listen on "
                         + options.address
                         + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    /** That exception takes no message: the cause says more. */
+    private static RuntimeException unresolved(InetSocketAddress address) {
+        RuntimeException e = new UnresolvedAddressException();
+        e.initCause(new UnknownHostException("cannot listen on " + address.getHostString() + ": unknown host"));
+        return e;
     }
 
     private boolean pulls() {
@@ -538,7 +546,8 @@ public class HttpServer implements Runnable {
         log(options.errorLogger, message, error);
     }
 
-    void logWarning(String message, Throwable error) {
+    /** Passes a warning to the server's logger; never throws. Either may be null. */
+    public void logWarning(String message, Throwable error) {
         log(options.warnLogger, message, error);
     }
 

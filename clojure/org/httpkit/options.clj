@@ -1,0 +1,259 @@
+(ns ^:no-doc org.httpkit.options
+  "Which values options may have, in one table per function. Not API.
+
+  A table maps an option to [predicate expectation] or [predicate expectation
+  thrown], `thrown` being a function of message and value that makes the
+  exception. Options that may hold a password carry the metadata ^:secret on
+  their vector: their values are never printed."
+  (:require
+   [clojure.string :as str])
+  (:import
+   [java.util Map]
+   [java.util.concurrent ExecutorService]
+   [org.httpkit.logger EventNames]
+   [org.httpkit.server HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
+
+(set! *warn-on-reflection* true)
+
+;;;; Checks
+
+(def ^:private max-shown 60)
+
+(defn- shown
+  "Text of `x` for a message: a short scalar as it is, of everything else the
+  class alone, since it may be long, endless or private."
+  [x]
+  (if (or (nil? x) (boolean? x) (number? x) (keyword? x) (symbol? x) (string? x))
+    (let [text (pr-str x)]
+      (if (< max-shown (count text))
+        (str (subs text 0 max-shown) "...")
+        text))
+    (str "of class " (.getName (class x)))))
+
+(defn- illegal [^String message _] (IllegalArgumentException. message))
+
+(defn failure
+  "The exception for value `v` of option `k`, whose table entry is `entry`."
+  ^Throwable [k v [_ expectation thrown :as entry]]
+  (let [value (if (:secret (meta entry)) (str "of class " (some-> v class .getName)) (shown v))]
+    ((or thrown illegal) (str (shown k) " " value ": expected " expectation) v)))
+
+(defn check
+  "Throws for the first of `opts`, a map or nil, whose value the table `known`
+  does not allow. Calls `on-unknown` with each name that the table does not have."
+  ([known opts] (check known opts nil))
+  ([known opts on-unknown]
+   (reduce-kv
+     (fn [_ k v]
+       (if-let [entry (known k)]
+         (when-not ((nth entry 0) v)
+           (throw (failure k v entry)))
+         (when on-unknown (on-unknown k)))
+       nil)
+     nil opts)))
+
+(defn as-map
+  "The options of `what` as a map; a seq of keys and values counts as one.
+  Throws IllegalArgumentException for anything else."
+  [what opts]
+  (cond
+    (or (nil? opts) (map? opts)) opts
+    (instance? Map opts)         (into {} opts)
+    (seq? opts)                  (apply hash-map opts)
+    :else (throw (IllegalArgumentException.
+                   (str "options " (shown opts) " of " what ": expected a map")))))
+
+;;;; Unknown names
+
+(defn- option-name [k]
+  (if (keyword? k) (subs (str k) 1) (str k)))
+
+(defn- distance
+  "How many letters must be put in, left out, replaced or swapped with their
+  neighbour to make `a` of `b`."
+  [^String a ^String b]
+  (let [width (inc (count b))
+        cost  (fn [rows i j]
+                (let [row    (peek rows)
+                      above  (rows (dec i))
+                      same?  (= (.charAt a (dec i)) (.charAt b (dec j)))
+                      swap?  (and (< 1 i) (< 1 j)
+                                  (= (.charAt a (dec i)) (.charAt b (- j 2)))
+                                  (= (.charAt a (- i 2)) (.charAt b (dec j))))]
+                  (cond-> (min (inc (row (dec j)))
+                               (inc (above j))
+                               (+ (above (dec j)) (if same? 0 1)))
+                    swap? (min (inc ((rows (- i 2)) (- j 2)))))))
+        add   (fn [rows i]
+                (reduce (fn [rows j] (conj (pop rows) (conj (peek rows) (cost rows i j))))
+                        (conj rows [i])
+                        (range 1 width)))]
+    (peek (peek (reduce add [(vec (range width))] (range 1 (inc (count a))))))))
+
+(def ^:private max-name "Longer names are nobody's typing error." 40)
+
+(defn nearest
+  "The option of table `known` that `k` is likely to be a slip of; or nil."
+  [known k]
+  (let [given (option-name k)]
+    (when (<= (count given) max-name)
+      (let [[best d] (->> (keys known)
+                          (map (fn [option] [option (distance given (option-name option))]))
+                          (sort-by (juxt second first))
+                          (first))]
+        (when (and best (<= (long d) (max 1 (quot (count given) 3))))
+          best)))))
+
+(defn unknown-name
+  "What to say of the name `k` that is no option of `what`."
+  [what known k]
+  (let [meant (nearest known k)]
+    (str (shown k) " is no option of " what (when meant (str "; did you mean " meant "?")))))
+
+(defn unknown-names
+  "What to say of each of `opts` that the table `known` does not have."
+  [what known opts]
+  (map #(unknown-name what known %) (remove known (keys opts))))
+
+(def ^:private max-remembered 1000)
+
+(defn first-time!
+  "Whether `k` is new to the set in the atom `seen`. Of what comes often, say of
+  each request, one warning is enough; false for all once 1000 were seen."
+  [seen k]
+  (let [known @seen]
+    (if (or (contains? known k) (<= max-remembered (count known)))
+      false
+      (let [[before after] (swap-vals! seen conj k)]
+        (not= (count before) (count after))))))
+
+;;;; Predicates and exceptions
+
+(def ^:private anything [(constantly true) "anything"])
+
+(defn- number-thrown
+  "What a cast to int throws, and http-kit with it."
+  [^String message v]
+  (cond
+    (nil? v)                                       (NullPointerException. message)
+    (not (number? v))                              (ClassCastException. message)
+    (<= Integer/MIN_VALUE v Integer/MAX_VALUE) (IllegalArgumentException. message)
+    :else                                          (ArithmeticException. message)))
+
+(defn integer
+  "Entry for a number from `least` on."
+  ([least] (integer least Integer/MAX_VALUE))
+  ([least most]
+   [#(and (number? %) (<= least % most))
+    (str "an integer from " least " to " most)
+    number-thrown]))
+
+(def any-int
+  "Entry for a number whose negative values mean no more than 0 does."
+  [#(and (number? %) (<= Integer/MIN_VALUE % Integer/MAX_VALUE))
+   (str "an integer of at most " Integer/MAX_VALUE)
+   number-thrown])
+
+(defn optional
+  "The table entry that also allows nil."
+  [[valid? expectation & more :as entry]]
+  (with-meta (into [#(or (nil? %) (valid? %)) (str expectation ", or nil")] more)
+    (meta entry)))
+
+(defn- class-thrown
+  "A value of a wrong class is a ClassCastException, as it is in http-kit."
+  [^String message v]
+  (if (nil? v)
+    (IllegalArgumentException. message)
+    (ClassCastException. message)))
+
+(defn one-of
+  "Entry for one of the keywords `options`."
+  [& options]
+  [(set options) (str (str/join ", " (butlast options)) " or " (last options))])
+
+(defn function
+  "Entry for a function of `args`, nil or false meaning none."
+  [args]
+  [#(or (not %) (ifn? %)) (str "a function of " args)])
+
+(defn- header-value? [v]
+  (and (string? v) (not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" v))))
+
+;;;; Tables
+
+(def worker
+  "Of `new-worker`."
+  {:allow-virtual?     anything
+   :n-min-threads      (optional (integer 0))
+   :n-max-threads      (optional (integer 1))
+   :n-threads          (optional (integer 1))
+   :queue-type         (optional (one-of :array :linked))
+   :queue-size         (optional (integer 1))
+   :prefix             (optional [string? "a String" class-thrown])})
+
+(def server-worker
+  "Of the server's `new-worker`, with older names."
+  (assoc worker
+    :thread             (:n-threads worker)
+    :worker-name-prefix (:prefix worker)))
+
+(def ^:private overflow (one-of :close :block :reject))
+
+(def server
+  "Of `run-server`. The options of its worker pool are for `new-worker` to check."
+  (merge
+    (zipmap (keys server-worker) (repeat anything))
+    {:ip                          [string? "a host name or an address, as a String" class-thrown]
+     :port                        (integer 0 65535)
+     :worker-pool                 [#(or (nil? %) (delay? %) (instance? ExecutorService %))
+                                   "an ExecutorService, a delay of one, or nil" class-thrown]
+     :pool-opts                   (optional [map? "a map of options for new-worker"])
+     :max-body                    any-int
+     :max-ws                      any-int
+     :max-line                    any-int
+     :proxy-protocol              (one-of :disable :enable :optional)
+     :server-header               [#(or (nil? %) (header-value? %))
+                                   "a String without control characters, or nil for no header"
+                                   #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
+     :ring-async?                 anything
+     :legacy-unsafe-remote-addr?  anything
+     :legacy-content-length?      anything
+     :legacy-error-messages?      anything
+     :legacy-return-value?        anything
+     :error-logger                (function "message and throwable")
+     :warn-logger                 (function "message and throwable")
+     :event-logger                (function "the event's name")
+     :event-names                 (optional [#(or (instance? Map %) (instance? EventNames %))
+                                             "a map with String keys, or EventNames"])
+     :address-finder              [#(or (nil? %) (ifn? %) (instance? HttpServer$AddressFinder %))
+                                   "a function without arguments, or an HttpServer$AddressFinder"]
+     :channel-factory             [#(or (not %) (ifn? %) (instance? HttpServer$ServerChannelFactory %))
+                                   "a function of an address, or an HttpServer$ServerChannelFactory"]
+     :io-threads                  (optional (integer 1))
+     :backlog                     (integer 1)
+     :max-pending-messages        (integer 1)
+     :max-pending-bytes           (integer 1)
+     :on-overflow                 overflow
+     :body-buffer-size            (integer 0)}))
+
+(def channel
+  "Of `as-channel`."
+  {:init               (function "the channel")
+   :on-open            (function "the channel")
+   :on-receive         (function "channel and message")
+   :on-ping            (function "channel and bytes")
+   :on-close           (function "channel and status")
+   :on-close-raw       (function "channel, code and reason")
+   :on-handshake-error (function "the channel")
+   :on-drain           (function "the channel")
+   :max-pending-bytes  (optional (integer 1))
+   :on-overflow        (optional overflow)
+   :subprotocols       (optional [#(and (seqable? %) (not (string? %))) "a collection of Strings"])
+   :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
+   :ping-interval      (optional (integer 1))
+   :ping-timeout       (optional (integer 1))})
+
+(def stop
+  "Of `server-stop!` and the function that `run-server` returns."
+  {:timeout any-int})

@@ -1,0 +1,249 @@
+(ns httpkit.wrong-options-test
+  "What somebody reads who gave a wrong option or a misspelled name, in the words of the exception or warning."
+  (:require [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server]
+            [org.httpkit.utils  :as utils])
+  (:import (java.nio.channels UnresolvedAddressException)
+           (org.httpkit.server HttpServer)))
+
+(set! *warn-on-reflection* true)
+
+(defn- ok [_] {:status 200 :body "ok"})
+
+(defn- thrown
+  "[class message] of what `f` throws, or what it returns."
+  [f]
+  (try (f)
+       (catch Throwable t [(class t) (.getMessage t)])))
+
+(defn- start-and-stop [handler options]
+  (wire/stop (wire/start handler options))
+  :started)
+
+(defn- stderr-of [f]
+  (let [err  System/err
+        text (java.io.ByteArrayOutputStream.)]
+    (System/setErr (java.io.PrintStream. text true))
+    (try (f) (finally (System/setErr err)))
+    (str text)))
+
+;; Values
+
+(deftest a-wrong-option-of-run-server-is-named-with-its-value-and-what-is-allowed
+  (let [int-max "2147483647"]
+    (doseq [[options class message]
+            [[{:port "8080"}            ClassCastException       ":port \"8080\": expected an integer from 0 to 65535"]
+             [{:port nil}               NullPointerException     ":port nil: expected an integer from 0 to 65535"]
+             [{:port 70000}             IllegalArgumentException ":port 70000: expected an integer from 0 to 65535"]
+             [{:port 4294967296}        ArithmeticException      ":port 4294967296: expected an integer from 0 to 65535"]
+             [{:ip :localhost}          ClassCastException       ":ip :localhost: expected a host name or an address, as a String"]
+             [{:ip nil}                 IllegalArgumentException ":ip nil: expected a host name or an address, as a String"]
+             [{:max-body 3000000000}    ArithmeticException      (str ":max-body 3000000000: expected an integer of at most " int-max)]
+             [{:max-ws "x"}             ClassCastException       (str ":max-ws \"x\": expected an integer of at most " int-max)]
+             [{:max-line nil}           NullPointerException     (str ":max-line nil: expected an integer of at most " int-max)]
+             [{:worker-pool 5}          ClassCastException       ":worker-pool 5: expected an ExecutorService, a delay of one, or nil"]
+             [{:worker-pool (delay 5)}  ClassCastException       ":worker-pool 5: expected an ExecutorService, a delay of one, or nil"]
+             [{:proxy-protocol true}    IllegalArgumentException ":proxy-protocol true: expected :disable, :enable or :optional"]
+             [{:proxy-protocol nil}     IllegalArgumentException ":proxy-protocol nil: expected :disable, :enable or :optional"]
+             [{:on-overflow :drop}      IllegalArgumentException ":on-overflow :drop: expected :close, :block or :reject"]
+             [{:server-header :x}       ClassCastException       ":server-header :x: expected a String without control characters, or nil for no header"]
+             [{:server-header "a\r\nb"} IllegalArgumentException ":server-header \"a\\r\\nb\": expected a String without control characters, or nil for no header"]
+             [{:error-logger "log"}     IllegalArgumentException ":error-logger \"log\": expected a function of message and throwable"]
+             [{:event-names []}         IllegalArgumentException ":event-names of class clojure.lang.PersistentVector: expected a map with String keys, or EventNames, or nil"]
+             [{:address-finder 5}       IllegalArgumentException ":address-finder 5: expected a function without arguments, or an HttpServer$AddressFinder"]
+             [{:io-threads 0}           IllegalArgumentException (str ":io-threads 0: expected an integer from 1 to " int-max ", or nil")]
+             [{:backlog 0}              IllegalArgumentException (str ":backlog 0: expected an integer from 1 to " int-max)]
+             [{:max-pending-bytes 0}    IllegalArgumentException (str ":max-pending-bytes 0: expected an integer from 1 to " int-max)]
+             [{:body-buffer-size -1}    IllegalArgumentException (str ":body-buffer-size -1: expected an integer from 0 to " int-max)]
+             [{:pool-opts [1]}          IllegalArgumentException ":pool-opts of class clojure.lang.PersistentVector: expected a map of options for new-worker, or nil"]]]
+      (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options)))))
+
+(deftest wrong-options-of-the-worker-pool-are-named
+  (let [sized  "an integer from 1 to 2147483647, or nil"
+        cases  [[{:thread 0}         IllegalArgumentException (str ":thread 0: expected " sized)]
+                [{:thread "4"}       ClassCastException       (str ":thread \"4\": expected " sized)]
+                [{:n-threads -1}     IllegalArgumentException (str ":n-threads -1: expected " sized)]
+                [{:n-max-threads 0}  IllegalArgumentException (str ":n-max-threads 0: expected " sized)]
+                [{:queue-size -1}    IllegalArgumentException (str ":queue-size -1: expected " sized)]
+                [{:queue-type :fast} IllegalArgumentException ":queue-type :fast: expected :array or :linked, or nil"]
+                [{:prefix :web}      ClassCastException       ":prefix :web: expected a String, or nil"]
+                [{:n-min-threads 5 :n-max-threads 2} IllegalArgumentException ":n-min-threads 5 is more than :n-max-threads 2"]]]
+    (doseq [[options class message] cases
+            :let [options (assoc options :allow-virtual? false)]]
+      (is (= [class message] (thrown #(server/new-worker options))) (pr-str options))
+      (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options))
+      (is (= [class message] (thrown #(start-and-stop ok {:pool-opts options}))) (pr-str options))))
+  (is (= [NullPointerException ":queue-size nil: expected an integer from 1 to 2147483647 for an :array queue"]
+         (thrown #(utils/new-worker {} {:allow-virtual? false :queue-type :array})))))
+
+(deftest sizes-of-a-pool-that-is-not-made-are-not-looked-at
+  (when (utils/have-virtual-threads?)
+    (is (= :started (start-and-stop ok {:thread "4"}))))
+  (is (= :started (start-and-stop ok {:thread "4" :worker-pool (java.util.concurrent.Executors/newCachedThreadPool)}))))
+
+(deftest an-unknown-host-is-named
+  (let [e (try (start-and-stop ok {:ip "no.such.host.invalid"}) (catch Throwable e e))]
+    (is (= UnresolvedAddressException (class e)) "the class that http-kit throws; it takes no message")
+    (is (= ":ip \"no.such.host.invalid\": the name is unknown, or the resolver cannot be reached"
+           (ex-message (ex-cause e)))))
+  (let [e (try (start-and-stop ok {:address-finder #(java.net.InetSocketAddress/createUnresolved "not.resolved" 0)})
+               (catch Throwable e e))]
+    (is (= UnresolvedAddressException (class e)))
+    (is (str/includes? (ex-message (ex-cause e)) "not.resolved"))))
+
+(deftest a-server-with-a-wrong-option-leaves-nothing-behind
+  (let [calls (atom [])
+        port  (with-open [s (java.net.ServerSocket. 0)] (.getLocalPort s))]
+    (doseq [wrong [{:max-body "x"} {:thread 0 :allow-virtual? false} {:event-names 5} {:on-overflow :x}]]
+      (is (= 2 (count (thrown #(start-and-stop ok (merge {:port port :address-finder (fn [] (swap! calls conj :called) nil)}
+                                                         wrong)))))
+          (pr-str wrong)))
+    (is (= [] @calls) "nobody is asked for an address")
+    (is (= :started (start-and-stop ok {:port port})))))
+
+(deftest options-that-were-always-allowed-still-are
+  (doseq [options [nil {} {:max-body -1} {:max-ws -1} {:max-line -1} {:worker-pool nil} {:server-header nil} {:event-names nil} {:io-threads nil}
+                   {:thread nil} {:n-threads nil :thread 3} {:error-logger nil} {:warn-logger false} {:port 0.0}
+                   {:port nil :ip nil :address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0)}
+                   {:legacy-return-value? "yes"} {:queue-type nil} {:pool-opts nil} {:ip ""}
+                   {:n-min-threads 0 :n-max-threads 1}]]
+    (is (= :started (start-and-stop ok options)) (pr-str options))))
+
+(deftest nothing-passes-a-negative-limit
+  (wire/with-server [{:keys [port]} ok {:max-body -1}]
+    (is (= 200 (:status (wire/fetch port "/"))))
+    (is (= 413 (:status (wire/fetch port "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")))))
+  (wire/with-server [{:keys [port]} ok {:max-line -1}]
+    (is (= 414 (:status (wire/fetch port "/"))))))
+
+(deftest options-that-are-no-map-are-refused
+  (is (= [IllegalArgumentException "options 8080 of run-server: expected a map"]
+         (thrown #(server/run-server ok 8080))))
+  (let [stop (server/run-server ok (java.util.HashMap. {:port 0 :ip "127.0.0.1"}))]
+    (is (= 200 (:status (wire/fetch (:local-port (meta stop)) "/"))))
+    (stop)))
+
+(deftest a-handler-that-is-no-function-is-named
+  (is (= [ClassCastException "handler \"app\": expected a function of a request"]
+         (thrown #(start-and-stop "app" {}))))
+  (wire/with-server [{:keys [port warnings]} nil {}]
+    (is (= [["the handler of run-server is nil: every request will be answered with 500" nil]] @warnings))
+    (is (= 500 (:status (wire/fetch port "/"))))))
+
+;; Names
+
+(deftest an-unknown-name-is-one-warning-with-the-nearest-option-and-the-server-starts
+  (wire/with-server [{:keys [port warnings]} ok {:prot 8080 :on-overflw :x :frobnicate true "port" 1 :my/option 1 :theads 4}]
+    (is (= 200 (:status (wire/fetch port "/"))))
+    (is (= [["\"port\" is no option of run-server; did you mean :port?" nil]
+            [":frobnicate is no option of run-server" nil]
+            [":my/option is no option of run-server" nil]
+            [":on-overflw is no option of run-server; did you mean :on-overflow?" nil]
+            [":prot is no option of run-server; did you mean :port?" nil]
+            [":theads is no option of run-server; did you mean :thread?" nil]]
+           (sort @warnings))))
+  (wire/with-server [{:keys [warnings]} ok {:pool-opts {:treads 4}}]
+    (is (= [[":treads is no option of new-worker; did you mean :thread?" nil]] @warnings))))
+
+(deftest known-names-are-no-warning
+  (wire/with-server [{:keys [warnings]} ok {:thread 2 :queue-size 10 :worker-name-prefix "w-" :n-min-threads 1 :n-max-threads 2
+                                            :queue-type :array :prefix "p-" :allow-virtual? true :max-line 9000}]
+    (is (= [] @warnings))))
+
+(deftest values-of-unknown-options-are-not-printed
+  (let [secret "s3cr3t"]
+    (wire/with-server [{:keys [warnings]} ok {:passwrod secret :db {:password secret}}]
+      (is (= 2 (count @warnings)))
+      (is (not (str/includes? (pr-str @warnings) secret))))
+    (let [[_ message] (thrown #(start-and-stop ok {:port {:password secret}}))]
+      (is (= ":port of class clojure.lang.PersistentArrayMap: expected an integer from 0 to 65535" message)))))
+
+(deftest a-warn-logger-that-throws-keeps-no-server-from-starting
+  (is (= :started (start-and-stop nil {:prot 1 :warn-logger (fn [_ _] (throw (ex-info "no" {})))}))))
+
+(deftest unknown-names-of-new-worker-are-warned-of-on-stderr
+  (let [text (stderr-of #(.shutdown ^java.util.concurrent.ExecutorService (:pool (server/new-worker {:queue-sise 4}))))]
+    (is (re-find #"WARN - :queue-sise is no option of new-worker; did you mean :queue-size\?\n" text))))
+
+;; Stopping
+
+(deftest what-is-no-server-cannot-be-stopped-and-says-so
+  (let [stop (server/run-server ok {:port 0 :ip "127.0.0.1"})]
+    (is (= [IllegalArgumentException
+            "server-stop! of a function: expected an HttpServer; call the function that run-server returns, or stop (:server (meta it))"]
+           (thrown #(server/server-stop! stop))))
+    (is (= :running (server/server-status (:server (meta stop)))))
+    (stop))
+  (is (= [IllegalArgumentException "server-stop! of nil: expected an HttpServer"] (thrown #(server/server-stop! nil)))))
+
+(deftest wrong-arguments-of-the-stop-function-are-warned-of-and-it-stops
+  (doseq [[args warning] [[[100]           "100 is no argument of the stop function; a time-out is given as :timeout 100"]
+                          [[:timeuot 100]  ":timeuot is no option of the stop function; did you mean :timeout?"]
+                          [[{:time 1}]     ":time is no option of the stop function"]
+                          [[:timeout]      ":timeout is no argument of the stop function; a time-out is given as :timeout 100"]]]
+    (let [warnings (atom [])
+          stop     (server/run-server ok {:port 0 :ip "127.0.0.1" :warn-logger (fn [m _] (swap! warnings conj m))})]
+      (is (nil? (apply stop args)) (pr-str args))
+      (is (= [warning] @warnings) (pr-str args))
+      (is (wire/eventually #(= :stopped (server/server-status (:server (meta stop)))))))))
+
+(deftest right-arguments-of-the-stop-function-are-not-warned-of
+  (doseq [args [[] [:timeout 10] [{:timeout 10}] [nil] [{}]]]
+    (let [warnings (atom [])
+          stop     (server/run-server ok {:port 0 :ip "127.0.0.1" :warn-logger (fn [m _] (swap! warnings conj m))})]
+      (is (nil? (apply stop args)) (pr-str args))
+      (is (= [] @warnings) (pr-str args))
+      (is (wire/eventually #(= :stopped (server/server-status (:server (meta stop)))))))))
+
+(deftest wrong-times-of-a-stop-are-named-and-the-server-goes-on
+  (wire/with-server [{:keys [server port warnings]} ok {}]
+    (doseq [[timeout class] [["5" ClassCastException] [nil NullPointerException] [3000000000 ArithmeticException]]]
+      (is (= [class (str ":timeout " (pr-str timeout) ": expected an integer of at most 2147483647")]
+             (thrown #(server/server-stop! server {:timeout timeout})))))
+    (is (= 200 (:status (wire/fetch port "/"))))
+    (is (true? (deref (server/server-stop! server {:timeuot 5}) wire/patience-ms :late)))
+    (is (= [[":timeuot is no option of server-stop!; did you mean :timeout?" nil]] @warnings))))
+
+;; Channels
+
+(defn- channel-answer
+  "[response errors warnings] of a handler that is (as-channel request options)."
+  [options & requests]
+  (wire/with-server [{:keys [port errors warnings]} #(server/as-channel % options) {:legacy-error-messages? true}]
+    (let [answer (last (map #(wire/fetch port %) (or requests ["/"])))]
+      [answer @errors @warnings])))
+
+(deftest a-wrong-option-of-as-channel-is-named-in-the-log
+  (doseq [[options message]
+          [[{:on-open 5}                ":on-open 5: expected a function of the channel"]
+           [{:on-close "x"}             ":on-close \"x\": expected a function of channel and status"]
+           [{:max-pending-bytes 0}      ":max-pending-bytes 0: expected an integer from 1 to 2147483647, or nil"]
+           [{:on-overflow :drop}        ":on-overflow :drop: expected :close, :block or :reject, or nil"]
+           [{:subprotocols "chat"}      ":subprotocols \"chat\": expected a collection of Strings, or nil"]
+           [{:headers "x"}              ":headers \"x\": expected a map of headers, or nil"]
+           [{:ping-interval 0}          ":ping-interval 0: expected an integer from 1 to 2147483647, or nil"]]]
+    (let [[{:keys [status body]} [[_ e]]] (channel-answer options)]
+      (is (= [500 message IllegalArgumentException message] [status body (class e) (ex-message e)])))))
+
+(deftest an-unknown-option-of-as-channel-is-one-warning-for-all-requests
+  (let [[_ _ warnings] (channel-answer {:on-opne identity :on-open #(server/send! % "x")} "/" "/" "/")]
+    (is (= [[":on-opne is no option of as-channel; did you mean :on-open?" nil]] warnings))))
+
+(deftest as-channel-of-a-request-from-elsewhere-is-nil-and-one-warning
+  (is (re-find #"WARN - as-channel: the request has no :async-channel: it comes from another server, or a middleware has taken it out; returning nil\n"
+               (stderr-of #(is (nil? (server/as-channel {:uri "/"} {:on-open identity}))))))
+  (is (= "" (stderr-of #(is (nil? (server/as-channel {:uri "/"} {:on-open identity})))))))
+
+(deftest calls-on-nil-instead-of-a-channel-say-so
+  (doseq [[call f] {"send!"      #(server/send! nil "x")
+                    "close"      #(server/close nil)
+                    "open?"      #(server/open? nil)
+                    "websocket?" #(server/websocket? nil)
+                    "on-close"   #(server/on-close nil identity)
+                    "on-receive" #(server/on-receive nil identity)
+                    "on-ping"    #(server/on-ping nil identity)}]
+    (is (= [IllegalArgumentException
+            (str call " of nil: expected a channel, which as-channel passes to its callbacks")]
+           (thrown f)))))
