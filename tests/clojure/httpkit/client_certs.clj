@@ -95,10 +95,11 @@
       (.load in (.toCharArray ^String password)))))
 
 (defn context
-  "An SSLContext with the key store's key (or nil) that trusts the test CA."
-  ^SSLContext [key-store]
+  "An SSLContext with the key store's key (or nil) that trusts the test CA, or what
+  the trust store given does."
+  ^SSLContext [key-store & [trust-store]]
   (let [trust (doto (TrustManagerFactory/getInstance (TrustManagerFactory/getDefaultAlgorithm))
-                (.init (load-store @truststore)))
+                (.init (load-store (or trust-store @truststore))))
         keys  (when key-store
                 (doto (KeyManagerFactory/getInstance (KeyManagerFactory/getDefaultAlgorithm))
                   (.init (load-store key-store) (.toCharArray ^String password))))]
@@ -106,12 +107,14 @@
       (.init (some-> ^KeyManagerFactory keys .getKeyManagers) (.getTrustManagers trust) nil))))
 
 (defn server-socket
-  "A TLS server socket on loopback with the key store's key."
-  ^ServerSocket [key-store & {:keys [client-auth? protocols]}]
-  (let [^SSLServerSocket socket (-> (context key-store)
+  "A TLS server socket on loopback with the key store's key. `client-auth?` and
+  `wants-client?`: clients must, or should, show a certificate that `trust` signed."
+  ^ServerSocket [key-store & {:keys [client-auth? wants-client? trust protocols]}]
+  (let [^SSLServerSocket socket (-> (context key-store trust)
                                     (.getServerSocketFactory)
                                     (.createServerSocket 0 50 (InetAddress/getByName "127.0.0.1")))]
     (when client-auth? (.setNeedClientAuth socket true))
+    (when wants-client? (.setWantClientAuth socket true))
     (when protocols (.setEnabledProtocols socket (into-array String protocols)))
     socket))
 

@@ -11,8 +11,9 @@
             [org.httpkit.sni-client :as sni-client])
   (:import [java.io InputStream IOException]
            [java.net Socket URI]
-           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException SSLServerSocket
-            SSLSocket]
+           [java.security.cert X509Certificate]
+           [javax.net.ssl ExtendedSSLSession SNIHostName SSLEngine SSLException SSLHandshakeException
+            SSLPeerUnverifiedException SSLServerSocket SSLSocket]
            [org.httpkit ProtocolException]
            [org.httpkit.client ClientSslEngineFactory HttpClient HttpClient$SSLEngineURIConfigurer]))
 
@@ -309,6 +310,29 @@
         (is (= "ok0" (in-jvm (into (certs/jvm-args client-key) args) (outcome (certs/https-url p "/") {}))))
         (testing "and its lack is the server's to refuse"
           (is (vector? (in-jvm (into (certs/jvm-args nil) args) (outcome (certs/https-url p "/") {})))))))))
+
+(defn- certificates-shown
+  "Serves with the names of the client's certificates as text."
+  [{:keys [^SSLSocket socket] :as conn}]
+  (peer/read-request! conn)
+  (peer/respond! conn (try (str/join " " (map #(.getName (.getSubjectX500Principal ^X509Certificate %))
+                                              (.getPeerCertificates (.getSession socket))))
+                           (catch SSLPeerUnverifiedException _ "none"))))
+
+(deftest the-jvms-own-key-is-shown-only-to-servers-that-know-its-issuer
+  (let [client-key (certs/signed "client" "dns:client.test")]
+    (doseq [protocols [["TLSv1.3"] ["TLSv1.2"]]]
+      (peer/with-peer [knows certificates-shown
+                       :server (certs/server-socket (localhost-key) :wants-client? true :protocols protocols)]
+        (peer/with-peer [stranger certificates-shown
+                         :server (certs/server-socket (localhost-key) :wants-client? true :protocols protocols
+                                                      :trust @certs/version-1-trust)]
+          (doseq [[way args] {"built-in" [] "engine" ["-Dhttp-kit.client.tls=java"]}]
+            (testing (str way " " protocols)
+              (let [get (fn [p opts] (outcome (certs/https-url p "/") opts))
+                    [known unknown insecure] (in-jvm (into (certs/jvm-args client-key) args)
+                                                     [(get knows {}) (get stranger {}) (get knows {:insecure? true})])]
+                (is (= ["CN=client CN=ca" "none" "none"] [known unknown insecure]))))))))))
 
 (deftest a-replaced-default-context-is-used
   (with-tls-peer [p (localhost-key)]

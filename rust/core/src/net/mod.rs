@@ -1,6 +1,7 @@
 //! Connections as byte streams: TCP, Unix sockets, TLS and foreign transports.
 
 pub mod foreign;
+mod identity;
 pub mod stream;
 pub mod tls;
 mod x509;

@@ -6,12 +6,13 @@
 //! follows the JDK: a certificate that is itself trusted needs no chain, and a
 //! common name counts when there are no DNS names.
 
+use super::identity::Identity;
 use super::stream::Stream;
 use super::x509::{self, Names};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
@@ -30,14 +31,14 @@ pub enum TlsMode {
     Verify,
     /// Chain only.
     VerifyChain,
-    /// Nothing.
+    /// Nothing; such a server never sees the client's own certificate.
     TrustAll,
 }
 
 /// What TLS connections of a client are made with.
 pub struct TlsContext {
     trust: Arc<Trust>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Arc<Identity>>,
     configs: [OnceLock<Arc<ClientConfig>>; 6],
 }
 
@@ -54,15 +55,16 @@ impl TlsContext {
     pub fn new(anchors: Vec<Vec<u8>>, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(anchors.iter().map(|der| CertificateDer::from(&der[..])));
-        let identity = (!key.is_empty()).then(|| {
-            let chain = chain.into_iter().map(CertificateDer::from).collect();
-            (chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key)))
-        });
+        let provider = Arc::new(ring::default_provider());
+        let identity = match key.is_empty() {
+            true => None,
+            false => Some(Arc::new(Identity::new(chain, key, &provider)?)),
+        };
         let context = Self {
             trust: Arc::new(Trust {
                 roots,
                 certificates: anchors.into_iter().collect(),
-                provider: Arc::new(ring::default_provider()),
+                provider,
             }),
             identity,
             configs: Default::default(),
@@ -107,10 +109,11 @@ impl TlsContext {
                 trust: self.trust.clone(),
             }));
         let mut config = match &self.identity {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => builder
-                .with_client_auth_cert(chain.clone(), key.clone_key())
-                .map_err(|error| error.to_string())?,
+            // As the JDK's engines that trust all: they have no key.
+            Some(identity) if mode != TlsMode::TrustAll => {
+                builder.with_client_cert_resolver(identity.clone())
+            }
+            _ => builder.with_no_client_auth(),
         };
         config.enable_sni = sni;
         Ok(config)

@@ -1,6 +1,7 @@
 //! The names in a certificate (RFC 5280): subject common name, DNS names, and
-//! whether there are IP addresses. rustls checks names itself but neither
-//! falls back to the common name, as the JDK does, nor says what there was.
+//! whether there are IP addresses; its issuer. rustls checks names itself but
+//! neither falls back to the common name, as the JDK does, nor says what there
+//! was, and it does not compare distinguished names.
 
 /// Names that a certificate carries.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
@@ -71,6 +74,64 @@ impl Names {
         }
         Some(())
     }
+}
+
+/// The issuer's distinguished name, with its outer SEQUENCE.
+pub(super) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
+    let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
+    let mut body = Der(certificate.expect(SEQUENCE)?);
+    body.optional(VERSION);
+    // serial, signature algorithm
+    body.next()?;
+    body.next()?;
+    let from = body.0;
+    body.expect(SEQUENCE)?;
+    Some(&from[..from.len() - body.0.len()])
+}
+
+/// A distinguished name in the form in which equal ones are the same bytes:
+/// letter case, blanks at the ends and their number within do not count, nor
+/// does the type of a string, as with the JDK's `X500Principal`. What is no
+/// name stays as it is.
+pub(super) fn comparable(name: &[u8]) -> Vec<u8> {
+    relative_names(name).map_or_else(|| name.to_vec(), |parts| parts.concat())
+}
+
+fn relative_names(name: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    let mut sets = Der(Der(name).expect(SEQUENCE)?);
+    while !sets.0.is_empty() {
+        let mut set = Der(sets.expect(SET)?);
+        let mut attributes = Vec::new();
+        while !set.0.is_empty() {
+            attributes.push(attribute(set.expect(SEQUENCE)?)?);
+        }
+        attributes.sort();
+        // A mark of the border: attributes begin with another byte.
+        attributes.insert(0, vec![SET]);
+        parts.push(attributes.concat());
+    }
+    Some(parts)
+}
+
+fn attribute(pair: &[u8]) -> Option<Vec<u8>> {
+    let mut pair = Der(pair);
+    let kind = pair.expect(OBJECT_ID)?;
+    let (tag, value) = pair.next()?;
+    let text = std::str::from_utf8(value).ok();
+    let (tag, value) = match (tag, text) {
+        (UTF8_STRING | PRINTABLE_STRING, Some(text)) => {
+            let words: Vec<_> = text.split_whitespace().collect();
+            (UTF8_STRING, words.join(" ").to_lowercase().into_bytes())
+        }
+        _ => (tag, value.to_vec()),
+    };
+    let mut out = vec![OBJECT_ID];
+    for part in [kind, &[tag], &value] {
+        out.extend_from_slice(&part.len().to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    Some(out)
 }
 
 /// The last common name, as the most specific one comes last.
@@ -164,11 +225,23 @@ mod tests {
         let whole = certificate();
         for at in 0..whole.len() {
             assert_eq!(Names::of(&whole[..at]), None);
+            assert_eq!(issuer(&whole[..at]), None);
             let mut changed = whole.clone();
             for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
                 changed[at] = byte;
                 let _ = Names::of(&changed);
+                let _ = issuer(&changed).map(comparable);
             }
+        }
+    }
+
+    #[test]
+    fn cut_names_are_compared_as_bytes() {
+        let certificate = certificate();
+        let name = issuer(&certificate).unwrap();
+        assert_ne!(comparable(name), name);
+        for at in 0..name.len() {
+            assert_eq!(comparable(&name[..at]), &name[..at]);
         }
     }
 

@@ -1,11 +1,13 @@
 //! The client over loopback sockets, and its decoder on its own.
 
+mod certificates;
 mod support;
 
 mod churn;
 mod coding;
 mod decode;
 mod hosted;
+mod identity;
 mod pool;
 mod proxy;
 mod streams;

@@ -1,11 +1,10 @@
 //! TLS by rustls: what is trusted, what is said when it is not.
 
+use crate::certificates::{Authority, Identity};
 use crate::support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::tls::{TlsContext, TlsMode};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -13,49 +12,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// A key pair with its certificate.
-struct Identity {
-    der: Vec<u8>,
-    key: Vec<u8>,
-}
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: Vec<u8>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
-        let key = KeyPair::generate().unwrap();
-        let der = params.self_signed(&key).unwrap().der().to_vec();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, der }
-    }
-
-    fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity {
-            der: certificate.der().to_vec(),
-            key: key.serialize_der(),
-        }
-    }
-
-    fn named(&self, names: &[&str]) -> Identity {
-        self.issue(|params| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            params.subject_alt_names = CertificateParams::new(names).unwrap().subject_alt_names;
-        })
-    }
-}
 
 fn config(identity: &Identity, clients: Option<&Authority>) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,0 +1,67 @@
+//! Certificates made for a test, and what signs them.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair,
+};
+
+/// A key pair with its certificate.
+pub struct Identity {
+    pub der: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub der: Vec<u8>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        Self::called("test authority")
+    }
+
+    pub fn called(name: &str) -> Self {
+        let params = Self::params(name);
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let issuer = Issuer::new(params, key);
+        Self { issuer, der }
+    }
+
+    pub fn params(name: impl Into<DnValue>) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    /// An authority below this one.
+    pub fn subordinate(&self, name: &str) -> Self {
+        let params = Self::params(name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Self {
+            der: certificate.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            der: certificate.der().to_vec(),
+            key: key.serialize_der(),
+        }
+    }
+
+    pub fn named(&self, names: &[&str]) -> Identity {
+        self.issue(|params| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            params.subject_alt_names = CertificateParams::new(names).unwrap().subject_alt_names;
+        })
+    }
+}
