@@ -90,5 +90,7 @@
             protocol (assoc "Sec-WebSocket-Protocol" protocol)))
         (reporting listener socket #(ws/on-open listener socket))
         {:body ch})
-      {:status 400 :headers {"Content-Type" "text/plain"} :body "Bad Sec-WebSocket-Key header"})
+      (#'server/telling-version
+        {:status 400 :headers {"Content-Type" "text/plain"} :body "Bad Sec-WebSocket-Key header"}
+        request))
     response))

@@ -340,8 +340,9 @@
                           ; and shuts it down                    (default see `new-worker`)
     :max-body             ; bytes of a request's body, more is 413   (default 8 MiB)
     :max-ws               ; bytes of a WebSocket message, more is 1009 (default 4 MiB)
-    :max-line             ; bytes of a request, header or chunk-size line, more is 414
-                          ; (default 8192); all lines together: 64 KiB, more is 431
+    :max-line             ; bytes of a request, header or chunk-size line (default 8192);
+                          ; more is 414, in a header 431; all lines together: 64 KiB,
+                          ; more is 431
     :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
                           ; protocol v1 and v2                   (default `:disable`)
     :server-header        ; Value of Server, nil for none        (default \"http-kit\")
@@ -536,6 +537,14 @@
   (when-let [checked (websocket-handshake-check ring-req)]
     (send-checked-websocket-handshake! ch checked)))
 
+(defn- telling-version
+  "`response`, which refuses a handshake, with the version that is spoken here if the client's is
+  another one (RFC 6455 4.4)."
+  [response ring-req]
+  (if (contains? #{nil "13"} (get-in ring-req [:headers "sec-websocket-version"]))
+    response
+    (assoc-in response [:headers "Sec-WebSocket-Version"] "13")))
+
 (def ^:private bad-handshake
   {:status  400
    :headers {"Content-Type" "text/plain"}
@@ -577,7 +586,7 @@
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
-      (send! ch bad-handshake))))
+      (send! ch (telling-version bad-handshake ring-req)))))
 
 (def ^:private warned
   "What of `as-channel` has been warned of: each request would do so again."
@@ -666,7 +675,8 @@
            (send-checked-websocket-handshake! ~ch-name checked#)
            ~@body
            {:body ~ch-name})
-         {:status 400 :body "Bad Sec-WebSocket-Key header"})
+         (#'org.httpkit.server/telling-version
+           {:status 400 :body "Bad Sec-WebSocket-Key header"} ring-req#))
        (do
          ~@body
          {:body ~ch-name}))))

@@ -54,8 +54,10 @@ pub enum Violation {
     ForbiddenTrailer,
     /// Announced or received more than `Limits::body`.
     BodyTooLarge,
-    /// A request, header or chunk-size line above `Limits::line`.
+    /// A request or chunk-size line above `Limits::line`.
     LineTooLong,
+    /// A header or trailer line above `Limits::line`.
+    HeaderLineTooLong,
     /// Head and trailers together above `Limits::head`.
     HeadTooLarge,
     /// A PROXY header that is missing or malformed.
@@ -65,13 +67,21 @@ pub enum Violation {
 impl Violation {
     /// Status of the answer: 400, 413, 414 or 431.
     ///
-    /// 414 also stands for header and chunk-size lines, as http-kit answers.
+    /// 414 also stands for chunk-size lines, as http-kit answers.
     pub fn status(self) -> u16 {
         match self {
             Violation::BodyTooLarge => 413,
             Violation::LineTooLong => 414,
-            Violation::HeadTooLarge => 431,
+            Violation::HeaderLineTooLong | Violation::HeadTooLarge => 431,
             _ => 400,
+        }
+    }
+
+    /// What breaks the limit on lines breaks it in a header or trailer line.
+    pub(crate) fn in_header(self) -> Violation {
+        match self {
+            Violation::LineTooLong => Violation::HeaderLineTooLong,
+            other => other,
         }
     }
 
@@ -101,7 +111,8 @@ impl Violation {
             Trailer => "Malformed trailer line",
             ForbiddenTrailer => "Forbidden trailer",
             BodyTooLarge => "Request body too large",
-            LineTooLong => "Request or header line too long",
+            LineTooLong => "Request line or chunk-size line too long",
+            HeaderLineTooLong => "Header line too long",
             HeadTooLarge => "Request header fields too large",
             ProxyLine => "Invalid PROXY protocol header",
         }

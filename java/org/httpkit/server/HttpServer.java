@@ -122,7 +122,7 @@ public class HttpServer implements Runnable {
      * @param ip address to bind; {@code 0.0.0.0} is IPv6, too
      * @param port 0 for any free one
      * @param maxBody bytes of a request's body, more is 413
-     * @param maxLine bytes of a request or header line, more is 414
+     * @param maxLine bytes of a request line, more is 414, or of a header line, more is 431
      * @param maxWs bytes of a WebSocket message, more closes with 1009
      * @param serverHeader Server header of answers that the server gives by itself, null for none
      * @param addressFinder where to listen instead of {@code ip} and {@code port}; or null

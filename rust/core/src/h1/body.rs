@@ -159,7 +159,8 @@ impl ChunkedDecoder {
             .position(|&b| b == b'\n')
             .map_or(input.len(), |lf| lf + 1);
         self.trailer_bytes.extend_from_slice(&input[..n]);
-        if let Some(line) = self.lines.next(&self.trailer_bytes, &self.limits)? {
+        let next = self.lines.next(&self.trailer_bytes, &self.limits);
+        if let Some(line) = next.map_err(Violation::in_header)? {
             if line.is_empty() {
                 self.state = State::Done;
                 return Ok(n);

@@ -172,7 +172,7 @@ impl HeadParser {
         limits: &Limits,
         head: &mut RequestHead,
     ) -> Result<bool, Violation> {
-        while let Some(line) = self.lines.next(buf, limits)? {
+        while let Some(line) = self.next_line(buf, limits)? {
             if self.charged + self.lines.position() > limits.head {
                 return Err(Violation::HeadTooLarge);
             }
@@ -190,6 +190,15 @@ impl HeadParser {
             }
         }
         Ok(false)
+    }
+
+    #[inline]
+    fn next_line(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
+        let next = self.lines.next(buf, limits);
+        next.map_err(|violation| match self.phase {
+            Phase::Headers => violation.in_header(),
+            Phase::Start | Phase::Skipped => violation,
+        })
     }
 
     fn header(&mut self, buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Violation> {

@@ -5,11 +5,12 @@ use super::{Event, Fault};
 /// Bytes of a close reason: what a control frame holds beside the code.
 pub const MAX_REASON: usize = 123;
 
-/// Whether a close frame may carry `code`: 1000-4999 but 1004, 1005, 1006, 1015.
+/// Whether a close frame may carry `code`: those of RFC 6455 7.4.1 and its registry that are not
+/// for local use only, and those of libraries and applications, 3000-4999.
 ///
-/// Unassigned codes below 3000 pass, so that codes registered later do.
+/// The rest below 3000 is for later versions of the protocol, which a peer cannot use here.
 pub fn valid_close_code(code: u16) -> bool {
-    matches!(code, 1000..=4999) && !matches!(code, 1004..=1006 | 1015)
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// Payload of a close frame. A reason over [`MAX_REASON`] bytes is cut between characters.

@@ -419,34 +419,30 @@ fn a_line_may_be_two_bytes_shorter_than_its_limit_and_no_longer() {
             (limit, false),
         ] {
             let outcome = one_within(&request_line_of(n), &limits);
-            let expected = if good {
-                Ok(true)
-            } else {
-                Err(Violation::LineTooLong)
-            };
+            let good_or = |violation| if good { Ok(true) } else { Err(violation) };
             assert_eq!(
                 outcome.map(|r| r.is_some()),
-                expected,
+                good_or(Violation::LineTooLong),
                 "request line of {n}/{limit}"
             );
             let header = format!("X: {}", "y".repeat(n - 3));
             let outcome = one_within(&with_header(header.as_bytes()), &limits);
             assert_eq!(
                 outcome.map(|r| r.is_some()),
-                expected,
+                good_or(Violation::HeaderLineTooLong),
                 "header line of {n}/{limit}"
             );
-            let unterminated = vec![b'A'; n];
-            let expected = if good {
-                Ok(None)
-            } else {
-                Err(Violation::LineTooLong)
+            let open = |start: &[u8], violation| {
+                let bytes = [start, &vec![b'A'; n]].concat();
+                let expected = if good { Ok(None) } else { Err(violation) };
+                assert_eq!(
+                    one_within(&bytes, &limits),
+                    expected,
+                    "open line of {n}/{limit}"
+                );
             };
-            assert_eq!(
-                one_within(&unterminated, &limits),
-                expected,
-                "open line of {n}/{limit}"
-            );
+            open(b"", Violation::LineTooLong);
+            open(b"GET / HTTP/1.1\r\n", Violation::HeaderLineTooLong);
         }
     }
 }

@@ -155,6 +155,7 @@ fn violations_map_to_the_four_statuses() {
     for (violation, status) in [
         (Violation::BodyTooLarge, 413),
         (Violation::LineTooLong, 414),
+        (Violation::HeaderLineTooLong, 431),
         (Violation::HeadTooLarge, 431),
         (Violation::Method, 400),
         (Violation::ProxyLine, 400),

@@ -134,16 +134,19 @@ fn broken_framing_is_1002() {
 }
 
 #[test]
-fn close_codes_are_1000_to_4999_without_the_four_for_local_use() {
+fn close_codes_are_those_that_are_registered_and_may_be_sent_and_those_for_applications() {
+    let registered = [
+        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
+    ];
     for n in 0..=u16::MAX {
-        let valid = (1000..5000).contains(&n) && ![1004, 1005, 1006, 1015].contains(&n);
+        let valid = registered.contains(&n) || (3000..5000).contains(&n);
         assert_eq!(valid_close_code(n), valid, "{n}");
     }
 }
 
 #[test]
 fn close_is_told_with_the_payload_to_echo() {
-    for n in [1000, 1001, 1011, 1012, 1016, 2999, 3000, 4999] {
+    for n in [1000, 1001, 1011, 1012, 1014, 3000, 4999] {
         let payload = close_payload(n, "why");
         let expected = Event::Close {
             code: Some(n),
@@ -152,7 +155,9 @@ fn close_is_told_with_the_payload_to_echo() {
         };
         assert_eq!(outcome(&[close(n, "why")]), (vec![expected], None));
     }
-    for n in [0, 999, 1004, 1005, 1006, 1015, 5000, 65535] {
+    for n in [
+        0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535,
+    ] {
         assert_eq!(code(&close(n, "").bytes()), Some(1002), "{n}");
     }
     let none = Event::Close {

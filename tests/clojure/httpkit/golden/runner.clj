@@ -16,15 +16,21 @@
   "Where the data lies, seen from the top of the repository."
   ["tests/golden" "tests/golden-own"])
 
-(defn load-cases
-  "All cases of the `.jsonl` files of `dirs`, in order of file name and line."
-  [dirs]
+(defn- read-cases [dirs]
   (for [dir dirs
         f (sort-by #(.getName ^java.io.File %) (.listFiles (io/file dir)))
         :when (str/ends-with? (.getName ^java.io.File f) ".jsonl")
         line (str/split-lines (slurp f))
         :when (not (str/blank? line))]
     (json/parse line)))
+
+(defn load-cases
+  "All cases of the `.jsonl` files of `dirs`, in order of file name and line, without those that
+  another one is `instead_of`."
+  [dirs]
+  (let [cases    (read-cases dirs)
+        replaced (into #{} (keep #(get % "instead_of")) cases)]
+    (remove #(replaced (get % "id")) cases)))
 
 (def ^:private players
   (let [server {:load! server/load-api! :play server/play}
