@@ -115,13 +115,33 @@ public class HeaderMap {
      * @throws IllegalArgumentException if it has a control character other than TAB
      */
     public static String checkValue(String value) {
+        if (controlIn(value) >= 0) {
+            throw new IllegalArgumentException("Invalid character in HTTP header value");
+        }
+        return value;
+    }
+
+    /**
+     * What is thrown for a value that has a control character: it names the header, and keeps the
+     * value, which may be private, out of logs and answers.
+     */
+    public static IllegalArgumentException badValue(String name, String value) {
+        return new IllegalArgumentException(
+                "Invalid character in HTTP header value: "
+                        + name
+                        + " has a control character at index "
+                        + controlIn(value));
+    }
+
+    /** @return where the first control character other than TAB is; -1 without one */
+    private static int controlIn(String value) {
         for (int i = 0; i < value.length(); i++) {
             char c = value.charAt(i);
             if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw new IllegalArgumentException("Invalid character in HTTP header value");
+                return i;
             }
         }
-        return value;
+        return -1;
     }
 
     @Override
@@ -176,7 +196,10 @@ public class HeaderMap {
     private static void encode(DynamicBytes out, String name, String value) {
         out.append(checkName(name));
         out.append((byte) ':', (byte) ' ');
-        out.append(checkValue(value), UTF_8);
+        if (controlIn(value) >= 0) {
+            throw badValue(name, value);
+        }
+        out.append(value, UTF_8);
         out.append((byte) '\r', (byte) '\n');
     }
 

@@ -21,6 +21,7 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.Charset;
 import java.util.Date;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * Functions over URIs, charsets, bodies and messages.
@@ -246,7 +247,10 @@ public class HttpUtils {
         } else if (body instanceof Seqable) {
             return join((Seqable) body);
         }
-        throw new RuntimeException(body.getClass() + " is not understandable");
+        throw new RuntimeException(
+                body.getClass()
+                        + " is not understandable: a response's :body is nil, a String, byte[], ByteBuffer,"
+                        + " InputStream, File or a sequence");
     }
 
     /**
@@ -287,7 +291,7 @@ public class HttpUtils {
     private static ByteBuffer join(Seqable parts) {
         DynamicBytes bytes = new DynamicBytes(512);
         for (ISeq s = parts.seq(); s != null; s = s.next()) {
-            bytes.append(s.first().toString(), UTF_8);
+            bytes.append(Objects.requireNonNull(s.first(), "nil among the parts of a body").toString(), UTF_8);
         }
         return ByteBuffer.wrap(bytes.get(), 0, bytes.length());
     }

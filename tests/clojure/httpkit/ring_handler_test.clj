@@ -148,6 +148,24 @@
   (with-ring [port log app {:trust? false}]
     (is (= "127.0.0.1" (:body (wire/fetch port (wire/get-request "/addr" ["X-Forwarded-For" "10.0.0.1"])))))))
 
+(deftest what-cannot-be-sent-as-it-was-meant-is-named
+  (with-ring [port log
+              (fn [{:keys [uri]}]
+                (case uri
+                  "/name"   {:headers {:content-type "text/plain"}}
+                  "/value"  {:headers {"X-A" "a\nb"}}
+                  "/status" {:status "404" :body "x"}))
+              {}]
+    (are [path status body] (= [status body] ((juxt :status :body) (wire/fetch port path)))
+      "/name"   500 "response header :content-type: its name is of class clojure.lang.Keyword, expected a String"
+      "/value"  500 "Invalid character in HTTP header value: X-A has a control character at index 1")
+    (let [err  System/err
+          text (java.io.ByteArrayOutputStream.)]
+      (System/setErr (java.io.PrintStream. text true))
+      (try (dotimes [_ 2] (is (= 200 (:status (wire/fetch port "/status")))))
+           (finally (System/setErr err)))
+      (is (= 1 (count (re-seq #"WARN - GET /status: response :status of class java.lang.String counts as 200" (str text))))))))
+
 (deftest ring-async
   (with-ring [port log
               (fn [{:keys [uri]} respond raise]
@@ -168,7 +186,8 @@
         "/value" 500 "Ring async raise value must be a Throwable"
         "/throw" 500 "thrown"
         "/late"  200 "in time"
-        "/body"  500 "class clojure.lang.Keyword is not understandable"
+        "/body"  500 (str "class clojure.lang.Keyword is not understandable: a response's :body is nil, a String,"
+                          " byte[], ByteBuffer, InputStream, File or a sequence")
         "/"      200 "responded"))))
 
 (def ^:private ^ExecutorService rejecting

@@ -231,6 +231,9 @@ public class AsyncChannel {
                 return BEGUN;
             }
             out.channel(data, terms);
+            if (out.ignoredStatus != null) {
+                server.ignoredStatus("send!", out.ignoredStatus);
+            }
             boolean whole =
                     close
                             || terms.head

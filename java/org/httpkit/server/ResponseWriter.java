@@ -14,6 +14,7 @@ import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import org.httpkit.HeaderMap;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 
@@ -42,6 +43,9 @@ final class ResponseWriter {
     private static final int MAX_NAMES = 1024;
 
     int status;
+    /** A response's :status that is no integer, and so counts as 200; else null. */
+    Object ignoredStatus;
+
     int flags;
     long declared;
     byte[] buffer = new byte[1024];
@@ -95,7 +99,7 @@ final class ResponseWriter {
      */
     void ring(Map<?, ?> response, Terms terms) throws IOException {
         reset();
-        status = status(response.get(STATUS));
+        status(response);
         headers(response.get(HEADERS), terms);
         ringBody(response.get(BODY));
     }
@@ -133,7 +137,7 @@ final class ResponseWriter {
         reset();
         if (data instanceof Map) {
             Map<?, ?> response = (Map<?, ?>) data;
-            status = status(response.get(STATUS));
+            status(response);
             Object given = response.get(HEADERS);
             headers(given, terms);
             if (given == null || ((Map<?, ?>) given).isEmpty()) {
@@ -155,8 +159,22 @@ final class ResponseWriter {
         headers(headers, Terms.NONE);
     }
 
+    private void status(Map<?, ?> response) {
+        Object given = response.get(STATUS);
+        status = status(given);
+        ignoredStatus = isIgnored(given) ? given : null;
+    }
+
+    private static boolean isStatus(Object given) {
+        return given instanceof Long || given instanceof Integer;
+    }
+
+    static boolean isIgnored(Object status) {
+        return status != null && !isStatus(status);
+    }
+
     static int status(Object given) {
-        if (!(given instanceof Long || given instanceof Integer)) {
+        if (!isStatus(given)) {
             return 200;
         }
         long status = ((Number) given).longValue();
@@ -174,17 +192,30 @@ final class ResponseWriter {
         if (given instanceof IPersistentMap) {
             for (ISeq s = ((IPersistentMap) given).seq(); s != null; s = s.next()) {
                 Map.Entry<?, ?> entry = (Map.Entry<?, ?>) s.first();
-                header((String) entry.getKey(), entry.getValue(), terms);
+                header(name(entry.getKey()), entry.getValue(), terms);
             }
         } else {
             for (Map.Entry<?, ?> entry : ((Map<?, ?>) given).entrySet()) {
-                header((String) entry.getKey(), entry.getValue(), terms);
+                header(name(entry.getKey()), entry.getValue(), terms);
             }
         }
         endHead();
         if (contentLength != null && (status == 304 || terms.head && terms.keepLength)) {
             declared = length(contentLength);
         }
+    }
+
+    /** @throws ClassCastException for another class, as http-kit does; it says which header that is */
+    static String name(Object key) {
+        if (key instanceof String) {
+            return (String) key;
+        }
+        if (key == null) {
+            throw new NullPointerException("response header nil: its name is nil, expected a String");
+        }
+        String kind = key.getClass().getName();
+        throw new ClassCastException(
+                "response header " + key + ": its name is of class " + kind + ", expected a String");
     }
 
     /** Header lines are written with {@link #body} as the end; from here on it is the body's size. */
@@ -237,7 +268,11 @@ final class ResponseWriter {
         byte[] wireName = wireName(name);
         if (value instanceof Seqable) {
             for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
-                line(wireName, s.first().toString());
+                Object element = s.first();
+                if (element == null) {
+                    throw new NullPointerException("nil among the values of response header " + name);
+                }
+                line(wireName, element.toString());
             }
         } else if (value != null) {
             line(wireName, value.toString());
@@ -250,7 +285,7 @@ final class ResponseWriter {
         }
         put(name);
         put(SEPARATOR);
-        value(value);
+        value(name, value);
         put(CRLF);
     }
 
@@ -295,17 +330,17 @@ final class ResponseWriter {
     }
 
     /** Appends a value, as one byte a character as long as that is UTF-8 too. */
-    private void value(String value) {
+    private void value(byte[] name, String value) {
         int length = value.length();
         reserve(length);
         int at = body;
         for (int i = 0; i < length; i++) {
             char c = value.charAt(i);
             if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw new IllegalArgumentException("Invalid character in HTTP header value");
+                throw HeaderMap.badValue(new String(name, US_ASCII), value);
             }
             if (c > 0x7f) {
-                wideValue(value, i, at);
+                wideValue(name, value, i, at);
                 return;
             }
             buffer[at++] = (byte) c;
@@ -313,11 +348,11 @@ final class ResponseWriter {
         body = at;
     }
 
-    private void wideValue(String value, int from, int at) {
+    private void wideValue(byte[] name, String value, int from, int at) {
         for (int i = from; i < value.length(); i++) {
             char c = value.charAt(i);
             if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw new IllegalArgumentException("Invalid character in HTTP header value");
+                throw HeaderMap.badValue(new String(name, US_ASCII), value);
             }
         }
         body = at;

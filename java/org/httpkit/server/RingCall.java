@@ -91,8 +91,16 @@ final class RingCall implements Runnable {
             ((AsyncChannel) body).handlerReturned(false);
             return;
         }
-        int status = ResponseWriter.status(map.get(ResponseWriter.STATUS));
-        send(status, HeaderMap.camelCase((Map<String, Object>) map.get(ResponseWriter.HEADERS)), body);
+        Object given = map.get(ResponseWriter.STATUS);
+        int status = ResponseWriter.status(given);
+        if (ResponseWriter.isIgnored(given) && request.server() != null) {
+            request.server().ignoredStatus(request.method + " " + request.uri, given);
+        }
+        Map<?, ?> headers = (Map<?, ?>) map.get(ResponseWriter.HEADERS);
+        if (headers != null) {
+            headers.keySet().forEach(ResponseWriter::name);
+        }
+        send(status, HeaderMap.camelCase((Map<String, Object>) headers), body);
         ring.event(ring.eventNames.serverStatusPrefix + status);
     }
 

@@ -11,7 +11,9 @@ import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
@@ -109,6 +111,9 @@ final class RingExchanges {
             }
             try {
                 out.ring(response, server.terms(block));
+                if (out.ignoredStatus != null) {
+                    server.ignoredStatus(describe(), out.ignoredStatus);
+                }
                 return true;
             } catch (Throwable e) {
                 discard(body);
@@ -161,9 +166,9 @@ final class RingExchanges {
             return body instanceof File || body instanceof InputStream || body instanceof Seqable;
         }
 
-        private void requireBody(Object body) {
+        private void requireBody(Object body) throws IOException {
             if (!isOurs(body) && !server.isStreamable(body)) {
-                throw new RuntimeException(body.getClass() + " is not understandable");
+                HttpUtils.bodyBuffer(body); // throws, and says what can be sent
             }
         }
 
@@ -194,7 +199,8 @@ final class RingExchanges {
 
         private void writeSeq(ISeq s, BodyStream stream) throws IOException {
             for (; s != null; s = s.next()) {
-                stream.write(s.first().toString().getBytes(UTF_8));
+                Object part = Objects.requireNonNull(s.first(), "nil in a response's :body, a sequence");
+                stream.write(part.toString().getBytes(UTF_8));
             }
         }
 
