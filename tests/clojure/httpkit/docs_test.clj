@@ -1,0 +1,84 @@
+(ns httpkit.docs-test
+  "Every Clojure block of README.md and docs/ runs, and what `; => value` says is so.
+
+  A page's blocks are one program, in a namespace of its own. Port 8080 stands for any free port."
+  (:require [clojure.java.io     :as io]
+            [clojure.string      :as str]
+            [clojure.test        :refer [deftest is testing]]
+            [org.httpkit.client]
+            [org.httpkit.server])
+  (:import (clojure.lang LineNumberingPushbackReader)
+           (java.io File StringReader)
+           (java.net ServerSocket)))
+
+(set! *warn-on-reflection* true)
+
+(defn- pages []
+  (->> (file-seq (io/file "docs"))
+       (filter #(str/ends-with? (.getName ^File %) ".md"))
+       (cons (io/file "README.md"))
+       (map str)
+       (sort)))
+
+(defn- blocks
+  "[line text] of each Clojure block of a page."
+  [text]
+  (loop [lines (map-indexed vector (str/split-lines text)), found []]
+    (let [[[n] & more :as from] (drop-while #(not= "```clojure" (second %)) lines)]
+      (if (empty? from)
+        found
+        (let [[block after] (split-with #(not= "```" (second %)) more)]
+          (recur after (conj found [(+ 2 n) (str/join "\n" (map second block))])))))))
+
+(defn- expectation
+  "The text behind `; =>` that follows a form, on its line or on the next."
+  [text]
+  (second (re-find #"^\s*;\s*=>\s*(.+)" text)))
+
+(defn- forms
+  "[line form expected-text] of each form of a block."
+  [first-line text]
+  (let [lines  (vec (str/split-lines text))
+        reader (LineNumberingPushbackReader. (StringReader. text))]
+    (loop [found []]
+      (let [form (read {:eof ::end} reader)]
+        (if (= ::end form)
+          found
+          (let [line   (.getLineNumber reader)
+                column (.getColumnNumber reader)
+                rest   (subs (lines (dec line)) (min (count (lines (dec line))) (dec column)))
+                below  (get lines line "")]
+            (recur (conj found [(+ first-line line -1) form
+                                (or (expectation rest) (when (str/blank? rest) (expectation below)))]))))))))
+
+(defn- free-port []
+  (with-open [socket (ServerSocket. 0)] (.getLocalPort socket)))
+
+(defn- run-page [page]
+  (let [port  (str (free-port))
+        text  (str/replace (slurp page) #"\b8080\b" port)
+        space (create-ns (symbol (str "docs." (str/replace page #"\W" "-"))))]
+    (binding [*ns* space]
+      (refer-clojure)
+      (reduce + (for [[line block] (blocks text)
+                      :let [found (binding [*ns* space] (forms line block))]
+                      [line form expected] found]
+                  (testing (str page ":" line)
+                    (let [value (binding [*ns* space] (try (eval form) (catch Throwable t [::threw (str (or (ex-cause t) t))])))]
+                      (if expected
+                        (is (= (binding [*ns* space] (eval (read-string expected))) value))
+                        (is (= :no-throw (if (and (vector? value) (= ::threw (first value))) (second value) :no-throw)) (pr-str form)))
+                      1)))))))
+
+(deftest every-block-of-the-documentation-runs
+  (doseq [page (pages)]
+    (is (nat-int? (run-page page)) page)))
+
+(deftest links-lead-to-files
+  (doseq [page  (concat (pages) ["ARCHITECTURE.md" "CONTRIBUTING.md" "SECURITY.md" "examples/README.md" "benches/README.md"])
+          [_ to] (re-seq #"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)" (slurp page))]
+    (is (.exists (io/file (.getParentFile (.getAbsoluteFile (io/file page))) to)) (str page " links to " to))))
+
+(deftest a-wrong-expectation-is-noticed
+  (is (= [[1 '(+ 1 1) "2"] [2 '(+ 1 2) nil] [4 '(+ 1 3) "4"]]
+         (forms 1 "(+ 1 1) ; => 2\n(+ 1 2)\n\n(+ 1 3)\n; => 4"))))
