@@ -13,6 +13,8 @@ pub const KIND_EVENTS: u8 = 2;
 /// An event in a block: text, binary, ping and pong carry their WebSocket opcode.
 pub const EVENT_TEXT: u8 = 1;
 pub const EVENT_BINARY: u8 = 2;
+/// The peer has ended its side before it got its response. Only if `OPEN_TELL_HALF_CLOSE` is set.
+pub const EVENT_HALF_CLOSED: u8 = 3;
 /// The channel is closed: four bytes of code, then the reason. The last event of a channel.
 pub const EVENT_CLOSED: u8 = 8;
 pub const EVENT_PING: u8 = 9;
@@ -78,7 +80,8 @@ pub const OPEN_QUEUE: usize = 7;
 pub const OPEN_RECEIVE_BUFFER: usize = 8;
 pub const OPEN_REUSE_PORT: usize = 9;
 pub const OPEN_THREADS: usize = 10;
-pub const OPEN_NUMBERS: usize = 11;
+pub const OPEN_TELL_HALF_CLOSE: usize = 11;
+pub const OPEN_NUMBERS: usize = 12;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Address, Config, Notice, Server, Sink};
+use httpkit_core::server::{
+    Address, Config, HALF_CLOSE_TIME, Notice, Server, Sink, max_half_closed,
+};
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray, JObject};
 use jni::sys::{jboolean, jint, jlong};
@@ -137,6 +139,9 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         threads: number(abi::OPEN_THREADS)?,
         receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
         reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
+        half_close_time: HALF_CLOSE_TIME,
+        max_half_closed: max_half_closed(),
+        tell_half_close: n[abi::OPEN_TELL_HALF_CLOSE] != 0,
     })
 }
 

@@ -194,6 +194,42 @@
       (wire/half-close! conn)
       (is (= "later" (:body (wire/answer conn)))))))
 
+(defn- keeping-handler
+  "Keeps each callback in `kept`, and counts calls of `clientClose`."
+  ^IHandler [kept closings]
+  (reify IHandler
+    (^void handle [_ ^HttpRequest _ ^RespCallback callback] (deliver kept callback))
+    (^void handle [_ ^AsyncChannel _ ^Frame _])
+    (clientClose [_ channel code]
+      (.clientClose ^IHandler _ channel code ""))
+    (clientClose [_ _ code _] (swap! closings conj code))
+    (close [_ _])))
+
+(deftest a-client-that-leaves-before-its-response-is-reported-at-once
+  (doseq [[about leave] {"closes" #(.close ^java.io.Closeable %), "half-closes" wire/half-close!, "resets" wire/reset!!}]
+    (testing about
+      (let [kept (promise), closings (atom [])]
+        (with-handler [port (keeping-handler kept closings)]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (wire/get-request "/"))
+            (is (deref kept wire/patience-ms false))
+            (leave conn)
+            ;; Less than a peer that has ended its side may wait for its response.
+            (is (wire/eventually 5000 #(= [-1] @closings)))))
+        (is (= [-1] @closings) "once")))))
+
+(deftest a-half-closed-client-whose-leaving-was-reported-still-gets-its-response
+  (let [kept (promise), closings (atom [])]
+    (with-handler [port (keeping-handler kept closings)]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (wire/half-close! conn)
+        (is (wire/eventually #(= [-1] @closings)))
+        (.run ^RespCallback @kept (into-array ByteBuffer (seq (HttpUtils/HttpEncode 200 (HeaderMap.) "late"))))
+        (is (= "late" (:body (wire/answer conn))))
+        (is (wire/closed? conn))))
+    (is (= [-1] @closings) "once")))
+
 (deftest one-thread-calls-a-handler
   (let [handler (new-handler)]
     (with-handler [port handler]

@@ -10,7 +10,7 @@
             [org.httpkit.server :as server])
   (:import (java.io BufferedReader Closeable)
            (java.nio.file Files Path)
-           (java.util.concurrent CountDownLatch)
+           (java.util.concurrent CountDownLatch Executors)
            (java.util.concurrent.atomic AtomicInteger)
            (org.httpkit.jni Native)
            (org.httpkit.server HttpServer)))
@@ -261,6 +261,60 @@
               (is (wire/eventually #(= "ok" (try (:body (wire/fetch port "/"))
                                                  (catch java.io.IOException _ nil))))))))
         (finally (.destroyForcibly process))))))
+
+(def ^:private server-that-never-responds
+  "To `/slow`, that is, from a Ring handler and from an `IHandler`; prints both ports."
+  "(ns slow
+     (:require [org.httpkit.server :as server])
+     (:import (org.httpkit HeaderMap HttpUtils)
+              (org.httpkit.server AsyncChannel Frame HttpRequest HttpServer IHandler ProxyProtocolOption RespCallback)))
+   (println (:local-port (meta (server/run-server
+                                 (fn [req respond _] (when (= \"/ok\" (:uri req)) (respond {:body \"ok\"})))
+                                 {:port 0 :ip \"127.0.0.1\" :ring-async? true}))))
+   (let [handler (reify IHandler
+                   (^void handle [_ ^HttpRequest request ^RespCallback callback]
+                     (when (= \"/ok\" (.uri request)) (.run callback (HttpUtils/HttpEncode 200 (HeaderMap.) \"ok\"))))
+                   (^void handle [_ ^AsyncChannel _ ^Frame _])
+                   (clientClose [_ _ _])
+                   (close [_ _]))
+         server  (HttpServer. \"127.0.0.1\" 0 handler 1000 1000 1000 ProxyProtocolOption/DISABLED)]
+     (.start server)
+     (println (.getPort server))
+     (flush))")
+
+(deftest peers-that-leave-unanswered-do-not-use-up-the-descriptors
+  (let [process (limited-jvm 300 server-that-never-responds)]
+    (with-open [out (io/reader (.getInputStream process))]
+      (try
+        (doseq [port (doall (repeatedly 2 #(Long/parseLong (line-of out))))]
+          (dotimes [_ 400]
+            (with-open [conn (wire/connect port)]
+              (wire/send! conn (wire/get-request "/slow"))))
+          (is (= "ok" (:body (wire/fetch port "/ok")))))
+        (finally (.destroyForcibly process))))))
+
+;; Peers that leave
+
+(deftest peers-that-leave-unanswered-free-their-connections-though-handlers-go-on
+  (let [n        20
+        gate     (CountDownLatch. 1)
+        blocking (fn [_] (.await gate) {:body "late"})
+        servers  (doall
+                   (for [[about handler options]
+                         [["own threads"   blocking {:allow-virtual? false :n-min-threads 2 :n-max-threads 4}]
+                          ["default"       blocking {}]
+                          ["a user's pool" blocking {:worker-pool (Executors/newFixedThreadPool 2)}]
+                          ["ring-async"    (fn [_ _ _]) {:ring-async? true}]]]
+                     (assoc (wire/start handler options) :about about)))]
+    (try
+      (doseq [{:keys [port]} servers]
+        (with-conns [conns n port]
+          (doseq [conn conns] (wire/send! conn (wire/get-request "/")))))
+      (doseq [{:keys [about] :as started} servers]
+        (is (wire/eventually #(zero? (connections started))) about))
+      (finally
+        (.countDown gate)
+        (run! wire/stop servers)))))
 
 (deftest handlers-that-never-answer-do-not-pile-up-after-their-peers
   (let [started-all (CountDownLatch. 20)

@@ -14,6 +14,7 @@ public final class Abi {
 
     public static final int EVENT_TEXT = 1;
     public static final int EVENT_BINARY = 2;
+    public static final int EVENT_HALF_CLOSED = 3;
     public static final int EVENT_CLOSED = 8;
     public static final int EVENT_PING = 9;
     public static final int EVENT_PONG = 10;
@@ -69,7 +70,8 @@ public final class Abi {
     public static final int OPEN_RECEIVE_BUFFER = 8;
     public static final int OPEN_REUSE_PORT = 9;
     public static final int OPEN_THREADS = 10;
-    public static final int OPEN_NUMBERS = 11;
+    public static final int OPEN_TELL_HALF_CLOSE = 11;
+    public static final int OPEN_NUMBERS = 12;
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;

@@ -39,6 +39,8 @@ public class AsyncChannel {
     public final AtomicBoolean closedRan = new AtomicBoolean();
 
     private final AtomicBoolean closeReported = new AtomicBoolean();
+    /** An embedder has heard that the peer is gone, or has ended its side. */
+    private final AtomicBoolean embedderTold = new AtomicBoolean();
 
     /** This and what else is of one request changes in {@link #reset} only. */
     volatile long handle;
@@ -733,6 +735,11 @@ public class AsyncChannel {
         return !closedRan.get();
     }
 
+    /** Whether an embedder is to hear that the peer has left: once, though it may leave in two steps. */
+    boolean isFirstClosing() {
+        return embedderTold.compareAndSet(false, true);
+    }
+
     /**
      * Makes this the channel of another request to the same server, without handlers. Servers do not
      * do so: a request's channel is a new one.
@@ -756,6 +763,7 @@ public class AsyncChannel {
             manualPong = upgraded = false;
             closedRan.set(false);
             closeReported.set(false);
+            embedderTold.set(false);
             closeHandlerRan.set(false);
             closeRingHandlerRan.set(false);
             handle = other.handle;

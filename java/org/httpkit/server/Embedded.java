@@ -136,6 +136,10 @@ final class Embedded {
             case Abi.EVENT_PONG:
                 frame(channel, new Frame.PongFrame(Arrays.copyOfRange(block, start, end)));
                 break;
+            case Abi.EVENT_HALF_CLOSED:
+                // As with http-kit, where that is the end; here a response is still sent if it comes soon.
+                tellClosed(channel, CloseCodes.CLIENT_CLOSE, "");
+                break;
             default:
                 closed(channel, RequestBlock.readInt(block, start), ChannelEvents.reason(block, start, end));
         }
@@ -151,7 +155,13 @@ final class Embedded {
     }
 
     private void closed(AsyncChannel channel, int code, String reason) {
-        if (!channel.peerGone()) {
+        if (channel.peerGone()) {
+            tellClosed(channel, code, reason);
+        }
+    }
+
+    private void tellClosed(AsyncChannel channel, int code, String reason) {
+        if (!channel.isFirstClosing()) {
             return;
         }
         try {

@@ -207,6 +207,7 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_THREADS] = options.maxThreads;
         numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
         numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
+        numbers[Abi.OPEN_TELL_HALF_CLOSE] = embedded == null ? 0 : 1;
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         if (options.address instanceof InetSocketAddress) {
             InetSocketAddress address = (InetSocketAddress) options.address;

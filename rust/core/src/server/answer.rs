@@ -178,6 +178,7 @@ impl Conn {
     ) -> Option<Request> {
         state.channel = None;
         state.drained();
+        state.note_sent();
         state.name = 0;
         if terms.close {
             state.finish_connection();
@@ -226,6 +227,7 @@ impl Conn {
         let (close, line) = terms.connection(reply, until_close);
         state.phase = Phase::Streaming(Terms { close, ..terms });
         state.sent_in_callback = true;
+        state.note_sent();
         with_head(
             |head| {
                 self.start_head(head, reply, line);
@@ -261,6 +263,7 @@ impl Conn {
         if !state.has_room(self, limit) {
             return Sent::Full;
         }
+        state.note_sent();
         with_head(
             |head| push_chunk(head, piece, terms.chunked()),
             |chunk| state.send(chunk, flags),

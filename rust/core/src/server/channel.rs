@@ -70,6 +70,7 @@ impl Event {
             Self::Text(bytes) | Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => {
                 bytes.len()
             }
+            Self::HalfClosed => 0,
             Self::Closed(_, reason) => reason.len(),
         }
     }
@@ -83,12 +84,19 @@ impl State {
 
     /// Queues an event and, if nobody works on the chain, work for a thread.
     pub(super) fn report(&mut self, conn: &Arc<Conn>, event: Event) {
-        let closing = matches!(event, Event::Closed(..));
+        let closing = matches!(event, Event::Closed(..) | Event::HalfClosed);
         let bound = self.name != 0;
         let channel = self.channel(conn);
         channel.push(event);
         // Before it is bound, the request itself has not reached user code: whoever takes it will see.
-        if !bound || std::mem::replace(&mut channel.running, true) {
+        if bound {
+            self.begin_chain(conn, closing);
+        }
+    }
+
+    /// Has a thread told of the channel's events, unless one is.
+    fn begin_chain(&mut self, conn: &Arc<Conn>, closing: bool) {
+        if std::mem::replace(&mut self.channel(conn).running, true) {
             return;
         }
         let work = Work::Events(self.exchange(conn));
@@ -118,12 +126,16 @@ impl State {
 }
 
 impl Conn {
-    pub(super) fn bind(&self, seq: u32, name: i64) -> bool {
+    pub(super) fn bind(self: &Arc<Self>, seq: u32, name: i64) -> bool {
         let mut state = self.lock();
         if state.seq != seq || matches!(state.phase, Phase::Closed) {
             return false;
         }
         state.name = name;
+        // The peer's end may have come before.
+        if state.channel.is_some() {
+            state.begin_chain(self, true);
+        }
         true
     }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::channel::Channel;
 use super::exchange::{Event, Exchange};
+use super::half_close::Ticket;
 use super::inbound::{Inbound, Terms};
 use super::output::{Chunk, Failure, Output};
 use super::queue::Work;
@@ -88,6 +89,8 @@ pub(super) struct State {
     /// `out` may wait for more.
     pub(super) corked: bool,
     pub(super) eof: bool,
+    /// Set while the peer has ended its side and is still owed a response.
+    pub(super) half_closed: Option<Box<Ticket>>,
     /// The next pipelined request waits until the peer has read more of its answers.
     pub(super) held_back: bool,
     /// A write has failed. Reading tells why, as long as the peer has not ended its side.
@@ -112,6 +115,8 @@ pub(super) struct Timers {
     sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a WebSocket's peer that has been silent, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
+    /// For a peer that has ended its side.
+    half_closed: Option<Pin<Box<Sleep>>>,
     /// How much of the last answer the peer had left unread, and until when it may.
     unread: Option<(usize, Pin<Box<Sleep>>)>,
 }
@@ -165,6 +170,17 @@ impl Timers {
         sleep.as_mut().poll(cx).is_ready()
     }
 
+    /// True once it is `deadline`, which moves as things are sent to a peer that has ended its side.
+    pub(super) fn reached(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+        let sleep = self
+            .half_closed
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx).is_ready()
+    }
+
     /// True once the peer has been silent for `time`.
     fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> bool {
         let peer = self
@@ -184,7 +200,7 @@ impl Timers {
 }
 
 /// What the task does after looking at the state.
-enum Next {
+pub(super) enum Next {
     Read,
     Wait,
     Close,
@@ -204,6 +220,7 @@ impl Conn {
             out: Output::default(),
             corked: false,
             eof: false,
+            half_closed: None,
             held_back: false,
             broken: false,
             failed_file: None,
@@ -391,8 +408,7 @@ impl State {
             return Next::Close;
         }
         if self.eof {
-            // Nothing is left to be read; the answer under way notices if the peer goes altogether.
-            return Next::Wait;
+            return self.await_response(conn, cx, timers);
         }
         self.mind_the_peer(cx, timers, conn);
         if matches!(self.phase, Phase::Closed) {
@@ -501,7 +517,10 @@ impl State {
 
     fn flushed(&mut self, flushed: Result<bool, Failure>) {
         match flushed {
-            Ok(_) if self.out.is_empty() => self.drained(),
+            Ok(_) if self.out.is_empty() => {
+                self.note_sent();
+                self.drained();
+            }
             Ok(_) => {}
             Err(Failure::Socket) => self.write_failed(),
             Err(Failure::File(error)) => {
@@ -577,8 +596,10 @@ impl State {
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have said all it wants to say: it still gets its answer.
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {}
-            Phase::Reading if self.held_back => {}
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {
+                self.half_close(conn);
+            }
+            Phase::Reading if self.held_back => self.half_close(conn),
             Phase::Reading if !self.out.is_empty() => self.finish_connection(),
             Phase::Lingering if !self.out.is_empty() => {}
             Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
@@ -617,6 +638,7 @@ impl State {
             io.release();
         }
         self.out.clear();
+        self.half_closed = None;
         self.drained();
         self.inbound.clear();
         self.wake();
@@ -626,8 +648,17 @@ impl State {
     /// The last bytes are written or queued: after them the connection ends.
     pub(super) fn finish_connection(&mut self) {
         self.phase = Phase::Lingering;
+        self.half_closed = None;
         self.flush();
         self.wake();
+    }
+
+    /// Whether user code has yet to respond, in part or altogether.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_)
+        )
     }
 
     /// Ends a connection whose peer has ended its side, once no whole request waits any more.

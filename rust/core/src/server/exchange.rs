@@ -92,6 +92,9 @@ pub enum Event {
     Ping(Vec<u8>),
     /// A pong.
     Pong(Vec<u8>),
+    /// The peer has ended its side, and may be gone; a response is still sent, if it comes soon. Only with
+    /// [`super::Config::tell_half_close`], once a request.
+    HalfClosed,
     /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
     /// (an HTTP client left).
     Closed(i32, String),

@@ -284,6 +284,9 @@ impl State {
                 self.name = 0;
                 self.channel = None;
                 self.phase = Phase::Waiting(terms);
+                if self.eof {
+                    self.tell_half_close(conn);
+                }
                 let exchange = self.exchange(conn);
                 let (text, trailers) = match &chunked {
                     Some(decoder) => decoder.trailers(),

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
@@ -14,6 +15,8 @@ use super::{Address, Config, Notice, Shared, Stage};
 
 /// After accepting has failed, for want of descriptors most likely, it rests so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// So long it rests for connections to be closed that make room.
+const ROOM_REST: Duration = Duration::from_millis(2);
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -129,12 +132,22 @@ pub(super) async fn accept(
                 tokio::spawn(conn.run(read));
             }
             Err(e) if is_peers_fault(&e) => {}
+            Err(e) if is_want_of_room(&e) && shared.half_closed.make_room() => {
+                tokio::time::sleep(ROOM_REST).await;
+            }
             Err(e) => {
                 shared.notice(Notice::Accept(e.to_string()));
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
     }
+}
+
+fn is_want_of_room(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 /// The connection was gone before we took it: nothing is wrong with the listener.

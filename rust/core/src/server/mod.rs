@@ -12,6 +12,7 @@ mod channel;
 mod connection;
 mod encoded;
 mod exchange;
+mod half_close;
 mod inbound;
 mod lead;
 mod listener;
@@ -37,6 +38,7 @@ use crate::error::Violation;
 use crate::h1::proxy::ProxyMode;
 use crate::h1::{Limits, date, response};
 use connection::Conn;
+use half_close::{HalfClosed, Oldest};
 use lead::Leads;
 use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
@@ -45,6 +47,7 @@ pub use exchange::{
     Answered, CLOSE, CORK, Encoded, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
     INLINE, Interest, Pings, Reply, Sent,
 };
+pub use half_close::{HALF_CLOSE_TIME, max_half_closed};
 
 /// Everything a server is told at its start.
 #[derive(Debug, Clone)]
@@ -71,6 +74,13 @@ pub struct Config {
     pub queue: usize,
     /// Threads that pull work, at most: what they are free for does not count as waiting.
     pub threads: usize,
+    /// How long a peer that has ended its side keeps its connection while a response is due and nothing is
+    /// sent, see [`HALF_CLOSE_TIME`].
+    pub half_close_time: Duration,
+    /// How many connections are kept for such peers, see [`max_half_closed`]; the oldest are closed first.
+    pub max_half_closed: usize,
+    /// Whether user code hears of such a peer at once: [`Event::HalfClosed`].
+    pub tell_half_close: bool,
 }
 
 /// Where to listen.
@@ -131,6 +141,8 @@ enum Deferred {
     Overload(Exchange),
     /// A closing that came after the queue was shut.
     Orphan(Work),
+    /// One half-closed connection too many.
+    GiveUp(Oldest),
 }
 
 #[derive(Debug)]
@@ -141,6 +153,7 @@ pub(crate) struct Shared {
     sink: Arc<dyn Sink>,
     connections: Mutex<HashMap<usize, Weak<Conn>>>,
     deferred: Mutex<VecDeque<Deferred>>,
+    half_closed: HalfClosed,
     /// Work was pushed, or upcalls are due.
     attention: Notify,
     accepted: AtomicU64,
@@ -186,6 +199,7 @@ impl Server {
             sink,
             connections: Mutex::default(),
             deferred: Mutex::default(),
+            half_closed: HalfClosed::default(),
             attention: Notify::new(),
             accepted: AtomicU64::new(0),
         };
@@ -417,6 +431,7 @@ impl Shared {
                     self.sink.on_notice(Notice::EventsRefused);
                 }
                 Deferred::Orphan(work) => self.sink.on_work(vec![work]),
+                Deferred::GiveUp(oldest) => oldest.give_up(),
             }
         }
     }

@@ -405,6 +405,9 @@ mod tests {
             mode: Mode::Pull,
             queue: 1,
             threads: 0,
+            half_close_time: Duration::ZERO,
+            max_half_closed: 0,
+            tell_half_close: false,
         };
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
         let server = Server::bind(&address, config, Arc::new(Nobody)).unwrap();

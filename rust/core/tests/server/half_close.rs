@@ -3,7 +3,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Answered, Event, Exchange, INLINE, Reply, Sent};
+use httpkit_core::server::queue::Work;
+use httpkit_core::server::{Answered, Config, Event, Exchange, INLINE, Reply, Sent};
 
 use crate::support::{Running, answer, closings, config, read_answer, reply, wait_until};
 
@@ -188,6 +189,135 @@ fn requests_held_back_for_a_peer_that_does_not_read_are_answered_after_its_half_
     std::thread::sleep(Duration::from_millis(100)); // The end must have been seen.
     assert_eq!(read_answer(&mut peer).len(), SIZE);
     answer(&server.request(), b"second");
+    assert_eq!(read_answer(&mut peer), b"second");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+/// A server that gives half-closed peers up soon.
+fn impatient() -> Running {
+    Running::start(Config {
+        half_close_time: Duration::from_millis(100),
+        ..config(Mode::Pull)
+    })
+}
+
+#[test]
+fn a_half_closed_peer_whose_response_takes_too_long_is_given_up() {
+    let server = impatient();
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let exchange = server.request();
+    drop(peer);
+    wait_until("its socket is closed", || server.server.connections() == 0);
+    assert!(!exchange.is_open());
+    let late = exchange.respond(&reply(), b"late", 4);
+    assert!(matches!(late, Answered::Stale), "{late:?}");
+    let heard = closings(vec![server.server.take().unwrap()]);
+    assert_eq!(heard, [Event::Closed(-1, String::new())]);
+}
+
+#[test]
+fn a_half_closed_peer_of_a_silent_stream_is_given_up_as_well() {
+    let server = impatient();
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let exchange = server.request();
+    assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_until("its socket is closed", || server.server.connections() == 0);
+    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Closed);
+}
+
+#[test]
+fn a_request_that_no_thread_took_in_time_never_reaches_user_code() {
+    let server = impatient();
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    wait_until("it is queued", || server.server.accepted() == 1);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_until("its socket is closed", || server.server.connections() == 0);
+    match server.server.take() {
+        Some(Work::Request(request)) => assert!(!request.exchange.bind(7), "it is over"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_sent_begins_the_time_of_a_half_closed_peer_anew() {
+    const TIME: Duration = Duration::from_secs(3);
+    let server = Running::start(Config {
+        half_close_time: TIME,
+        ..config(Mode::Pull)
+    });
+    let (mut peer, first) =
+        peer_that_said_all(&server, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    // Each of three waits is shorter than the time, and together they are longer.
+    let pause = || std::thread::sleep(TIME / 2);
+    pause();
+    answer(&first, b"first");
+    pause();
+    let second = server.request();
+    assert_eq!(second.stream(&reply(), b"second"), Sent::Accepted);
+    pause();
+    assert_eq!(second.chunk(b"third", 0, 1000), Sent::Accepted);
+    assert_eq!(second.end(), Sent::Accepted);
+    assert_eq!(read_answer(&mut peer), b"first");
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("third\r\n0\r\n\r\n"), "{rest}");
+}
+
+#[test]
+fn of_too_many_half_closed_peers_the_oldest_are_given_up() {
+    let server = Running::start(Config {
+        max_half_closed: 2,
+        ..config(Mode::Pull)
+    });
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (mut oldest, refused) = peer_that_said_all(&server, request);
+    // One that has got its response no longer counts.
+    let (mut served, exchange) = peer_that_said_all(&server, request);
+    answer(&exchange, b"served");
+    assert_eq!(read_answer(&mut served), b"served");
+    wait_until("it is gone", || server.server.connections() == 1);
+    let (mut second, kept) = peer_that_said_all(&server, request);
+    assert!(refused.is_open(), "there is room for two");
+    let (mut third, kept_too) = peer_that_said_all(&server, request);
+    assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
+    assert!(!refused.is_open());
+    for (peer, exchange) in [(&mut second, kept), (&mut third, kept_too)] {
+        answer(&exchange, b"kept");
+        assert_eq!(read_answer(peer), b"kept");
+    }
+}
+
+#[test]
+fn an_embedder_that_asks_for_it_hears_of_a_half_close_at_once_and_may_still_respond() {
+    let server = Running::start(Config {
+        tell_half_close: true,
+        ..config(Mode::Pull)
+    });
+    let events = || match server.server.take() {
+        Some(Work::Events(exchange)) => exchange.take_events(),
+        other => panic!("{other:?}"),
+    };
+    let mut peer = server.connect();
+    peer.write_all(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2))
+        .unwrap();
+    let first = server.request();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(events(), [Event::HalfClosed]);
+    assert_eq!(first.take_events(), []);
+    answer(&first, b"first");
+    // The next request is no news to the peer's side, but it is to who responds to it.
+    let second = server.request();
+    assert_eq!(events(), [Event::HalfClosed]);
+    assert_eq!(second.take_events(), []);
+    answer(&second, b"second");
+    assert_eq!(read_answer(&mut peer), b"first");
     assert_eq!(read_answer(&mut peer), b"second");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

@@ -64,6 +64,9 @@ pub fn config(mode: Mode) -> Config {
         mode,
         queue: 100,
         threads: 0,
+        half_close_time: PATIENCE,
+        max_half_closed: 100,
+        tell_half_close: false,
     }
 }
 
