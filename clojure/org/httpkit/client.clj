@@ -19,16 +19,16 @@
    [java.io InputStream]
    [java.net SocketAddress URI URLEncoder]
    [java.nio ByteBuffer]
-   [java.util List Map]
+   [java.util List Locale Map]
    [java.util.concurrent CancellationException ExecutorService Future TimeUnit]
    [java.util.concurrent.atomic AtomicReference]
    [javax.net.ssl SSLContext SSLEngine]
-   [org.httpkit HttpMethod HttpUtils]
+   [org.httpkit Authority HttpMethod HttpUtils]
    [org.httpkit.client
     HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
-    IResponseHandler MultipartBody MultipartEntity RequestConfig RespListener
-    SniConfigurer]
+    IResponseHandler Location MultipartBody MultipartEntity RequestConfig
+    RespListener SniConfigurer]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
 (defn new-worker
@@ -450,10 +450,10 @@
 (defn- redirect? [^long status]
   (case status (301 302 303 307 308) true false))
 
-(defn- origin [^URI uri]
-  [(some-> (.getScheme uri) str/lower-case)
-   (some-> (.getHost uri) str/lower-case)
-   (HttpUtils/getPort uri)])
+(defn- origin [^String url]
+  (let [uri        (URI. url)
+        lower-case #(some-> ^String % (.toLowerCase Locale/ROOT))]
+    [(lower-case (.getScheme uri)) (lower-case (.host (Authority/of uri))) (HttpUtils/getPort uri)]))
 
 (defn- one-shot? [x]
   (or (instance? InputStream x) (instance? ByteBuffer x)))
@@ -485,14 +485,13 @@
 (defn- next-hop
   "Options of the request that follows the redirect. Throws the redirect's errors."
   [opts ^String url status ^String location]
-  (let [from (URI. url)
-        to   (.resolve from location)]
+  (let [to (Location/resolve url location)]
     (cond-> (if (or (contains? #{307 308} status) (:allow-unsafe-redirect-methods opts))
               (with-body opts)
               (without-body opts))
-      (not= (origin from) (origin to)) (without-credentials)
+      (not= (origin url) (origin to)) (without-credentials)
       true (-> (dissoc :query-params)
-               (assoc :url (str to))))))
+               (assoc :url to)))))
 
 (defn- follow-redirect
   "Options of the request that follows, with its trace."

@@ -93,15 +93,17 @@ public class HttpUtils {
 
     /** @return the port as given, else 443 for https and 80 for everything else */
     public static int getPort(URI uri) {
-        if (uri.getPort() != -1) {
-            return uri.getPort();
+        int port = Authority.of(uri).port;
+        if (port != -1) {
+            return port;
         }
         return "https".equalsIgnoreCase(uri.getScheme()) ? 443 : 80;
     }
 
     /** @return the host, and {@code :port} if it is given; null without a host */
     public static String getHost(URI uri) {
-        return uri.getPort() == -1 ? uri.getHost() : uri.getHost() + ":" + uri.getPort();
+        Authority authority = Authority.of(uri);
+        return authority.port == -1 ? authority.host : authority.host + ":" + authority.port;
     }
 
     /**
@@ -109,7 +111,7 @@ public class HttpUtils {
      * the loopback address.
      */
     public static InetSocketAddress getServerAddr(URI uri) throws UnknownHostException {
-        return new InetSocketAddress(InetAddress.getByName(uri.getHost()), getPort(uri));
+        return new InetSocketAddress(InetAddress.getByName(Authority.of(uri).host), getPort(uri));
     }
 
     /** @return the charset a Content-Type names; null if it names none, or none known here */

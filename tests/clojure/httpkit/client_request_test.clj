@@ -205,11 +205,16 @@
       FileNotFoundException ""                                          {:body (File. "/does/not/exist")}
       NullPointerException  ""                                          {:body ["a" nil]}
       URISyntaxException "Illegal character"      {:url (str (:url p) "/a|b")}
-      URISyntaxException ""                       {:url "127.0.0.1:80"}
+      URISyntaxException "http://host:port/path"  {:url "127.0.0.1:80"}
       URISyntaxException ""                       {:url "http://"}
       IllegalArgumentException "host is null: /foo"        {:url "/foo"}
       IllegalArgumentException "host is null: localhost:9" {:url "localhost:9"}
-      IllegalArgumentException "host is null: http://a_b/" {:url "http://a_b/"}
+      IllegalArgumentException "http://host:port/path"     {:url "foo"}
+      IllegalArgumentException "http://host:port/path"     {:url "http:///x"}
+      IllegalArgumentException "http://host:port/path"     {:proxy-url "localhost"}
+      IllegalArgumentException "java.net.IDN/toASCII"      {:url "http://\u00e9.test/"}
+      IllegalArgumentException "host is null: http://a,b/" {:url "http://a,b/"}
+      IllegalArgumentException "should have: a_b"          {:url "http://a_b/"}
       IllegalArgumentException "port out of range:99999"   {:url "http://127.0.0.1:99999/"}
       ProtocolException "ftp is not supported"             {:url "ftp://h.test/"}
       ProtocolException "No protocol specified"            {:url "//h.test/"}
@@ -221,7 +226,7 @@
     (is (empty? @(:sockets p)))))
 
 (deftest credentials-are-in-no-error-text
-  (doseq [url  ["http://user:secret@bad_host:80/" "http://user:secret@h:80/ " "http://user:s#cret@h/" "//user:se@cret@h"]
+  (doseq [url  ["http://user:secret@bad,host:80/" "http://user:secret@h:80/ " "http://user:s#cret@h/" "//user:se@cret@h"]
           opts [{:url url} {:url "http://t.test/" :proxy-url url} {:url "http://t.test/" :proxy-url url :proxy-tunnel? true}]]
     (let [text (str (:error @(client/request opts nil)))]
       (is (str/includes? text "//***@"))

@@ -77,6 +77,21 @@
     "http://h" 80, "https://h" 443, "HTTPS://h" 443, "HttpS://h:8" 8
     "wss://h" 80, "ws://h" 80, "//h" 80, "http://h:0" 0, "http://h:99999" 99999))
 
+(deftest names-that-no-host-should-have-are-taken-apart-all-the-same
+  (are [u host port] (= [host port] [(HttpUtils/getHost (uri u)) (HttpUtils/getPort (uri u))])
+    "http://my_svc/"            "my_svc"       80
+    "https://my_svc:8080/a_b"   "my_svc:8080"  8080
+    "http://my_svc:/"           "my_svc"       80
+    "http://u:p%40:1@_a.b_:9"   "_a.b_:9"      9
+    "http://-a-:9"              "-a-:9"        9
+    "http://a.1b"               "a.1b"         80
+    "//a~b_"                    "a~b_"         80
+    "http://[::1]:/"            "[::1]"        80
+    "http://h:/"                "h"            80)
+  (doseq [none ["http://a_b:c" "http://a_b:1:2" "http://a_b:99999999999" "http://a%5fb_" "http://a_b,c" "http://u_@" "http://a_b@c_d@e_f"
+                "http://\u00e9_a/" "http://:80" "mailto:a_b@c_d" "/a_b"]]
+    (is (nil? (HttpUtils/getHost (uri none))) none)))
+
 (deftest hosts-show-only-an-explicit-port
   (are [u host] (= host (HttpUtils/getHost (uri u)))
     "http://h/a"      "h"

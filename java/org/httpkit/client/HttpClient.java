@@ -6,6 +6,7 @@ import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.StandardSocketOptions;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.nio.channels.SocketChannel;
 import java.nio.channels.UnresolvedAddressException;
 import java.nio.channels.UnsupportedAddressTypeException;
@@ -17,6 +18,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
+import org.httpkit.Authority;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
@@ -251,12 +253,28 @@ public class HttpClient implements Runnable {
         if (addressFinder != AddressFinder.DEFAULT) {
             return new SocketAddress[] {addressFinder.findAddress(endpoint)};
         }
-        InetAddress[] resolved = InetAddress.getAllByName(endpoint.getHost());
+        InetAddress[] resolved = resolve(endpoint);
         SocketAddress[] addresses = new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
         for (int i = 0; i < addresses.length; i++) {
             addresses[i] = new InetSocketAddress(resolved[i], port);
         }
         return addresses;
+    }
+
+    private static InetAddress[] resolve(URI endpoint) throws UnknownHostException {
+        String host = Authority.of(endpoint).bareHost();
+        try {
+            return InetAddress.getAllByName(host);
+        } catch (UnknownHostException e) {
+            if (endpoint.getHost() != null) {
+                throw e;
+            }
+            // The class, without a cause, that http-kit has for all names of this kind.
+            RuntimeException unknown = new IllegalArgumentException(
+                    "unknown host, and no name that a host should have: " + e.getMessage());
+            unknown.addSuppressed(e);
+            throw unknown;
+        }
     }
 
     // A resolver that hangs may outlive the deadline; the caller must not.

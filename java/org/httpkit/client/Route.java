@@ -5,6 +5,7 @@ import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Locale;
+import org.httpkit.Authority;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
 
@@ -18,6 +19,7 @@ final class Route {
     static final int SOCKS5 = 2;
 
     private static final int MAX_PORT = 65535;
+    private static final String ABSOLUTE = " (expected a whole URL, such as http://host:port/path)";
 
     final URI uri;
     /** Null without a proxy. */
@@ -33,9 +35,7 @@ final class Route {
 
     static Route of(String url, RequestConfig config) throws URISyntaxException, ProtocolException {
         URI uri = parse(url);
-        if (uri.getHost() == null) {
-            throw new IllegalArgumentException("host is null: " + withoutCredentials(url));
-        }
+        checkHost(uri, url, "host is null: ");
         checkScheme(uri, "");
         if (config.proxyUrl == null) {
             return new Route(uri, null, DIRECT);
@@ -45,9 +45,7 @@ final class Route {
                     + " as the target response (:proxy-tunnel? true opens a tunnel)");
         }
         URI proxy = parse(config.proxyUrl);
-        if (proxy.getHost() == null) {
-            throw new IllegalArgumentException("proxy host is null: " + withoutCredentials(config.proxyUrl));
-        }
+        checkHost(proxy, config.proxyUrl, "proxy host is null: ");
         if (scheme(proxy).matches("socks5h?")) {
             if (!config.proxyTunnel) {
                 throw new ProtocolException(proxy.getScheme() + " for proxy needs :proxy-tunnel? true");
@@ -63,7 +61,17 @@ final class Route {
             return new URI(url);
         } catch (URISyntaxException e) {
             String shown = withoutCredentials(url);
-            throw shown.equals(url) ? e : new URISyntaxException(shown, e.getReason());
+            String reason = e.getReason() + (url.contains("//") ? "" : ABSOLUTE);
+            throw new URISyntaxException(shown, reason, shown.equals(url) ? e.getIndex() : -1);
+        }
+    }
+
+    private static void checkHost(URI uri, String url, String complaint) {
+        if (Authority.of(uri).host == null) {
+            String raw = uri.getRawAuthority();
+            boolean ascii = raw == null || raw.chars().allMatch(c -> c < 0x80);
+            throw new IllegalArgumentException(complaint + withoutCredentials(url)
+                    + (raw == null ? ABSOLUTE : ascii ? "" : " (java.net.IDN/toASCII writes such a name in ASCII)"));
         }
     }
 
@@ -120,18 +128,19 @@ final class Route {
     }
 
     String poolHost() {
-        return proxy == null ? uri.getHost() : proxy.getHost() + uri.getHost();
+        String host = Authority.of(uri).host;
+        return proxy == null ? host : Authority.of(proxy).host + host;
     }
 
     /** A host without the brackets of an IPv6 literal. */
     static String bareHost(URI uri) {
-        String host = uri.getHost();
-        return host.startsWith("[") ? host.substring(1, host.length() - 1) : host;
+        return Authority.of(uri).bareHost();
     }
 
     /** The port of a SOCKS5 proxy is 1080 where the URL names none. */
     static int port(URI uri) {
-        int port = uri.getPort() == -1 && scheme(uri).startsWith("socks") ? 1080 : HttpUtils.getPort(uri);
+        boolean socks = scheme(uri).startsWith("socks") && Authority.of(uri).port == -1;
+        int port = socks ? 1080 : HttpUtils.getPort(uri);
         if (port > MAX_PORT) {
             throw new IllegalArgumentException("port out of range:" + port);
         }
@@ -140,7 +149,7 @@ final class Route {
 
     /** User and password of the proxy URL, decoded; null without userinfo. */
     String[] proxyCredentials() {
-        String info = proxy == null ? null : proxy.getUserInfo();
+        String info = proxy == null ? null : Authority.of(proxy).userInfo;
         if (info == null) {
             return null;
         }

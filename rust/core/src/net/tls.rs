@@ -75,7 +75,8 @@ impl TlsContext {
 
     /// Performs the handshake over `stream`.
     ///
-    /// `name` is a DNS name or an IP literal; SNI carries DNS names only.
+    /// `name` is a DNS name or an IP literal; SNI carries DNS names only, and
+    /// none with an underscore.
     pub async fn connect(
         &self,
         stream: Stream,
@@ -85,6 +86,8 @@ impl TlsContext {
     ) -> io::Result<Stream> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, UnusableName))?;
+        // The JDK's servers refuse a handshake with such a name, its client sends none.
+        let sni = sni && !name.contains('_');
         let config = self.config(mode, sni).map_err(io::Error::other)?;
         let stream = TlsConnector::from(config).connect(server, stream).await?;
         Ok(Stream::Tls(Box::new(stream)))

@@ -1,0 +1,51 @@
+package org.httpkit;
+
+import java.net.URI;
+
+/**
+ * User, host and port of a URI (RFC 3986 3.2), for names too that {@link URI#getHost} finds no host
+ * in: those with an underscore, with a label that ends in a hyphen, or whose last label begins
+ * with a digit.
+ *
+ * <p>Not API.
+ */
+public final class Authority {
+    /** Decoded; null if there is none. */
+    public final String userInfo;
+    /** IPv6 literals keep their brackets; null if there is none that a socket could be connected to. */
+    public final String host;
+    /** -1 if there is none. */
+    public final int port;
+
+    private Authority(String userInfo, String host, int port) {
+        this.userInfo = userInfo;
+        this.host = host;
+        this.port = port;
+    }
+
+    public static Authority of(URI uri) {
+        String raw = uri.getRawAuthority();
+        if (uri.getHost() != null || raw == null) {
+            return new Authority(uri.getUserInfo(), uri.getHost(), uri.getPort());
+        }
+        int at = raw.indexOf('@');
+        int colon = raw.indexOf(':', at + 1);
+        String host = raw.substring(at + 1, colon < 0 ? raw.length() : colon);
+        String port = colon < 0 ? "" : raw.substring(colon + 1);
+        // Longer numbers are no int, and no port by far.
+        if (!host.matches("[A-Za-z0-9._~-]+") || !port.matches("[0-9]{0,9}")) {
+            return new Authority(null, null, -1);
+        }
+        return new Authority(at < 0 ? null : decoded(raw.substring(0, at)), host,
+                port.isEmpty() ? -1 : Integer.parseInt(port));
+    }
+
+    private static String decoded(String userInfo) {
+        return URI.create("//" + userInfo + "@host").getUserInfo();
+    }
+
+    /** The host without the brackets of an IPv6 literal. */
+    public String bareHost() {
+        return host.startsWith("[") ? host.substring(1, host.length() - 1) : host;
+    }
+}
