@@ -4,6 +4,7 @@
   A connection is {:socket :in :out}, as in `httpkit.ws-wire`, whose frames work on it
   once it is upgraded."
   (:require [clojure.string :as str]
+            [httpkit.wire :as wire]
             [org.httpkit.server :as server])
   (:import (java.io BufferedInputStream ByteArrayOutputStream DataInputStream IOException
                     InputStream OutputStream)
@@ -12,19 +13,8 @@
 
 (set! *warn-on-reflection* true)
 
-(def patience-ms
-  "Longest wait for something that should happen."
-  20000)
-
-(defn eventually
-  "Polls `f` until it is true, and returns that; its last value if it never was."
-  [f]
-  (let [deadline (+ (System/nanoTime) (* 1000000 (long patience-ms)))]
-    (loop []
-      (let [value (f)]
-        (if (or value (> (System/nanoTime) deadline))
-          value
-          (do (Thread/sleep 5) (recur)))))))
+(def patience-ms wire/patience-ms)
+(def eventually wire/eventually)
 
 (defn outcome
   "What a promise or future was delivered, `:late` if it was not in time."

@@ -1,11 +1,10 @@
 (ns httpkit.client-decoder-test
   "The public `Decoder`: which events, which state, what is left."
-  (:require [clojure.test :refer [are deftest is testing]])
+  (:require [clojure.test :refer [are deftest is testing]]
+            [httpkit.wire :refer [latin1]])
   (:import [java.nio ByteBuffer]
            [org.httpkit HttpMethod HttpStatus HttpVersion LineTooLargeException ProtocolException]
            [org.httpkit.client AbortException Decoder IRespListener]))
-
-(defn- latin1 ^bytes [^String s] (.getBytes s "ISO-8859-1"))
 
 (defn- recorder [events]
   (reify IRespListener

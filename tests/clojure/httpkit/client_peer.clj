@@ -1,11 +1,12 @@
 (ns httpkit.client-peer
   "Raw-socket peers for the client's tests: each accepted connection is served by
   a function, so that a test decides every byte."
-  (:require [clojure.string :as str])
+  (:require [clojure.string :as str]
+            [httpkit.wire   :as wire])
   (:import [java.io BufferedInputStream ByteArrayOutputStream EOFException IOException InputStream OutputStream]
            [java.net InetAddress ServerSocket Socket]))
 
-(defn latin1 ^bytes [^String s] (.getBytes s "ISO-8859-1"))
+(def latin1 wire/latin1)
 
 (defn- read-line!
   "Up to LF, less CRLF; nil at the end."
@@ -137,12 +138,5 @@
             (respond! conn answer)))
         (recur)))))
 
-(defn eventually
-  "Polls `f` until it is true, for 10 s at most; returns its last value."
-  [f]
-  (let [end (+ (System/nanoTime) 10000000000)]
-    (loop []
-      (let [v (f)]
-        (if (or v (> (System/nanoTime) end))
-          v
-          (do (Thread/sleep 5) (recur)))))))
+(def eventually wire/eventually)
+

@@ -18,6 +18,7 @@
             [ring.middleware.params            :refer [wrap-params]]
             [ring.middleware.resource          :refer [wrap-resource]]
             [ring.middleware.session           :refer [wrap-session]]
+            [ring.middleware.session.cookie    :refer [cookie-store]]
             [ring.util.response :as response])
   (:import (java.io File)
            (java.nio.file Files)
@@ -94,18 +95,23 @@
               "one line per cookie"))
         (is (= {"one" "1" "two" "2" "three" "3"} (read-string (wire/read-rest conn))))))))
 
-(deftest sessions-are-kept
-  (let [handler (wrap-session
-                  (fn [{:keys [session]}]
-                    (let [n (inc (:n session 0))]
-                      (assoc (response/response (str n)) :session (assoc session :n n)))))]
+(defn- cookie-of [response]
+  (some-> (get-in response [:headers "set-cookie"]) (str/split #";") first))
+
+(deftest sessions-are-kept-in-memory-and-in-cookies
+  (doseq [[store options] {"memory" {}, "cookie" {:store (cookie-store {:key (.getBytes "0123456789abcdef")})}}
+          :let [handler (wrap-session
+                          (fn [{:keys [session]}]
+                            (let [n (inc (:n session 0))]
+                              (assoc (response/response (str n)) :session (assoc session :n n))))
+                          options)]]
     (wire/with-server [{:keys [port]} handler {}]
-      (let [first-answer (wire/fetch port "/")
-            cookie       (first (str/split (get-in first-answer [:headers "set-cookie"]) #";"))
-            again        #(:body (wire/fetch port (wire/get-request "/" ["Cookie" cookie])))]
-        (is (= "1" (:body first-answer)))
-        (is (= ["2" "3"] [(again) (again)]))
-        (is (= "1" (:body (wire/fetch port "/"))) "somebody else")))))
+      (let [visit  (fn [[cookie _]]
+                     (let [response (wire/fetch port (wire/get-request "/" ["Cookie" (or cookie "none=0")]))]
+                       [(or (cookie-of response) cookie) (:body response)]))
+            visits (rest (iterate visit nil))]
+        (is (= ["1" "2" "3"] (map second (take 3 visits))) store)
+        (is (= "1" (:body (wire/fetch port "/"))) "another client")))))
 
 (deftest flash-messages-last-for-one-request
   (let [handler (wrap-session
@@ -114,7 +120,7 @@
                       (cond-> (response/response (str flash))
                         (= "/set" uri) (assoc :flash "saved")))))]
     (wire/with-server [{:keys [port]} handler {}]
-      (let [cookie (first (str/split (get-in (wire/fetch port "/set") [:headers "set-cookie"]) #";"))
+      (let [cookie (cookie-of (wire/fetch port "/set"))
             again  #(:body (wire/fetch port (wire/get-request "/" ["Cookie" cookie])))]
         (is (= ["saved" ""] [(again) (again)]))))))
 
@@ -178,10 +184,27 @@
           (is (= "redefined" (ask))))
         (is (= "revision 1" (ask)))))))
 
+(def ^:private app-source
+  "(ns httpkit.reloaded-app) (defn app [_] {:status 200 :body \"%s\"})")
+
+(deftest code-that-is-loaded-again-serves-the-next-request
+  (load-string (format app-source "first"))
+  (let [app    (resolve 'httpkit.reloaded-app/app)
+        reload (fn [handler]
+                 (fn [{:keys [uri] :as request}]
+                   (when (= "/reload" uri) (load-string (format app-source "second")))
+                   (handler request)))]
+    (wire/with-server [{:keys [port]} (reload app) {}]
+      (is (= ["first" "second" "second"] (map #(:body (wire/fetch port %)) ["/" "/reload" "/"]))))))
+
 (deftest asynchronous-handlers-take-rings-middleware
   (let [handler (-> (fn
                       ([_] {:status 500 :body "synchronous"})
-                      ([{:keys [params]} respond _raise] (future (respond (response/response (pr-str params))))))
+                      ([{:keys [params]} respond raise]
+                       (future (if (:fail params)
+                                 (raise (ex-info "as asked" {}))
+                                 (respond (response/response (pr-str params)))))))
                     wrap-keyword-params wrap-params wrap-cookies)]
-    (wire/with-server [{:keys [port]} handler {:ring-async? true}]
-      (is (= {:a "1"} (read-string (:body (wire/fetch port "/?a=1"))))))))
+    (wire/with-server [{:keys [port]} handler {:ring-async? true :error-logger (fn [_ _])}]
+      (is (= {:a "1"} (read-string (:body (wire/fetch port "/?a=1")))))
+      (is (= 500 (:status (wire/fetch port "/?fail=1")))))))

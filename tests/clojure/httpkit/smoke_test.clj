@@ -2,7 +2,7 @@
   "A handful of whole round trips, quick enough for every JDK, every Clojure and -Xcheck:jni."
   (:require [clojure.test       :refer [deftest is testing]]
             [demo.app           :as demo]
-            [org.httpkit.server :as server]
+            [httpkit.wire        :as wire]
             [org.httpkit.utils  :as utils])
   (:import [java.io InputStream]
            [java.net HttpURLConnection URL]))
@@ -21,13 +21,8 @@
            ^InputStream in (if (< status 400) (.getInputStream connection) (.getErrorStream connection))]
        [status (if in (slurp in :encoding "UTF-8") "")]))))
 
-(defmacro ^:private with-server [[port handler options] & body]
-  `(let [stop# (server/run-server ~handler (merge {:port 0 :ip "127.0.0.1" :error-logger (fn [~'_ ~'_])} ~options))
-         ~port (:local-port (meta stop#))]
-     (try ~@body (finally (stop#)))))
-
 (deftest the-demo-answers
-  (with-server [port demo/handler {}]
+  (wire/with-server [{:keys [port]} demo/handler {}]
     (is (= 200 (first (answer port "/"))))
     (is (re-find #"&lt;b&gt;" (second (answer port "/?q=<b>"))) "what came in is escaped")
     (is (re-find #"\"uri\": \"/json\"" (second (answer port "/json"))))
@@ -38,14 +33,14 @@
                  (second (answer port "/upload" "test"))))))
 
 (deftest bodies-go-both-ways
-  (with-server [port (fn [{:keys [body]}] {:status 200 :body (some-> body slurp)}) {}]
+  (wire/with-server [{:keys [port]} (fn [{:keys [body]}] {:status 200 :body (some-> body slurp)}) {}]
     (doseq [size [1 1000 100000 3000000]
             :let [text (apply str (repeat size \x))]]
       (is (= [200 text] (answer port "/" text)) size))))
 
 (deftest a-request-map-reads-like-any-map
   (let [seen (promise)]
-    (with-server [port (fn [req] (deliver seen (into {} req)) nil) {}]
+    (wire/with-server [{:keys [port]} (fn [req] (deliver seen (into {} req)) nil) {}]
       (is (= 404 (first (answer port "/path?query"))))
       (is (= {:uri "/path" :query-string "query" :request-method :get :scheme :http}
              (select-keys @seen [:uri :query-string :request-method :scheme]))))))
@@ -57,5 +52,5 @@
 
 (deftest servers-come-and-go
   (dotimes [_ 20]
-    (with-server [port (constantly {:status 204}) {}]
+    (wire/with-server [{:keys [port]} (constantly {:status 204}) {}]
       (is (= 204 (first (answer port "/")))))))

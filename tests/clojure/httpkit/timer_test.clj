@@ -2,6 +2,7 @@
   "`org.httpkit.timer` and the service below it."
   (:require [clojure.string :as str]
             [clojure.test :refer [deftest is testing are]]
+            [httpkit.wire :as wire]
             [org.httpkit.timer :as timer])
   (:import [java.io ByteArrayOutputStream PrintStream]
            [java.util.concurrent CountDownLatch]
@@ -11,16 +12,6 @@
 (def ^:private never 600000)
 
 (defn- await! [p] (deref p 10000 ::timeout))
-
-(defn- wait-until
-  "True as soon as `(f)` is, false if it never is within 10 s."
-  [f]
-  (let [deadline (+ (System/nanoTime) 10000000000)]
-    (loop []
-      (cond
-        (f) true
-        (< deadline (System/nanoTime)) false
-        :else (do (Thread/sleep 5) (recur))))))
 
 (defn- settle!
   "Waits until everything due before now has run."
@@ -163,16 +154,16 @@
         idle?   #(= "pending=0, thread started:false" (str service))]
     (is (idle?))
     (let [first-one ^Thread (thread)]
-      (is (wait-until idle?))
+      (is (wire/eventually idle?))
       (.join first-one 10000)
       (is (not (.isAlive first-one)))
       (is (not (identical? first-one (thread))) "a new one"))
     (testing "also when the task it waits for is cancelled"
       (let [task (.scheduleTask service never (fn []))
             t    ^Thread (thread)]
-        (is (wait-until #(= Thread$State/TIMED_WAITING (.getState t))))
+        (is (wire/eventually #(= Thread$State/TIMED_WAITING (.getState t))))
         (timer/cancel task))
-      (is (wait-until idle?)))))
+      (is (wire/eventually idle?)))))
 
 (deftest the-thread-inherits-whether-it-is-a-daemon
   (doseq [daemon? [true false]]
