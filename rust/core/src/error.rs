@@ -18,6 +18,8 @@ pub enum Violation {
     Version,
     /// Control, white space or one of 0x80-0xA0 in the target.
     Target,
+    /// What stands for host and port in a target of absolute or authority form is none.
+    Authority,
     /// LF without CR before it (RFC 9112 2.2 would allow it, the contract does not).
     BareLf,
     /// CR without LF after it.
@@ -30,7 +32,7 @@ pub enum Violation {
     ObsFold,
     /// HTTP/1.1 without `Host`.
     HostMissing,
-    /// Empty, or not a host with an optional port.
+    /// Empty, or not a host of RFC 3986 with an optional port.
     HostInvalid,
     /// More than one `Host`, even if equal.
     HostRepeated,
@@ -93,6 +95,7 @@ impl Violation {
             Method => "Invalid request method",
             Version => "Unsupported HTTP version",
             Target => "Invalid character in request target",
+            Authority => "Invalid host in request target",
             BareLf => "LF without CR",
             BareCr => "CR without LF",
             HeaderName => "Malformed header line",

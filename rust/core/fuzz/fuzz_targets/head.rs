@@ -40,6 +40,15 @@ fn check(head: &RequestHead, stream: &[u8], limits: &Limits) {
     let bytes = &stream[..head.len];
     assert!(bytes.ends_with(b"\r\n\r\n"));
     assert!(!head.method.of(bytes).is_empty() && !head.target.of(bytes).is_empty());
+    if let Some(authority) = head.authority {
+        let name = authority.name.of(bytes);
+        assert!(!name.is_empty());
+        let marks = b"-._~!$&'()*+,;=:%[]";
+        assert!(
+            name.iter()
+                .all(|b| b.is_ascii_alphanumeric() || marks.contains(b))
+        );
+    }
     for header in &head.headers {
         assert!(!header.name.of(bytes).is_empty());
         assert_eq!(header.value.of(bytes).len(), header.value.len());

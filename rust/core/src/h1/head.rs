@@ -7,6 +7,8 @@
 //! Strict where leniency lets two parsers disagree about where a request ends
 //! (RFC 9112 11.2): white space, line ends, lengths, `Host`.
 
+use super::authority;
+pub use super::authority::Authority;
 use super::line::{Line, LineScanner, split_header};
 pub use super::names::{
     EXTENSION_METHOD, KNOWN_HEADERS, METHODS, UNKNOWN_HEADER, known_header, known_method,
@@ -40,15 +42,6 @@ pub struct Header {
     pub value: Span,
     /// Index into [`KNOWN_HEADERS`], or [`UNKNOWN_HEADER`].
     pub id: u8,
-}
-
-/// `Host`, taken apart at its last colon outside of brackets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Authority {
-    /// With the brackets of an IPv6 address; never empty.
-    pub name: Span,
-    /// `None` when absent or empty.
-    pub port: Option<u16>,
 }
 
 /// A request's head as spans into the buffer it was parsed from.
@@ -102,6 +95,7 @@ pub(super) const MAX_FIELDS: usize = 30_000;
 pub(super) const MAX_NAME: usize = u16::MAX as usize;
 
 const HEAD: u8 = 1;
+const CONNECT: u8 = 7;
 const CONNECTION: u8 = id_of("connection");
 const CONTENT_LENGTH: u8 = id_of("content-length");
 const EXPECT: u8 = id_of("expect");
@@ -213,7 +207,10 @@ impl HeadParser {
         let bytes = value.of(buf);
         match id {
             HOST if head.authority.is_some() => return Err(Violation::HostRepeated),
-            HOST => head.authority = Some(authority(bytes, value_start)?),
+            HOST => {
+                let authority = Authority::parse(bytes, value_start);
+                head.authority = Some(authority.ok_or(Violation::HostInvalid)?);
+            }
             CONTENT_LENGTH if self.content_length.is_some() => {
                 return Err(Violation::ContentLengthRepeated);
             }
@@ -272,6 +269,10 @@ fn request_line(buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Vi
     if target_len == 0 {
         return Err(Violation::RequestLine);
     }
+    let connect = head.method_id == CONNECT;
+    if rest[0] != b'/' && !authority::fits_target(&rest[..target_len], connect) {
+        return Err(Violation::Authority);
+    }
     let start = line.start + space + 1;
     head.target = Span::new(start, start + target_len);
     Ok(())
@@ -279,44 +280,6 @@ fn request_line(buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Vi
 
 fn is_target(b: u8) -> bool {
     matches!(b, 0x21..=0x7e | 0xa1..=0xff)
-}
-
-/// Splits the value of `Host`, which starts at `start` of the buffer.
-fn authority(value: &[u8], start: usize) -> Result<Authority, Violation> {
-    let forbidden = |b: &u8| matches!(b, b'@' | b'/' | b'\\' | b' ' | b'\t');
-    if value.is_empty() || value.iter().any(forbidden) {
-        return Err(Violation::HostInvalid);
-    }
-    let (name_len, port) = if value[0] == b'[' {
-        let close = value
-            .iter()
-            .position(|&b| b == b']')
-            .ok_or(Violation::HostInvalid)?;
-        match &value[close + 1..] {
-            [] => (close + 1, None),
-            [b':', port @ ..] => (close + 1, port_number(port)?),
-            _ => return Err(Violation::HostInvalid),
-        }
-    } else {
-        // A colon in front does not split: http-kit takes `:80` for a name.
-        let colon = value.iter().rposition(|&b| b == b':');
-        match colon.filter(|&colon| colon > 0) {
-            Some(colon) => (colon, port_number(&value[colon + 1..])?),
-            None => (value.len(), None),
-        }
-    };
-    Ok(Authority {
-        name: Span::new(start, start + name_len),
-        port,
-    })
-}
-
-fn port_number(digits: &[u8]) -> Result<Option<u16>, Violation> {
-    if digits.is_empty() {
-        return Ok(None);
-    }
-    let n = decimal(digits, u16::MAX.into()).ok_or(Violation::HostInvalid)?;
-    Ok(Some(n as u16))
 }
 
 fn content_length(digits: &[u8]) -> Result<u64, Violation> {

@@ -7,6 +7,7 @@
 //! Not here: when to read, when to answer, what follows from keep-alive
 //! (`server`), and answers as a client sees them (`client`).
 
+mod authority;
 pub mod body;
 pub mod date;
 pub mod encoded;

@@ -249,10 +249,143 @@ fn host_is_required_once_and_well_formed() {
         ("1.1", "Host: [::1\r\n", HostInvalid),
         ("1.1", "Host: [::1]x\r\n", HostInvalid),
         ("1.1", "Host: [::1]:x\r\n", HostInvalid),
+        ("1.1", "Host: [::1]:65536\r\n", HostInvalid),
     ] {
         let bytes = format!("GET / HTTP/{version}\r\n{lines}\r\n");
         assert_eq!(one(bytes.as_bytes()), Err(violation), "{bytes:?}");
     }
+}
+
+/// RFC 3986 3.2.2 and 3.2.3.
+const NO_HOSTS: [&[u8]; 36] = [
+    b"###",
+    b"<a>",
+    b"\"a\"",
+    b"a b",
+    b"a\tb",
+    b"a/b",
+    b"a\\b",
+    b"a@b",
+    b"a?b",
+    b"a#b",
+    b"a|b",
+    b"a^b",
+    b"a`b",
+    b"{a}",
+    b"a]",
+    b"[a",
+    b"a[::1]",
+    b"a%",
+    b"a%4",
+    b"a%4g",
+    b"%g1",
+    b"b\xfccher",
+    b"b\xc3\xbccher",
+    b":x",
+    b":65536",
+    b"a:+1",
+    b"[]",
+    b"[:]",
+    b"[1.2.3.4]",
+    b"[::1::]",
+    b"[fe80::1%]",
+    b"[fe80::1%%]",
+    b"[v.a]",
+    b"[vg.a]",
+    b"[v1.]",
+    b"[v1a]",
+];
+
+#[test]
+fn host_is_a_host_of_rfc_3986_with_an_optional_port_and_nothing_else() {
+    for host in NO_HOSTS {
+        let text = String::from_utf8_lossy(host);
+        let line = [b"GET / HTTP/1.1\r\nHost: ", host, b"\r\n\r\n"].concat();
+        assert_eq!(one(&line), Err(Violation::HostInvalid), "{text}");
+    }
+}
+
+#[test]
+fn the_authority_of_a_target_is_as_well_formed_as_host() {
+    for host in NO_HOSTS {
+        // These end an authority, or the target itself.
+        if host.iter().any(|b| b"/?# \t".contains(b)) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(host);
+        for target in [
+            [b"http://", host].concat(),
+            [b"HTTP://", host, b"/p?q"].concat(),
+            [b"ws+x.y-1://", host, b"?q"].concat(),
+        ] {
+            let line = [b"GET ", &target[..], b" HTTP/1.1"].concat();
+            assert_eq!(one(&with_line(&line)), Err(Violation::Authority), "{text}");
+        }
+        let line = [b"CONNECT ", host, b" HTTP/1.1"].concat();
+        assert_eq!(one(&with_line(&line)), Err(Violation::Authority), "{text}");
+    }
+    for line in [
+        "GET http:// HTTP/1.1",
+        "GET http:///p HTTP/1.1",
+        "GET http://#f HTTP/1.1",
+    ] {
+        assert_eq!(
+            one(&with_line(line.as_bytes())),
+            Err(Violation::Authority),
+            "{line}"
+        );
+    }
+    for line in [
+        "GET http://my_svc:8080/<p>?\"q\" HTTP/1.1",
+        "GET http://[::1]:81 HTTP/1.1",
+        "GET foo?http://### HTTP/1.1",
+        "GET 1x://### HTTP/1.1",
+        "GET ://### HTTP/1.1",
+        "GET mailto:### HTTP/1.1",
+        "GET /http://### HTTP/1.1",
+        "CONNECT a:443 HTTP/1.1",
+        "CONNECT [::1]:443 HTTP/1.1",
+        "CONNECT / HTTP/1.1",
+        "CONNECT /### HTTP/1.1",
+    ] {
+        assert!(
+            matches!(one(&with_line(line.as_bytes())), Ok(Some(_))),
+            "{line}"
+        );
+    }
+}
+
+/// The grammar once more, as a reader of the RFC would write it down.
+fn is_host_with_port(value: &str) -> bool {
+    // http-kit's own way: the last colon splits, and what is before it may hold more of them.
+    let (name, port) = match value.rfind(':').filter(|at| !value[*at..].contains(']')) {
+        Some(at) => (&value[..at], &value[at + 1..]),
+        None => (value, ""),
+    };
+    let port_fits = port.is_empty()
+        || port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u128>().is_ok_and(|n| n < 65536);
+    let unescaped = |text: &str| {
+        let mut rest = text.split('%');
+        let plain = |part: &str| {
+            part.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:".contains(c))
+        };
+        let escape = |part: &str| {
+            part.get(..2)
+                .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()))
+                && plain(&part[2..])
+        };
+        rest.next().is_some_and(plain) && rest.all(escape)
+    };
+    let literal = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let name_fits = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => unescaped(name),
+    };
+    !value.is_empty() && port_fits && name_fits
 }
 
 #[test]
@@ -272,6 +405,18 @@ fn host_splits_at_the_last_colon_outside_of_brackets() {
         ("[::1]:81", "[::1]", Some(81)),
         ("EXAMPLE.Org", "EXAMPLE.Org", None),
         ("a,b", "a,b", None),
+        ("my_svc:8080", "my_svc", Some(8080)),
+        ("a-b.c~d_e", "a-b.c~d_e", None),
+        ("!$&'()*+,;=", "!$&'()*+,;=", None),
+        ("b%C3%bccher.de:1", "b%C3%bccher.de", Some(1)),
+        ("%41", "%41", None),
+        (":", ":", None),
+        ("192.0.2.1:81", "192.0.2.1", Some(81)),
+        ("[2001:db8::1]:8080", "[2001:db8::1]", Some(8080)),
+        ("[::ffff:192.0.2.1]", "[::ffff:192.0.2.1]", None),
+        ("[fe80::1%eth0]", "[fe80::1%eth0]", None),
+        ("[fe80::1%25eth0]:1", "[fe80::1%25eth0]", Some(1)),
+        ("[v1F.a:b!]", "[v1F.a:b!]", None),
     ] {
         let request = one(&with_headers(&format!("Host: {host}\r\n")));
         let host_seen = request.expect("valid").expect("complete").host;
@@ -561,6 +706,14 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let _ = one(&bytes);
+    }
+
+    #[test]
+    fn host_is_taken_or_refused_as_the_grammar_says(
+        host in r#"(\[(::1|[0-9a-f:]{2,8})\]|[a-c._~!,;=%0-9A-F]{0,6}|[ -~&&[^ @/\\\[\]]]{0,5})(:[0-9]{0,6}|:[ -~&&[^ ]])?"#,
+    ) {
+        let outcome = one(&with_headers(&format!("Host: {host}\r\n")));
+        prop_assert_eq!(outcome.is_ok(), is_host_with_port(&host), "{}", host);
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Host and port, as `Host` and targets hold them (RFC 3986 3.2.2, 3.2.3).
+//!
+//! Handlers make links, log lines and look-ups of them: nothing else passes.
+//! Two habits of http-kit stay. Colons may stand in a name, where the last one
+//! splits off the port; and one in front splits nothing off, so that `:80` is
+//! a name.
+
+use std::net::Ipv6Addr;
+
+use super::Span;
+use super::head::decimal;
+
+/// A host with an optional port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// With the brackets of an IPv6 address; never empty.
+    pub name: Span,
+    /// `None` when absent or empty.
+    pub port: Option<u16>,
+}
+
+impl Authority {
+    /// Splits `value`, which starts at `start` of its buffer; `None` for what is no authority.
+    pub(super) fn parse(value: &[u8], start: usize) -> Option<Authority> {
+        let name_len = match value.first()? {
+            b'[' => literal_len(value)?,
+            _ => name_len(value)?,
+        };
+        let port = match &value[name_len..] {
+            [] => None,
+            [b':', digits @ ..] => port_number(digits)?,
+            _ => return None,
+        };
+        let name = Span::new(start, start + name_len);
+        Some(Authority { name, port })
+    }
+}
+
+/// The inner `None` is for an empty port, the outer one for what is no port.
+fn port_number(digits: &[u8]) -> Option<Option<u16>> {
+    if digits.is_empty() {
+        return Some(None);
+    }
+    decimal(digits, u16::MAX.into()).map(|n| Some(n as u16))
+}
+
+/// Length of a registered name, or of an IPv4 address.
+fn name_len(value: &[u8]) -> Option<usize> {
+    if !is_name(value) {
+        return None;
+    }
+    match value.iter().rposition(|&b| b == b':') {
+        Some(0) => port_number(&value[1..]).map(|_| value.len()),
+        Some(colon) => Some(colon),
+        None => Some(value.len()),
+    }
+}
+
+fn is_name(mut text: &[u8]) -> bool {
+    loop {
+        let plain = text.iter().position(|&b| !NAME[b as usize]);
+        match plain.map(|at| &text[at..]) {
+            None => return true,
+            Some([b'%', a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+                text = rest;
+            }
+            Some(_) => return false,
+        }
+    }
+}
+
+/// What needs no percent sign in a name: unreserved and sub-delims of RFC 3986 2.3 and 2.2, and
+/// the colon.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 128 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let marks = b"-._~!$&'()*+,;=:";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
+/// Length of an address in brackets, with them.
+fn literal_len(value: &[u8]) -> Option<usize> {
+    let close = value.iter().position(|&b| b == b']')?;
+    let address = &value[1..close];
+    let good = match address {
+        [b'v' | b'V', future @ ..] => is_future(future),
+        _ => is_ipv6(address),
+    };
+    good.then_some(close + 1)
+}
+
+/// An IPv6 address, also with the zone that names a link of the sender (RFC 6874): Java's clients
+/// leave it in.
+fn is_ipv6(address: &[u8]) -> bool {
+    let zone_at = address.iter().position(|&b| b == b'%');
+    let (ip, zone) = address.split_at(zone_at.unwrap_or(address.len()));
+    let zone_fits = match zone {
+        [] => true,
+        [_, name @ ..] => {
+            let plain = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+            !name.is_empty() && name.iter().all(plain)
+        }
+    };
+    let ip = std::str::from_utf8(ip).ok().map(str::parse::<Ipv6Addr>);
+    zone_fits && matches!(ip, Some(Ok(_)))
+}
+
+/// What follows the `v` of an address of a later version.
+fn is_future(text: &[u8]) -> bool {
+    let Some(dot) = text.iter().position(|&b| b == b'.') else {
+        return false;
+    };
+    let (version, address) = (&text[..dot], &text[dot + 1..]);
+    let all_hex = version.iter().all(u8::is_ascii_hexdigit);
+    let plain = address.iter().all(|&b| NAME[b as usize]);
+    !version.is_empty() && all_hex && !address.is_empty() && plain
+}
+
+/// Whether a target other than a path (RFC 9112 3.2) has a good authority, if it has one: the
+/// absolute form, and for CONNECT the whole target.
+///
+/// Other forms stay as they are, http-kit's handlers see them too.
+pub(super) fn fits_target(target: &[u8], connect: bool) -> bool {
+    match after_scheme(target) {
+        Some(rest) => {
+            let end = rest.iter().position(|b| b"/?#".contains(b));
+            Authority::parse(&rest[..end.unwrap_or(rest.len())], 0).is_some()
+        }
+        None => !connect || Authority::parse(target, 0).is_some(),
+    }
+}
+
+/// What follows `scheme://`.
+fn after_scheme(target: &[u8]) -> Option<&[u8]> {
+    let colon = target.iter().position(|&b| b == b':')?;
+    let (scheme, rest) = (&target[..colon], target[colon + 1..].strip_prefix(b"//")?);
+    let of_scheme = |&b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    let good = scheme.first()?.is_ascii_alphabetic() && scheme.iter().all(of_scheme);
+    good.then_some(rest)
+}
