@@ -48,6 +48,10 @@ pub enum Violation {
     LengthConflict,
     /// Not plain hexadecimal digits, or above 31 bits.
     ChunkSize,
+    /// Not what RFC 9112 7.1.1 allows behind a chunk's size.
+    ChunkExtension,
+    /// More than 16 KiB of extensions, and of zeros before sizes, in one body.
+    ChunkExtensionsTooLarge,
     /// A chunk's data without CRLF behind it.
     ChunkEnd,
     /// A trailer line that is no header line.
@@ -72,7 +76,7 @@ impl Violation {
     /// 414 also stands for chunk-size lines, as http-kit answers.
     pub fn status(self) -> u16 {
         match self {
-            Violation::BodyTooLarge => 413,
+            Violation::BodyTooLarge | Violation::ChunkExtensionsTooLarge => 413,
             Violation::LineTooLong => 414,
             Violation::HeaderLineTooLong | Violation::HeadTooLarge => 431,
             _ => 400,
@@ -110,6 +114,8 @@ impl Violation {
             TransferEncodingRepeated => "Repeated Transfer-Encoding header",
             LengthConflict => "Content-Length together with Transfer-Encoding",
             ChunkSize => "Invalid chunk size",
+            ChunkExtension => "Invalid chunk extension",
+            ChunkExtensionsTooLarge => "Chunk extensions too large",
             ChunkEnd => "Chunk does not end with CRLF",
             Trailer => "Malformed trailer line",
             ForbiddenTrailer => "Forbidden trailer",

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod error;
+mod grammar;
 pub mod h1;
 pub mod net;
 pub mod server;

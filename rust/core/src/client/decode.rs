@@ -10,6 +10,7 @@
 
 use super::error::{CallError, ErrorKind};
 use super::headers::Headers;
+use crate::grammar::{Extension, MAX_EXTENSIONS, SIZE_DIGITS, is_token};
 
 /// Longest line, without its CRLF.
 const MAX_LINE: usize = 16190;
@@ -92,6 +93,8 @@ pub struct Decoder {
     status: u16,
     headers: Headers,
     remaining: u64,
+    /// Bytes of chunk lines that were no part of a size.
+    extensions: usize,
     /// The headers were announced, their framing not yet judged: an error in
     /// it comes after the event.
     framing_due: bool,
@@ -112,6 +115,7 @@ impl Decoder {
             status: 0,
             headers: Headers::default(),
             remaining: 0,
+            extensions: 0,
             framing_due: false,
             until_close: false,
             has_trailers: false,
@@ -250,7 +254,7 @@ impl Decoder {
             // Blank lines count as head bytes, else they could go on for ever.
             self.count_head(0)?;
         } else {
-            self.remaining = chunk_size(&line)?;
+            self.remaining = self.chunk_size(&line)?;
             self.state = match self.remaining {
                 0 => State::Trailers,
                 _ => State::Chunk,
@@ -258,6 +262,22 @@ impl Decoder {
         }
         self.recycle(line);
         Ok(None)
+    }
+
+    fn chunk_size(&mut self, line: &[u8]) -> Result<u64, CallError> {
+        let end = line.iter().position(|byte| *byte == b';');
+        let (size, extensions) = line.split_at(end.unwrap_or(line.len()));
+        let number = chunk_number(size)?;
+        if !Extension::fits(extensions) {
+            return Err(CallError::protocol("Invalid chunk extension"));
+        }
+        self.extensions += extensions.len() + size.len().saturating_sub(SIZE_DIGITS);
+        if self.extensions > MAX_EXTENSIONS {
+            return Err(CallError::protocol(format!(
+                "Chunk extensions exceed {MAX_EXTENSIONS} bytes"
+            )));
+        }
+        Ok(number)
     }
 
     /// One line without its CRLF, or `None` when `input` ended before it.
@@ -477,8 +497,7 @@ fn content_length(value: &[u8]) -> Result<u64, CallError> {
     })
 }
 
-fn chunk_size(line: &[u8]) -> Result<u64, CallError> {
-    let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+fn chunk_number(size: &[u8]) -> Result<u64, CallError> {
     let mut number = 0_u64;
     let valid = !size.is_empty()
         && size.iter().all(|byte| {
@@ -507,11 +526,6 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_control(byte: u8) -> bool {

@@ -9,6 +9,7 @@ use std::net::Ipv6Addr;
 
 use super::Span;
 use super::head::decimal;
+use crate::grammar::letters_digits_and;
 
 /// A host with an optional port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,21 +72,7 @@ fn is_name(mut text: &[u8]) -> bool {
 
 /// What needs no percent sign in a name: unreserved and sub-delims of RFC 3986 2.3 and 2.2, and
 /// the colon.
-const NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 128 {
-        table[b] = (b as u8).is_ascii_alphanumeric();
-        b += 1;
-    }
-    let marks = b"-._~!$&'()*+,;=:";
-    let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
+const NAME: [bool; 256] = letters_digits_and(b"-._~!$&'()*+,;=:");
 
 /// Length of an address in brackets, with them.
 fn literal_len(value: &[u8]) -> Option<usize> {

@@ -5,6 +5,7 @@ use super::line::{LineScanner, split_header};
 use super::names::id_of;
 use super::{Limits, Span};
 use crate::error::Violation;
+use crate::grammar::{Extension, MAX_EXTENSIONS, SIZE_DIGITS};
 
 /// Trailers that would change what the head said about framing, routing or authentication.
 const FORBIDDEN_TRAILERS: [u8; 10] = [
@@ -28,7 +29,7 @@ enum State {
     /// Before the first digit of a size.
     SizeStart,
     Size,
-    Extension,
+    Extension(Extension),
     /// After the CR of a size line.
     SizeEnd,
     Data,
@@ -48,6 +49,8 @@ pub struct ChunkedDecoder {
     head_len: usize,
     /// Bytes of the current size line.
     line: usize,
+    /// Bytes of all size lines that were no part of a size.
+    extensions: usize,
     /// What the current chunk still has to bring.
     left: u64,
     /// Of all chunks announced so far.
@@ -65,6 +68,7 @@ impl ChunkedDecoder {
             limits: limits.clone(),
             head_len,
             line: 0,
+            extensions: 0,
             left: 0,
             total: 0,
             lines: LineScanner::default(),
@@ -117,6 +121,9 @@ impl ChunkedDecoder {
             (State::SizeEnd, _) => return Err(Violation::BareCr),
             (_, b'\n') => return Err(Violation::BareLf),
             (State::SizeStart, b'\r' | b';') => return Err(Violation::ChunkSize),
+            (State::Extension(at), b'\r') if !at.may_end() => {
+                return Err(Violation::ChunkExtension);
+            }
             (_, b'\r') => State::SizeEnd,
             _ => self.size_line_byte(b)?,
         };
@@ -128,8 +135,19 @@ impl ChunkedDecoder {
         if self.line > self.limits.line.saturating_sub(2) {
             return Err(Violation::LineTooLong);
         }
-        if self.state == State::Extension || b == b';' {
-            return Ok(State::Extension);
+        let extended = match self.state {
+            State::Extension(at) => Some(at.next(b).ok_or(Violation::ChunkExtension)?),
+            _ if b == b';' => Some(Extension::Start),
+            _ => None,
+        };
+        if extended.is_some() || self.line > SIZE_DIGITS {
+            self.extensions += 1;
+            if self.extensions > MAX_EXTENSIONS {
+                return Err(Violation::ChunkExtensionsTooLarge);
+            }
+        }
+        if let Some(at) = extended {
+            return Ok(State::Extension(at));
         }
         let digit = (b as char).to_digit(16).ok_or(Violation::ChunkSize)?;
         self.left = self.left * 16 + u64::from(digit);

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use crate::error::Violation;
+use crate::grammar::is_token;
 
 /// One line without its CRLF.
 #[derive(Clone, Copy)]
@@ -109,27 +110,6 @@ fn find_control(buf: &[u8], from: usize) -> usize {
 
 fn is_control(b: u8) -> bool {
     b.is_ascii_control() && b != b'\t'
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 128 {
-        table[b] = (b as u8).is_ascii_alphanumeric();
-        b += 1;
-    }
-    let marks = b"!#$%&'*+-.^_`|~";
-    let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
-
-/// A character of a token (RFC 9110 5.6.2).
-pub(super) fn is_token(b: u8) -> bool {
-    TOKEN[b as usize]
 }
 
 /// Offsets of a header line's name and of its value without the white space around it.

@@ -1,7 +1,7 @@
 //! Methods and header names that have a number, so that a request crosses borders without them.
 
-use super::line::is_token;
 use crate::error::Violation;
+use crate::grammar::is_token;
 
 /// The methods of the contract; the index is the id.
 pub const METHODS: [&str; 19] = [

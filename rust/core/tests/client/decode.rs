@@ -324,6 +324,10 @@ fn chunks_are_joined() {
         ("2;x=y\r\nok\r\n0\r\n\r\n", "ok"),
         ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
         ("002\r\nok\r\n\r\n\r\n1\r\n!\r\n0;last\r\n\r\n", "ok!"),
+        (
+            "2; a = \"b;\\\"\" ; c\r\nok\r\n0;z=\"\u{e9}\"\r\n\r\n",
+            "ok",
+        ),
     ] {
         let outcome = decode(format!("{CHUNKED}{body}"));
         assert_eq!((text(&outcome.body).as_str(), outcome.done), (want, true));
@@ -380,6 +384,50 @@ fn broken_chunks_are_refused() {
         protocol(format!("{CHUNKED}{body}"), &message);
     }
     assert_eq!(decode(format!("{CHUNKED}7fffffff\r\nok")).body, b"ok");
+}
+
+#[test]
+fn chunk_extensions_are_those_of_the_grammar() {
+    for extension in [
+        ";",
+        ";;a",
+        ";a;",
+        "; ",
+        ";a=",
+        ";a b",
+        ";a ",
+        ";a=\"b",
+        ";a=b\"",
+        ";a=\"b\\\"",
+        ";a=\"\0\"",
+        ";\0",
+        ";a\x01",
+        ";a=\x7f",
+        ";\u{e9}",
+        ";a\r;b",
+        ";a=\"\r\"",
+    ] {
+        let message = "Invalid chunk extension";
+        protocol(format!("{CHUNKED}2{extension}\r\nok\r\n0\r\n\r\n"), message);
+        protocol(format!("{CHUNKED}0{extension}\r\n\r\n"), message);
+    }
+}
+
+#[test]
+fn the_extensions_of_a_body_and_zeros_before_sizes_have_16_kib_together() {
+    let wire = |chunk: &str, times: usize| format!("{CHUNKED}{}0\r\n\r\n", chunk.repeat(times));
+    for (chunk, most) in [
+        ("1;aaa\r\na\r\n".to_owned(), 4_096),
+        (format!("1;{}\r\na\r\n", "a".repeat(8_191)), 2),
+        (format!("{}1\r\na\r\n", "0".repeat(8)), 16_384),
+    ] {
+        assert!(decode(wire(&chunk, most)).done, "{most}");
+        protocol(
+            wire(&chunk, most + 1),
+            "Chunk extensions exceed 16384 bytes",
+        );
+    }
+    assert!(decode(wire("00000001\r\na\r\n", 5_000)).done);
 }
 
 #[test]

@@ -71,7 +71,12 @@ fn chunks_become_one_body() {
         (b"a\r\n0123456789\r\n0\r\n\r\n", b"0123456789"),
         (b"0003\r\nabc\r\n000\r\n\r\n", b"abc"),
         (b"3;x=y;z=\"q\"\r\nabc\r\n0;e\r\n\r\n", b"abc"),
-        (b"3;\r\nabc\r\n0\r\n\r\n", b"abc"),
+        (b"3;a\r\nabc\r\n0;b=c;d\r\n\r\n", b"abc"),
+        (b"3; \ta\t = \t1 ; b\r\nabc\r\n0\r\n\r\n", b"abc"),
+        (
+            b"3;a=\"\"\r\nabc\r\n0;a=\"\\\"\\\\ ;\t\xff\"\r\n\r\n",
+            b"abc",
+        ),
         (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n"),
     ] {
         assert_eq!(body_of(wire), body, "{:?}", String::from_utf8_lossy(wire));
@@ -102,6 +107,34 @@ fn bad_framing_is_refused() {
         (b"ffffffffffffffffffff\r\n", ChunkSize),
         (b"3\nabc\n0\n\n", BareLf),
         (b"3;x\nabc", BareLf),
+        (b"3;\r\nabc", ChunkExtension),
+        (b"3;;a\r\nabc", ChunkExtension),
+        (b"3;a;\r\nabc", ChunkExtension),
+        (b"3; \r\nabc", ChunkExtension),
+        (b"3;a=\r\nabc", ChunkExtension),
+        (b"3;a=b=c\r\nabc", ChunkExtension),
+        (b"3;a b\r\nabc", ChunkExtension),
+        (b"3;a=b c\r\nabc", ChunkExtension),
+        (b"3;a \r\nabc", ChunkExtension),
+        (b"3;a=b \r\nabc", ChunkExtension),
+        (b"3;=b\r\nabc", ChunkExtension),
+        (b"3;\"a\"\r\nabc", ChunkExtension),
+        (b"3;a,b\r\nabc", ChunkExtension),
+        (b"3;a=\"b\r\nabc", ChunkExtension),
+        (b"3;a=\"b\\\"\r\nabc", ChunkExtension),
+        (b"3;a=\"b\\\r\nabc", ChunkExtension),
+        (b"3;a=b\"\r\nabc", ChunkExtension),
+        (b"3;a=\"b\"c\r\nabc", ChunkExtension),
+        (b"3;a=\"b\0\"\r\nabc", ChunkExtension),
+        (b"3;a=\"\\\x01\"\r\nabc", ChunkExtension),
+        (b"3;a=\"\x7f\"\r\nabc", ChunkExtension),
+        (b"3;\0\r\nabc", ChunkExtension),
+        (b"3;a\0\r\nabc", ChunkExtension),
+        (b"3;a=\0\r\nabc", ChunkExtension),
+        (b"3;a\x0b=1\r\nabc", ChunkExtension),
+        (b"3;\xe9\r\nabc", ChunkExtension),
+        (b"0;\r\n\r\n", ChunkExtension),
+        (b"3;a=\"\nabc", BareLf),
         (b"3\rabc", BareCr),
         (b"3;x\ry\r\nabc", BareCr),
         (b"3\r\nabcX\r\n", ChunkEnd),
@@ -236,6 +269,49 @@ fn the_line_limit_starts_anew_with_each_chunk() {
     assert!(decode_within(wire.as_bytes(), &limits).is_ok());
 }
 
+/// Chunks of one byte, each with so many bytes behind its size.
+fn extended(extensions: &[usize]) -> Vec<u8> {
+    let chunk = |&n: &usize| format!("1;{}\r\na\r\n", "x".repeat(n - 1));
+    let chunks: String = extensions.iter().map(chunk).collect();
+    (chunks + "0\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn the_extensions_of_a_body_have_16_kib_together() {
+    let limits = Limits::with_line(20_000, 1 << 30);
+    for (extensions, expected) in [
+        (vec![16_384], Ok(())),
+        (vec![16_385], Err(Violation::ChunkExtensionsTooLarge)),
+        (vec![8_000, 8_384], Ok(())),
+        (vec![8_000, 8_385], Err(Violation::ChunkExtensionsTooLarge)),
+        (vec![4; 4_096], Ok(())),
+        (vec![4; 4_097], Err(Violation::ChunkExtensionsTooLarge)),
+    ] {
+        let outcome = decode_pieces([&extended(&extensions)[..]], &limits);
+        assert_eq!(outcome.map(|_| ()), expected, "{} chunks", extensions.len());
+    }
+}
+
+#[test]
+fn zeros_before_sizes_count_as_extensions_do() {
+    let limits = Limits::with_line(20_000, 1 << 30);
+    let padded = |zeros: usize| format!("{}1\r\na\r\n", "0".repeat(zeros));
+    for (chunks, expected) in [
+        (padded(7).repeat(5_000), Ok(())),
+        (padded(16_391), Ok(())),
+        (padded(16_392), Err(Violation::ChunkExtensionsTooLarge)),
+        (padded(8).repeat(16_384), Ok(())),
+        (
+            padded(8).repeat(16_385),
+            Err(Violation::ChunkExtensionsTooLarge),
+        ),
+    ] {
+        let wire = chunks + "0\r\n\r\n";
+        let outcome = decode_pieces([wire.as_bytes()], &limits);
+        assert_eq!(outcome.map(|_| ()), expected, "{} bytes", wire.len());
+    }
+}
+
 #[test]
 fn trailers_share_the_limit_of_the_head() {
     for (room, expected) in [
@@ -269,6 +345,44 @@ fn endless_trailers_are_cut_off_within_head_and_line() {
     assert_eq!(outcome, Violation::HeadTooLarge);
 }
 
+/// Whether `text`, what follows a semicolon, is an extension, and maybe more of them.
+///
+/// The grammar by descent, each rule eating what it takes.
+fn is_extension(text: &[u8]) -> bool {
+    fn blanks(text: &[u8]) -> &[u8] {
+        let n = text.iter().take_while(|b| b" \t".contains(b)).count();
+        &text[n..]
+    }
+    fn token(text: &[u8]) -> Option<&[u8]> {
+        let of_token = |b: &&u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+        let n = text.iter().take_while(of_token).count();
+        (n > 0).then_some(&text[n..])
+    }
+    fn quoted(text: &[u8]) -> Option<&[u8]> {
+        let mut rest = text.strip_prefix(b"\"")?;
+        loop {
+            rest = match rest {
+                [b'"', rest @ ..] => return Some(rest),
+                [b'\\', b'\t' | b' '..=b'~' | 0x80.., rest @ ..] => rest,
+                [b'\\', ..] => return None,
+                [b'\t' | b' '..=b'~' | 0x80.., rest @ ..] => rest,
+                _ => return None,
+            }
+        }
+    }
+    let Some(rest) = token(blanks(text)) else {
+        return false;
+    };
+    let rest = match blanks(rest).strip_prefix(b"=") {
+        None => rest,
+        Some(value) => match token(blanks(value)).or_else(|| quoted(blanks(value))) {
+            Some(rest) => rest,
+            None => return false,
+        },
+    };
+    rest.is_empty() || blanks(rest).strip_prefix(b";").is_some_and(is_extension)
+}
+
 proptest! {
     #[test]
     fn any_body_in_any_chunks_comes_out_whole(
@@ -286,6 +400,35 @@ proptest! {
         wire.extend_from_slice(&rest);
         let (body, _, used, done) = decode(&wire).expect("valid");
         prop_assert_eq!((body, used, done), (chunks.concat(), end, true));
+    }
+
+    #[test]
+    fn every_extension_of_the_grammar_passes(extension in "([ \t]*;[ \t]*[a-z!#$&'*+.^_`|~-]{1,3}([ \t]*=[ \t]*([a-z0-9]{1,3}|\"([ !#-\\[\\]-~\t]|\\\\[ -~\t]){0,4}\"))?){0,3}") {
+        // A blank before the first semicolon is the one that http-kit refuses.
+        let extension = extension.trim_start();
+        let wire = format!("1{extension}\r\na\r\n0{extension}\r\n\r\n");
+        prop_assert_eq!(body_of(wire.as_bytes()), b"a");
+    }
+
+    #[test]
+    fn an_extension_passes_if_and_only_if_a_reader_of_the_grammar_finds_no_fault(
+        extension in proptest::collection::vec(
+            prop_oneof![
+                4 => Just(b';'), 4 => Just(b'a'), 3 => Just(b'='), 3 => Just(b'"'), 2 => Just(b' '),
+                2 => Just(b'\\'), 1 => Just(b'\t'), 1 => Just(0), 1 => any::<u8>(),
+            ],
+            0..12,
+        ),
+    ) {
+        prop_assume!(!extension.iter().any(|b| b"\r\n".contains(b)));
+        let wire = [b"0;", &extension[..], b"\r\n\r\n"].concat();
+        let outcome = decode(&wire).map(|(.., done)| done);
+        let expected = if is_extension(&extension) {
+            Ok(true)
+        } else {
+            Err(Violation::ChunkExtension)
+        };
+        prop_assert_eq!(outcome, expected, "{:?}", String::from_utf8_lossy(&wire));
     }
 
     #[test]
