@@ -615,7 +615,7 @@
   Times, in msecs:
     :connect-timeout    ; From submission to connected, less DNS (default 60000)
     :idle-timeout       ; Longest silence on the connection (default 60000)
-    :timeout            ; Both of the above
+    :timeout            ; Both of the above; 0 lasts 200 ms, less than 0 none
     :deadline           ; From this call to the last byte, DNS and redirects
                         ; included (default none)
     :pool-timeout       ; Longest wait for a connection under the client's limits

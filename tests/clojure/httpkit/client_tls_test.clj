@@ -50,6 +50,19 @@
         (is (instance? SSLException (:error @(client/get (certs/https-url p "/") {:client c})))))
       (client/client-stop! java-way))))
 
+(deftest tls-peers-asked-in-the-clear-are-named
+  (with-tls-peer [p (localhost-key)]
+    (let [{:keys [error]} @(client/get (:url p))]
+      (is (= ProtocolException (class error)))
+      (is (str/includes? (ex-message error) "https://"))))
+  (testing "whichever alert they send"
+    (doseq [description [10 50 80]]
+      (peer/with-peer [p (fn [conn]
+                           (peer/read-head! conn)
+                           (peer/send-bytes! conn (byte-array [21 3 1 0 2 2 description]))
+                           (peer/close! conn))]
+        (is (str/includes? (ex-message (:error @(client/get (:url p)))) "https://"))))))
+
 (deftest a-peer-that-leaves-during-the-handshake
   (peer/with-peer [p (fn [conn] (.readNBytes ^java.io.InputStream (:in conn) 5) (peer/close! conn))]
     (let [java-way (via-engine)]

@@ -63,7 +63,11 @@ impl Call {
     pub(super) fn queue_limit(&self) -> Limit {
         let connect = self.connect_limit(self.since);
         match self.spec.timeouts.pool {
-            Some(pool) => connect.min(Limit::new(pool, self.since, "pool timeout")),
+            Some(pool) => connect.min(Limit {
+                at: pool.after(self.since),
+                what: "pool timeout",
+                shown: pool,
+            }),
             None => connect,
         }
     }
@@ -71,13 +75,13 @@ impl Call {
     /// When a connect that belongs to a wait since `start` ends.
     pub(super) fn connect_limit(&self, start: Instant) -> Limit {
         let connect = self.spec.timeouts.connect;
-        self.with_deadline(Limit::new(connect, start, "connect timeout"))
+        self.with_deadline(Limit::of_peer(connect, start, "connect timeout"))
     }
 
     /// When silence since `last` ends the call; `None` while silence is not
     /// the peer's fault.
     pub(super) fn idle_limit(&self, last: Option<Instant>) -> Option<Limit> {
-        let idle = last.map(|last| Limit::new(self.spec.timeouts.idle, last, "idle timeout"));
+        let idle = last.map(|last| Limit::of_peer(self.spec.timeouts.idle, last, "idle timeout"));
         match idle {
             Some(idle) => Some(self.with_deadline(idle)),
             None => self.deadline_limit(),
@@ -139,9 +143,9 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    fn new(millis: Millis, start: Instant, what: &'static str) -> Self {
+    fn of_peer(millis: Millis, start: Instant, what: &'static str) -> Self {
         Self {
-            at: millis.after(start),
+            at: millis.patience(start),
             what,
             shown: millis,
         }

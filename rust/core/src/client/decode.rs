@@ -19,6 +19,9 @@ const MAX_HEAD: usize = 65536;
 /// Largest chunk.
 const MAX_CHUNK: u64 = 0x7fff_ffff;
 
+/// Type and major version of the record.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// Fields that must not come behind the body (RFC 9110, 6.5.1).
 const FORBIDDEN_TRAILERS: [&str; 10] = [
     "host",
@@ -181,8 +184,20 @@ impl Decoder {
         }
         match self.state {
             State::Done => Ok(()),
-            _ => Err(CallError::unexpected_eof()),
+            _ => Err(self.perhaps_tls(CallError::unexpected_eof())),
         }
+    }
+
+    /// Says so when the first line is a TLS alert: that of a peer which takes
+    /// a request in the clear for a broken handshake.
+    fn perhaps_tls(&self, error: CallError) -> CallError {
+        if self.untouched() && self.line.starts_with(&TLS_ALERT) {
+            let text = error.message;
+            return CallError::protocol(format!(
+                "{text} (the peer speaks TLS: should the URL begin with https:// ?)"
+            ));
+        }
+        error
     }
 
     /// Whether the connection may serve another request, as far as this
@@ -301,7 +316,7 @@ impl Decoder {
             return Ok(None);
         }
         if !cr {
-            return Err(CallError::protocol("Expected CR before LF"));
+            return Err(self.perhaps_tls(CallError::protocol("Expected CR before LF")));
         }
         self.line.pop();
         Ok(Some(std::mem::take(&mut self.line)))

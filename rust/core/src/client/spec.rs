@@ -76,6 +76,10 @@ pub enum Upload {
     Chunked,
 }
 
+/// What a peer has time for when its timeout is 0, as with http-kit: that
+/// looks at its timeouts when something happens, and else every 200 ms.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// A user's number of milliseconds: kept as given, since error texts show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub i32);
@@ -85,14 +89,22 @@ impl Millis {
         let millis = u64::try_from(self.0).unwrap_or(0);
         start + Duration::from_millis(millis)
     }
+
+    /// As [`after`](Millis::after), for waits of the peer: of 0 they last a moment.
+    pub(super) fn patience(self, start: Instant) -> Instant {
+        match self.0 {
+            0 => start + MOMENT,
+            _ => self.after(start),
+        }
+    }
 }
 
 /// The waits of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// From the call to its connection, queueing included.
+    /// From the call to its connection, queueing included; 0 lasts 200 ms.
     pub connect: Millis,
-    /// From the connection on; every byte either way starts it anew.
+    /// From the connection on; every byte either way starts it anew; 0 lasts 200 ms.
     pub idle: Millis,
     /// Life of the connection in the pool afterwards; 0 or less: the call
     /// neither takes a pooled connection nor leaves one.

@@ -67,17 +67,43 @@ fn a_connect_that_hangs_ends_with_the_connect_timeout() {
 }
 
 #[test]
-fn zero_and_negative_timeouts_end_the_call_at_once() {
+fn a_negative_timeout_ends_the_call_at_once_and_zero_after_a_moment() {
     let full = FullBacklog::new();
     let client = Running::new();
-    for millis in [0, -1] {
+    for (millis, waits) in [(-1, 0), (0, 200)] {
         let mut spec = get(full.address);
         spec.timeouts.connect = Millis(millis);
         assert_eq!(
-            timed(&client, spec, 0),
+            timed(&client, spec, waits),
             timeout(&format!("connect timeout: {millis}ms"))
         );
     }
+}
+
+#[test]
+fn timeouts_of_zero_let_quick_responses_through() {
+    let server = Server::new(|_, stream| {
+        while read_request(stream).is_some() {
+            stream.write_all(OK).unwrap();
+        }
+        hang(stream);
+    });
+    let silent = Server::new(|_, stream| {
+        read_request(stream);
+        hang(stream);
+    });
+    let client = Running::new();
+    let eager = |address| {
+        let mut spec = get(address);
+        spec.timeouts.connect = Millis(0);
+        spec.timeouts.idle = Millis(0);
+        spec
+    };
+    // On a machine under load one may well be late.
+    let through = (0..20).any(|_| client.run(eager(server.address)).is_ok());
+    assert!(through);
+    let late = timed(&Running::new(), eager(silent.address), 200);
+    assert_eq!(late, timeout("idle timeout: 0ms"));
 }
 
 #[test]
