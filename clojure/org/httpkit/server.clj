@@ -432,7 +432,8 @@
     "Sets (fn [bytes]) for WebSocket pings, called after the pong was sent.")
   (on-close [ch callback]
     "Sets (fn [status]), called once when the channel is closed, or at once if
-    it is. Status is
+    it is; behind the messages that came before, unless their callback runs for
+    more than 100 ms. Status is
 
       :server-close      ; By `close`, the end of a response, or the server's stop
       :client-close      ; The HTTP client left

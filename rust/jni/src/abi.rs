@@ -16,6 +16,7 @@ pub const EVENT_BINARY: u8 = 2;
 /// The peer has ended its side before it got its response. Only if `OPEN_TELL_HALF_CLOSE` is set.
 pub const EVENT_HALF_CLOSED: u8 = 3;
 /// The channel is closed: four bytes of code, then the reason. The last event of a channel.
+pub const EVENT_CLOSING: u8 = 7;
 pub const EVENT_CLOSED: u8 = 8;
 pub const EVENT_PING: u8 = 9;
 pub const EVENT_PONG: u8 = 10;

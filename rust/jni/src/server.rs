@@ -48,6 +48,11 @@ impl Sink for ServerUpcalls {
         self.on_drained(name);
     }
 
+    fn on_closing(&self, name: i64, code: i32, reason: &str) {
+        faults::point();
+        self.on_closing(name, code, reason);
+    }
+
     fn on_notice(&self, notice: Notice) {
         faults::point();
         match notice {

@@ -14,6 +14,7 @@ struct ServerMethods {
     on_work: JMethodID,
     on_starved: JMethodID,
     on_drained: JMethodID,
+    on_closing: JMethodID,
     on_notice: JMethodID,
     bytes_class: Global<JClass<'static>>,
 }
@@ -28,6 +29,11 @@ pub(crate) fn resolve(env: &mut Env<'_>) -> jni::errors::Result<()> {
         on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
         on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
         on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
+        on_closing: env.get_method_id(
+            &class,
+            jni_str!("onClosing"),
+            jni_sig!("(JILjava/lang/String;)V"),
+        )?,
         on_notice: env.get_method_id(
             &class,
             jni_str!("onNotice"),
@@ -81,6 +87,18 @@ impl ServerUpcalls {
 
     pub(crate) fn on_drained(&self, name: i64) {
         self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]));
+    }
+
+    pub(crate) fn on_closing(&self, name: i64, code: i32, reason: &str) {
+        self.call(|env, methods| {
+            let reason = env.new_string(reason)?;
+            let args = [
+                jvalue { j: name },
+                jvalue { i: code },
+                jvalue { l: reason.as_raw() },
+            ];
+            self.void(env, methods.on_closing, &args)
+        });
     }
 
     pub(crate) fn on_notice(&self, kind: i32, code: i32, message: &str) {

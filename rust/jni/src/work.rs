@@ -83,6 +83,7 @@ pub(crate) fn events_block(exchange: &Exchange) -> Option<Vec<u8>> {
             Event::Ping(bytes) => (abi::EVENT_PING, None, bytes),
             Event::Pong(bytes) => (abi::EVENT_PONG, None, bytes),
             Event::HalfClosed => (abi::EVENT_HALF_CLOSED, None, &[]),
+            Event::Closing(code, reason) => (abi::EVENT_CLOSING, Some(*code), reason.as_bytes()),
             Event::Closed(code, reason) => (abi::EVENT_CLOSED, Some(*code), reason.as_bytes()),
         };
         let code = code.map(i32::to_le_bytes);

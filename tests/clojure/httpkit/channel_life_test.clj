@@ -422,22 +422,6 @@
         (wire/write! conn (wire/get-request "/"))
         (is (= "sent" (:text (wire/read-answer! conn))))))))
 
-(deftest messages-that-wait-are-delivered-before-on-close
-  (doseq [leave [#(send-frames! % [:close 1000]) wire/disconnect wire/reset]]
-    (let [log (atom []) go-on (promise)]
-      (wire/with-server [{:keys [port]}
-                         #(server/as-channel % {:on-receive (fn [_ message] (wire/outcome go-on) (swap! log conj message))
-                                                :on-close   (fn [_ _] (swap! log conj :closed))})
-                         {}]
-        (let [conn (wire/upgrade port)]
-          (apply send-frames! conn (map #(vector :text (str %)) (range 50)))
-          (send-frames! conn [:ping "sync"])
-          (is (= [:pong "sync"] (frames/receive! conn)) "the server has read all of them")
-          (leave conn)
-          (deliver go-on true)
-          (is (wire/eventually #(= :closed (last @log))))
-          (is (= (conj (mapv str (range 50)) :closed) @log)))))))
-
 (deftest messages-that-wait-are-delivered-after-a-server-side-close
   (let [log (atom []) go-on (promise) channel (promise)]
     (wire/with-server [{:keys [port]}

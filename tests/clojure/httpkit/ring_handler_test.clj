@@ -244,6 +244,28 @@
         (is (= [:text "wait"] (ws/receive! slow)))
         (run! ws/disconnect [slow quick])))))
 
+;; Behind another handler it has chains of its own.
+(deftest a-close-handler-does-not-wait-for-a-callback-that-runs
+  (let [open (atom nil) begun (atom nil) heard (atom nil)]
+    (with-ring [port log
+                (fn [req]
+                  (server/as-channel req
+                    {:on-receive (fn [_ message]
+                                   (swap! heard conj message)
+                                   (when (= "wait" message)
+                                     (deliver @begun true)
+                                     (swap! heard conj (deref @open wire/patience-ms :late))))
+                     :on-close   (fn [_ status] (deliver @open status))}))
+                {:pool (Executors/newFixedThreadPool 1)}]
+      (reset! heard [])
+      (run! #(reset! % (promise)) [open begun])
+      (let [web (ws/connect port wire/patience-ms)]
+        (ws/send! web [[:text "wait"]] nil)
+        (is (deref @begun wire/patience-ms false))
+        (ws/send! web [[:text "behind"] [:close 1001 "off"]] nil)
+        (is (wire/eventually #(= ["wait" :going-away "behind"] @heard)))
+        (ws/disconnect web)))))
+
 (deftest closing-it-shuts-its-pool-down
   (doseq [wrap [identity behind]]
     (let [pool   (Executors/newFixedThreadPool 1)

@@ -15,6 +15,7 @@ public final class Abi {
     public static final int EVENT_TEXT = 1;
     public static final int EVENT_BINARY = 2;
     public static final int EVENT_HALF_CLOSED = 3;
+    public static final int EVENT_CLOSING = 7;
     public static final int EVENT_CLOSED = 8;
     public static final int EVENT_PING = 9;
     public static final int EVENT_PONG = 10;

@@ -14,6 +14,12 @@ public interface ServerUpcalls {
     /** The exchange was refused a bounded send and has room again. */
     void onDrained(long exchange);
 
+    /**
+     * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} will say so behind
+     * them; this is for callbacks that go on until they hear of it.
+     */
+    void onClosing(long channel, int code, String reason);
+
     /** Something to be logged or counted, see {@code Abi.NOTICE_*}. */
     void onNotice(int kind, int code, String message);
 }

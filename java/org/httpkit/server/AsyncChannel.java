@@ -8,6 +8,7 @@ import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.util.Map;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
@@ -55,6 +56,11 @@ public class AsyncChannel {
     private volatile Phase phase = Phase.FRESH;
     /** The thread that runs the handler or a callback of this channel: its sends may be gathered. */
     private volatile Thread callbackThread;
+
+    /** Whether a thread runs callbacks for events that it has taken. */
+    volatile boolean hearing;
+    /** What tells its close handlers, once it is closed and a callback goes on; see {@link LateClosing}. */
+    volatile FutureTask<?> closing;
 
     private volatile IFn receiveHandler;
     private volatile IFn pingHandler;
@@ -238,8 +244,8 @@ public class AsyncChannel {
             }
             boolean whole =
                     close
-                            || terms.head
                             || upgradeRequested
+                            || out.declared >= 0
                             || ResponseWriter.isBodyless(out.status);
             if (whole) {
                 if (!server.answer(handle, out)) {
@@ -248,11 +254,13 @@ public class AsyncChannel {
                 phase = Phase.CLOSED;
                 return ENDED;
             }
-            byte[] first = out.bodyBytes();
-            hold();
-            int sent =
-                    Native.stream(
-                            handle, out.status, out.flags, out.buffer, out.head, first, 0, first.length);
+            int sent = startStream(out);
+            if (sent == Abi.SENT_ACCEPTED && terms.head) {
+                // The head is all that HEAD gets, and nobody knows the length.
+                Native.end(handle);
+                phase = Phase.CLOSED;
+                return ENDED;
+            }
             if (sent == Abi.SENT_ACCEPTED) {
                 phase = Phase.STREAMING;
             }
@@ -261,6 +269,15 @@ public class AsyncChannel {
             lock.unlock();
             server.giveBack(out);
         }
+    }
+
+    private int startStream(ResponseWriter out) {
+        byte[] first = out.bodyBytes();
+        if (!terms.head) {
+            hold();
+        }
+        return Native.stream(
+                handle, out.status, out.flags, out.buffer, out.head, first, 0, first.length);
     }
 
     /** What sends {@code data} as one chunk or frame, as often as it is refused for want of room. */

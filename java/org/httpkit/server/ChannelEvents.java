@@ -36,25 +36,27 @@ final class ChannelEvents {
     /** The chain goes on to the closing whatever happens: nobody else is told of what comes after. */
     static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
+        channel.hearing = true;
         try {
-            runOne(server.embedded, channel, block);
+            runOne(server, channel, block);
         } catch (Throwable e) {
             server.logError("worker", e);
             channel.abort();
         } finally {
+            channel.hearing = false;
             channel.leaveCallback();
         }
     }
 
-    private static void runOne(Embedded embedded, AsyncChannel channel, byte[] block) {
+    private static void runOne(HttpServer server, AsyncChannel channel, byte[] block) {
         int at = START;
         while (at < block.length) {
             int kind = block[at];
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
             at = end;
-            if (embedded != null) {
-                embedded.event(channel, kind, block, start, end);
+            if (server.embedded != null) {
+                server.embedded.event(channel, kind, block, start, end);
                 continue;
             }
             switch (kind) {
@@ -70,10 +72,17 @@ final class ChannelEvents {
                 case Abi.EVENT_PONG:
                     channel.pongReceived(Arrays.copyOfRange(block, start, end));
                     break;
+                case Abi.EVENT_CLOSING:
+                    LateClosing.watch(server, channel, code(block, start), reason(block, start, end));
+                    break;
                 default:
-                    channel.peerClosed(RequestBlock.readInt(block, start), reason(block, start, end));
+                    channel.peerClosed(code(block, start), reason(block, start, end));
             }
         }
+    }
+
+    static int code(byte[] block, int start) {
+        return RequestBlock.readInt(block, start);
     }
 
     /** What stands behind the code of a closing. */

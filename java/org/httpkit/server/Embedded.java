@@ -140,8 +140,10 @@ final class Embedded {
                 // As with http-kit, where that is the end; here a response is still sent if it comes soon.
                 tellClosed(channel, CloseCodes.CLIENT_CLOSE, "");
                 break;
+            case Abi.EVENT_CLOSING:
+                break; // there is one thread for all calls, and no other may hear of it
             default:
-                closed(channel, RequestBlock.readInt(block, start), ChannelEvents.reason(block, start, end));
+                closed(channel, ChannelEvents.code(block, start), ChannelEvents.reason(block, start, end));
         }
     }
 

@@ -337,6 +337,7 @@ public class HttpServer implements Runnable {
             }
             TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
         }
+        LateClosing.hurry(channels.values(), workers);
         workers.awaitClosings(deadline);
     }
 
@@ -618,6 +619,14 @@ public class HttpServer implements Runnable {
             Drain drain = drains.get(exchange);
             if (drain != null) {
                 drain.drained();
+            }
+        }
+
+        @Override
+        public void onClosing(long handle, int code, String reason) {
+            AsyncChannel channel = channels.get(handle);
+            if (channel != null) {
+                LateClosing.watch(HttpServer.this, channel, code, reason);
             }
         }
 

@@ -7,6 +7,7 @@ import java.util.Queue;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.httpkit.PrefixThreadFactory;
@@ -33,8 +34,13 @@ public class RingHandler implements IHandler {
     private final ExecutorService execs;
     private final ContextLogger<String, Throwable> errorLogger;
     private final EventLogger<String> eventLogger;
-    /** What each channel has yet to hear: one thread at a time, in order. */
-    private final ConcurrentHashMap<AsyncChannel, Queue<Runnable>> chains = new ConcurrentHashMap<>();
+    private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
+
+    /** What a channel has yet to hear: one thread at a time, in order. */
+    private static final class Chain {
+        final Queue<Runnable> tasks = new ArrayDeque<>();
+        volatile boolean runs;
+    }
 
     /**
      * With a pool of its own.
@@ -172,12 +178,12 @@ public class RingHandler implements IHandler {
                 channel,
                 (key, chain) -> {
                     begins[0] = chain == null;
-                    Queue<Runnable> queue = chain == null ? new ArrayDeque<>() : chain;
-                    full[0] = queue.size() >= MAX_WAITING;
+                    Chain grown = chain == null ? new Chain() : chain;
+                    full[0] = grown.tasks.size() >= MAX_WAITING;
                     if (!full[0]) {
-                        queue.add(task);
+                        grown.tasks.add(task);
                     }
-                    return queue;
+                    return grown;
                 });
         if (begins[0]) {
             try {
@@ -206,7 +212,8 @@ public class RingHandler implements IHandler {
         chains.computeIfPresent(
                 channel,
                 (key, chain) -> {
-                    next[0] = chain.poll();
+                    next[0] = chain.tasks.poll();
+                    chain.runs = true;
                     return next[0] == null ? null : chain;
                 });
         return next[0];
@@ -217,12 +224,14 @@ public class RingHandler implements IHandler {
         clientClose(channel, status, "");
     }
 
-    /** Runs the channel's close handlers, behind what it has yet to hear. */
+    /** Runs the channel's close handlers, behind what it has yet to hear unless that goes on and on. */
     @Override
     public void clientClose(AsyncChannel channel, int status, String reason) {
-        Runnable closing = () -> closed(channel, status, reason);
+        FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);
         try {
-            if (!inOrder(channel, closing)) {
+            if (inOrder(channel, closing)) {
+                new LateClosing(closing, closing::isDone, () -> runs(channel), execs).watch();
+            } else {
                 closing.run();
             }
         } catch (Throwable rejected) {
@@ -232,6 +241,11 @@ public class RingHandler implements IHandler {
             }
             closing.run();
         }
+    }
+
+    private boolean runs(AsyncChannel channel) {
+        Chain chain = chains.get(channel);
+        return chain != null && chain.runs;
     }
 
     private void closed(AsyncChannel channel, int status, String reason) {

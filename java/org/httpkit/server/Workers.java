@@ -114,6 +114,12 @@ abstract class Workers {
         }
     }
 
+    /** Runs callbacks of what a stop has closed: it waits for them. */
+    final void closing(FutureTask<?> callbacks) {
+        closings.add(callbacks);
+        aside(callbacks);
+    }
+
     /** Waits until the callbacks of what a stop has closed have run; not for ever, one may hang. */
     final void awaitClosings(long deadline) throws InterruptedException {
         for (FutureTask<?> next = closings.poll(); next != null; next = closings.poll()) {
@@ -144,9 +150,10 @@ abstract class Workers {
                             },
                             null);
             if (shut) {
-                closings.add(callbacks);
+                closing(callbacks);
+            } else {
+                aside(callbacks);
             }
-            aside(callbacks);
         } else {
             Native.overload(handle);
             log(() -> eventsRefused(cause));

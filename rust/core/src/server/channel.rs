@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Deferred;
 use super::connection::{Conn, Phase, State};
 use super::exchange::Event;
 use super::queue::Work;
@@ -18,6 +19,10 @@ pub(super) struct Channel {
     bytes: usize,
     /// A thread works on the chain, or work for one is queued.
     running: bool,
+    /// A thread has taken events, and runs callbacks for them.
+    taken: bool,
+    /// It has been told of a closing behind these events.
+    told: bool,
     /// User code keeps the exchange and wants to hear when the peer leaves.
     pub(super) held: bool,
     limit: usize,
@@ -41,10 +46,14 @@ impl Channel {
         self.events.push_back(event);
     }
 
+    /// The next events; the closing comes alone.
     fn take(&mut self) -> Vec<Event> {
         let mut bytes = 0;
         let mut count = 0;
         for event in self.events.iter().take(BATCH) {
+            if count > 0 && matches!(event, Event::Closed(..)) {
+                break;
+            }
             bytes += event.len();
             count += 1;
             if bytes >= BATCH_BYTES {
@@ -52,12 +61,27 @@ impl Channel {
             }
         }
         self.bytes -= bytes;
-        let batch: Vec<_> = self.events.drain(..count).collect();
+        let mut batch: Vec<_> = self.events.drain(..count).collect();
         if self.events.is_empty() {
             self.events = VecDeque::new();
         }
         self.running = !batch.is_empty();
+        self.taken = self.running;
+        if let Some((code, reason)) = self.held_up_closing() {
+            batch.insert(0, Event::Closing(code, reason));
+        }
         batch
+    }
+
+    /// The closing that waits behind the callbacks of events that have been taken; told once.
+    fn held_up_closing(&mut self) -> Option<(i32, String)> {
+        match self.events.back() {
+            Some(Event::Closed(code, reason)) if self.taken && !self.told => {
+                self.told = true;
+                Some((*code, reason.clone()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -71,7 +95,7 @@ impl Event {
                 bytes.len()
             }
             Self::HalfClosed => 0,
-            Self::Closed(_, reason) => reason.len(),
+            Self::Closing(_, reason) | Self::Closed(_, reason) => reason.len(),
         }
     }
 }
@@ -86,8 +110,13 @@ impl State {
     pub(super) fn report(&mut self, conn: &Arc<Conn>, event: Event) {
         let closing = matches!(event, Event::Closed(..) | Event::HalfClosed);
         let bound = self.name != 0;
+        let name = self.name;
         let channel = self.channel(conn);
         channel.push(event);
+        if let Some((code, reason)) = channel.held_up_closing() {
+            // A callback may go on until it hears of this.
+            conn.shared.defer(Deferred::Closing(name, code, reason));
+        }
         // Before it is bound, the request itself has not reached user code: whoever takes it will see.
         if bound {
             self.begin_chain(conn, closing);
@@ -119,6 +148,7 @@ impl State {
         channel.events.clear();
         channel.bytes = 0;
         channel.running = false;
+        channel.taken = false;
         if let Some(closing) = closing {
             self.report(conn, closing);
         }

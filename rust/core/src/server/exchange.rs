@@ -95,6 +95,9 @@ pub enum Event {
     /// The peer has ended its side, and may be gone; a response is still sent, if it comes soon. Only with
     /// [`super::Config::tell_half_close`], once a request.
     HalfClosed,
+    /// The channel is closed, as [`Event::Closed`] will say behind these events and others that wait. Comes
+    /// first, once, for callbacks that go on until they hear of it. See [`super::Sink::on_closing`].
+    Closing(i32, String),
     /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
     /// (an HTTP client left).
     Closed(i32, String),

@@ -109,6 +109,10 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn on_starved(&self, waiting: usize);
     /// All bytes of the exchange of this name are written: what was refused may be tried again.
     fn on_drained(&self, name: i64);
+    /// The channel of this name is closed, for the reason of [`Event::Closed`], while a thread runs callbacks
+    /// for events that it has taken. That event follows them: this is for callbacks that go on until they
+    /// hear of it.
+    fn on_closing(&self, name: i64, code: i32, reason: &str);
     /// Something to be logged or counted.
     fn on_notice(&self, notice: Notice);
 }
@@ -137,6 +141,8 @@ pub enum Notice {
 enum Deferred {
     Notice(Notice),
     Drained(i64),
+    /// A channel's closing waits behind its callbacks.
+    Closing(i64, i32, String),
     /// A channel's messages were refused.
     Overload(Exchange),
     /// A closing that came after the queue was shut.
@@ -426,6 +432,9 @@ impl Shared {
             match deferred {
                 Deferred::Notice(notice) => self.sink.on_notice(notice),
                 Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Closing(name, code, reason) => {
+                    self.sink.on_closing(name, code, &reason);
+                }
                 Deferred::Overload(exchange) => {
                     exchange.overload();
                     self.sink.on_notice(Notice::EventsRefused);

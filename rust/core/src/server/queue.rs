@@ -389,6 +389,7 @@ mod tests {
         fn on_work(&self, _: Vec<Work>) {}
         fn on_starved(&self, _: usize) {}
         fn on_drained(&self, _: i64) {}
+        fn on_closing(&self, _: i64, _: i32, _: &str) {}
         fn on_notice(&self, _: Notice) {}
     }
 

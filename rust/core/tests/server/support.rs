@@ -25,6 +25,7 @@ const NAME: i64 = 7;
 pub struct Recorder {
     pub work: Mutex<Vec<Work>>,
     pub drained: Mutex<Vec<i64>>,
+    pub closings: Mutex<Vec<(i64, i32, String)>>,
     pub notices: Mutex<Vec<Notice>>,
     /// How much waited when help was called for the last time.
     pub starved: AtomicUsize,
@@ -39,6 +40,9 @@ impl Sink for Recorder {
     }
     fn on_drained(&self, name: i64) {
         self.drained.lock().push(name);
+    }
+    fn on_closing(&self, name: i64, code: i32, reason: &str) {
+        self.closings.lock().push((name, code, reason.to_owned()));
     }
     fn on_notice(&self, notice: Notice) {
         self.notices.lock().push(notice);

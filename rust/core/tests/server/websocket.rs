@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::queue::Mode;
+use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{CORK, Event, Exchange, Pings, Sent};
 use httpkit_core::ws::Opcode;
 
@@ -97,4 +97,71 @@ fn a_peer_that_is_not_read_is_not_taken_for_dead() {
     // Once it is read again, its silence counts.
     while !exchange.take_events().is_empty() {}
     wait_until("the silent peer is given up", || !exchange.is_open());
+}
+
+fn closed() -> Event {
+    Event::Closed(1000, "bye".into())
+}
+
+fn closing() -> Event {
+    Event::Closing(1000, "bye".into())
+}
+
+/// A close frame with 1000 and "bye".
+fn goodbye() -> Vec<u8> {
+    frame(CLOSE, b"\x03\xe8bye")
+}
+
+fn taken(server: &Running) -> Exchange {
+    match server.server.take() {
+        Some(Work::Events(exchange)) => exchange,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_closing_is_told_at_once_while_callbacks_run_and_comes_behind_them_too() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = server.websocket(None);
+    peer.write_all(&frame(TEXT, b"m")).unwrap();
+    let chain = taken(&server);
+    assert_eq!(chain.take_events(), [Event::Text(b"m".into())]);
+    // Its callback runs.
+    peer.write_all(&frame(TEXT, b"n")).unwrap();
+    peer.write_all(&goodbye()).unwrap();
+    wait_until("it is told", || !server.sink.closings.lock().is_empty());
+    let told = [(exchange.name(), 1000, "bye".to_owned())];
+    assert_eq!(*server.sink.closings.lock(), told);
+    assert_eq!(chain.take_events(), [Event::Text(b"n".into())]);
+    assert_eq!(chain.take_events(), [closed()]);
+    assert!(chain.take_events().is_empty());
+    assert_eq!(*server.sink.closings.lock(), told, "once");
+}
+
+#[test]
+fn a_closing_that_came_before_the_callbacks_began_is_told_with_the_first_events() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, _) = server.websocket(None);
+    let mut bytes = frame(TEXT, b"m").repeat(100);
+    bytes.extend_from_slice(&goodbye());
+    peer.write_all(&bytes).unwrap();
+    let chain = taken(&server);
+    wait_until("all is read", || server.server.connections() == 0);
+    let mut events = chain.take_events();
+    assert_eq!(events[..2], [closing(), Event::Text(b"m".into())]);
+    while !matches!(events[..], [Event::Closed(..)]) {
+        events = chain.take_events();
+        assert!(!events.contains(&closing()), "once");
+    }
+    assert_eq!(events, [closed()], "alone");
+    assert!(server.sink.closings.lock().is_empty());
+}
+
+#[test]
+fn a_closing_that_no_callback_holds_up_comes_alone() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, _) = server.websocket(None);
+    peer.write_all(&goodbye()).unwrap();
+    assert_eq!(taken(&server).take_events(), [closed()]);
+    assert!(server.sink.closings.lock().is_empty());
 }
