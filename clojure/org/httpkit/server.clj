@@ -70,6 +70,8 @@
   Other options are warned of on standard error. Throws IllegalArgumentException
   for sizes or a queue type that make no pool, ClassCastException for values of a
   wrong class."
+  {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads thread queue-type
+                        queue-size prefix worker-name-prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
     (run! print-warning (options/unknown-names "new-worker" options/server-worker opts))
@@ -385,6 +387,15 @@
   Throws `java.net.BindException` when the address is in use, and
   `java.nio.channels.UnresolvedAddressException`, whose cause says more, for an
   unknown host."
+  {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
+                                   n-max-threads n-threads thread queue-type queue-size prefix
+                                   worker-name-prefix max-body max-ws max-line proxy-protocol
+                                   server-header ring-async? legacy-unsafe-remote-addr?
+                                   legacy-content-length? legacy-error-messages?
+                                   legacy-return-value? error-logger warn-logger event-logger
+                                   event-names address-finder channel-factory io-threads backlog
+                                   max-pending-messages max-pending-bytes on-overflow
+                                   body-buffer-size] :as opts}]])}
   ([handler] (run-server handler nil))
   ([handler opts]
    (let [opts   (options/as-map "run-server" opts)
@@ -494,7 +505,9 @@
                (.getBytes text StandardCharsets/US_ASCII))]
     (base64-encode sha1)))
 
-(def accept "Old name of `sec-websocket-accept`." sec-websocket-accept)
+(def ^{:deprecated "v2.4.0 (2020-07-30)"} accept
+  "Old name of `sec-websocket-accept`."
+  sec-websocket-accept)
 
 (defn- token? [^String header token]
   (and header
@@ -658,6 +671,9 @@
 
   Messages may arrive before `:on-open` has returned. What callbacks throw is
   logged; what `:on-open` throws before an answer has begun is answered 500."
+  {:arglists '([ring-req {:keys [init on-open on-receive on-ping on-close on-close-raw
+                                 on-handshake-error on-drain max-pending-bytes on-overflow
+                                 subprotocols headers ping-interval ping-timeout] :as opts}])}
   [ring-req opts]
   (if-let [ch (:async-channel ring-req)]
     (open-channel! ring-req ch opts)
@@ -666,7 +682,7 @@
 (defmacro with-channel
   "Deprecated, use `as-channel`. Evaluates `body` with `ch-name` bound to the
   request's channel, after the handshake if the request asks for a WebSocket."
-  {:deprecated "2.4.0"}
+  {:deprecated "v2.4.0 (2020-07-30)"}
   [ring-req ch-name & body]
   `(let [ring-req# ~ring-req
          ~ch-name  (:async-channel ring-req#)]

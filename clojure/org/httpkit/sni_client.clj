@@ -26,7 +26,7 @@
    (.configure (SniConfigurer. (boolean sni?) (boolean hostname-verification?)) ssl-engine uri)
    ssl-engine))
 
-(def ^:deprecated default-client
+(def ^{:deprecated "v2.7"} default-client
   "A delay of nil, which means `org.httpkit.client/default-client` wherever a
   client is asked for: that one does what this one was for. Kept for code that
   binds `org.httpkit.client/*default-client*` to it."

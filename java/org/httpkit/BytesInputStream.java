@@ -49,13 +49,13 @@ public class BytesInputStream extends InputStream {
     }
 
     @Override
-    public int read() {
+    public int read() throws IOException {
         return pos < end ? buf[pos++] & 0xff : -1;
     }
 
     /** As in {@link InputStream}, with 0 for {@code length} 0 even at the end. */
     @Override
-    public int read(byte[] target, int offset, int length) {
+    public int read(byte[] target, int offset, int length) throws IOException {
         Objects.checkFromIndexSize(offset, length, target.length);
         if (length == 0) {
             return 0;
@@ -85,7 +85,7 @@ public class BytesInputStream extends InputStream {
     }
 
     @Override
-    public long skip(long n) {
+    public long skip(long n) throws IOException {
         int skipped = (int) Math.max(0, Math.min(n, end - pos));
         pos += skipped;
         return skipped;

@@ -60,6 +60,19 @@ public class HeaderMap {
         return indexOf(name) >= 0;
     }
 
+    /** @return whether the first value of that name is a list (RFC 9110 5.6.1) with the token, in any case */
+    public boolean containsToken(String name, String token) {
+        Object value = get(name);
+        if (value != null) {
+            for (String element : value.toString().split(",")) {
+                if (element.trim().equalsIgnoreCase(token)) {
+                    return true;
+                }
+            }
+        }
+        return false;
+    }
+
     public boolean isEmpty() {
         return size == 0;
     }
@@ -100,11 +113,7 @@ public class HeaderMap {
      * @throws IllegalArgumentException unless it is a token (RFC 9110 5.6.2)
      */
     public static String checkName(String name) {
-        boolean valid = !name.isEmpty();
-        for (int i = 0; valid && i < name.length(); i++) {
-            valid = isTokenChar(name.charAt(i));
-        }
-        if (!valid) {
+        if (!HttpUtils.isToken(name)) {
             throw new IllegalArgumentException("Invalid HTTP header name: " + name);
         }
         return name;
@@ -201,12 +210,5 @@ public class HeaderMap {
         }
         out.append(value, UTF_8);
         out.append((byte) '\r', (byte) '\n');
-    }
-
-    private static boolean isTokenChar(char c) {
-        return c >= 'a' && c <= 'z'
-                || c >= 'A' && c <= 'Z'
-                || c >= '0' && c <= '9'
-                || "!#$%&'*+-.^_`|~".indexOf(c) >= 0;
     }
 }

@@ -1,7 +1,6 @@
 package org.httpkit;
 
 import static java.nio.charset.StandardCharsets.US_ASCII;
-import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.ISeq;
 import clojure.lang.Seqable;
@@ -19,6 +18,7 @@ import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.Charset;
+import java.nio.charset.StandardCharsets;
 import java.util.Date;
 import java.util.Map;
 import java.util.Objects;
@@ -34,9 +34,49 @@ public class HttpUtils {
     private static final long MAP_THRESHOLD =
             Integer.getInteger("org.http-kit.memmap-file-threshold", 20) * 1024L * 1024L;
 
+    public static final Charset ASCII = US_ASCII;
+    public static final Charset UTF_8 = StandardCharsets.UTF_8;
+
+    public static final byte CR = '\r';
+    public static final byte LF = '\n';
+    public static final byte SP = ' ';
+    public static final byte COLON = ':';
+
+    // Names of headers in lower case, as requests and responses are keyed.
+    public static final String ACCEPT = "accept";
+    public static final String ACCEPT_ENCODING = "accept-encoding";
+    public static final String CONNECTION = "connection";
+    public static final String CONTENT_ENCODING = "content-encoding";
+    public static final String CONTENT_LENGTH = "content-length";
+    public static final String CONTENT_TYPE = "content-type";
+    public static final String HOST = "host";
+    public static final String LOCATION = "location";
+    public static final String TRANSFER_ENCODING = "transfer-encoding";
+    public static final String USER_AGENT = "user-agent";
+    public static final String X_FORWARDED_FOR = "x-forwarded-for";
+    public static final String CHUNKED = "chunked";
+
     private static final byte[] HEX = "0123456789ABCDEF".getBytes(US_ASCII);
 
     private HttpUtils() {}
+
+    /** @return whether the text can be a header's name (RFC 9110 5.6.2) */
+    public static boolean isToken(String text) {
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            boolean letter = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z';
+            if (!letter && !(c >= '0' && c <= '9') && "!#$%&'*+-.^_`|~".indexOf(c) < 0) {
+                return false;
+            }
+        }
+        return !text.isEmpty();
+    }
+
+    /** @return the value of that name if it is a String, else null */
+    public static String getStringValue(Map<String, Object> headers, String name) {
+        Object value = headers.get(name);
+        return value instanceof String ? (String) value : null;
+    }
 
     /**
      * Spells a header name in the usual way: {@code USER-agent} becomes {@code User-Agent}.
@@ -123,7 +163,7 @@ public class HttpUtils {
      * @return the text of the {@code charset} parameter of a Content-Type, known or not, without
      *     quotes and backslashes; null if it is missing or empty
      */
-    public static String charsetParameter(String contentType) {
+    public static String parseCharsetName(String contentType) {
         return Charsets.parameter(contentType);
     }
 
@@ -287,6 +327,14 @@ public class HttpUtils {
         }
         try (FileInputStream in = new FileInputStream(file)) {
             return in.getChannel().map(FileChannel.MapMode.READ_ONLY, 0, length);
+        }
+    }
+
+    /** Reads a stream to its end, and closes it. */
+    public static DynamicBytes readAll(InputStream in) throws IOException {
+        try (InputStream open = in) {
+            byte[] bytes = open.readAllBytes();
+            return new DynamicBytes(Math.max(1, bytes.length)).append(bytes, bytes.length);
         }
     }
 

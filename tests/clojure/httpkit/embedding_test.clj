@@ -443,7 +443,7 @@
         (is (= 1000 (deref heard wire/patience-ms :nothing)))
         (ws/disconnect web)))))
 
-(deftest the-constructor-with-13-arguments-takes-loggers-and-where-to-listen
+(deftest the-constructors-with-13-arguments-take-loggers-and-one-where-to-listen
   (let [log      (atom [])
         warnings (reify ContextLogger (log [_ message error] (swap! log conj [:warning message (class error)])))
         events   (reify EventLogger (log [_ event] (swap! log conj event)))
@@ -455,8 +455,9 @@
                      (doto (ServerSocketChannel/open)
                        (.setOption StandardSocketOptions/SO_RCVBUF (int 32768)))))
         handler  (new-handler)
-        server   (HttpServer. "no.such.host.invalid" 1 handler 10 100 10 ProxyProtocolOption/OPTIONAL "embedded"
-                              warnings events (EventNames. {"serverStatus413" "too-much"}) finder factory)]
+        errors   (reify ContextLogger (log [_ message error] (swap! log conj [:error message (ex-message error)])))
+        server   (HttpServer. finder factory handler 10 100 10 ProxyProtocolOption/OPTIONAL "embedded" true
+                              errors warnings events (EventNames. {"serverStatus413" "too-much"}))]
     (is (= "embedded" (.serverHeader server)))
     (is (= [:find [:create InetSocketAddress]] @log) "each once, in this order")
     (reset! log [])
@@ -469,10 +470,42 @@
         (ws/send! web [[:text "01234567890"]] nil)
         (is (= [:close 1009 ""] (ws/receive! web)))
         (ws/disconnect web))
-      (is (wire/eventually #(= #{"too-much" "httpkit.server.status.414" "httpkit.server.ws.decode.error"
+      (is (= 500 (:status (wire/fetch port "/throw"))))
+      (is (wire/eventually #(= #{[:error "GET /throw" "no luck"] "httpkit.server.status.500" "too-much" "httpkit.server.status.414" "httpkit.server.ws.decode.error"
                                  [:warning nil org.httpkit.server.WebSocketException]}
                                (set @log)))))
     (stop! server 100)))
+
+(deftest every-constructor-of-2-9-makes-a-server
+  (let [log     (atom [])
+        logger  (fn [kind] (reify ContextLogger (log [_ message error] (swap! log conj [kind message (some-> ^Throwable error .getMessage)]))))
+        surface (Class/forName "surface.Surface" true
+                               (java-program/loader
+                                 (java-program/compile! "tests/java/surface" (System/getProperty "java.class.path"))
+                                 (.getClassLoader HttpServer)))
+        method  (fn ^java.lang.reflect.Method [method-name]
+                  (first (filter #(= method-name (.getName ^java.lang.reflect.Method %)) (.getMethods surface))))
+        app     (fn [{:keys [uri async-channel]}]
+                  (case uri
+                    "/throw"   (throw (ex-info "no luck" {}))
+                    "/channel" (do (.send ^AsyncChannel async-channel {:headers {"Content-Length" "77"} :body "four"} true)
+                                   {:body async-channel})
+                    {:headers {"Content-Length" "77"} :body "four"}))
+        servers (.invoke ^java.lang.reflect.Method (method "servers") nil
+                         (object-array [app (logger :error) (logger :warning)
+                                        (reify EventLogger (log [_ event] (swap! log conj event)))]))
+        head    (fn [^HttpServer server path]
+                  (with-open [conn (wire/connect (.getPort server))]
+                    (wire/send! conn (str "HEAD " path " HTTP/1.1\r\nHost: h\r\n\r\n"))
+                    (let [{:keys [status headers]} (wire/answer conn :head? true)]
+                      [status (headers "server") (headers "content-length")])))]
+    (doseq [^HttpServer server servers]
+      (is (= true (.invoke ^java.lang.reflect.Method (method "start") nil (object-array [server])))))
+    (try
+      (is (= [[200 "http-kit" "4"] [200 "seven" "4"] [200 "finder" "4"] [200 "last" "77"]] (map #(head % "/") servers)))
+      (is (= ["4" "4" "4" "77"] (map #(peek (head % "/channel")) servers)) "and so for what is sent on a channel")
+      (is (= [500 500 500 500] (map #(first (head % "/throw")) servers)))
+      (finally (run! #(stop! % 1000) servers)))))
 
 (deftest addresses-that-cannot-be-had-are-exceptions
   (with-handler [port (new-handler)]

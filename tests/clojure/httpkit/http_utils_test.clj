@@ -142,7 +142,7 @@
     ";;; charset=gbk"                         "GBK"))
 
 (deftest charset-parameter-is-text-known-or-not
-  (are [content-type text] (= text (HttpUtils/charsetParameter content-type))
+  (are [content-type text] (= text (HttpUtils/parseCharsetName content-type))
     "text/plain; charset=bogus-x"       "bogus-x"
     "text/plain; charset=\"utf\\-16\""  "utf-16"
     "text/plain; charset=iso-8859-1"    "iso-8859-1"

@@ -1,9 +1,10 @@
 (ns httpkit.java-surface-test
   "Every class and member of tests/java-surface.edn is there, and the rules for all of them hold."
-  (:require [clojure.edn    :as edn]
-            [clojure.set    :as set]
-            [clojure.string :as str]
-            [clojure.test   :refer [deftest is testing]])
+  (:require [clojure.edn          :as edn]
+            [clojure.set          :as set]
+            [clojure.string       :as str]
+            [clojure.test         :refer [deftest is testing]]
+            [httpkit.java-program :as java-program])
   (:import (java.lang.reflect Constructor Executable Field Member Method Modifier)))
 
 (set! *warn-on-reflection* true)
@@ -70,6 +71,31 @@
   (doseq [[class-name {wanted :members}] surface]
     (testing class-name
       (is (empty? (set/difference (set wanted) (set (map signature (members (find-class class-name))))))))))
+
+(defn- without-others
+  "Constructors of these take no other arguments: ours that are no one else's would be taken for http-kit's."
+  [class-name]
+  (is (= (set (filter #(str/starts-with? % "<init>") (:members (surface class-name))))
+         (disj (set (map signature (filter #(instance? Constructor %) (members (find-class class-name)))))
+               "<init>(ServerOptions)"))
+      class-name))
+
+(deftest servers-and-ring-handlers-have-no-other-constructors
+  (run! without-others ["org.httpkit.server.HttpServer" "org.httpkit.server.RingHandler" "org.httpkit.server.HttpRequest"]))
+
+(def ^:private program
+  (delay (Class/forName "surface.Surface" true
+                        (java-program/loader
+                          (java-program/compile! "tests/java/surface" (System/getProperty "java.class.path"))
+                          (.getClassLoader org.httpkit.HttpUtils)))))
+
+(deftest a-program-compiles-against-it-with-the-exceptions-that-it-catches
+  (is (= {"read" 1, "skip" 1, "read into" 2, "address" (java.net.InetSocketAddress. "127.0.0.1" 1), "header" nil, "timer" true,
+          "body" "ab", "headers" "10.0.0.1, 10.0.0.2", "remote" "10.0.0.1", "protocol" "HTTP/1.0", "start" 7,
+          "token" true, "no token" false, "is token" true, "is no token" false, "charset name" "nosuch",
+          "string" "text/plain", "no string" nil, "all" 100000, "ascii" "\r\n :",
+          "frame" "hi", "codes" "1000 1001 1009", "away" 1001}
+         (into {} (.invoke (.getMethod ^Class @program "values" (make-array Class 0)) nil (object-array 0))))))
 
 (deftest interfaces-have-no-other-abstract-methods
   (doseq [[class-name {:keys [is] wanted :members}] surface

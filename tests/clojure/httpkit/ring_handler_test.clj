@@ -25,13 +25,13 @@
 (defn- ring
   "A `RingHandler`; `log` is an atom that gets its events and [message throwable]."
   ^RingHandler
-  [log f {:keys [pool header trust? async? quiet?] :or {header "http-kit" trust? true async? false}}]
-  (RingHandler. f (or pool (Executors/newFixedThreadPool 4))
+  [log f {:keys [pool header async? quiet? legacy-length?] :or {header "http-kit" async? false legacy-length? true}}]
+  (RingHandler. f (boolean async?) (or pool (Executors/newFixedThreadPool 4))
                 (reify ContextLogger (log [_ message error] (swap! log conj [message (ex-message error)])))
                 (if quiet?
                   EventLogger/NOP
                   (reify EventLogger (log [_ event] (swap! log conj event))))
-                EventNames/DEFAULT header trust? async?))
+                EventNames/DEFAULT header (boolean legacy-length?)))
 
 (defn- behind
   "An `IHandler` that passes everything on."
@@ -144,9 +144,29 @@
                              @log)))
     (stop! server)))
 
-(deftest remote-addresses-can-be-those-of-the-connection-alone
-  (with-ring [port log app {:trust? false}]
-    (is (= "127.0.0.1" (:body (wire/fetch port (wire/get-request "/addr" ["X-Forwarded-For" "10.0.0.1"])))))))
+(deftest a-content-length-counts-in-the-response-to-head-unless-it-is-legacy
+  (doseq [legacy? [true false]]
+    (with-ring [port log (constantly {:headers {"Content-Length" "77"} :body "four"}) {:legacy-length? legacy?}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        (is (= (if legacy? "4" "77") (get-in (wire/answer conn :head? true) [:headers "content-length"])))))))
+
+(deftest what-a-handler-in-front-sets-counts-for-the-ring-handler
+  (let [inner  (ring (atom []) (fn [{:keys [headers body content-length remote-addr start-time]}]
+                                 {:body (pr-str [headers (slurp body) content-length remote-addr start-time])})
+                     {})
+        server (start (reify IHandler
+                        (^void handle [_ ^HttpRequest request ^RespCallback callback]
+                          (.setHeaders request {"x-a" "set" "x-forwarded-for" "10.1.1.1, 10.2.2.2"})
+                          (.setBody request (.getBytes "other body") 5)
+                          (.setStartTime request 42)
+                          (.handle inner request callback))
+                        (^void handle [_ ^AsyncChannel _ ^Frame _])
+                        (clientClose [_ _ _])
+                        (close [_ timeout] (.close inner timeout))))]
+    (is (= (pr-str [{"x-a" "set" "x-forwarded-for" "10.1.1.1, 10.2.2.2"} "other" 5 "10.1.1.1" 42])
+           (:body (wire/fetch (.getPort server) "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"))))
+    (stop! server)))
 
 (deftest what-cannot-be-sent-as-it-was-meant-is-named
   (with-ring [port log
@@ -269,8 +289,7 @@
 (deftest closing-it-shuts-its-pool-down
   (doseq [wrap [identity behind]]
     (let [pool   (Executors/newFixedThreadPool 1)
-          server (start (wrap (RingHandler. app pool ContextLogger/ERROR_PRINTER EventLogger/NOP EventNames/DEFAULT
-                                            "http-kit")))]
+          server (start (wrap (RingHandler. app false pool)))]
       (is (= "root" (:body (wire/fetch (.getPort server) "/"))))
       (stop! server)
       (is (.isTerminated pool)))))
@@ -283,7 +302,7 @@
                                       (swap! names conj (.getName (Thread/currentThread)))
                                       (.await gate)
                                       {:body "done"})
-                                    "ring-test-" 1 "http-kit"))
+                                    false "ring-test-" 1 "http-kit"))
         port   (.getPort server)
         conns  (vec (repeatedly 3 #(wire/connect port)))]
     (run! #(wire/send! % (wire/get-request "/")) conns)

@@ -44,7 +44,7 @@
 
 (def ^:private ambiguous-in-http-kit-too
   "Their callers hint the arguments."
-  #{[DynamicBytes ["append" 1]] [DynamicBytes ["append" 2]]})
+  #{[DynamicBytes ["append" 1]] [DynamicBytes ["append" 2]] [HttpUtils ["readAll" 1]]})
 
 (deftest untyped-calls-are-unambiguous
   (doseq [c     value-classes

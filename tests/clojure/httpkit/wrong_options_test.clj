@@ -3,7 +3,9 @@
   (:require [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.wire       :as wire]
+            [org.httpkit.options :as options]
             [org.httpkit.server :as server]
+            [org.httpkit.sni-client :as sni-client]
             [org.httpkit.utils  :as utils])
   (:import (java.nio.channels UnresolvedAddressException)
            (org.httpkit.server HttpServer)))
@@ -146,6 +148,18 @@
            (sort @warnings))))
   (wire/with-server [{:keys [warnings]} ok {:pool-opts {:treads 4}}]
     (is (= [[":treads is no option of new-worker; did you mean :thread?" nil]] @warnings))))
+
+(deftest argument-lists-show-every-option
+  (doseq [[f table] [[#'server/run-server options/server] [#'server/as-channel options/channel]
+                     [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]]
+          :let [shown (first (filter map? (flatten (:arglists (meta f)))))]]
+    (is (= (set (map name (keys table))) (set (map str (:keys shown)))) f))
+  (is (= '[handler &] (subvec (first (:arglists (meta #'server/run-server))) 0 2))))
+
+(deftest old-vars-say-since-when-they-are-old
+  (is (= "v2.4.0 (2020-07-30)" (:deprecated (meta #'server/accept)) (:deprecated (meta #'server/with-channel))))
+  (is (= "v2.7" (:deprecated (meta #'sni-client/default-client))))
+  (is (not (contains? (:sigs server/IHttpServer) :server-join)) "server-join is a function"))
 
 (deftest known-names-are-no-warning
   (wire/with-server [{:keys [warnings]} ok {:thread 2 :queue-size 10 :worker-name-prefix "w-" :n-min-threads 1 :n-max-threads 2

@@ -203,7 +203,7 @@ public final class Embedder {
     public static void main(String[] args) throws IOException {
         Handler handler = new Handler();
         HttpServer plain = serve(handler);
-        HttpServer ring = serve(new RingHandler(2, new Greeting(), "ring-", 100, "embedder"));
+        HttpServer ring = serve(new RingHandler(2, new Greeting(), false, "ring-", 100, "embedder"));
         System.out.println(plain.getPort() + " " + ring.getPort());
         while (System.in.read() >= 0) {
             // Until it ends.

@@ -38,7 +38,7 @@ public class HttpClient implements Runnable {
         AddressFinder DEFAULT = HttpUtils::getServerAddr;
 
         /** @param uri the whole URI of the request, or of the proxy where there is one */
-        SocketAddress findAddress(URI uri) throws IOException;
+        SocketAddress findAddress(URI uri) throws UnknownHostException;
     }
 
     /** Opens the channel of a connection; called once per connection, never on the loop. */

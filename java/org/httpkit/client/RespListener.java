@@ -81,8 +81,12 @@ public class RespListener implements IRespListener {
     }
 
     /** A header received so far, by lower-case name; null when absent. */
-    public String getHeader(String name) {
-        return (String) headers.get(name.toLowerCase(Locale.ROOT));
+    public Object getHeader(String name) {
+        return headers.get(name.toLowerCase(Locale.ROOT));
+    }
+
+    private String header(String name) {
+        return (String) headers.get(name);
     }
 
     @Override
@@ -210,7 +214,7 @@ public class RespListener implements IRespListener {
     }
 
     private int coding() {
-        String name = getHeader("content-encoding");
+        String name = header("content-encoding");
         switch (name == null ? "" : name.toLowerCase(Locale.ROOT)) {
             case "gzip":
             case "x-gzip":
@@ -228,7 +232,7 @@ public class RespListener implements IRespListener {
             case NONE:
                 return new DynamicBytes(bytes.length).append(bytes, bytes.length);
             case AUTO:
-                return isText(status.getCode(), getHeader("content-type")) ? text(bytes) : stream(bytes);
+                return isText(status.getCode(), header("content-type")) ? text(bytes) : stream(bytes);
             case TEXT:
                 return text(bytes);
             case STREAM:

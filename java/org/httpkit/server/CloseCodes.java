@@ -9,6 +9,13 @@ final class CloseCodes {
 
     private CloseCodes() {}
 
+    /** Codes that RFC 6455 7.4.1, its registry, or nobody has reserved for a use on the wire. */
+    static boolean mayBeReceived(int code) {
+        return code >= 1000 && code <= 1003
+                || code >= 1007 && code <= 1014
+                || code >= 3000 && code <= 4999;
+    }
+
     static Keyword keyword(int code) {
         return Keyword.intern(null, name(code));
     }

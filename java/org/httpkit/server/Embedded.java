@@ -1,7 +1,6 @@
 package org.httpkit.server;
 
 import java.io.IOException;
-import java.net.InetSocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.util.Arrays;
 import org.httpkit.HttpMethod;
@@ -23,19 +22,19 @@ final class Embedded {
 
     /** What the constructors of {@link HttpServer} with many arguments mean. */
     static ServerOptions options(
-            String ip,
-            int port,
+            HttpServer.AddressFinder addressFinder,
+            HttpServer.ServerChannelFactory channelFactory,
             IHandler handler,
             int maxBody,
             int maxLine,
             int maxWs,
             ProxyProtocolOption proxyProtocolOption,
             String serverHeader,
+            boolean legacyContentLength,
+            ContextLogger<String, Throwable> errorLogger,
             ContextLogger<String, Throwable> warnLogger,
             EventLogger<String> eventLogger,
-            EventNames eventNames,
-            HttpServer.AddressFinder addressFinder,
-            HttpServer.ServerChannelFactory channelFactory)
+            EventNames eventNames)
             throws IOException {
         ServerOptions options = new ServerOptions();
         options.maxBody = maxBody;
@@ -44,18 +43,15 @@ final class Embedded {
         options.proxy = proxyProtocolOption;
         options.serverHeader = serverHeader;
         options.trustForwarded = true;
-        options.legacyContentLength = true;
-        options.errorLogger = ContextLogger.ERROR_PRINTER;
+        options.legacyContentLength = legacyContentLength;
+        options.errorLogger = errorLogger;
         options.warnLogger = warnLogger;
         options.eventLogger = eventLogger;
         options.eventNames = eventNames;
         if (!RingHandler.describe(handler, options)) {
             options.embedded = handler;
         }
-        options.address =
-                addressFinder == null
-                        ? new InetSocketAddress(ip, port)
-                        : addressFinder.findAddress();
+        options.address = addressFinder.findAddress();
         if (channelFactory != null) {
             try (ServerSocketChannel channel = channelFactory.createChannel(options.address)) {
                 options.copyFrom(channel);

@@ -48,7 +48,19 @@ public abstract class Frame {
     }
 
     public static class CloseFrame extends Frame {
+        public static final short CLOSE_NORMAL = 1000;
+        public static final short CLOSE_AWAY = 1001;
+        public static final short CLOSE_MESG_BIG = 1009;
+
+        public static final CloseFrame NORMAL = of(CLOSE_NORMAL);
+        public static final CloseFrame AWAY = of(CLOSE_AWAY);
+        public static final CloseFrame MESG_BIG = of(CLOSE_MESG_BIG);
+
         private static final int NO_STATUS_RECEIVED = 1005;
+
+        private static CloseFrame of(short code) {
+            return new CloseFrame(new byte[] {(byte) (code >> 8), (byte) code});
+        }
 
         public CloseFrame(byte[] data) {
             super(data);

@@ -1,13 +1,24 @@
 package org.httpkit.server;
 
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentHashMap;
 import java.io.InputStream;
 import java.util.Map;
+import org.httpkit.BytesInputStream;
 import org.httpkit.HttpMethod;
+import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
 
 /** A request, as an {@link IHandler} gets it. */
 public class HttpRequest {
+    private static final Keyword HEADERS = Keyword.intern(null, "headers");
+    private static final Keyword REMOTE_ADDR = Keyword.intern(null, "remote-addr");
+    private static final Keyword BODY = Keyword.intern(null, "body");
+    private static final Keyword CONTENT_LENGTH = Keyword.intern(null, "content-length");
+    private static final Keyword START_TIME = Keyword.intern(null, "start-time");
+
     /** Never null: servers answer methods that have no constant with 400. */
     public final HttpMethod method;
 
@@ -17,8 +28,11 @@ public class HttpRequest {
     public final String queryString;
 
     public final HttpVersion version;
-    /** Names in lower case; values are Strings, repeated ones joined. Not to be changed. */
-    public final Map<String, Object> headers;
+    /**
+     * Names in lower case; values are Strings, repeated ones joined. The map is not to be changed,
+     * see {@link #setHeaders}.
+     */
+    public volatile Map<String, Object> headers;
 
     final RequestBlock block;
     /** Replaced by {@link AsyncChannel#reset}. */
@@ -26,6 +40,11 @@ public class HttpRequest {
 
     private final HttpServer server;
     private volatile boolean channelWanted;
+    /** What the setters have replaced: from then on it counts for a {@link RingHandler}, too. */
+    private volatile boolean headersSet;
+
+    private volatile BytesInputStream body;
+    private volatile Long startTime;
 
     /**
      * A request that no server has received, without headers, body and channel, for tests of
@@ -44,6 +63,46 @@ public class HttpRequest {
         this.server = null;
     }
 
+    /** @param headers names in lower case */
+    public void setHeaders(Map<String, Object> headers) {
+        this.headers = headers;
+        this.headersSet = true;
+    }
+
+    /** @param count how many bytes of the array are the body */
+    public void setBody(byte[] body, int count) {
+        this.body = new BytesInputStream(body, count);
+    }
+
+    /** @param startTime by {@link System#nanoTime} */
+    public void setStartTime(long startTime) {
+        this.startTime = startTime;
+    }
+
+    /** @return when the request had arrived, by {@link System#nanoTime}; 0 if it is not known */
+    public long getStartTime() {
+        Long set = startTime;
+        return set != null ? set : block == null ? 0 : block.startTime();
+    }
+
+    /** @return HTTP/1.1 or HTTP/1.0 */
+    public String protocol() {
+        return version == HttpVersion.HTTP_1_0 ? "HTTP/1.0" : "HTTP/1.1";
+    }
+
+    /** @return a Ring request with what was set here instead of what was received */
+    IPersistentMap replaceIn(IPersistentMap request) {
+        IPersistentMap map = request;
+        if (headersSet) {
+            map = map.assoc(HEADERS, PersistentHashMap.create(headers)).assoc(REMOTE_ADDR, getRemoteAddr());
+        }
+        BytesInputStream given = body;
+        if (given != null) {
+            map = map.assoc(BODY, getBody()).assoc(CONTENT_LENGTH, given.getCount());
+        }
+        return startTime == null ? map : map.assoc(START_TIME, startTime);
+    }
+
     @SuppressWarnings("unchecked")
     HttpRequest(HttpServer server, RequestBlock block, HttpMethod method, AsyncChannel channel) {
         this.method = method;
@@ -58,6 +117,11 @@ public class HttpRequest {
 
     /** @return a stream of its own for each call, a {@link org.httpkit.BytesInputStream}; null without a body */
     public InputStream getBody() {
+        BytesInputStream given = body;
+        if (given != null) {
+            byte[] bytes = given.bytes();
+            return new BytesInputStream(bytes, bytes.length);
+        }
         return block == null ? null : (InputStream) block.body();
     }
 
@@ -66,7 +130,14 @@ public class HttpRequest {
      *     null on a Unix domain socket
      */
     public String getRemoteAddr() {
-        return block == null ? null : block.remoteAddr(server.trustsForwarded());
+        boolean trusted = server == null || server.trustsForwarded();
+        if (headersSet && trusted) {
+            String forwarded = HttpUtils.getStringValue(headers, HttpUtils.X_FORWARDED_FOR);
+            if (forwarded != null) {
+                return forwarded.split(",", 2)[0];
+            }
+        }
+        return block == null ? null : block.remoteAddr(trusted && !headersSet);
     }
 
     /**

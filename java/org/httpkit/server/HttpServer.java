@@ -6,6 +6,7 @@ import clojure.lang.RT;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.UnknownHostException;
@@ -89,8 +90,8 @@ public class HttpServer implements Runnable {
     private final AtomicBoolean statusWarned = new AtomicBoolean();
 
     /**
-     * As the constructor with 13 arguments: Server header {@code http-kit}, warnings to standard error,
-     * no events.
+     * As the constructor with 13 arguments: Server header {@code http-kit}, errors and warnings to
+     * standard error, no events.
      */
     public HttpServer(
             String ip,
@@ -110,16 +111,15 @@ public class HttpServer implements Runnable {
                 maxWs,
                 proxyProtocolOption,
                 ServerOptions.SERVER_HEADER,
+                true,
+                ContextLogger.ERROR_PRINTER,
                 DEFAULT_WARN_LOGGER,
                 EventLogger.NOP,
-                EventNames.DEFAULT,
-                null,
-                null);
+                EventNames.DEFAULT);
     }
 
     /**
-     * Binds, for programs that embed a server with a handler of their own. Errors go to standard
-     * error, or where a {@link RingHandler} logs them.
+     * Binds, for programs that embed a server with a handler of their own.
      *
      * @param ip address to bind; {@code 0.0.0.0} is IPv6, too
      * @param port 0 for any free one
@@ -127,8 +127,9 @@ public class HttpServer implements Runnable {
      * @param maxLine bytes of a request line, more is 414, or of a header line, more is 431
      * @param maxWs bytes of a WebSocket message, more closes with 1009
      * @param serverHeader Server header of answers that the server gives by itself, null for none
-     * @param addressFinder where to listen instead of {@code ip} and {@code port}; or null
-     * @param channelFactory makes a channel whose socket options are taken over; or null
+     * @param legacyContentLength false: a Content-Length that is sent on a channel counts in the
+     *     response to HEAD
+     * @param errorLogger hears of what a handler throws, unless a {@link RingHandler} logs it
      * @throws java.net.BindException if the address cannot be had
      */
     public HttpServer(
@@ -140,27 +141,65 @@ public class HttpServer implements Runnable {
             int maxWs,
             ProxyProtocolOption proxyProtocolOption,
             String serverHeader,
+            boolean legacyContentLength,
+            ContextLogger<String, Throwable> errorLogger,
             ContextLogger<String, Throwable> warnLogger,
             EventLogger<String> eventLogger,
-            EventNames eventNames,
+            EventNames eventNames)
+            throws IOException {
+        this(
+                () -> new InetSocketAddress(ip, port),
+                null,
+                handler,
+                maxBody,
+                maxLine,
+                maxWs,
+                proxyProtocolOption,
+                serverHeader,
+                legacyContentLength,
+                errorLogger,
+                warnLogger,
+                eventLogger,
+                eventNames);
+    }
+
+    /**
+     * As the other constructor with 13 arguments.
+     *
+     * @param addressFinder where to listen
+     * @param channelFactory makes a channel whose socket options are taken over; null for those of
+     *     the system
+     */
+    public HttpServer(
             AddressFinder addressFinder,
-            ServerChannelFactory channelFactory)
+            ServerChannelFactory channelFactory,
+            IHandler handler,
+            int maxBody,
+            int maxLine,
+            int maxWs,
+            ProxyProtocolOption proxyProtocolOption,
+            String serverHeader,
+            boolean legacyContentLength,
+            ContextLogger<String, Throwable> errorLogger,
+            ContextLogger<String, Throwable> warnLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames)
             throws IOException {
         this(
                 Embedded.options(
-                        ip,
-                        port,
+                        addressFinder,
+                        channelFactory,
                         handler,
                         maxBody,
                         maxLine,
                         maxWs,
                         proxyProtocolOption,
                         serverHeader,
+                        legacyContentLength,
+                        errorLogger,
                         warnLogger,
                         eventLogger,
-                        eventNames,
-                        addressFinder,
-                        channelFactory));
+                        eventNames));
     }
 
     /**
@@ -249,8 +288,9 @@ public class HttpServer implements Runnable {
      * Starts serving.
      *
      * @return false if it has been started before: a stopped server cannot be started again
+     * @throws IOException never, but declared, as programs expect it
      */
-    public boolean start() {
+    public boolean start() throws IOException {
         if (workers.isShut() || !status.compareAndSet(Status.STOPPED, Status.RUNNING)) {
             return false;
         }
@@ -269,13 +309,14 @@ public class HttpServer implements Runnable {
     /** Starts serving, unless it was started before, and returns when the server has stopped. */
     @Override
     public void run() {
-        if (!start()) {
-            return;
-        }
         try {
-            join();
+            if (start()) {
+                join();
+            }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 

@@ -292,7 +292,7 @@ final class RequestBlock {
     }
 
     private static String charset(String contentType) {
-        String charset = HttpUtils.charsetParameter(contentType);
+        String charset = HttpUtils.parseCharsetName(contentType);
         return charset == null || charset.isEmpty() ? null : charset;
     }
 

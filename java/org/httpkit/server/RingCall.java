@@ -15,7 +15,6 @@ import org.httpkit.HttpVersion;
 /** One request that a {@link RingHandler} answers through a callback. */
 final class RingCall implements Runnable {
     private static final Keyword ASYNC_CHANNEL = Keyword.intern(null, "async-channel");
-    private static final Keyword REMOTE_ADDR = Keyword.intern(null, "remote-addr");
 
     private final RingHandler ring;
     private final HttpRequest request;
@@ -48,10 +47,7 @@ final class RingCall implements Runnable {
             throw new IllegalArgumentException("no server has received this request");
         }
         IPersistentMap map = new RequestMap(request.block, request.server());
-        map = map.assoc(ASYNC_CHANNEL, request.channel);
-        return ring.legacyUnsafeRemoteAddr
-                ? map
-                : map.assoc(REMOTE_ADDR, request.block.remoteAddr(false));
+        return request.replaceIn(map.assoc(ASYNC_CHANNEL, request.channel));
     }
 
     /** First of respond and raise wins, the rest is silently ignored. */
@@ -111,7 +107,7 @@ final class RingCall implements Runnable {
             headers.put("Connection", "Keep-Alive");
         }
         boolean head = request.method == HttpMethod.HEAD;
-        callback.run(HttpUtils.HttpEncode(status, headers, body, ring.serverHeader, true, head));
+        callback.run(HttpUtils.HttpEncode(status, headers, body, ring.serverHeader, ring.legacyContentLength, head));
     }
 
     private boolean keepsHttp10() {

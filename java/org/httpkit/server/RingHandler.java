@@ -18,8 +18,8 @@ import org.httpkit.logger.EventNames;
 /**
  * Runs a Ring handler on a pool of threads, for programs that make an {@link HttpServer} by hand.
  *
- * <p>A server that is given one, not of a subclass and with the server's own header and event
- * loggers, runs the Ring handler as {@code run-server} does. What other {@link IHandler}s pass on to
+ * <p>A server that is given one, not of a subclass and with the server's own header, event loggers
+ * and {@code legacyContentLength}, runs the Ring handler as {@code run-server} does. What other {@link IHandler}s pass on to
  * one is answered through the callback, its body whole in memory.
  */
 public class RingHandler implements IHandler {
@@ -28,7 +28,7 @@ public class RingHandler implements IHandler {
 
     final IFn handler;
     final String serverHeader;
-    final boolean legacyUnsafeRemoteAddr;
+    final boolean legacyContentLength;
     final boolean ringAsync;
     final EventNames eventNames;
     private final ExecutorService execs;
@@ -42,18 +42,56 @@ public class RingHandler implements IHandler {
         volatile boolean runs;
     }
 
+    /** As the constructor with 8 arguments, with the defaults of {@code run-server}. */
+    public RingHandler(IFn handler, boolean ringAsync, ExecutorService execs) {
+        this(
+                handler,
+                ringAsync,
+                execs,
+                ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP,
+                EventNames.DEFAULT,
+                ServerOptions.SERVER_HEADER,
+                true);
+    }
+
+    /** As the constructor with 9 arguments, with the default loggers. */
+    public RingHandler(
+            int thread, IFn handler, boolean ringAsync, String prefix, int queueSize, String serverHeader) {
+        this(
+                thread,
+                handler,
+                ringAsync,
+                prefix,
+                queueSize,
+                serverHeader,
+                ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP,
+                EventNames.DEFAULT);
+    }
+
     /**
      * With a pool of its own.
      *
      * @param thread how many threads
-     * @param handler (fn [request])
+     * @param handler see the constructor with 8 arguments
      * @param prefix of the threads' names
      * @param queueSize requests that may wait for a thread; more are answered with 503
      * @param serverHeader value of the Server header, null for none
      */
-    public RingHandler(int thread, IFn handler, String prefix, int queueSize, String serverHeader) {
+    public RingHandler(
+            int thread,
+            IFn handler,
+            boolean ringAsync,
+            String prefix,
+            int queueSize,
+            String serverHeader,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames) {
         this(
                 handler,
+                ringAsync,
                 new ThreadPoolExecutor(
                         thread,
                         thread,
@@ -61,52 +99,38 @@ public class RingHandler implements IHandler {
                         TimeUnit.MILLISECONDS,
                         new ArrayBlockingQueue<>(queueSize),
                         new PrefixThreadFactory(prefix)),
-                ContextLogger.ERROR_PRINTER,
-                EventLogger.NOP,
-                EventNames.DEFAULT,
-                serverHeader);
+                errorLogger,
+                eventLogger,
+                eventNames,
+                serverHeader,
+                true);
     }
 
     /**
-     * @param handler (fn [request])
+     * @param handler (fn [request]), or (fn [request respond raise]) if {@code ringAsync}
      * @param execs runs it, and belongs to this object: {@link #close} shuts it down
      * @param errorLogger hears what the handler throws
      * @param eventLogger hears the status of each answer
      * @param serverHeader value of the Server header, null for none
+     * @param legacyContentLength false: a Content-Length of the handler counts in the response to HEAD
      */
     public RingHandler(
             IFn handler,
-            ExecutorService execs,
-            ContextLogger<String, Throwable> errorLogger,
-            EventLogger<String> eventLogger,
-            EventNames eventNames,
-            String serverHeader) {
-        this(handler, execs, errorLogger, eventLogger, eventNames, serverHeader, true, false);
-    }
-
-    /**
-     * As the constructor with six arguments.
-     *
-     * @param legacyUnsafeRemoteAddr {@code :remote-addr} from X-Forwarded-For, which clients can forge
-     * @param ringAsync call the handler with [request respond raise]
-     */
-    public RingHandler(
-            IFn handler,
+            boolean ringAsync,
             ExecutorService execs,
             ContextLogger<String, Throwable> errorLogger,
             EventLogger<String> eventLogger,
             EventNames eventNames,
             String serverHeader,
-            boolean legacyUnsafeRemoteAddr,
-            boolean ringAsync) {
+            boolean legacyContentLength) {
         this.handler = handler;
+        this.ringAsync = ringAsync;
         this.execs = execs;
         this.errorLogger = errorLogger;
         this.eventLogger = eventLogger;
         this.eventNames = eventNames;
         this.serverHeader = serverHeader;
-        this.legacyUnsafeRemoteAddr = legacyUnsafeRemoteAddr;
-        this.ringAsync = ringAsync;
+        this.legacyContentLength = legacyContentLength;
     }
 
     /** Tells a server's options what this is, if the server can do it by itself. @return whether it can */
@@ -117,6 +141,7 @@ public class RingHandler implements IHandler {
         RingHandler ring = (RingHandler) handler;
         boolean same =
                 Objects.equals(ring.serverHeader, options.serverHeader)
+                        && ring.legacyContentLength == options.legacyContentLength
                         && ring.eventLogger == options.eventLogger
                         && ring.eventNames == options.eventNames;
         if (same) {
@@ -124,7 +149,6 @@ public class RingHandler implements IHandler {
             options.pool = ring.execs;
             options.async = ring.ringAsync;
             options.errorLogger = ring.errorLogger;
-            options.trustForwarded = ring.legacyUnsafeRemoteAddr;
         }
         return same;
     }

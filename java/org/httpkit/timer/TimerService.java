@@ -12,7 +12,7 @@ import org.httpkit.PriorityQueue;
  * <p>The thread starts with the first task and ends when there was none for two minutes; the next
  * task starts another one.
  */
-public class TimerService {
+public class TimerService implements Runnable {
     public static final TimerService SERVICE = new TimerService(120_000);
 
     private final PriorityQueue<CancelableFutureTask> queue = new PriorityQueue<>();
@@ -54,10 +54,28 @@ public class TimerService {
 
     private void startThread() {
         if (thread == null) {
-            Thread fresh = new Thread(this::loop, "timer-service");
+            Thread fresh = new Thread(this, "timer-service");
             fresh.start();
             thread = fresh;
         }
+    }
+
+    /**
+     * Calls what is due until there was nothing for a while; returns at once if another thread does.
+     * Nothing needs to call this: the first task starts a thread for it.
+     */
+    @Override
+    public void run() {
+        lock.lock();
+        try {
+            if (thread != null && thread != Thread.currentThread()) {
+                return;
+            }
+            thread = Thread.currentThread();
+        } finally {
+            lock.unlock();
+        }
+        loop();
     }
 
     private void loop() {
