@@ -3,7 +3,9 @@
   (:require [clojure.string       :as str]
             [clojure.test         :refer [are deftest is testing]]
             [httpkit.client-certs :as certs]
-            [httpkit.client-peer  :as peer])
+            [httpkit.client-peer  :as peer]
+            [httpkit.wire         :as wire]
+            [org.httpkit.server   :as server])
   (:import (java.io ByteArrayInputStream File)
            (java.net InetAddress InetSocketAddress SocketAddress URI)
            (java.nio ByteBuffer)
@@ -91,7 +93,20 @@
     (.stop client)
     (.stop client)
     (is (= [java.io.IOException] (exec client "http://127.0.0.1:1/")))
-    (is (= "org.httpkit.client.HttpClient" (str client)))))
+    (is (= "org.httpkit.client.HttpClient[stopped]" (str client)))))
+
+(deftest a-client-prints-its-state-and-counts
+  (let [client (HttpClient. 3)
+        served (promise)
+        stop   (server/run-server (fn [_] @served {:status 200}) {:port 0 :ip "127.0.0.1"})]
+    (try
+      (is (= "org.httpkit.client.HttpClient[running, connections 0 (idle 0), active 0, queued 0]" (str client)))
+      (let [result (future (exec client (str "http://127.0.0.1:" (:local-port (meta stop)) "/")))]
+        (is (wire/eventually #(= "org.httpkit.client.HttpClient[running, connections 1 (idle 0), active 1, queued 0]" (str client))))
+        (deliver served true)
+        (is (= HttpStatus/OK (second @result)))
+        (is (wire/eventually #(= "org.httpkit.client.HttpClient[running, connections 1 (idle 1), active 0, queued 0]" (str client)))))
+      (finally (deliver served true) (stop) (.stop client)))))
 
 (deftest constructors-take-what-decides-about-connections
   (peer/with-peer [p answers]

@@ -499,6 +499,7 @@
                     (wire/send! conn (str "HEAD " path " HTTP/1.1\r\nHost: h\r\n\r\n"))
                     (let [{:keys [status headers]} (wire/answer conn :head? true)]
                       [status (headers "server") (headers "content-length")])))]
+    (is (every? #(re-find #"\[127.0.0.1:\d+, not started, connections 0, channels 0\]$" (str %)) servers))
     (doseq [^HttpServer server servers]
       (is (= true (.invoke ^java.lang.reflect.Method (method "start") nil (object-array [server])))))
     (try

@@ -48,6 +48,20 @@
                            "a user's pool" {:worker-pool (delay (Executors/newFixedThreadPool 4))}}]
     (testing about (f options))))
 
+(deftest a-server-prints-its-address-port-state-and-counts
+  (wire/with-server [{:keys [port ^HttpServer server] :as started}
+                     #(server/as-channel % {:on-open (fn [ch] (server/send! ch "x" false))}) {}]
+    (let [shown (fn [state counts] (str "org.httpkit.server.HttpServer[127.0.0.1:" port ", " state ", " counts "]"))]
+      (is (= (shown "running" "connections 0, channels 0") (str server)))
+      (with-open [conn  (wire/connect port)
+                  idle  (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= 200 (:status (wire/read-head conn))))
+        (is (wire/eventually #(= (shown "running" "connections 2, channels 1") (str server)))))
+      (is (wire/eventually #(= (shown "running" "connections 0, channels 0") (str server))))
+      (wire/stop started)
+      (is (= (shown "stopped" "connections 0, channels 0") (str server))))))
+
 (deftest an-idle-server-stops-at-once-and-frees-its-port
   (two-pools
     (fn [options]

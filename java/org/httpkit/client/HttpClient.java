@@ -385,6 +385,8 @@ public class HttpClient implements Runnable {
 
     @Override
     public String toString() {
-        return getClass().getName();
+        long[] n = stats();
+        String counts = ", connections " + n[0] + " (idle " + n[1] + "), active " + n[2] + ", queued " + n[3];
+        return getClass().getName() + "[" + (loop.isAlive() ? "running" + counts : "stopped") + "]";
     }
 }

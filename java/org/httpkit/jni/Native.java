@@ -70,7 +70,7 @@ public final class Native {
     /** @return connections whose answers have yet to be written; channels do not count */
     public static native int serverUnsent(long server);
 
-    /** @return open connections */
+    /** @return open connections; 0 of a server that is gone */
     public static native int serverConnections(long server);
 
     /** Hands all waiting work to {@link ServerUpcalls#onWork}, on this thread. */

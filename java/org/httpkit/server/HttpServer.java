@@ -13,6 +13,7 @@ import java.net.UnknownHostException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.UnresolvedAddressException;
 import java.util.Date;
+import java.util.Locale;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -402,6 +403,24 @@ public class HttpServer implements Runnable {
         for (Thread loop : loops) {
             loop.join();
         }
+    }
+
+    /** Where it listens, its state, and how many connections and channels are open. */
+    @Override
+    public String toString() {
+        Status now = status.get();
+        String state = now == Status.STOPPED && !workers.isShut() ? "not started" : now.name().toLowerCase(Locale.ROOT);
+        int connections = now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
+        return getClass().getName() + "[" + where() + ", " + state + ", connections " + connections
+                + ", channels " + channels.size() + "]";
+    }
+
+    private String where() {
+        if (options.address instanceof InetSocketAddress) {
+            String host = ((InetSocketAddress) options.address).getAddress().getHostAddress();
+            return (host.indexOf(':') < 0 ? host : "[" + host + "]") + ":" + port;
+        }
+        return String.valueOf(options.address);
     }
 
     /** @return the bound port, also after a stop; -1 for a Unix domain socket */
