@@ -104,7 +104,7 @@
       (let [result (future (exec client (str "http://127.0.0.1:" (:local-port (meta stop)) "/")))]
         (is (wire/eventually #(= "org.httpkit.client.HttpClient[running, connections 1 (idle 0), active 1, queued 0]" (str client))))
         (deliver served true)
-        (is (= HttpStatus/OK (second @result)))
+        (is (= [HttpVersion/HTTP_1_1 HttpStatus/OK] (first @result)))
         (is (wire/eventually #(= "org.httpkit.client.HttpClient[running, connections 1 (idle 1), active 0, queued 0]" (str client)))))
       (finally (deliver served true) (stop) (.stop client)))))
 
