@@ -23,6 +23,65 @@ pub(crate) fn is_token(b: u8) -> bool {
     TOKEN[b as usize]
 }
 
+/// HTTP version of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+/// Bytes of a head, interim responses and trailers included, unless an option says otherwise.
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
+
+/// Largest chunk that either side takes, whatever the limit for bodies.
+pub(crate) const MAX_CHUNK: u64 = i32::MAX as u64;
+
+/// Fields that must not come behind a body: they would change what the head said about framing, routing
+/// or authentication (RFC 9110 6.5.1).
+pub(crate) const FORBIDDEN_TRAILERS: [&str; 10] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "trailer",
+    "upgrade",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "expect",
+];
+
+/// Whether a response with this status never has a body (RFC 9110 6.4.1; 205 by section 15.3.6).
+pub fn is_bodyless(status: u16) -> bool {
+    matches!(status, 100..=199 | 204 | 205 | 304)
+}
+
+/// A number of digits only, at least one of them, up to `max`.
+pub(crate) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        let n = n.checked_mul(10)?.checked_add(digit)?;
+        (n <= max).then_some(n)
+    })
+}
+
+/// `value` without blanks at its ends.
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 /// Bytes per body that size lines may have beside sizes: extensions, and digits beyond the eight
 /// that the largest size has.
 pub(crate) const MAX_EXTENSIONS: usize = 16 * 1024;
@@ -94,7 +153,7 @@ impl Extension {
     }
 }
 
-/// What may stand between quotes: no control character but TAB.
-fn is_text(b: u8) -> bool {
+/// What may stand between quotes, and in a field's value: no control character but TAB.
+pub(crate) fn is_text(b: u8) -> bool {
     b == b'\t' || b >= b' ' && b != 0x7f
 }

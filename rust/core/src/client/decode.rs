@@ -10,31 +10,14 @@
 
 use super::error::{CallError, ErrorKind};
 use super::headers::Headers;
-use crate::grammar::{Extension, MAX_EXTENSIONS, SIZE_DIGITS, is_token};
+use super::lines::{self, latin1};
+pub use crate::grammar::Version;
+use crate::grammar::{MAX_EXTENSIONS, MAX_HEAD, is_bodyless};
 
 /// Longest line, without its CRLF.
 const MAX_LINE: usize = 16190;
-/// Bytes of head lines per response: 1xx responses and trailers included.
-const MAX_HEAD: usize = 65536;
-/// Largest chunk.
-const MAX_CHUNK: u64 = 0x7fff_ffff;
-
 /// Type and major version of the record.
 const TLS_ALERT: [u8; 2] = [21, 3];
-
-/// Fields that must not come behind the body (RFC 9110, 6.5.1).
-const FORBIDDEN_TRAILERS: [&str; 10] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "trailer",
-    "upgrade",
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "expect",
-];
 
 /// What [`Decoder::next`] saw.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,15 +57,6 @@ pub enum State {
     UntilClose,
     /// Complete.
     Done,
-}
-
-/// HTTP version of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    Http11,
 }
 
 /// Decoder of one response.
@@ -280,19 +254,14 @@ impl Decoder {
     }
 
     fn chunk_size(&mut self, line: &[u8]) -> Result<u64, CallError> {
-        let end = line.iter().position(|byte| *byte == b';');
-        let (size, extensions) = line.split_at(end.unwrap_or(line.len()));
-        let number = chunk_number(size)?;
-        if !Extension::fits(extensions) {
-            return Err(CallError::protocol("Invalid chunk extension"));
-        }
-        self.extensions += extensions.len() + size.len().saturating_sub(SIZE_DIGITS);
+        let (size, extra) = lines::chunk_size(line)?;
+        self.extensions += extra;
         if self.extensions > MAX_EXTENSIONS {
             return Err(CallError::protocol(format!(
                 "Chunk extensions exceed {MAX_EXTENSIONS} bytes"
             )));
         }
-        Ok(number)
+        Ok(size)
     }
 
     /// One line without its CRLF, or `None` when `input` ended before it.
@@ -340,15 +309,7 @@ impl Decoder {
     }
 
     fn status_line<'a>(&mut self, line: &[u8]) -> Result<Option<Event<'a>>, CallError> {
-        let mut words = line
-            .split(|byte| matches!(byte, b' ' | b'\t'))
-            .filter(|word| !word.is_empty());
-        let (Some(version), Some(code)) = (words.next(), words.next()) else {
-            let line = latin1(line);
-            return Err(CallError::protocol(format!("not http protocol? {line}")));
-        };
-        self.version = parse_version(version)?;
-        self.status = parse_status(code)?;
+        (self.version, self.status) = lines::status(line)?;
         self.state = State::Headers;
         Ok((!self.interim()).then_some(Event::Status))
     }
@@ -359,50 +320,15 @@ impl Decoder {
     }
 
     fn header_line(&mut self, line: &[u8]) -> Result<(), CallError> {
-        let colon = match line.iter().position(|byte| *byte == b':') {
-            None | Some(0) => None,
-            Some(_) if matches!(line[0], b' ' | b'\t') => None,
-            found => found,
-        };
-        let Some(colon) = colon else {
-            let line = latin1(line);
-            return Err(CallError::protocol(format!(
-                "Malformed HTTP header: {line}"
-            )));
-        };
-        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-        if !name.iter().all(|byte| is_token(*byte)) {
-            let name = latin1(name);
-            return Err(CallError::protocol(format!(
-                "Invalid HTTP header name: {name}"
-            )));
-        }
-        if value.iter().any(|byte| is_control(*byte)) {
-            return Err(CallError::protocol(
-                "Invalid character in HTTP header value",
-            ));
-        }
+        let (name, value) = lines::header(line)?;
         if self.state == State::Trailers {
-            self.check_trailer(name)?;
+            self.has_trailers = true;
+            lines::check_trailer(name)?;
         }
         if !self.interim() {
             self.headers.push(name, value);
         }
         Ok(())
-    }
-
-    fn check_trailer(&mut self, name: &[u8]) -> Result<(), CallError> {
-        self.has_trailers = true;
-        let lower = name.to_ascii_lowercase();
-        let forbidden = FORBIDDEN_TRAILERS
-            .iter()
-            .find(|field| field.as_bytes() == lower);
-        match forbidden {
-            Some(field) => Err(CallError::protocol(format!(
-                "Forbidden trailer field: {field}"
-            ))),
-            None => Ok(()),
-        }
     }
 
     fn headers_end<'a>(&mut self) -> Result<Option<Event<'a>>, CallError> {
@@ -430,7 +356,7 @@ impl Decoder {
     }
 
     fn bodyless(&self) -> bool {
-        self.head_request || matches!(self.status, 101 | 204 | 205 | 304)
+        self.head_request || is_bodyless(self.status)
     }
 
     fn begin_body(&mut self) -> Result<(), CallError> {
@@ -443,7 +369,7 @@ impl Decoder {
             }
             self.state = State::ChunkSize;
         } else if let Some(length) = self.headers.get("content-length") {
-            self.remaining = content_length(&length)?;
+            self.remaining = lines::content_length(&length)?;
             self.state = State::Fixed;
         } else {
             self.until_close = true;
@@ -472,82 +398,6 @@ fn take<'a>(input: &mut &'a [u8], most: u64) -> Option<Event<'a>> {
     Some(Event::Body(piece))
 }
 
-fn parse_version(word: &[u8]) -> Result<Version, CallError> {
-    match word {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
-        other => {
-            let other = latin1(other);
-            Err(CallError::protocol(format!(
-                "Unsupported HTTP version: {other}"
-            )))
-        }
-    }
-}
-
-fn parse_status(word: &[u8]) -> Result<u16, CallError> {
-    match word {
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-            let digit = |byte: &u8| u16::from(byte - b'0');
-            Ok(digit(a) * 100 + digit(b) * 10 + digit(c))
-        }
-        other => {
-            let other = latin1(other);
-            Err(CallError::protocol(format!(
-                "Invalid HTTP status code: {other}"
-            )))
-        }
-    }
-}
-
-fn content_length(value: &[u8]) -> Result<u64, CallError> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value)
-        .ok()
-        .filter(|_| digits)
-        .and_then(|text| text.parse::<i64>().ok());
-    number.map(|n| n as u64).ok_or_else(|| {
-        let value = latin1(value);
-        CallError::protocol(format!("Invalid Content-Length: {value}"))
-    })
-}
-
-fn chunk_number(size: &[u8]) -> Result<u64, CallError> {
-    let mut number = 0_u64;
-    let valid = !size.is_empty()
-        && size.iter().all(|byte| {
-            let digit = char::from(*byte).to_digit(16);
-            number = (number << 4) | u64::from(digit.unwrap_or(0));
-            digit.is_some() && number <= MAX_CHUNK
-        });
-    if valid {
-        return Ok(number);
-    }
-    let size = latin1(size);
-    Err(CallError::protocol(format!(
-        "Expected a non-negative chunk size, got {size}"
-    )))
-}
-
 fn line_too_large() -> CallError {
     CallError::new(ErrorKind::LineTooLarge, "exceed max line 16192")
-}
-
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = value {
-        value = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
-fn is_control(byte: u8) -> bool {
-    (byte < 0x20 && byte != b'\t') || byte == 0x7f
-}
-
-/// Peers write heads in ISO-8859-1; each byte is one character.
-pub(super) fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
 }

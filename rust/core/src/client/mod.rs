@@ -18,6 +18,7 @@ mod error;
 mod exchange;
 mod headers;
 mod key;
+mod lines;
 mod outgoing;
 mod permit;
 mod pool;

@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use super::Span;
-use super::head::decimal;
+use crate::grammar::decimal;
 use crate::grammar::letters_digits_and;
 
 /// A host with an optional port.

@@ -5,24 +5,18 @@ use super::line::{LineScanner, split_header};
 use super::names::id_of;
 use super::{Limits, Span};
 use crate::error::Violation;
-use crate::grammar::{Extension, MAX_EXTENSIONS, SIZE_DIGITS};
+use crate::grammar::{Extension, FORBIDDEN_TRAILERS, MAX_CHUNK, MAX_EXTENSIONS, SIZE_DIGITS};
 
-/// Trailers that would change what the head said about framing, routing or authentication.
-const FORBIDDEN_TRAILERS: [u8; 10] = [
-    id_of("host"),
-    id_of("content-length"),
-    id_of("transfer-encoding"),
-    id_of("connection"),
-    id_of("trailer"),
-    id_of("upgrade"),
-    id_of("authorization"),
-    id_of("proxy-authorization"),
-    id_of("cookie"),
-    id_of("expect"),
-];
-
-/// Chunk sizes above 31 bits are refused whatever the limit.
-const MAX_CHUNK: u64 = i32::MAX as u64;
+/// [`FORBIDDEN_TRAILERS`] as ids.
+const FORBIDDEN_IDS: [u8; FORBIDDEN_TRAILERS.len()] = {
+    let mut ids = [0; FORBIDDEN_TRAILERS.len()];
+    let mut i = 0;
+    while i < ids.len() {
+        ids[i] = id_of(FORBIDDEN_TRAILERS[i]);
+        i += 1;
+    }
+    ids
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -201,7 +195,7 @@ fn parse_trailer(buf: &[u8], line: super::line::Line) -> Result<Header, Violatio
         split_header(buf, line).map_err(|_| Violation::Trailer)?;
     let name = Span::new(line.start, name_end);
     let id = known_header(name.of(buf)).unwrap_or(UNKNOWN_HEADER);
-    if FORBIDDEN_TRAILERS.contains(&id) {
+    if FORBIDDEN_IDS.contains(&id) {
         return Err(Violation::ForbiddenTrailer);
     }
     Ok(Header {

@@ -16,13 +16,8 @@ pub use super::names::{
 use super::names::{id_of, method_id};
 use super::{Limits, Span};
 use crate::error::Violation;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    Http10,
-    #[default]
-    Http11,
-}
+pub use crate::grammar::Version;
+use crate::grammar::decimal;
 
 /// How the body that follows a head is delimited (RFC 9112 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,8 +56,6 @@ pub struct RequestHead {
     pub close: bool,
     /// `Connection` has the token `keep-alive`.
     pub keep_alive: bool,
-    /// `Connection` has the token `upgrade`.
-    pub connection_upgrade: bool,
     /// `Upgrade` has the token `websocket`, be the handshake valid or not.
     pub upgrade_websocket: bool,
     /// HTTP/1.1 with `Expect: 100-continue`.
@@ -286,22 +279,10 @@ fn content_length(digits: &[u8]) -> Result<u64, Violation> {
     decimal(digits, i32::MAX as u64).ok_or(Violation::ContentLength)
 }
 
-/// A number of digits only, at least one of them, up to `max`.
-pub(super) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |n, &b| {
-        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
-        Some(n * 10 + digit).filter(|&n| n <= max)
-    })
-}
-
 fn connection_tokens(list: &[u8], head: &mut RequestHead) {
     for token in tokens(list) {
         head.close |= token.eq_ignore_ascii_case(b"close");
         head.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-        head.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::head::decimal;
 use crate::error::Violation;
+use crate::grammar::decimal;
 
 /// Whether connections begin with a PROXY header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

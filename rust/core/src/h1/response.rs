@@ -3,8 +3,9 @@
 //! The server owns framing: whoever embeds it gives status, headers and body,
 //! and these functions add how long it is and whether the connection goes on.
 
-use super::head::Version;
 use crate::error::Violation;
+use crate::grammar::Version;
+pub use crate::grammar::is_bodyless;
 
 /// The end of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -147,11 +148,6 @@ fn digits<const BASE: u64>(out: &mut Vec<u8>, mut n: u64) {
     out.extend_from_slice(&buf[at..]);
 }
 
-/// Whether an answer with this status never has body bytes, whatever the handler gave.
-pub fn bodyless(status: u16) -> bool {
-    matches!(status, 100..=199 | 204 | 205 | 304)
-}
-
 /// Which `content-length` an answer carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthHeader {
@@ -192,7 +188,7 @@ pub fn stream_framing(
     head_request: bool,
     websocket: bool,
 ) -> StreamFraming {
-    if head_request || websocket || bodyless(status) {
+    if head_request || websocket || is_bodyless(status) {
         return StreamFraming::Whole;
     }
     match version {

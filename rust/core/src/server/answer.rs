@@ -11,6 +11,7 @@ use super::exchange::{
 use super::inbound::Terms;
 use super::queue::Work;
 use super::request::Request;
+use crate::grammar::is_bodyless;
 use crate::h1::response::{
     LAST_CHUNK, LengthHeader, Persistence, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header,
     content_length, length_header, status_line, stream_framing,
@@ -81,7 +82,7 @@ impl Conn {
             return Answered::Stale;
         };
         let (close, line) = terms.connection(reply, false);
-        let empty = terms.head || crate::h1::response::bodyless(reply.status);
+        let empty = terms.head || is_bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
         // Copying so much costs less than a vectored write does over a plain one.
         let small = body.len() < CORK_SIZE;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::connection::{Conn, Phase};
 use super::exchange::{Answered, Encoded, Interest};
 use super::inbound::Terms;
+use crate::grammar::is_bodyless;
 use crate::h1::encoded::EncodedHead;
-use crate::h1::response::{Persistence, bodyless};
+use crate::h1::response::Persistence;
 
 impl Conn {
     pub(super) fn respond_encoded(
@@ -32,7 +33,7 @@ impl Conn {
             state.open_websocket(self, &bytes[..head.len], interest, None);
             return Encoded::Upgraded;
         }
-        let empty = terms.head || bodyless(head.status);
+        let empty = terms.head || is_bodyless(head.status);
         let body = (bytes.len() - head.len) as u64 + more;
         let rule = Persistence {
             version: terms.version,

@@ -18,21 +18,6 @@ pub use close::{MAX_REASON, close_payload, valid_close_code};
 pub use decoder::{Decoder, Event};
 pub use frame::{MAX_CONTROL, Opcode, encode, header};
 
-/// What a peer may make us hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one message, all its fragments together. Default 4 MiB.
-    pub message: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            message: 4 * 1024 * 1024,
-        }
-    }
-}
-
 /// A rule that the peer broke: the connection answers `code` and closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -72,13 +57,3 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
-
-/// `Sec-WebSocket-Accept` for the `Sec-WebSocket-Key` of a handshake (RFC 6455 4.2.2).
-///
-/// The key is hashed as it is; that it is Base64 of 16 bytes is for the caller to check.
-pub fn accept_key(key: &[u8]) -> String {
-    tungstenite::handshake::derive_accept_key(key)
-}
-
-#[cfg(test)]
-mod tests;

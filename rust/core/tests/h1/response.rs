@@ -56,7 +56,7 @@ fn lengths_are_omitted_where_a_status_forbids_a_body() {
         (404, false, LengthHeader::OfBody),
     ] {
         assert_eq!(
-            (bodyless(status), length_header(status)),
+            (is_bodyless(status), length_header(status)),
             (no_body, rule),
             "{status}"
         );
