@@ -108,17 +108,18 @@
     (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))
 
 (defn server-stop!
-  "Stops `server`: no new connections at once, idle ones are closed, WebSockets
-  get close code 1001, running requests get time to end, and their answers to
-  be written. Blocks for that time, if need be, and until the `on-close` callbacks
-  of what it has closed have run (1 s at most).
+  "Stops `server`: no new connections at once, WebSockets get close code 1001.
+  Requests that run, or come on open connections, get time to end, and their
+  responses to be written; silent connections are closed after half of that time,
+  500 msecs at most. Blocks for as long as that takes, and until the `on-close`
+  callbacks of what it has closed have run (1 s at most).
 
   Returns a promise, delivered with true when the port is free again, or nil if
   the server was not running.
 
   Options:
-    :timeout ; msecs that running requests may take before they are interrupted
-             ; and their connections closed (default 100)
+    :timeout ; msecs that requests may take before they are interrupted and their
+             ; connections closed (default 100); what still waits then gets 503
 
   Throws IllegalArgumentException for what is no server, and, as for a wrong
   `:timeout`, stops nothing then."

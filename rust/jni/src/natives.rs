@@ -38,6 +38,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_close(server: jlong) -> void = server::close;
     fn server_free(server: jlong) -> void = server::free;
     fn server_unsent(server: jlong) -> jint = server::unsent;
+    fn server_unfinished(server: jlong, grace: jlong) -> jint = server::unfinished;
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
@@ -195,6 +196,17 @@ pub(crate) fn unsent<'local>(
     handle: jlong,
 ) -> Result<jint> {
     Ok(server(handle)?.unsent() as jint)
+}
+
+pub(crate) fn unfinished<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    grace: jlong,
+) -> Result<jint> {
+    let msecs =
+        u64::try_from(grace).map_err(|_| BridgeError::Argument(format!("{grace} ms of grace")))?;
+    Ok(server(handle)?.unfinished(Duration::from_millis(msecs)) as jint)
 }
 
 pub(crate) fn connections<'local>(

@@ -271,7 +271,36 @@
       (is (wire/eventually #(= {"close 250" 1 "clientClose -1 " 1} (dissoc (frequencies (calls handler)) "kept"))))
       (is (false? (.start server)) "a stopped server stays stopped"))))
 
-(deftest requests-that-come-while-a-server-stops-get-503
+(deftest requests-on-open-connections-are-served-while-a-server-stops
+  (let [handler (new-handler)
+        server  (new-server handler)
+        kept    (promise)
+        slow    (keeping-handler kept (atom []))
+        other   (new-server slow)]
+    (.start server)
+    (.start other)
+    (with-open [conn (wire/connect (.getPort server))
+                held (wire/connect (.getPort other))]
+      (wire/send! conn (wire/get-request "/hello?x"))
+      (is (= "hello x" (:body (wire/answer conn))))
+      (wire/send! conn "GET /hello?y HTTP/1.1\r\n")
+      (wire/send! held (wire/get-request "/"))
+      (is (deref kept wire/patience-ms false))
+      (let [stops [(future (.stop server (int 20000))) (future (.stop other (int 20000)))]]
+        (is (wire/eventually #(= [HttpServer$Status/STOPPING HttpServer$Status/STOPPING]
+                                 [(.getStatus server) (.getStatus other)])))
+        (testing "one that comes on an open connection"
+          (wire/send! conn "Host: h\r\n\r\n")
+          (is (= [200 "hello y" "Close"]
+                 ((juxt :status :body #(get-in % [:headers "connection"])) (wire/answer conn))))
+          (is (wire/closed? conn)))
+        (testing "one that is answered later"
+          (.run ^RespCallback @kept (into-array ByteBuffer (seq (HttpUtils/HttpEncode 200 (HeaderMap.) "late"))))
+          (is (= [200 "late" "Close"]
+                 ((juxt :status :body #(get-in % [:headers "connection"])) (wire/answer held)))))
+        (is (= [true true] (map #(deref % wire/patience-ms :hangs) stops)))))))
+
+(deftest requests-that-come-when-the-handler-is-closed-get-503
   (let [closing (promise)
         served  (promise)
         handler (reify IHandler

@@ -55,7 +55,7 @@ public final class Native {
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
     public static native void serverRun(long server, boolean first);
 
-    /** Stops accepting; closes idle connections and WebSockets. */
+    /** Stops accepting, once what the kernel has accepted is taken; closes WebSockets. */
     public static native void serverDrain(long server);
 
     /** No more work is taken in; {@link #take} returns null once the rest is taken. */
@@ -69,6 +69,14 @@ public final class Native {
 
     /** @return connections whose answers have yet to be written; channels do not count */
     public static native int serverUnsent(long server);
+
+    /**
+     * How much a server that drains has yet to do. Closes idle connections that have been silent for {@code
+     * grace} msecs while this was called again and again.
+     *
+     * @return connections whose requests have not been answered in full, or on which one may still come
+     */
+    public static native int serverUnfinished(long server, long grace);
 
     /** @return open connections; 0 of a server that is gone */
     public static native int serverConnections(long server);

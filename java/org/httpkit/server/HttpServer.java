@@ -332,8 +332,9 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * Stops: no new connections at once; running requests get {@code timeout} msecs to end and to be
-     * read, for which this call blocks; then callbacks of what it closes, a second.
+     * Stops: no new connections at once. Requests that run, or come on open connections, get {@code
+     * timeout} msecs to end and to be read, for which this call blocks; then callbacks of what it
+     * closes, a second. Silent connections are closed after half of the time, at most 500 msecs.
      *
      * @return true for the call that stopped it
      */
@@ -348,7 +349,7 @@ public class HttpServer implements Runnable {
         }
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
-        workers.stop(timeout);
+        workers.stop(LastRequests.serve(handle, timeout));
         try {
             awaitUnsent(deadline);
             Native.serverClose(handle);

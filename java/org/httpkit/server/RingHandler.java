@@ -10,6 +10,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.PrefixThreadFactory;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
@@ -34,6 +35,7 @@ public class RingHandler implements IHandler {
     private final ExecutorService execs;
     private final ContextLogger<String, Throwable> errorLogger;
     private final EventLogger<String> eventLogger;
+    private final AtomicBoolean stoppingLogged = new AtomicBoolean();
     private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
 
     /** What a channel has yet to hear: one thread at a time, in order. */
@@ -159,7 +161,11 @@ public class RingHandler implements IHandler {
         try {
             execs.submit(call);
         } catch (Throwable e) {
-            logError("failed to submit task to executor service", e);
+            if (!execs.isShutdown()) {
+                logError("failed to submit task to executor service", e);
+            } else if (stoppingLogged.compareAndSet(false, true)) {
+                logError(Workers.STOPPING, null);
+            }
             event(eventNames.serverStatus503);
             call.plain(503, "Server unavailable, please try again");
         }

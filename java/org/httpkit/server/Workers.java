@@ -10,12 +10,14 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /** The threads that run a server's handlers and callbacks. */
 abstract class Workers {
     private static final String REJECTED = "failed to submit task to executor service";
+    static final String STOPPING = "the server is stopping: further requests get 503";
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
     /** Log calls of the core, in order; beyond so many that wait, they are dropped. */
@@ -28,6 +30,7 @@ abstract class Workers {
 
     final HttpServer server;
     volatile boolean shut;
+    private final AtomicBoolean stoppingLogged = new AtomicBoolean();
     /** Callbacks of the channels that a stop has closed. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
 
@@ -92,7 +95,12 @@ abstract class Workers {
     }
 
     final void refused(Throwable cause) {
-        server.logError(REJECTED, cause != null ? cause : new RejectedExecutionException("queue full"));
+        if (!shut) {
+            server.logError(
+                    REJECTED, cause != null ? cause : new RejectedExecutionException("queue full"));
+        } else if (stoppingLogged.compareAndSet(false, true)) {
+            server.logWarning(STOPPING, null);
+        }
         server.event(server.events.serverStatus503);
     }
 

@@ -15,6 +15,8 @@ pub struct EncodedHead {
     pub close: bool,
     /// `Connection` has `keep-alive`.
     pub keep_alive: bool,
+    /// There is a `Connection`.
+    pub connection: bool,
     framing: Framing,
 }
 
@@ -37,6 +39,7 @@ impl EncodedHead {
             status: status(lines.next()?)?,
             close: false,
             keep_alive: false,
+            connection: false,
             framing: Framing::None,
         };
         for line in lines {
@@ -48,6 +51,7 @@ impl EncodedHead {
 
     fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"connection") {
+            self.connection = true;
             self.close |= has_token(value, b"close");
             self.keep_alive |= has_token(value, b"keep-alive");
         } else if name.eq_ignore_ascii_case(b"content-length") {

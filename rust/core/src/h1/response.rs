@@ -13,7 +13,8 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// `transfer-encoding: chunked` as a header line.
 pub const TRANSFER_ENCODING_CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
-const CONNECTION_CLOSE: &[u8] = b"Connection: Close\r\n";
+/// Says that the connection ends after this response.
+pub const CONNECTION_CLOSE: &[u8] = b"Connection: Close\r\n";
 const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: Keep-Alive\r\n";
 
 macro_rules! status_lines {
@@ -209,6 +210,8 @@ pub struct Persistence {
     pub websocket: bool,
     /// The answer's own `Connection` has `close`.
     pub handler_close: bool,
+    /// The server stops, and the response has no `Connection` of its own.
+    pub stopping: bool,
     /// The answer ends with the connection, see [`StreamFraming::UntilClose`].
     pub until_close: bool,
 }
@@ -228,6 +231,7 @@ impl Persistence {
             _ if self.websocket || self.until_close => (true, CONNECTION_CLOSE),
             Version::Http11 if self.close => (true, CONNECTION_CLOSE),
             _ if self.handler_close => (true, b""),
+            _ if self.stopping => (true, CONNECTION_CLOSE),
             Version::Http11 => (false, b""),
             Version::Http10 if self.keep_alive && !self.close => (false, CONNECTION_KEEP_ALIVE),
             Version::Http10 => (true, b""),

@@ -24,7 +24,6 @@ const CORK_SIZE: usize = 16 * 1024;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
-const STOPPING_FIELDS: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nConnection: Close\r\n";
 
 thread_local! {
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -81,7 +80,8 @@ impl Conn {
         let Phase::Waiting(terms) = state.phase else {
             return Answered::Stale;
         };
-        let (close, line) = terms.connection(reply, false);
+        let stopping = self.is_last(&state);
+        let (close, line) = terms.connection(reply, false, stopping);
         let empty = terms.head || is_bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
         // Copying so much costs less than a vectored write does over a plain one.
@@ -182,6 +182,10 @@ impl Conn {
         state.note_sent();
         state.name = 0;
         if terms.close {
+            if self.shared.is_draining() {
+                // The peer may not have known: what it sends now must not be met with a reset.
+                state.inbound.refuse();
+            }
             state.finish_connection();
             return None;
         }
@@ -225,7 +229,8 @@ impl Conn {
         // A request for a WebSocket that gets a long ordinary answer has it framed as any other.
         let framing = stream_framing(reply.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
-        let (close, line) = terms.connection(reply, until_close);
+        let stopping = self.is_last(&state);
+        let (close, line) = terms.connection(reply, until_close, stopping);
         state.phase = Phase::Streaming(Terms { close, ..terms });
         state.sent_in_callback = true;
         state.note_sent();
@@ -290,15 +295,10 @@ impl Conn {
 
     /// 503, because nobody can run the request. The connection goes on, with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
-        // A server that stops says so: the next request had better go elsewhere.
-        let (headers, closing) = match self.shared.queue.is_shut() {
-            true => (STOPPING_FIELDS, CLOSE | GIVEN_CONNECTION),
-            false => (UNAVAILABLE_TYPE, 0),
-        };
         let reply = Reply {
             status: 503,
-            headers,
-            flags: INLINE | closing,
+            headers: UNAVAILABLE_TYPE,
+            flags: INLINE,
             declared: -1,
         };
         match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {
@@ -348,6 +348,12 @@ impl Conn {
         }
     }
 
+    /// Whether the response that is about to be sent is the connection's last one because the server stops:
+    /// not if another request is here already.
+    pub(super) fn is_last(&self, state: &State) -> bool {
+        self.shared.is_draining() && state.inbound.waiting() == 0
+    }
+
     fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
         status_line(head, reply.status);
         head.extend_from_slice(reply.headers);
@@ -366,17 +372,23 @@ impl Conn {
 
 impl Terms {
     /// Whether the connection ends after this answer, and the line that says so.
-    fn connection(&self, reply: &Reply<'_>, until_close: bool) -> (bool, &'static [u8]) {
+    fn connection(
+        &self,
+        reply: &Reply<'_>,
+        until_close: bool,
+        stopping: bool,
+    ) -> (bool, &'static [u8]) {
+        let given = reply.flags & GIVEN_CONNECTION != 0;
         let rule = Persistence {
             version: self.version,
             close: self.close,
             keep_alive: self.keep_alive,
             websocket: self.upgrade,
             handler_close: reply.flags & CLOSE != 0,
+            stopping: stopping && !given,
             until_close,
         }
         .rule();
-        let given = reply.flags & GIVEN_CONNECTION != 0;
         (rule.close, if given { b"" } else { rule.line })
     }
 

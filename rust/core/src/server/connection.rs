@@ -77,7 +77,7 @@ pub(super) enum Phase {
 
 #[derive(Debug)]
 pub(super) struct State {
-    io: Option<WriteHalf>,
+    pub(super) io: Option<WriteHalf>,
     task: Option<Waker>,
     pub(super) phase: Phase,
     /// Number of the current exchange: a call with another one is stale.
@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) half_closed: Option<Box<Ticket>>,
     /// The next pipelined request waits until the peer has read more of its answers.
     pub(super) held_back: bool,
+    /// Since when a stopping server has received nothing.
+    pub(super) silent_since: Option<Instant>,
     /// A write has failed. Reading tells why, as long as the peer has not ended its side.
     broken: bool,
     /// A file could not be sent to its end: its peer must see that.
@@ -222,6 +224,7 @@ impl Conn {
             eof: false,
             half_closed: None,
             held_back: false,
+            silent_since: None,
             broken: false,
             failed_file: None,
             paused: false,
@@ -301,6 +304,7 @@ impl Conn {
 
     fn received(self: &Arc<Self>, fresh: &[u8]) {
         let mut state = self.lock();
+        state.silent_since = None;
         match &state.phase {
             Phase::Reading if state.held_back => state.inbound.keep(fresh),
             Phase::Reading => {
@@ -316,24 +320,6 @@ impl Conn {
             Phase::WebSocket(_) => state.received_frames(self, fresh),
             Phase::Lingering | Phase::Closed => {}
         }
-    }
-
-    /// Whether answers that are no channels' wait to be written.
-    pub(super) fn has_unsent_answers(&self) -> bool {
-        let state = self.lock();
-        !state.out.is_empty() && state.channel.is_none()
-    }
-
-    /// Ends the connection if nothing of a request has arrived. True if so.
-    pub(super) fn cut_idle(self: &Arc<Self>) -> bool {
-        let mut state = self.lock();
-        let idle = matches!(state.phase, Phase::Reading)
-            && state.inbound.is_empty()
-            && state.out.is_empty();
-        if idle {
-            state.lost(self);
-        }
-        idle
     }
 }
 

@@ -7,7 +7,9 @@ use super::exchange::{Answered, Encoded, Interest};
 use super::inbound::Terms;
 use crate::grammar::is_bodyless;
 use crate::h1::encoded::EncodedHead;
-use crate::h1::response::Persistence;
+use crate::h1::response::{CONNECTION_CLOSE, Persistence};
+
+const EMPTY_LINE: &[u8] = b"\r\n";
 
 impl Conn {
     pub(super) fn respond_encoded(
@@ -35,6 +37,7 @@ impl Conn {
         }
         let empty = terms.head || is_bodyless(head.status);
         let body = (bytes.len() - head.len) as u64 + more;
+        let stopping = self.is_last(&state) && !head.connection;
         let rule = Persistence {
             version: terms.version,
             close: terms.close,
@@ -42,6 +45,7 @@ impl Conn {
             keep_alive: terms.keep_alive && head.keep_alive,
             websocket: terms.upgrade,
             handler_close: head.close,
+            stopping,
             until_close: !empty && !head.delimits(body),
         }
         .rule();
@@ -49,7 +53,13 @@ impl Conn {
             close: rule.close,
             ..terms
         };
-        state.write(if empty { &bytes[..head.len] } else { bytes }, &[]);
+        let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
+        let rest = if empty { EMPTY_LINE } else { rest };
+        if stopping {
+            state.write(&[fields, CONNECTION_CLOSE].concat(), rest);
+        } else {
+            state.write(&bytes[..fields.len() + rest.len()], &[]);
+        }
         if !empty && more > 0 {
             state.phase = Phase::Sending(terms, more);
             return Encoded::More;

@@ -11,12 +11,15 @@ use tokio::sync::watch;
 
 use super::connection::Conn;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
+use super::stop::Accepting;
 use super::{Address, Config, Notice, Shared, Stage};
 
 /// After accepting has failed, for want of descriptors most likely, it rests so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// So long it rests for connections to be closed that make room.
 const ROOM_REST: Duration = Duration::from_millis(2);
+
+type Accepted = (ReadHalf, WriteHalf, Ends);
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -54,6 +57,23 @@ impl Listener {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
         })
+    }
+
+    /// A connection that is there already.
+    fn accept_now(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Ok(split_tcp(tokio::net::TcpStream::from_std(stream)?, peer))
+            }
+            Self::Unix(listener) => {
+                let stream = listener.accept()?.0;
+                stream.set_nonblocking(true)?;
+                Ok(split_unix(tokio::net::UnixStream::from_std(stream)?))
+            }
+        }
     }
 
     fn into_async(self) -> io::Result<AsyncListener> {
@@ -96,7 +116,14 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListe
 }
 
 impl AsyncListener {
-    async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Ends)> {
+    fn into_std(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(listener.into_std()?),
+            Self::Unix(listener) => Listener::Unix(listener.into_std()?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -111,10 +138,11 @@ impl AsyncListener {
 
 /// Accepts until the server drains.
 pub(super) async fn accept(
-    shared: Arc<Shared>,
+    accepting: Accepting,
     listener: Listener,
     mut stage: watch::Receiver<Stage>,
 ) {
+    let shared = &accepting.0;
     let listener = match listener.into_async() {
         Ok(listener) => listener,
         Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
@@ -122,15 +150,11 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stage.wait_for(|stage| *stage != Stage::Accepting) => return,
+            _ = stage.wait_for(|stage| *stage != Stage::Accepting) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((read, write, ends)) => {
-                let conn = Conn::new(shared.clone(), write, ends);
-                shared.register(&conn);
-                tokio::spawn(conn.run(read));
-            }
+            Ok(accepted) => start(shared, accepted),
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if is_want_of_room(&e) && shared.half_closed.make_room() => {
                 tokio::time::sleep(ROOM_REST).await;
@@ -141,6 +165,30 @@ pub(super) async fn accept(
             }
         }
     }
+    if *stage.borrow() == Stage::Draining {
+        take_backlog(shared, listener);
+    }
+}
+
+/// Takes the connections that the kernel has accepted: closing the listener would reset them.
+fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    // As many as can have been there; those that still come would go on for as long as they like.
+    for _ in 0..shared.config.backlog {
+        match listener.accept_now() {
+            Ok(accepted) => start(shared, accepted),
+            Err(e) if is_peers_fault(&e) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn start(shared: &Arc<Shared>, (read, write, ends): Accepted) {
+    let conn = Conn::new(shared.clone(), write, ends);
+    shared.register(&conn);
+    tokio::spawn(conn.run(read));
 }
 
 fn is_want_of_room(error: &io::Error) -> bool {

@@ -20,6 +20,7 @@ mod output;
 pub mod queue;
 pub mod request;
 mod socket;
+mod stop;
 mod websocket;
 
 use std::cell::Cell;
@@ -163,6 +164,7 @@ pub(crate) struct Shared {
     /// Work was pushed, or upcalls are due.
     attention: Notify,
     accepted: AtomicU64,
+    stop: stop::Progress,
 }
 
 /// A bound server.
@@ -208,6 +210,7 @@ impl Server {
             half_closed: HalfClosed::default(),
             attention: Notify::new(),
             accepted: AtomicU64::new(0),
+            stop: stop::Progress::default(),
         };
         let (stage, _) = watch::channel(Stage::Accepting);
         Ok(Self {
@@ -248,11 +251,8 @@ impl Server {
         if first {
             runtime.spawn(keep_attending(self.shared.clone()));
         }
-        runtime.spawn(listener::accept(
-            self.shared.clone(),
-            listener,
-            stage.clone(),
-        ));
+        let accepting = stop::Accepting::new(&self.shared);
+        runtime.spawn(listener::accept(accepting, listener, stage.clone()));
         self.shared
             .leads
             .own(runtime, &self.shared.queue, &mut stage);
@@ -270,27 +270,6 @@ impl Server {
         }
     }
 
-    /// Stops accepting, closes idle connections and WebSockets.
-    pub fn drain(&self) {
-        self.listener.lock().take();
-        self.advance(Stage::Draining);
-        for conn in self.shared.all() {
-            if !conn.cut_idle() && conn.is_websocket() {
-                conn.stop();
-            }
-        }
-    }
-
-    /// Closes every connection and ends the loops.
-    pub fn close(&self) {
-        self.drain();
-        for conn in self.shared.all() {
-            conn.stop();
-        }
-        self.shared.queue.shut();
-        self.advance(Stage::Closed);
-    }
-
     fn advance(&self, to: Stage) {
         self.stage.send_if_modified(|stage| {
             let later = *stage < to;
@@ -298,15 +277,6 @@ impl Server {
             later
         });
         self.shared.leads.alert();
-    }
-
-    /// Connections whose answers have yet to be written: not channels, which have no end.
-    pub fn unsent(&self) -> usize {
-        let conns = self.shared.all();
-        conns
-            .iter()
-            .filter(|conn| conn.has_unsent_answers())
-            .count()
     }
 
     /// Open connections.

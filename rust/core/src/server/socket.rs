@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -116,6 +117,16 @@ impl WriteHalf {
                 written => return written,
             }
         }
+    }
+
+    /// Whether bytes have arrived that nobody has read yet.
+    pub(crate) fn has_input(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(write) => SockRef::from(write.as_ref()).peek(&mut byte),
+            Self::Unix(write) => SockRef::from(write.as_ref()).peek(&mut byte),
+        };
+        matches!(peeked, Ok(1..))
     }
 
     /// Ends our side of the stream; errors mean that it has ended already.

@@ -152,19 +152,15 @@ impl Conn {
         state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 
-    /// The server stops: a WebSocket says goodbye, everything else is cut.
-    pub(super) fn stop(self: &Arc<Self>) {
+    /// The server stops: says so to a WebSocket's peer. False if this is none, or was closed before.
+    pub(super) fn go_away(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        if state.start_closing(self, GOING_AWAY, "") {
+        let closes = state.start_closing(self, GOING_AWAY, "");
+        if closes {
             // Not a handshake that somebody waits for: the process is about to end.
             state.finish_connection();
-        } else if !matches!(state.phase, Phase::Lingering) {
-            state.lost(self);
         }
-    }
-
-    pub(super) fn is_websocket(&self) -> bool {
-        matches!(self.lock().phase, Phase::WebSocket(_))
+        closes
     }
 }
 

@@ -113,6 +113,7 @@ fn the_connection_follows_request_and_handler() {
             websocket,
             handler_close,
             until_close,
+            stopping: false,
         };
         assert_eq!(
             persistence.rule(),
@@ -122,6 +123,25 @@ fn the_connection_follows_request_and_handler() {
             },
             "{persistence:?}"
         );
+    }
+}
+
+#[test]
+fn a_stopping_server_says_close_unless_the_handler_has() {
+    for (version, handler_close, line) in [
+        (Version::Http11, false, CONNECTION_CLOSE),
+        (Version::Http10, false, CONNECTION_CLOSE),
+        (Version::Http11, true, b""),
+    ] {
+        let persistence = Persistence {
+            version,
+            keep_alive: true,
+            handler_close,
+            stopping: true,
+            ..Persistence::default()
+        };
+        let close = true;
+        assert_eq!(persistence.rule(), ConnectionRule { close, line });
     }
 }
 

@@ -1,10 +1,219 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use httpkit_core::server::Event;
 use httpkit_core::server::queue::Mode;
+use httpkit_core::server::{
+    Answered, Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Reply, Sent,
+};
 
-use crate::support::{Running, closings, config, wait_until};
+use crate::support::{
+    PATIENCE, Running, answer, any_port, closings, config, read_answer, read_head, reply,
+    wait_until,
+};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A peer with an open connection on which one request has been answered.
+fn idle_peer(server: &Running) -> TcpStream {
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    answer(&exchange, b"first");
+    assert_eq!(read_answer(&mut peer), b"first");
+    peer
+}
+
+/// The head of the last response on a connection, whose body is `last`.
+fn last_head(peer: &mut TcpStream) -> String {
+    let head = read_head(peer);
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("last"), "{head}{rest}");
+    head
+}
+
+fn says_close(head: &str) -> bool {
+    head.contains("Connection: Close\r\n")
+}
+
+#[test]
+fn a_draining_server_answers_on_open_connections_and_says_that_they_end() {
+    let ways: [fn(&Exchange); 3] = [
+        |exchange| answer(exchange, b"last"),
+        |exchange| {
+            assert_eq!(exchange.stream(&reply(), b"last"), Sent::Accepted);
+            assert_eq!(exchange.end(), Sent::Accepted);
+        },
+        |exchange| {
+            let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast";
+            let sent = exchange.respond_encoded(bytes, 0, Interest::default());
+            assert_eq!(sent, Encoded::Done);
+        },
+    ];
+    for respond in ways {
+        let server = Running::start(config(Mode::Pull));
+        let mut peer = idle_peer(&server);
+        server.server.drain();
+        peer.write_all(GET).unwrap();
+        let exchange = server.request();
+        assert!(server.server.unfinished(Duration::ZERO) >= 1);
+        respond(&exchange);
+        assert!(says_close(&last_head(&mut peer)));
+        drop(peer);
+        wait_until("it is gone", || server.server.connections() == 0);
+    }
+}
+
+#[test]
+fn a_draining_server_leaves_a_given_connection_header_alone() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = idle_peer(&server);
+    server.server.drain();
+    peer.write_all(GET).unwrap();
+    let given = Reply {
+        headers: b"Connection: keep-alive\r\n",
+        flags: GIVEN_CONNECTION,
+        ..reply()
+    };
+    let answered = server.request().respond(&given, b"kept", 4);
+    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    assert_eq!(read_answer(&mut peer), b"kept");
+    let encoded = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\nkept";
+    peer.write_all(GET).unwrap();
+    let sent = server
+        .request()
+        .respond_encoded(encoded, 0, Interest::default());
+    assert_eq!(sent, Encoded::Done);
+    assert_eq!(read_answer(&mut peer), b"kept");
+}
+
+#[test]
+fn of_pipelined_requests_the_last_response_says_that_the_connection_ends() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(&GET.repeat(2)).unwrap();
+    let first = server.request();
+    server.server.drain();
+    let flags = INLINE;
+    let Answered::Done(Some(second)) = first.respond(&Reply { flags, ..reply() }, b"first", 5)
+    else {
+        panic!("the second request was not handed on");
+    };
+    assert!(second.exchange.bind(7));
+    answer(&second.exchange, b"last");
+    let head = read_head(&mut peer);
+    assert!(!says_close(&head), "{head}");
+    let mut body = [0; 5];
+    peer.read_exact(&mut body).unwrap();
+    assert!(says_close(&last_head(&mut peer)));
+}
+
+#[test]
+fn what_a_peer_sends_behind_the_last_response_does_not_reset_it() {
+    const SIZE: usize = 1 << 20;
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = idle_peer(&server);
+    server.server.drain();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    let mut body = vec![b'x'; SIZE];
+    body.extend_from_slice(b"last");
+    answer(&exchange, &body);
+    // A peer that does not wait: it has yet to read that there is no next response.
+    peer.write_all(&GET.repeat(100)).unwrap();
+    assert!(says_close(&last_head(&mut peer)));
+}
+
+#[test]
+fn connections_that_the_kernel_has_accepted_are_served_by_a_server_that_stops_accepting() {
+    for _ in 0..10 {
+        let mut server = Running::bind(&any_port(), config(Mode::Pull));
+        let mut peers: Vec<_> = (0..8).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.write_all(GET).unwrap();
+        }
+        server.run();
+        wait_until("the loop accepts", || {
+            server.server.unfinished(PATIENCE) > 0
+        });
+        server.server.drain();
+        for _ in 0..peers.len() {
+            answer(&server.request(), b"last");
+        }
+        for peer in &mut peers {
+            last_head(peer);
+        }
+    }
+}
+
+#[test]
+fn idle_connections_are_cut_once_they_have_been_silent_for_the_grace() {
+    const GRACE: Duration = Duration::from_millis(300);
+    let server = Running::start(config(Mode::Pull));
+    let mut silent = idle_peer(&server);
+    let mut unused = server.connect();
+    let mut begun = idle_peer(&server);
+    begun.write_all(b"GET / HT").unwrap();
+    server.server.drain();
+    wait_until("all are accepted", || server.server.connections() == 3);
+    assert!(
+        server.server.unfinished(GRACE) >= 3,
+        "nothing is cut at once"
+    );
+    wait_until("two are gone", || server.server.unfinished(GRACE) <= 1);
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    assert_eq!(unused.read(&mut [0]).unwrap(), 0);
+    wait_until("nothing is waited for", || {
+        server.server.unfinished(GRACE) == 0
+    });
+    // No longer waited for, but served if it comes.
+    begun.write_all(b"TP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    answer(&server.request(), b"last");
+    assert!(says_close(&last_head(&mut begun)));
+}
+
+#[test]
+fn a_request_that_the_kernel_holds_keeps_its_connection_from_being_cut() {
+    let server = Running::start(config(Mode::Push));
+    let mut peer = server.connect();
+    let mut other = server.connect();
+    wait_until("both are accepted", || server.server.connections() == 2);
+    server.server.drain();
+    // The loop hangs in its upcall as long as this is locked.
+    let work = server.sink.work.lock();
+    other.write_all(GET).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    peer.write_all(GET).unwrap();
+    for _ in 0..2 {
+        assert!(server.server.unfinished(Duration::ZERO) >= 1);
+    }
+    drop(work);
+    for _ in 0..2 {
+        answer(&server.pushed_request(), b"last");
+    }
+    assert!(says_close(&last_head(&mut peer)));
+    assert!(says_close(&last_head(&mut other)));
+}
+
+#[test]
+fn channels_are_not_waited_for() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peers: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for peer in &mut peers {
+        peer.write_all(GET).unwrap();
+    }
+    let [unanswered, streaming] = [server.request(), server.request()];
+    server.server.drain();
+    assert!(server.server.unfinished(PATIENCE) >= 2);
+    assert!(unanswered.hold());
+    assert!(streaming.hold());
+    assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
+    wait_until("nothing is waited for", || {
+        server.server.unfinished(PATIENCE) == 0
+    });
+    let (_socket, _exchange) = (peers, unanswered);
+}
 
 #[test]
 fn a_draining_server_refuses_connections() {
