@@ -18,6 +18,7 @@
 (defn- write-json [x]
   (cond
     (map? x)    (str "{" (str/join "," (for [[k v] x] (str (write-json (name k)) ":" (write-json v)))) "}")
+    (vector? x) (str "[" (str/join "," (map write-json x)) "]")
     (string? x) (pr-str x)
     :else       (str x)))
 
@@ -121,6 +122,13 @@
         (true? (evaluate tab expression)) true
         (> (System/nanoTime) deadline)    false
         :else (do (Thread/sleep 50) (recur))))))
+
+(defn emulate!
+  "Makes a tab as wide and high as a screen of that many CSS pixels, for a person who prefers `scheme`, \"light\" or
+  \"dark\"."
+  [{:keys [browser session]} width height scheme]
+  (call browser session "Emulation.setDeviceMetricsOverride" {:width width :height height :deviceScaleFactor 1 :mobile false})
+  (call browser session "Emulation.setEmulatedMedia" {:features [{:name "prefers-color-scheme" :value scheme}]}))
 
 (defn screenshot
   "Writes what the tab shows as PNG."

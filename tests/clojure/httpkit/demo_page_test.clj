@@ -1,8 +1,10 @@
 (ns httpkit.demo-page-test
-  "The demo's live pages as a browser sees them. The screenshot is left in build/screenshots/chat.png."
+  "The demo's pages as a browser sees them. Screenshots are left in build/screenshots."
   (:require [clojure.java.io    :as io]
-            [clojure.test       :refer [deftest is]]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
             [demo.app           :as demo]
+            [demo.page          :as page]
             [httpkit.browser    :as browser]))
 
 (defn- shows
@@ -13,6 +15,10 @@
 (defn- say [tab who text]
   (browser/evaluate tab (str "document.getElementById('name').value = " (pr-str who) ";"
                              "document.getElementById('text').value = " (pr-str text) ";"
+                             "document.getElementById('form').requestSubmit(); true")))
+
+(defn- say-in-inbox [tab text]
+  (browser/evaluate tab (str "document.getElementById('text').value = " (pr-str text) ";"
                              "document.getElementById('form').requestSubmit(); true")))
 
 (defn- with-demo [f]
@@ -45,12 +51,66 @@
         (let [before (browser/evaluate tab time)]
           (is (browser/wait-until tab (str time " !== " (pr-str before)))))))))
 
-(deftest the-inbox-delivers
+(deftest the-inbox-delivers-to-every-tab
   (with-demo
     (fn [browser url]
-      (let [tab (browser/open-tab browser (str url "/inbox"))]
-        (is (browser/wait-until tab "document.getElementById('form') !== null"))
-        (doseq [text ["first" "second"]]
-          ;; The page's request for the next message may still be on its way: sent until it is shown.
-          (is (browser/wait-until tab (str "(fetch('/inbox/messages', {method: 'POST', body: " (pr-str text) "}), "
-                                           (shows text) ")"))))))))
+      (let [tabs (vec (repeatedly 2 #(browser/open-tab browser (str url "/inbox"))))]
+        (doseq [tab tabs]
+          (is (browser/wait-until tab "document.getElementById('form') !== null")))
+        (doseq [text ["first" "second" "third"]]
+          (is (true? (browser/evaluate (tabs 0) (str "fetch('/inbox/messages', {method: 'POST', body: " (pr-str text) "}); true")))))
+        (doseq [tab tabs, text ["first" "second" "third"]]
+          ;; Sent without a pause: what comes between a response and the next request is not lost.
+          (is (browser/wait-until tab (shows text)) text))
+        (say-in-inbox (tabs 1) "from the other")
+        (doseq [tab tabs]
+          (is (browser/wait-until tab (shows "from the other"))))))))
+
+(deftest the-slow-stream-is-shown-while-it-comes
+  (with-demo
+    (fn [browser url]
+      (let [tab (browser/open-tab browser (str url "/slow"))]
+        (is (browser/wait-until tab (shows "line  2 of 20")))
+        (is (false? (browser/evaluate tab (shows "line 20 of 20"))) "lines are seen before the last is made")
+        (is (browser/wait-until tab (shows "line 20 of 20")))
+        (is (browser/wait-until tab (shows " ms)")))))))
+
+(def ^:private paths (cons "/" (map first page/pages)))
+
+(deftest each-page-leads-to-all-others-and-shows-its-code
+  (with-demo
+    (fn [browser url]
+      (doseq [path (concat paths ["/nowhere"])
+              :let [tab (browser/open-tab browser (str url path))]]
+        (testing path
+          (is (browser/wait-until tab (str "document.readyState === 'complete' && Array.from(document.querySelectorAll('nav a'))"
+                                           ".map(a => a.getAttribute('href')).join() === " (pr-str (str/join "," paths)))))
+          (when (some #{path} paths)
+            (is (= path (browser/evaluate tab "document.querySelector('nav a[aria-current]').getAttribute('href')")))
+            (is (true? (browser/evaluate tab (shows "(defn")))))))
+      (let [tab (browser/open-tab browser url)]
+        (is (browser/wait-until tab (str "document.querySelectorAll('.card pre').length === " (count page/pages))) "the overview, too")))))
+
+(deftest each-page-fits-a-telephone-in-light-and-dark
+  (with-demo
+    (fn [browser url]
+      (doseq [path         paths
+              :let [tab (browser/open-tab browser (str url path))]
+              [width high] [[390 844] [1280 900]]
+              scheme       ["light" "dark"]]
+        (testing [path width scheme]
+          (browser/emulate! tab width high scheme)
+          (is (browser/wait-until tab "document.readyState === 'complete' && document.querySelector('main') !== null"))
+          (is (browser/wait-until tab (str "document.documentElement.scrollWidth <= " width)) "nothing sticks out")
+          (is (= (if (= "dark" scheme) "rgb(20, 23, 26)" "rgb(255, 255, 255)")
+                 (browser/evaluate tab "getComputedStyle(document.body).backgroundColor")))
+          (browser/screenshot tab (io/file (str "build/screenshots" (if (= "/" path) "/overview" path) "-" width "-" scheme ".png"))))))))
+
+(deftest the-pages-have-an-icon
+  (with-demo
+    (fn [browser url]
+      (let [tab (browser/open-tab browser url)]
+        (is (browser/wait-until tab "document.querySelector('link[rel=icon]') !== null"))
+        (let [icon (.openConnection (java.net.URL. (str url (browser/evaluate tab "document.querySelector('link[rel=icon]').getAttribute('href')"))))]
+          (is (= "image/svg+xml" (.getContentType icon)))
+          (is (str/starts-with? (slurp (.getInputStream icon)) "<svg")))))))

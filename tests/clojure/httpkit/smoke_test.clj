@@ -24,9 +24,11 @@
 (deftest the-demo-answers
   (wire/with-server [{:keys [port]} demo/handler {}]
     (is (= 200 (first (answer port "/"))))
-    (is (re-find #"&lt;b&gt;" (second (answer port "/?q=<b>"))) "what came in is escaped")
-    (is (re-find #"\"uri\": \"/json\"" (second (answer port "/json"))))
-    (is (= 500 (first (answer port "/error"))))
+    (is (re-find #"&lt;b&gt;" (second (answer port "/request?q=<b>"))) "what came in is escaped")
+    (is (re-find #"\"uri\": \"/json/data\"" (second (answer port "/json/data"))))
+    (is (= 500 (first (answer port "/error/now"))))
+    (is (= 200 (first (answer port "/favicon.svg"))))
+    (is (re-find #"defn- failing" (second (answer port "/error"))) "a page shows its code")
     (is (= 404 (first (answer port "/none"))))
     (is (= 400 (first (answer port "/chat/socket"))))
     (is (re-find #"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

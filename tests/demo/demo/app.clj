@@ -1,8 +1,9 @@
 (ns demo.app
-  "The demo that `./dev run` serves: one plain Ring handler for what people do with http-kit.
+  "The demo that `./dev run` serves: one plain Ring handler for what people do with http-kit. It needs the jar alone.
 
     clojure.main -m demo.app [--port 8090]"
   (:require [clojure.string     :as str]
+            [demo.json          :as json]
             [demo.live          :as live]
             [demo.page          :as page]
             [org.httpkit.server :as server])
@@ -10,33 +11,28 @@
            [java.io ByteArrayInputStream InputStream SequenceInputStream]
            [java.security MessageDigest]))
 
-(defn- request-page [req]
-  (page/layout "Your request"
-    "<p>This is the Ring request map that the handler received.</p>"
-    (page/table (update req :body #(if % (str %) %)))))
+(defn- request-page [request]
+  (page/layout "/request"
+    "<form method=post action='/request?from=form'><input name=text class=wide placeholder='sent as a body' aria-label=text>
+     <button>POST</button></form>"
+    (page/table (update request :body #(some-> % slurp)))))
 
-(defn- json-string [x]
-  (str \" (str/escape (str x) {\" "\\\"" \\ "\\\\" \newline "\\n" \return "\\r" \tab "\\t"}) \"))
+(defn- fetch-page
+  "A page with a button that fetches `url` and shows what comes."
+  [path url label]
+  (page/layout path
+    "<form id=form><button>" label "</button> <code>GET " url "</code></form><pre id=out> </pre>
+     <script>$('form').onsubmit = e => { e.preventDefault(); fetchInto('out', '" url "'); };
+     $('form').requestSubmit();</script>"))
 
-(defn- json [x]
-  (cond
-    (map? x)     (str "{" (str/join ", " (for [[k v] x] (str (json-string (name k)) ": " (json v)))) "}")
-    (coll? x)    (str "[" (str/join ", " (map json x)) "]")
-    (keyword? x) (json-string (name x))
-    (number? x)  (str x)
-    (boolean? x) (str x)
-    (nil? x)     "null"
-    :else        (json-string x)))
-
-(defn- json-route [req]
-  {:status  200
-   :headers {"Content-Type" "application/json; charset=utf-8"}
-   :body    (json (select-keys req [:request-method :uri :query-string :headers :remote-addr :protocol]))})
+(defn- json-data [request]
+  (json/response (select-keys request [:request-method :uri :query-string :headers :remote-addr :protocol])))
 
 (defn- upload-form [_]
-  (page/layout "Upload"
+  (page/layout "/upload"
     "<p>At most 64 MiB; a larger file is refused with 413 before it is read.</p>
-     <form method=post enctype='multipart/form-data'><input type=file name=file required> <button>Send</button></form>"))
+     <form method=post enctype='multipart/form-data'><input type=file name=file class=wide aria-label=file required>
+     <button>Send</button></form>"))
 
 (defn- sha-256 [^InputStream in]
   (let [digest (MessageDigest/getInstance "SHA-256")
@@ -58,43 +54,49 @@
 
 (defn- upload [{:keys [body headers content-length]}]
   (if body
-    (page/layout "Uploaded"
-      (page/table {"file name" (file-name body)
-                   "Content-Type" (headers "content-type")
-                   "body, bytes" content-length
-                   "SHA-256 of the body" (sha-256 body)}))
-    (page/layout "Nothing uploaded" "<p>The request had no body.</p>")))
+    (page/layout "/upload"
+      (page/table {"file name"           (file-name body)
+                   "Content-Type"        (headers "content-type")
+                   "body, bytes"         content-length
+                   "SHA-256 of the body" (sha-256 body)})
+      "<p><a href='/upload'>Another one</a></p>")
+    (page/message "Nothing uploaded" "The request had no body.")))
 
 (defn- slow-line [i n]
   (Thread/sleep 300)
   (ByteArrayInputStream. (.getBytes (format "line %2d of %d\n" i n))))
 
 (defn- slow-lines
-  "An InputStream that gives `n` lines, one every 300 ms, as a subprocess or a remote file would."
-  ^InputStream [n]
-  ;; `iterate`, because a range is chunked: all lines would be made before the first is read.
-  (->> (take n (iterate inc 1))
-       (map #(slow-line % n))
-       (SeqEnumeration.)
-       (SequenceInputStream.)))
+  "The body is an InputStream that gives a line every 300 ms, as a subprocess or
+  a remote file would."
+  [_]
+  {:status  200
+   :headers {"Content-Type" "text/plain; charset=utf-8"}
+   ;; `iterate`, because a range is chunked: all lines would be made before the first is read.
+   :body    (->> (take 20 (iterate inc 1))
+                 (map #(slow-line % 20))
+                 (SeqEnumeration.)
+                 (SequenceInputStream.))})
 
-(defn- slow [_]
-  {:status 200 :headers {"Content-Type" "text/plain; charset=utf-8"} :body (slow-lines 20)})
-
-(defn- error [_]
-  (throw (ex-info "This handler always fails: the answer is a 500, the stack trace is in the server's log" {})))
+(defn- failing [_]
+  (throw (ex-info "This handler always fails: the stack trace is in the server's log" {})))
 
 (defn- not-found [{:keys [uri]}]
-  (assoc (page/layout "Not here" "<p>There is no " (page/escape uri) ".</p>") :status 404))
+  (assoc (page/message "Not here" (str "There is no " uri)) :status 404))
 
 (def ^:private routes
-  {[:get "/"]                request-page
-   [:post "/"]               request-page
-   [:get "/json"]            json-route
+  {[:get "/"]                page/overview
+   [:get "/favicon.svg"]     page/favicon
+   [:get "/request"]         request-page
+   [:post "/request"]        request-page
+   [:get "/json"]            (fn [_] (fetch-page "/json" "/json/data" "Fetch"))
+   [:get "/json/data"]       json-data
    [:get "/upload"]          upload-form
    [:post "/upload"]         upload
-   [:get "/slow"]            slow
-   [:get "/error"]           error
+   [:get "/slow"]            (fn [_] (fetch-page "/slow" "/slow/lines" "Again"))
+   [:get "/slow/lines"]      slow-lines
+   [:get "/error"]           (fn [_] (fetch-page "/error" "/error/now" "Again"))
+   [:get "/error/now"]       failing
    [:get "/chat"]            live/chat-page
    [:get "/chat/socket"]     live/chat-socket
    [:get "/clock"]           live/clock-page
@@ -103,13 +105,16 @@
    [:get "/inbox/messages"]  live/wait-for-message
    [:post "/inbox/messages"] live/post-message})
 
-(defn handler [{:keys [request-method uri] :as req}]
-  ((get routes [(if (= :head request-method) :get request-method) uri] not-found) req))
+(defn handler [{:keys [request-method uri] :as request}]
+  ((get routes [(if (= :head request-method) :get request-method) uri] not-found) request))
 
 (defn start
   "Starts the demo; returns the function that stops it."
   [{:keys [port] :or {port 8090}}]
-  (server/run-server #'handler {:port port :max-body (* 64 1024 1024)}))
+  (server/run-server #'handler {:port             port
+                                :max-body         (* 64 1024 1024)
+                                ;; The slow stream is sent from its first line on.
+                                :body-buffer-size 0}))
 
 (defn- port-of [args]
   (let [[option port & more] args]
@@ -122,8 +127,6 @@
   (let [stop! (start {:port (port-of args)})
         port  (:local-port (meta stop!))]
     (println (str "http-kit demo on http://localhost:" port "/"))
-    (doseq [[path about] [["/" "your request as a Ring map"] ["/json" "a JSON answer"] ["/upload" "an upload form"]
-                          ["/slow" "an InputStream that takes six seconds"] ["/error" "a handler that throws"]
-                          ["/chat" "WebSocket"] ["/clock" "server-sent events"] ["/inbox" "long polling"]]]
+    (doseq [[path _ about] page/pages]
       (println (format "  http://localhost:%d%-8s %s" port path about)))
     (println "Ctrl-C ends it.")))
