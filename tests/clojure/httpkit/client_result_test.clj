@@ -148,7 +148,12 @@
     (is (= ConnectException (class (:error @(client/get (str "http://127.0.0.1:" (dead-port)))))))
     (is (= UnknownHostException (class (:error @(client/get "http://no-such-host.invalid/")))))))
 
-(deftest timeouts-at-and-below-zero-fire-at-once
+(deftest quick-responses-pass-a-timeout-of-zero
+  (peer/with-peer [p ok]
+    (is (some #(= "ok" (:body %)) (repeatedly 20 #(deref (client/get (:url p) {:timeout 0}))))
+        "one of them, even on a busy machine")))
+
+(deftest timeouts-at-and-below-zero-end-what-is-slow
   (peer/with-peer [p hanging]
     (doseq [ms [0 -1]]
       (let [{:keys [error]} (deref (client/get (:url p) {:timeout ms}) 5000 nil)]
@@ -220,6 +225,24 @@
     (with-open [gz (GZIPOutputStream. out)]
       (dotimes [_ (quot n 65536)] (.write gz (byte-array 65536))))
     (.toByteArray out)))
+
+(deftest refused-connects-say-of-whom
+  (let [port    (dead-port)
+        message (fn [url opts]
+                  (let [{:keys [error]} @(client/get url opts)]
+                    (is (= ConnectException (class error)))
+                    (ex-message error)))
+        refused #(str "Connection refused: " % ":" port)
+        hosted  (client/make-client {:channel-factory (fn [_] (java.nio.channels.SocketChannel/open))})]
+    (doseq [opts [{} {:client hosted}]]
+      (is (= (refused "127.0.0.1") (message (str "http://127.0.0.1:" port "/") opts)))
+      (is (str/starts-with? (message (str "http://localhost:" port "/") opts) (refused "localhost")))
+      (is (= (refused "[0:0:0:0:0:0:0:1]") (message (str "http://[::1]:" port "/") opts)))
+      (testing "be it a proxy"
+        (doseq [url ["http://t.test/" "https://t.test/"] tunnel? [false true]]
+          (is (= (refused "127.0.0.1") (message url (assoc opts :proxy-url (str "http://127.0.0.1:" port)
+                                                           :proxy-tunnel? tunnel?)))))))
+    (client/client-stop! hosted)))
 
 (deftest decompression-bombs-are-refused-within-the-limit
   (let [bytes (bomb (* 512 1024 1024))

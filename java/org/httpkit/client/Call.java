@@ -108,7 +108,10 @@ abstract class Call implements ClientUpcalls.Call {
         } else if (kind == ClientUpcalls.CANCELLED) {
             own = fault;
         }
-        return own != null ? own : ClientUpcalls.failure(kind, message);
+        boolean connecting = kind == ClientUpcalls.CONNECT || kind == ClientUpcalls.NO_ROUTE;
+        return own != null
+                ? own
+                : ClientUpcalls.failure(kind, connecting ? ConnectFailure.text(message, addresses[0]) : message);
     }
 
     @Override

@@ -69,7 +69,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
                 made.bind(bind);
             }
             if (!made.isConnected()) {
-                made.connect(address);
+                connect(made, address);
             }
             if (closed) {
                 made.close();
@@ -78,6 +78,14 @@ final class HostedTransport implements ClientUpcalls.Transport {
             }
         } catch (Throwable t) {
             connectFailed(t);
+        }
+    }
+
+    private static void connect(SocketChannel made, SocketAddress address) throws IOException {
+        try {
+            made.connect(address);
+        } catch (IOException e) {
+            throw ConnectFailure.named(e, address);
         }
     }
 
@@ -126,7 +134,9 @@ final class HostedTransport implements ClientUpcalls.Transport {
             }
         } catch (Throwable t) {
             key.cancel();
-            connectFailed(t);
+            connectFailed(t instanceof IOException
+                    ? ConnectFailure.named((IOException) t, addresses[next - 1])
+                    : t);
         }
     }
 

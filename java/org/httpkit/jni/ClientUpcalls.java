@@ -30,6 +30,12 @@ import org.httpkit.client.TimeoutException;
  * <p>Not API.
  */
 public final class ClientUpcalls {
+    /** Kind 2: the connect was refused, or timed out. */
+    public static final int CONNECT = 2;
+
+    /** Kind 4: there is no way to the peer. */
+    public static final int NO_ROUTE = 4;
+
     /** Kind 16: {@link Native#clientCancel}. */
     public static final int CANCELLED = 16;
 
@@ -174,11 +180,11 @@ public final class ClientUpcalls {
     /** The exception that users see for a kind of native failure. */
     public static Throwable failure(int kind, String message) {
         switch (kind) {
-            case 2:
+            case CONNECT:
                 return new ConnectException(message);
             case 3:
                 return new SocketException(message);
-            case 4:
+            case NO_ROUTE:
                 return new NoRouteToHostException(message);
             case 5:
                 return new BindException(message);

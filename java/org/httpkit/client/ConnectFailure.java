@@ -1,0 +1,42 @@
+package org.httpkit.client;
+
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.InetSocketAddress;
+import java.net.NoRouteToHostException;
+import java.net.SocketAddress;
+
+/** Says in the text of a failed connect where to: neither the JDK's texts nor the core's do. */
+final class ConnectFailure {
+    private ConnectFailure() {}
+
+    /** The failure with its place, of the same class; others than of the network stay as they are. */
+    static IOException named(IOException failure, SocketAddress to) {
+        IOException named;
+        if (failure.getClass() == ConnectException.class) {
+            named = new ConnectException(text(failure.getMessage(), to));
+        } else if (failure.getClass() == NoRouteToHostException.class) {
+            named = new NoRouteToHostException(text(failure.getMessage(), to));
+        } else {
+            return failure;
+        }
+        named.initCause(failure);
+        return named;
+    }
+
+    static String text(String message, SocketAddress to) {
+        return message + ": " + place(to);
+    }
+
+    /** {@code host:port}, and the IP address where that is not the host. */
+    private static String place(SocketAddress to) {
+        if (!(to instanceof InetSocketAddress)) {
+            return to.toString();
+        }
+        InetSocketAddress inet = (InetSocketAddress) to;
+        String host = inet.getHostString();
+        String place = (host.contains(":") ? "[" + host + "]" : host) + ":" + inet.getPort();
+        String ip = inet.isUnresolved() ? host : inet.getAddress().getHostAddress();
+        return ip.equals(host) ? place : place + " (" + ip + ")";
+    }
+}
