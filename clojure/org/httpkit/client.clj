@@ -12,6 +12,7 @@
    [clojure.string      :as str]
    [clojure.walk        :as walk]
    [org.httpkit.encode  :refer [base64-encode]]
+   [org.httpkit.options :as options]
    [org.httpkit.sni-client :as sni-client]
    [org.httpkit.utils   :as utils])
   (:import
@@ -31,6 +32,15 @@
     RespListener SniConfigurer]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
+(def ^:private warned
+  "Which names have been warned of: every request would do so again."
+  (atom #{}))
+
+(defn- warn-of-unknown! [what known opts]
+  (doseq [k (remove known (keys opts))]
+    (when (options/first-time! warned [what k])
+      (HttpUtils/printWarning (options/unknown-name what known k)))))
+
 (defn new-worker
   "Makes a pool for `:worker-pool`, which decodes responses and runs callbacks.
   See `org.httpkit.utils/new-worker` for options and result; the defaults are
@@ -44,15 +54,19 @@
     :n-threads      ; Both of the above
     :queue-type     ; `:linked` or `:array` (default `:linked`)
     :queue-size     ; Responses that may wait (default unbounded)
-    :prefix         ; Of thread names (default \"http-kit-client-worker-\")"
+    :prefix         ; Of thread names (default \"http-kit-client-worker-\")
+
+  Other options are warned of on standard error."
   [opts]
-  (utils/new-worker
-   {:default-prefix       "http-kit-client-worker-"
-    :default-queue-type   :linked
-    :n-min-threads-factor 1
-    :n-max-threads-factor 2
-    :keep-alive-msecs     60000}
-   opts))
+  (let [opts (options/as-map "new-worker" opts)]
+    (warn-of-unknown! "new-worker" options/worker opts)
+    (utils/new-worker
+     {:default-prefix       "http-kit-client-worker-"
+      :default-queue-type   :linked
+      :n-min-threads-factor 1
+      :n-max-threads-factor 2
+      :keep-alive-msecs     60000}
+     opts)))
 
 (def default-worker_
   "Delay of the worker that serves requests without a `:worker-pool`."
@@ -76,9 +90,38 @@
   (cond
     (nil? names)                 EventNames/DEFAULT
     (instance? EventNames names) names
-    (map? names)                 (EventNames. names)
-    :else (throw (IllegalArgumentException.
-                  (str ":event-names must be a map or EventNames, got " (class names))))))
+    :else                        (EventNames. names)))
+
+(defn- address-finder [f]
+  (reify HttpClient$AddressFinder
+    (findAddress [_ uri]
+      ;; Here, as in http-kit, and not before.
+      (options/check options/client {:address-finder f})
+      (f uri))))
+
+(defn- new-client
+  [{:keys [max-connections max-connections-per-host channel-factory error-logger event-logger
+           bind-address]
+    :as opts}]
+  (HttpClient.
+   (long (or max-connections -1))
+   (if-let [f (:address-finder opts)]
+     (address-finder f)
+     HttpClient$AddressFinder/DEFAULT)
+   (if channel-factory
+     (reify HttpClient$ChannelFactory
+       (createChannel [_ address] (channel-factory address)))
+     HttpClient$ChannelFactory/DEFAULT)
+   ^HttpClient$SSLEngineURIConfigurer (ssl-configurer opts)
+   (if error-logger
+     (reify ContextLogger (log [_ msg ex] (error-logger msg ex)))
+     ContextLogger/ERROR_PRINTER)
+   (if event-logger
+     (reify EventLogger (log [_ event] (event-logger event)))
+     EventLogger/NOP)
+   (event-names (:event-names opts))
+   ^SocketAddress bind-address
+   (long (or max-connections-per-host -1))))
 
 (defn make-client
   "Makes a client, for the `:client` option and `*default-client*`: connections
@@ -98,37 +141,25 @@
     :ssl-configurer  ; (fn [SSLEngine URI]), called for every https request
                      ; (default `sni-client/ssl-configurer`; nil for none, then
                      ; host names are not verified)
-    :error-logger    ; (fn [msg ex]) for faults that belong to no response, e.g.
-                     ; a `:filter` that throws (default prints to *err*)
+    :error-logger    ; (fn [msg ex]) for what a callback throws, and for faults
+                     ; that belong to no response, e.g. a `:filter` that throws
+                     ; (default prints to System.err)
     :event-logger    ; (fn [event-name]) (default none)
     :event-names     ; Map of replacements for event names, e.g.
                      ; {\"clientImpossible\" \"my.event\"}, or `EventNames`
     :bind-address    ; Local SocketAddress of connections (default any)
 
-  Throws IllegalArgumentException for other `:event-names`."
-  [{:keys [max-connections max-connections-per-host address-finder
-           channel-factory error-logger event-logger bind-address]
-    :as opts}]
-  (HttpClient.
-   (long (or max-connections -1))
-   (if address-finder
-     (reify HttpClient$AddressFinder
-       (findAddress [_ uri] (address-finder uri)))
-     HttpClient$AddressFinder/DEFAULT)
-   (if channel-factory
-     (reify HttpClient$ChannelFactory
-       (createChannel [_ address] (channel-factory address)))
-     HttpClient$ChannelFactory/DEFAULT)
-   ^HttpClient$SSLEngineURIConfigurer (ssl-configurer opts)
-   (if error-logger
-     (reify ContextLogger (log [_ msg ex] (error-logger msg ex)))
-     ContextLogger/ERROR_PRINTER)
-   (if event-logger
-     (reify EventLogger (log [_ event] (event-logger event)))
-     EventLogger/NOP)
-   (event-names (:event-names opts))
-   ^SocketAddress bind-address
-   (long (or max-connections-per-host -1))))
+  Other options are warned of on standard error, once each. Throws
+  IllegalArgumentException or ClassCastException, with the option's name, for
+  values that these options cannot have."
+  {:arglists '([{:keys [max-connections max-connections-per-host address-finder channel-factory
+                        ssl-configurer error-logger event-logger event-names bind-address]
+                 :as opts}])}
+  [opts]
+  (let [opts (options/as-map "make-client" opts)]
+    (options/check options/client (dissoc opts :address-finder))
+    (warn-of-unknown! "make-client" options/client opts)
+    (new-client opts)))
 
 (def default-client
   "Delay of the client of requests that name none: SNI, host names verified."
@@ -183,7 +214,7 @@
   (.stop ^HttpClient (force client)))
 
 (defn- choose-client ^HttpClient [client insecure?]
-  (or (force client)
+  (or client
       (when insecure? @insecure-client)
       (force *default-client*)
       @default-client))
@@ -273,9 +304,9 @@
   (assoc (without-headers headers #{(str/lower-case header)}) header value))
 
 (defn- basic-auth-value [basic-auth]
-  (let [^String pair (if (vector? basic-auth)
-                       (str (first basic-auth) ":" (second basic-auth))
-                       basic-auth)]
+  (let [^String pair (if (string? basic-auth)
+                       basic-auth
+                       (str (first basic-auth) ":" (second basic-auth)))]
     (str "Basic " (base64-encode (.getBytes pair "UTF-8")))))
 
 (defn- add-query [^String url params style]
@@ -310,12 +341,19 @@
                     (assoc :body (query-string form-params nested-param-style)))
     :else       req))
 
+(defn- coerce-method
+  "An HttpMethod, or the name of a method that it has no constant for."
+  [^Keyword method]
+  (if (options/further-methods method)
+    (.toUpperCase (name method) Locale/ROOT)
+    (HttpMethod/fromKeyword method)))
+
 (defn- coerce-with
   "`encode` makes the body from boundary, multipart entities and mixed?."
   [{:keys [url method query-params nested-param-style basic-auth oauth-token user-agent] :as req}
    encode]
   (cond-> (assoc req
-            :method  (HttpMethod/fromKeyword ^Keyword (or method :get))
+            :method  (coerce-method (or method :get))
             :headers (:headers req)
             :body    (:body req))
     query-params (assoc :url (add-query url query-params nested-param-style))
@@ -326,8 +364,8 @@
     user-agent   (update :headers set-header "User-Agent" user-agent)))
 
 (defn- coerce-req
-  "The request map with what its options mean folded into `:url`, `:method` (an
-  HttpMethod), `:headers` and `:body`."
+  "The request map with what its options mean folded into `:url`, `:method` (see
+  `coerce-method`), `:headers` and `:body`."
   [req]
   (coerce-with req (fn [boundary entities mixed?]
                      (MultipartEntity/encode boundary entities mixed?))))
@@ -427,14 +465,14 @@
 
 (defn- deliver-response
   "Delivers what `callback` makes of `response`, or why it could not."
-  [promise opts callback response]
+  [promise opts callback ^HttpClient client response]
   (deliver promise
            (if callback
              (try
                (binding [*in-callback?* true]
                  (callback response))
                (catch Throwable t
-                 (HttpUtils/printError
+                 (.logError client
                   (str (str/upper-case (name (or (:method opts) :get))) " " (:url opts) "'s callback") t)
                  {:opts (bare-opts opts) :error t}))
              response)))
@@ -495,8 +533,9 @@
 
 (defn- follow-redirect
   "Options of the request that follows, with its trace."
-  [{:keys [trace-redirects max-redirects] :or {max-redirects 10} :as opts} url status ^Map headers]
-  (let [trace (vec trace-redirects)]
+  [{:keys [trace-redirects max-redirects] :as opts} url status ^Map headers]
+  (let [trace         (vec trace-redirects)
+        max-redirects (if (nil? max-redirects) 10 max-redirects)]
     (when (>= (count trace) (long max-redirects))
       (throw (Exception. (str "too many redirects: " max-redirects))))
     (if-let [location (.get headers "location")]
@@ -520,13 +559,14 @@
   (when-let [hop (try
                    (follow-redirect opts url status headers)
                    (catch Throwable t
-                     (deliver-response promise opts callback
+                     (deliver-response promise opts callback client
                                        {:opts (bare-opts (dissoc opts :response)) :error t})
                      nil))]
     (try
       (request (assoc hop :response promise :client client) callback)
       (catch Throwable t
-        (deliver-response promise opts callback {:opts (bare-opts (dissoc opts :response)) :error t})))))
+        (deliver-response promise opts callback client
+                          {:opts (bare-opts (dissoc opts :response)) :error t})))))
 
 (defn- response-handler [promise opts callback client url]
   (let [follow? (:follow-redirects opts true)]
@@ -534,13 +574,13 @@
       (onSuccess [_ status headers body]
         (if (and follow? (redirect? status))
           (redirect! promise opts callback client url status headers body)
-          (deliver-response promise opts callback
+          (deliver-response promise opts callback client
                             {:opts    (bare-opts (dissoc opts :response))
                              :status  status
                              :headers (keyword-headers headers)
                              :body    body})))
       (onThrowable [_ t]
-        (deliver-response promise opts callback {:opts (bare-opts opts) :error t})))))
+        (deliver-response promise opts callback client {:opts (bare-opts opts) :error t})))))
 
 (defn- request-config
   ^RequestConfig
@@ -550,16 +590,42 @@
     :or {connect-timeout 60000 idle-timeout 60000 keepalive 120000 proxy-port -1
          tunnel? false auto-compression? true}}
    {:keys [deadline deadline-at]}]
-  (let [config (RequestConfig. method headers body
+  (let [config (RequestConfig. (when (instance? HttpMethod method) method) headers body
                                (to-int (or timeout connect-timeout))
                                (to-int (or timeout idle-timeout))
                                (to-int keepalive)
                                (if proxy-host (str proxy-host ":" proxy-port) proxy-url)
                                (boolean tunnel?) (boolean auto-compression?) (boolean insecure?))]
+    (when (string? method) (.method config method))
     (when deadline     (.deadline config (to-int deadline) (long deadline-at)))
     (when pool-timeout (.poolTimeout config (to-int pool-timeout)))
     (.chunked config (boolean chunked?))
     (.proxyTunnel config (boolean proxy-tunnel?))))
+
+(defn- warn-of-slip! [opts k]
+  (when (options/first-time! warned ["request" k])
+    (when-let [meant (options/slip options/request opts k)]
+      (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
+
+(defn- check-request!
+  "Throws for values that options cannot have, and warns of names that are nearly
+  those of options: all others come back in `:opts`."
+  [opts]
+  (options/check options/request
+    (cond-> opts
+      (not (contains? opts :url)) (assoc :url nil)
+      ;; It has the say instead.
+      (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
+    #(warn-of-slip! opts %)))
+
+(defn- forced
+  "Value of option `k`, be it delayed."
+  [opts k]
+  (let [given (clojure.core/get opts k)
+        value (force given)]
+    (when (delay? given)
+      (options/check options/request {k value}))
+    value))
 
 (defn ^:redef request
   "Sends a request and returns at once: an object to deref, with or without a
@@ -572,14 +638,16 @@
     {:opts opts :error ex} ; Failed; `ex` is a `TimeoutException`,
                            ; `java.net.ConnectException`, `ProtocolException` ...
 
-  Thrown are only mistakes in options: `:method`, `:as`, a `:url` that is no
-  String, parameters or parts that cannot be encoded. The callback is called once,
+  Thrown are only mistakes in options, with the option's name, and parameters or
+  parts that cannot be encoded: NullPointerException for nil, ClassCastException
+  for a wrong class, else mostly IllegalArgumentException. The callback is called once,
   on the worker pool, with the response map; if it throws, the value is
-  {:opts opts :error ex}.
+  {:opts opts :error ex}, and the client's `:error-logger` gets `ex`.
 
-  Request options (unknown ones come back in `:opts`):
-    :url                ; Required
-    :method             ; Keyword (default `:get`)
+  Request options (unknown ones come back in `:opts`; a name that is an option's but
+  for a letter or two is warned of on standard error, once):
+    :url                ; Required, a String
+    :method             ; Keyword of a registered method (default `:get`)
     :headers            ; {String value}; a seq, Collection or array gives a line
                         ; per element, nil none, not even the automatic one;
                         ; Proxy-Authorization is sent to proxies only
@@ -596,7 +664,7 @@
                         ; content a String, Number, byte[], ByteBuffer, File or
                         ; InputStream
     :multipart-mixed?   ; Send multipart/mixed instead of multipart/form-data?
-    :basic-auth         ; [user password] or \"user:password\"
+    :basic-auth         ; [user password], any sequence, or \"user:password\"
     :oauth-token        ; Bearer token
     :user-agent
     :auto-compression?  ; Ask for gzip or deflate? (default true)
@@ -651,20 +719,20 @@
                         allow-unsafe-redirect-methods client insecure? sslengine
                         proxy-url proxy-host proxy-port proxy-tunnel? tunnel? chunked?]
                  :as opts} & [callback]])}
-  [{:keys [client filter worker-pool response as deadlock-guard? insecure? sslengine deadline]
+  [{:keys [filter response as deadlock-guard? insecure? sslengine deadline]
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
+  (check-request! opts)
   (let [control  (or (::control (meta opts)) (new-control (some-> deadline long (max 0))))
         opts     (vary-meta opts assoc ::control control)
         coerced  (coerce-streamed opts)
-        url      (cast String (:url coerced))
-        _        (when (nil? url) (throw (NullPointerException. ":url is nil")))
+        url      (:url coerced)
         kind     (coercion as)
         config   (request-config coerced opts control)
-        client   (choose-client client insecure?)
+        client   (choose-client (forced opts :client) insecure?)
         promise  (or response (promise))
-        pool     (or (force worker-pool) (:pool @default-worker_))
+        pool     (or (forced opts :worker-pool) (:pool @default-worker_))
         listener (RespListener. (response-handler promise opts callback client url)
                                 filter ^ExecutorService pool (int kind))]
     (set-hop! control (.submit client ^String url config (when-not insecure? sslengine) listener))

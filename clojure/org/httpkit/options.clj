@@ -8,8 +8,12 @@
   (:require
    [clojure.string :as str])
   (:import
-   [java.util Map]
+   [java.net SocketAddress]
+   [java.util List Map]
    [java.util.concurrent ExecutorService]
+   [javax.net.ssl SSLEngine]
+   [org.httpkit HttpMethod]
+   [org.httpkit.client HttpClient HttpClient$SSLEngineURIConfigurer IFilter]
    [org.httpkit.logger EventNames]
    [org.httpkit.server HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
 
@@ -93,16 +97,27 @@
 (def ^:private max-name "Longer names are nobody's typing error." 40)
 
 (defn nearest
-  "The option of table `known` that `k` is likely to be a slip of; or nil."
-  [known k]
-  (let [given (option-name k)]
-    (when (<= (count given) max-name)
-      (let [[best d] (->> (keys known)
-                          (map (fn [option] [option (distance given (option-name option))]))
-                          (sort-by (juxt second first))
-                          (first))]
-        (when (and best (<= (long d) (max 1 (quot (count given) 3))))
-          best)))))
+  "The option of table `known` that `k` is likely to be a slip of, in at most `most`
+  letters; or nil."
+  ([known k] (nearest known k max-name))
+  ([known k most]
+   (let [given (option-name k)]
+     (when (<= (count given) max-name)
+       (let [[best d] (->> (keys known)
+                           (map (fn [option] [option (distance given (option-name option))]))
+                           (sort-by (juxt second first))
+                           (first))]
+         (when (and best (<= (long d) (min (long most) (max 1 (quot (count given) 3)))))
+           best))))))
+
+(defn slip
+  "The option of table `known` that `k` misses by a letter or two; or nil. For maps
+  that hold other things on purpose: `:uri` beside `:url` is none."
+  [known opts k]
+  (when (and (simple-keyword? k) (< 2 (count (name k))))
+    (let [meant (nearest known k 2)]
+      (when-not (contains? opts meant)
+        meant))))
 
 (defn unknown-name
   "What to say of the name `k` that is no option of `what`."
@@ -200,6 +215,10 @@
 
 (def ^:private overflow (one-of :close :block :reject))
 
+(def ^:private event-names
+  (optional [#(or (instance? Map %) (instance? EventNames %))
+             "a map with String keys, or EventNames"]))
+
 (def server
   "Of `run-server`. The options of its worker pool are for `new-worker` to check."
   (merge
@@ -224,8 +243,7 @@
      :error-logger                (function "message and throwable")
      :warn-logger                 (function "message and throwable")
      :event-logger                (function "the event's name")
-     :event-names                 (optional [#(or (instance? Map %) (instance? EventNames %))
-                                             "a map with String keys, or EventNames"])
+     :event-names                 event-names
      :address-finder              [#(or (nil? %) (ifn? %) (instance? HttpServer$AddressFinder %))
                                    "a function without arguments, or an HttpServer$AddressFinder"]
      :channel-factory             [#(or (not %) (ifn? %) (instance? HttpServer$ServerChannelFactory %))
@@ -253,6 +271,99 @@
    :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
    :ping-interval      (optional (integer 1))
    :ping-timeout       (optional (integer 1))})
+
+(def ^:private any-long
+  [#(and (number? %) (<= Long/MIN_VALUE % Long/MAX_VALUE)) "an integer" number-thrown])
+
+(defn- unless-none
+  "The table entry that also allows nil and false."
+  [[valid? expectation & more :as entry]]
+  (with-meta (into [#(or (not %) (valid? %)) (str expectation ", or nil")] more)
+    (meta entry)))
+
+(defn- instance
+  "Entry for an instance of `class`."
+  [class expectation]
+  [#(instance? class %) expectation class-thrown])
+
+(defn- delayed
+  "The table entry that also allows a delay, whose value is checked when it is forced."
+  [[valid? expectation & more]]
+  (into [#(or (delay? %) (valid? %)) (str expectation ", a delay of one")] more))
+
+(def client
+  "Of `make-client`."
+  {:max-connections          (unless-none any-long)
+   :max-connections-per-host (unless-none any-long)
+   :address-finder           (unless-none [ifn? "a function of a URI" class-thrown])
+   :channel-factory          (function "a SocketAddress")
+   :ssl-configurer           (optional [#(or (ifn? %) (instance? HttpClient$SSLEngineURIConfigurer %))
+                                        "a function of SSLEngine and URI"])
+   :error-logger             (function "message and throwable")
+   :event-logger             (function "the event's name")
+   :event-names              event-names
+   :bind-address             (optional (instance SocketAddress "a SocketAddress"))})
+
+(def further-methods
+  "Registered, or in wide use, without a constant of HttpMethod."
+  #{:ban :baseline-control :bind :checkin :checkout :label :link :merge :mkactivity :mkcalendar
+    :mkredirectref :mkworkspace :notify :orderpatch :purge :query :rebind :search :subscribe
+    :unbind :uncheckout :unlink :unsubscribe :update :updateredirectref :version-control})
+
+(def ^:private known-methods
+  (into further-methods (map #(.KEY ^HttpMethod %)) (HttpMethod/values)))
+
+(defn- method-thrown [^String message v]
+  (if (keyword? v)
+    (RuntimeException. message)
+    (ClassCastException. message)))
+
+(defn- nil-or-class-thrown [^String message v]
+  (if (nil? v)
+    (NullPointerException. message)
+    (ClassCastException. message)))
+
+(defn- collection? [v]
+  (and (seqable? v) (not (string? v))))
+
+(def ^:private array-class (class (object-array 0)))
+
+(defn- sequence? [v]
+  (or (instance? List v) (instance? array-class v)))
+
+(def ^:private msecs
+  (assoc any-int 1 (str "msecs, an integer of at most " Integer/MAX_VALUE)))
+
+(def request
+  "Of `request`."
+  (merge
+    (zipmap [:body :nested-param-style :multipart-mixed? :oauth-token :user-agent :auto-compression?
+             :deadlock-guard? :follow-redirects :allow-unsafe-redirect-methods :insecure?
+             :proxy-host :proxy-port :proxy-tunnel? :tunnel? :chunked?]
+            (repeat anything))
+    {:url              [string? "a String such as \"http://host:port/path\"" nil-or-class-thrown]
+     :method           (unless-none [known-methods "the keyword of a known method, such as :get or :purge" method-thrown])
+     :headers          (optional [#(or (instance? Map %) (sequential? %)) "a map from Strings to values" class-thrown])
+     :query-params     (unless-none [collection? "a map or a seq of pairs"])
+     :form-params      (unless-none [collection? "a map or a seq of pairs"])
+     :multipart        (unless-none [collection? "a seq of maps {:name _ :content _}"])
+     :basic-auth       (unless-none ^:secret [#(or (string? %) (sequence? %))
+                                              "[user password] or \"user:password\"" class-thrown])
+     :as               (one-of :auto :text :byte-array :stream :raw-byte-array :none)
+     :filter           (optional (instance IFilter "an IFilter, such as max-body-filter makes"))
+     :worker-pool      (unless-none (delayed (instance ExecutorService "an ExecutorService, such as the :pool of new-worker's result")))
+     :response         (unless-none [ifn? "a promise" class-thrown])
+     :timeout          (unless-none msecs)
+     :connect-timeout  msecs
+     :idle-timeout     msecs
+     :deadline         (optional msecs)
+     :pool-timeout     (unless-none msecs)
+     :keepalive        msecs
+     :max-redirects    (optional any-long)
+     :trace-redirects  (unless-none [collection? "a seq of URLs"])
+     :client           (unless-none (delayed (instance HttpClient "an HttpClient, see make-client")))
+     :sslengine        (unless-none (instance SSLEngine "an SSLEngine, see make-ssl-engine"))
+     :proxy-url        (optional (instance String "a String such as \"http://host:port\""))}))
 
 (def stop
   "Of `server-stop!` and the function that `run-server` returns."

@@ -218,6 +218,12 @@ public class HttpUtils {
         System.err.print(text);
     }
 
+    /** Writes a line with date, thread and message to standard error. */
+    public static void printWarning(String message) {
+        String thread = Thread.currentThread().getName();
+        System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, message);
+    }
+
     /** Encodes a response without a Server header, see the form with all arguments. */
     public static ByteBuffer[] HttpEncode(int status, HeaderMap headers, Object body) {
         return HttpEncode(status, headers, body, null);

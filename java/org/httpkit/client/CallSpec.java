@@ -6,7 +6,6 @@ import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import org.httpkit.HttpMethod;
 
 /**
  * One request in the form that the core takes: everything but a body in memory, in one array.
@@ -35,7 +34,7 @@ final class CallSpec {
         CallSpec spec = new CallSpec();
         spec.u32((call.streams() ? STREAM : 0) | (call.raw() ? RAW : 0) | (tls.hosted ? HOSTED : 0)
                 | (tls.takesOver() ? HOSTED_TLS : 0));
-        spec.u8(config.method == HttpMethod.GET ? 1 : config.method == HttpMethod.HEAD ? 2 : 0);
+        spec.u8(config.methodName().equals("GET") ? 1 : config.methodName().equals("HEAD") ? 2 : 0);
         spec.u8(route.tls() ? tls.tls : TlsChoice.NONE);
         spec.u8(tls.sni ? 1 : 0);
         spec.u8(route.kind);

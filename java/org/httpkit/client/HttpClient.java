@@ -378,9 +378,22 @@ public class HttpClient implements Runnable {
             errorLogger.log("should not happen", t);
             eventLogger.log(eventNames.clientImpossible);
         } catch (Throwable loggers) {
-            // The request that this is about still waits for its end.
-            HttpUtils.printError("a logger of this client failed", loggers);
+            loggerFailed(loggers);
         }
+    }
+
+    /** Logs what user code threw, by this client's error logger. Never throws. */
+    public void logError(String message, Throwable t) {
+        try {
+            errorLogger.log(message, t);
+        } catch (Throwable logger) {
+            loggerFailed(logger);
+        }
+    }
+
+    // The request that this is about still waits for its end.
+    private static void loggerFailed(Throwable t) {
+        HttpUtils.printError("a logger of this client failed", t);
     }
 
     @Override

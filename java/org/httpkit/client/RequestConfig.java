@@ -11,7 +11,8 @@ public class RequestConfig {
 
     private static final int MINUTE = 60_000;
 
-    final HttpMethod method;
+    private final HttpMethod method;
+    private String methodName;
     final Object body;
     final int connectTimeout;
     final int idleTimeout;
@@ -55,6 +56,7 @@ public class RequestConfig {
             int idleTimeout, int keepAlive, String proxyUrl, boolean tunnel, boolean autoCompression,
             boolean insecure) {
         this.method = method == null ? HttpMethod.GET : method;
+        methodName = this.method.name();
         this.headers = headers;
         this.body = body;
         this.connectTimeout = connectTimeout;
@@ -66,8 +68,19 @@ public class RequestConfig {
         this.insecure = insecure;
     }
 
+    /** Null for a {@link #method} without a constant. */
     public HttpMethod getMethod() {
-        return method;
+        return method.name().equals(methodName) ? method : null;
+    }
+
+    String methodName() {
+        return methodName;
+    }
+
+    /** Replaces the method, by one that may have no constant: a token (RFC 9110 9.1), case counts. */
+    public RequestConfig method(String name) {
+        methodName = name;
+        return this;
     }
 
     /** Adds or replaces a header; the map given to the constructor is not touched. */

@@ -65,7 +65,10 @@ final class RequestHead {
     }
 
     private void startLine() {
-        put(config.method.name());
+        if (!isToken(config.methodName())) {
+            throw new IllegalArgumentException("Invalid HTTP method: " + config.methodName());
+        }
+        put(config.methodName());
         put(" ");
         put(route.target());
         put(" HTTP/1.1\r\n");
@@ -214,13 +217,17 @@ final class RequestHead {
     }
 
     private static void checkName(String name) {
-        boolean token = !name.isEmpty();
-        for (int i = 0; i < name.length() && token; i++) {
-            token = isTokenChar(name.charAt(i));
-        }
-        if (!token) {
+        if (!isToken(name)) {
             throw new IllegalArgumentException("Invalid HTTP header name: " + name);
         }
+    }
+
+    private static boolean isToken(String text) {
+        boolean token = !text.isEmpty();
+        for (int i = 0; i < text.length() && token; i++) {
+            token = isTokenChar(text.charAt(i));
+        }
+        return token;
     }
 
     private static boolean isTokenChar(char c) {

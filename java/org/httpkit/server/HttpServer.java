@@ -12,7 +12,6 @@ import java.net.SocketAddress;
 import java.net.UnknownHostException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.UnresolvedAddressException;
-import java.util.Date;
 import java.util.Locale;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
@@ -21,6 +20,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
@@ -54,11 +54,7 @@ public class HttpServer implements Runnable {
 
     /** Prints {@code DATE [thread] WARN - message}. */
     public static final ContextLogger<String, Throwable> DEFAULT_WARN_LOGGER =
-            (message, error) -> {
-                String text = error == null ? message : error.getMessage();
-                String thread = Thread.currentThread().getName();
-                System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, text);
-            };
+            (message, error) -> HttpUtils.printWarning(error == null ? message : error.getMessage());
 
     /** How often a stop looks whether all answers are written. */
     private static final int UNSENT_TICK_MILLIS = 5;
