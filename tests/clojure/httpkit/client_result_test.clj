@@ -380,7 +380,7 @@
 
 (deftest java-constructors
   (doseq [c [(HttpClient.) (HttpClient. 1)]]
-    (is (= "org.httpkit.client.HttpClient" (str c)))
+    (is (str/starts-with? (str c) "org.httpkit.client.HttpClient[running"))
     (peer/with-peer [p ok]
       (is (= "ok" (:body @(client/get (:url p) {:client c})))))
     (.stop ^HttpClient c)
