@@ -231,6 +231,7 @@
      :max-body                    any-int
      :max-ws                      any-int
      :max-line                    any-int
+     :max-headers                 (optional (integer 0))
      :proxy-protocol              (one-of :disable :enable :optional)
      :server-header               [#(or (nil? %) (header-value? %))
                                    "a String without control characters, or nil for no header"

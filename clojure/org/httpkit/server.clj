@@ -152,11 +152,6 @@
 
 (defn- to-int ^long [n] (Math/toIntExact (long n)))
 
-(defn- limit
-  "Nothing passes a negative limit: as 0."
-  ^long [n]
-  (max 0 (to-int n)))
-
 (def ^:private proxy-protocols
   {:disable  ProxyProtocolOption/DISABLED
    :enable   ProxyProtocolOption/ENABLED
@@ -253,7 +248,7 @@
 (defn- server-options
   ^ServerOptions
   [handler
-   {:keys [ip port max-body max-ws max-line io-threads backlog max-pending-messages
+   {:keys [ip port max-body max-ws max-line max-headers io-threads backlog max-pending-messages
            error-logger warn-logger event-logger ring-async? legacy-unsafe-remote-addr?
            legacy-content-length? legacy-error-messages? channel-factory max-pending-bytes on-overflow
            body-buffer-size]
@@ -262,6 +257,7 @@
            max-body                   8388608
            max-ws                     4194304
            max-line                   8192
+           max-headers                ServerOptions/MAX_HEADERS
            backlog                    ServerOptions/BACKLOG
            max-pending-messages       ServerOptions/PENDING_MESSAGES
            max-pending-bytes          ServerOptions/PENDING_BYTES
@@ -272,9 +268,10 @@
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (set! (.maxBody options)         (int (limit max-body)))
-    (set! (.maxMessage options)      (int (limit max-ws)))
-    (set! (.maxLine options)         (int (limit max-line)))
+    (set! (.maxBody options)         (int (to-int max-body)))
+    (set! (.maxMessage options)      (int (to-int max-ws)))
+    (set! (.maxLine options)         (int (to-int max-line)))
+    (set! (.maxHeaders options)      (int (to-int (or max-headers 0))))
     (set! (.backlog options)         (int (to-int backlog)))
     (set! (.ioThreads options)       (int (to-int (or io-threads (.ioThreads options)))))
     (set! (.pendingMessages options) (int (to-int max-pending-messages)))
@@ -346,6 +343,8 @@
     :max-line             ; bytes of a request, header or chunk-size line (default 8192);
                           ; more is 414, in a header 431; all lines together: 64 KiB,
                           ; more is 431
+    :max-headers          ; Header lines and trailers of a request, more is 431; 0 or
+                          ; nil for no limit                     (default 1000)
     :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
                           ; protocol v1 and v2                   (default `:disable`)
     :server-header        ; Value of Server, nil for none        (default \"http-kit\")
@@ -390,7 +389,8 @@
   unknown host."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
-                                   worker-name-prefix max-body max-ws max-line proxy-protocol
+                                   worker-name-prefix max-body max-ws max-line max-headers
+                                   proxy-protocol
                                    server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger

@@ -66,6 +66,8 @@ pub enum Violation {
     HeaderLineTooLong,
     /// Head and trailers together above `Limits::head`.
     HeadTooLarge,
+    /// More header lines and trailers than `Limits::fields`.
+    TooManyFields,
     /// A PROXY header that is missing or malformed.
     ProxyLine,
 }
@@ -78,7 +80,9 @@ impl Violation {
         match self {
             Violation::BodyTooLarge | Violation::ChunkExtensionsTooLarge => 413,
             Violation::LineTooLong => 414,
-            Violation::HeaderLineTooLong | Violation::HeadTooLarge => 431,
+            Violation::HeaderLineTooLong | Violation::HeadTooLarge | Violation::TooManyFields => {
+                431
+            }
             _ => 400,
         }
     }
@@ -123,6 +127,7 @@ impl Violation {
             LineTooLong => "Request line or chunk-size line too long",
             HeaderLineTooLong => "Header line too long",
             HeadTooLarge => "Request header fields too large",
+            TooManyFields => "Too many request header fields",
             ProxyLine => "Invalid PROXY protocol header",
         }
     }

@@ -82,7 +82,8 @@ pub const OPEN_RECEIVE_BUFFER: usize = 8;
 pub const OPEN_REUSE_PORT: usize = 9;
 pub const OPEN_THREADS: usize = 10;
 pub const OPEN_TELL_HALF_CLOSE: usize = 11;
-pub const OPEN_NUMBERS: usize = 12;
+pub const OPEN_MAX_HEADERS: usize = 12;
+pub const OPEN_NUMBERS: usize = 13;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

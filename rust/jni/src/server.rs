@@ -126,7 +126,8 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         limits: Limits::with_line(
             number(abi::OPEN_MAX_LINE)?,
             (number(abi::OPEN_MAX_BODY)? as u64).min(MAX_CONTENT),
-        ),
+        )
+        .with_fields(Some(number(abi::OPEN_MAX_HEADERS)?).filter(|&n| n > 0)),
         proxy: match n[abi::OPEN_PROXY] as jint {
             abi::PROXY_ENABLE => ProxyMode::Enable,
             abi::PROXY_OPTIONAL => ProxyMode::Optional,

@@ -537,6 +537,18 @@
       (is (= [500 500 500 500] (map #(first (head % "/throw")) servers)))
       (finally (run! #(stop! % 1000) servers)))))
 
+(deftest nothing-passes-a-negative-limit
+  (let [server (doto (HttpServer. "127.0.0.1" 0 (new-handler) -1 8192 -1 ProxyProtocolOption/DISABLED) (.start))]
+    (try
+      (let [status #(:status (wire/fetch (.getPort server) %))]
+        (is (= 404 (status "/")) "the handler's own")
+        (is (= 413 (status "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"))))
+      (finally (.stop server 1000))))
+  (let [server (doto (HttpServer. "127.0.0.1" 0 (new-handler) 10 -1 10 ProxyProtocolOption/DISABLED) (.start))]
+    (try
+      (is (= 414 (:status (wire/fetch (.getPort server) "/"))))
+      (finally (.stop server 1000)))))
+
 (deftest addresses-that-cannot-be-had-are-exceptions
   (with-handler [port (new-handler)]
     (is (thrown? java.net.BindException

@@ -72,7 +72,8 @@ public final class Abi {
     public static final int OPEN_REUSE_PORT = 9;
     public static final int OPEN_THREADS = 10;
     public static final int OPEN_TELL_HALF_CLOSE = 11;
-    public static final int OPEN_NUMBERS = 12;
+    public static final int OPEN_MAX_HEADERS = 12;
+    public static final int OPEN_NUMBERS = 13;
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;

@@ -232,9 +232,11 @@ public class HttpServer implements Runnable {
 
     private long open() throws IOException {
         long[] numbers = new long[Abi.OPEN_NUMBERS];
-        numbers[Abi.OPEN_MAX_LINE] = options.maxLine;
-        numbers[Abi.OPEN_MAX_BODY] = options.maxBody;
-        numbers[Abi.OPEN_MAX_MESSAGE] = options.maxMessage;
+        // Nothing passes a negative limit: that is 0.
+        numbers[Abi.OPEN_MAX_LINE] = Math.max(0, options.maxLine);
+        numbers[Abi.OPEN_MAX_BODY] = Math.max(0, options.maxBody);
+        numbers[Abi.OPEN_MAX_MESSAGE] = Math.max(0, options.maxMessage);
+        numbers[Abi.OPEN_MAX_HEADERS] = options.maxHeaders;
         numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
         numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
         numbers[Abi.OPEN_BACKLOG] = options.backlog;

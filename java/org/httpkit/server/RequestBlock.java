@@ -5,12 +5,12 @@ import static java.nio.charset.StandardCharsets.ISO_8859_1;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
-import clojure.lang.PersistentHashMap;
+import clojure.lang.PersistentTreeMap;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
-import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.TreeMap;
 import org.httpkit.BytesInputStream;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
@@ -32,7 +32,7 @@ final class RequestBlock {
     private static final int ENTRY = 16;
     private static final int UNKNOWN = 255;
     private static final int DEFAULT_PORT = 80;
-    /** Up to so many different names a header map is an array map, as http-kit's always is. */
+    /** Up to so many lines a header map is an array map, as http-kit's always is, else a tree. */
     private static final int ARRAY_MAP = 64;
 
     /** What {@code System.nanoTime} was at the native clock's zero. */
@@ -192,7 +192,7 @@ final class RequestBlock {
 
     /** A head may repeat one name thousands of times: joining must stay linear. */
     private IPersistentMap largeHeaders(int count) {
-        Map<String, StringBuilder> joined = new LinkedHashMap<>();
+        TreeMap<String, StringBuilder> joined = new TreeMap<>();
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             String name = name(entry);
@@ -203,9 +203,11 @@ final class RequestBlock {
                 values.append(separator(name)).append(value(entry));
             }
         }
-        Map<String, String> headers = new LinkedHashMap<>();
-        joined.forEach((name, values) -> headers.put(name, values.toString()));
-        return PersistentHashMap.create(headers);
+        IPersistentMap headers = new PersistentTreeMap(null, HeaderOrder.ORDER);
+        for (Map.Entry<String, StringBuilder> header : joined.entrySet()) {
+            headers = headers.assoc(header.getKey(), header.getValue().toString());
+        }
+        return headers;
     }
 
     private static char separator(String name) {

@@ -16,6 +16,7 @@ public final class ServerOptions {
     public static final int PENDING_MESSAGES = 256;
     public static final int PENDING_BYTES = 16 * 1024 * 1024;
     public static final int BODY_BUFFER_SIZE = 256 * 1024;
+    public static final int MAX_HEADERS = 1000;
     public static final String SERVER_HEADER = "http-kit";
 
     public SocketAddress address;
@@ -38,6 +39,8 @@ public final class ServerOptions {
     public int maxLine;
     public int maxBody;
     public int maxMessage;
+    /** Header lines and trailers of a request; 0 for no limit. */
+    public int maxHeaders = MAX_HEADERS;
     public int pendingMessages = PENDING_MESSAGES;
     /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
     public int pendingBytes = PENDING_BYTES;

@@ -24,8 +24,9 @@ fn decode(stream: &[u8], size: usize) -> Result<Decoded, Violation> {
         line: 100,
         head: 300,
         body: 500,
+        fields: 10,
     };
-    let mut decoder = ChunkedDecoder::new(&limits, 50);
+    let mut decoder = ChunkedDecoder::new(&limits, 50, 3);
     let (mut body, mut used, mut done) = (Vec::new(), 0, false);
     for piece in stream.chunks(size) {
         let (n, complete) = decoder.decode(piece, &mut body)?;
@@ -37,6 +38,7 @@ fn decode(stream: &[u8], size: usize) -> Result<Decoded, Violation> {
     }
     assert!(body.len() <= 500);
     let (bytes, trailers) = decoder.trailers();
+    assert!(trailers.len() + 3 <= limits.fields);
     let spans = trailers.iter().flat_map(|t| [t.name, t.value]);
     Ok((
         body,

@@ -14,6 +14,7 @@ fuzz_target!(|data: &[u8]| {
         line: 200,
         head: 1000,
         body: 100,
+        fields: 20,
     };
     let whole = parse(stream, stream.len().max(1), &limits);
     let pieces = parse(stream, usize::from(size).max(1), &limits);
@@ -37,6 +38,7 @@ fn parse(stream: &[u8], size: usize, limits: &Limits) -> Result<Option<RequestHe
 
 fn check(head: &RequestHead, stream: &[u8], limits: &Limits) {
     assert!(head.len <= stream.len() && head.len <= limits.head);
+    assert!(head.headers.len() <= limits.fields);
     let bytes = &stream[..head.len];
     assert!(bytes.ends_with(b"\r\n\r\n"));
     assert!(!head.method.of(bytes).is_empty() && !head.target.of(bytes).is_empty());

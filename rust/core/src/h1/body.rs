@@ -1,6 +1,6 @@
 //! Chunked bodies (RFC 9112 7.1): from the wire to the bytes they stand for.
 
-use super::head::{Header, MAX_FIELDS, MAX_NAME, UNKNOWN_HEADER, known_header};
+use super::head::{Header, MAX_NAME, UNKNOWN_HEADER, known_header};
 use super::line::{LineScanner, split_header};
 use super::names::id_of;
 use super::{Limits, Span};
@@ -41,6 +41,7 @@ pub struct ChunkedDecoder {
     state: State,
     limits: Limits,
     head_len: usize,
+    head_fields: usize,
     /// Bytes of the current size line.
     line: usize,
     /// Bytes of all size lines that were no part of a size.
@@ -55,12 +56,14 @@ pub struct ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// For the body after a head of `head_len` bytes, which trailers share a limit with.
-    pub fn new(limits: &Limits, head_len: usize) -> ChunkedDecoder {
+    /// For the body after a head of `head_len` bytes and `head_fields` header lines, which share
+    /// their limits with the trailers.
+    pub fn new(limits: &Limits, head_len: usize, head_fields: usize) -> ChunkedDecoder {
         ChunkedDecoder {
             state: State::SizeStart,
             limits: limits.clone(),
             head_len,
+            head_fields,
             line: 0,
             extensions: 0,
             left: 0,
@@ -180,8 +183,11 @@ impl ChunkedDecoder {
             if self.head_len + self.lines.position() > self.limits.head {
                 return Err(Violation::HeadTooLarge);
             }
+            if self.head_fields + self.trailers.len() >= self.limits.fields {
+                return Err(Violation::TooManyFields);
+            }
             let trailer = parse_trailer(&self.trailer_bytes, line)?;
-            if self.trailers.len() >= MAX_FIELDS || trailer.name.len() > MAX_NAME {
+            if trailer.name.len() > MAX_NAME {
                 return Err(Violation::HeadTooLarge);
             }
             self.trailers.push(trailer);

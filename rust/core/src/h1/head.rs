@@ -81,10 +81,8 @@ impl RequestHead {
     }
 }
 
-/// Fields of a head, and again of its trailers. Reached only with limits far above the defaults: counts
-/// and lengths of names are kept in 16 bits behind the parser.
-pub(super) const MAX_FIELDS: usize = 30_000;
-/// Bytes of a field's name, likewise.
+/// Bytes of a field's name. Reached only with limits far above the defaults: behind the parser the
+/// length has 16 bits.
 pub(super) const MAX_NAME: usize = u16::MAX as usize;
 
 const HEAD: u8 = 1;
@@ -168,6 +166,9 @@ impl HeadParser {
                     self.finish(limits, head)?;
                     return Ok(true);
                 }
+                Phase::Headers if head.headers.len() >= limits.fields => {
+                    return Err(Violation::TooManyFields);
+                }
                 Phase::Headers => self.header(buf, line, head)?,
                 Phase::Start if line.is_empty() => self.phase = Phase::Skipped,
                 Phase::Start | Phase::Skipped => {
@@ -192,7 +193,7 @@ impl HeadParser {
         let [name_end, value_start, value_end] = split_header(buf, line)?;
         let name = Span::new(line.start, name_end);
         let value = Span::new(value_start, value_end);
-        if head.headers.len() >= MAX_FIELDS || name.len() > MAX_NAME {
+        if name.len() > MAX_NAME {
             return Err(Violation::HeadTooLarge);
         }
         let id = known_header(name.of(buf)).unwrap_or(UNKNOWN_HEADER);

@@ -52,7 +52,7 @@ impl Span {
     }
 }
 
-/// How much of a peer's bytes is taken before it is refused. All in bytes.
+/// How much of a peer's bytes is taken before it is refused. In bytes but for `fields`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// A request, header or chunk-size line with its CRLF. Default 8192.
@@ -62,16 +62,29 @@ pub struct Limits {
     pub head: usize,
     /// A request's body, without chunk framing. Default 8388608.
     pub body: u64,
+    /// Header lines and trailers of a request. Default 1000; at most [`Limits::MOST_FIELDS`].
+    pub fields: usize,
 }
 
 impl Limits {
+    /// The limit on fields that always holds: behind the parser their number has 16 bits, and a
+    /// PROXY header adds some.
+    pub const MOST_FIELDS: usize = 60_000;
+
     /// Limits as `:max-line` and `:max-body` ask for them.
     pub fn with_line(line: usize, body: u64) -> Limits {
         Limits {
             line,
             head: line.max(65536),
             body,
+            fields: 1000,
         }
+    }
+
+    /// These limits with one of `:max-headers` on the number of fields; `None` takes it off.
+    pub fn with_fields(self, fields: Option<usize>) -> Limits {
+        let fields = fields.map_or(Limits::MOST_FIELDS, |n| n.min(Limits::MOST_FIELDS));
+        Limits { fields, ..self }
     }
 }
 

@@ -225,7 +225,10 @@ impl Inbound {
         let rest_of_body = match head.framing {
             BodyFraming::None => return Ok((head.len, Some((draft, terms, None)))),
             BodyFraming::Length(length) => Rest::Length(length),
-            BodyFraming::Chunked => Rest::Chunked(ChunkedDecoder::new(&config.limits, head.len)),
+            BodyFraming::Chunked => {
+                let fields = head.headers.len();
+                Rest::Chunked(ChunkedDecoder::new(&config.limits, head.len, fields))
+            }
         };
         let continued = !head.expect_continue;
         self.partial = Some(Box::new(Partial {

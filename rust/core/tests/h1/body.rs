@@ -4,6 +4,7 @@ use httpkit_core::h1::{ChunkedDecoder, Limits, Violation};
 use proptest::prelude::*;
 
 const HEAD_LEN: usize = 100;
+const HEAD_FIELDS: usize = 4;
 
 type Decoded = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, usize, bool);
 
@@ -11,7 +12,7 @@ fn decode_pieces<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     limits: &Limits,
 ) -> Result<Decoded, Violation> {
-    let mut decoder = ChunkedDecoder::new(limits, HEAD_LEN);
+    let mut decoder = ChunkedDecoder::new(limits, HEAD_LEN, HEAD_FIELDS);
     let (mut out, mut used, mut done) = (Vec::new(), 0, false);
     for piece in pieces {
         let (n, now_done) = decoder.decode(piece, &mut out)?;
@@ -221,7 +222,7 @@ fn memory_follows_what_came_not_what_was_announced() {
         ..Limits::default()
     };
     let mut out = Vec::new();
-    let outcome = ChunkedDecoder::new(&limits, 0).decode(b"7fffffff\r\nabc", &mut out);
+    let outcome = ChunkedDecoder::new(&limits, 0, 0).decode(b"7fffffff\r\nabc", &mut out);
     assert_eq!(outcome, Ok((13, false)));
     assert!(out.capacity() < 64, "{}", out.capacity());
 }
@@ -329,9 +330,27 @@ fn trailers_share_the_limit_of_the_head() {
 }
 
 #[test]
+fn trailers_share_the_number_of_headers() {
+    let trailers = |n| format!("0\r\n{}\r\n", "a: b\r\n".repeat(n));
+    for (limit, n, expected) in [
+        (Some(HEAD_FIELDS), 0, Ok(())),
+        (Some(HEAD_FIELDS), 1, Err(Violation::TooManyFields)),
+        (Some(HEAD_FIELDS + 2), 2, Ok(())),
+        (Some(HEAD_FIELDS + 2), 3, Err(Violation::TooManyFields)),
+        (Some(1000), 996, Ok(())),
+        (Some(1000), 997, Err(Violation::TooManyFields)),
+        (None, 5000, Ok(())),
+    ] {
+        let limits = Limits::default().with_fields(limit);
+        let outcome = decode_pieces([trailers(n).as_bytes()], &limits).map(|_| ());
+        assert_eq!(outcome, expected, "{limit:?} {n}");
+    }
+}
+
+#[test]
 fn endless_trailers_are_cut_off_within_head_and_line() {
-    let limits = Limits::default();
-    let mut decoder = ChunkedDecoder::new(&limits, HEAD_LEN);
+    let limits = Limits::default().with_fields(None);
+    let mut decoder = ChunkedDecoder::new(&limits, HEAD_LEN, HEAD_FIELDS);
     let mut out = Vec::new();
     decoder.decode(b"0\r\n", &mut out).expect("valid");
     let mut sent = 0;

@@ -127,7 +127,8 @@ impl Feed {
             BodyFraming::None => self.complete(),
             BodyFraming::Length(n) => self.step = Step::Length(n),
             BodyFraming::Chunked => {
-                let decoder = ChunkedDecoder::new(&self.limits, self.head.len);
+                let decoder =
+                    ChunkedDecoder::new(&self.limits, self.head.len, self.head.headers.len());
                 self.step = Step::Chunked(Box::new(decoder));
             }
         }

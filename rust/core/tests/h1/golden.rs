@@ -50,7 +50,11 @@ fn chars(bytes: &[u8]) -> String {
 
 fn limits(server: &Value) -> Limits {
     let line = server["max-line"].as_u64().unwrap_or(8192) as usize;
-    Limits::with_line(line, server["max-body"].as_u64().unwrap_or(8_388_608))
+    let limits = Limits::with_line(line, server["max-body"].as_u64().unwrap_or(8_388_608));
+    match server.get("max-headers") {
+        Some(fields) => limits.with_fields(fields.as_u64().map(|n| n as usize)),
+        None => limits,
+    }
 }
 
 fn mode(server: &Value) -> ProxyMode {

@@ -597,6 +597,7 @@ fn a_head_may_reach_its_limit_with_the_blank_line_and_not_exceed_it() {
         line: 1200,
         head: 4027,
         body: 0,
+        ..Limits::default()
     };
     for (n, expected) in [
         (4026, Ok(true)),
@@ -618,6 +619,7 @@ fn bytes_before_the_head_count_towards_its_limit_once() {
         line: 1200,
         head: 4027,
         body: 0,
+        ..Limits::default()
     };
     let mut head = RequestHead::default();
     let mut parser = HeadParser::new();
@@ -629,14 +631,46 @@ fn bytes_before_the_head_count_towards_its_limit_once() {
     assert_eq!(outcome, Err(Violation::HeadTooLarge));
 }
 
+/// A request with `Host` and n - 1 more headers.
+fn headers_of(n: usize) -> Vec<u8> {
+    let lines: String = (1..n).map(|i| format!("h{i}: {}\r\n", i % 10)).collect();
+    with_headers(&format!("Host: h\r\n{lines}"))
+}
+
 #[test]
-fn five_thousand_headers_pass() {
-    let lines: String = (0..5000).map(|i| format!("h{i}: {}\r\n", i % 10)).collect();
-    let bytes = with_headers(&format!("Host: h\r\n{lines}"));
+fn a_thousand_headers_pass_and_one_more_is_refused() {
     let limits = Limits::default();
-    assert!(bytes.len() < limits.head);
-    let outcome = feed([&bytes[..]], &limits);
-    assert_eq!(outcome.requests[0].headers.len(), 5001);
+    let outcome = feed([&headers_of(1000)[..]], &limits);
+    assert_eq!(outcome.requests[0].headers.len(), 1000);
+    for n in [1001, 5000] {
+        let outcome = feed([&headers_of(n)[..]], &limits);
+        assert_eq!(outcome.violation, Some(Violation::TooManyFields), "{n}");
+    }
+}
+
+#[test]
+fn the_number_of_headers_is_an_option() {
+    for (limit, n, good) in [
+        (Some(1), 1, true),
+        (Some(1), 2, false),
+        (Some(5000), 5000, true),
+        (Some(5000), 5001, false),
+        (None, 5001, true),
+    ] {
+        let limits = Limits::default().with_fields(limit);
+        let bytes = headers_of(n);
+        assert!(bytes.len() < limits.head);
+        let outcome = feed([&bytes[..]], &limits);
+        let violation = (!good).then_some(Violation::TooManyFields);
+        assert_eq!(outcome.violation, violation, "{limit:?} {n}");
+    }
+}
+
+#[test]
+fn too_many_headers_are_refused_before_the_head_is_complete() {
+    let limits = Limits::default().with_fields(Some(3));
+    let open = b"GET / HTTP/1.1\r\nHost: h\r\na:\r\na:\r\na:\r\n";
+    assert_eq!(one_within(open, &limits), Err(Violation::TooManyFields));
 }
 
 #[test]
@@ -676,12 +710,12 @@ fn a_head_request_is_known_as_one_when_a_later_line_is_bad() {
 
 #[test]
 fn more_fields_or_longer_names_than_16_bits_count_are_too_large_whatever_the_limits() {
-    let limits = Limits::with_line(1 << 20, 0);
+    let limits = Limits::with_line(1 << 20, 0).with_fields(None);
     let fields = |n| with_headers(&format!("Host: h\r\n{}", "a:\r\n".repeat(n)));
     let name = |n| with_headers(&format!("Host: h\r\n{}: v\r\n", "n".repeat(n)));
     let parse = |bytes: &[u8]| HeadParser::new().parse(bytes, &limits, &mut RequestHead::default());
     assert_eq!(parse(&fields(20_000)), Ok(true));
-    assert_eq!(parse(&fields(70_000)), Err(Violation::HeadTooLarge));
+    assert_eq!(parse(&fields(70_000)), Err(Violation::TooManyFields));
     assert_eq!(parse(&name(65_535)), Ok(true));
     assert_eq!(parse(&name(65_536)), Err(Violation::HeadTooLarge));
 }

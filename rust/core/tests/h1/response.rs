@@ -176,6 +176,7 @@ fn violations_map_to_the_four_statuses() {
         (Violation::BodyTooLarge, 413),
         (Violation::LineTooLong, 414),
         (Violation::HeaderLineTooLong, 431),
+        (Violation::TooManyFields, 431),
         (Violation::ChunkExtension, 400),
         (Violation::ChunkExtensionsTooLarge, 413),
         (Violation::HeadTooLarge, 431),
