@@ -64,10 +64,15 @@ pub(crate) fn run<'local>(env: &mut Env<'local>, _: JClass<'local>, client: jlon
         return Ok(());
     };
     // SAFETY: the sink is dropped with the loop, before this frame ends.
-    let sink = Rc::new(unsafe { JavaSink::new(env) });
-    let result = found.run(sink);
+    let sink = unsafe { JavaSink::new(env) };
+    let result = match sink {
+        Ok(sink) => found
+            .run(Rc::new(sink))
+            .map_err(|error| BridgeError::Io(error, "client loop".into())),
+        Err(error) => Err(error.into()),
+    };
     CLIENTS.remove(client);
-    result.map_err(|error| BridgeError::Io(error, "client loop".into()))
+    result
 }
 
 pub(crate) fn stop<'local>(_: &mut Env<'local>, _: JClass<'local>, client: jlong) -> Result<()> {

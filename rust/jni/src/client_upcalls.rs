@@ -1,7 +1,6 @@
-//! The client's way up: `org.httpkit.jni.ClientUpcalls`, ids resolved once, at load.
+//! The client's way up: `org.httpkit.jni.ClientUpcalls`, ids resolved once for each loop.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
 
 use httpkit_core::client::{CallError, CallId, ErrorKind, Head, Sink, Version};
 use httpkit_core::net::foreign::{TransportHost, TransportId};
@@ -10,11 +9,14 @@ use jni::ids::JStaticMethodID;
 use jni::objects::{JByteArray, JClass, JThrowable};
 use jni::refs::Global;
 use jni::signature::{Primitive, ReturnType};
+use jni::strings::JNIStr;
 use jni::sys::{JNIEnv, jint, jvalue};
 use jni::{AttachGuard, Env, jni_sig, jni_str};
 
 use crate::abi;
 
+/// Kept by a loop while it runs, and by nothing else: the reference keeps the class, and with it
+/// the class loader and everything that came through it, from being collected.
 struct Methods {
     class: Global<JClass<'static>>,
     done: JStaticMethodID,
@@ -23,7 +25,6 @@ struct Methods {
     end: JStaticMethodID,
     failed: JStaticMethodID,
     send_credit: JStaticMethodID,
-    failure: JStaticMethodID,
     open: JStaticMethodID,
     start_tls: JStaticMethodID,
     write: JStaticMethodID,
@@ -31,40 +32,51 @@ struct Methods {
     close: JStaticMethodID,
 }
 
-static METHODS: OnceLock<Methods> = OnceLock::new();
-
-/// Resolves everything; an error names what is missing.
-pub(crate) fn resolve(env: &mut Env<'_>) -> Result<()> {
-    let class = env.find_class(jni_str!("org/httpkit/jni/ClientUpcalls"))?;
-    macro_rules! method {
-        ($name:literal, $signature:literal) => {
-            env.get_static_method_id(&class, jni_str!($name), jni_sig!($signature))?
-        };
+impl Methods {
+    /// An error names what is missing.
+    fn resolve(env: &mut Env<'_>) -> Result<Self> {
+        let class = env.find_class(CLASS)?;
+        macro_rules! method {
+            ($name:literal, $signature:literal) => {
+                env.get_static_method_id(&class, jni_str!($name), jni_sig!($signature))?
+            };
+        }
+        Ok(Self {
+            done: method!("callDone", "(JII[B[B)V"),
+            head: method!("callHead", "(JII[B)V"),
+            body: method!("callBody", "(J[B)V"),
+            end: method!("callEnd", "(J)V"),
+            failed: method!("callFailed", "(JILjava/lang/String;J)V"),
+            send_credit: method!("callSendCredit", "(JI)V"),
+            open: method!("transportOpen", "(JJ)V"),
+            start_tls: method!("transportStartTls", "(JJI)V"),
+            write: method!("transportWrite", "(J[B)V"),
+            read_credit: method!("transportReadCredit", "(JI)V"),
+            close: method!("transportClose", "(J)V"),
+            class: env.new_global_ref(&class)?,
+        })
     }
-    let methods = Methods {
-        done: method!("callDone", "(JII[B[B)V"),
-        head: method!("callHead", "(JII[B)V"),
-        body: method!("callBody", "(J[B)V"),
-        end: method!("callEnd", "(J)V"),
-        failed: method!("callFailed", "(JILjava/lang/String;J)V"),
-        send_credit: method!("callSendCredit", "(JI)V"),
-        failure: method!("failure", "(ILjava/lang/String;)Ljava/lang/Throwable;"),
-        open: method!("transportOpen", "(JJ)V"),
-        start_tls: method!("transportStartTls", "(JJI)V"),
-        write: method!("transportWrite", "(J[B)V"),
-        read_credit: method!("transportReadCredit", "(JI)V"),
-        close: method!("transportClose", "(J)V"),
-        class: env.new_global_ref(&class)?,
-    };
-    let _ = METHODS.set(methods);
+}
+
+const CLASS: &JNIStr = jni_str!("org/httpkit/jni/ClientUpcalls");
+
+/// `failure`, for what a native method throws.
+fn failure(env: &mut Env<'_>, class: &JClass<'_>) -> Result<JStaticMethodID> {
+    let signature = jni_sig!("(ILjava/lang/String;)Ljava/lang/Throwable;");
+    env.get_static_method_id(class, jni_str!("failure"), signature)
+}
+
+/// Looks everything up once, so that a Java side that does not fit fails when the library loads.
+pub(crate) fn check(env: &mut Env<'_>) -> Result<()> {
+    let methods = Methods::resolve(env)?;
+    failure(env, &methods.class)?;
     Ok(())
 }
 
 /// Throws what Java makes of a failure.
 pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
-    let Some(methods) = METHODS.get() else {
-        return Ok(());
-    };
+    let class = env.find_class(CLASS)?;
+    let failure = failure(env, &class)?;
     let message = env.new_string(&error.message)?;
     let args = [
         jvalue {
@@ -74,11 +86,10 @@ pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
             l: message.as_raw(),
         },
     ];
-    // SAFETY: the id is that of `failure` with this signature, see `resolve`.
-    let made = unsafe {
-        env.call_static_method_unchecked(&methods.class, methods.failure, ReturnType::Object, &args)
-    }?
-    .l()?;
+    // SAFETY: `failure` got the id from this class, with this signature.
+    let made =
+        unsafe { env.call_static_method_unchecked(&class, failure, ReturnType::Object, &args) }?
+            .l()?;
     let throwable = env.cast_local::<JThrowable>(made)?;
     match env.throw(&throwable) {
         // The crate reports the exception that it has just thrown as an error.
@@ -90,6 +101,7 @@ pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
 /// The sink of one loop, made and used by the thread that runs it.
 pub(crate) struct JavaSink {
     env: *mut JNIEnv,
+    methods: Methods,
     /// Header blocks are put together here.
     block: RefCell<Vec<u8>>,
 }
@@ -98,24 +110,22 @@ impl JavaSink {
     /// # Safety
     ///
     /// The sink must not outlive the native frame of `env`.
-    pub(crate) unsafe fn new(env: &Env<'_>) -> Self {
-        Self {
+    pub(crate) unsafe fn new(env: &mut Env<'_>) -> Result<Self> {
+        Ok(Self {
             env: env.get_raw(),
+            methods: Methods::resolve(env)?,
             block: RefCell::default(),
-        }
+        })
     }
 
     /// Runs an upcall; `false` when it did not reach Java. The Java side
     /// catches what user code throws, so that is a JVM without memory.
     fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
-        let Some(methods) = METHODS.get() else {
-            return false;
-        };
         // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
         // sink cannot leave the frame's thread, since pointers are not `Send`.
         let mut guard = unsafe { AttachGuard::from_unowned(self.env) };
         let env = guard.borrow_env_mut();
-        let result = upcall(env, methods);
+        let result = upcall(env, &self.methods);
         if let Err(error) = &result {
             if env.exception_check() {
                 env.exception_describe();
@@ -165,7 +175,7 @@ fn void(
     args: &[jvalue],
 ) -> Result<()> {
     let void = ReturnType::Primitive(Primitive::Void);
-    // SAFETY: `resolve` got the id from this class, and each caller passes the
+    // SAFETY: `Methods::resolve` got the id from this class, and each caller passes the
     // arguments of the signature given there.
     unsafe { env.call_static_method_unchecked(&methods.class, method, void, args) }?;
     Ok(())

@@ -113,8 +113,8 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
 }
 
 fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
-    upcalls::resolve(env)?;
-    client_upcalls::resolve(env)?;
+    upcalls::check(env)?;
+    client_upcalls::check(env)?;
     let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
     // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
     unsafe { env.register_native_methods(&class, NATIVES) }

@@ -1,6 +1,4 @@
-//! The way up: the few Java methods that Rust calls, their ids resolved once, at load.
-
-use std::sync::OnceLock;
+//! The way up: the few Java methods that Rust calls, their ids resolved once for each server.
 
 use jni::ids::JMethodID;
 use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
@@ -9,7 +7,9 @@ use jni::signature::{Primitive, ReturnType};
 use jni::sys::jvalue;
 use jni::{Env, JavaVM, jni_sig, jni_str};
 
-/// `org.httpkit.jni.ServerUpcalls`.
+/// `org.httpkit.jni.ServerUpcalls`. Kept by a server and by nothing else, as what it refers to
+/// cannot be collected meanwhile.
+#[derive(Debug)]
 struct ServerMethods {
     on_work: JMethodID,
     on_starved: JMethodID,
@@ -19,43 +19,48 @@ struct ServerMethods {
     bytes_class: Global<JClass<'static>>,
 }
 
-static SERVER: OnceLock<ServerMethods> = OnceLock::new();
+impl ServerMethods {
+    /// An error names what is missing.
+    fn resolve(env: &mut Env<'_>) -> jni::errors::Result<Self> {
+        let class = env.find_class(jni_str!("org/httpkit/jni/ServerUpcalls"))?;
+        let bytes = env.find_class(jni_str!("[B"))?;
+        Ok(Self {
+            on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
+            on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
+            on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
+            on_closing: env.get_method_id(
+                &class,
+                jni_str!("onClosing"),
+                jni_sig!("(JILjava/lang/String;)V"),
+            )?,
+            on_notice: env.get_method_id(
+                &class,
+                jni_str!("onNotice"),
+                jni_sig!("(IILjava/lang/String;)V"),
+            )?,
+            bytes_class: env.new_global_ref(bytes)?,
+        })
+    }
+}
 
-/// Resolves everything; an error names what is missing.
-pub(crate) fn resolve(env: &mut Env<'_>) -> jni::errors::Result<()> {
-    let class = env.find_class(jni_str!("org/httpkit/jni/ServerUpcalls"))?;
-    let bytes = env.find_class(jni_str!("[B"))?;
-    let methods = ServerMethods {
-        on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
-        on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
-        on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
-        on_closing: env.get_method_id(
-            &class,
-            jni_str!("onClosing"),
-            jni_sig!("(JILjava/lang/String;)V"),
-        )?,
-        on_notice: env.get_method_id(
-            &class,
-            jni_str!("onNotice"),
-            jni_sig!("(IILjava/lang/String;)V"),
-        )?,
-        bytes_class: env.new_global_ref(bytes)?,
-    };
-    let _ = SERVER.set(methods);
-    Ok(())
+/// Looks everything up once, so that a Java side that does not fit fails when the library loads.
+pub(crate) fn check(env: &mut Env<'_>) -> jni::errors::Result<()> {
+    ServerMethods::resolve(env).map(drop)
 }
 
 /// One server's `ServerUpcalls` object. Called on loop threads, which Java started.
 #[derive(Debug)]
 pub(crate) struct ServerUpcalls {
     vm: JavaVM,
+    methods: ServerMethods,
     object: Global<JObject<'static>>,
 }
 
 impl ServerUpcalls {
-    pub(crate) fn new(env: &Env<'_>, object: &JObject<'_>) -> jni::errors::Result<Self> {
+    pub(crate) fn new(env: &mut Env<'_>, object: &JObject<'_>) -> jni::errors::Result<Self> {
         Ok(Self {
             vm: env.get_java_vm()?,
+            methods: ServerMethods::resolve(env)?,
             object: env.new_global_ref(object)?,
         })
     }
@@ -122,7 +127,7 @@ impl ServerUpcalls {
         args: &[jvalue],
     ) -> jni::errors::Result<()> {
         let void = ReturnType::Primitive(Primitive::Void);
-        // SAFETY: `resolve` got the id from the class that Java declares for this object's
+        // SAFETY: `ServerMethods::resolve` got the id from the class that Java declares for this object's
         // parameter, and each caller above passes the arguments of the signature given there.
         unsafe { env.call_method_unchecked(&self.object, method, void, args) }?;
         Ok(())
@@ -134,10 +139,9 @@ impl ServerUpcalls {
         &self,
         upcall: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>,
     ) -> bool {
-        let Some(methods) = SERVER.get() else {
-            return false;
-        };
-        let result = self.vm.attach_current_thread(|env| upcall(env, methods));
+        let result = self
+            .vm
+            .attach_current_thread(|env| upcall(env, &self.methods));
         if let Err(error) = &result {
             eprintln!("http-kit: an upcall failed: {error}");
         }
