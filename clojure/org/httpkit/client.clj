@@ -21,7 +21,7 @@
    [java.net SocketAddress URI URLEncoder]
    [java.nio ByteBuffer]
    [java.util List Locale Map]
-   [java.util.concurrent CancellationException ExecutorService Future TimeUnit]
+   [java.util.concurrent CancellationException ExecutorService Future ThreadPoolExecutor TimeUnit]
    [java.util.concurrent.atomic AtomicReference]
    [javax.net.ssl SSLContext SSLEngine]
    [org.httpkit Authority HttpMethod HttpUtils]
@@ -70,7 +70,12 @@
 
 (def default-worker_
   "Delay of the worker that serves requests without a `:worker-pool`."
-  (delay (new-worker {})))
+  (delay
+    (let [{:keys [pool] :as worker} (new-worker {})]
+      ;; Idle threads end, all of them: they would keep the class loader that they came from.
+      (when (instance? ThreadPoolExecutor pool)
+        (.allowCoreThreadTimeOut ^ThreadPoolExecutor pool true))
+      worker)))
 
 ;;;; Clients
 
