@@ -120,7 +120,8 @@
 
     :version      ; Of the native library, e.g. \"0.1.0\"
     :profile      ; Its build, \"release\" or \"debug\"
-    :file         ; The file that was loaded, after unpacking
+    :file         ; The file that was loaded, after unpacking. A copy, for a second
+                  ; class loader, has been removed since
     :platform     ; Which of the jar's libraries that is, e.g. \"linux-x86_64-musl\"
     :libc         ; \"glibc\" or \"musl\" on Linux, else nil
     :live-handles ; Native objects held for the JVM now: a number that only

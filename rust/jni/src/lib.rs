@@ -3,8 +3,9 @@
 //! Everything unsafe of the project is in this crate, and nothing else is:
 //! it converts, registers and forwards, and decides nothing. The way down is
 //! one table of native methods (`natives`), the way up a handful of Java
-//! methods resolved once, at load (`upcalls`). `JNI_OnLoad` is the only symbol
-//! that the library exports.
+//! methods, resolved once for each loop (`upcalls`). `JNI_OnLoad` and
+//! `JNI_OnUnload` are the only symbols that the library exports. Nothing
+//! static refers to Java: it would keep the class loader.
 
 mod abi;
 mod arrays;

@@ -3,11 +3,13 @@
 //! A method whose Java and Rust sides have drifted apart fails there, by name, and
 //! not when it is first called.
 
-use jni::objects::JClass;
+use jni::objects::{JClass, JValue};
 use jni::strings::JNIString;
 use jni::sys::{JNI_ERR, JNI_VERSION_1_8, jint, jlong};
-use jni::{Env, JavaVM, NativeMethod, jni_str, native_method};
+use jni::{Env, JavaVM, NativeMethod, jni_sig, jni_str, native_method};
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{BridgeError, ThrowMapped};
 use crate::{client, client_upcalls, encoded, exchange, faults, server, upcalls};
@@ -25,6 +27,7 @@ macro_rules! natives {
 
 /// Every native method of `org.httpkit.jni.Native`.
 const NATIVES: &[NativeMethod] = natives! {
+    fn loader_number(number: jint) -> void = loader_number;
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
     fn known_headers() -> JString = known_headers;
@@ -84,6 +87,48 @@ const NATIVES: &[NativeMethod] = natives! {
     fn decoder_close(decoder: jlong) -> void = client::decoder_close;
     fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, max_decoded: jlong) -> jbyte[] = client::decode_content;
 };
+
+/// What this library's class loader took with `NativeLibrary`; -1 before it says so. Set anew for each loader: the
+/// C library may keep an image, and with it what is static, from one loader to the next.
+static LOADER_NUMBER: AtomicI32 = AtomicI32::new(-1);
+
+fn loader_number<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    number: jint,
+) -> Result<(), BridgeError> {
+    faults::point();
+    LOADER_NUMBER.store(number, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Gives the number of a collected class loader back.
+///
+/// # Safety
+///
+/// Called by the JVM only, with its own pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn JNI_OnUnload(vm: *mut jni::sys::JavaVM, _: *mut c_void) {
+    let number = LOADER_NUMBER.swap(-1, Ordering::Relaxed);
+    if number < 0 {
+        return;
+    }
+    // SAFETY: the JVM passes a valid `JavaVM` that lives as long as the process.
+    let vm = unsafe { JavaVM::from_raw(vm) };
+    // A number that stays taken costs a name, so neither a panic nor an exception is worth more than going on.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        vm.attach_current_thread(|env| {
+            let key = env.new_string(format!("http-kit.native.loader.{number}"))?;
+            env.call_static_method(
+                jni_str!("java/lang/System"),
+                jni_str!("clearProperty"),
+                jni_sig!("(Ljava/lang/String;)Ljava/lang/String;"),
+                &[JValue::Object(&key)],
+            )
+            .map(drop)
+        })
+    }));
+}
 
 /// Registers the table, so that a mismatch between Java and Rust fails at load and says which method.
 ///

@@ -11,6 +11,7 @@ import org.httpkit.LineTooLargeException;
 import org.httpkit.ProtocolException;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
 
 /**
  * Decodes one response (RFC 9112) from any number of buffers, with the client's own parser.
@@ -29,6 +30,7 @@ public class Decoder {
     /** @param method HEAD makes the response bodyless */
     public Decoder(IRespListener listener, HttpMethod method) {
         this.listener = listener;
+        NativeLibrary.load();
         long opened = Native.decoderOpen(method == HttpMethod.HEAD);
         decoder = opened;
         CLEANER.register(this, () -> Native.decoderClose(opened));

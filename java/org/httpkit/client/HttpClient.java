@@ -21,6 +21,7 @@ import javax.net.ssl.SSLEngine;
 import org.httpkit.Authority;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
@@ -128,6 +129,7 @@ public class HttpClient implements Runnable {
         this.eventNames = eventNames;
         this.bindAddress = bindAddress;
         DefaultContext.capture();
+        NativeLibrary.load();
         handle = Native.clientOpen(maxConnections, maxPerHost, bindAddress == null ? null : bindRecord(bindAddress));
         hosted = new HostedTransports(this);
         int number = LOOPS.incrementAndGet();

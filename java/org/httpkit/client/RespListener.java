@@ -13,6 +13,7 @@ import org.httpkit.HttpStatus;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
 
 /**
  * Collects a response and hands it, coerced, to an {@link IResponseHandler} on a worker pool.
@@ -210,6 +211,7 @@ public class RespListener implements IRespListener {
         if (coding == 0) {
             return body.bytes();
         }
+        NativeLibrary.load();
         return Native.decodeContent(coding, body.get(), 0, body.length(), decodedLimit());
     }
 

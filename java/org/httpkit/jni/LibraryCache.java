@@ -2,42 +2,49 @@ package org.httpkit.jni;
 
 import java.io.IOException;
 import java.nio.file.AtomicMoveNotSupportedException;
-import java.nio.file.FileSystemException;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileAttribute;
-import java.nio.file.attribute.PosixFileAttributes;
-import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Set;
 
 /**
- * A private directory with unpacked libraries, shared by every JVM of one user.
+ * A directory that libraries are unpacked into, and loaded from.
  *
- * <p>A file's name holds its hash, so a file is written once and never changed: processes that start
- * together write the same bytes, each under a name of its own, and the last rename wins. Nothing is
- * deleted at exit; another JVM may be about to load it.
+ * <p>Loading a file runs its code, so a directory is used only if no other user can put a file, or
+ * another directory, in its place. A file's name holds its hash, so a file is written once and never
+ * changed: processes that start together write the same bytes, each under a name of its own, and the
+ * last rename wins.
  */
 final class LibraryCache {
-    private static final boolean POSIX =
-            Paths.get("").getFileSystem().supportedFileAttributeViews().contains("posix");
+    private enum Kind {
+        /** The user named it: its permissions and its contents are the user's affair. */
+        CHOSEN,
+        /** Private, under a name that is always the same: later JVMs find the file there. */
+        KEPT,
+        /** Private, under a name that did not exist before; removed once the library is loaded. */
+        FRESH
+    }
 
-    final Path directory;
+    private static final boolean POSIX = Access.POSIX;
 
-    /** Whether the user named the directory: then its permissions are the user's affair. */
-    private final boolean chosen;
+    private final Kind kind;
+    private final Path path;
 
-    private LibraryCache(Path directory, boolean chosen) {
-        this.directory = directory;
-        this.chosen = chosen;
+    /** The {@link #path}'s real one, once it has been checked. */
+    private Path directory;
+
+    private LibraryCache(Kind kind, Path path) {
+        this.kind = kind;
+        this.path = path;
     }
 
     /**
@@ -48,19 +55,21 @@ final class LibraryCache {
     static List<LibraryCache> candidates(String override) {
         List<LibraryCache> found = new ArrayList<>();
         if (override != null) {
-            found.add(new LibraryCache(Paths.get(override).toAbsolutePath(), true));
+            found.add(new LibraryCache(Kind.CHOSEN, Paths.get(override).toAbsolutePath()));
             return found;
         }
         String xdg = System.getenv("XDG_CACHE_HOME");
         String home = System.getProperty("user.home", "");
         if (xdg != null && Paths.get(xdg).isAbsolute()) {
-            found.add(new LibraryCache(Paths.get(xdg, "http-kit"), false));
+            found.add(new LibraryCache(Kind.KEPT, Paths.get(xdg, "http-kit")));
         } else if (Paths.get(home).isAbsolute()) {
-            found.add(new LibraryCache(Paths.get(home, ".cache", "http-kit"), false));
+            found.add(new LibraryCache(Kind.KEPT, Paths.get(home, ".cache", "http-kit")));
         }
-        // The user's name keeps two users of one machine out of each other's way.
-        String user = System.getProperty("user.name", "user").replaceAll("[^A-Za-z0-9._-]", "_");
-        found.add(new LibraryCache(Paths.get(System.getProperty("java.io.tmpdir"), "http-kit-" + user), false));
+        Path temporary = Paths.get(System.getProperty("java.io.tmpdir")).toAbsolutePath();
+        // By number: a user without a name is "?" to Java, and so is the next one.
+        found.add(new LibraryCache(Kind.KEPT, temporary.resolve("http-kit-" + Access.user())));
+        // Another user can make that directory first, but not this one.
+        found.add(new LibraryCache(Kind.FRESH, temporary));
         return found;
     }
 
@@ -74,60 +83,89 @@ final class LibraryCache {
      * @throws IOException with a message that says what is wrong with the directory or the bytes
      */
     Path provide(String name, byte[] library, String sha256) throws IOException {
+        prepareDirectory();
+        try {
+            return fileIn(directory, name, library, sha256);
+        } catch (IOException e) {
+            if (kind == Kind.FRESH) {
+                Files.deleteIfExists(directory);
+            }
+            throw e;
+        }
+    }
+
+    private Path fileIn(Path directory, String name, byte[] library, String sha256) throws IOException {
         Path file = directory.resolve(name);
-        if (isOurs(file) && Files.size(file) == library.length && Arrays.equals(Files.readAllBytes(file), library)) {
+        if (holds(file, library)) {
+            markUsed(file);
             return file;
         }
         if (!sha256.equals(sha256(library))) {
             throw new IOException("the class path's library does not have the hash that its index names: " + sha256);
         }
-        prepareDirectory();
         write(file, library);
         return file;
     }
 
-    private void prepareDirectory() throws IOException {
-        Files.createDirectories(directory.getParent());
-        if (!Files.isDirectory(directory)) {
-            createPrivate();
-        }
-        if (!chosen && POSIX) {
-            requirePrivate();
+    /**
+     * Cleans up after an attempt to load what {@link #provide} gave.
+     *
+     * @param reusable whether a later JVM looks for this name
+     */
+    void release(Path file, boolean reusable) {
+        try {
+            // A loaded library stays usable without its name; where that is not so, as on Windows, the file stays.
+            if (POSIX && (kind == Kind.FRESH || !reusable)) {
+                Files.deleteIfExists(file);
+            }
+            if (POSIX && kind == Kind.FRESH) {
+                Files.delete(directory);
+            }
+            if (kind == Kind.KEPT) {
+                StaleLibraries.remove(directory, file);
+            }
+        } catch (IOException | DirectoryIteratorException e) {
+            // What is left behind is no reason to fail: the library is loaded, or another error is on its way.
         }
     }
 
-    private void createPrivate() throws IOException {
-        try {
-            Files.createDirectory(directory, mode("rwx------"));
-        } catch (IOException e) {
-            // Another JVM may have been first.
-            if (!Files.isDirectory(directory)) {
+    private void prepareDirectory() throws IOException {
+        if (kind == Kind.FRESH) {
+            Path made = Files.createTempDirectory(path, "http-kit-", mode("rwx------"));
+            try {
+                directory = Access.requirePrivate(made);
+            } catch (IOException e) {
+                Files.deleteIfExists(made);
                 throw e;
             }
+            return;
         }
+        if (!Files.isDirectory(path)) {
+            Files.createDirectories(path, mode("rwx------"));
+        }
+        directory = kind == Kind.CHOSEN ? path.toRealPath() : Access.requirePrivate(path);
     }
 
-    /** Whoever may write here could swap the file between our check and the load. */
-    private void requirePrivate() throws IOException {
-        PosixFileAttributes attributes =
-                Files.readAttributes(directory, PosixFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
-        Set<PosixFilePermission> permissions = attributes.permissions();
-        if (!attributes.isDirectory()
-                || permissions.contains(PosixFilePermission.GROUP_WRITE)
-                || permissions.contains(PosixFilePermission.OTHERS_WRITE)) {
-            throw new FileSystemException(directory.toString(), null, "not a directory that only its owner can write");
+    private boolean holds(Path file, byte[] library) throws IOException {
+        return Access.isTrusted(file, kind == Kind.CHOSEN)
+                && Files.size(file) == library.length
+                && Arrays.equals(Files.readAllBytes(file), library);
+    }
+
+    private void markUsed(Path file) {
+        if (kind == Kind.KEPT) {
+            try {
+                Files.setLastModifiedTime(file, FileTime.fromMillis(System.currentTimeMillis()));
+            } catch (IOException readOnly) {
+                // Then no start can remove the file either.
+            }
         }
     }
 
     private void write(Path file, byte[] library) throws IOException {
-        Path temporary = POSIX
-                ? Files.createTempFile(directory, ".unpack", null, mode("rwx------"))
-                : Files.createTempFile(directory, ".unpack", null);
+        Path temporary = Files.createTempFile(directory, ".unpack", null, mode("rwx------"));
         try {
             Files.write(temporary, library);
-            if (!chosen && POSIX && !Files.getOwner(temporary).equals(Files.getOwner(directory))) {
-                throw new FileSystemException(directory.toString(), null, "belongs to somebody else");
-            }
             rename(temporary, file);
         } finally {
             Files.deleteIfExists(temporary);
@@ -140,19 +178,6 @@ final class LibraryCache {
         } catch (AtomicMoveNotSupportedException e) {
             Files.move(from, to, StandardCopyOption.REPLACE_EXISTING);
         }
-    }
-
-    /** A file of another user is written anew, since that user could change it after our check. */
-    private static boolean isOurs(Path file) throws IOException {
-        if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
-            return false;
-        }
-        Path self = Paths.get("/proc/self");
-        if (!POSIX || !Files.exists(self)) {
-            return true;
-        }
-        Object owner = Files.getAttribute(file, "unix:uid", LinkOption.NOFOLLOW_LINKS);
-        return owner.equals(0) || owner.equals(Files.getAttribute(self, "unix:uid"));
     }
 
     private static FileAttribute<?>[] mode(String permissions) {
@@ -174,5 +199,10 @@ final class LibraryCache {
             throw new IllegalStateException("every Java has SHA-256", e);
         }
         return hex.toString();
+    }
+
+    @Override
+    public String toString() {
+        return kind == Kind.FRESH ? path.resolve("http-kit-*").toString() : path.toString();
     }
 }

@@ -8,14 +8,22 @@ package org.httpkit.jni;
  * {@link #serverRun}, which platform threads call. Arrays are copied before a call returns, so
  * callers may reuse them. A bug in the native code arrives as an {@code IllegalStateException}.
  *
+ * <p>Callers go through {@link NativeLibrary#load} first, which says what is wrong when there is no library.
+ *
  * <p>Not API. The classes that hold handles are the only callers.
  */
 public final class Native {
     static {
-        NativeLibrary.load();
+        NativeLibrary.loadFromNative();
     }
 
     private Native() {}
+
+    /** Runs the static initialiser, if it has not run. */
+    static void initialise() {}
+
+    /** The number that this class loader has taken, see {@link NativeLibrary}; given back when it is collected. */
+    public static native void loaderNumber(int number);
 
     /** @return the native library's version */
     public static native String version();

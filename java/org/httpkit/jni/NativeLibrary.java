@@ -18,11 +18,16 @@ import java.util.TreeSet;
  *
  * <p>The library is a resource, {@code /native/<os>-<arch>[-musl]/<file>}, listed with its SHA-256 in
  * {@code /native/httpkit.properties}. It is unpacked into a private directory under a name with its
- * hash, and reused by later JVMs.
+ * hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one loads a copy,
+ * which loses its name once it is loaded.
  *
  * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else),
  * {@code http-kit.native.dir} (unpack here; default: {@code http-kit} in the user's cache directory,
  * then {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code glibc} or {@code musl}).
+ *
+ * <p>While the library loads, its native side looks {@link Native} up, and so waits until that class is
+ * initialised. A thread that takes the lock of loading has therefore initialised Native before, or is doing
+ * so: in the other order it would wait for a thread that began with a call of Native, and that one for it.
  *
  * <p>Not API.
  */
@@ -30,10 +35,12 @@ public final class NativeLibrary {
     private static final String INDEX = "/native/httpkit.properties";
 
     /**
-     * Counts, for the whole JVM, the class loaders that have loaded a file or are about to. One file
-     * can be loaded by one loader only; with n of them, one of the names 0 to n must be free.
+     * With a number: taken by a class loader that has loaded the library or is about to. The first copy has
+     * number 0 and the plain name. The native side gives a number back when its loader is collected, so that a
+     * JVM that loads anew again and again does not use up names, each of which may cost memory: the C library
+     * keeps an image while a thread lives that has left something in it.
      */
-    private static final String LOADERS = "http-kit.native.loaders";
+    private static final String TAKEN = "http-kit.native.loader.";
 
     private static volatile Map<String, Object> loaded;
 
@@ -48,7 +55,17 @@ public final class NativeLibrary {
      */
     public static void load() {
         if (loaded == null) {
+            Native.initialise();
             loadOnce();
+        }
+    }
+
+    /** For the static initialiser, which runs once only, and so must not be where a failure ends up. */
+    static void loadFromNative() {
+        try {
+            loadOnce();
+        } catch (Throwable t) {
+            // The caller of `load` tries again now, and hears of it.
         }
     }
 
@@ -83,10 +100,11 @@ public final class NativeLibrary {
                 throw failure(e.getMessage(), e);
             }
             String path = System.getProperty("http-kit.native.path");
-            countLoaders(1);
+            int number = takeNumber();
             Path file = null;
             try {
-                file = path == null ? loadResource() : loadFile(Paths.get(path).toAbsolutePath());
+                file = path == null ? loadResource(number) : loadFile(Paths.get(path).toAbsolutePath(), number);
+                Native.loaderNumber(number);
             } catch (IllegalCallerException e) {
                 // From JDK 24 on, with --illegal-native-access=deny.
                 throw failure("this JVM does not let the class path load native code (" + e.getMessage()
@@ -95,57 +113,63 @@ public final class NativeLibrary {
                         e);
             } finally {
                 if (file == null) {
-                    countLoaders(-1);
+                    System.clearProperty(TAKEN + number);
                 }
             }
             return describe(file);
         }
 
-        private Path loadFile(Path file) {
+        private Path loadFile(Path file, int number) {
             if (!Files.isReadable(file)) {
                 throw failure("http-kit.native.path names " + file + ", which cannot be read", null);
             }
-            try {
-                return loadNow(file);
-            } catch (UnsatisfiedLinkError e) {
-                return loadCopyOf(file, e);
+            UnsatisfiedLinkError reason = null;
+            if (number == 0) {
+                try {
+                    return loadNow(file);
+                } catch (UnsatisfiedLinkError e) {
+                    tried.add(file + ": " + e.getMessage());
+                    reason = e;
+                }
             }
-        }
-
-        /** The file itself failed; unless another class loader has it, so will its copy. */
-        private Path loadCopyOf(Path file, UnsatisfiedLinkError reason) {
-            tried.add(file + ": " + reason.getMessage());
+            // Unless the file itself is to blame, a copy can be loaded.
             try {
                 byte[] library = Files.readAllBytes(file);
-                return loadFromCache(library, LibraryCache.sha256(library), 1, reason);
+                String sha256 = LibraryCache.sha256(library);
+                return loadFromCache(library, sha256, copyName(sha256, number), false, reason);
             } catch (IOException e) {
                 throw failure(file + " cannot be read (" + e + ")", e);
             }
         }
 
-        private Path loadResource() {
+        private Path loadResource(int number) {
             String entry = platform.directory() + "/" + platform.fileName();
             String sha256 = index.getProperty(entry);
             if (sha256 == null) {
                 throw failure("there is no native library for this platform", null);
             }
-            return loadFromCache(readLibrary("/native/" + entry), sha256, 0, null);
+            byte[] library = readLibrary("/native/" + entry);
+            return number == 0
+                    ? loadFromCache(library, sha256, name(sha256, ""), true, null)
+                    : loadFromCache(library, sha256, copyName(sha256, number), false, null);
         }
 
-        /** @param firstCopy 0 to begin with the plain name, 1 if what has that name was tried */
-        private Path loadFromCache(byte[] library, String sha256, int firstCopy, UnsatisfiedLinkError reason) {
-            List<LibraryCache> caches = LibraryCache.candidates(System.getProperty("http-kit.native.dir"));
-            // Counted anew each time: a loader that took our name has counted itself by now.
-            for (int copy = firstCopy; copy < countLoaders(0); copy++) {
-                for (LibraryCache cache : caches) {
+        /** @param reusable whether a later JVM looks for this name */
+        private Path loadFromCache(
+                byte[] library, String sha256, String name, boolean reusable, UnsatisfiedLinkError reason) {
+            for (LibraryCache cache : LibraryCache.candidates(System.getProperty("http-kit.native.dir"))) {
+                try {
+                    Path file = cache.provide(name, library, sha256);
                     try {
-                        return loadNow(cache.provide(name(sha256, copy), library, sha256));
-                    } catch (UnsatisfiedLinkError e) {
-                        tried.add(cache.directory + ": " + e.getMessage());
-                        reason = reason == null ? e : reason;
-                    } catch (IOException e) {
-                        tried.add(cache.directory + ": " + e);
+                        return loadNow(file);
+                    } finally {
+                        cache.release(file, reusable);
                     }
+                } catch (UnsatisfiedLinkError e) {
+                    tried.add(cache + ": " + e.getMessage());
+                    reason = reason == null ? e : reason;
+                } catch (IOException e) {
+                    tried.add(cache + ": " + e);
                 }
             }
             throw failure("the native library could not be loaded", reason);
@@ -156,11 +180,16 @@ public final class NativeLibrary {
             return file;
         }
 
-        private String name(String sha256, int copy) {
+        /** With the process's number: other JVMs write their copies into the same directory. */
+        private String copyName(String sha256, int number) {
+            return name(sha256, "-copy" + number + "-" + ProcessHandle.current().pid());
+        }
+
+        private String name(String sha256, String suffix) {
             String file = platform.fileName();
             int dot = file.lastIndexOf('.');
             return file.substring(0, dot) + "-" + index.getProperty("version", "unknown") + "-" + sha256.substring(0, 32)
-                    + (copy == 0 ? "" : "-copy" + copy) + file.substring(dot);
+                    + suffix + file.substring(dot);
         }
 
         private Map<String, Object> describe(Path file) {
@@ -226,13 +255,12 @@ public final class NativeLibrary {
         return index;
     }
 
-    /** Adds to the count of {@link #LOADERS} and returns it; the one Properties is what all loaders share. */
-    private static int countLoaders(int more) {
-        Properties shared = System.getProperties();
-        synchronized (shared) {
-            int count = Integer.parseInt(shared.getProperty(LOADERS, "0")) + more;
-            shared.setProperty(LOADERS, Integer.toString(count));
-            return count;
+    /** Takes the first free number; the JVM's one Properties is what all class loaders share. */
+    private static int takeNumber() {
+        int number = 0;
+        while (System.getProperties().putIfAbsent(TAKEN + number, "taken") != null) {
+            number++;
         }
+        return number;
     }
 }

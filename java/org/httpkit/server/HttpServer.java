@@ -206,8 +206,6 @@ public class HttpServer implements Runnable {
      * @throws IllegalArgumentException for an address that is neither Inet nor Unix
      */
     public HttpServer(ServerOptions options) throws IOException {
-        // Here, and not left to the static initialiser of Native: that one fails once with the reason, and
-        // from then on with a NoClassDefFoundError.
         NativeLibrary.load();
         this.options = options;
         this.serverHeader = options.serverHeader;

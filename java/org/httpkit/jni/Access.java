@@ -1,0 +1,121 @@
+package org.httpkit.jni;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.util.Map;
+
+/** Who can change what a path leads to, by POSIX owners and modes. */
+final class Access {
+    static final boolean POSIX =
+            Paths.get("").getFileSystem().supportedFileAttributeViews().contains("unix");
+
+    private static final int ROOT = 0;
+    private static final int TYPE = 0170000;
+    private static final int DIRECTORY = 0040000;
+    private static final int REGULAR = 0100000;
+    private static final int STICKY = 01000;
+    private static final int WRITE_OF_OTHERS = 0022;
+
+    private static final int USER = POSIX ? readUser() : -1;
+
+    private Access() {}
+
+    /** The number of the user that this process acts as. */
+    static String user() {
+        return Integer.toUnsignedString(USER);
+    }
+
+    /**
+     * The directory's real path, if only this user (and the administrator) can change what is in it and what
+     * its path leads to.
+     *
+     * <p>From the root down, so that what has been looked at stays as it is: no link, owned by this user or the
+     * administrator, and without others' write permission. They may write where files cannot be renamed or deleted
+     * but by their owners (the sticky bit of /tmp), but not in the directory itself.
+     *
+     * @throws FileSystemException that names the first directory that others can change
+     */
+    static Path requirePrivate(Path directory) throws IOException {
+        Path real = directory.toRealPath();
+        if (!POSIX) {
+            return real;
+        }
+        // In a container that maps only its own user, root's number is another one; / is root's anyway.
+        int administrator = owner(attributes(real.getRoot()));
+        for (int depth = 0; depth <= real.getNameCount(); depth++) {
+            Path at = depth == 0 ? real.getRoot() : real.getRoot().resolve(real.subpath(0, depth));
+            Map<String, Object> found = attributes(at);
+            boolean itself = depth == real.getNameCount();
+            int owner = owner(found);
+            boolean trusted = owner == USER || !itself && (owner == ROOT || owner == administrator);
+            boolean stays = (mode(found) & WRITE_OF_OTHERS) == 0 || !itself && (mode(found) & STICKY) != 0;
+            if ((mode(found) & TYPE) != DIRECTORY || !trusted || !stays) {
+                throw new FileSystemException(at.toString(), null, "other users can change what is there");
+            }
+        }
+        return real;
+    }
+
+    /**
+     * Whether a file is a regular one, no link, that no other user can write.
+     *
+     * @param shared whether the administrator's files will do, whatever their mode
+     */
+    static boolean isTrusted(Path file, boolean shared) throws IOException {
+        if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
+            return false;
+        }
+        if (!POSIX) {
+            return true;
+        }
+        Map<String, Object> found = attributes(file);
+        if ((mode(found) & TYPE) != REGULAR) {
+            return false;
+        }
+        return shared
+                ? owner(found) == USER || owner(found) == ROOT
+                : owner(found) == USER && (mode(found) & WRITE_OF_OTHERS) == 0;
+    }
+
+    private static Map<String, Object> attributes(Path path) throws IOException {
+        return Files.readAttributes(path, "unix:uid,mode", LinkOption.NOFOLLOW_LINKS);
+    }
+
+    private static int owner(Map<String, Object> attributes) {
+        return (Integer) attributes.get("uid");
+    }
+
+    private static int mode(Map<String, Object> attributes) {
+        return (Integer) attributes.get("mode");
+    }
+
+    /** From /proc, or else as the owner of what this process makes; -1, which nothing belongs to, if neither says. */
+    private static int readUser() {
+        try {
+            // Not the owner of /proc/self: that is root where a process has capabilities.
+            String text = new String(Files.readAllBytes(Paths.get("/proc/self/status")), StandardCharsets.ISO_8859_1);
+            int ids = text.indexOf("\nUid:\t");
+            if (ids >= 0) {
+                // Real, effective, saved, file system's.
+                return Integer.parseUnsignedInt(text.substring(ids + 6, text.indexOf('\n', ids + 6)).split("\t")[1]);
+            }
+        } catch (IOException noLinux) {
+            // Next way.
+        }
+        try {
+            Path made = Files.createTempFile("http-kit-", null);
+            try {
+                return owner(attributes(made));
+            } finally {
+                Files.delete(made);
+            }
+        } catch (IOException e) {
+            return -1;
+        }
+    }
+}
