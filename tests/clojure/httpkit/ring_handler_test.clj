@@ -174,17 +174,21 @@
                 (case uri
                   "/name"   {:headers {:content-type "text/plain"}}
                   "/value"  {:headers {"X-A" "a\nb"}}
-                  "/status" {:status "404" :body "x"}))
+                  "/status" {:status "404" :body "x"}
+                  "/nil"    nil
+                  "/text"   "x"))
               {}]
     (are [path status body] (= [status body] ((juxt :status :body) (wire/fetch port path)))
       "/name"   500 "response header :content-type: its name is of class clojure.lang.Keyword, expected a String"
+      "/text"   500 "response of class java.lang.String: expected a map, or nil for 404"
       "/value"  500 "Invalid character in HTTP header value: X-A has a control character at index 1")
     (let [err  System/err
           text (java.io.ByteArrayOutputStream.)]
       (System/setErr (java.io.PrintStream. text true))
-      (try (dotimes [_ 2] (is (= 200 (:status (wire/fetch port "/status")))))
+      (try (dotimes [_ 2] (is (= [200 404] (map #(:status (wire/fetch port %)) ["/status" "/nil"]))))
            (finally (System/setErr err)))
-      (is (= 1 (count (re-seq #"WARN - GET /status: response :status of class java.lang.String counts as 200" (str text))))))))
+      (is (= 1 (count (re-seq #"WARN - GET /status: response :status of class java.lang.String counts as 200" (str text)))))
+      (is (= 1 (count (re-seq #"WARN - GET /nil: the handler returned nil" (str text))))))))
 
 (deftest ring-async
   (with-ring [port log

@@ -21,6 +21,16 @@
   (let [[answer _ warnings] (response-answer {:status nil :body "x"})]
     (is (= [200 []] [(:status answer) warnings]))))
 
+(deftest a-response-that-is-no-map-is-named
+  (doseq [[response class-name] [["x" "java.lang.String"] [42 "java.lang.Long"] [[1] "clojure.lang.PersistentVector"]]]
+    (let [[{:keys [status body]} [_ e]] (response-answer response)]
+      (is (= [500 ClassCastException (str "response of class " class-name ": expected a map, or nil for 404")]
+             [status (class e) body])))))
+
+(deftest nil-instead-of-a-response-is-404-and-one-warning
+  (let [[{:keys [status]} error warnings] (response-answer nil)]
+    (is (= [404 nil [["GET /: the handler returned nil, which is answered with 404" nil]]] [status error warnings]))))
+
 (deftest a-body-of-another-class-is-named-with-what-is-allowed
   (doseq [[body class-name] [[42 "java.lang.Long"] [:x "clojure.lang.Keyword"]]]
     (let [[{:keys [status body]} [_ e]] (response-answer {:body body})

@@ -240,7 +240,7 @@ public class AsyncChannel {
             }
             out.channel(data, terms);
             if (out.ignoredStatus != null) {
-                server.ignoredStatus("send!", out.ignoredStatus);
+                server.responseWarnings.ignoredStatus("send!", out.ignoredStatus);
             }
             boolean whole =
                     close

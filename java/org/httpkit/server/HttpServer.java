@@ -17,7 +17,6 @@ import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.HttpUtils;
@@ -70,6 +69,7 @@ public class HttpServer implements Runnable {
     final EventNames events;
     final long handle;
     final RingExchanges ringHandler;
+    final ResponseWarnings responseWarnings = new ResponseWarnings(this);
     /** What an embedder's handler is called by; null if there is none. */
     final Embedded embedded;
 
@@ -84,7 +84,6 @@ public class HttpServer implements Runnable {
     private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
     private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
     private final AtomicInteger spare = new AtomicInteger();
-    private final AtomicBoolean statusWarned = new AtomicBoolean();
 
     /**
      * As the constructor with 13 arguments: Server header {@code http-kit}, errors and warnings to
@@ -610,17 +609,6 @@ public class HttpServer implements Runnable {
     /** Passes a warning to the server's logger; never throws. Either may be null. */
     public void logWarning(String message, Throwable error) {
         log(options.warnLogger, message, error);
-    }
-
-    /**
-     * A response's :status that is no integer counts as 200, as in http-kit. Said once, since each
-     * request would say it again.
-     */
-    void ignoredStatus(String request, Object given) {
-        if (statusWarned.compareAndSet(false, true)) {
-            String shown = " :status of " + given.getClass() + " counts as 200: expected an Integer or Long";
-            logWarning(request + ": response" + shown, null);
-        }
     }
 
     /** A failing logger must not take down what it logs about. */

@@ -104,6 +104,15 @@ final class ResponseWriter {
         ringBody(response.get(BODY));
     }
 
+    /** @throws ClassCastException for another class, as http-kit does; it says what a response is */
+    static Map<?, ?> map(Object response) {
+        if (response instanceof Map) {
+            return (Map<?, ?>) response;
+        }
+        String kind = response.getClass().getName();
+        throw new ClassCastException("response of class " + kind + ": expected a map, or nil for 404");
+    }
+
     private void ringBody(Object content) throws IOException {
         boolean unbounded =
                 content instanceof InputStream

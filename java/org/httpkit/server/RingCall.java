@@ -79,9 +79,12 @@ final class RingCall implements Runnable {
         if (response == null) {
             send(404, new HeaderMap(), null);
             ring.event(ring.eventNames.serverStatus404);
+            if (request.server() != null) {
+                request.server().responseWarnings.noResponse(request.method + " " + request.uri);
+            }
             return;
         }
-        Map<?, ?> map = (Map<?, ?>) response;
+        Map<?, ?> map = ResponseWriter.map(response);
         Object body = map.get(ResponseWriter.BODY);
         if (body instanceof AsyncChannel) {
             ((AsyncChannel) body).handlerReturned(false);
@@ -90,7 +93,7 @@ final class RingCall implements Runnable {
         Object given = map.get(ResponseWriter.STATUS);
         int status = ResponseWriter.status(given);
         if (ResponseWriter.isIgnored(given) && request.server() != null) {
-            request.server().ignoredStatus(request.method + " " + request.uri, given);
+            request.server().responseWarnings.ignoredStatus(request.method + " " + request.uri, given);
         }
         Map<?, ?> headers = (Map<?, ?>) map.get(ResponseWriter.HEADERS);
         if (headers != null) {

@@ -86,10 +86,11 @@ final class RingExchanges {
             if (response == null) {
                 out.plain(404, "", false);
                 server.event(server.events.serverStatus404);
+                server.responseWarnings.noResponse(describe());
                 return true;
             }
             try {
-                if (!writeHead((Map<?, ?>) response, out)) {
+                if (!writeHead(ResponseWriter.map(response), out)) {
                     return false;
                 }
                 boolean whole = out.stream == null || !stream(out);
@@ -112,7 +113,7 @@ final class RingExchanges {
             try {
                 out.ring(response, server.terms(block));
                 if (out.ignoredStatus != null) {
-                    server.ignoredStatus(describe(), out.ignoredStatus);
+                    server.responseWarnings.ignoredStatus(describe(), out.ignoredStatus);
                 }
                 return true;
             } catch (Throwable e) {

@@ -1,0 +1,36 @@
+package org.httpkit.server;
+
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * What a server's log says of responses that are allowed, but not what one would write on purpose.
+ * Each is said once, since each request would say it again.
+ */
+final class ResponseWarnings {
+    private final HttpServer server;
+    private final AtomicBoolean statusSaid = new AtomicBoolean();
+    private final AtomicBoolean nilSaid = new AtomicBoolean();
+
+    ResponseWarnings(HttpServer server) {
+        this.server = server;
+    }
+
+    /** A :status that is no integer counts as 200. */
+    void ignoredStatus(String request, Object given) {
+        if (first(statusSaid)) {
+            String shown = " :status of " + given.getClass() + " counts as 200: expected an Integer or Long";
+            server.logWarning(request + ": response" + shown, null);
+        }
+    }
+
+    /** The handler returned nil. */
+    void noResponse(String request) {
+        if (first(nilSaid)) {
+            server.logWarning(request + ": the handler returned nil, which is answered with 404", null);
+        }
+    }
+
+    private static boolean first(AtomicBoolean said) {
+        return !said.get() && said.compareAndSet(false, true);
+    }
+}
