@@ -40,9 +40,13 @@
   (with-client [c {:address-finder 5}]
     (is (= ClassCastException (class (:error @(client/get "http://a.test/" {:client c}))))))
   (with-client [c {:address-finder (fn [_] (InetSocketAddress/createUnresolved "a.test" 80))}]
-    (is (= UnresolvedAddressException (class (:error @(client/get "http://a.test/" {:client c}))))))
-  (with-client [c {:address-finder (fn [_] (proxy [SocketAddress] []))}]
-    (is (= UnsupportedAddressTypeException (class (:error @(client/get "http://a.test/" {:client c})))))))
+    (let [{:keys [error]} @(client/get "http://a.test/" {:client c})]
+      (is (= UnresolvedAddressException (class error)))
+      (is (str/includes? (ex-message (ex-cause error)) "a.test"))))
+  (with-client [c {:address-finder (fn [_] (proxy [SocketAddress] [] (toString [] "elsewhere")))}]
+    (let [{:keys [error]} @(client/get "http://a.test/" {:client c})]
+      (is (= UnsupportedAddressTypeException (class error)))
+      (is (str/includes? (ex-message (ex-cause error)) "elsewhere")))))
 
 (deftest addresses-that-are-names-are-the-channel-factorys-to-connect
   (let [name  (InetSocketAddress/createUnresolved "hidden.test" 81)

@@ -243,11 +243,18 @@ public class HttpClient implements Runnable {
 
     // A factory's channels may know what to do with names and other families: SOCKS, Tor.
     private static void checkConnectable(SocketAddress address) {
+        IllegalArgumentException refused;
         if (!(address instanceof InetSocketAddress)) {
-            throw new UnsupportedAddressTypeException();
+            refused = new UnsupportedAddressTypeException();
         } else if (((InetSocketAddress) address).isUnresolved()) {
-            throw new UnresolvedAddressException();
+            refused = new UnresolvedAddressException();
+        } else {
+            return;
         }
+        // These classes take no text.
+        refused.initCause(new IOException(
+                "the address " + address + " of the :address-finder needs a :channel-factory to connect to it"));
+        throw refused;
     }
 
     private SocketAddress[] findAddresses(URI endpoint) throws IOException {
