@@ -3,7 +3,7 @@ package org.httpkit;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.ISeq;
-import clojure.lang.Seqable;
+import clojure.lang.RT;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.function.Predicate;
@@ -88,7 +88,7 @@ public class HeaderMap {
 
     /**
      * Writes {@code name: value} lines and the empty line that ends them, in UTF-8. A
-     * {@link Seqable} makes one line per element, a null value none.
+     * Seqable, a Collection and an array make one line per element, a null value none.
      *
      * @throws IllegalArgumentException if a name is no token, or a value has a control character
      *     other than TAB (RFC 9110 5.1, 5.5); {@code out} then holds a part of the lines
@@ -97,8 +97,8 @@ public class HeaderMap {
     public void encodeHeaders(DynamicBytes out) {
         for (int i = 0; i < size; i++) {
             Object value = values[i];
-            if (value instanceof Seqable) {
-                for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
+            if (HeaderValues.hasElements(value)) {
+                for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                     encode(out, names[i], s.first().toString());
                 }
             } else if (value != null) {

@@ -2,11 +2,10 @@ package org.httpkit.client;
 
 import clojure.lang.ISeq;
 import clojure.lang.RT;
-import clojure.lang.Seqable;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.Collection;
 import java.util.Map;
+import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
 
@@ -65,7 +64,7 @@ final class RequestHead {
     }
 
     private void startLine() {
-        if (!isToken(config.methodName())) {
+        if (!HttpUtils.isToken(config.methodName())) {
             throw new IllegalArgumentException("Invalid HTTP method: " + config.methodName());
         }
         put(config.methodName());
@@ -106,18 +105,13 @@ final class RequestHead {
     }
 
     private void lines(String name, Object value) {
-        if (hasElements(value)) {
+        if (HeaderValues.hasElements(value)) {
             for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 line(name, s.first());
             }
         } else {
             line(name, value);
         }
-    }
-
-    /** Whether the value stands for a line per element. */
-    private static boolean hasElements(Object value) {
-        return value instanceof Seqable || value instanceof Collection || value instanceof Object[];
     }
 
     private void line(String name, Object value) {
@@ -143,7 +137,7 @@ final class RequestHead {
     }
 
     private static Object single(Object value) {
-        if (!hasElements(value)) {
+        if (!HeaderValues.hasElements(value)) {
             return value;
         }
         ISeq s = RT.seq(value);
@@ -167,7 +161,7 @@ final class RequestHead {
     }
 
     private static void refuseTransferEncoding(Object value) throws ProtocolException {
-        if (value != null && !(hasElements(value) && RT.seq(value) == null)) {
+        if (value != null && !(HeaderValues.hasElements(value) && RT.seq(value) == null)) {
             throw new ProtocolException(
                     "Chunked request bodies are not supported as a header (:chunked? true sends one)");
         }
@@ -217,21 +211,9 @@ final class RequestHead {
     }
 
     private static void checkName(String name) {
-        if (!isToken(name)) {
+        if (!HttpUtils.isToken(name)) {
             throw new IllegalArgumentException("Invalid HTTP header name: " + name);
         }
-    }
-
-    private static boolean isToken(String text) {
-        boolean token = !text.isEmpty();
-        for (int i = 0; i < text.length() && token; i++) {
-            token = isTokenChar(text.charAt(i));
-        }
-        return token;
-    }
-
-    private static boolean isTokenChar(char c) {
-        return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || "!#$%&'*+-.^_`|~".indexOf(c) >= 0;
     }
 
     private static void checkValue(String value) {

@@ -6,6 +6,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import clojure.lang.IPersistentMap;
 import clojure.lang.ISeq;
 import clojure.lang.Keyword;
+import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.io.File;
 import java.io.IOException;
@@ -15,6 +16,7 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.httpkit.HeaderMap;
+import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 
@@ -275,8 +277,8 @@ final class ResponseWriter {
             default:
         }
         byte[] wireName = wireName(name);
-        if (value instanceof Seqable) {
-            for (ISeq s = ((Seqable) value).seq(); s != null; s = s.next()) {
+        if (HeaderValues.hasElements(value)) {
+            for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 Object element = s.first();
                 if (element == null) {
                     throw new NullPointerException("nil among the values of response header " + name);
