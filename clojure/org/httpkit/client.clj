@@ -57,6 +57,8 @@
     :prefix         ; Of thread names (default \"http-kit-client-worker-\")
 
   Other options are warned of on standard error."
+  {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads queue-type
+                        queue-size prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
     (warn-of-unknown! "new-worker" options/worker opts)

@@ -1,14 +1,14 @@
 (ns httpkit.wrong-options-test
   "What somebody reads who gave a wrong option or a misspelled name, in the words of the exception or warning."
-  (:require [clojure.string     :as str]
-            [clojure.test       :refer [deftest is testing]]
-            [httpkit.wire       :as wire]
-            [org.httpkit.options :as options]
-            [org.httpkit.server :as server]
+  (:require [clojure.string         :as str]
+            [clojure.test           :refer [deftest is]]
+            [httpkit.wire           :as wire]
+            [org.httpkit.client     :as client]
+            [org.httpkit.options    :as options]
+            [org.httpkit.server     :as server]
             [org.httpkit.sni-client :as sni-client]
-            [org.httpkit.utils  :as utils])
-  (:import (java.nio.channels UnresolvedAddressException)
-           (org.httpkit.server HttpServer)))
+            [org.httpkit.utils      :as utils])
+  (:import (java.nio.channels UnresolvedAddressException)))
 
 (set! *warn-on-reflection* true)
 
@@ -152,7 +152,9 @@
 
 (deftest argument-lists-show-every-option
   (doseq [[f table] [[#'server/run-server options/server] [#'server/as-channel options/channel]
-                     [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]]
+                     [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]
+                     [#'client/new-worker options/worker] [#'client/make-client options/client]
+                     [#'client/request options/request]]
           :let [shown (first (filter map? (flatten (:arglists (meta f)))))]]
     (is (= (set (map name (keys table))) (set (map str (:keys shown)))) f))
   (is (= '[handler &] (subvec (first (:arglists (meta #'server/run-server))) 0 2))))
