@@ -20,6 +20,7 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.Date;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 
@@ -210,7 +211,7 @@ public class HttpUtils {
     public static void printError(String message, Throwable error) {
         StringWriter text = new StringWriter();
         PrintWriter out = new PrintWriter(text);
-        out.printf("%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
+        out.printf(Locale.ROOT, "%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
         if (error != null) {
             error.printStackTrace(out);
         }
@@ -221,7 +222,27 @@ public class HttpUtils {
     /** Writes a line with date, thread and message to standard error. */
     public static void printWarning(String message) {
         String thread = Thread.currentThread().getName();
-        System.err.printf("%s [%s] WARN - %s%n", new Date(), thread, message);
+        System.err.printf(Locale.ROOT, "%s [%s] WARN - %s%n", new Date(), thread, message);
+    }
+
+    /** @return what a peer may be told of an exception; empty if it has no message, or throws then */
+    public static String messageOf(Throwable error) {
+        return messageOf(error, "");
+    }
+
+    /** @return what a peer is told of a body that cannot be read */
+    public static String unreadableMessage(IOException error) {
+        return messageOf(error, "I/O error encoding response");
+    }
+
+    /** An exception's message is user code, too. */
+    private static String messageOf(Throwable error, String unknown) {
+        try {
+            String message = error.getMessage();
+            return message == null ? unknown : message;
+        } catch (Throwable inMessage) {
+            return unknown;
+        }
     }
 
     /** Encodes a response without a Server header, see the form with all arguments. */

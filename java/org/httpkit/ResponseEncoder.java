@@ -35,7 +35,8 @@ final class ResponseEncoder {
         } catch (IOException unreadable) {
             status = 500;
             headers.clear();
-            content = ByteBuffer.wrap(String.valueOf(unreadable.getMessage()).getBytes(US_ASCII));
+            String text = HttpUtils.unreadableMessage(unreadable);
+            content = ByteBuffer.wrap(text.getBytes(US_ASCII));
             headers.put(LENGTH, content.remaining());
         }
         addAutomatic();

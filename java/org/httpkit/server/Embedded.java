@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.channels.ServerSocketChannel;
 import java.util.Arrays;
 import org.httpkit.HttpMethod;
+import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
@@ -93,7 +94,7 @@ final class Embedded {
 
     private void failed(RequestBlock block, AsyncChannel channel, Throwable e) {
         server.logError(block.methodName() + " " + block.uri(), e);
-        if (answer(block, channel.handlerFailed(), 500, RingCall.messageOf(e))) {
+        if (answer(block, channel.handlerFailed(), 500, HttpUtils.messageOf(e))) {
             server.event(server.events.serverStatus500);
         }
     }

@@ -132,17 +132,7 @@ final class RingCall implements Runnable {
             channel.abort(); // the peer must see that the answer is cut
             return;
         }
-        plain(500, messageOf(e));
+        plain(500, HttpUtils.messageOf(e));
         ring.event(ring.eventNames.serverStatus500);
-    }
-
-    /** An exception's message is user code, too. */
-    static String messageOf(Throwable e) {
-        try {
-            String message = e.getMessage();
-            return message == null ? "" : message;
-        } catch (Throwable inMessage) {
-            return "";
-        }
     }
 }

@@ -98,7 +98,7 @@ final class RingExchanges {
                 return whole;
             } catch (IOException e) {
                 server.logError(describe(), e);
-                out.plain(500, server.errorText(String.valueOf(e.getMessage())), false);
+                out.plain(500, server.errorText(HttpUtils.unreadableMessage(e)), false);
                 server.event(server.events.serverStatus500);
                 return true;
             }
@@ -238,19 +238,9 @@ final class RingExchanges {
             if (channel != null && !claimed && !channel.handlerFailed()) {
                 return false;
             }
-            out.plain(500, server.errorText(messageOf(e)), true);
+            out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
             server.event(server.events.serverStatus500);
             return true;
-        }
-
-        /** An exception's message is user code, too. */
-        private String messageOf(Throwable e) {
-            try {
-                String message = e.getMessage();
-                return message == null ? "" : message;
-            } catch (Throwable inMessage) {
-                return "";
-            }
         }
 
         private String describe() {

@@ -1,0 +1,142 @@
+(ns httpkit.header-lines-test
+  "Response headers whose values stand for several lines, and what a peer hears of a body that cannot be read:
+  the same on every way that a response can take."
+  (:require [clojure.test       :refer [deftest is testing]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
+  (:import (clojure.lang IFn)
+           (java.io IOException InputStream)
+           (java.util ArrayDeque ArrayList Arrays Collections LinkedHashSet List)
+           (java.util.concurrent Executors)
+           (org.httpkit HeaderMap HttpUtils)
+           (org.httpkit.server AsyncChannel Frame HttpRequest HttpServer IHandler ProxyProtocolOption RespCallback RingHandler)))
+
+(set! *warn-on-reflection* true)
+
+;; The ways of a response
+
+(defn- by-ring [response]
+  #(wire/with-server [{:keys [port]} (constantly response) {}] (% port)))
+
+(defn- by-ring-async [response]
+  #(wire/with-server [{:keys [port]} (fn [_ respond _] (respond response)) {:ring-async? true}] (% port)))
+
+(defn- by-pool [response]
+  #(wire/with-server [{:keys [port]} (constantly response) {:worker-pool (Executors/newFixedThreadPool 2)}] (% port)))
+
+(defn- by-channel [response]
+  #(wire/with-server [{:keys [port]}
+                      (fn [req] (server/as-channel req {:on-open (fn [ch] (server/send! ch response))})) {}]
+     (% port)))
+
+(defn- by-stream [response]
+  #(wire/with-server [{:keys [port]}
+                      (fn [req] (server/as-channel req {:on-open (fn [ch] (server/send! ch response false) (server/close ch))})) {}]
+     (% port)))
+
+(defn- started [handler f]
+  (let [server (doto (HttpServer. "127.0.0.1" 0 ^IHandler handler 1000 8192 1000 ProxyProtocolOption/DISABLED) (.start))]
+    (try (f (.getPort server))
+         (finally (.stop server 1000)))))
+
+(defn- ring-handler ^IHandler [response]
+  (RingHandler. ^IFn (constantly response) false (Executors/newFixedThreadPool 2)))
+
+(defn- by-ring-handler [response]
+  #(started (ring-handler response) %))
+
+(defn- by-embedder
+  "Its own `HeaderMap`, encoded by `HttpEncode`."
+  [{:keys [headers body]}]
+  (let [handler (reify IHandler
+                  (^void handle [_ ^HttpRequest _ ^RespCallback callback]
+                    (.run callback (HttpUtils/HttpEncode 200 (HeaderMap/camelCase headers) body)))
+                  (^void handle [_ ^AsyncChannel _ ^Frame _])
+                  (clientClose [_ _ _])
+                  (^void clientClose [_ ^AsyncChannel _ ^int _ ^String _])
+                  (close [_ _]))]
+    #(started handler %)))
+
+(def ^:private ways
+  {"Ring" by-ring, "Ring, asynchronous" by-ring-async, "Ring, own pool" by-pool, "RingHandler" by-ring-handler,
+   "send!" by-channel, "send!, streamed" by-stream, "HttpEncode" by-embedder})
+
+(defn- lines
+  "The values of header `X` in what the server at `port` says, in order."
+  [port & request]
+  (with-open [conn (wire/connect port)]
+    (wire/send! conn (or (first request) (wire/get-request "/")))
+    (is (re-find #"^HTTP/1.1 (200|101) " (wire/read-line! conn)))
+    (doall (keep #(second (re-find #"^X: (.*)$" %))
+                 (take-while #(not= "" %) (repeatedly #(or (wire/read-line! conn) "")))))))
+
+;; Headers
+
+(def ^:private many-values
+  [(into-array String ["a" "b"])
+   (into-array Object ["a" :b])
+   (ArrayList. ["a" "b"])
+   (Arrays/asList (into-array ["a" "b"]))
+   (List/of "a" "b")
+   (Collections/unmodifiableCollection ["a" "b"])
+   (LinkedHashSet. ["a" "b"])
+   (ArrayDeque. ["a" "b"])
+   ["a" "b"]
+   '("a" "b")
+   (map str "ab")])
+
+(deftest a-header-with-many-values-is-a-line-for-each
+  (doseq [[way by] ways, value many-values]
+    (testing (str way ", " (.getName (class value)))
+      (is (= ["a" (if (= :b (second (seq value))) ":b" "b")]
+             ((by {:status 200 :headers {"x" value} :body "body"}) lines))))))
+
+(deftest a-header-without-values-is-no-line
+  (doseq [[way by] ways, value [(into-array String []) (ArrayList.) (Collections/emptySet) [] nil]]
+    (is (= [] ((by {:status 200 :headers {"x" value} :body "body"}) lines)) way)))
+
+(deftest other-values-are-one-line
+  (doseq [[way by] ways, [value text] [["a,b" "a,b"] [7 "7"] [:k ":k"] [(java.nio.file.Path/of "/a/b" (make-array String 0)) "/a/b"]]]
+    (is (= [text] ((by {:status 200 :headers {"x" value} :body "body"}) lines)) way)))
+
+(deftest the-headers-of-a-handshake-are-a-line-for-each-value-too
+  (doseq [value many-values]
+    (wire/with-server [{:keys [port]} (fn [req] (server/as-channel req {:headers {"x" value}})) {}]
+      (is (= ["a" (if (= :b (second (seq value))) ":b" "b")]
+             (lines port (wire/get-request "/" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                           ["Sec-WebSocket-Version" "13"]
+                                           ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="])))
+          (.getName (class value))))))
+
+(deftest a-connection-header-among-many-values-ends-the-connection
+  (doseq [value [(into-array ["x" "close"]) (ArrayList. ["close"])]]
+    (wire/with-server [{:keys [port]} (constantly {:status 200 :headers {"Connection" value}}) {}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= 200 (:status (wire/answer conn))))
+        (is (wire/closed? conn))))))
+
+;; Bodies that cannot be read
+
+(defn- unreadable ^InputStream [^String message]
+  (proxy [InputStream] []
+    (read ([] (throw (IOException. message)))
+      ([_] (throw (IOException. message)))
+      ([_ _ _] (throw (IOException. message))))))
+
+(deftest a-body-that-cannot-be-read-is-a-500-with-the-reason-and-never-null
+  (doseq [[way by] (dissoc ways "send!" "send!, streamed")
+          [message text] [["disk on fire" "disk on fire"] [nil "I/O error encoding response"] ["" ""]]]
+    (testing (str way ", " (pr-str message))
+      (let [answer ((by {:status 200 :body (unreadable message)}) #(wire/fetch % "/"))]
+        (is (= [500 text] ((juxt :status :body) answer)))))))
+
+(deftest exceptions-without-a-message-say-nothing-to-a-peer
+  (doseq [[way by] {"Ring"        (fn [f] #(wire/with-server [{:keys [port]} (fn [_] (f)) {}] (% port)))
+                    "asynchronous" (fn [f] #(wire/with-server [{:keys [port]} (fn [_ _ raise] (raise (try (f) (catch Throwable t t))))
+                                                               {:ring-async? true}]
+                                              (% port)))
+                    "channel"     (fn [f] #(wire/with-server [{:keys [port]} (fn [req] (server/as-channel req {:on-open (fn [_] (f))})) {}]
+                                             (% port)))}
+          ^Throwable thrown [(RuntimeException.) (IOException.) (NullPointerException.) (AssertionError.)]]
+    (is (= [500 ""] ((juxt :status :body) ((by #(throw thrown)) #(wire/fetch % "/")))) [way (class thrown)])))
