@@ -305,10 +305,10 @@
 (defn- without-headers
   "`headers` less those with one of the lower-case `names`, in any case."
   [headers names]
-  (into {} (remove (fn [[k _]] (contains? names (str/lower-case (str k))))) headers))
+  (into {} (remove (fn [[k _]] (contains? names (.toLowerCase (str k) Locale/ROOT)))) headers))
 
 (defn- set-header [headers ^String header value]
-  (assoc (without-headers headers #{(str/lower-case header)}) header value))
+  (assoc (without-headers headers #{(.toLowerCase header Locale/ROOT)}) header value))
 
 (defn- basic-auth-value [basic-auth]
   (let [^String pair (if (string? basic-auth)
@@ -480,7 +480,7 @@
                  (callback response))
                (catch Throwable t
                  (.logError client
-                  (str (str/upper-case (name (or (:method opts) :get))) " " (:url opts) "'s callback") t)
+                  (str (.toUpperCase (name (or (:method opts) :get)) Locale/ROOT) " " (:url opts) "'s callback") t)
                  {:opts (bare-opts opts) :error t}))
              response)))
 
@@ -758,7 +758,7 @@
 (defmacro ^:private defverb [verb]
   (let [method (keyword verb)]
     `(defn ~verb
-       ~(str "Sends a " (str/upper-case (name verb)) " request, see `request` for options and result.
+       ~(str "Sends a " (.toUpperCase (name verb) Locale/ROOT) " request, see `request` for options and result.
 
   `callback` may take the place of `opts`: a function, keyword or multimethod.")
        {:arglists '([~'url ~'& [~'opts ~'callback]] [~'url ~'& [~'callback]])}

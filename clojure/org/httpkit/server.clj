@@ -15,7 +15,7 @@
    [java.nio.channels UnresolvedAddressException]
    [java.nio.charset StandardCharsets]
    [java.security MessageDigest]
-   [java.util Base64 Map]
+   [java.util Base64 Locale Map]
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger EventLogger EventNames]
    [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
@@ -102,7 +102,7 @@
 
 (extend-type HttpServer
   IHttpServer
-  (server-status [server] (keyword (str/lower-case (str (.getStatus server)))))
+  (server-status [server] (keyword (.toLowerCase (str (.getStatus server)) Locale/ROOT)))
   (server-port   [server] (.getPort server))
   (-server-stop! [server opts]
     (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))

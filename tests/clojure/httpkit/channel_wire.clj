@@ -87,7 +87,7 @@
   (when-let [line (try (read-line! in) (catch java.net.SocketException _reset nil))]
     {:status  (some-> (re-find #"^HTTP/1\.1 (\d{3})" line) second Long/parseLong)
      :headers (into {}
-                    (map (fn [line] (let [[k v] (str/split line #":\s*" 2)] [(str/lower-case k) v])))
+                    (map (fn [line] (let [[k v] (str/split line #":\s*" 2)] [(.toLowerCase ^String k java.util.Locale/ROOT) v])))
                     (take-while #(not= "" %) (repeatedly #(or (read-line! in) ""))))}))
 
 (defn- copy-bytes!

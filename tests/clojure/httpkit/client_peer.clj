@@ -28,7 +28,7 @@
 (defn header
   "First value of the header, by lower-case name."
   [request header-name]
-  (some (fn [[k v]] (when (= header-name (str/lower-case k)) v)) (:headers request)))
+  (some (fn [[k v]] (when (= header-name (.toLowerCase ^String k java.util.Locale/ROOT)) v)) (:headers request)))
 
 (defn read-head!
   "{:line _ :headers [[name value] ...]}, or nil at the end of the connection."

@@ -122,7 +122,7 @@
     (doseq [method [:purge :search :query :mkcalendar :version-control]]
       (is (= "ok" (:body @(client/request {:url (:url p) :method method :body "b"} nil))))
       (let [{:keys [line body]} (last @(:requests p))]
-        (is (= (str (str/upper-case (name method)) " / HTTP/1.1") line))
+        (is (= (str (.toUpperCase (name method) java.util.Locale/ROOT) " / HTTP/1.1") line))
         (is (= "b" body))))
     (testing "and told with a callback's fault"
       (is (str/includes? (stderr-of #(deref (client/request {:url (:url p) :method :purge} (fn [_] (throw (Exception. "no"))))))

@@ -88,7 +88,7 @@
                            "dissoc all"      #(apply dissoc % (keys plain))
                            "merge"           #(merge % {"a" 1, "x-1" 2, :b 3})
                            "merge into"      #(merge {"a" 1, "x-1" 2} %)
-                           "update"          #(update % "host" str/upper-case)
+                           "update"          #(update % "host" str "!")
                            "into"            #(into % (map (fn [n] [(str "y-" n) n])) (range 300))
                            "select-keys"     #(select-keys % ["host" "x-1" :none])
                            "rename-keys"     #(set/rename-keys % {"x-1" "y-1", "host" :host})

@@ -78,7 +78,7 @@
   (is (= "get HTTP/1.0  " (curl "--http1.0" (url "/info"))))
   (is (= "get HTTP/1.0  " (curl "--http1.0" "-H" "Connection: keep-alive" (url "/info"))))
   (doseq [method ["PUT" "DELETE" "PATCH" "OPTIONS" "PROPFIND"]]
-    (is (= (str (str/lower-case method) " HTTP/1.1  ") (curl "-X" method (url "/info")))))
+    (is (= (str (.toLowerCase ^String method java.util.Locale/ROOT) " HTTP/1.1  ") (curl "-X" method (url "/info")))))
   (is (= "get HTTP/1.1  " (curl "-L" (url "/redirect"))))
   (is (= "204" (curl "-o" "/dev/null" "-w" "%{http_code}" (url "/204"))))
   (is (= "404" (curl "-o" "/dev/null" "-w" "%{http_code}" (url "/none"))))

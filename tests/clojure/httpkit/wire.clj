@@ -140,7 +140,7 @@
       {:status  (Long/parseLong (second (str/split status-line #" ")))
        :headers (reduce (fn [m line]
                           (let [[k v] (str/split line #":\s*" 2)
-                                k     (str/lower-case k)]
+                                k     (.toLowerCase ^String k java.util.Locale/ROOT)]
                             (assoc m k (if (m k) (str (m k) ", " v) v))))
                         {} lines)})
     :closed))

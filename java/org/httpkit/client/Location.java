@@ -4,6 +4,7 @@ import java.net.URI;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.Locale;
 
 /**
  * Where a redirect leads: the reference in a Location header (RFC 9110 10.2.2), resolved against
@@ -44,7 +45,7 @@ public final class Location {
             if (b >= 0) {
                 out.append((char) b);
             } else {
-                out.append(String.format("%%%02X", b));
+                out.append(String.format(Locale.ROOT, "%%%02X", b));
             }
         }
         return out.toString();

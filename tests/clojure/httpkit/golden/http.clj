@@ -43,7 +43,7 @@
         pairs (header-lines lines)]
     (when (and status pairs)
       {:status (Long/parseLong status)
-       :headers (reduce (fn [m [k v]] (update m (str/lower-case k) (fnil conj []) v))
+       :headers (reduce (fn [m [k v]] (update m (.toLowerCase ^String k java.util.Locale/ROOT) (fnil conj []) v))
                         {} pairs)})))
 
 (defn read-chunks

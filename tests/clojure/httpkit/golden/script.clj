@@ -61,7 +61,7 @@
               (recur))))))))
 
 (defn- header [headers wanted]
-  (some (fn [[k v]] (when (= wanted (str/lower-case k)) v)) headers))
+  (some (fn [[k v]] (when (= wanted (.toLowerCase ^String k java.util.Locale/ROOT)) v)) headers))
 
 (defn- read-head [in]
   (when-let [head (read-until-blank-line in)]
@@ -83,7 +83,7 @@
   [in]
   (when-let [{:keys [line headers]} (read-head in)]
     (let [length (header headers "content-length")
-          chunked? (= "chunked" (some-> (header headers "transfer-encoding") str/lower-case))
+          chunked? (= "chunked" (some-> ^String (header headers "transfer-encoding") (.toLowerCase java.util.Locale/ROOT)))
           body (cond chunked? (read-chunked in)
                      length (read-n in (Integer/parseInt length)))]
       (when-not (and (or length chunked?) (nil? body))

@@ -261,7 +261,7 @@
 
 (defn- ring-request [head]
   (let [[_ method uri] (re-find #"^(\S+) (\S+) HTTP/1.1\r\n" head)]
-    {:request-method (keyword (str/lower-case method)) :uri uri
+    {:request-method (keyword (.toLowerCase ^String method java.util.Locale/ROOT)) :uri uri
      :headers {"host" "h"} :server-name "h" :server-port 80 :remote-addr "127.0.0.1"
      :scheme :http :protocol "HTTP/1.1" :character-encoding "utf8" :content-length 0
      :websocket? false}))
