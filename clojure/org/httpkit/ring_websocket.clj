@@ -2,7 +2,7 @@
   "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server` when
   Ring's protocols are on the classpath; not for callers."
   (:require
-   [org.httpkit.server :as server]
+   [org.httpkit.handshake :as handshake]
    [ring.websocket.protocols :as ws])
   (:import
    [java.nio ByteBuffer]
@@ -26,12 +26,12 @@
   (if-let [error (try (when-not (.send ch (payload message) false) (closed))
                       (catch Throwable t t))]
     (fail error)
-    (.whenFlushed ch (fn [] (if (server/open? ch) (succeed) (fail (closed)))))))
+    (.whenFlushed ch (fn [] (if (.isClosed ch) (fail (closed)) (succeed))))))
 
 (defn- socket [^AsyncChannel ch]
   (reify
     ws/Socket
-    (-open? [_]             (server/open? ch))
+    (-open? [_]             (not (.isClosed ch)))
     (-send  [_ message]     (.send ch (payload message) false))
     (-ping  [_ data]        (.send ch (Frame$PingFrame. (take-bytes data)) false))
     (-pong  [_ data]        (.send ch (Frame$PongFrame. (take-bytes data)) false))
@@ -76,7 +76,7 @@
   response to a valid handshake, 400 if the handshake is bad."
   [request response]
   (if-let [listener (when (map? response) (:ring.websocket/listener response))]
-    (if-let [accept (server/websocket-handshake-check request)]
+    (if-let [accept (handshake/check request)]
       (let [ch       ^AsyncChannel (:async-channel request)
             protocol (:ring.websocket/protocol response)
             socket   (socket ch)]
@@ -90,7 +90,7 @@
             protocol (assoc "Sec-WebSocket-Protocol" protocol)))
         (reporting listener socket #(ws/on-open listener socket))
         {:body ch})
-      (#'server/telling-version
+      (handshake/telling-version
         {:status 400 :headers {"Content-Type" "text/plain"} :body "Bad Sec-WebSocket-Key header"}
         request))
     response))

@@ -7,15 +7,13 @@
   Handshakes by hand; `websocket-handshake-check`, `send-checked-websocket-handshake!`"
   (:require
    [clojure.string :as str]
-   [org.httpkit.encode :refer [base64-encode]]
+   [org.httpkit.handshake :as handshake]
    [org.httpkit.options :as options]
    [org.httpkit.utils :as utils])
   (:import
    [java.net InetSocketAddress UnknownHostException]
    [java.nio.channels UnresolvedAddressException]
-   [java.nio.charset StandardCharsets]
-   [java.security MessageDigest]
-   [java.util Base64 Locale Map]
+   [java.util Locale Map]
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger EventLogger EventNames]
    [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
@@ -223,27 +221,27 @@
       (set! (.queueSize options)    (int (if virtual? Integer/MAX_VALUE (or queue-size Integer/MAX_VALUE))))
       (set! (.threadPrefix options) (str (or prefix worker-name-prefix "http-kit-server-worker-"))))))
 
-(def ^:private no-ring-websockets?
-  (when (= "true" (System/getProperty "http-kit.no-ring-websockets")) true))
+;; Ring's two protocols, where there are any. Looked for when this namespace loads, not when it is compiled: an
+;; application that was compiled with Ring may run without, and the other way round. Loaded here and now, so that
+;; compiling this namespace ahead of time compiles what it needs, and `run-server` loads nothing.
+
+(defn- on-class-path? [protocols]
+  (try (require protocols) true
+       (catch java.io.FileNotFoundException _ false)))
 
 (def ^:private ring-upgrade
-  "Delay of (fn [request response]), which takes responses of Ring's WebSocket API over; nil
-  without that API. Asked for when the namespace loads, not when it is compiled."
-  (when-not no-ring-websockets?
-    (when (try (require 'ring.websocket.protocols) true
-               (catch java.io.FileNotFoundException _ false))
-      (delay
-        (require 'org.httpkit.ring-websocket)
-        @(resolve 'org.httpkit.ring-websocket/upgrade)))))
+  "(fn [request response]), which takes responses of Ring's WebSocket API over; nil without that API."
+  (when (and (not= "true" (System/getProperty "http-kit.no-ring-websockets"))
+             (on-class-path? 'ring.websocket.protocols))
+    (require 'org.httpkit.ring-websocket)
+    @(resolve 'org.httpkit.ring-websocket/upgrade)))
 
 (def ^:private ring-streams
-  "Delay of [streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
-  (when (try (require 'ring.core.protocols) true
-             (catch java.io.FileNotFoundException _ false))
-    (delay
-      (require 'org.httpkit.ring-streams)
-      [@(resolve 'org.httpkit.ring-streams/streamable?)
-       @(resolve 'org.httpkit.ring-streams/write)])))
+  "[streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
+  (when (on-class-path? 'ring.core.protocols)
+    (require 'org.httpkit.ring-streams)
+    [@(resolve 'org.httpkit.ring-streams/streamable?)
+     @(resolve 'org.httpkit.ring-streams/write)]))
 
 (defn- server-options
   ^ServerOptions
@@ -291,8 +289,8 @@
                                        EventLogger/NOP))
     (set! (.handler options)         handler)
     (set! (.async options)           (boolean ring-async?))
-    (set! (.upgrade options)         (some-> ring-upgrade force))
-    (when-let [[streamable? write] (some-> ring-streams force)]
+    (set! (.upgrade options)         ring-upgrade)
+    (when-let [[streamable? write] ring-streams]
       (set! (.streamable options)      streamable?)
       (set! (.writeStreamable options) write))
     (set-workers! options opts)
@@ -501,40 +499,17 @@
 (defn sec-websocket-accept
   "Returns the value of Sec-WebSocket-Accept for a Sec-WebSocket-Key."
   [sec-websocket-key]
-  (let [text (str sec-websocket-key "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-        sha1 (.digest (MessageDigest/getInstance "SHA-1")
-               (.getBytes text StandardCharsets/US_ASCII))]
-    (base64-encode sha1)))
+  (handshake/accept sec-websocket-key))
 
 (def ^{:deprecated "v2.4.0 (2020-07-30)"} accept
   "Old name of `sec-websocket-accept`."
   sec-websocket-accept)
 
-(defn- token? [^String header token]
-  (and header
-    (boolean (some #(.equalsIgnoreCase ^String token (str/trim %)) (str/split header #",")))))
-
-(defn- nonce?
-  "Is `k` the canonical Base64 form of 16 bytes?"
-  [^String k]
-  (and k
-    (try
-      (let [bytes (.decode (Base64/getDecoder) k)]
-        (and (= 16 (alength bytes)) (= k (base64-encode bytes))))
-      (catch IllegalArgumentException _ false))))
-
 (defn websocket-handshake-check
   "Returns the value for Sec-WebSocket-Accept if the Ring request is a valid
   WebSocket handshake, otherwise nil."
   [ring-req]
-  (let [{:strs [upgrade connection sec-websocket-version sec-websocket-key]} (:headers ring-req)]
-    (when (and (= :get (:request-method ring-req))
-               (= "HTTP/1.1" (:protocol ring-req))
-               (token? upgrade "websocket")
-               (token? connection "upgrade")
-               (= "13" sec-websocket-version)
-               (nonce? sec-websocket-key))
-      (sec-websocket-accept sec-websocket-key))))
+  (handshake/check ring-req))
 
 (defn send-checked-websocket-handshake!
   "Answers 101 with what `websocket-handshake-check` returned. Returns true."
@@ -551,14 +526,6 @@
   [ch ring-req]
   (when-let [checked (websocket-handshake-check ring-req)]
     (send-checked-websocket-handshake! ch checked)))
-
-(defn- telling-version
-  "`response`, which refuses a handshake, with the version that is spoken here if the client's is
-  another one (RFC 6455 4.4)."
-  [response ring-req]
-  (if (contains? #{nil "13"} (get-in ring-req [:headers "sec-websocket-version"]))
-    response
-    (assoc-in response [:headers "Sec-WebSocket-Version"] "13")))
 
 (def ^:private bad-handshake
   {:status  400
@@ -601,7 +568,7 @@
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
-      (send! ch (telling-version bad-handshake ring-req)))))
+      (send! ch (handshake/telling-version bad-handshake ring-req)))))
 
 (def ^:private warned
   "What of `as-channel` has been warned of: each request would do so again."
@@ -693,7 +660,7 @@
            (send-checked-websocket-handshake! ~ch-name checked#)
            ~@body
            {:body ~ch-name})
-         (#'org.httpkit.server/telling-version
+         (handshake/telling-version
            {:status 400 :body "Bad Sec-WebSocket-Key header"} ring-req#))
        (do
          ~@body

@@ -128,14 +128,55 @@
       (says-hello result)
       (is (not (str/includes? out "WARNING")) "Enable-Native-Access of the manifest covers it"))))
 
-(deftest serves-when-compiled-ahead-of-time
+(def ^:private compiled (slurp "tests/consumers/compiled.clj"))
+
+(def ^:private ring ["tests/ring-websocket" "tests/ring-streams"])
+
+(defn- compile-ahead-of-time
+  "Compiles server and client, with `paths` on the class path too. Returns the directory of the classes."
+  [paths]
   (let [classes (str (Files/createTempDirectory "consumers-aot" (make-array FileAttribute 0)))
-        path    (apply class-path classes jar clojure-jars)
-        compile (format "(binding [*compile-path* \"%s\"] (compile 'org.httpkit.server) (compile 'org.httpkit.client))"
-                        classes)]
-    (is (zero? (:exit (subprocess/run compile :class-path path :java (System/getProperty "httpkit.aot.java")))))
+        script  (format "(binding [*compile-path* \"%s\"] (compile 'org.httpkit.server) (compile 'org.httpkit.client))"
+                        classes)
+        result  (subprocess/run script :class-path (apply class-path classes jar (concat paths clojure-jars))
+                                :java (System/getProperty "httpkit.aot.java"))]
+    (is (zero? (:exit result)) (:out result))
+    classes))
+
+(def ^:private jar-without-sources
+  (delay
+    (doto (temp-file ".jar")
+      (write-jar "clojure.main" (remove (fn [[entry]] (re-find #"\.clj$" entry)) (content-of jar))))))
+
+(defn- run-compiled
+  "What the program in compiled.clj prints."
+  [& paths]
+  (let [{:keys [exit out]} (subprocess/run compiled :class-path (apply class-path (concat paths clojure-jars)))]
+    (is (zero? exit) out)
+    (edn/read-string (last (str/split-lines out)))))
+
+(deftest serves-when-compiled-ahead-of-time
+  (let [classes (compile-ahead-of-time [])]
     (is (.exists (io/file classes "org/httpkit/server__init.class")))
-    (says-hello (subprocess/run hello :class-path path))))
+    (says-hello (subprocess/run hello :class-path (apply class-path classes jar clojure-jars)))
+    (testing "and run with Ring, which was not there"
+      (is (= '[org.httpkit.ring-websocket org.httpkit.ring-streams]
+             (:ring (apply run-compiled classes jar ring)))))))
+
+(deftest serves-without-sources-when-compiled-with-ring
+  (let [classes (compile-ahead-of-time ring)]
+    (is (= '{:body          "hello /world"
+             :loaded-by-use ()
+             :ring          (org.httpkit.ring-websocket org.httpkit.ring-streams)}
+           (run-compiled classes @jar-without-sources)))
+    (testing "and run without Ring"
+      (run! #(.delete ^File %) (reverse (file-seq (io/file classes "ring"))))
+      (is (= '{:body "hello /world" :loaded-by-use () :ring ()}
+             (run-compiled classes @jar-without-sources))))))
+
+(deftest using-a-server-and-a-client-loads-no-namespace
+  (is (= [() '(org.httpkit.ring-websocket org.httpkit.ring-streams)]
+         ((juxt :loaded-by-use :ring) (apply run-compiled jar ring)))))
 
 (defn- nested-jar-loader
   "Reads classes and resources from a jar's bytes, as launchers do that keep jars inside a jar."

@@ -1,0 +1,53 @@
+(ns org.httpkit.handshake
+  "The server's side of a WebSocket handshake (RFC 6455 4.2); not for callers, who have the functions
+  of `org.httpkit.server`."
+  (:require
+   [clojure.string :as str]
+   [org.httpkit.encode :refer [base64-encode]])
+  (:import
+   [java.nio.charset StandardCharsets]
+   [java.security MessageDigest]
+   [java.util Base64]))
+
+(set! *warn-on-reflection* true)
+
+(defn accept
+  "The value of Sec-WebSocket-Accept for a Sec-WebSocket-Key."
+  [sec-websocket-key]
+  (let [text (str sec-websocket-key "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        sha1 (.digest (MessageDigest/getInstance "SHA-1")
+               (.getBytes text StandardCharsets/US_ASCII))]
+    (base64-encode sha1)))
+
+(defn- token? [^String header token]
+  (and header
+    (boolean (some #(.equalsIgnoreCase ^String token (str/trim %)) (str/split header #",")))))
+
+(defn- nonce?
+  "Is `k` the canonical Base64 form of 16 bytes?"
+  [^String k]
+  (and k
+    (try
+      (let [bytes (.decode (Base64/getDecoder) k)]
+        (and (= 16 (alength bytes)) (= k (base64-encode bytes))))
+      (catch IllegalArgumentException _ false))))
+
+(defn check
+  "The value for Sec-WebSocket-Accept if the Ring request is a valid handshake, otherwise nil."
+  [ring-req]
+  (let [{:strs [upgrade connection sec-websocket-version sec-websocket-key]} (:headers ring-req)]
+    (when (and (= :get (:request-method ring-req))
+               (= "HTTP/1.1" (:protocol ring-req))
+               (token? upgrade "websocket")
+               (token? connection "upgrade")
+               (= "13" sec-websocket-version)
+               (nonce? sec-websocket-key))
+      (accept sec-websocket-key))))
+
+(defn telling-version
+  "`response`, which refuses a handshake, with the version that is spoken here if the client's is
+  another one (RFC 6455 4.4)."
+  [response ring-req]
+  (if (contains? #{nil "13"} (get-in ring-req [:headers "sec-websocket-version"]))
+    response
+    (assoc-in response [:headers "Sec-WebSocket-Version"] "13")))
