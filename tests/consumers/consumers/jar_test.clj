@@ -6,6 +6,7 @@
   than runs the result, where there are two)."
   (:require [clojure.edn        :as edn]
             [clojure.java.io    :as io]
+            [clojure.java.shell :refer [sh]]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.java-program :as java-program]
@@ -68,6 +69,37 @@
                        "<artifactId>http-kit</artifactId>"))
     (is (str/includes? (String. (read-entry file "META-INF/native-image/http-kit/http-kit/native-image.properties"))
                        "ClientSslEngineFactory$SSLHolder"))))
+
+(defn- released
+  "The moment, in ms, that the entries are dated with."
+  []
+  (with-open [file (JarFile. ^String jar)]
+    (.getTime (.getEntry file "org/httpkit/server.clj"))))
+
+(deftest entries-are-dated-with-the-commit
+  (with-open [file (JarFile. ^String jar)]
+    (is (= 1 (count (set (map #(.getTime ^JarEntry %) (enumeration-seq (.entries file))))))))
+  (is (< 1600000000000 (released)))
+  (when (and (.exists (io/file ".git")) (nil? (System/getenv "SOURCE_DATE_EPOCH")))
+    (is (= (* 1000 (parse-long (str/trim (:out (sh "git" "log" "-1" "--format=%ct"))))) (released)))))
+
+(deftest compiled-classes-that-are-older-than-the-release-do-not-win
+  (let [sources (.toFile (Files/createTempDirectory "consumers-stale" (make-array FileAttribute 0)))
+        classes (io/file sources "classes")
+        script  (format "(binding [*compile-path* \"%s\"] (compile 'org.httpkit.timer))" classes)
+        stale?  (fn [zone]
+                  (:out (subprocess/run "(require 'org.httpkit.timer) (prn (some? (resolve 'org.httpkit.timer/stale)))"
+                                        :class-path (apply class-path classes jar clojure-jars)
+                                        :jvm-args [(str "-Duser.timezone=" zone)])))]
+    (.mkdirs classes)
+    (io/make-parents (io/file sources "org" "httpkit" "timer.clj"))
+    (spit (io/file sources "org" "httpkit" "timer.clj") "(ns org.httpkit.timer) (def stale true)")
+    (is (zero? (:exit (subprocess/run script :class-path (apply class-path sources classes clojure-jars)
+                                             :java (System/getProperty "httpkit.aot.java")))))
+    (doseq [^File file (file-seq classes) :when (.isFile file)]
+      (.setLastModified file (- (released) 60000)))
+    (doseq [zone ["UTC" "Pacific/Kiritimati" "Pacific/Pago_Pago"]]
+      (is (= "false" (stale? zone)) zone))))
 
 (defn- classes-named-in-rust []
   (->> (file-seq (io/file "rust/jni/src"))
