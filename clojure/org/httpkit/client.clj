@@ -22,7 +22,7 @@
    [java.nio ByteBuffer]
    [java.util List Locale Map]
    [java.util.concurrent CancellationException ExecutorService Future ThreadPoolExecutor TimeUnit]
-   [java.util.concurrent.atomic AtomicReference]
+   [java.util.concurrent.atomic AtomicInteger AtomicReference]
    [javax.net.ssl SSLContext SSLEngine]
    [org.httpkit Authority HttpMethod HttpUtils]
    [org.httpkit.client
@@ -403,9 +403,10 @@
 
 (defn- new-control
   "What the hops of one call share: the latest hop's canceller (a Runnable), or
-  `cancelled`, and when the call has to be over."
+  `cancelled`, how far its end is, and when the call has to be over."
   [deadline]
   {:hop         (AtomicReference.)
+   :stage       (AtomicInteger.)
    :deadline    deadline
    :deadline-at (when deadline (+ (System/nanoTime) (* 1000000 (long deadline))))})
 
@@ -470,19 +471,71 @@
 (defn- bare-opts [opts]
   (vary-meta opts #(not-empty (dissoc % ::control))))
 
-(defn- deliver-response
-  "Delivers what `callback` makes of `response`, or why it could not."
-  [promise opts callback ^HttpClient client response]
-  (deliver promise
-           (if callback
-             (try
-               (binding [*in-callback?* true]
-                 (callback response))
-               (catch Throwable t
-                 (.logError client
-                  (str (.toUpperCase (name (or (:method opts) :get)) Locale/ROOT) " " (:url opts) "'s callback") t)
-                 {:opts (bare-opts opts) :error t}))
-             response)))
+;;;; The end of a call
+;;
+;; It has one, whatever throws: the callback, a logger, or the JVM because the heap is full. Then nothing can be made
+;; any more, so the last resort is made with the request. And Clojure makes an object of a `try` that does not end its
+;; function, so each of these is a function of its own.
+
+(def ^:private out-of-memory
+  (doto (OutOfMemoryError. "No memory for the response")
+    (.setStackTrace (make-array StackTraceElement 0))))
+
+;; `stage`: 0 before the end, 1 from then on, 2 once the callback is called.
+(deftype ^:private Ending [promise opts callback client stage last-resort])
+
+(defn- new-ending [promise opts callback client {:keys [stage]}]
+  (let [opts (bare-opts opts)]
+    (Ending. promise opts callback client stage {:opts opts :error out-of-memory})))
+
+(defn- call-back [^Ending ending response]
+  (binding [*in-callback?* true]
+    (.set ^AtomicInteger (.-stage ending) 2)
+    ((.-callback ending) response)))
+
+(defn- callback-failed [^Ending ending t]
+  (let [{:keys [method url] :as opts} (.-opts ending)]
+    (.logError ^HttpClient (.-client ending)
+               (str (.toUpperCase (name (or method :get)) Locale/ROOT) " " url "'s callback") t)
+    {:opts opts :error t}))
+
+(defn- call-back-at-last
+  "What the callback makes of the last resort."
+  [^Ending ending]
+  (try (.set ^AtomicInteger (.-stage ending) 2)
+       ((.-callback ending) (.-last-resort ending))
+       (catch Throwable _ (.-last-resort ending))))
+
+(defn- callback-value [^Ending ending response]
+  (try (call-back ending response)
+       (catch Throwable t
+         (if (= 2 (.get ^AtomicInteger (.-stage ending)))
+           (callback-failed ending t)
+           (call-back-at-last ending)))))
+
+(defn- value [^Ending ending response]
+  (try (callback-value ending response)
+       (catch OutOfMemoryError _ (.-last-resort ending))))
+
+(defn- end!
+  "Delivers `response`, or what the callback makes of it, or why it could not.
+  False, and nothing happens, when that has begun before."
+  [^Ending ending response]
+  (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
+    (do (deliver (.-promise ending)
+                 (if (.-callback ending) (value ending response) response))
+        true)
+    false))
+
+(defn- end-with-error [ending opts t]
+  (try (end! ending {:opts opts :error t})
+       (catch OutOfMemoryError _ (end! ending (.-last-resort ^Ending ending)))))
+
+(defn- fail!
+  ([^Ending ending t] (fail! ending (.-opts ending) t))
+  ([^Ending ending opts t]
+   (when-not (end-with-error ending opts t)
+     (.logError ^HttpClient (.-client ending) "a request failed that had its end" t))))
 
 ;;;; Redirects
 
@@ -560,34 +613,31 @@
 
 (declare request)
 
-(defn- redirect! [promise opts callback client url status headers body]
+(defn- opts-of-success [^Ending ending]
+  (dissoc (.-opts ending) :response))
+
+(defn- redirect! [^Ending ending opts url status headers body]
   (when (instance? InputStream body)
     (.close ^InputStream body))
-  (when-let [hop (try
-                   (follow-redirect opts url status headers)
-                   (catch Throwable t
-                     (deliver-response promise opts callback client
-                                       {:opts (bare-opts (dissoc opts :response)) :error t})
-                     nil))]
-    (try
-      (request (assoc hop :response promise :client client) callback)
-      (catch Throwable t
-        (deliver-response promise opts callback client
-                          {:opts (bare-opts (dissoc opts :response)) :error t})))))
+  (request (assoc (follow-redirect opts url status headers)
+                  :response (.-promise ending) :client (.-client ending))
+           (.-callback ending)))
 
-(defn- response-handler [promise opts callback client url]
-  (let [follow? (:follow-redirects opts true)]
-    (reify IResponseHandler
-      (onSuccess [_ status headers body]
-        (if (and follow? (redirect? status))
-          (redirect! promise opts callback client url status headers body)
-          (deliver-response promise opts callback client
-                            {:opts    (bare-opts (dissoc opts :response))
-                             :status  status
-                             :headers (keyword-headers headers)
-                             :body    body})))
-      (onThrowable [_ t]
-        (deliver-response promise opts callback client {:opts (bare-opts opts) :error t})))))
+(defn- succeed! [ending opts url status headers body]
+  (if (and (:follow-redirects opts true) (redirect? status))
+    (redirect! ending opts url status headers body)
+    (end! ending {:opts    (opts-of-success ending)
+                  :status  status
+                  :headers (keyword-headers headers)
+                  :body    body})))
+
+(defn- response-handler [ending opts url]
+  (reify IResponseHandler
+    (onSuccess [_ status headers body]
+      (try (succeed! ending opts url status headers body)
+           (catch Throwable t (fail! ending (opts-of-success ending) t))))
+    (onThrowable [_ t]
+      (fail! ending t))))
 
 (defn- request-config
   ^RequestConfig
@@ -740,7 +790,8 @@
         client   (choose-client (forced opts :client) insecure?)
         promise  (or response (promise))
         pool     (or (forced opts :worker-pool) (:pool @default-worker_))
-        listener (RespListener. (response-handler promise opts callback client url)
+        ending   (new-ending promise opts callback client control)
+        listener (RespListener. (response-handler ending opts url)
                                 filter ^ExecutorService pool (int kind))]
     (set-hop! control (.submit client ^String url config (when-not insecure? sslengine) listener))
     (if deadlock-guard?

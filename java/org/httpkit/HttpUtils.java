@@ -207,16 +207,30 @@ public class HttpUtils {
         return frame;
     }
 
-    /** Writes a line with date, thread and message to standard error, then the stack trace. */
+    /** Writes a line with date, thread and message to standard error, then the stack trace. Never throws. */
     public static void printError(String message, Throwable error) {
-        StringWriter text = new StringWriter();
-        PrintWriter out = new PrintWriter(text);
-        out.printf(Locale.ROOT, "%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
-        if (error != null) {
-            error.printStackTrace(out);
+        try {
+            StringWriter text = new StringWriter();
+            PrintWriter out = new PrintWriter(text);
+            out.printf(Locale.ROOT, "%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
+            if (error != null) {
+                error.printStackTrace(out);
+            }
+            // One call, so that the texts of two threads do not mix.
+            System.err.print(text);
+        } catch (Throwable unprintable) {
+            printName(message, error);
         }
-        // One call, so that the texts of two threads do not mix.
-        System.err.print(text);
+    }
+
+    /** For want of memory, and for exceptions that throw when they are printed. */
+    private static void printName(String message, Throwable error) {
+        try {
+            System.err.println("ERROR - " + message + ", " + (error == null ? null : error.getClass().getName()));
+        } catch (Throwable e) {
+            // Nothing is left to tell it with, and the caller has more to do, such as to end a request.
+            return;
+        }
     }
 
     /** Writes a line with date, thread and message to standard error. */

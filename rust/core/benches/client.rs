@@ -87,21 +87,31 @@ impl Sink for Ends {
     fn on_body(&self, _: CallId, _: &[u8]) -> bool {
         true
     }
-    fn on_end(&self, _: CallId) {}
-    fn on_failure(&self, _: CallId, error: &CallError, _: Option<TransportId>) {
-        eprintln!("{error:?}");
-        let _ = self.0.send(false);
+    fn on_end(&self, _: CallId) -> bool {
+        true
     }
-    fn on_send_credit(&self, _: CallId, _: usize) {}
+    fn on_failure(&self, _: CallId, error: &CallError, _: Option<TransportId>) -> bool {
+        eprintln!("{error:?}");
+        self.0.send(false).is_ok()
+    }
+    fn on_send_credit(&self, _: CallId, _: usize) -> bool {
+        true
+    }
 }
 
 impl TransportHost for Ends {
-    fn transport_open(&self, _: TransportId, _: u64) {}
-    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) {}
+    fn transport_open(&self, _: TransportId, _: u64) -> bool {
+        true
+    }
+    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
+        true
+    }
     fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
         true
     }
-    fn transport_read_credit(&self, _: TransportId, _: usize) {}
+    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
+        true
+    }
     fn transport_close(&self, _: TransportId) {}
 }
 

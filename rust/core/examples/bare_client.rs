@@ -77,12 +77,18 @@ impl Again {
 }
 
 impl TransportHost for Again {
-    fn transport_open(&self, _: TransportId, _: u64) {}
-    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) {}
+    fn transport_open(&self, _: TransportId, _: u64) -> bool {
+        false
+    }
+    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
+        false
+    }
     fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
         false
     }
-    fn transport_read_credit(&self, _: TransportId, _: usize) {}
+    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
+        false
+    }
     fn transport_close(&self, _: TransportId) {}
 }
 
@@ -98,11 +104,15 @@ impl Sink for Again {
     fn on_body(&self, _: CallId, _: &[u8]) -> bool {
         false
     }
-    fn on_end(&self, _: CallId) {}
-    fn on_failure(&self, _: CallId, error: &CallError, _: Option<TransportId>) {
+    fn on_end(&self, _: CallId) -> bool {
+        false
+    }
+    fn on_failure(&self, _: CallId, error: &CallError, _: Option<TransportId>) -> bool {
         panic!("{error:?}");
     }
-    fn on_send_credit(&self, _: CallId, _: usize) {}
+    fn on_send_credit(&self, _: CallId, _: usize) -> bool {
+        false
+    }
 }
 
 /// CPU of this thread, which is the loop.

@@ -4,6 +4,8 @@
 //! [`server::Sink`] (and its client twin) and gets requests, messages and
 //! closings through it; everything else goes down by plain function calls.
 #![forbid(unsafe_code)]
+// Standard error may be closed, and then the macros panic.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod client;
 pub mod error;

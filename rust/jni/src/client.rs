@@ -63,16 +63,12 @@ pub(crate) fn run<'local>(env: &mut Env<'local>, _: JClass<'local>, client: jlon
     let Some(found) = CLIENTS.get(client) else {
         return Ok(());
     };
+    // Without memory for it the client stays, and with it the calls that wait: Java tries again.
     // SAFETY: the sink is dropped with the loop, before this frame ends.
-    let sink = unsafe { JavaSink::new(env) };
-    let result = match sink {
-        Ok(sink) => found
-            .run(Rc::new(sink))
-            .map_err(|error| BridgeError::Io(error, "client loop".into())),
-        Err(error) => Err(error.into()),
-    };
+    let sink = Rc::new(unsafe { JavaSink::new(env) }?);
+    let result = found.run(sink);
     CLIENTS.remove(client);
-    result
+    result.map_err(|error| BridgeError::Io(error, "client loop".into()))
 }
 
 pub(crate) fn stop<'local>(_: &mut Env<'local>, _: JClass<'local>, client: jlong) -> Result<()> {

@@ -14,6 +14,10 @@ use jni::sys::{JNIEnv, jint, jvalue};
 use jni::{AttachGuard, Env, jni_sig, jni_str};
 
 use crate::abi;
+use crate::error::upcall;
+
+/// Local references of an upcall.
+const REFERENCES: usize = 4;
 
 /// Kept by a loop while it runs, and by nothing else: the reference keeps the class, and with it
 /// the class loader and everything that came through it, from being collected.
@@ -42,17 +46,17 @@ impl Methods {
             };
         }
         Ok(Self {
-            done: method!("callDone", "(JII[B[B)V"),
-            head: method!("callHead", "(JII[B)V"),
-            body: method!("callBody", "(J[B)V"),
-            end: method!("callEnd", "(J)V"),
-            failed: method!("callFailed", "(JILjava/lang/String;J)V"),
-            send_credit: method!("callSendCredit", "(JI)V"),
-            open: method!("transportOpen", "(JJ)V"),
-            start_tls: method!("transportStartTls", "(JJI)V"),
-            write: method!("transportWrite", "(J[B)V"),
-            read_credit: method!("transportReadCredit", "(JI)V"),
-            close: method!("transportClose", "(J)V"),
+            done: method!("callDone", "(JII[B[B)Z"),
+            head: method!("callHead", "(JII[B)Z"),
+            body: method!("callBody", "(J[B)Z"),
+            end: method!("callEnd", "(J)Z"),
+            failed: method!("callFailed", "(JILjava/lang/String;J)Z"),
+            send_credit: method!("callSendCredit", "(JI)Z"),
+            open: method!("transportOpen", "(JJ)Z"),
+            start_tls: method!("transportStartTls", "(JJI)Z"),
+            write: method!("transportWrite", "(J[B)Z"),
+            read_credit: method!("transportReadCredit", "(JI)Z"),
+            close: method!("transportClose", "(J)Z"),
             class: env.new_global_ref(&class)?,
         })
     }
@@ -90,7 +94,8 @@ pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
     let made =
         unsafe { env.call_static_method_unchecked(&class, failure, ReturnType::Object, &args) }?
             .l()?;
-    let throwable = env.cast_local::<JThrowable>(made)?;
+    // SAFETY: `failure` returns a Throwable, and the reference is this one's alone.
+    let throwable = unsafe { JThrowable::from_raw(env, made.into_raw()) };
     match env.throw(&throwable) {
         // The crate reports the exception that it has just thrown as an error.
         Err(jni::errors::Error::JavaException) => Ok(()),
@@ -118,42 +123,23 @@ impl JavaSink {
         })
     }
 
-    /// Runs an upcall; `false` when it did not reach Java. The Java side
-    /// catches what user code throws, so that is a JVM without memory.
-    fn call(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
+    /// Runs an upcall in a local frame, which takes the references of what it makes: the loop never
+    /// returns to Java. `false` when Java did not take it.
+    fn call(&self, run: impl FnOnce(&mut Env<'_>, &Methods) -> Result<bool>) -> bool {
         // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
         // sink cannot leave the frame's thread, since pointers are not `Send`.
         let mut guard = unsafe { AttachGuard::from_unowned(self.env) };
-        let env = guard.borrow_env_mut();
-        let result = upcall(env, &self.methods);
-        if let Err(error) = &result {
-            if env.exception_check() {
-                env.exception_describe();
-                env.exception_clear();
-            }
-            eprintln!("http-kit: an upcall failed: {error}");
-        }
-        result.is_ok()
-    }
-
-    /// Like [`call`](Self::call), for upcalls that make objects: their local
-    /// references go with the frame, since the loop never returns to Java.
-    fn call_with_objects(&self, upcall: impl FnOnce(&mut Env<'_>, &Methods) -> Result<()>) -> bool {
-        self.call(|env, methods| env.with_local_frame(4, |env| upcall(env, methods)))
-    }
-
-    /// Tells a failure, without its text where there is no memory for that.
-    fn failed(&self, call: CallId, error: &CallError, transport: TransportId) {
-        let kind = int(kind_number(error.kind));
-        let args = |message| [long(call), kind, jvalue { l: message }, long(transport)];
-        let told = self.call_with_objects(|env, methods| {
-            let message = env.new_string(&error.message)?;
-            void(env, methods, methods.failed, &args(message.as_raw()))
+        let mut taken = false;
+        let called = upcall(guard.borrow_env_mut(), REFERENCES, |env| {
+            taken = run(env, &self.methods)?;
+            Ok(())
         });
-        if !told {
-            let args = args(std::ptr::null_mut());
-            self.call(|env, methods| void(env, methods, methods.failed, &args));
-        }
+        called && taken
+    }
+
+    /// One that passes numbers only.
+    fn tell(&self, method: JStaticMethodID, args: &[jvalue]) -> bool {
+        self.call(|env, methods| taken(env, methods, method, args))
     }
 
     fn with_block<'local>(
@@ -168,17 +154,17 @@ impl JavaSink {
     }
 }
 
-fn void(
+/// Calls a method that says whether it took its news.
+fn taken(
     env: &mut Env<'_>,
     methods: &Methods,
     method: JStaticMethodID,
     args: &[jvalue],
-) -> Result<()> {
-    let void = ReturnType::Primitive(Primitive::Void);
+) -> Result<bool> {
+    let boolean = ReturnType::Primitive(Primitive::Boolean);
     // SAFETY: `Methods::resolve` got the id from this class, and each caller passes the
     // arguments of the signature given there.
-    unsafe { env.call_static_method_unchecked(&methods.class, method, void, args) }?;
-    Ok(())
+    unsafe { env.call_static_method_unchecked(&methods.class, method, boolean, args) }?.z()
 }
 
 fn long(id: u64) -> jvalue {
@@ -209,7 +195,7 @@ fn flags(head: &Head<'_>) -> jint {
 
 impl Sink for JavaSink {
     fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool {
-        self.call_with_objects(|env, methods| {
+        self.call(|env, methods| {
             let headers = self.with_block(env, head)?;
             let body = match body {
                 [] => JByteArray::null(),
@@ -224,12 +210,12 @@ impl Sink for JavaSink {
                 },
                 jvalue { l: body.as_raw() },
             ];
-            void(env, methods, methods.done, &args)
+            taken(env, methods, methods.done, &args)
         })
     }
 
     fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
-        self.call_with_objects(|env, methods| {
+        self.call(|env, methods| {
             let headers = self.with_block(env, head)?;
             let args = [
                 long(call),
@@ -239,58 +225,64 @@ impl Sink for JavaSink {
                     l: headers.as_raw(),
                 },
             ];
-            void(env, methods, methods.head, &args)
+            taken(env, methods, methods.head, &args)
         })
     }
 
     fn on_body(&self, call: CallId, data: &[u8]) -> bool {
-        self.call_with_objects(|env, methods| {
+        self.call(|env, methods| {
             let data = env.byte_array_from_slice(data)?;
             let args = [long(call), jvalue { l: data.as_raw() }];
-            void(env, methods, methods.body, &args)
+            taken(env, methods, methods.body, &args)
         })
     }
 
-    fn on_end(&self, call: CallId) {
-        self.call(|env, methods| void(env, methods, methods.end, &[long(call)]));
+    fn on_end(&self, call: CallId) -> bool {
+        self.tell(self.methods.end, &[long(call)])
     }
 
-    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
-        self.failed(call, error, transport.unwrap_or(0));
+    /// Told without its text where there is no memory for that.
+    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) -> bool {
+        let kind = int(kind_number(error.kind));
+        let transport = long(transport.unwrap_or(0));
+        let args = |message| [long(call), kind, jvalue { l: message }, transport];
+        let told = self.call(|env, methods| {
+            let message = env.new_string(&error.message)?;
+            taken(env, methods, methods.failed, &args(message.as_raw()))
+        });
+        told || self.tell(self.methods.failed, &args(std::ptr::null_mut()))
     }
 
-    fn on_send_credit(&self, call: CallId, n: usize) {
-        let args = [long(call), count(n)];
-        self.call(|env, methods| void(env, methods, methods.send_credit, &args));
+    fn on_send_credit(&self, call: CallId, n: usize) -> bool {
+        self.tell(self.methods.send_credit, &[long(call), count(n)])
     }
 }
 
 impl TransportHost for JavaSink {
-    fn transport_open(&self, transport: TransportId, call: u64) {
-        let args = [long(transport), long(call)];
-        self.call(|env, methods| void(env, methods, methods.open, &args));
+    fn transport_open(&self, transport: TransportId, call: u64) -> bool {
+        self.tell(self.methods.open, &[long(transport), long(call)])
     }
 
-    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) {
+    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) -> bool {
         let args = [long(transport), long(call), int(level.into())];
-        self.call(|env, methods| void(env, methods, methods.start_tls, &args));
+        self.tell(self.methods.start_tls, &args)
     }
 
     fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool {
-        self.call_with_objects(|env, methods| {
+        self.call(|env, methods| {
             let data = env.byte_array_from_slice(data)?;
             let args = [long(transport), jvalue { l: data.as_raw() }];
-            void(env, methods, methods.write, &args)
+            taken(env, methods, methods.write, &args)
         })
     }
 
-    fn transport_read_credit(&self, transport: TransportId, n: usize) {
-        let args = [long(transport), count(n)];
-        self.call(|env, methods| void(env, methods, methods.read_credit, &args));
+    fn transport_read_credit(&self, transport: TransportId, n: usize) -> bool {
+        self.tell(self.methods.read_credit, &[long(transport), count(n)])
     }
 
     fn transport_close(&self, transport: TransportId) {
-        self.call(|env, methods| void(env, methods, methods.close, &[long(transport)]));
+        // Java takes this one without memory, see `ClientUpcalls`.
+        let _ = self.tell(self.methods.close, &[long(transport)]);
     }
 }
 

@@ -1,11 +1,16 @@
 //! What a native method tells Java when it fails, panics included.
 
 use std::any::Any;
-use std::io;
+use std::fmt::Arguments;
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
-use jni::Env;
 use jni::errors::ErrorPolicy;
-use jni::strings::{JNIStr, JNIString};
+use jni::exceptions as java;
+use jni::objects::JClass;
+use jni::refs::{Global, LoaderContext, Reference};
+use jni::strings::JNIString;
+use jni::{Env, jni_str};
 
 pub(crate) type Result<T> = std::result::Result<T, BridgeError>;
 
@@ -34,32 +39,102 @@ impl BridgeError {
             return Ok(());
         }
         let (class, message) = match self {
-            Self::Argument(message) => ("java/lang/IllegalArgumentException", message),
-            Self::State(message) => ("java/lang/IllegalStateException", message),
-            Self::Io(error, what) => (io_class(&error), format!("{what}: {error}")),
-            Self::Jni(error) => ("java/lang/IllegalStateException", error.to_string()),
+            Self::Argument(message) => (Exception::Argument, message),
+            Self::State(message) => (Exception::State, message),
+            Self::Io(error, what) => (Exception::of(&error), format!("{what}: {error}")),
+            Self::Jni(error) => (Exception::State, error.to_string()),
         };
         throw(env, class, &message)
     }
 }
 
-fn io_class(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse
-        | io::ErrorKind::AddrNotAvailable
-        | io::ErrorKind::PermissionDenied => "java/net/BindException",
-        io::ErrorKind::ConnectionRefused => "java/net/ConnectException",
-        _ => "java/io/IOException",
+/// The classes that are thrown from here; their order is that of [`CLASSES`].
+#[derive(Clone, Copy)]
+enum Exception {
+    Argument,
+    State,
+    Io,
+    Bind,
+    Connect,
+}
+
+static CLASSES: OnceLock<[Global<JClass<'static>>; 5]> = OnceLock::new();
+
+impl Exception {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::PermissionDenied => Self::Bind,
+            io::ErrorKind::ConnectionRefused => Self::Connect,
+            _ => Self::Io,
+        }
     }
 }
 
-fn throw(env: &mut Env<'_>, class: &str, message: &str) -> jni::errors::Result<()> {
-    let class: &JNIStr = &JNIString::new(class);
-    match env.throw_new(class, JNIString::new(message)) {
+/// Looks up all classes of exceptions, ours and those that the `jni` crate tells apart when it catches one.
+///
+/// Not when they are needed: a look-up takes memory. Without memory that of the crate fails with an exception
+/// whose class it then looks up, and so on until the stack is used up, which ends the JVM.
+pub(crate) fn resolve(env: &mut Env<'_>) -> jni::errors::Result<()> {
+    let mut class = |name| -> jni::errors::Result<_> {
+        let found = env.find_class(name)?;
+        env.new_global_ref(&found)
+    };
+    let classes = [
+        class(jni_str!("java/lang/IllegalArgumentException"))?,
+        class(jni_str!("java/lang/IllegalStateException"))?,
+        class(jni_str!("java/io/IOException"))?,
+        class(jni_str!("java/net/BindException"))?,
+        class(jni_str!("java/net/ConnectException"))?,
+    ];
+    let _ = CLASSES.set(classes);
+    macro_rules! caught {
+        ($($class:ident)*) => {
+            $(java::$class::lookup_class(env, &LoaderContext::default())?;)*
+        };
+    }
+    caught!(JOutOfMemoryError JSecurityException JLinkageError JNoClassDefFoundError JClassNotFoundException
+        JClassFormatError JClassCircularityError JExceptionInInitializerError JIllegalArgumentException
+        JArrayIndexOutOfBoundsException JArrayStoreException JNoSuchMethodError JInstantiationException);
+    Ok(())
+}
+
+fn throw(env: &mut Env<'_>, class: Exception, message: &str) -> jni::errors::Result<()> {
+    let Some(classes) = CLASSES.get() else {
+        return Ok(());
+    };
+    match env.throw_new(&classes[class as usize], JNIString::new(message)) {
         // The crate reports the exception that it has just thrown as an error.
         Err(jni::errors::Error::JavaException) => Ok(()),
         other => other,
     }
+}
+
+/// Writes a line to standard error. Unlike `eprintln!` it does not panic where nothing reads it any more.
+pub(crate) fn complain(line: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "http-kit: {line}");
+}
+
+/// Runs an upcall in a local frame of its own; false when it failed. No exception is pending
+/// afterwards: one that stayed would be thrown by whatever Java called, up to the thread of the loop.
+///
+/// The Java side catches what user code throws, so what arrives here is a JVM without memory. That is
+/// told with as little as possible: asking the exception for its message takes memory.
+pub(crate) fn upcall(
+    env: &mut Env<'_>,
+    references: usize,
+    run: impl FnOnce(&mut Env<'_>) -> jni::errors::Result<()>,
+) -> bool {
+    let result = env.with_local_frame(references, run);
+    if let Err(error) = &result {
+        complain(format_args!("a call of Java failed: {error}"));
+        if env.exception_check() {
+            env.exception_describe();
+            env.exception_clear();
+        }
+    }
+    result.is_ok()
 }
 
 /// What the panic said. The stock policy of the `jni` crate loses messages
@@ -95,7 +170,7 @@ impl<T: Default> ErrorPolicy<T, BridgeError> for ThrowMapped {
     ) -> jni::errors::Result<T> {
         let message = format!("bug in the native library: {}", panic_message(&*payload));
         if !env.exception_check() {
-            throw(env, "java/lang/IllegalStateException", &message)?;
+            throw(env, Exception::State, &message)?;
         }
         Ok(T::default())
     }

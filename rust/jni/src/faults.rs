@@ -7,8 +7,11 @@
 #[cfg(not(feature = "faults"))]
 pub(crate) fn point() {}
 
+#[cfg(not(feature = "faults"))]
+pub(crate) fn loading() {}
+
 #[cfg(feature = "faults")]
-pub(crate) use enabled::point;
+pub(crate) use enabled::{loading, point};
 
 #[cfg(feature = "faults")]
 mod enabled {
@@ -35,6 +38,13 @@ mod enabled {
             if passed % every == every - 1 {
                 panic!("fault injected at point {passed}");
             }
+        }
+    }
+
+    /// Panics while the library is loaded, if the environment asks for it: nothing can be armed by then.
+    pub(crate) fn loading() {
+        if std::env::var_os("HTTPKIT_FAULT_AT_LOAD").is_some() {
+            panic!("fault injected while loading");
         }
     }
 

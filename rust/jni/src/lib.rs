@@ -7,6 +7,9 @@
 //! `JNI_OnUnload` are the only symbols that the library exports. Nothing
 //! static refers to Java: it would keep the class loader.
 
+// Standard error may be closed, and then the macros panic.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod abi;
 mod arrays;
 mod client;

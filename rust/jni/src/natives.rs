@@ -11,8 +11,8 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::error::{BridgeError, ThrowMapped};
-use crate::{client, client_upcalls, encoded, exchange, faults, server, upcalls};
+use crate::error::{BridgeError, ThrowMapped, panic_message};
+use crate::{client, client_upcalls, encoded, error, exchange, faults, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -141,23 +141,29 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
     let vm = unsafe { JavaVM::from_raw(vm) };
     // Not `attach_current_thread`: that one clears what its closure throws, and the exception
     // thrown here is the message that `System.load` shows.
-    let registered = vm.with_top_local_frame(|env| {
-        register(env).or_else(|error| {
-            if env.exception_check() {
-                return Err(error);
-            }
-            let message =
-                JNIString::new(format!("http-kit's native library does not fit: {error}"));
-            env.throw_new(jni_str!("java/lang/UnsatisfiedLinkError"), message)
-        })
-    });
-    match registered {
-        Ok(()) => JNI_VERSION_1_8,
-        Err(_) => JNI_ERR,
+    let registered = catch_unwind(|| vm.with_top_local_frame(register));
+    let reason = match registered {
+        Ok(Ok(())) => return JNI_VERSION_1_8,
+        Ok(Err(error)) => error.to_string(),
+        Err(payload) => panic_message(&*payload).to_owned(),
+    };
+    // A panic that left this function would end the JVM.
+    let _ = catch_unwind(|| vm.with_top_local_frame(|env| refuse(env, &reason)));
+    JNI_ERR
+}
+
+/// Says why the library cannot be used, unless Java said so itself.
+fn refuse(env: &mut Env<'_>, reason: &str) -> jni::errors::Result<()> {
+    if env.exception_check() {
+        return Ok(());
     }
+    let message = JNIString::new(format!("http-kit's native library does not fit: {reason}"));
+    env.throw_new(jni_str!("java/lang/UnsatisfiedLinkError"), message)
 }
 
 fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
+    faults::loading();
+    error::resolve(env)?;
     upcalls::check(env)?;
     client_upcalls::check(env)?;
     let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;

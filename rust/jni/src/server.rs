@@ -18,6 +18,7 @@ use jni::sys::{jboolean, jint, jlong};
 
 use crate::abi;
 use crate::error::{BridgeError, Result};
+use crate::exchange::EXCHANGES;
 use crate::faults;
 use crate::handle::HandleTable;
 use crate::upcalls::ServerUpcalls;
@@ -46,7 +47,12 @@ impl Sink for ServerUpcalls {
 
     fn on_drained(&self, name: i64) {
         faults::point();
-        self.on_drained(name);
+        // Senders wait for it, and the closing of their channel ends that wait too.
+        if !self.on_drained(name)
+            && let Some(exchange) = EXCHANGES.get(name)
+        {
+            exchange.abort();
+        }
     }
 
     fn on_closing(&self, name: i64, code: i32, reason: &str) {

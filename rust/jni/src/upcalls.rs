@@ -5,7 +5,13 @@ use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
 use jni::refs::Global;
 use jni::signature::{Primitive, ReturnType};
 use jni::sys::jvalue;
+use jni::vm::{AttachConfig, AttachmentExceptionPolicy};
 use jni::{Env, JavaVM, jni_sig, jni_str};
+
+use crate::error::upcall;
+
+/// Local references of an upcall; those of [`ServerUpcalls::on_work`]'s elements are given back one by one.
+const REFERENCES: usize = 4;
 
 /// `org.httpkit.jni.ServerUpcalls`. Kept by a server and by nothing else, as what it refers to
 /// cannot be collected meanwhile.
@@ -90,8 +96,9 @@ impl ServerUpcalls {
         self.call(|env, methods| self.void(env, methods.on_starved, &[jvalue { i: waiting }]));
     }
 
-    pub(crate) fn on_drained(&self, name: i64) {
-        self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]));
+    /// False if Java did not hear of it.
+    pub(crate) fn on_drained(&self, name: i64) -> bool {
+        self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]))
     }
 
     pub(crate) fn on_closing(&self, name: i64, code: i32, reason: &str) {
@@ -133,18 +140,19 @@ impl ServerUpcalls {
         Ok(())
     }
 
-    /// Runs an upcall in a local frame; false if it failed. The Java side catches what user code throws, so what
-    /// arrives here is a failing JVM (out of memory): it is printed and the loop goes on.
+    /// Runs an upcall; false if it failed.
     fn call(
         &self,
-        upcall: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>,
+        run: impl FnOnce(&mut Env<'_>, &ServerMethods) -> jni::errors::Result<()>,
     ) -> bool {
-        let result = self
+        // The crate's own way to catch exceptions asks them for their message, which may throw again.
+        let config = || AttachConfig::new().exceptions_policy(AttachmentExceptionPolicy::Ignore);
+        let called = self
             .vm
-            .attach_current_thread(|env| upcall(env, &self.methods));
-        if let Err(error) = &result {
-            eprintln!("http-kit: an upcall failed: {error}");
-        }
-        result.is_ok()
+            .attach_current_thread_with_config(config, None, |env| {
+                let run = |env: &mut Env<'_>| run(env, &self.methods);
+                jni::errors::Result::Ok(upcall(env, REFERENCES, run))
+            });
+        called.unwrap_or(false)
     }
 }

@@ -4,6 +4,7 @@
   (:require [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.natives    :as natives]
+            [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.lang.reflect Method)
@@ -109,3 +110,14 @@
     (is (= [[200 200 200 200 500]] (distinct (repeatedly 10 fetch))) "and when they are over, all is well")
     (.stop server 100)
     (is (wire/eventually #(= before (Native/liveHandles))) "no handle is left")))
+
+(deftest a-panic-while-the-library-is-loaded-is-a-link-error-with-its-message
+  (let [{:keys [exit out]} (subprocess/run
+                            "(println (try (org.httpkit.jni.Native/version)
+                                           (catch Throwable t (apply str (interpose \\newline (map ex-message (take-while some? (iterate ex-cause t))))))))
+                             (println \"alive\")"
+                            :env      {"HTTPKIT_FAULT_AT_LOAD" "1"}
+                            :jvm-args [(str "-Dhttp-kit.native.path=" (System/getProperty "http-kit.native.path"))])]
+    (is (= 0 exit) out)
+    (is (str/includes? out "fault injected while loading") out)
+    (is (str/ends-with? out "alive") out)))

@@ -10,7 +10,7 @@ import org.httpkit.jni.Native;
  *
  * <p>How the response gets to the listener is the subclasses' matter.
  */
-abstract class Call implements ClientUpcalls.Call {
+abstract class Call extends ClientUpcalls.Call {
     private static final AtomicLong IDS = new AtomicLong();
 
     final HttpClient client;
@@ -19,7 +19,7 @@ abstract class Call implements ClientUpcalls.Call {
     private TlsChoice tls;
     private SocketAddress[] addresses;
     private Upload upload;
-    private boolean over;
+    /** What the first of the methods that failed has thrown. */
     private Throwable fault;
 
     Call(HttpClient client) {
@@ -48,7 +48,7 @@ abstract class Call implements ClientUpcalls.Call {
 
     abstract long decodedLimit();
 
-    /** The request failed; the only and last news. */
+    /** The request failed; the only and last news. Called on a loop. */
     abstract void fail(Throwable t);
 
     /** @return false when the client is stopped: no news will come */
@@ -72,10 +72,8 @@ abstract class Call implements ClientUpcalls.Call {
         return accepted;
     }
 
-    /** The request failed before the core heard of it. */
-    void refuse(Throwable t) {
-        fail(t);
-    }
+    /** The request failed before the core heard of it; on the caller's thread. */
+    abstract void refuse(Throwable t);
 
     public void cancel() {
         Native.clientCancel(client.handle(), id);
@@ -83,7 +81,6 @@ abstract class Call implements ClientUpcalls.Call {
 
     /** The core is done with the request: no news after this. */
     void finished() {
-        over = true;
         if (upload != null) {
             upload.finish();
         }
@@ -93,20 +90,18 @@ abstract class Call implements ClientUpcalls.Call {
     public void failed(int kind, String message, long transport) {
         Throwable cause = cause(kind, message, transport);
         finished();
-        if (kind == ClientUpcalls.INTERNAL) {
+        if (kind == ClientUpcalls.INTERNAL && cause != fault) {
             client.impossible(cause);
         }
         fail(cause);
     }
 
     private Throwable cause(int kind, String message, long transport) {
-        Throwable own = null;
-        if (kind == ClientUpcalls.FOREIGN) {
+        Throwable own = fault;
+        if (kind == ClientUpcalls.FOREIGN && own == null) {
             own = client.hosted().failure(transport);
         } else if (kind == ClientUpcalls.SOURCE_FAILED && upload != null) {
             own = upload.failure();
-        } else if (kind == ClientUpcalls.CANCELLED) {
-            own = fault;
         }
         boolean connecting = kind == ClientUpcalls.CONNECT || kind == ClientUpcalls.NO_ROUTE;
         return own != null
@@ -127,18 +122,15 @@ abstract class Call implements ClientUpcalls.Call {
     }
 
     @Override
-    public void startTls(long transport, int level) {
-        client.hosted().startTls(transport, tls::engine, level);
+    public void startTls(ClientUpcalls.Transport transport, int level) {
+        ((HostedTransport) transport).startTls(tls::engine, level);
     }
 
     @Override
     public void fault(Throwable t) {
-        client.impossible(t);
-        if (over) {
-            fail(t);
-        } else {
+        if (fault == null) {
             fault = t;
-            Native.clientCancel(client.handle(), id);
+            client.impossible(t);
         }
     }
 
@@ -193,6 +185,11 @@ abstract class Call implements ClientUpcalls.Call {
 
         @Override
         void fail(Throwable t) {
+            listener.failed(t);
+        }
+
+        @Override
+        void refuse(Throwable t) {
             listener.onThrowable(t);
         }
 
@@ -265,15 +262,19 @@ abstract class Call implements ClientUpcalls.Call {
             if (listener == null) {
                 feed.end(t);
             } else {
-                listener.onThrowable(t);
+                listener.failed(t);
             }
         }
 
+        @Override
+        void refuse(Throwable t) {
+            listener.onThrowable(t);
+        }
+
         private void deliver() {
-            RespListener told = listener;
-            listener = null;
-            if (told != null) {
-                told.stream(status, headers, new ResponseStream(feed));
+            if (listener != null) {
+                listener.stream(status, headers, new ResponseStream(feed));
+                listener = null;
             }
         }
     }

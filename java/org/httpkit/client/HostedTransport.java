@@ -8,6 +8,7 @@ import java.nio.channels.SocketChannel;
 import java.util.ArrayDeque;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
@@ -33,6 +34,9 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final boolean mayReadPlain;
     private final AtomicBoolean failed = new AtomicBoolean();
     private final ConcurrentLinkedQueue<byte[]> arrived = new ConcurrentLinkedQueue<>();
+    /** Bytes that the core takes besides {@link #credit}. */
+    private final AtomicInteger granted = new AtomicInteger();
+    private final HostedTransports.Task work = this::work;
 
     private volatile SocketChannel channel;
     private volatile boolean closed;
@@ -58,26 +62,31 @@ final class HostedTransport implements ClientUpcalls.Transport {
 
     /** On a background thread: user code makes the channel. */
     void connectNext() {
-        HttpClient.ChannelFactory factory = owner.client().channelFactory();
-        try {
-            SocketAddress address = addresses[next++];
-            SocketChannel made = factory.createChannel(address);
-            channel = made;
-            made.configureBlocking(false);
-            SocketAddress bind = owner.client().bindAddress();
-            if (bind != null) {
-                made.bind(bind);
+        for (boolean begun = false; !begun;) {
+            try {
+                connect(addresses[next++]);
+                begun = true;
+            } catch (Throwable t) {
+                begun = !another(t);
             }
-            if (!made.isConnected()) {
-                connect(made, address);
-            }
-            if (closed) {
-                made.close();
-            } else {
-                owner.execute(this::register);
-            }
-        } catch (Throwable t) {
-            connectFailed(t);
+        }
+    }
+
+    private void connect(SocketAddress address) throws IOException {
+        SocketChannel made = owner.client().channelFactory().createChannel(address);
+        channel = made;
+        made.configureBlocking(false);
+        SocketAddress bind = owner.client().bindAddress();
+        if (bind != null) {
+            made.bind(bind);
+        }
+        if (!made.isConnected()) {
+            connect(made, address);
+        }
+        if (closed) {
+            made.close();
+        } else {
+            owner.execute(this, this::register);
         }
     }
 
@@ -89,28 +98,28 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
-    private void connectFailed(Throwable t) {
-        boolean another = t instanceof IOException && next < addresses.length && !closed;
-        if (!another) {
-            fail(t);
-            return;
-        }
+    /** Whether there is one more address to try; otherwise the transport has failed. */
+    private boolean another(Throwable t) {
+        boolean more = t instanceof IOException && next < addresses.length && !closed;
         try {
-            closeChannel();
-            BackgroundThreads.execute(this::connectNext);
-        } catch (IOException e) {
-            fail(e);
+            if (more) {
+                closeChannel();
+            }
+        } catch (Throwable e) {
+            t = e;
+            more = false;
         }
+        if (!more) {
+            fail(t);
+        }
+        return more;
     }
 
-    private void register() {
-        try {
-            key = channel.register(owner.selector(), channel.isConnected() ? 0 : SelectionKey.OP_CONNECT, this);
-            if (channel.isConnected()) {
-                Native.transportReady(client, id);
-            }
-        } catch (Throwable t) {
-            fail(t);
+    private void register() throws IOException {
+        boolean connected = channel.isConnected();
+        key = channel.register(owner.selector(), connected ? 0 : SelectionKey.OP_CONNECT, this);
+        if (connected) {
+            Native.transportReady(client, id);
         }
     }
 
@@ -134,45 +143,46 @@ final class HostedTransport implements ClientUpcalls.Transport {
             }
         } catch (Throwable t) {
             key.cancel();
-            connectFailed(t instanceof IOException
+            if (another(t instanceof IOException
                     ? ConnectFailure.named((IOException) t, addresses[next - 1])
-                    : t);
+                    : t)) {
+                BackgroundThreads.execute(this::connectNext);
+            }
         }
     }
 
-    /** From here on all bytes go through the engine. */
+    /** On the loop: from here on all bytes go through the engine. */
     void startTls(Supplier<SSLEngine> made, int level) {
-        try {
+        owner.execute(this, () -> {
             SSLEngine engine = made.get();
             if (engine == null || level != 0) {
                 throw new SSLException("TLS inside of TLS needs the built-in TLS");
             }
             TlsChoice.claim(engine);
-            tls = new TlsChannel(engine, channel, this::resumeAfterTasks);
+            tls = new TlsChannel(engine, channel, this::tasksEnded);
             tls.begin();
-        } catch (Throwable t) {
-            fail(t);
-            return;
-        }
-        work();
+            work();
+        });
     }
 
-    private void resumeAfterTasks() {
-        owner.execute(this::work);
+    private void tasksEnded(Throwable failure) {
+        if (failure == null) {
+            owner.execute(this, work);
+        } else {
+            fail(failure);
+        }
     }
 
     @Override
     public void write(byte[] data) {
         arrived.add(data);
-        owner.execute(this::work);
+        owner.execute(this, work);
     }
 
     @Override
     public void readCredit(int n) {
-        owner.execute(() -> {
-            credit += n;
-            work();
-        });
+        granted.addAndGet(n);
+        owner.execute(this, work);
     }
 
     /** Does what can be done now, then tells the selector what to wait for. */
@@ -180,6 +190,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         if (failed.get() || closed || key == null) {
             return;
         }
+        credit += granted.getAndSet(0);
         try {
             for (byte[] data = arrived.poll(); data != null; data = arrived.poll()) {
                 outgoing.add(ByteBuffer.wrap(data));
@@ -259,7 +270,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
             }
             if (i == READS_PER_TURN) {
                 // The selector does not know of what is decrypted or buffered already.
-                owner.execute(this::work);
+                owner.execute(this, work);
                 return;
             }
         }
@@ -284,15 +295,21 @@ final class HostedTransport implements ClientUpcalls.Transport {
         Native.transportEof(client, id);
     }
 
-    private void fail(Throwable t) {
+    /** On any thread; never throws. */
+    void fail(Throwable t) {
         if (failed.compareAndSet(false, true)) {
             failure = t;
-            try {
-                closeChannel();
-            } catch (IOException e) {
-                t.addSuppressed(e);
-            }
+            closeAnyhow();
             Native.transportFailed(client, id);
+        }
+    }
+
+    // A user's channel may throw what it likes.
+    private void closeAnyhow() {
+        try {
+            closeChannel();
+        } catch (Throwable t) {
+            owner.client().impossible(t);
         }
     }
 
@@ -306,11 +323,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
     @Override
     public void close() {
         closed = true;
-        try {
-            closeChannel();
-        } catch (IOException e) {
-            owner.client().impossible(e);
-        }
-        owner.closed(id, failure);
+        closeAnyhow();
+        owner.closed(this, id, failure);
     }
 }

@@ -7,10 +7,13 @@ import java.nio.channels.Selector;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Supplier;
-import javax.net.ssl.SSLEngine;
 import org.httpkit.jni.ClientUpcalls;
 
 /**
@@ -19,12 +22,16 @@ import org.httpkit.jni.ClientUpcalls;
  *
  * <p>The core sees plain bytes, so pool, parser, limits and timers are the same as for its own
  * connections. Channel factories and TLS tasks run on background threads.
+ *
+ * <p>What is thrown costs the transport that it is about. Where the selector itself fails, all
+ * transports fail with it, and the next one starts anew.
  */
-final class HostedTransports implements Runnable {
+final class HostedTransports {
     private static final int REMEMBERED_FAILURES = 256;
+    private static final long PAUSE = TimeUnit.MILLISECONDS.toNanos(10);
 
     private final HttpClient client;
-    private final ConcurrentLinkedQueue<Runnable> jobs = new ConcurrentLinkedQueue<>();
+    private final Queue<Job> jobs = new ConcurrentLinkedQueue<>();
     private final ReentrantLock starting = new ReentrantLock();
     /** Of transports that the core has closed but whose calls it has not failed yet; loop thread only. */
     private final Map<Long, Throwable> failures = new LinkedHashMap<>() {
@@ -35,9 +42,24 @@ final class HostedTransports implements Runnable {
             return size() > REMEMBERED_FAILURES;
         }
     };
-    private final Map<Long, HostedTransport> open = new java.util.concurrent.ConcurrentHashMap<>();
+    private final Set<HostedTransport> open = ConcurrentHashMap.newKeySet();
+    /** Null without a thread. */
     private volatile Selector selector;
     private volatile boolean stopped;
+
+    interface Task {
+        void run() throws Exception;
+    }
+
+    private static final class Job {
+        final HostedTransport transport;
+        final Task task;
+
+        Job(HostedTransport transport, Task task) {
+            this.transport = transport;
+            this.task = task;
+        }
+    }
 
     HostedTransports(HttpClient client) {
         this.client = client;
@@ -50,26 +72,18 @@ final class HostedTransports implements Runnable {
     /** On the loop: connects a channel to the first of the addresses that answers. */
     void open(long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
         HostedTransport transport = new HostedTransport(this, id, addresses, tlsFromTheStart);
-        open.put(id, transport);
         ClientUpcalls.registerTransport(id, transport);
+        open.add(transport);
         BackgroundThreads.execute(transport::connectNext);
     }
 
-    /** On the loop: begins the handshake. */
-    void startTls(long id, Supplier<SSLEngine> engine, int level) {
-        HostedTransport transport = open.get(id);
-        if (transport != null) {
-            execute(() -> transport.startTls(engine, level));
-        }
-    }
-
     /** On the loop: the transport is gone. */
-    void closed(long id, Throwable failure) {
-        open.remove(id);
+    void closed(HostedTransport transport, long id, Throwable failure) {
+        open.remove(transport);
+        wakeup(selector);
         if (failure != null) {
             failures.put(id, failure);
         }
-        wakeup();
     }
 
     /** On the loop: why a transport broke; null when it did not by itself. */
@@ -77,77 +91,124 @@ final class HostedTransports implements Runnable {
         return failures.remove(id);
     }
 
-    /** Runs the job on the selector's thread. */
-    void execute(Runnable job) {
-        jobs.add(job);
-        ensureStarted();
-        wakeup();
+    /** Runs the task on the selector's thread; the transport fails when that cannot be, or when the task throws. */
+    void execute(HostedTransport transport, Task task) {
+        try {
+            jobs.add(new Job(transport, task));
+            wakeup(started());
+        } catch (Throwable t) {
+            transport.fail(t);
+        }
     }
 
-    private void wakeup() {
-        Selector current = selector;
+    private static void wakeup(Selector current) {
         if (current != null) {
             current.wakeup();
         }
     }
 
-    private void ensureStarted() {
-        if (selector != null || stopped) {
-            return;
+    private Selector started() throws IOException {
+        Selector current = selector;
+        if (current != null || stopped) {
+            return current;
         }
         starting.lock();
         try {
             if (selector == null) {
-                selector = Selector.open();
-                Thread thread = new Thread(this, "client-transports");
-                thread.setDaemon(true);
-                thread.start();
+                selector = start();
             }
-        } catch (IOException e) {
-            client.impossible(e);
+            return selector;
         } finally {
             starting.unlock();
         }
     }
 
+    private Selector start() throws IOException {
+        Selector made = Selector.open();
+        try {
+            Thread thread = new Thread(() -> run(made), "client-transports");
+            thread.setDaemon(true);
+            thread.start();
+        } catch (Throwable t) {
+            made.close();
+            throw t;
+        }
+        return made;
+    }
+
+    /** Called on its thread only. */
     Selector selector() {
         return selector;
     }
 
-    @Override
-    public void run() {
-        try (Selector own = selector) {
+    private void run(Selector own) {
+        // Not before `selector` says so: jobs register with that one.
+        starting.lock();
+        starting.unlock();
+        try {
             while (!stopped) {
                 own.select();
+                // A selector does not wait on a thread that is interrupted; nobody here listens to that.
+                Thread.interrupted();
                 runJobs();
                 serveReady(own);
             }
-        } catch (IOException e) {
-            client.impossible(e);
+        } catch (Throwable t) {
+            selector = null;
+            client.impossible(t);
+            failAll(t);
+        } finally {
+            close(own);
         }
     }
 
     private void runJobs() {
-        for (Runnable job = jobs.poll(); job != null; job = jobs.poll()) {
+        for (Job job = jobs.poll(); job != null; job = jobs.poll()) {
             try {
-                job.run();
-            } catch (RuntimeException | Error e) {
-                client.impossible(e);
+                job.task.run();
+            } catch (Throwable t) {
+                job.transport.fail(t);
             }
         }
     }
 
     private void serveReady(Selector own) {
         for (Iterator<SelectionKey> ready = own.selectedKeys().iterator(); ready.hasNext();) {
-            SelectionKey key = ready.next();
+            HostedTransport transport = (HostedTransport) ready.next().attachment();
             ready.remove();
-            ((HostedTransport) key.attachment()).ready();
+            try {
+                transport.ready();
+            } catch (Throwable t) {
+                transport.fail(t);
+            }
+        }
+    }
+
+    /** Those that come meanwhile have either a new selector or are among them. */
+    private void failAll(Throwable why) {
+        for (boolean all = false; !all && !stopped;) {
+            try {
+                for (HostedTransport transport : open) {
+                    transport.fail(why);
+                }
+                all = true;
+            } catch (OutOfMemoryError e) {
+                LockSupport.parkNanos(PAUSE);
+            }
+        }
+    }
+
+    private void close(Selector own) {
+        try {
+            own.close();
+        } catch (Throwable t) {
+            client.impossible(t);
         }
     }
 
     /** The loop has ended and with it every transport. */
     void stop() {
         stopped = true;
-        wakeup();
+        wakeup(selector);
     }
 }

@@ -15,6 +15,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
@@ -68,6 +69,7 @@ public class HttpClient implements Runnable {
         void configure(SSLEngine engine, URI uri);
     }
 
+    private static final long PAUSE = TimeUnit.MILLISECONDS.toNanos(50);
     private static final AtomicInteger LOOPS = new AtomicInteger();
 
     private final AddressFinder addressFinder;
@@ -81,6 +83,8 @@ public class HttpClient implements Runnable {
     private final long handle;
     private final HostedTransports hosted;
     private final Thread loop;
+    private final ReentrantLock loopLock = new ReentrantLock();
+    private volatile boolean loopStarted;
     private final ReentrantLock nativeTlsLock = new ReentrantLock();
     private volatile Boolean nativeTls;
 
@@ -135,7 +139,26 @@ public class HttpClient implements Runnable {
         int number = LOOPS.incrementAndGet();
         loop = new Thread(this, number == 1 ? "client-loop" : "client-loop#" + number);
         loop.setDaemon(true);
-        loop.start();
+        try {
+            ensureLoop();
+        } catch (OutOfMemoryError e) {
+            // Not the end: this may be the default client, which is made once. The next request tries again.
+            impossible(e);
+        }
+    }
+
+    private void ensureLoop() {
+        if (!loopStarted) {
+            loopLock.lock();
+            try {
+                if (!loopStarted) {
+                    loop.start();
+                    loopStarted = true;
+                }
+            } finally {
+                loopLock.unlock();
+            }
+        }
     }
 
     // Others are bound in Java, where the channel factory makes channels for them.
@@ -175,13 +198,17 @@ public class HttpClient implements Runnable {
     /** The loop; not to be called. */
     @Override
     public void run() {
-        try {
-            Native.clientRun(handle);
-        } catch (Throwable t) {
-            impossible(t);
-        } finally {
-            hosted.stop();
+        // Again, since a loop may lack the memory to begin. One that has ended ends at once.
+        for (boolean ended = false; !ended;) {
+            try {
+                Native.clientRun(handle);
+                ended = true;
+            } catch (Throwable t) {
+                impossible(t);
+                LockSupport.parkNanos(PAUSE);
+            }
         }
+        hosted.stop();
     }
 
     /**
@@ -210,6 +237,7 @@ public class HttpClient implements Runnable {
     }
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine) throws Exception {
+        ensureLoop();
         Route route = Route.of(url, config);
         RequestBody body = RequestBody.of(config);
         boolean accepted = false;
@@ -312,7 +340,10 @@ public class HttpClient implements Runnable {
      */
     public void stop() throws IOException {
         Native.clientStop(handle);
-        if (Thread.currentThread() != loop) {
+        if (!loopStarted) {
+            // What the loop would do: it ends at once.
+            run();
+        } else if (Thread.currentThread() != loop) {
             try {
                 loop.join();
             } catch (InterruptedException e) {
@@ -383,11 +414,11 @@ public class HttpClient implements Runnable {
 
     /** Reports a fault that is not the peer's: ours, or that of a filter or listener. Never throws. */
     void impossible(Throwable t) {
+        logError("should not happen", t);
         try {
-            errorLogger.log("should not happen", t);
             eventLogger.log(eventNames.clientImpossible);
-        } catch (Throwable loggers) {
-            loggerFailed(loggers);
+        } catch (Throwable logger) {
+            loggerFailed(logger);
         }
     }
 

@@ -139,8 +139,12 @@ final class ListenedCall extends Call {
     private void abort(Throwable why) {
         if (!over) {
             over = true;
-            Native.clientCancel(client.handle(), id);
-            listener.onThrowable(why);
+            try {
+                Native.clientCancel(client.handle(), id);
+                listener.onThrowable(why);
+            } catch (Throwable t) {
+                client.impossible(t);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.BytesInputStream;
 import org.httpkit.DynamicBytes;
 import org.httpkit.HttpStatus;
@@ -32,6 +33,8 @@ public class RespListener implements IRespListener {
     static final int BYTES = 4;
     static final int RAW_BYTES = 5;
 
+    /** How often a pool without memory is asked, from a loop. */
+    private static final int MOST_ATTEMPTS = 12;
     private static final int CHARSET_LOOK_AHEAD = 512;
     private static final int GZIP = 1;
     private static final int DEFLATE = 2;
@@ -43,6 +46,8 @@ public class RespListener implements IRespListener {
     private final ExecutorService pool;
     private final int coercion;
 
+    private final Delivery delivery = new Delivery();
+    private int attempts;
     private final DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
     private volatile Map<String, Object> headers = Collections.emptyMap();
@@ -113,14 +118,14 @@ public class RespListener implements IRespListener {
 
     @Override
     public void onCompleted() {
-        onWorker(() -> coerce(decoded()));
+        delivery.work = this::collected;
+        deliver();
     }
 
     @Override
     public void onThrowable(Throwable t) {
-        onWorker(() -> {
-            throw t;
-        });
+        delivery.failure = t;
+        deliver();
     }
 
     /** Whether the core may keep the body until it is complete, since nobody wants to see the pieces. */
@@ -151,23 +156,30 @@ public class RespListener implements IRespListener {
         return raw() ? -1 : wireLimit();
     }
 
-    /** The whole response, decoded by the core. */
+    /** The whole response, decoded by the core. Called on a loop, see {@link #deliverFromLoop}. */
     void complete(int code, byte[] headerBlock, byte[] decoded) {
-        onWorker(() -> {
+        delivery.work = () -> {
             head(code, headerBlock);
             return coerce(decoded == null ? EMPTY : decoded);
-        });
+        };
+        deliverFromLoop();
     }
 
-    /** The head, and a body that is still arriving. */
+    /** The head, and a body that is still arriving. Called on a loop, see {@link #deliverFromLoop}. */
     void stream(int code, byte[] headerBlock, ResponseStream live) {
-        boolean taken = onWorker(() -> {
+        delivery.work = () -> {
             head(code, headerBlock);
             return live;
-        });
-        if (!taken) {
+        };
+        if (!deliverFromLoop()) {
             live.close();
         }
+    }
+
+    /** The request failed. Called on a loop, see {@link #deliverFromLoop}. */
+    void failed(Throwable t) {
+        delivery.failure = t;
+        deliverFromLoop();
     }
 
     private void head(int code, byte[] headerBlock) {
@@ -175,30 +187,88 @@ public class RespListener implements IRespListener {
         headers = HeaderBlock.parse(headerBlock);
     }
 
-    private boolean onWorker(Work work) {
-        boolean[] begun = new boolean[1];
+    private Object collected() {
+        return coerce(decoded());
+    }
+
+    private boolean deliver() {
         try {
-            pool.execute(() -> {
-                begun[0] = true;
-                Object coerced;
+            pool.execute(delivery);
+            return true;
+        } catch (Throwable t) {
+            return !delivery.refused(t);
+        }
+    }
+
+    /**
+     * As {@link #deliver}, but a pool that has no memory or thread is not the end yet: the handler is the
+     * user's and should not run on a loop. What is thrown then lets the core try again later.
+     *
+     * @return false when the handler has been told of another failure
+     */
+    private boolean deliverFromLoop() {
+        try {
+            pool.execute(delivery);
+            return true;
+        } catch (VirtualMachineError e) {
+            if (++attempts < MOST_ATTEMPTS && !delivery.get()) {
+                throw e;
+            }
+            return !delivery.refused(e);
+        } catch (Throwable t) {
+            return !delivery.refused(t);
+        }
+    }
+
+    /**
+     * The one call of the handler; true once that has begun. A pool may take it and throw all the same,
+     * or run it at once.
+     *
+     * <p>Made with the listener: when it is needed there may be no memory for it.
+     */
+    private final class Delivery extends AtomicBoolean implements Runnable {
+        private static final long serialVersionUID = 1;
+
+        private transient Work work;
+        private transient Throwable failure;
+
+        @Override
+        public void run() {
+            if (compareAndSet(false, true)) {
+                try {
+                    tell();
+                } catch (Throwable t) {
+                    // The handler's own, which has had its call.
+                    HttpUtils.printError("a response handler failed", t);
+                }
+            }
+        }
+
+        private void tell() {
+            Throwable why = failure;
+            Object coerced = null;
+            if (why == null) {
                 try {
                     coerced = work.coerce();
                 } catch (Throwable t) {
-                    handler.onThrowable(t);
-                    return;
+                    why = t;
                 }
-                handler.onSuccess(status.getCode(), headers, coerced);
-            });
-            return true;
-        } catch (Throwable t) {
-            if (begun[0]) {
-                // A pool that runs its work at once. What the handler itself throws is nobody's answer: it has had
-                // its one call.
-                HttpUtils.printError("a response handler failed", t);
-                return true;
             }
-            handler.onThrowable(t);
-            return false;
+            if (why == null) {
+                handler.onSuccess(status.getCode(), headers, coerced);
+            } else {
+                handler.onThrowable(why);
+            }
+        }
+
+        /** @return whether the handler had to be told why, on this thread */
+        boolean refused(Throwable why) {
+            if (get()) {
+                return false;
+            }
+            failure = why;
+            run();
+            return true;
         }
     }
 

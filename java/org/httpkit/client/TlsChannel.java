@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayDeque;
+import java.util.function.Consumer;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLEngineResult;
 import javax.net.ssl.SSLException;
@@ -18,7 +19,7 @@ final class TlsChannel {
 
     private final SSLEngine engine;
     private final SocketChannel channel;
-    private final Runnable afterTasks;
+    private final Consumer<Throwable> afterTasks;
 
     /** From the network, in filling order. */
     private ByteBuffer cipherIn;
@@ -35,7 +36,8 @@ final class TlsChannel {
     private boolean truncated;
     private volatile boolean inTasks;
 
-    TlsChannel(SSLEngine engine, SocketChannel channel, Runnable afterTasks) {
+    /** @param afterTasks hears that delegated tasks have ended, null, or what they threw */
+    TlsChannel(SSLEngine engine, SocketChannel channel, Consumer<Throwable> afterTasks) {
         this.engine = engine;
         this.channel = channel;
         this.afterTasks = afterTasks;
@@ -88,14 +90,17 @@ final class TlsChannel {
     private void runTasks() {
         inTasks = true;
         BackgroundThreads.execute(() -> {
+            Throwable failure = null;
             try {
                 for (Runnable task = engine.getDelegatedTask(); task != null; task = engine.getDelegatedTask()) {
                     task.run();
                 }
-            } finally {
-                inTasks = false;
-                afterTasks.run();
+            } catch (Throwable t) {
+                // The engine does not know of it, and would wait for ever for the end of its task.
+                failure = t;
             }
+            inTasks = false;
+            afterTasks.accept(failure);
         });
     }
 

@@ -6,16 +6,12 @@ import java.net.BindException;
 import java.net.ConnectException;
 import java.net.NoRouteToHostException;
 import java.net.SocketException;
-import java.util.Map;
 import java.util.concurrent.CancellationException;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.function.Consumer;
 import java.util.zip.ZipException;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLHandshakeException;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.HeadersTooLargeException;
-import org.httpkit.HttpUtils;
 import org.httpkit.LineTooLargeException;
 import org.httpkit.ProtocolException;
 import org.httpkit.client.AbortException;
@@ -24,8 +20,10 @@ import org.httpkit.client.TimeoutException;
 /**
  * What the native client calls: finds the Java object behind an id and passes the news on.
  *
- * <p>All of it runs on a client's loop thread, so nothing here may block or throw: a fault of a
- * {@link Call} is reported to that call and stays there. Ids without an object are ignored.
+ * <p>All of it runs on a client's loop thread, so nothing here may block or throw. Each method says
+ * whether its news was taken. What was not, since a {@link Call} threw or the heap is full, fails that
+ * call: the core then calls {@link #callFailed}, again and again until that is taken. Ids without an
+ * object are ignored.
  *
  * <p>Not API.
  */
@@ -48,40 +46,46 @@ public final class ClientUpcalls {
     /** Kind 21: the Throwable is Java's own, kept with the upload. */
     public static final int SOURCE_FAILED = 21;
 
-    /** One request in flight. Ends with exactly one of done, end and failed. */
-    public interface Call {
-        void done(int status, int flags, byte[] headers, byte[] body);
+    /**
+     * One request in flight. Ends with exactly one of done, end and failed that returns; one that throws
+     * has not told anybody.
+     */
+    public abstract static class Call {
+        /** Whether one of the ends has returned. Loop thread only. */
+        private boolean ended;
 
-        void head(int status, int flags, byte[] headers);
+        public abstract void done(int status, int flags, byte[] headers, byte[] body);
 
-        void body(byte[] data);
+        public abstract void head(int status, int flags, byte[] headers);
 
-        void end();
+        public abstract void body(byte[] data);
 
-        void failed(int kind, String message, long transport);
+        public abstract void end();
 
-        void sendCredit(int n);
+        public abstract void failed(int kind, String message, long transport);
 
-        void openTransport(long transport);
+        public abstract void sendCredit(int n);
 
-        void startTls(long transport, int level);
+        public abstract void openTransport(long transport);
 
-        /** One of the methods above threw. */
-        void fault(Throwable t);
+        public abstract void startTls(Transport transport, int level);
+
+        /** One of the methods above threw. Must not throw. */
+        public abstract void fault(Throwable t);
     }
 
-    /** One channel that Java carries for the core. */
+    /** One channel that Java carries for the core. What throws breaks it. */
     public interface Transport {
         void write(byte[] data);
 
         void readCredit(int n);
 
-        /** Closes the channel before it returns. */
+        /** Closes the channel before it returns. Must not throw. */
         void close();
     }
 
-    private static final Map<Long, Call> CALLS = new ConcurrentHashMap<>();
-    private static final Map<Long, Transport> TRANSPORTS = new ConcurrentHashMap<>();
+    private static final Ids<Call> CALLS = new Ids<>();
+    private static final Ids<Transport> TRANSPORTS = new Ids<>();
 
     private ClientUpcalls() {}
 
@@ -110,71 +114,141 @@ public final class ClientUpcalls {
         return TRANSPORTS.size();
     }
 
-    private static void tell(Call call, Consumer<Call> news) {
-        if (call != null) {
-            try {
-                news.accept(call);
-            } catch (Throwable t) {
-                call.fault(t);
-            }
+    private static boolean refused(Call call, Throwable t) {
+        call.fault(t);
+        return false;
+    }
+
+    private static boolean ended(long id, Call call) {
+        call.ended = true;
+        CALLS.remove(id);
+        return true;
+    }
+
+    static boolean callDone(long id, int status, int flags, byte[] headers, byte[] body) {
+        Call call = CALLS.get(id);
+        if (call == null) {
+            return true;
         }
+        try {
+            call.done(status, flags, headers, body);
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return ended(id, call);
     }
 
-    static void callDone(long id, int status, int flags, byte[] headers, byte[] body) {
-        tell(CALLS.remove(id), call -> call.done(status, flags, headers, body));
+    static boolean callHead(long id, int status, int flags, byte[] headers) {
+        Call call = CALLS.get(id);
+        try {
+            if (call != null) {
+                call.head(status, flags, headers);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return true;
     }
 
-    static void callHead(long id, int status, int flags, byte[] headers) {
-        tell(CALLS.get(id), call -> call.head(status, flags, headers));
+    static boolean callBody(long id, byte[] data) {
+        Call call = CALLS.get(id);
+        try {
+            if (call != null) {
+                call.body(data);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return true;
     }
 
-    static void callBody(long id, byte[] data) {
-        tell(CALLS.get(id), call -> call.body(data));
+    static boolean callEnd(long id) {
+        Call call = CALLS.get(id);
+        if (call == null) {
+            return true;
+        }
+        try {
+            call.end();
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return ended(id, call);
     }
 
-    static void callEnd(long id) {
-        tell(CALLS.remove(id), Call::end);
+    static boolean callFailed(long id, int kind, String message, long transport) {
+        Call call = CALLS.get(id);
+        if (call == null) {
+            return true;
+        }
+        try {
+            if (!call.ended) {
+                call.failed(kind, message, transport);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return ended(id, call);
     }
 
-    static void callFailed(long id, int kind, String message, long transport) {
-        tell(CALLS.remove(id), call -> call.failed(kind, message, transport));
+    static boolean callSendCredit(long id, int n) {
+        Call call = CALLS.get(id);
+        try {
+            if (call != null) {
+                call.sendCredit(n);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return true;
     }
 
-    static void callSendCredit(long id, int n) {
-        tell(CALLS.get(id), call -> call.sendCredit(n));
+    static boolean transportOpen(long transport, long id) {
+        Call call = CALLS.get(id);
+        try {
+            if (call != null) {
+                call.openTransport(transport);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return true;
     }
 
-    static void transportOpen(long transport, long id) {
-        tell(CALLS.get(id), call -> call.openTransport(transport));
+    static boolean transportStartTls(long transport, long id, int level) {
+        Call call = CALLS.get(id);
+        Transport found = TRANSPORTS.get(transport);
+        try {
+            if (call != null && found != null) {
+                call.startTls(found, level);
+            }
+        } catch (Throwable t) {
+            return refused(call, t);
+        }
+        return true;
     }
 
-    static void transportStartTls(long transport, long id, int level) {
-        tell(CALLS.get(id), call -> call.startTls(transport, level));
-    }
-
-    static void transportWrite(long transport, byte[] data) {
+    static boolean transportWrite(long transport, byte[] data) {
         Transport found = TRANSPORTS.get(transport);
         if (found != null) {
             found.write(data);
         }
+        return true;
     }
 
-    static void transportReadCredit(long transport, int n) {
+    static boolean transportReadCredit(long transport, int n) {
         Transport found = TRANSPORTS.get(transport);
         if (found != null) {
             found.readCredit(n);
         }
+        return true;
     }
 
-    static void transportClose(long transport) {
+    static boolean transportClose(long transport) {
         Transport found = TRANSPORTS.remove(transport);
         if (found != null) {
-            try {
-                found.close();
-            } catch (Throwable t) {
-                HttpUtils.printError("should not happen", t);
-            }
+            found.close();
         }
+        return true;
     }
 
     /** The exception that users see for a kind of native failure. */

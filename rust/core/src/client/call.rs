@@ -107,7 +107,7 @@ impl Call {
     /// Reports a failure; the connection must be closed by now.
     pub(super) fn fail(mut self, error: &CallError, transport: Option<TransportId>) {
         self.settle();
-        self.shared.sink.on_failure(self.id, error, transport);
+        self.shared.report(self.id, error, transport);
     }
 
     /// The sink is about to be told of the end; no upcall may follow it.
@@ -130,7 +130,7 @@ impl Drop for Call {
             true => CallError::stopped(),
             false => CallError::internal("the task of this request was lost"),
         };
-        self.shared.sink.on_failure(self.id, &error, None);
+        self.shared.report(self.id, &error, None);
     }
 }
 

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
@@ -89,10 +89,13 @@ impl Engine {
     /// The loop is over: a call that still comes has its end at once.
     fn refuse(&self, command: &Command) {
         if let Command::Call(id, ..) = command {
-            self.shared
-                .sink
-                .on_failure(*id, &CallError::stopped(), None);
+            self.shared.report(*id, &CallError::stopped(), None);
         }
+    }
+
+    /// The loop is over: its thread may wait until the sink takes what is left.
+    fn tell_at_last(&self) {
+        self.shared.untold.tell_at_last(&*self.shared.sink);
     }
 
     fn cancel(&self, call: CallId) {
@@ -249,18 +252,19 @@ async fn serve(engine: &Rc<Engine>, mut call: Call, mut conn: Conn) {
 
 /// Runs the loop on this thread until a stop; see [`super::Client::run`].
 pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let (runtime, first) = match runtime(&engine, &mut inbox) {
+        Ok(made) => made,
         Err(error) => {
             inbox.close();
             while let Some(command) = inbox.blocking_recv() {
                 engine.refuse(&command);
             }
+            engine.tell_at_last();
             return Err(error);
         }
     };
     let tasks = LocalSet::new();
-    runtime.block_on(tasks.run_until(turn(engine.clone(), &mut inbox)));
+    runtime.block_on(tasks.run_until(turn(engine.clone(), first, &mut inbox)));
     engine.shared.stopping.set(true);
     {
         let _timers_need_it = runtime.enter();
@@ -276,10 +280,35 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
             engine.refuse(&command);
         }
     });
+    engine.tell_at_last();
     Ok(())
 }
 
-async fn turn(engine: Rc<Engine>, inbox: &mut UnboundedReceiver<Command>) {
+/// A runtime, and the command that has to be done first. Where there is none
+/// to be had, for want of descriptors, calls fail until there is: a client
+/// must not be dead for ever. `Err` after a stop.
+fn runtime(
+    engine: &Rc<Engine>,
+    inbox: &mut UnboundedReceiver<Command>,
+) -> io::Result<(Runtime, Option<Command>)> {
+    let mut first = None;
+    loop {
+        match (Builder::new_current_thread().enable_all().build(), first) {
+            (Ok(runtime), first) => return Ok((runtime, first)),
+            (Err(error), Some(Command::Stop)) => return Err(error),
+            (Err(error), Some(Command::Call(call, ..))) => {
+                let error = CallError::from_io(&error);
+                engine.shared.report(call, &error, None);
+            }
+            (Err(_), Some(command)) => engine.dispatch(command),
+            (Err(_), None) => {}
+        }
+        engine.tell_at_last();
+        first = Some(inbox.blocking_recv().unwrap_or(Command::Stop));
+    }
+}
+
+async fn turn(engine: Rc<Engine>, first: Option<Command>, inbox: &mut UnboundedReceiver<Command>) {
     let pumped = engine.clone();
     spawn_local(async move {
         loop {
@@ -287,11 +316,18 @@ async fn turn(engine: Rc<Engine>, inbox: &mut UnboundedReceiver<Command>) {
             pumped.pump();
         }
     });
-    while let Some(command) = inbox.recv().await {
+    let shared = engine.shared.clone();
+    spawn_local(async move { shared.untold.keep_telling(&*shared.sink).await });
+    let mut next = match first {
+        Some(first) => Some(first),
+        None => inbox.recv().await,
+    };
+    while let Some(command) = next {
         if matches!(command, Command::Stop) {
             return;
         }
         // A fault of ours costs one command, never the loop.
         let _ = catch_unwind(AssertUnwindSafe(|| engine.dispatch(command)));
+        next = inbox.recv().await;
     }
 }

@@ -78,15 +78,13 @@ impl Complete {
         let sink = &call.shared().sink;
         let head = self.response.head();
         let taken = if call.spec.streamed {
-            !self.response.trailers || sink.on_head(call.id, &head)
+            (!self.response.trailers || sink.on_head(call.id, &head)) && sink.on_end(call.id)
         } else {
             Stats::sub(&call.shared().stats.buffered, self.body.len() as u64);
             sink.on_response(call.id, &head, &self.body)
         };
         if !taken {
-            sink.on_failure(call.id, &CallError::refused(), None);
-        } else if call.spec.streamed {
-            sink.on_end(call.id);
+            call.shared().report(call.id, &CallError::refused(), None);
         }
     }
 }

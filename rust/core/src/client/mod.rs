@@ -28,6 +28,7 @@ mod sink;
 mod spec;
 mod stats;
 mod timer;
+mod untold;
 
 pub use decode::{Decoder, Event, State, Version};
 pub use decompress::{Coding, Inflater, Step, decode_whole};

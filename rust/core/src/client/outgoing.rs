@@ -73,7 +73,7 @@ impl Outgoing {
         }
         if !self.greeted {
             self.greeted = true;
-            call.shared().sink.on_send_credit(call.id, SEND_WINDOW);
+            grant(call, SEND_WINDOW)?;
         }
         let mut progress = false;
         loop {
@@ -90,7 +90,7 @@ impl Outgoing {
                 }
                 Poll::Ready(Ok(())) => progress = true,
             }
-            self.give_credit(call);
+            self.give_credit(call)?;
         }
         if self.pieces.is_empty() && self.unflushed {
             match Pin::new(&mut conn.stream).poll_flush(cx) {
@@ -182,11 +182,19 @@ impl Outgoing {
         }
     }
 
-    fn give_credit(&mut self, call: &Call) {
+    fn give_credit(&mut self, call: &Call) -> Result<(), CallError> {
         let due = self.written >= SEND_STEP || (self.written > 0 && self.pieces.is_empty());
         if due && !self.source_done {
-            call.shared().sink.on_send_credit(call.id, self.written);
+            grant(call, self.written)?;
             self.written = 0;
         }
+        Ok(())
+    }
+}
+
+fn grant(call: &Call, n: usize) -> Result<(), CallError> {
+    match call.shared().sink.on_send_credit(call.id, n) {
+        true => Ok(()),
+        false => Err(CallError::refused()),
     }
 }

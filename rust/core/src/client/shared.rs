@@ -1,10 +1,12 @@
 //! What all tasks of a client's loop share, connections aside.
 
 use super::control::Control;
+use super::error::CallError;
 use super::sink::{CallId, Sink};
 use super::spec::Address;
 use super::stats::Stats;
-use crate::net::foreign::{Foreigners, TransportHost};
+use super::untold::Untold;
+use crate::net::foreign::{Foreigners, TransportHost, TransportId};
 use crate::net::tls::TlsContext;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ pub(super) struct Shared {
     pub scratch: RefCell<Box<[u8]>>,
     /// Calls under way, by their names.
     pub calls: Calls,
+    pub untold: Untold,
     pub stopping: Cell<bool>,
 }
 
@@ -38,8 +41,16 @@ impl Shared {
             tls: RefCell::new(None),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             calls: Calls::default(),
+            untold: Untold::default(),
             stopping: Cell::new(false),
         })
+    }
+
+    /// Reports the failure of a call, as soon as the sink can take it.
+    pub(super) fn report(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
+        if !self.sink.on_failure(call, error, transport) {
+            self.untold.keep(call, error.clone(), transport);
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Head<'a> {
 
 /// The loop's way out; called on the loop thread, must not block.
 ///
-/// What hands bytes over may refuse them (no memory): that fails the call.
+/// Each may be refused (no memory): that fails the call. A refused failure is
+/// reported again until it is taken.
 pub trait Sink: TransportHost {
     /// A buffered call is complete.
     #[must_use]
@@ -43,10 +44,13 @@ pub trait Sink: TransportHost {
     #[must_use]
     fn on_body(&self, call: CallId, data: &[u8]) -> bool;
     /// A streamed call is complete.
-    fn on_end(&self, call: CallId);
+    #[must_use]
+    fn on_end(&self, call: CallId) -> bool;
     /// The call failed; `transport` carried it, if one did, and is closed.
-    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>);
+    #[must_use]
+    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) -> bool;
     /// A streamed upload may send `n` more bytes. The first credit says that
     /// the connection stands.
-    fn on_send_credit(&self, call: CallId, n: usize);
+    #[must_use]
+    fn on_send_credit(&self, call: CallId, n: usize) -> bool;
 }

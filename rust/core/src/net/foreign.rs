@@ -31,19 +31,22 @@ pub const READ_WINDOW: usize = 64 * 1024;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// The embedder's side: each call must return without blocking.
+/// The embedder's side: each call must return without blocking. `false` says
+/// that it could not take the news (no memory), which breaks the transport.
 pub trait TransportHost {
     /// Connect for this call, then report ready or failed.
-    fn transport_open(&self, transport: TransportId, call: u64);
+    #[must_use]
+    fn transport_open(&self, transport: TransportId, call: u64) -> bool;
     /// Start TLS for this call, then report ready or failed. `level` 1 is TLS
     /// inside TLS.
-    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8);
-    /// Send these bytes and acknowledge them when they left; `false` when that
-    /// cannot be (no memory), which breaks the transport.
+    #[must_use]
+    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) -> bool;
+    /// Send these bytes and acknowledge them when they left.
     #[must_use]
     fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool;
     /// `n` more bytes may be handed over.
-    fn transport_read_credit(&self, transport: TransportId, n: usize);
+    #[must_use]
+    fn transport_read_credit(&self, transport: TransportId, n: usize) -> bool;
     /// Close; nothing follows.
     fn transport_close(&self, transport: TransportId);
 }
@@ -104,7 +107,7 @@ impl Foreigners {
             state,
             all: self.clone(),
         };
-        self.host.transport_open(id, call);
+        stream.heard(self.host.transport_open(id, call));
         stream
     }
 
@@ -168,7 +171,7 @@ impl ForeignStream {
     /// Waits until the embedder has connected, then lets it hand over bytes.
     pub async fn connected(&self) -> io::Result<()> {
         self.until_ready().await?;
-        self.all.host.transport_read_credit(self.id, READ_WINDOW);
+        self.heard(self.all.host.transport_read_credit(self.id, READ_WINDOW));
         Ok(())
     }
 
@@ -176,7 +179,7 @@ impl ForeignStream {
     pub async fn start_tls(&self, call: u64, level: u8) -> io::Result<()> {
         self.state.ready.set(false);
         self.state.secured.set(true);
-        self.all.host.transport_start_tls(self.id, call, level);
+        self.heard(self.all.host.transport_start_tls(self.id, call, level));
         self.until_ready().await
     }
 
@@ -206,7 +209,15 @@ impl ForeignStream {
             return;
         }
         self.state.consumed.set(0);
-        self.all.host.transport_read_credit(self.id, consumed);
+        self.heard(self.all.host.transport_read_credit(self.id, consumed));
+    }
+
+    /// An embedder that did not hear of something would leave us waiting.
+    fn heard(&self, heard: bool) {
+        if !heard {
+            self.state.failed.set(true);
+            self.state.wake();
+        }
     }
 }
 

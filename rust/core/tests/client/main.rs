@@ -10,6 +10,7 @@ mod hosted;
 mod identity;
 mod pool;
 mod proxy;
+mod scarcity;
 mod streams;
 mod timeouts;
 mod tls;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,15 +78,30 @@ pub struct Log {
     pub transports: Mutex<Vec<(TransportId, Asked)>>,
     /// Longest piece that the sink takes, 0 = any.
     pub most: AtomicUsize,
+    /// The sink takes nothing at all, as without memory.
+    pub deaf: AtomicBool,
+    /// Failures that it did not take.
+    pub refused: AtomicUsize,
     changed: Condvar,
 }
 
 struct Recorder(Arc<Log>);
 
 impl Recorder {
+    fn hears(&self) -> bool {
+        !self.0.deaf.load(Ordering::SeqCst)
+    }
+
     fn takes(&self, length: usize) -> bool {
         let most = self.0.most.load(Ordering::SeqCst);
-        most == 0 || length <= most
+        self.hears() && (most == 0 || length <= most)
+    }
+
+    fn say_if(&self, heard: bool, call: CallId, said: impl FnOnce() -> Said) -> bool {
+        if heard {
+            self.say(call, said());
+        }
+        heard
     }
 
     fn say(&self, call: CallId, said: Said) {
@@ -100,54 +115,55 @@ impl Recorder {
         self.0.changed.notify_all();
     }
 
-    fn ask(&self, transport: TransportId, asked: Asked) {
-        self.0.transports.lock().unwrap().push((transport, asked));
+    fn ask(&self, transport: TransportId, asked: Asked) -> bool {
+        let heard = self.hears();
+        if heard {
+            self.0.transports.lock().unwrap().push((transport, asked));
+        }
+        heard
     }
 }
 
 impl Sink for Recorder {
     fn on_response(&self, call: CallId, head: &Head<'_>, body: &[u8]) -> bool {
-        let taken = self.takes(body.len());
-        if taken {
-            self.say(call, Said::Response(Seen::of(head, body)));
-        }
-        taken
+        let said = || Said::Response(Seen::of(head, body));
+        self.say_if(self.takes(body.len()), call, said)
     }
     fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
-        self.say(call, Said::Head(Seen::of(head, &[])));
-        true
+        self.say_if(self.hears(), call, || Said::Head(Seen::of(head, &[])))
     }
     fn on_body(&self, call: CallId, data: &[u8]) -> bool {
-        let taken = self.takes(data.len());
-        if taken {
-            self.say(call, Said::Body(data.to_vec()));
+        self.say_if(self.takes(data.len()), call, || Said::Body(data.to_vec()))
+    }
+    fn on_end(&self, call: CallId) -> bool {
+        self.say_if(self.hears(), call, || Said::End)
+    }
+    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) -> bool {
+        let heard = self.say_if(self.hears(), call, || {
+            Said::Failure(error.clone(), transport)
+        });
+        if !heard {
+            self.0.refused.fetch_add(1, Ordering::SeqCst);
         }
-        taken
+        heard
     }
-    fn on_end(&self, call: CallId) {
-        self.say(call, Said::End);
-    }
-    fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
-        self.say(call, Said::Failure(error.clone(), transport));
-    }
-    fn on_send_credit(&self, call: CallId, n: usize) {
-        self.say(call, Said::SendCredit(n));
+    fn on_send_credit(&self, call: CallId, n: usize) -> bool {
+        self.say_if(self.hears(), call, || Said::SendCredit(n))
     }
 }
 
 impl TransportHost for Recorder {
-    fn transport_open(&self, transport: TransportId, call: u64) {
-        self.ask(transport, Asked::Open(call));
+    fn transport_open(&self, transport: TransportId, call: u64) -> bool {
+        self.ask(transport, Asked::Open(call))
     }
-    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) {
-        self.ask(transport, Asked::StartTls(call, level));
+    fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) -> bool {
+        self.ask(transport, Asked::StartTls(call, level))
     }
     fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool {
-        self.ask(transport, Asked::Write(data.to_vec()));
-        true
+        self.ask(transport, Asked::Write(data.to_vec()))
     }
-    fn transport_read_credit(&self, transport: TransportId, n: usize) {
-        self.ask(transport, Asked::ReadCredit(n));
+    fn transport_read_credit(&self, transport: TransportId, n: usize) -> bool {
+        self.ask(transport, Asked::ReadCredit(n))
     }
     fn transport_close(&self, transport: TransportId) {
         self.ask(transport, Asked::Close);

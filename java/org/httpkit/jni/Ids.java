@@ -1,0 +1,55 @@
+package org.httpkit.jni;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Objects by the id that the core knows them by.
+ *
+ * <p>Asking takes no memory: a loop has to find a call and tell it its end even when the heap is full.
+ */
+final class Ids<T> {
+    private static final class Id {
+        long value;
+
+        @Override
+        public int hashCode() {
+            return Long.hashCode(value);
+        }
+
+        @Override
+        public boolean equals(Object other) {
+            return other instanceof Id && ((Id) other).value == value;
+        }
+    }
+
+    private final Map<Id, T> objects = new ConcurrentHashMap<>();
+    /** Used over and over by the thread that asks. */
+    private final ThreadLocal<Id> asked = ThreadLocal.withInitial(Id::new);
+
+    private Id asked(long id) {
+        Id asking = asked.get();
+        asking.value = id;
+        return asking;
+    }
+
+    void put(long id, T object) {
+        Id key = new Id();
+        key.value = id;
+        objects.put(key, object);
+    }
+
+    /** @return null when there is none. Called on a loop */
+    T get(long id) {
+        return objects.get(asked(id));
+    }
+
+    /** @return what was removed; null when there was none. Called on a loop */
+    T remove(long id) {
+        return objects.remove(asked(id));
+    }
+
+    int size() {
+        return objects.size();
+    }
+}
