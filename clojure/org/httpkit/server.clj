@@ -328,7 +328,12 @@
 
   A Var as handler is looked up for each request: redefining it takes effect.
   The handler runs on the worker pool; what it throws is logged and answered
-  with 500. The server's thread is a daemon iff the calling thread is one, so
+  with 500. Bodies are read there until they are streamed. A peer that reads slowly
+  holds no thread, and is cut off if it takes less than 1 KiB in 60 s. Ring's
+  StreamableResponseBody is written on a thread of its own: a virtual one if the
+  default pool has them, else one of at most 256, for which more of them wait.
+
+  The server's thread is a daemon iff the calling thread is one, so
   that a main function which only starts a server keeps the JVM alive.
 
   Options:
@@ -372,8 +377,9 @@
                           ; wait, `:reject` makes `send!` return false (default `:close`)
     :body-buffer-size     ; bytes of a body of unknown length (InputStream, seq)
                           ; that are kept to send it with Content-Length; longer
-                          ; ones are streamed, chunked, and HEAD tells no length of
-                          ; them; larger Files are streamed with their length
+                          ; ones, and those that pause for some 20 ms, are
+                          ; streamed, chunked, and HEAD tells no length of them;
+                          ; larger Files are streamed with their length
                           ;                                      (default 256 KiB)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 

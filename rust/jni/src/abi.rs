@@ -15,8 +15,9 @@ pub const EVENT_TEXT: u8 = 1;
 pub const EVENT_BINARY: u8 = 2;
 /// The peer has ended its side before it got its response. Only if `OPEN_TELL_HALF_CLOSE` is set.
 pub const EVENT_HALF_CLOSED: u8 = 3;
-/// The channel is closed: four bytes of code, then the reason. The last event of a channel.
+/// The channel is closed, which its last event will say in its turn; with what that carries.
 pub const EVENT_CLOSING: u8 = 7;
+/// The channel is closed: four bytes of code, then the reason. The last event of a channel.
 pub const EVENT_CLOSED: u8 = 8;
 pub const EVENT_PING: u8 = 9;
 pub const EVENT_PONG: u8 = 10;
@@ -34,6 +35,7 @@ pub const GIVEN_SERVER: jint = 2;
 pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
+pub const INSIST: jint = 64;
 
 /// What became of an answer or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -99,6 +101,7 @@ const _: () = {
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
+    assert!(INSIST as u32 == server::INSIST);
 };
 
 /// Bits of a call's spec.

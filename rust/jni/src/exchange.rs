@@ -415,6 +415,18 @@ pub(crate) fn when_drained<'local>(
         .is_some_and(|exchange| exchange.when_drained()))
 }
 
+pub(crate) fn await_room<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    limit: jint,
+) -> Result<jboolean> {
+    let limit = size(limit)?;
+    Ok(EXCHANGES
+        .get(handle)
+        .is_some_and(|exchange| exchange.await_room(limit)))
+}
+
 pub(crate) fn is_open<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,

@@ -21,6 +21,7 @@ mod exchange;
 mod faults;
 mod handle;
 mod natives;
+mod send_queue;
 mod server;
 mod upcalls;
 mod work;

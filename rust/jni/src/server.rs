@@ -10,7 +10,7 @@ use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{
-    Address, Config, HALF_CLOSE_TIME, Notice, Server, Sink, max_half_closed,
+    Address, Config, HALF_CLOSE_TIME, Notice, Server, Sink, UNREAD_TIME, max_half_closed,
 };
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray, JObject};
@@ -21,6 +21,7 @@ use crate::error::{BridgeError, Result};
 use crate::exchange::EXCHANGES;
 use crate::faults;
 use crate::handle::HandleTable;
+use crate::send_queue::in_send_queue;
 use crate::upcalls::ServerUpcalls;
 use crate::work::{Handover, block, hand_over};
 
@@ -153,6 +154,8 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
         reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
         half_close_time: HALF_CLOSE_TIME,
+        unread_time: UNREAD_TIME,
+        unsent: in_send_queue,
         max_half_closed: max_half_closed(),
         tell_half_close: n[abi::OPEN_TELL_HALF_CLOSE] != 0,
     })

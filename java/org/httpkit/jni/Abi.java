@@ -31,6 +31,7 @@ public final class Abi {
     public static final int GIVEN_CONNECTION = 4;
     public static final int CLOSE = 8;
     public static final int CORK = 32;
+    public static final int INSIST = 64;
 
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;

@@ -177,7 +177,7 @@ public final class Native {
     /**
      * The next piece of a streamed answer.
      *
-     * @param flags {@code Abi.CORK} or 0
+     * @param flags {@code Abi.CORK}, {@code INSIST}
      * @param limit refuse it while so many bytes wait
      * @return {@code Abi.SENT_*}
      */
@@ -227,6 +227,14 @@ public final class Native {
      * @return false if nothing waits to be written: then it does not come
      */
     public static native boolean whenDrained(long exchange);
+
+    /**
+     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more wait to be written, as with
+     * {@code Abi.INSIST}.
+     *
+     * @return false if there is room, or nobody to send to: then it does not come
+     */
+    public static native boolean awaitRoom(long exchange, int limit);
 
     /** Changes what is reported of a WebSocket, {@code Abi.HEAR_*}. A stale handle is ignored. */
     public static native void listen(long channel, int hear);

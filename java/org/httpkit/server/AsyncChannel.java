@@ -228,7 +228,8 @@ public class AsyncChannel {
     }
 
     private int flags() {
-        return Thread.currentThread() == callbackThread ? Abi.CORK : 0;
+        return (Thread.currentThread() == callbackThread ? Abi.CORK : 0)
+                | (overflow == Overflow.BLOCK ? Abi.INSIST : 0);
     }
 
     private int sendFirst(Object data, boolean close) throws IOException {

@@ -15,8 +15,8 @@ import org.httpkit.jni.Native;
  * <p>Blocks in Java, never inside a native frame, so that virtual threads may wait here.
  */
 final class Drain {
-    /** A peer that takes nothing for so long is given up. */
-    private static final long PATIENCE_SECONDS = 60;
+    /** Who waits tries again after so long at the latest. The core cuts peers off that do not read. */
+    private static final long RETRY_SECONDS = 60;
 
     private final HttpServer server;
     private final long handle;
@@ -72,8 +72,9 @@ final class Drain {
     /**
      * Repeats {@code send} until it is not refused for want of room.
      *
-     * @return what it returned; {@code SENT_CLOSED} too if the peer takes nothing for a minute, whose
-     *     connection is then cut, or if this thread is interrupted
+     * @param send to be made with {@code Abi.INSIST}, so that it comes to an end
+     * @return what it returned; {@code SENT_CLOSED} too if this thread is interrupted: then the connection is
+     *     cut
      */
     int insist(IntSupplier send) {
         int before = drains();
@@ -98,22 +99,13 @@ final class Drain {
         }
     }
 
-    /** Waits until there is room; false if nothing at all was written for long. */
+    /** Waits until there may be room; false if interrupted. */
     private boolean awaitChange(int before) {
-        long pending = Native.pendingBytes(handle);
         lock.lock();
         try {
-            long left = TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
-            while (drains == before) {
+            long left = TimeUnit.SECONDS.toNanos(RETRY_SECONDS);
+            while (drains == before && left > 0) {
                 left = changed.awaitNanos(left);
-                if (left <= 0) {
-                    long now = Native.pendingBytes(handle);
-                    if (now >= pending) {
-                        return false;
-                    }
-                    pending = now;
-                    left = TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
-                }
             }
             return true;
         } catch (InterruptedException e) {

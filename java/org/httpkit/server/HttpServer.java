@@ -6,6 +6,7 @@ import clojure.lang.RT;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -82,6 +83,7 @@ public class HttpServer implements Runnable {
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
     private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
+    final BodyTasks bodies;
     private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
     private final AtomicInteger spare = new AtomicInteger();
 
@@ -207,6 +209,7 @@ public class HttpServer implements Runnable {
     public HttpServer(ServerOptions options) throws IOException {
         NativeLibrary.load();
         this.options = options;
+        this.bodies = new BodyTasks(options.virtual);
         this.serverHeader = options.serverHeader;
         this.events = options.eventNames;
         this.status200 = events.serverStatusPrefix + 200;
@@ -361,9 +364,11 @@ public class HttpServer implements Runnable {
 
     /** Answers of handlers that ended in time are written, as far as their peers read. */
     private void awaitUnsent(long deadline) throws InterruptedException {
-        while (deadline - System.nanoTime() > 0 && Native.serverUnsent(handle) > 0) {
+        while (deadline - System.nanoTime() > 0
+                && (bodies.areGoing() || Native.serverUnsent(handle) > 0)) {
             Thread.sleep(UNSENT_TICK_MILLIS);
         }
+        bodies.interrupt();
     }
 
     /** The callbacks of what was just closed: whoever stops a server may take away next what they use. */
@@ -580,7 +585,7 @@ public class HttpServer implements Runnable {
         return options.streamable != null && RT.booleanCast(options.streamable.invoke(body));
     }
 
-    void writeStreamable(Object body, Object response, BodyStream out) {
+    void writeStreamable(Object body, Object response, OutputStream out) {
         options.writeStreamable.invoke(body, response, out);
     }
 
@@ -665,6 +670,7 @@ public class HttpServer implements Runnable {
             if (drain != null) {
                 drain.drained();
             }
+            bodies.drained(exchange);
         }
 
         @Override

@@ -4,7 +4,7 @@ package org.httpkit.server;
 public enum Overflow {
     /** The connection is cut. */
     CLOSE,
-    /** The sender waits; a peer that takes nothing for a minute is cut. */
+    /** The sender waits; a peer that takes less than 1 KiB in a minute is cut. */
     BLOCK,
     /** The send is refused. */
     REJECT

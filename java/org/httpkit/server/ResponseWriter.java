@@ -36,6 +36,8 @@ final class ResponseWriter {
     private static final byte[] CRLF = {'\r', '\n'};
     private static final byte[] TEXT =
             "Content-Type: text/plain; charset=utf-8\r\n".getBytes(US_ASCII);
+    private static final byte[] EVENT_STREAM =
+            "content-type: text/event-stream".getBytes(US_ASCII);
     private static final byte[] HTML =
             "Content-Type: text/html; charset=utf-8\r\n".getBytes(US_ASCII);
 
@@ -409,6 +411,25 @@ final class ResponseWriter {
         copy.buffer = Arrays.copyOf(buffer, head);
         copy.head = head;
         return copy;
+    }
+
+    /** Whether it is announced as events for a page, each of which is to arrive at once. */
+    boolean isEventStream() {
+        return indexOf(EVENT_STREAM) >= 0;
+    }
+
+    /** Where these bytes of a lower-case line are in the head, in any case. */
+    private int indexOf(byte[] line) {
+        for (int at = 0; at <= head - line.length; at++) {
+            int same = 0;
+            while (same < line.length && (buffer[at + same] | 0x20) == (line[same] | 0x20)) {
+                same++;
+            }
+            if (same == line.length && (at == 0 || buffer[at - 1] == '\n')) {
+                return at;
+            }
+        }
+        return -1;
     }
 
     /** @return {@link #stream}, which is not held any longer */

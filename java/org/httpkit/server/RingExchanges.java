@@ -1,17 +1,12 @@
 package org.httpkit.server;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
 import clojure.lang.AFn;
 import clojure.lang.IFn;
-import clojure.lang.ISeq;
-import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
-import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
@@ -48,6 +43,20 @@ final class RingExchanges {
         } catch (Throwable e) {
             return exchange.fail(e, out);
         }
+    }
+
+    /** Logs what a handler or its body has thrown, and writes a 500 for it. */
+    static void failed(HttpServer server, String about, Throwable e, ResponseWriter out) {
+        server.logError(about, e);
+        out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
+        server.event(server.events.serverStatus500);
+    }
+
+    /** As {@link #failed}, for a body that cannot be read. */
+    static void unreadable(HttpServer server, String about, IOException e, ResponseWriter out) {
+        server.logError(about, e);
+        out.plain(500, server.errorText(HttpUtils.unreadableMessage(e)), false);
+        server.event(server.events.serverStatus500);
     }
 
     /** Throws anything, as user code does. */
@@ -93,13 +102,13 @@ final class RingExchanges {
                 if (!writeHead(ResponseWriter.map(response), out)) {
                     return false;
                 }
-                boolean whole = out.stream == null || !stream(out);
+                if (out.stream != null) {
+                    return stream(out);
+                }
                 server.statusEvent(out.status);
-                return whole;
+                return true;
             } catch (IOException e) {
-                server.logError(describe(), e);
-                out.plain(500, server.errorText(HttpUtils.unreadableMessage(e)), false);
-                server.event(server.events.serverStatus500);
+                unreadable(server, describe(), e, out);
                 return true;
             }
         }
@@ -136,27 +145,29 @@ final class RingExchanges {
         /**
          * Sends a body that may be long, piece by piece.
          *
-         * @return false if it was short after all, and is in {@code out}
+         * @return whether it was short after all, and is in {@code out}
          * @throws IOException if it failed before anything was sent
          */
         private boolean stream(ResponseWriter out) throws IOException {
             if (isShortFile(out.stream)) {
                 out.read(out.stream);
-                return false;
+                server.statusEvent(out.status);
+                return true;
             }
             requireBody(out.stream);
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !channel.handlerReturned(true)) {
                 discard(out.stream);
-                return true;
+                server.statusEvent(out.status);
+                return false;
             }
             claimed = true;
             if (out.stream instanceof File) {
                 sendFile((File) out.stream, out);
-            } else {
-                sendStream(out);
+                server.statusEvent(out.status);
+                return false;
             }
-            return true;
+            return sendStream(out);
         }
 
         private boolean isShortFile(Object body) {
@@ -173,35 +184,46 @@ final class RingExchanges {
             }
         }
 
-        private void sendStream(ResponseWriter out) throws IOException {
-            boolean asynchronous = async && !isOurs(out.stream);
-            BodyStream stream =
-                    new BodyStream(
-                            server,
-                            block.handle(),
-                            asynchronous ? out.headCopy() : out,
-                            block.has(Abi.REQUEST_HEAD),
-                            server.bodyBufferSize(),
-                            asynchronous);
-            try {
-                if (out.stream instanceof InputStream) {
-                    stream.copy((InputStream) out.takeStream());
-                } else if (out.stream instanceof Seqable) {
-                    response = null;
-                    writeSeq(RT.seq(out.takeStream()), stream);
-                } else {
-                    server.writeStreamable(out.takeStream(), response, stream);
-                }
-                stream.finish();
-            } catch (Throwable e) {
-                streamFailed(stream, e);
+        /**
+         * Sends a body of unknown length: its first part from here, if that does not make this thread wait
+         * for others than the body's source, the rest from a thread of its own.
+         *
+         * @return whether all of it is in {@code out}
+         */
+        private boolean sendStream(ResponseWriter out) throws IOException {
+            Object content = out.takeStream();
+            boolean apart = async || !isOurs(content) || out.isEventStream();
+            ResponseWriter own = apart ? out.headCopy() : out;
+            OpenBody body = new OpenBody(server, block.handle(), own, block.has(Abi.REQUEST_HEAD));
+            if (out.isEventStream()) {
+                body.start(); // whoever listens wants to know that it is heard
             }
+            if (!isOurs(content)) {
+                new BodyWriter(body, own, content, response, async).start(describe());
+                return false;
+            }
+            response = null;
+            BodyPump pump = new BodyPump(body, own, BodySource.of(content));
+            content = null;
+            BodyPump.Begun begun = apart ? BodyPump.Begun.STREAMING : begin(pump);
+            if (begun == BodyPump.Begun.STREAMING) {
+                pump.start(describe());
+            }
+            return begun == BodyPump.Begun.WHOLE;
         }
 
-        private void writeSeq(ISeq s, BodyStream stream) throws IOException {
-            for (; s != null; s = s.next()) {
-                Object part = Objects.requireNonNull(s.first(), "nil in a response's :body, a sequence");
-                stream.write(part.toString().getBytes(UTF_8));
+        private BodyPump.Begun begin(BodyPump pump) throws IOException {
+            try {
+                return pump.begin();
+            } catch (Throwable e) {
+                if (!(e instanceof BodyTask.PeerGoneException)) {
+                    if (pump.body.takeBack()) {
+                        throw RingExchanges.<IOException>sneaky(e);
+                    }
+                    server.logError(describe(), e);
+                }
+                pump.body.cut();
+                return BodyPump.Begun.SENT;
             }
         }
 
@@ -214,32 +236,14 @@ final class RingExchanges {
             }
         }
 
-        /** After the head has left, the peer must see that the body is cut. */
-        private void streamFailed(BodyStream stream, Throwable e) throws IOException {
-            if (stream.hasEnough()) {
-                stream.close();
-                stream.finish();
-                return;
-            }
-            boolean peerGone = e instanceof BodyStream.PeerGoneException;
-            if (!peerGone && !stream.hasStarted()) {
-                throw RingExchanges.<IOException>sneaky(e);
-            }
-            stream.abort();
-            if (!peerGone) {
-                server.logError(describe(), e);
-            }
-        }
-
         /** Writes a 500; false if an answer has begun. */
         boolean fail(Throwable e, ResponseWriter out) {
-            server.logError(describe(), e);
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !claimed && !channel.handlerFailed()) {
+                server.logError(describe(), e);
                 return false;
             }
-            out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
-            server.event(server.events.serverStatus500);
+            failed(server, describe(), e, out);
             return true;
         }
 

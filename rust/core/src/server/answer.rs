@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
 use super::exchange::{
-    Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply, Sent,
+    Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
 };
 use super::inbound::Terms;
 use super::queue::Work;
@@ -266,7 +266,7 @@ impl Conn {
         if piece.is_empty() || terms.head {
             return Sent::Accepted;
         }
-        if !state.has_room(self, limit) {
+        if !state.has_room(self, flags, limit) {
             return Sent::Full;
         }
         state.note_sent();
@@ -275,6 +275,11 @@ impl Conn {
             |chunk| state.send(chunk, flags),
         );
         Sent::Accepted
+    }
+
+    pub(super) fn await_room(&self, seq: u32, limit: usize) -> bool {
+        self.current(seq)
+            .is_some_and(|mut state| !state.has_room(self, INSIST, limit))
     }
 
     pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
@@ -412,11 +417,12 @@ fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
 
 impl State {
     /// Whether fewer than `limit` bytes wait; if not, the caller will hear when it may go on.
-    pub(super) fn has_room(&mut self, conn: &Conn, limit: usize) -> bool {
+    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
         if self.out.len() < limit {
             return true;
         }
         self.drain = Some(conn.shared.clone());
+        self.insisted |= flags & INSIST != 0;
         false
     }
 
@@ -442,6 +448,7 @@ impl State {
 
     /// The loop or another thread wrote everything: whoever was refused may try again.
     pub(super) fn drained(&mut self) {
+        self.insisted = false;
         if let Some(shared) = self.drain.take() {
             shared.note_drained(self.name);
         }

@@ -21,7 +21,7 @@ use super::channel::Channel;
 use super::exchange::{Event, Exchange};
 use super::half_close::Ticket;
 use super::inbound::{Inbound, Terms};
-use super::output::{Chunk, Failure, Output};
+use super::output::{Chunk, Failure, LEAST_TAKEN, Output};
 use super::queue::Work;
 use super::request::Request;
 use super::socket::{Ends, ReadHalf, WriteHalf};
@@ -36,8 +36,9 @@ const MAX_PIPELINED: usize = 64 * 1024;
 const CORK_TIME: Duration = Duration::from_millis(1);
 /// How long a connection that has been answered for the last time waits for the peer to finish sending.
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How long a peer may take nothing of its last answer.
-const UNREAD_TIME: Duration = Duration::from_secs(60);
+/// How long a peer may take less than [`LEAST_TAKEN`] of its last answer, of a file, or of what a sender waits
+/// for room for, unless the embedder says otherwise.
+pub const UNREAD_TIME: Duration = Duration::from_secs(60);
 /// How long a WebSocket's peer may take nothing of what was sent before our close frame.
 const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How often a connection whose input is full is checked for having been closed.
@@ -105,6 +106,8 @@ pub(super) struct State {
     pub(super) sent_in_callback: bool,
     /// Somebody was refused for want of room and waits for [`State::drained`].
     pub(super) drain: Option<Arc<Shared>>,
+    /// Who waits for room does not do so for ever, see [`super::INSIST`].
+    pub(super) insisted: bool,
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
     pub(super) channel: Option<Box<Channel>>,
@@ -119,8 +122,15 @@ pub(super) struct Timers {
     peer: Option<Pin<Box<Sleep>>>,
     /// For a peer that has ended its side.
     half_closed: Option<Pin<Box<Sleep>>>,
-    /// How much of the last answer the peer had left unread, and until when it may.
-    unread: Option<(usize, Pin<Box<Sleep>>)>,
+    unread: Option<Unread>,
+}
+
+/// A peer has something to read, and `time` to take some of it.
+struct Unread {
+    time: Duration,
+    /// How much it had taken at the beginning.
+    mark: u64,
+    sleep: Pin<Box<Sleep>>,
 }
 
 /// What a connection's task can be waiting for besides its socket.
@@ -162,13 +172,35 @@ impl Timers {
         self.sleeps[wait as usize] = None;
     }
 
-    /// True once not one of the last bytes that wait has been taken for `time`.
-    fn stalled(&mut self, cx: &mut Context<'_>, waiting: usize, time: Duration) -> bool {
-        let fresh = || Box::pin(sleep_until(Instant::now() + time));
-        let (mark, sleep) = self.unread.get_or_insert_with(|| (waiting, fresh()));
-        if waiting < *mark {
-            (*mark, *sleep) = (waiting, fresh());
+    /// True once the peer has taken next to nothing for `time`, as `taken` counts, and that `matters`.
+    fn stalled(
+        &mut self,
+        cx: &mut Context<'_>,
+        time: Duration,
+        matters: bool,
+        taken: impl Fn() -> u64,
+    ) -> bool {
+        if self
+            .unread
+            .as_ref()
+            .is_some_and(|unread| unread.time != time)
+        {
+            self.unread = None;
         }
+        let Unread { mark, sleep, .. } = self.unread.get_or_insert_with(|| Unread {
+            time,
+            mark: taken(),
+            sleep: Box::pin(sleep_until(Instant::now() + time)),
+        });
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        let now = taken();
+        if matters && now.wrapping_sub(*mark).cast_signed() < LEAST_TAKEN {
+            return true;
+        }
+        *mark = now;
+        sleep.as_mut().reset(Instant::now() + time);
         sleep.as_mut().poll(cx).is_ready()
     }
 
@@ -230,6 +262,7 @@ impl Conn {
             paused: false,
             sent_in_callback: false,
             drain: None,
+            insisted: false,
             in_a_row: 0,
             channel: None,
         };
@@ -371,8 +404,13 @@ impl State {
         }
         if self.out.is_empty() {
             timers.unread = None;
-        } else if self.out.is_file() && timers.stalled(cx, self.out.len(), UNREAD_TIME) {
-            self.reset(conn);
+        } else if self.is_file_or_stream() {
+            // Not only once a sender insists: that would have to wake the loop.
+            let matters = self.out.is_file() || self.insisted;
+            let time = conn.shared.config.unread_time;
+            if timers.stalled(cx, time, matters, || self.taken(conn)) {
+                self.reset(conn);
+            }
         }
         if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
             self.held_back = false;
@@ -386,10 +424,10 @@ impl State {
         }
         match self.phase {
             Phase::Closed => return Next::Close,
-            Phase::Lingering => return self.linger(cx, timers),
+            Phase::Lingering => return self.linger(conn, cx, timers),
             _ => {}
         }
-        if self.is_closing_websocket() && self.is_close_overdue(cx, timers) {
+        if self.is_closing_websocket() && self.is_close_overdue(conn, cx, timers) {
             self.phase = Phase::Lingering;
             return Next::Close;
         }
@@ -431,12 +469,27 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
+    fn is_file_or_stream(&self) -> bool {
+        let stream = matches!(self.phase, Phase::Streaming(_) | Phase::WebSocket(_));
+        self.out.is_file() || stream && !self.is_closing_websocket()
+    }
+
     /// The peer can answer our close frame only once it has read what was sent before it.
-    fn is_close_overdue(&self, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
-        match self.out.len() {
-            0 => timers.passed(cx, Wait::CloseFrame),
-            waiting => timers.stalled(cx, waiting, UNREAD_CLOSE_TIME),
+    fn is_close_overdue(&self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
+        match self.out.is_empty() {
+            true => timers.passed(cx, Wait::CloseFrame),
+            false => timers.stalled(cx, UNREAD_CLOSE_TIME, true, || self.taken(conn)),
         }
+    }
+
+    /// Grows by what the peer takes. A peer that reads slowly takes much from the kernel before the kernel
+    /// takes anything more from us.
+    fn taken(&self, conn: &Conn) -> u64 {
+        let in_kernel = self
+            .io
+            .as_ref()
+            .map_or(0, |io| (conn.shared.config.unsent)(io.as_fd()));
+        self.out.written().wrapping_sub(in_kernel)
     }
 
     fn is_user_behind(&self) -> bool {
@@ -459,12 +512,14 @@ impl State {
         }
     }
 
-    fn linger(&mut self, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
+    fn linger(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
         let Some(io) = &self.io else {
             return Next::Close;
         };
         if !self.out.is_empty() {
-            if timers.stalled(cx, self.out.len(), UNREAD_TIME) {
+            if timers.stalled(cx, conn.shared.config.unread_time, true, || {
+                self.taken(conn)
+            }) {
                 return Next::Close;
             }
             // The peer may have to be read before it reads us, unless it has said all it will.
@@ -543,6 +598,7 @@ impl State {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.write_failed(),
         };
+        self.out.note_written(written);
         if written < head.len() {
             self.out.push(&head[written..]);
             self.out.push(body);

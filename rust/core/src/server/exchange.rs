@@ -42,6 +42,9 @@ pub const INLINE: u32 = 16;
 /// The send is made inside a callback or handler, more may follow at once: it may be gathered with
 /// what follows for at most a millisecond.
 pub const CORK: u32 = 32;
+/// A sender that is refused for want of room waits for it: a peer that takes less than 1 KiB in
+/// [`super::Config::unread_time`] meanwhile is cut off.
+pub const INSIST: u32 = 64;
 
 /// What became of a whole answer, or of a piece of its body.
 #[derive(Debug)]
@@ -164,6 +167,12 @@ impl Exchange {
     /// bytes or more wait, which lets a single large piece pass.
     pub fn chunk(&self, piece: &[u8], flags: u32, limit: usize) -> Sent {
         self.conn.chunk(self.seq, piece, flags, limit)
+    }
+
+    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`]. False
+    /// if there is room, or nobody to send to.
+    pub fn await_room(&self, limit: usize) -> bool {
+        self.conn.await_room(self.seq, limit)
     }
 
     /// Ends a streamed answer.

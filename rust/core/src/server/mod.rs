@@ -27,6 +27,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -44,9 +45,10 @@ use lead::Leads;
 use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
+pub use connection::UNREAD_TIME;
 pub use exchange::{
     Answered, CLOSE, CORK, Encoded, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
-    INLINE, Interest, Pings, Reply, Sent,
+    INLINE, INSIST, Interest, Pings, Reply, Sent,
 };
 pub use half_close::{HALF_CLOSE_TIME, max_half_closed};
 
@@ -82,6 +84,12 @@ pub struct Config {
     pub max_half_closed: usize,
     /// Whether user code hears of such a peer at once: [`Event::HalfClosed`].
     pub tell_half_close: bool,
+    /// How long a peer may take next to nothing of its last answer, of a file, or of what a sender waits for
+    /// room for, see [`UNREAD_TIME`].
+    pub unread_time: Duration,
+    /// How many bytes the kernel holds that were written to a socket and that its peer has not taken; 0 where
+    /// that cannot be told.
+    pub unsent: fn(BorrowedFd<'_>) -> u64,
 }
 
 /// Where to listen.

@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes};
 const GATHER: usize = 16 * 1024;
 /// So much of a file is sent in one go: reading it may have to wait for a disk.
 const FILE_STEP: u64 = 256 * 1024;
+/// A peer that takes less than this in a long time may be there to hold resources.
+pub(crate) const LEAST_TAKEN: i64 = 1024;
 /// After so much of a file other connections get their turn.
 const FILE_TURN: usize = 1024 * 1024;
 
@@ -43,11 +45,22 @@ pub(crate) struct Output {
     /// Small writes after `pieces`, gathered.
     tail: Vec<u8>,
     len: usize,
+    written: u64,
 }
 
 impl Output {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Grows by the bytes that are written. That all is written counts for [`LEAST_TAKEN`] more.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// So many bytes were written that did not have to wait.
+    pub(crate) fn note_written(&mut self, n: usize) {
+        self.written += n as u64;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -90,7 +103,10 @@ impl Output {
 
     /// Drops everything that waits.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            written: self.written,
+            ..Self::default()
+        };
     }
 
     /// Writes until all is out, `write` reports `WouldBlock`, or a file has had its turn: then true.
@@ -148,6 +164,7 @@ impl Output {
 
     fn advance(&mut self, mut written: usize) {
         self.len -= written;
+        self.note_written(written);
         while let Some(piece) = self.pieces.front_mut() {
             let size = match piece {
                 Piece::Bytes(bytes) => bytes.len(),
@@ -169,6 +186,7 @@ impl Output {
         self.tail.drain(..written);
         if self.len == 0 {
             self.clear();
+            self.written += LEAST_TAKEN.cast_unsigned();
         }
     }
 }

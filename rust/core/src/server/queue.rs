@@ -407,6 +407,8 @@ mod tests {
             queue: 1,
             threads: 0,
             half_close_time: Duration::ZERO,
+            unread_time: Duration::ZERO,
+            unsent: |_| 0,
             max_half_closed: 0,
             tell_half_close: false,
         };

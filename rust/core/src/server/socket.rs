@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -127,6 +127,13 @@ impl WriteHalf {
             Self::Unix(write) => SockRef::from(write.as_ref()).peek(&mut byte),
         };
         matches!(peeked, Ok(1..))
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(write) => write.as_ref().as_fd(),
+            Self::Unix(write) => write.as_ref().as_fd(),
+        }
     }
 
     /// Ends our side of the stream; errors mean that it has ended already.

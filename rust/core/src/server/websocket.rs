@@ -126,7 +126,7 @@ impl Conn {
             Phase::WebSocket(session) if !session.closing => {}
             _ => return Sent::Closed,
         }
-        if !state.has_room(self, limit) {
+        if !state.has_room(self, flags, limit) {
             return Sent::Full;
         }
         let mut frame = Vec::with_capacity(payload.len() + 10);

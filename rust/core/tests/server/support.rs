@@ -69,6 +69,8 @@ pub fn config(mode: Mode) -> Config {
         queue: 100,
         threads: 0,
         half_close_time: PATIENCE,
+        unread_time: PATIENCE,
+        unsent: |_| 0,
         max_half_closed: 100,
         tell_half_close: false,
     }

@@ -1,0 +1,94 @@
+package org.httpkit.server;
+
+import java.io.IOException;
+import java.util.concurrent.atomic.AtomicReference;
+
+/** Makes and sends one body, on threads that are no handler's. */
+abstract class BodyTask implements Runnable {
+    final HttpServer server;
+    final OpenBody body;
+    private final ResponseWriter out;
+    /** Method and URI, for the log. */
+    private String about;
+
+    private final AtomicReference<Thread> thread = new AtomicReference<>();
+
+    /** @param out what {@code body} was made with */
+    BodyTask(OpenBody body, ResponseWriter out) {
+        this.server = body.server;
+        this.body = body;
+        this.out = out;
+    }
+
+    /** From now on this is a task: see {@link #run}. @param about method and URI, for the log */
+    final void start(String about) {
+        this.about = about;
+        server.bodies.run(this);
+    }
+
+    /** {@link #run}s, and can be interrupted meanwhile. */
+    final void runHere() {
+        Thread here = Thread.currentThread();
+        thread.set(here);
+        body.maker = here;
+        try {
+            run();
+        } finally {
+            // Another thread may be running this by now.
+            thread.compareAndSet(here, null);
+        }
+    }
+
+    final void interrupt() {
+        Thread running = thread.get();
+        if (running != null) {
+            running.interrupt();
+        }
+    }
+
+    /** It cannot be run. */
+    void refused(Throwable e) {
+        fail(e);
+    }
+
+    /** The body is complete. */
+    final void complete() {
+        try {
+            if (body.end()) {
+                server.answer(body.handle, out);
+            }
+        } finally {
+            server.bodies.ended(this);
+        }
+    }
+
+    /** Answers 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer is gone. */
+    final void fail(Throwable e) {
+        try {
+            if (e instanceof PeerGoneException) {
+                body.cut();
+            } else if (body.takeBack()) {
+                if (e instanceof IOException) {
+                    RingExchanges.unreadable(server, about, (IOException) e, out);
+                } else {
+                    RingExchanges.failed(server, about, e, out);
+                }
+                server.answer(body.handle, out);
+            } else {
+                body.cut();
+                server.logError(about, e);
+            }
+        } finally {
+            server.bodies.ended(this);
+        }
+    }
+
+    /** There is nobody to send to: not an error of the body. */
+    static final class PeerGoneException extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        PeerGoneException() {
+            super("the peer has left, or does not read");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+package org.httpkit.server;
+
+import java.util.Arrays;
+import java.util.concurrent.locks.ReentrantLock;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/**
+ * The body of a response whose length shows only while it is made. Nothing here waits for the peer.
+ *
+ * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it ends early enough.
+ * What is longer is streamed from there on, and so is what comes from a source that falls silent.
+ */
+final class OpenBody {
+    /** So much may wait for the peer before a sender does. */
+    static final int WINDOW = 256 * 1024;
+    /** Outcome of a send besides {@code Abi.SENT_*}: the rest is not wanted, since this answers HEAD. */
+    static final int UNWANTED = -1;
+
+    /** A source is silent when it has given nothing between so many ticks: some 20 ms. */
+    private static final int SILENT_TICKS = 2;
+    /** As long as its thread is not seen to wait, it may have been put off by a busy machine. */
+    private static final int BUSY_TICKS = 6;
+
+    private enum State {
+        KEEPING,
+        STREAMING,
+        OVER
+    }
+
+    final HttpServer server;
+    final long handle;
+    private final int status;
+    private final boolean headRequest;
+    private final int keep;
+    /** The thread that makes the body; null if that is not known. */
+    volatile Thread maker = Thread.currentThread();
+
+    /** Guards what follows, until the body is streamed; never held while anything blocks. */
+    private final ReentrantLock lock = new ReentrantLock();
+    /** Status and header lines, and the place for a short body. */
+    private ResponseWriter out;
+    private volatile State state = State.KEEPING;
+    private byte[] kept;
+    private int length;
+    private long total;
+    private int sends;
+    private boolean announced;
+
+    private int sendsBefore;
+    private int silentTicks;
+
+    OpenBody(HttpServer server, long handle, ResponseWriter out, boolean headRequest) {
+        this.server = server;
+        this.handle = handle;
+        this.out = out;
+        this.status = out.status;
+        this.headRequest = headRequest;
+        this.keep = server.bodyBufferSize();
+    }
+
+    boolean isStreaming() {
+        return state == State.STREAMING;
+    }
+
+    /** Whether the answer to HEAD has been sent, so that no more of the body is needed. */
+    boolean isUnwanted() {
+        return headRequest && state == State.STREAMING;
+    }
+
+    /**
+     * Sends a part of the body, or keeps it.
+     *
+     * @return {@code Abi.SENT_*}, or {@link #UNWANTED}
+     */
+    int send(byte[] bytes, int start, int count) {
+        if (state == State.KEEPING) {
+            int kept = keep(bytes, start, count);
+            if (kept != Abi.SENT_FULL) {
+                return kept;
+            }
+        }
+        announce();
+        if (headRequest) {
+            return UNWANTED;
+        }
+        return Native.chunk(handle, bytes, start, count, Abi.INSIST, WINDOW);
+    }
+
+    /** @return {@code SENT_FULL} if the part is to be sent on, after what has been kept */
+    private int keep(byte[] bytes, int start, int count) {
+        lock.lock();
+        try {
+            if (state != State.KEEPING) {
+                return Abi.SENT_FULL;
+            }
+            total += count;
+            sends++;
+            if (headRequest) {
+                return countOnly();
+            }
+            if (length + (long) count > keep) {
+                return stream() ? Abi.SENT_FULL : Abi.SENT_CLOSED;
+            }
+            append(bytes, start, count);
+        } finally {
+            lock.unlock();
+        }
+        return Abi.SENT_ACCEPTED;
+    }
+
+    /** HEAD asks for the length only; a body that would be streamed has none to tell. */
+    private int countOnly() {
+        if (total <= keep) {
+            watch();
+            return Abi.SENT_ACCEPTED;
+        }
+        if (out.declared < 0) {
+            stream();
+        }
+        return UNWANTED;
+    }
+
+    private void append(byte[] bytes, int start, int count) {
+        if (kept == null) {
+            kept = new byte[Math.min(keep, Math.max(count, 1024))];
+        } else if (kept.length < length + count) {
+            kept = Arrays.copyOf(kept, Math.min(keep, Math.max(kept.length * 2, length + count)));
+        }
+        System.arraycopy(bytes, start, kept, length, count);
+        length += count;
+        watch();
+    }
+
+    private void watch() {
+        if (sends == 1 && out.declared < 0) {
+            SilentBodies.add(this);
+        }
+    }
+
+    /** Sends the head with what has been kept. @return false if nobody is there */
+    private boolean stream() {
+        byte[] first = kept;
+        int sent =
+                Native.stream(
+                        handle, out.status, out.flags, out.buffer, out.head, first, 0, length);
+        state = State.STREAMING;
+        kept = null;
+        SilentBodies.remove(this);
+        return sent != Abi.SENT_CLOSED;
+    }
+
+    /** What has been kept leaves now, as the start of a stream; without any, the head alone. */
+    void start() {
+        lock.lock();
+        try {
+            if (state == State.KEEPING) {
+                stream();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** {@link #start} if something is kept. */
+    void flush() {
+        if (length > 0 && !headRequest) {
+            start();
+        }
+    }
+
+    /** Called by the timer. */
+    void tick() {
+        if (!lock.tryLock()) {
+            silentTicks = 0; // it is just being sent on
+            return;
+        }
+        try {
+            if (state != State.KEEPING || sends != sendsBefore) {
+                sendsBefore = sends;
+                silentTicks = 0;
+            } else if (++silentTicks >= (isMakerBusy() ? BUSY_TICKS : SILENT_TICKS)) {
+                stream();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean isMakerBusy() {
+        Thread thread = maker;
+        return thread != null && thread.getState() == Thread.State.RUNNABLE;
+    }
+
+    /** The body is complete. @return whether all of it is in the writer now, for the caller to send */
+    boolean end() {
+        if (takeBack()) {
+            if (headRequest) {
+                out.declareLength(total);
+            } else if (kept != null) {
+                out.setBody(kept, 0, length);
+            }
+            announce();
+            return true;
+        }
+        announce();
+        Native.end(handle);
+        return false;
+    }
+
+    /** Ends it as if nothing had been sent. @return false if something was */
+    boolean takeBack() {
+        lock.lock();
+        try {
+            if (state != State.KEEPING) {
+                return false;
+            }
+            state = State.OVER;
+            if (sends > 0) {
+                SilentBodies.remove(this);
+            }
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The peer must see that the body is cut. */
+    void cut() {
+        announce();
+        Native.abort(handle);
+    }
+
+    /** Counts the status, on a thread that may run user code. */
+    private void announce() {
+        if (!announced) {
+            announced = true;
+            server.statusEvent(status);
+        }
+    }
+}
