@@ -36,6 +36,8 @@ pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
 pub const INSIST: jint = 64;
+/// No user code knows the response's large array.
+pub const OWNED: jint = 128;
 
 /// What became of an answer or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -57,6 +59,7 @@ pub const NOTICE_EVENTS_REFUSED: jint = 4;
 pub const NOTICE_ACCEPT: jint = 5;
 pub const NOTICE_LOOP: jint = 6;
 pub const NOTICE_FILE: jint = 7;
+pub const NOTICE_FREED: jint = 8;
 
 /// Kinds of addresses to bind.
 pub const ADDRESS_INET: jint = 1;

@@ -92,8 +92,23 @@ pub(crate) fn bytes(
     start: jint,
     len: jint,
 ) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size(len)?];
-    copy(env, array, size(start)?, &mut bytes)?;
+    bytes_of(env, array, size(start)?, size(len)?)
+}
+
+pub(crate) fn bytes_of(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: usize,
+    len: usize,
+) -> Result<Vec<u8>> {
+    // No room for what is not there.
+    if array.len(env)? < start.saturating_add(len) {
+        return Err(BridgeError::Argument(format!(
+            "no {len} bytes from {start} on in the array"
+        )));
+    }
+    let mut bytes = vec![0; len];
+    copy(env, array, start, &mut bytes)?;
     Ok(bytes)
 }
 

@@ -15,7 +15,8 @@ use jni::objects::{JByteArray, JClass};
 use jni::sys::{jboolean, jint, jlong};
 
 use crate::abi;
-use crate::arrays::{array, bytes, in_buffer, in_pieces, size};
+use crate::arrays::{array, bytes, in_buffer, size};
+use crate::content::{Part, send_body, with_payload};
 use crate::error::{BridgeError, Result};
 use crate::handle::HandleTable;
 use crate::server::take_from;
@@ -92,6 +93,8 @@ pub(crate) fn answer_and_take<'local>(
     {
         return Ok(array);
     }
+    // Not for as long as this thread waits for work.
+    env.delete_local_ref(bytes.large);
     take_from(env, handle)
 }
 
@@ -129,15 +132,12 @@ fn respond(
         );
     })?;
     if matches!(answered, Answered::More) && large > 0 {
-        in_pieces(
-            env,
-            &bytes.large,
-            (size(bytes.large_start)?, large),
-            |piece| {
-                answered = exchange.body(piece, flags);
-                matches!(answered, Answered::More)
-            },
-        )?;
+        let part = Part {
+            start: size(bytes.large_start)?,
+            len: large,
+        };
+        let owned = flags & abi::OWNED as u32 != 0;
+        answered = send_body(env, &exchange, &bytes.large, part, flags, owned)?;
     }
     if matches!(answered, Answered::Done(_)) {
         EXCHANGES.remove(handle);
@@ -192,16 +192,22 @@ pub(crate) fn body<'local>(
     array: JByteArray<'local>,
     start: jint,
     len: jint,
+    owned: jboolean,
 ) -> Result<jint> {
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
-    let piece = bytes(env, &array, start, len)?;
-    let answered = exchange.body(&piece, 0);
+    let part = part(start, len)?;
+    let answered = send_body(env, &exchange, &array, part, 0, owned)?;
     if matches!(answered, Answered::Done(_)) {
         EXCHANGES.remove(handle);
     }
     Ok(answered_code(&answered))
+}
+
+fn part(start: jint, len: jint) -> Result<Part> {
+    let (start, len) = (size(start)?, size(len)?);
+    Ok(Part { start, len })
 }
 
 fn answered_code(answered: &Answered) -> jint {
@@ -230,19 +236,18 @@ pub(crate) fn stream<'local>(
     };
     let status =
         u16::try_from(status).map_err(|_| BridgeError::Argument(format!("status {status}")))?;
-    let first = if array.is_null() {
-        Vec::new()
-    } else {
-        bytes(env, &array, start, len)?
+    let headers = bytes(env, &buffer, 0, head)?;
+    let reply = Reply {
+        status,
+        headers: &headers,
+        flags: flags as u32,
+        declared: -1,
     };
-    let sent = in_buffer(env, &buffer, size(head)?, |headers| {
-        let reply = Reply {
-            status,
-            headers,
-            flags: flags as u32,
-            declared: -1,
-        };
-        exchange.stream(&reply, &first)
+    if array.is_null() {
+        return Ok(sent_code(exchange.stream(&reply, &[])));
+    }
+    let sent = with_payload(env, &array, part(start, len)?, |first| {
+        exchange.stream(&reply, first)
     })?;
     Ok(sent_code(sent))
 }
@@ -261,12 +266,11 @@ pub(crate) fn chunk<'local>(
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
-    let piece = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.chunk(
-        &piece,
-        flags as u32,
-        size(limit)?,
-    )))
+    let (part, limit) = (part(start, len)?, size(limit)?);
+    let sent = with_payload(env, &array, part, |piece| {
+        exchange.chunk(piece, flags as u32, limit)
+    })?;
+    Ok(sent_code(sent))
 }
 
 pub(crate) fn end<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {
@@ -300,13 +304,11 @@ pub(crate) fn message<'local>(
     let Some(exchange) = EXCHANGES.get(handle) else {
         return Ok(abi::SENT_CLOSED);
     };
-    let payload = bytes(env, &array, start, len)?;
-    Ok(sent_code(exchange.message(
-        opcode,
-        &payload,
-        flags as u32,
-        size(limit)?,
-    )))
+    let (part, limit) = (part(start, len)?, size(limit)?);
+    let sent = with_payload(env, &array, part, |payload| {
+        exchange.message(opcode, payload, flags as u32, limit)
+    })?;
+    Ok(sent_code(sent))
 }
 
 pub(crate) fn close_websocket<'local>(

@@ -15,6 +15,7 @@ mod arrays;
 mod client;
 mod client_spec;
 mod client_upcalls;
+mod content;
 mod encoded;
 mod error;
 mod exchange;

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{BridgeError, ThrowMapped, panic_message};
-use crate::{client, client_upcalls, encoded, error, exchange, faults, server, upcalls};
+use crate::{client, client_upcalls, content, encoded, error, exchange, faults, server, upcalls};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -33,6 +33,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn known_headers() -> JString = known_headers;
     fn clock() -> jlong = clock;
     fn live_handles() -> jlong = live_handles;
+    fn trim_memory() -> void = trim_memory;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, numbers: jlong[], server_header: jbyte[]) -> jlong = server::open;
     fn server_port(server: jlong) -> jint = server::port;
     fn server_run(server: jlong, first: jboolean) -> void = server::run;
@@ -49,7 +50,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn answer_file(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, path: jbyte[]) -> jint = exchange::answer_file;
     fn answer_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = exchange::answer_and_take;
     fn answer_encoded(exchange: jlong, bytes: jbyte[], start: jint, len: jint, more: jlong, hear: jint) -> jint = encoded::answer;
-    fn body(exchange: jlong, piece: jbyte[], start: jint, len: jint) -> jint = exchange::body;
+    fn body(exchange: jlong, rest: jbyte[], start: jint, len: jint, owned: jboolean) -> jint = exchange::body;
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = exchange::stream;
     fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::chunk;
     fn end(exchange: jlong) -> jint = exchange::end;
@@ -206,9 +207,20 @@ fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, Bridge
     Ok(httpkit_core::server::request::clock() as jlong)
 }
 
-/// Objects that Java holds by handle; zero when nothing is open.
+/// Gives what was freed back to the system. glibc keeps it otherwise; others do so by themselves.
+fn trim_memory<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<(), BridgeError> {
+    faults::point();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: glibc's own function; it takes the allocator's locks and may be called on any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    Ok(())
+}
+
+/// Objects that Java holds by handle, and arrays that we keep for peers; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
     let server = server::SERVERS.live() + exchange::EXCHANGES.live();
     let client = client::CLIENTS.live() + client::DECODERS.live();
-    Ok((server + client) as jlong)
+    Ok((server + client + content::kept_arrays()) as jlong)
 }

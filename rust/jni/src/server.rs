@@ -74,6 +74,7 @@ impl Sink for ServerUpcalls {
             Notice::EventsRefused => self.on_notice(abi::NOTICE_EVENTS_REFUSED, 0, ""),
             Notice::Accept(message) => self.on_notice(abi::NOTICE_ACCEPT, 0, &message),
             Notice::File(message) => self.on_notice(abi::NOTICE_FILE, 0, &message),
+            Notice::Freed => self.on_notice(abi::NOTICE_FREED, 0, ""),
             Notice::LoopError(message) => self.on_notice(abi::NOTICE_LOOP, 0, &message),
         }
     }

@@ -32,6 +32,7 @@ public final class Abi {
     public static final int CLOSE = 8;
     public static final int CORK = 32;
     public static final int INSIST = 64;
+    public static final int OWNED = 128;
 
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;
@@ -50,6 +51,7 @@ public final class Abi {
     public static final int NOTICE_ACCEPT = 5;
     public static final int NOTICE_LOOP = 6;
     public static final int NOTICE_FILE = 7;
+    public static final int NOTICE_FREED = 8;
 
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;

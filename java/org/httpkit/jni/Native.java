@@ -6,7 +6,8 @@ package org.httpkit.jni;
  * <p>Handles are opaque: a slot and a generation, never an address. A stale one is safe; each
  * method says what it does with it. Nothing blocks but {@link #take}, {@link #answerAndTake} and
  * {@link #serverRun}, which platform threads call. Arrays are copied before a call returns, so
- * callers may reuse them. A bug in the native code arrives as an {@code IllegalStateException}.
+ * callers may reuse them; but the array of a response's large body is kept until the peer has read
+ * it, or has left, and must not change. A bug in the native code arrives as an {@code IllegalStateException}.
  *
  * <p>Callers go through {@link NativeLibrary#load} first, which says what is wrong when there is no library.
  *
@@ -39,6 +40,9 @@ public final class Native {
 
     /** @return objects that Java holds by handle; 0 when nothing is open */
     public static native long liveHandles();
+
+    /** Gives memory that was freed back to the system; takes milliseconds. */
+    public static native void trimMemory();
 
     /**
      * Binds and listens.
@@ -103,7 +107,8 @@ public final class Native {
      * Answers, with the header lines at the start of {@code buffer}, the body behind them and, if
      * not null, the part of {@code large} behind that.
      *
-     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}
+     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code knows {@code
+     *     large}
      * @param declared Content-Length for an answer without content, or -1
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
@@ -157,11 +162,13 @@ public final class Native {
             long exchange, byte[] bytes, int start, int length, long more, int hear);
 
     /**
-     * The next piece of the body that {@link #answerEncoded} has announced.
+     * The next part of the body that {@link #answerEncoded} has announced.
      *
+     * @param owned whether no user code knows {@code rest}
      * @return as {@link #answer}, or {@code ANSWER_MORE}
      */
-    public static native int body(long exchange, byte[] piece, int start, int length);
+    public static native int body(
+            long exchange, byte[] rest, int start, int length, boolean owned);
 
     /** Starts an answer of unknown length. @param first its first piece, or null */
     public static native int stream(

@@ -273,12 +273,19 @@ public class AsyncChannel {
     }
 
     private int startStream(ResponseWriter out) {
-        byte[] first = out.bodyBytes();
         if (!terms.head) {
             hold();
         }
+        boolean large = out.large != null;
         return Native.stream(
-                handle, out.status, out.flags, out.buffer, out.head, first, 0, first.length);
+                handle,
+                out.status,
+                out.flags,
+                out.buffer,
+                out.head,
+                large ? out.large : out.buffer,
+                large ? out.largeStart : out.head,
+                large ? out.largeLength : out.body);
     }
 
     /** What sends {@code data} as one chunk or frame, as often as it is refused for want of room. */

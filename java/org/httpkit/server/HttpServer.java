@@ -708,6 +708,9 @@ public class HttpServer implements Runnable {
             case Abi.NOTICE_EVENTS_REFUSED:
                 workers.eventsRefused(null);
                 break;
+            case Abi.NOTICE_FREED:
+                Native.trimMemory();
+                break;
             case Abi.NOTICE_FILE:
                 logError("send a file", new IOException(message));
                 break;

@@ -198,7 +198,7 @@ final class OpenBody {
             if (headRequest) {
                 out.declareLength(total);
             } else if (kept != null) {
-                out.setBody(kept, 0, length);
+                out.setOwnBody(kept, length);
             }
             announce();
             return true;

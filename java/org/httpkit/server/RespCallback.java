@@ -7,8 +7,9 @@ import org.httpkit.jni.Native;
 
 /** Answers one request with bytes that are a whole HTTP response already. */
 public class RespCallback {
-    /** Bodies go down in pieces of this size. */
+    /** So much of a body goes down with the head; the rest is not copied. */
     private static final int PIECE = 64 * 1024;
+    private static final String HEAD_END = "\r\n\r\n";
 
     private final HttpRequest request;
 
@@ -45,17 +46,38 @@ public class RespCallback {
             left += buffer.remaining();
         }
         // The head must not be cut: it is the first buffer, or the beginning of it.
-        int first = buffers.length == 0 ? 0 : buffers[0].remaining();
+        int first = buffers.length == 0 ? 0 : headLength(buffers[0]);
         byte[] piece = take(buffers, Math.min(left, Math.max(first, PIECE)));
-        left -= piece.length;
-        int sent = Native.answerEncoded(handle, piece, 0, piece.length, left, hear);
-        while (sent == Abi.ANSWER_MORE) {
-            piece = take(buffers, Math.min(left, PIECE));
-            left -= piece.length;
-            // Without a limit: it is in memory anyway, and nobody here may wait.
-            sent = Native.body(handle, piece, 0, piece.length);
+        int sent = Native.answerEncoded(handle, piece, 0, piece.length, left - piece.length, hear);
+        for (int i = 0; sent == Abi.ANSWER_MORE; i++) {
+            if (buffers[i].hasRemaining()) {
+                sent = sendRest(handle, buffers[i]);
+            }
         }
         return sent;
+    }
+
+    private static int sendRest(long handle, ByteBuffer rest) {
+        int length = rest.remaining();
+        if (!rest.hasArray()) {
+            byte[] copy = new byte[length];
+            rest.get(copy);
+            return Native.body(handle, copy, 0, length, true);
+        }
+        int start = rest.arrayOffset() + rest.position();
+        rest.position(rest.limit());
+        return Native.body(handle, rest.array(), start, length, false);
+    }
+
+    /** @return how much of {@code first} is head, or at most the size of a piece */
+    private static int headLength(ByteBuffer first) {
+        int end = first.remaining() <= PIECE ? first.limit() : first.position();
+        int matched = 0;
+        while (end < first.limit() && matched < HEAD_END.length()) {
+            char c = (char) first.get(end++);
+            matched = c == HEAD_END.charAt(matched) ? matched + 1 : c == '\r' ? 1 : 0;
+        }
+        return end - first.position();
     }
 
     private static byte[] take(ByteBuffer[] buffers, long size) {

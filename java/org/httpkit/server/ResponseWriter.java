@@ -142,7 +142,7 @@ final class ResponseWriter {
         }
         endHead();
         byte[] bytes = text.getBytes(typed ? UTF_8 : US_ASCII);
-        setBody(bytes, 0, bytes.length);
+        setOwnBody(bytes, bytes.length);
     }
 
     /** Like {@link #ring}, for the first send on a channel, which has a default type. */
@@ -381,7 +381,7 @@ final class ResponseWriter {
         }
         if (content instanceof String) {
             byte[] bytes = ((String) content).getBytes(UTF_8);
-            setBody(bytes, 0, bytes.length);
+            setOwnBody(bytes, bytes.length);
         } else if (content != null) {
             bytes(content);
         }
@@ -393,12 +393,14 @@ final class ResponseWriter {
 
     private void bytes(Object content) throws IOException {
         ByteBuffer bytes = HttpUtils.bodyBuffer(content);
+        boolean isUsers = content instanceof byte[] || content instanceof ByteBuffer;
         if (bytes.hasArray()) {
             setBody(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
+            flags |= isUsers ? 0 : Abi.OWNED;
         } else {
             byte[] copy = new byte[bytes.remaining()];
             bytes.duplicate().get(copy);
-            setBody(copy, 0, copy.length);
+            setOwnBody(copy, copy.length);
         }
     }
 
@@ -445,7 +447,13 @@ final class ResponseWriter {
         body(content);
     }
 
-    void setBody(byte[] bytes, int start, int n) {
+    /** Sets a body that no user code knows, so that equal ones can be kept once while their peers read. */
+    void setOwnBody(byte[] bytes, int n) {
+        setBody(bytes, 0, n);
+        flags |= Abi.OWNED;
+    }
+
+    private void setBody(byte[] bytes, int start, int n) {
         if (n <= INLINE) {
             int end = head;
             if (buffer.length < end + n) {
@@ -477,12 +485,5 @@ final class ResponseWriter {
         if (declared < 0) {
             declared = length;
         }
-    }
-
-    /** @return the body's bytes as one array of their own, for a stream's first piece */
-    byte[] bodyBytes() {
-        return large != null
-                ? Arrays.copyOfRange(large, largeStart, largeStart + largeLength)
-                : Arrays.copyOfRange(buffer, head, head + body);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
@@ -9,6 +10,7 @@ use super::exchange::{
     Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
 };
 use super::inbound::Terms;
+use super::output::{Kept, Payload};
 use super::queue::Work;
 use super::request::Request;
 use crate::grammar::is_bodyless;
@@ -20,7 +22,7 @@ use crate::h1::response::{
 /// A thread that answers pipelined requests of one connection lets others in after so many.
 const MAX_IN_A_ROW: u8 = 64;
 /// Corked output leaves when so much waits.
-const CORK_SIZE: usize = 16 * 1024;
+pub(super) const CORK_SIZE: usize = 16 * 1024;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
@@ -31,11 +33,10 @@ thread_local! {
 /// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next answer.
 const MAX_KEPT: usize = 64 * 1024;
 
-/// Runs `build` on this thread's buffer, then `send` on what it wrote.
-fn with_head<R>(build: impl FnOnce(&mut Vec<u8>), send: impl FnOnce(&[u8]) -> R) -> R {
+/// Runs `send` on this thread's buffer, which is empty.
+pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     HEAD.with_borrow_mut(|head| {
         head.clear();
-        build(head);
         let result = send(head);
         if head.capacity() > MAX_KEPT {
             *head = Vec::new();
@@ -86,36 +87,32 @@ impl Conn {
         let body = if empty { &[][..] } else { body };
         // Copying so much costs less than a vectored write does over a plain one.
         let small = body.len() < CORK_SIZE;
-        with_head(
-            |head| {
-                self.start_head(head, reply, line);
-                match length_header(reply.status) {
-                    LengthHeader::Absent => {}
-                    LengthHeader::Zero => content_length(head, 0),
-                    LengthHeader::OfBody if reply.declared >= 0 && terms.head => {
-                        content_length(head, reply.declared as u64);
-                    }
-                    LengthHeader::OfBody => content_length(head, total),
-                    LengthHeader::AsGiven if reply.declared >= 0 => {
-                        content_length(head, reply.declared as u64);
-                    }
-                    LengthHeader::AsGiven => {}
+        with_buffer(|head| {
+            self.start_head(head, reply, line);
+            match length_header(reply.status) {
+                LengthHeader::Absent => {}
+                LengthHeader::Zero => content_length(head, 0),
+                LengthHeader::OfBody if reply.declared >= 0 && terms.head => {
+                    content_length(head, reply.declared as u64);
                 }
-                self.end_head(head, reply);
-                if small {
-                    head.extend_from_slice(body);
+                LengthHeader::OfBody => content_length(head, total),
+                LengthHeader::AsGiven if reply.declared >= 0 => {
+                    content_length(head, reply.declared as u64);
                 }
-            },
-            |head| {
-                let apart = if small { &[][..] } else { body };
-                // The next request is already here: its answer can leave in the same write.
-                if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
-                    state.out.push(head);
-                } else {
-                    state.write(head, apart);
-                }
-            },
-        );
+                LengthHeader::AsGiven => {}
+            }
+            self.end_head(head, reply);
+            if small {
+                head.extend_from_slice(body);
+            }
+            let apart = if small { &[][..] } else { body };
+            // The next request is already here: its answer can leave in the same write.
+            if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
+                state.out.push(head);
+            } else {
+                state.write(head, apart);
+            }
+        });
         let terms = Terms { close, ..terms };
         if empty || body.len() as u64 >= total {
             return Answered::Done(self.finish(&mut state, terms, reply.flags));
@@ -170,6 +167,57 @@ impl Conn {
         Answered::More
     }
 
+    pub(super) fn offer(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Answered) {
+        let (taken, answered) = self.offer_locked(seq, piece, flags);
+        (taken, self.hand_on(answered, flags))
+    }
+
+    fn offer_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Answered) {
+        let Some(mut state) = self.current(seq) else {
+            return (0, Answered::Stale);
+        };
+        let Phase::Sending(terms, left) = state.phase else {
+            return (0, Answered::Stale);
+        };
+        let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let mut taken = 0;
+        while taken < piece.len() {
+            match state.write_now(&[IoSlice::new(&piece[taken..])]) {
+                None => return (taken, Answered::Stale),
+                Some(0) => break,
+                Some(written) => taken += written,
+            }
+        }
+        let left = left - taken as u64;
+        if left == 0 {
+            return (taken, Answered::Done(self.finish(&mut state, terms, flags)));
+        }
+        state.phase = Phase::Sending(terms, left);
+        (taken, Answered::More)
+    }
+
+    pub(super) fn rest(self: &Arc<Self>, seq: u32, kept: Kept, flags: u32) -> Answered {
+        self.hand_on(self.rest_locked(seq, kept, flags), flags)
+    }
+
+    fn rest_locked(self: &Arc<Self>, seq: u32, mut kept: Kept, flags: u32) -> Answered {
+        let Some(mut state) = self.current(seq) else {
+            return Answered::Stale;
+        };
+        let Phase::Sending(terms, left) = state.phase else {
+            return Answered::Stale;
+        };
+        kept.len = kept.len.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - kept.len as u64;
+        state.out.push_kept(kept);
+        if left == 0 {
+            return Answered::Done(self.finish(&mut state, terms, flags));
+        }
+        state.wake();
+        state.phase = Phase::Sending(terms, left);
+        Answered::More
+    }
+
     /// The answer is complete: goes on with the next request, or ends the connection.
     pub(super) fn finish(
         self: &Arc<Self>,
@@ -219,7 +267,12 @@ impl Conn {
         next
     }
 
-    pub(super) fn stream(self: &Arc<Self>, seq: u32, reply: &Reply<'_>, first: &[u8]) -> Sent {
+    pub(super) fn stream(
+        self: &Arc<Self>,
+        seq: u32,
+        reply: &Reply<'_>,
+        first: Payload<'_>,
+    ) -> Sent {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -234,26 +287,29 @@ impl Conn {
         state.phase = Phase::Streaming(Terms { close, ..terms });
         state.sent_in_callback = true;
         state.note_sent();
-        with_head(
-            |head| {
-                self.start_head(head, reply, line);
-                if terms.chunked() {
-                    head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
-                }
-                self.end_head(head, reply);
-                if !terms.head {
-                    push_chunk(head, first, terms.chunked());
-                }
-            },
-            |head| state.write(head, &[]),
-        );
+        with_buffer(|head| {
+            self.start_head(head, reply, line);
+            if terms.chunked() {
+                head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
+            }
+            self.end_head(head, reply);
+            if terms.head {
+                state.write(head, &[]);
+            } else if first.len() < CORK_SIZE {
+                push_chunk(head, &first, terms.chunked());
+                state.write(head, &[]);
+            } else {
+                terms.start_chunk(head, first.len());
+                state.write_payload(head, first, terms.chunk_end());
+            }
+        });
         Sent::Accepted
     }
 
     pub(super) fn chunk(
         self: &Arc<Self>,
         seq: u32,
-        piece: &[u8],
+        piece: Payload<'_>,
         flags: u32,
         limit: usize,
     ) -> Sent {
@@ -270,10 +326,15 @@ impl Conn {
             return Sent::Full;
         }
         state.note_sent();
-        with_head(
-            |head| push_chunk(head, piece, terms.chunked()),
-            |chunk| state.send(chunk, flags),
-        );
+        with_buffer(|buffer| {
+            if piece.len() < CORK_SIZE {
+                push_chunk(buffer, &piece, terms.chunked());
+                state.send(buffer, flags);
+            } else {
+                terms.start_chunk(buffer, piece.len());
+                state.send_payload(buffer, piece, terms.chunk_end(), flags);
+            }
+        });
         Sent::Accepted
     }
 
@@ -400,6 +461,16 @@ impl Terms {
     fn chunked(&self) -> bool {
         self.version == crate::h1::Version::Http11
     }
+
+    fn start_chunk(&self, out: &mut Vec<u8>, len: usize) {
+        if self.chunked() {
+            chunk_header(out, len as u64);
+        }
+    }
+
+    fn chunk_end(&self) -> &'static [u8] {
+        if self.chunked() { b"\r\n" } else { b"" }
+    }
 }
 
 fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
@@ -443,6 +514,23 @@ impl State {
             self.flush();
         } else {
             self.write(bytes, &[]);
+        }
+    }
+
+    /// As [`Self::send`] for what is large: it does not wait to be gathered.
+    pub(super) fn send_payload(
+        &mut self,
+        head: &[u8],
+        payload: Payload<'_>,
+        tail: &[u8],
+        flags: u32,
+    ) {
+        let gathers = flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true);
+        if gathers || self.corked {
+            self.queue_payload(head, payload, tail, 0);
+            self.flush();
+        } else {
+            self.write_payload(head, payload, tail);
         }
     }
 

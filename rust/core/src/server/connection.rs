@@ -21,7 +21,7 @@ use super::channel::Channel;
 use super::exchange::{Event, Exchange};
 use super::half_close::Ticket;
 use super::inbound::{Inbound, Terms};
-use super::output::{Chunk, Failure, LEAST_TAKEN, Output};
+use super::output::{Chunk, Failure, LEAST_TAKEN, Output, Payload};
 use super::queue::Work;
 use super::request::Request;
 use super::socket::{Ends, ReadHalf, WriteHalf};
@@ -36,9 +36,6 @@ const MAX_PIPELINED: usize = 64 * 1024;
 const CORK_TIME: Duration = Duration::from_millis(1);
 /// How long a connection that has been answered for the last time waits for the peer to finish sending.
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How long a peer may take less than [`LEAST_TAKEN`] of its last answer, of a file, or of what a sender waits
-/// for room for, unless the embedder says otherwise.
-pub const UNREAD_TIME: Duration = Duration::from_secs(60);
 /// How long a WebSocket's peer may take nothing of what was sent before our close frame.
 const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How often a connection whose input is full is checked for having been closed.
@@ -98,8 +95,8 @@ pub(super) struct State {
     pub(super) silent_since: Option<Instant>,
     /// A write has failed. Reading tells why, as long as the peer has not ended its side.
     broken: bool,
-    /// A file could not be sent to its end: its peer must see that.
-    failed_file: Option<Box<io::Error>>,
+    /// What was to be sent could not be read to its end: its peer must see that.
+    failed_content: Option<Box<io::Error>>,
     /// Reading stopped because something was full.
     paused: bool,
     /// The callback that runs has sent something.
@@ -258,7 +255,7 @@ impl Conn {
             held_back: false,
             silent_since: None,
             broken: false,
-            failed_file: None,
+            failed_content: None,
             paused: false,
             sent_in_callback: false,
             drain: None,
@@ -290,6 +287,10 @@ impl Conn {
 
     pub(super) fn ends(&self) -> Ends {
         self.ends
+    }
+
+    fn unread_time(&self) -> Duration {
+        self.shared.config.unread_time
     }
 
     /// The task of a connection: runs until it is over.
@@ -395,7 +396,8 @@ impl State {
         if !self.corked {
             timers.over(Wait::Cork);
         }
-        if let Some(error) = self.failed_file.take() {
+        conn.shared.note_freed(self.out.take_freed());
+        if let Some(error) = self.failed_content.take() {
             conn.shared.notice(Notice::File(error.to_string()));
             self.reset(conn);
         }
@@ -404,13 +406,10 @@ impl State {
         }
         if self.out.is_empty() {
             timers.unread = None;
-        } else if self.is_file_or_stream() {
-            // Not only once a sender insists: that would have to wake the loop.
-            let matters = self.out.is_file() || self.insisted;
-            let time = conn.shared.config.unread_time;
-            if timers.stalled(cx, time, matters, || self.taken(conn)) {
-                self.reset(conn);
-            }
+        } else if let Some(matters) = self.unread_matters()
+            && timers.stalled(cx, conn.unread_time(), matters, || self.taken(conn))
+        {
+            self.reset(conn);
         }
         if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
             self.held_back = false;
@@ -469,9 +468,18 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
-    fn is_file_or_stream(&self) -> bool {
-        let stream = matches!(self.phase, Phase::Streaming(_) | Phase::WebSocket(_));
-        self.out.is_file() || stream && !self.is_closing_websocket()
+    /// Whether the peer must go on taking what waits; `None` where no time limit applies.
+    ///
+    /// Responses and files: always. What a channel sends is bounded in size, and its user decides how long it
+    /// waits, unless a sender insists on room. Time is taken from the start all the same: a sender that begins
+    /// to insist would have to wake the loop.
+    fn unread_matters(&self) -> Option<bool> {
+        match self.phase {
+            Phase::Lingering | Phase::Closed => None,
+            _ if self.is_closing_websocket() => None,
+            Phase::Streaming(_) | Phase::WebSocket(_) => Some(self.out.is_file() || self.insisted),
+            _ => (!self.corked).then_some(true),
+        }
     }
 
     /// The peer can answer our close frame only once it has read what was sent before it.
@@ -564,8 +572,8 @@ impl State {
             }
             Ok(_) => {}
             Err(Failure::Socket) => self.write_failed(),
-            Err(Failure::File(error)) => {
-                self.failed_file = Some(Box::new(error));
+            Err(Failure::Content(error)) => {
+                self.failed_content = Some(Box::new(error));
                 self.write_failed();
             }
         }
@@ -586,17 +594,14 @@ impl State {
             self.out.push(body);
             return;
         }
-        let Some(io) = &self.io else { return };
         let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
         let used = match (head.is_empty(), body.is_empty()) {
             (true, _) => &slices[1..],
             (false, true) => &slices[..1],
             (false, false) => &slices,
         };
-        let written = match io.try_write(&Chunk::Bytes(used)) {
-            Ok(written) => written,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return self.write_failed(),
+        let Some(written) = self.write_now(used) else {
+            return;
         };
         self.out.note_written(written);
         if written < head.len() {
@@ -607,6 +612,54 @@ impl State {
         }
         if !self.out.is_empty() {
             self.wake();
+        }
+    }
+
+    /// As [`Self::write`] for what is large, which is not copied if it need not be.
+    pub(super) fn write_payload(&mut self, head: &[u8], payload: Payload<'_>, tail: &[u8]) {
+        if !self.out.is_empty() {
+            return self.queue_payload(head, payload, tail, 0);
+        }
+        let slices = [head, &payload, tail].map(io::IoSlice::new);
+        let Some(written) = self.write_now(&slices) else {
+            return;
+        };
+        self.queue_payload(head, payload, tail, written);
+        if !self.out.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Queues what is behind the first `skip` bytes of these.
+    pub(super) fn queue_payload(
+        &mut self,
+        head: &[u8],
+        payload: Payload<'_>,
+        tail: &[u8],
+        skip: usize,
+    ) {
+        let (body, behind) = (head.len(), head.len() + payload.len());
+        self.out.push(&head[skip.min(body)..]);
+        let of_payload = skip.clamp(body, behind) - body;
+        if of_payload < payload.len() {
+            self.out.push_payload(payload, of_payload);
+        }
+        self.out.push(&tail[skip.max(behind) - behind..]);
+    }
+
+    /// Writes as much as the socket takes at once: nothing while other bytes wait. `None` if that failed.
+    pub(super) fn write_now(&mut self, slices: &[io::IoSlice<'_>]) -> Option<usize> {
+        let io = self.io.as_ref()?;
+        if !self.out.is_empty() {
+            return Some(0);
+        }
+        match io.try_write(&Chunk::Bytes(slices)) {
+            Ok(written) => Some(written),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Some(0),
+            Err(_) => {
+                self.write_failed();
+                None
+            }
         }
     }
 
@@ -669,6 +722,7 @@ impl State {
             Phase::WebSocket(session) => session.lost(),
         };
         self.release();
+        conn.shared.note_freed(self.out.take_freed());
         if let Some(event) = closed {
             self.report(conn, event);
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::connection::Conn;
+use super::output::{Kept, Payload};
 use super::request::Request;
 use super::socket::Ends;
 use crate::ws::Opcode;
@@ -144,9 +145,20 @@ impl Exchange {
     }
 
     /// The next piece of the body that [`Self::respond`] announced. What the socket does not take is
-    /// copied, without a limit: whoever has the body holds it in memory anyway.
+    /// copied, without a limit: for short ones.
     pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
         self.conn.body(self.seq, piece, flags)
+    }
+
+    /// As much of the next piece of the body as the socket takes at once, and how much that was; nothing of the
+    /// rest is kept.
+    pub fn offer(&self, piece: &[u8], flags: u32) -> (usize, Answered) {
+        self.conn.offer(self.seq, piece, flags)
+    }
+
+    /// The next piece of the body, which is copied from where it is kept as the peer takes it.
+    pub fn rest(&self, kept: Kept, flags: u32) -> Answered {
+        self.conn.rest(self.seq, kept, flags)
     }
 
     /// Sends an answer that the embedder has encoded itself, as it is. `bytes` hold the whole head;
@@ -159,14 +171,14 @@ impl Exchange {
     }
 
     /// Starts an answer of unknown length, and sends its first piece with the head.
-    pub fn stream(&self, reply: &Reply<'_>, first: &[u8]) -> Sent {
-        self.conn.stream(self.seq, reply, first)
+    pub fn stream<'a>(&self, reply: &Reply<'_>, first: impl Into<Payload<'a>>) -> Sent {
+        self.conn.stream(self.seq, reply, first.into())
     }
 
     /// The next piece of a streamed answer; nothing is sent for an empty one. Refused while `limit`
     /// bytes or more wait, which lets a single large piece pass.
-    pub fn chunk(&self, piece: &[u8], flags: u32, limit: usize) -> Sent {
-        self.conn.chunk(self.seq, piece, flags, limit)
+    pub fn chunk<'a>(&self, piece: impl Into<Payload<'a>>, flags: u32, limit: usize) -> Sent {
+        self.conn.chunk(self.seq, piece.into(), flags, limit)
     }
 
     /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`]. False
@@ -207,8 +219,15 @@ impl Exchange {
     }
 
     /// Sends one WebSocket frame: a whole message, a ping or a pong. Refused as [`Self::chunk`] is.
-    pub fn message(&self, opcode: Opcode, payload: &[u8], flags: u32, limit: usize) -> Sent {
-        self.conn.message(self.seq, opcode, payload, flags, limit)
+    pub fn message<'a>(
+        &self,
+        opcode: Opcode,
+        payload: impl Into<Payload<'a>>,
+        flags: u32,
+        limit: usize,
+    ) -> Sent {
+        self.conn
+            .message(self.seq, opcode, payload.into(), flags, limit)
     }
 
     /// Starts the close handshake. True for the call that did it.

@@ -12,6 +12,7 @@ mod channel;
 mod connection;
 mod encoded;
 mod exchange;
+mod freed;
 mod half_close;
 mod inbound;
 mod lead;
@@ -45,12 +46,12 @@ use lead::Leads;
 use listener::Listener;
 use queue::{Mode, Pushed, Work, WorkQueue};
 
-pub use connection::UNREAD_TIME;
 pub use exchange::{
     Answered, CLOSE, CORK, Encoded, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
     INLINE, INSIST, Interest, Pings, Reply, Sent,
 };
 pub use half_close::{HALF_CLOSE_TIME, max_half_closed};
+pub use output::{Kept, Payload, Source};
 
 /// Everything a server is told at its start.
 #[derive(Debug, Clone)]
@@ -141,6 +142,8 @@ pub enum Notice {
     Accept(String),
     /// A file that was being sent could not be read to its end: its connection was cut.
     File(String),
+    /// Much memory was freed, which the allocator may keep from the system.
+    Freed,
     /// A bug or a failing loop.
     LoopError(String),
 }
@@ -158,6 +161,8 @@ enum Deferred {
     Orphan(Work),
     /// One half-closed connection too many.
     GiveUp(Oldest),
+    /// Much memory was freed.
+    Freed,
 }
 
 #[derive(Debug)]
@@ -169,6 +174,7 @@ pub(crate) struct Shared {
     connections: Mutex<HashMap<usize, Weak<Conn>>>,
     deferred: Mutex<VecDeque<Deferred>>,
     half_closed: HalfClosed,
+    freed: freed::Freed,
     /// Work was pushed, or upcalls are due.
     attention: Notify,
     accepted: AtomicU64,
@@ -196,6 +202,10 @@ thread_local! {
     static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
 }
 
+/// How long a peer may take less than 1 KiB of a response, of a file, or of what a sender waits for room for,
+/// unless the embedder says otherwise.
+pub const UNREAD_TIME: Duration = Duration::from_secs(60);
+
 /// How often the queue is looked at while no thread is free.
 const STARVATION_TICK: Duration = Duration::from_millis(1);
 /// Work that has waited so long calls for help even while threads make progress.
@@ -216,6 +226,7 @@ impl Server {
             connections: Mutex::default(),
             deferred: Mutex::default(),
             half_closed: HalfClosed::default(),
+            freed: freed::Freed::default(),
             attention: Notify::new(),
             accepted: AtomicU64::new(0),
             stop: stop::Progress::default(),
@@ -401,7 +412,7 @@ impl Shared {
         self.attention.notify_one();
     }
 
-    fn make_deferred_upcalls(&self) {
+    fn make_deferred_upcalls(self: &Arc<Self>) {
         loop {
             // One at a time: if its upcall panics, the others are still there.
             let Some(deferred) = self.deferred.lock().pop_front() else {
@@ -419,6 +430,7 @@ impl Shared {
                 }
                 Deferred::Orphan(work) => self.sink.on_work(vec![work]),
                 Deferred::GiveUp(oldest) => oldest.give_up(),
+                Deferred::Freed => self.notice_freed(),
             }
         }
     }

@@ -1,8 +1,11 @@
-//! Bytes, and parts of files, that wait for a socket to become writable.
+//! Bytes, and parts of files and other sources, that wait for a socket to become writable.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
@@ -12,8 +15,83 @@ const GATHER: usize = 16 * 1024;
 const FILE_STEP: u64 = 256 * 1024;
 /// A peer that takes less than this in a long time may be there to hold resources.
 pub(crate) const LEAST_TAKEN: i64 = 1024;
-/// After so much of a file other connections get their turn.
-const FILE_TURN: usize = 1024 * 1024;
+/// So much of a [`Source`] is copied at once.
+const SOURCE_STEP: usize = 256 * 1024;
+/// After so much of files and sources other connections get their turn.
+const TURN: usize = 1024 * 1024;
+
+thread_local! {
+    /// Where a [`Source`]'s next bytes are copied to.
+    static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes that are kept elsewhere, and copied as the peer takes them.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Copies the bytes from `at` on, as many as `to` has room for. Never asked for bytes behind the end that
+    /// was given with it. A connection's lock is held meanwhile.
+    fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()>;
+}
+
+/// A part of a [`Source`].
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub source: Arc<dyn Source>,
+    pub at: usize,
+    pub len: usize,
+}
+
+/// Bytes to be sent on a channel.
+#[derive(Debug)]
+pub enum Payload<'a> {
+    /// What the socket does not take is copied.
+    Borrowed(&'a [u8]),
+    /// What the socket does not take is kept as it is.
+    Shared(Arc<Vec<u8>>),
+}
+
+/// Shared bytes as the owner of a [`Bytes`].
+struct Owner(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Payload<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl From<Arc<Vec<u8>>> for Payload<'_> {
+    fn from(bytes: Arc<Vec<u8>>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl std::ops::Deref for Payload<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
 
 /// What is to be written next.
 #[derive(Debug)]
@@ -21,6 +99,8 @@ pub(crate) enum Chunk<'a> {
     Bytes(&'a [IoSlice<'a>]),
     /// So many bytes of a file from there on.
     File(&'a File, u64, usize),
+    /// Nothing yet: 0 is written if the socket may take something.
+    Probe,
 }
 
 /// Why writing failed.
@@ -28,14 +108,47 @@ pub(crate) enum Chunk<'a> {
 pub(crate) enum Failure {
     /// The socket's fault, or the peer's.
     Socket,
-    /// The file cannot be read, or not to where it ended before.
-    File(io::Error),
+    /// What was to be sent cannot be read, or not to where it ended before.
+    Content(io::Error),
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
     File { file: File, at: u64, left: u64 },
+    Kept(Kept),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File { left, .. } => usize::try_from(*left).unwrap_or(usize::MAX),
+            Self::Kept(kept) => kept.len,
+        }
+    }
+
+    fn in_memory(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Drops the first `n` bytes, fewer than all.
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(n),
+            Self::File { at, left, .. } => {
+                *at += n as u64;
+                *left -= n as u64;
+            }
+            Self::Kept(kept) => {
+                kept.at += n;
+                kept.len -= n;
+            }
+        }
+    }
 }
 
 /// Queue of bytes to be written, in order. Holds no allocation while empty.
@@ -46,6 +159,8 @@ pub(crate) struct Output {
     tail: Vec<u8>,
     len: usize,
     written: u64,
+    /// Bytes in memory that have been dropped and not been asked for.
+    freed: usize,
 }
 
 impl Output {
@@ -81,6 +196,26 @@ impl Output {
         }
     }
 
+    /// Appends all but the first `skip` bytes of `payload`, shared ones uncopied unless they are few.
+    pub(crate) fn push_payload(&mut self, payload: Payload<'_>, skip: usize) {
+        match payload {
+            Payload::Shared(bytes) if bytes.len() - skip >= GATHER => {
+                self.len += bytes.len() - skip;
+                self.seal();
+                let piece = Bytes::from_owner(Owner(bytes)).slice(skip..);
+                self.pieces.push_back(Piece::Bytes(piece));
+            }
+            few => self.push(&few[skip..]),
+        }
+    }
+
+    /// Appends bytes that are copied when they are sent.
+    pub(crate) fn push_kept(&mut self, kept: Kept) {
+        self.len += kept.len;
+        self.seal();
+        self.pieces.push_back(Piece::Kept(kept));
+    }
+
     /// Appends the first `len` bytes of a file, which are read when they are sent.
     pub(crate) fn push_file(&mut self, file: File, len: u64) {
         self.len += usize::try_from(len).unwrap_or(usize::MAX);
@@ -89,7 +224,6 @@ impl Output {
         self.pieces.push_back(Piece::File { file, at, left });
     }
 
-    /// Whether a part of a file is next.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.pieces.front(), Some(Piece::File { .. }))
     }
@@ -103,34 +237,43 @@ impl Output {
 
     /// Drops everything that waits.
     pub(crate) fn clear(&mut self) {
+        let in_memory = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
         *self = Self {
             written: self.written,
+            freed: self.freed + in_memory,
             ..Self::default()
         };
     }
 
-    /// Writes until all is out, `write` reports `WouldBlock`, or a file has had its turn: then true.
+    /// How much memory has been freed since this was last asked.
+    pub(crate) fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Writes until all is out, `write` reports `WouldBlock`, or files and sources have had their turn: then
+    /// true.
     pub(crate) fn flush(
         &mut self,
         mut write: impl FnMut(Chunk<'_>) -> io::Result<usize>,
     ) -> Result<bool, Failure> {
-        let mut of_files = 0;
-        while self.len > 0 && of_files < FILE_TURN {
+        let mut of_turn = 0;
+        while self.len > 0 && of_turn < TURN {
             let is_file = self.is_file();
-            match self.write_next(&mut write) {
+            let in_memory = matches!(self.pieces.front(), None | Some(Piece::Bytes(_)));
+            match self.write_next(&mut write)? {
                 Ok(0) if is_file => {
                     let short = io::Error::new(io::ErrorKind::UnexpectedEof, SHORT);
-                    return Err(Failure::File(short));
+                    return Err(Failure::Content(short));
                 }
                 Ok(0) => return Err(Failure::Socket),
                 Ok(written) => {
                     self.advance(written);
-                    of_files += if is_file { written } else { 0 };
+                    of_turn += if in_memory { 0 } else { written };
                 }
                 Err(e) => match e.kind() {
                     io::ErrorKind::WouldBlock => return Ok(false),
                     io::ErrorKind::Interrupted => {}
-                    _ if is_file && !is_peers_fault(&e) => return Err(Failure::File(e)),
+                    _ if is_file && !is_peers_fault(&e) => return Err(Failure::Content(e)),
                     _ => return Err(Failure::Socket),
                 },
             }
@@ -141,15 +284,29 @@ impl Output {
     fn write_next(
         &self,
         write: &mut impl FnMut(Chunk<'_>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if let Some(Piece::File { file, at, left }) = self.pieces.front() {
-            return write(Chunk::File(file, *at, FILE_STEP.min(*left) as usize));
+    ) -> Result<io::Result<usize>, Failure> {
+        match self.pieces.front() {
+            Some(Piece::File { file, at, left }) => {
+                let count = FILE_STEP.min(*left) as usize;
+                Ok(write(Chunk::File(file, *at, count)))
+            }
+            Some(Piece::Kept(kept)) => match write(Chunk::Probe) {
+                Ok(_) => write_kept(kept, write),
+                Err(e) => Ok(Err(e)),
+            },
+            _ => Ok(self.write_bytes(write)),
         }
+    }
+
+    fn write_bytes(
+        &self,
+        write: &mut impl FnMut(Chunk<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); 16];
         let mut count = 0;
         let bytes = self.pieces.iter().map_while(|piece| match piece {
             Piece::Bytes(bytes) => Some(bytes.as_ref()),
-            Piece::File { .. } => None,
+            _ => None,
         });
         for piece in bytes.take(slices.len()) {
             slices[count] = IoSlice::new(piece);
@@ -166,21 +323,12 @@ impl Output {
         self.len -= written;
         self.note_written(written);
         while let Some(piece) = self.pieces.front_mut() {
-            let size = match piece {
-                Piece::Bytes(bytes) => bytes.len(),
-                Piece::File { left, .. } => usize::try_from(*left).unwrap_or(usize::MAX),
-            };
+            let size = piece.len();
             if size > written {
-                match piece {
-                    Piece::Bytes(bytes) => bytes.advance(written),
-                    Piece::File { at, left, .. } => {
-                        *at += written as u64;
-                        *left -= written as u64;
-                    }
-                }
-                return;
+                return piece.advance(written);
             }
             written -= size;
+            self.freed += piece.in_memory();
             self.pieces.pop_front();
         }
         self.tail.drain(..written);
@@ -189,6 +337,32 @@ impl Output {
             self.written += LEAST_TAKEN.cast_unsigned();
         }
     }
+}
+
+/// Writes what has been copied of a source until the socket takes no more: it would have to be copied again.
+fn write_kept(
+    kept: &Kept,
+    write: &mut impl FnMut(Chunk<'_>) -> io::Result<usize>,
+) -> Result<io::Result<usize>, Failure> {
+    COPY.with_borrow_mut(|copy| {
+        let count = SOURCE_STEP.min(kept.len);
+        if copy.len() < count {
+            copy.resize(count, 0);
+        }
+        let copy = &mut copy[..count];
+        kept.source.copy(kept.at, copy).map_err(Failure::Content)?;
+        let mut written = 0;
+        while written < count {
+            match write(Chunk::Bytes(&[IoSlice::new(&copy[written..])])) {
+                Ok(0) => break,
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if written > 0 => break,
+                Err(e) => return Ok(Err(e)),
+            }
+        }
+        Ok(Ok(written))
+    })
 }
 
 const SHORT: &str = "a file became shorter while it was sent";

@@ -80,6 +80,8 @@ impl Request {
         let arrived = self.arrived.saturating_duration_since(*EPOCH).as_nanos() as u64;
         self.block[0..8].copy_from_slice(&name.to_le_bytes());
         self.block[64..72].copy_from_slice(&arrived.to_le_bytes());
+        // The embedder copies it.
+        self.exchange.conn.shared.note_freed(self.block.len());
         self.block
     }
 }

@@ -89,6 +89,10 @@ impl WriteHalf {
             (Self::Unix(write), Chunk::Bytes([bytes])) => write.try_write(bytes),
             (Self::Tcp(write), Chunk::Bytes(slices)) => write.try_write_vectored(slices),
             (Self::Unix(write), Chunk::Bytes(slices)) => write.try_write_vectored(slices),
+            (Self::Tcp(write), Chunk::Probe) => write.as_ref().try_io(Interest::WRITABLE, || Ok(0)),
+            (Self::Unix(write), Chunk::Probe) => {
+                write.as_ref().try_io(Interest::WRITABLE, || Ok(0))
+            }
             (Self::Tcp(write), Chunk::File(file, at, count)) => {
                 let socket = write.as_ref();
                 socket.try_io(Interest::WRITABLE, || send_file(socket, file, *at, *count))

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Notice;
+use super::answer::{CORK_SIZE, with_buffer};
 use super::connection::{Conn, Phase, State};
 use super::exchange::{Event, Interest, Pings, Sent};
+use super::output::Payload;
 use crate::ws::{self, Decoder, Opcode, close_payload};
 
 /// After our close frame, so long may the peer take to answer with its own (RFC 6455 7.1.1).
@@ -115,7 +117,7 @@ impl Conn {
         &self,
         seq: u32,
         opcode: Opcode,
-        payload: &[u8],
+        payload: Payload<'_>,
         flags: u32,
         limit: usize,
     ) -> Sent {
@@ -129,9 +131,15 @@ impl Conn {
         if !state.has_room(self, flags, limit) {
             return Sent::Full;
         }
-        let mut frame = Vec::with_capacity(payload.len() + 10);
-        ws::encode(&mut frame, opcode, payload);
-        state.send(&frame, flags);
+        if payload.len() >= CORK_SIZE {
+            let (head, len) = ws::header(opcode, payload.len() as u64);
+            state.send_payload(&head[..len], payload, &[], flags);
+        } else {
+            with_buffer(|frame| {
+                ws::encode(frame, opcode, &payload);
+                state.send(frame, flags);
+            });
+        }
         Sent::Accepted
     }
 

@@ -11,5 +11,6 @@ mod pipelining;
 mod stop;
 mod stream;
 mod unix;
+mod unread;
 mod websocket;
 mod work;

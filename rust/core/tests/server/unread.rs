@@ -1,0 +1,259 @@
+//! Peers that do not read, or slowly: where what they are sent is kept, and for how long.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use httpkit_core::server::queue::Mode;
+use httpkit_core::server::{
+    Answered, Config, Exchange, Interest, Kept, Notice, Reply, Sent, Source,
+};
+use httpkit_core::ws::Opcode;
+
+use crate::support::{Running, config, read_answer, read_head, reply, wait_until};
+
+const SIZE: usize = 20_000_000;
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// Bytes of which every position can be told from its neighbours.
+fn content(at: usize, len: usize) -> Vec<u8> {
+    (at..at + len).map(|i| (i % 251) as u8).collect()
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    fails: AtomicBool,
+}
+
+impl Source for Content {
+    fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it is gone"));
+        }
+        to.copy_from_slice(&content(at, to.len()));
+        Ok(())
+    }
+}
+
+/// Responds with all of a source; the response is complete at once. It is all that keeps the source.
+fn respond(exchange: &Exchange, flags: u32) -> Weak<Content> {
+    let source = Arc::new(Content::default());
+    let kept = Arc::downgrade(&source);
+    let reply = Reply { flags, ..reply() };
+    let begun = exchange.respond(&reply, &[], SIZE as u64);
+    assert!(matches!(begun, Answered::More), "{begun:?}");
+    let (at, len) = (0, SIZE);
+    let answered = exchange.rest(Kept { source, at, len }, flags);
+    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    kept
+}
+
+fn asking(server: &Running) -> (TcpStream, Exchange) {
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    (peer, exchange)
+}
+
+fn is_dropped(source: &Weak<Content>) -> bool {
+    source.strong_count() == 0
+}
+
+#[test]
+fn a_body_is_copied_from_its_source_as_the_peer_reads() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = asking(&server);
+    let source = respond(&exchange, 0);
+    assert!(!is_dropped(&source), "the peer has yet to read");
+    assert!(read_answer(&mut peer) == content(0, SIZE));
+    wait_until("the source is dropped", || is_dropped(&source));
+    // The connection goes on.
+    peer.write_all(GET).unwrap();
+    respond(&server.request(), 0);
+    assert!(read_answer(&mut peer) == content(0, SIZE));
+}
+
+#[test]
+fn a_body_may_be_offered_first_and_come_from_several_sources() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = asking(&server);
+    let all = content(0, SIZE);
+    assert!(matches!(
+        exchange.respond(&reply(), &all[..10], SIZE as u64),
+        Answered::More
+    ));
+    let (mut at, mut answered) = (10, Answered::More);
+    let mut full = false;
+    while !full {
+        let piece = &all[at..(at + 100_000).min(SIZE)];
+        let (taken, outcome) = exchange.offer(piece, 0);
+        full = taken < piece.len();
+        (at, answered) = (at + taken, outcome);
+    }
+    while matches!(answered, Answered::More) {
+        let source: Arc<dyn Source> = Arc::new(Content::default());
+        let len = 7_000_000.min(SIZE - at);
+        answered = exchange.rest(Kept { source, at, len }, 0);
+        at += len;
+    }
+    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    assert!(read_answer(&mut peer) == all);
+}
+
+#[test]
+fn a_source_is_dropped_when_its_peer_leaves_or_the_server_stops() {
+    let mut server = Running::start(config(Mode::Pull));
+    let (peer, exchange) = asking(&server);
+    let source = respond(&exchange, 0);
+    drop(peer);
+    wait_until("the source is dropped", || is_dropped(&source));
+    let (_peer, exchange) = asking(&server);
+    let source = respond(&exchange, 0);
+    server.stop();
+    assert!(is_dropped(&source));
+}
+
+#[test]
+fn a_source_that_fails_cuts_its_connection_and_is_told_of() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = asking(&server);
+    let source = respond(&exchange, 0);
+    let failing = source.upgrade().unwrap();
+    failing.fails.store(true, Ordering::Relaxed);
+    drop(failing);
+    let mut bytes = Vec::new();
+    let ended = peer.read_to_end(&mut bytes);
+    assert!(ended.is_err() || bytes.len() < SIZE, "{ended:?}");
+    wait_until("it is told of", || {
+        let notices = server.sink.notices.lock();
+        notices
+            .iter()
+            .any(|n| matches!(n, Notice::File(text) if text.contains("it is gone")))
+    });
+    wait_until("the source is dropped", || is_dropped(&source));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_made_of() {
+    let server = Running::start(Config {
+        unread_time: Duration::from_millis(200),
+        ..config(Mode::Pull)
+    });
+    // The last of its connection, and one of a connection that would go on.
+    for flags in [0, httpkit_core::server::CLOSE] {
+        let (_peer, exchange) = asking(&server);
+        let source = respond(&exchange, flags);
+        wait_until("it is cut off", || server.server.connections() == 0);
+        assert!(is_dropped(&source));
+        let (_peer, exchange) = asking(&server);
+        let body = content(0, SIZE);
+        exchange.respond(&Reply { flags, ..reply() }, &body, SIZE as u64);
+        wait_until("it is cut off", || server.server.connections() == 0);
+    }
+}
+
+#[test]
+fn a_peer_that_reads_now_and_then_is_not_cut_off() {
+    const TIME: Duration = Duration::from_secs(2);
+    let server = Running::start(Config {
+        unread_time: TIME,
+        ..config(Mode::Pull)
+    });
+    let (mut peer, exchange) = asking(&server);
+    respond(&exchange, 0);
+    read_head(&mut peer);
+    let mut body = vec![0; SIZE];
+    // More than the kernel holds each time, and longer than the time in all.
+    for part in body.chunks_mut(SIZE / 4) {
+        std::thread::sleep(TIME / 2);
+        peer.read_exact(part).unwrap();
+    }
+    assert!(body == content(0, SIZE));
+}
+
+#[test]
+fn what_waits_on_a_channel_may_wait() {
+    const TIME: Duration = Duration::from_millis(50);
+    let server = Running::start(Config {
+        unread_time: TIME,
+        ..config(Mode::Pull)
+    });
+    let (mut peer, exchange) = asking(&server);
+    assert!(exchange.hold());
+    let body = content(0, SIZE);
+    assert_eq!(exchange.stream(&reply(), &body), Sent::Accepted);
+    std::thread::sleep(TIME * 10); // longer than a response may
+    assert!(exchange.is_open());
+    assert_eq!(exchange.end(), Sent::Accepted);
+    read_head(&mut peer);
+    let mut all = Vec::new();
+    while !all.ends_with(b"\r\n0\r\n\r\n") {
+        let mut piece = vec![0; 1 << 20];
+        let n = peer.read(&mut piece).unwrap();
+        assert!(n > 0, "it was cut off after {} bytes", all.len());
+        all.extend_from_slice(&piece[..n]);
+    }
+    let start = all.iter().position(|&b| b == b'\n').unwrap() + 1;
+    assert!(all[start..start + SIZE] == body);
+}
+
+#[test]
+fn shared_bytes_reach_every_peer_in_their_frames_and_chunks() {
+    let server = Running::start(config(Mode::Pull));
+    let shared = Arc::new(content(0, SIZE));
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let (mut peer, exchange) = asking(&server);
+        assert!(exchange.hold());
+        assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
+        assert_eq!(
+            exchange.chunk(shared.clone(), 0, usize::MAX),
+            Sent::Accepted
+        );
+        assert_eq!(exchange.chunk(b"last", 0, usize::MAX), Sent::Accepted);
+        assert_eq!(exchange.end(), Sent::Accepted);
+        readers.push(std::thread::spawn(move || {
+            read_head(&mut peer);
+            let head = format!("5\r\nfirst\r\n{SIZE:x}\r\n");
+            let mut bytes = vec![0; head.len() + SIZE];
+            peer.read_exact(&mut bytes).unwrap();
+            assert!(bytes.starts_with(head.as_bytes()));
+            assert!(bytes[head.len()..] == content(0, SIZE));
+            let mut end = [0; 16];
+            peer.read_exact(&mut end).unwrap();
+            assert_eq!(&end, b"\r\n4\r\nlast\r\n0\r\n\r\n");
+        }));
+        let (mut peer, exchange) = server.websocket(None);
+        let sent = exchange.message(Opcode::Binary, shared.clone(), 0, usize::MAX);
+        assert_eq!(sent, Sent::Accepted);
+        let sent = exchange.message(Opcode::Text, b"last", 0, usize::MAX);
+        assert_eq!(sent, Sent::Accepted);
+        exchange.listen(Interest::default());
+        readers.push(std::thread::spawn(move || {
+            let mut bytes = vec![0; 10 + SIZE + 6];
+            peer.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes[..2], [0x82, 127]);
+            assert_eq!(bytes[2..10], (SIZE as u64).to_be_bytes());
+            assert!(bytes[10..10 + SIZE] == content(0, SIZE));
+            assert_eq!(&bytes[10 + SIZE..], b"\x81\x04last");
+        }));
+    }
+    readers.into_iter().for_each(crate::support::join);
+    wait_until("no peer keeps them", || Arc::strong_count(&shared) == 1);
+}
+
+#[test]
+fn much_memory_that_is_freed_is_told_of() {
+    let server = Running::start(config(Mode::Pull));
+    let (peer, exchange) = asking(&server);
+    assert!(exchange.hold());
+    let body = content(0, 2 * SIZE);
+    assert_eq!(exchange.stream(&reply(), &body), Sent::Accepted);
+    drop(peer);
+    wait_until("it is told of", || {
+        let notices = server.sink.notices.lock();
+        notices.iter().any(|n| matches!(n, Notice::Freed))
+    });
+}

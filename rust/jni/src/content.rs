@@ -1,0 +1,256 @@
+//! What is sent of Java's byte arrays, and where it is kept while a peer does not read it.
+//!
+//! A response's body stays in its array, of which pieces are copied as the socket takes them: an array that
+//! many peers are sent costs one array. A response's array must not change, as in http-kit, which does not
+//! copy it either. What is sent on a channel may change once the call has returned: it is copied, once.
+//! Of both, what a peer has yet to read is shared with other peers that are sent the same.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use httpkit_core::server::{Answered, Exchange, Kept, Payload, Source};
+use jni::objects::JByteArray;
+use jni::refs::Global;
+use jni::{Env, JavaVM};
+use parking_lot::Mutex;
+
+use crate::arrays::{bytes_of, copy, in_pieces};
+use crate::error::{BridgeError, Result};
+use crate::faults;
+
+/// What is left of a body is copied if it is shorter than this.
+const SHORT: usize = 32 * 1024;
+/// Messages and chunks from this size on are shared.
+const SHARED: usize = 128 * 1024;
+/// From this size on only one is compared and kept at a time: two threads that are about to send the same would
+/// not see each other's.
+const ONE_BY_ONE: usize = 1024 * 1024;
+/// So many of the last things that peers have yet to read are compared with the next one.
+const RECENT: usize = 4;
+/// Contents are compared piece by piece; most that differ do so early.
+const FIRST_STEP: usize = 4 * 1024;
+const STEP: usize = 64 * 1024;
+
+/// Arrays that peers have yet to read from, for the leak tests.
+static KEPT_ARRAYS: AtomicUsize = AtomicUsize::new(0);
+
+static COPYING: Mutex<()> = Mutex::new(());
+static RECENT_ARRAYS: Recent<KeptArray> = Recent::new();
+static RECENT_COPIES: Recent<Vec<u8>> = Recent::new();
+
+pub(crate) fn kept_arrays() -> usize {
+    KEPT_ARRAYS.load(Ordering::Relaxed)
+}
+
+/// A part of an array, a start and a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+/// An array that the collector leaves alone until its peers have read it, or have left.
+#[derive(Debug)]
+struct KeptArray {
+    vm: JavaVM,
+    array: Global<JByteArray<'static>>,
+    part: Part,
+    /// No user code knows it.
+    owned: bool,
+}
+
+impl KeptArray {
+    fn new(env: &Env<'_>, array: &JByteArray<'_>, part: Part, owned: bool) -> Result<Arc<Self>> {
+        faults::point();
+        let kept = Arc::new(Self {
+            vm: env.get_java_vm()?,
+            array: env.new_global_ref(array)?,
+            part,
+            owned,
+        });
+        KEPT_ARRAYS.fetch_add(1, Ordering::Relaxed);
+        Ok(kept)
+    }
+}
+
+impl Drop for KeptArray {
+    fn drop(&mut self) {
+        KEPT_ARRAYS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Source for KeptArray {
+    fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()> {
+        // Sockets are written to by loops and by threads inside a native method: all are Java's.
+        self.vm
+            .with_top_local_frame(|env| copy(env, &self.array, self.part.start + at, to))
+            .map_err(|e: BridgeError| io::Error::other(format!("cannot read an array: {e:?}")))
+    }
+}
+
+/// The last few things that were kept and still are.
+struct Recent<T>(Mutex<VecDeque<Weak<T>>>);
+
+impl<T> Recent<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+
+    fn find(&self, is_same: impl Fn(&T) -> Result<bool>) -> Result<Option<Arc<T>>> {
+        // Comparing takes its time: not under the lock.
+        let recent: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        for kept in recent {
+            if is_same(&kept)? {
+                return Ok(Some(kept));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&self, kept: &Arc<T>) {
+        let mut recent = self.0.lock();
+        recent.retain(|kept| kept.strong_count() > 0);
+        recent.truncate(RECENT - 1);
+        recent.push_front(Arc::downgrade(kept));
+    }
+}
+
+/// Cuts a connection off unless its body was sent: its peer waits for it, and must see that it does not come.
+struct Unsent<'a>(Option<&'a Exchange>);
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.0 {
+            exchange.abort();
+        }
+    }
+}
+
+/// Sends the rest of a body, which is this part of an array; cuts the connection if that fails. Whether user
+/// code does not know the array is `owned`.
+pub(crate) fn send_body(
+    env: &mut Env<'_>,
+    exchange: &Exchange,
+    array: &JByteArray<'_>,
+    part: Part,
+    flags: u32,
+    owned: bool,
+) -> Result<Answered> {
+    let mut unsent = Unsent(Some(exchange));
+    let answered = send_part(env, exchange, array, part, flags, owned)?;
+    unsent.0 = None;
+    Ok(answered)
+}
+
+fn send_part(
+    env: &mut Env<'_>,
+    exchange: &Exchange,
+    array: &JByteArray<'_>,
+    part: Part,
+    flags: u32,
+    owned: bool,
+) -> Result<Answered> {
+    let (mut sent, mut answered) = (0, Answered::More);
+    in_pieces(env, array, (part.start, part.len), |piece| {
+        let (taken, outcome) = exchange.offer(piece, flags);
+        (sent, answered) = (sent + taken, outcome);
+        taken == piece.len() && matches!(answered, Answered::More)
+    })?;
+    let left = part.len - sent;
+    if !matches!(answered, Answered::More) || left == 0 {
+        return Ok(answered);
+    }
+    if left < SHORT {
+        let rest = bytes_of(env, array, part.start + sent, left)?;
+        return Ok(exchange.body(&rest, flags));
+    }
+    let kept = Kept {
+        source: keep(env, array, part, owned)?,
+        at: sent,
+        len: left,
+    };
+    Ok(exchange.rest(kept, flags))
+}
+
+fn keep(env: &Env<'_>, array: &JByteArray<'_>, part: Part, owned: bool) -> Result<Arc<KeptArray>> {
+    if array.len(env)? < part.start + part.len {
+        return Err(BridgeError::Argument(format!("no {part:?} in the array")));
+    }
+    if !owned {
+        return KeptArray::new(env, array, part, owned);
+    }
+    let _alone = (part.len >= ONE_BY_ONE).then(|| COPYING.lock());
+    let same = RECENT_ARRAYS.find(|kept| {
+        let other = |at, to: &mut [u8]| copy(env, &kept.array, kept.part.start + at, to);
+        Ok(kept.owned && kept.part.len == part.len && is_equal(env, array, part, other)?)
+    })?;
+    if let Some(same) = same {
+        return Ok(same);
+    }
+    let kept = KeptArray::new(env, array, part, owned)?;
+    RECENT_ARRAYS.add(&kept);
+    Ok(kept)
+}
+
+/// Runs `send` on a copy of a part of an array.
+pub(crate) fn with_payload<R>(
+    env: &mut Env<'_>,
+    array: &JByteArray<'_>,
+    part: Part,
+    send: impl FnOnce(Payload<'_>) -> R,
+) -> Result<R> {
+    if part.len >= SHORT {
+        return Ok(send(Payload::Shared(shared_copy(env, array, part)?)));
+    }
+    let mut send = Some(send);
+    let mut result = None;
+    in_pieces(env, array, (part.start, part.len), |piece| {
+        result = send.take().map(|send| send(Payload::Borrowed(piece)));
+        false
+    })?;
+    result.ok_or_else(|| BridgeError::State("nothing was copied".into()))
+}
+
+fn shared_copy(env: &Env<'_>, array: &JByteArray<'_>, part: Part) -> Result<Arc<Vec<u8>>> {
+    if part.len < SHARED {
+        return Ok(Arc::new(bytes_of(env, array, part.start, part.len)?));
+    }
+    let _alone = (part.len >= ONE_BY_ONE).then(|| COPYING.lock());
+    let same = RECENT_COPIES.find(|kept| {
+        let other = |at: usize, to: &mut [u8]| {
+            to.copy_from_slice(&kept[at..at + to.len()]);
+            Ok(())
+        };
+        Ok(kept.len() == part.len && is_equal(env, array, part, other)?)
+    })?;
+    if let Some(same) = same {
+        return Ok(same);
+    }
+    let copied = Arc::new(bytes_of(env, array, part.start, part.len)?);
+    RECENT_COPIES.add(&copied);
+    Ok(copied)
+}
+
+/// Whether a part of an array holds what `other` copies from a start of 0 on.
+fn is_equal(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    part: Part,
+    other: impl Fn(usize, &mut [u8]) -> Result<()>,
+) -> Result<bool> {
+    let (mut ours, mut theirs) = (vec![0; STEP], vec![0; STEP]);
+    let mut at = 0;
+    while at < part.len {
+        let step = if at == 0 { FIRST_STEP } else { STEP };
+        let n = step.min(part.len - at);
+        copy(env, array, part.start + at, &mut ours[..n])?;
+        other(at, &mut theirs[..n])?;
+        if ours[..n] != theirs[..n] {
+            return Ok(false);
+        }
+        at += n;
+    }
+    Ok(true)
+}
