@@ -11,24 +11,36 @@
 
 (defn- run-gradle []
   (try
-    (-> (ProcessBuilder. ^java.util.List build-command)
+    (-> (ProcessBuilder. ^java.util.List ["gradle" "--no-daemon" "--console=plain" "prep"])
         (.inheritIO)
         (.start)
         (.waitFor))
-    (catch IOException _
-      ;; Without its cause: Clojure's command line prints the innermost message of a chain, and that one says "error=2".
-      (throw (ex-info "Building http-kit needs `gradle` and `cargo` on the PATH; `./dev prep` installs gradle"
+    (catch IOException e
+      ;; Not as its cause: Clojure shows the innermost cause only, without this message.
+      (throw (ex-info (str "Building http-kit needs `gradle` and `cargo` on the PATH, and there is no gradle (on Debian,"
+                           " `./dev prep` installs it): " (.getMessage e))
                       {:type ::no-gradle})))))
 
-(defn prep
-  "Runs `gradle prep` in the current directory. The argument is ignored; tools.deps passes a map."
-  [_]
+(defn- build []
   (let [status (run-gradle)]
     (when-not (zero? status)
       (throw (ex-info (str "gradle prep ended with " status) {:type ::build-failed :status status})))))
+
+(defn prep
+  "Runs `gradle prep` in the current directory. The argument is ignored; tools.deps passes a map.
+
+  If that fails, prints why and ends the JVM with status 2: tools.deps takes the 1 of an exception for
+  \"Prep function could not be resolved\"."
+  [_]
+  (try
+    (build)
+    (catch clojure.lang.ExceptionInfo e
+      (binding [*out* *err*]
+        (println (.getMessage e)))
+      (System/exit 2))))
 
 (defn -main
   "Does nothing if an earlier build left its output: after changes to Java or Rust, run `gradle prep`."
   []
   (when-not (every? #(.exists (io/file %)) needed)
-    (prep nil)))
+    (build)))

@@ -59,3 +59,18 @@
         (is (nil? (deps/prep-libs! libs {:action :prep :log :info} basis)))
         (says-hello (run-with basis)))
       (finally (delete-tree checkout)))))
+
+(deftest without-gradle-preparing-says-what-it-needs
+  (let [checkout (temp-dir)
+        script   (str "(require '[clojure.tools.deps :as deps])"
+                      (format "(let [basis (deps/create-basis {:user nil :project {:deps {'http-kit/http-kit {:local/root \"%s\"}}}})]
+                                 (deps/prep-libs! (:libs basis) {:action :prep} basis))"
+                              checkout))]
+    (try
+      (copy-of-checkout checkout)
+      (let [{:keys [exit out]} (subprocess/run script :env {"PATH" (.getParent (io/file subprocess/java-command))})]
+        (is (not (zero? exit)))
+        (is (str/includes? out "Building http-kit needs `gradle` and `cargo` on the PATH") out)
+        (is (str/includes? out "Error building http-kit/http-kit") out)
+        (is (not (str/includes? out "could not be resolved")) out))
+      (finally (delete-tree checkout)))))
