@@ -115,6 +115,21 @@
       (doseq [class-name (classes-named-in-rust)]
         (is (str/includes? config (str \" class-name \")) class-name)))))
 
+(deftest holds-the-licences-of-all-that-it-is-made-of
+  (with-open [file (JarFile. ^String jar)]
+    (let [text  #(String. (read-entry file (str "META-INF/" %)))
+          third (text "THIRD-PARTY")]
+      (is (not (re-find #"\[(yyyy|name of copyright owner)\]" (text "LICENSE"))) "whose it is")
+      (is (str/includes? (text "NOTICE") "THIRD-PARTY"))
+      (doseq [[licence words] {"MIT" "Permission is hereby granted, free of charge"
+                               "ISC" "Permission to use, copy, modify, and/or distribute this software"
+                               "BSD" "Redistribution and use in source and binary forms"}]
+        (is (str/includes? third words) licence))
+      (doseq [[_ crate licence] (re-seq #"(?m)^([a-z0-9_-]+ \d+\.\d+[^:\n]*): (.*)$" third)
+              ;; What comes without a text of its own is under the Apache License, which LICENSE is.
+              :when (not (re-find #"(^| )Apache-2\.0( |$)" licence))]
+        (is (re-find (re-pattern (str "(?m)^\\Q" crate ", \\E")) third) crate)))))
+
 (deftest holds-only-its-own
   (with-open [file (JarFile. ^String jar)]
     (is (empty? (remove #(re-find #"^(META-INF/|org/$|org/httpkit/|native/|clj-kondo\.exports/)" %) (entries file))))))
