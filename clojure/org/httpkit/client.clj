@@ -54,6 +54,7 @@
     :n-threads      ; Both of the above
     :queue-type     ; `:linked` or `:array` (default `:linked`)
     :queue-size     ; Responses that may wait (default unbounded)
+    :keep-alive-msecs ; Idle life of threads beyond the minimum (default 60000)
     :prefix         ; Of thread names (default \"http-kit-client-worker-\")
 
   Other options are warned of on standard error."

@@ -205,6 +205,7 @@
    :n-threads          (optional (integer 1))
    :queue-type         (optional (one-of :array :linked))
    :queue-size         (optional (integer 1))
+   :keep-alive-msecs   (optional (integer 0))
    :prefix             (optional [string? "a String" class-thrown])})
 
 (def server-worker

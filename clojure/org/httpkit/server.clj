@@ -51,6 +51,8 @@
 (defn new-worker
   "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
   (all sizing options are then without effect), else a `ThreadPoolExecutor`.
+  A server that is given no pool has threads of its own, for which these options
+  mean the same: few at first, more while handlers keep all of them busy.
 
   Returns {:type :virtual :n-cores _ :pool _}, or
   {:type :fixed :n-cores _ :n-min-threads _ :n-max-threads _ :queue-type _
@@ -58,18 +60,21 @@
 
   Options:
     :allow-virtual? ; Use virtual threads where there are any?     (default true)
-    :n-min-threads  ; Threads kept               (default `:n-threads`, else 1 a core, min 2)
+    :n-min-threads  ; Threads kept once needed   (default `:n-threads`, else 1 a core, min 2);
+                    ; a server keeps one at least
     :n-max-threads  ; Threads at most            (default `:n-threads`, else 16 a core, min 2)
     :n-threads      ; Both of the above, also called `:thread`
     :queue-type     ; `:array` or `:linked`                        (default `:array`)
     :queue-size     ; Tasks that may wait, more are rejected       (default 20480)
+    :keep-alive-msecs ; Idle life of threads beyond the minimum
+                    ; (default 0, of a server's own threads 60000)
     :prefix         ; Of thread names, also `:worker-name-prefix`  (default \"http-kit-server-worker-\")
 
   Other options are warned of on standard error. Throws IllegalArgumentException
   for sizes or a queue type that make no pool, ClassCastException for values of a
   wrong class."
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads thread queue-type
-                        queue-size prefix worker-name-prefix] :as opts}])}
+                        queue-size keep-alive-msecs prefix worker-name-prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
     (run! print-warning (options/unknown-names "new-worker" options/server-worker opts))
@@ -213,8 +218,10 @@
     (let [{:keys [type n-cores n-min-threads n-max-threads queue-size ^ExecutorService pool]}
           (make-worker (or pool-opts opts))
           virtual? (= type :virtual)
-          {:keys [prefix worker-name-prefix]} (or pool-opts opts)]
+          {:keys [prefix worker-name-prefix keep-alive-msecs]} (or pool-opts opts)]
       (.shutdown pool)
+      (when keep-alive-msecs
+        (set! (.keepAliveMillis options) (int (to-int keep-alive-msecs))))
       (set! (.virtual options)      virtual?)
       (set! (.minThreads options)   (int (if virtual? n-cores n-min-threads)))
       (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
@@ -393,8 +400,8 @@
   unknown host."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
-                                   worker-name-prefix max-body max-ws max-line max-headers
-                                   proxy-protocol
+                                   worker-name-prefix keep-alive-msecs max-body max-ws max-line
+                                   max-headers proxy-protocol
                                    server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger

@@ -74,7 +74,7 @@
      :queue-size    queue-size
      :queue         queue
      :pool (ThreadPoolExecutor. (int n-min) (int n-max)
-             (long keep-alive-msecs) TimeUnit/MILLISECONDS queue
+             (long (or (:keep-alive-msecs user-opts) keep-alive-msecs)) TimeUnit/MILLISECONDS queue
              (PrefixThreadFactory. (or prefix default-prefix)))}))
 
 (defn new-worker
@@ -97,6 +97,7 @@
     :n-threads      ; Both of the above
     :queue-type     ; `:array` or `:linked`
     :queue-size     ; Tasks that may wait, more are rejected
+    :keep-alive-msecs ; Idle life of threads beyond the minimum
     :prefix         ; Of the threads' names, numbered from 1
 
   `internal-opts`, the defaults of server, client ...:

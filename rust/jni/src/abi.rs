@@ -88,7 +88,10 @@ pub const OPEN_REUSE_PORT: usize = 9;
 pub const OPEN_THREADS: usize = 10;
 pub const OPEN_TELL_HALF_CLOSE: usize = 11;
 pub const OPEN_MAX_HEADERS: usize = 12;
-pub const OPEN_NUMBERS: usize = 13;
+pub const OPEN_KEPT_THREADS: usize = 13;
+/// In milliseconds.
+pub const OPEN_KEEP_ALIVE: usize = 14;
+pub const OPEN_NUMBERS: usize = 15;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

@@ -128,13 +128,18 @@ pub(crate) fn upcall(
 ) -> bool {
     let result = env.with_local_frame(references, run);
     if let Err(error) = &result {
-        complain(format_args!("a call of Java failed: {error}"));
-        if env.exception_check() {
-            env.exception_describe();
-            env.exception_clear();
-        }
+        failed(env, error);
     }
     result.is_ok()
+}
+
+/// Tells that a call of Java has failed, and leaves no exception pending.
+pub(crate) fn failed(env: &Env<'_>, error: &jni::errors::Error) {
+    complain(format_args!("a call of Java failed: {error}"));
+    if env.exception_check() {
+        env.exception_describe();
+        env.exception_clear();
+    }
 }
 
 /// What the panic said. The stock policy of the `jni` crate loses messages

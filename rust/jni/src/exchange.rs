@@ -20,7 +20,7 @@ use crate::content::{Part, send_body, with_payload};
 use crate::error::{BridgeError, Result};
 use crate::handle::HandleTable;
 use crate::server::take_from;
-use crate::work::hand_over;
+use crate::work::{give_up, hand_over};
 
 pub(crate) static EXCHANGES: HandleTable<Exchange> = HandleTable::new();
 
@@ -405,6 +405,13 @@ pub(crate) fn abort<'local>(
     Ok(EXCHANGES
         .get(handle)
         .is_some_and(|exchange| exchange.abort()))
+}
+
+pub(crate) fn abandon<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
+    if let Some(exchange) = EXCHANGES.get(handle) {
+        give_up(&exchange);
+    }
+    Ok(())
 }
 
 pub(crate) fn when_drained<'local>(

@@ -61,6 +61,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn hold(exchange: jlong) -> jboolean = exchange::hold;
     fn settle(exchange: jlong) -> void = exchange::settle;
     fn abort(exchange: jlong) -> jboolean = exchange::abort;
+    fn abandon(exchange: jlong) -> void = exchange::abandon;
     fn when_drained(exchange: jlong) -> jboolean = exchange::when_drained;
     fn await_room(exchange: jlong, limit: jint) -> jboolean = exchange::await_room;
     fn is_open(exchange: jlong) -> jboolean = exchange::is_open;

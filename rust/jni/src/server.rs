@@ -33,12 +33,10 @@ const MAX_CONTENT: u64 = (1 << 31) - (1 << 24);
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
-        let handovers: Vec<_> = work.iter().map(Handover::of).collect();
+        // All of them first: a panic on the way must not lose what comes after.
+        let work: Vec<_> = work.into_iter().map(|w| (Handover::of(&w), w)).collect();
         faults::point();
-        let blocks: Vec<_> = work.into_iter().filter_map(block).collect();
-        self.on_work(&blocks, || {
-            handovers.into_iter().for_each(Handover::arrived)
-        });
+        self.on_work(work.into_iter().filter_map(ready).collect());
     }
 
     fn on_starved(&self, waiting: usize) {
@@ -76,6 +74,17 @@ impl Sink for ServerUpcalls {
             Notice::File(message) => self.on_notice(abi::NOTICE_FILE, 0, &message),
             Notice::Freed => self.on_notice(abi::NOTICE_FREED, 0, ""),
             Notice::LoopError(message) => self.on_notice(abi::NOTICE_LOOP, 0, &message),
+        }
+    }
+}
+
+/// Work with its block; `None` when it is over before it began.
+fn ready((handover, work): (Handover, Work)) -> Option<(Handover, Vec<u8>)> {
+    match block(work) {
+        Some(block) => Some((handover, block)),
+        None => {
+            handover.arrived();
+            None
         }
     }
 }
@@ -152,6 +161,8 @@ fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> 
         },
         queue: number(abi::OPEN_QUEUE)?,
         threads: number(abi::OPEN_THREADS)?,
+        kept: number(abi::OPEN_KEPT_THREADS)?,
+        keep_alive: Duration::from_millis(number(abi::OPEN_KEEP_ALIVE)? as u64),
         receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
         reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
         half_close_time: HALF_CLOSE_TIME,

@@ -8,7 +8,8 @@ use jni::sys::jvalue;
 use jni::vm::{AttachConfig, AttachmentExceptionPolicy};
 use jni::{Env, JavaVM, jni_sig, jni_str};
 
-use crate::error::upcall;
+use crate::error::{failed, upcall};
+use crate::work::Handover;
 
 /// Local references of an upcall; those of [`ServerUpcalls::on_work`]'s elements are given back one by one.
 const REFERENCES: usize = 4;
@@ -71,22 +72,28 @@ impl ServerUpcalls {
         })
     }
 
-    /// Hands blocks of work over; `arrived` is called when nothing can go wrong any more before Java has
-    /// them.
-    pub(crate) fn on_work(&self, blocks: &[Vec<u8>], arrived: impl FnOnce()) {
+    /// Hands blocks of work over. One for which there is no memory costs its own connection.
+    pub(crate) fn on_work(&self, blocks: Vec<(Handover, Vec<u8>)>) {
         if blocks.is_empty() {
-            return arrived();
+            return;
         }
         self.call(|env, methods| {
             let null = JByteArray::null();
             let array: JObjectArray =
                 env.new_object_array(blocks.len() as i32, &methods.bytes_class, &null)?;
-            for (i, block) in blocks.iter().enumerate() {
-                let bytes = env.byte_array_from_slice(block)?;
-                array.set_element(env, i, &bytes)?;
-                env.delete_local_ref(bytes);
+            let mut arrived = Vec::with_capacity(blocks.len());
+            for (i, (handover, block)) in blocks.into_iter().enumerate() {
+                match env.byte_array_from_slice(&block) {
+                    Ok(bytes) => {
+                        array.set_element(env, i, &bytes)?;
+                        env.delete_local_ref(bytes);
+                        arrived.push(handover);
+                    }
+                    Err(error) => failed(env, &error),
+                }
             }
-            arrived();
+            // Nothing can go wrong any more before Java has them.
+            arrived.into_iter().for_each(Handover::arrived);
             self.void(env, methods.on_work, &[jvalue { l: array.as_raw() }])
         });
     }

@@ -30,11 +30,16 @@ impl Handover {
 impl Drop for Handover {
     fn drop(&mut self) {
         if let Some(exchange) = &self.0 {
-            // Ends the chain of events, if this was part of one, so that the closing begins a new one.
-            while events_block(exchange).is_some() {}
-            exchange.abort();
+            give_up(exchange);
         }
     }
+}
+
+/// Cuts the connection of work that will not be done.
+pub(crate) fn give_up(exchange: &Exchange) {
+    // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+    while events_block(exchange).is_some() {}
+    exchange.abort();
 }
 
 /// The array in which work crosses; `None` when it is over before it began.

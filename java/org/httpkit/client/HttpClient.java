@@ -433,7 +433,11 @@ public class HttpClient implements Runnable {
 
     // The request that this is about still waits for its end.
     private static void loggerFailed(Throwable t) {
-        HttpUtils.printError("a logger of this client failed", t);
+        try {
+            HttpUtils.printError("a logger of this client failed", t);
+        } catch (Throwable e) {
+            // There is no memory for a line: nothing can be told.
+        }
     }
 
     @Override

@@ -76,7 +76,9 @@ public final class Abi {
     public static final int OPEN_THREADS = 10;
     public static final int OPEN_TELL_HALF_CLOSE = 11;
     public static final int OPEN_MAX_HEADERS = 12;
-    public static final int OPEN_NUMBERS = 13;
+    public static final int OPEN_KEPT_THREADS = 13;
+    public static final int OPEN_KEEP_ALIVE = 14;
+    public static final int OPEN_NUMBERS = 15;
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;

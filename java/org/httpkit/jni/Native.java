@@ -99,7 +99,8 @@ public final class Native {
     /**
      * Waits for work.
      *
-     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty
+     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty, and when there are more
+     *     threads than are kept and this one has waited for long
      */
     public static native byte[] take(long server);
 
@@ -254,6 +255,12 @@ public final class Native {
 
     /** Cuts the connection. @return true if it was still there */
     public static native boolean abort(long exchange);
+
+    /**
+     * Work that was taken could not be done: cuts its connection. If it was a channel's, the closing is heard
+     * all the same, as new work. A stale handle is ignored.
+     */
+    public static native void abandon(long exchange);
 
     /** @return whether the exchange goes on and the peer is there */
     public static native boolean isOpen(long exchange);

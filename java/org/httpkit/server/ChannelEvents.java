@@ -37,47 +37,45 @@ final class ChannelEvents {
     static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
         channel.hearing = true;
-        try {
-            runOne(server, channel, block);
-        } catch (Throwable e) {
-            server.logError("worker", e);
-            channel.abort();
-        } finally {
-            channel.hearing = false;
-            channel.leaveCallback();
-        }
-    }
-
-    private static void runOne(HttpServer server, AsyncChannel channel, byte[] block) {
-        int at = START;
-        while (at < block.length) {
-            int kind = block[at];
+        for (int at = START; at < block.length; ) {
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
+            try {
+                runOne(server, channel, block[at], block, start, end);
+            } catch (Throwable e) {
+                channel.abort();
+                server.logError("worker", e);
+            }
             at = end;
-            if (server.embedded != null) {
-                server.embedded.event(channel, kind, block, start, end);
-                continue;
-            }
-            switch (kind) {
-                case Abi.EVENT_TEXT:
-                    channel.messageReceived(new String(block, start, end - start, UTF_8));
-                    break;
-                case Abi.EVENT_BINARY:
-                    channel.messageReceived(Arrays.copyOfRange(block, start, end));
-                    break;
-                case Abi.EVENT_PING:
-                    channel.pingReceived(Arrays.copyOfRange(block, start, end));
-                    break;
-                case Abi.EVENT_PONG:
-                    channel.pongReceived(Arrays.copyOfRange(block, start, end));
-                    break;
-                case Abi.EVENT_CLOSING:
-                    LateClosing.watch(server, channel, code(block, start), reason(block, start, end));
-                    break;
-                default:
-                    channel.peerClosed(code(block, start), reason(block, start, end));
-            }
+        }
+        channel.hearing = false;
+        channel.leaveCallback();
+    }
+
+    private static void runOne(
+            HttpServer server, AsyncChannel channel, int kind, byte[] block, int start, int end) {
+        if (server.embedded != null) {
+            server.embedded.event(channel, kind, block, start, end);
+            return;
+        }
+        switch (kind) {
+            case Abi.EVENT_TEXT:
+                channel.messageReceived(new String(block, start, end - start, UTF_8));
+                break;
+            case Abi.EVENT_BINARY:
+                channel.messageReceived(Arrays.copyOfRange(block, start, end));
+                break;
+            case Abi.EVENT_PING:
+                channel.pingReceived(Arrays.copyOfRange(block, start, end));
+                break;
+            case Abi.EVENT_PONG:
+                channel.pongReceived(Arrays.copyOfRange(block, start, end));
+                break;
+            case Abi.EVENT_CLOSING:
+                LateClosing.watch(server, channel, code(block, start), reason(block, start, end));
+                break;
+            default:
+                channel.peerClosed(code(block, start), reason(block, start, end));
         }
     }
 

@@ -1,8 +1,6 @@
 package org.httpkit.server;
 
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Future;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.httpkit.jni.Abi;
@@ -15,8 +13,8 @@ import org.httpkit.jni.Native;
 final class EmbeddedWorkers extends Workers {
     private final IHandler handler;
     /** Never shut down: closings are heard after the stop, in order. It ends by itself when idle. */
-    private final ExecutorService thread =
-            daemons(1, new LinkedBlockingQueue<>(), "http-kit-server-handler");
+    private final GrowingPool thread =
+            GrowingPool.named("http-kit-server-handler", 1, Integer.MAX_VALUE);
     /** The thread while it is in a call. */
     private volatile Thread running;
     /** The server stops and has waited: requests that still wait will not be answered. */
@@ -32,10 +30,13 @@ final class EmbeddedWorkers extends Workers {
 
     @Override
     void submit(byte[] block) {
-        if (shut && RequestBlock.kind(block) == Abi.KIND_REQUEST) {
+        if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
+            // On this thread, however late: the handler is not to be called by two.
+            thread.execute(() -> call(block));
+        } else if (shut) {
             reject(block, null);
         } else {
-            execute(() -> call(block));
+            thread.runOrThrow(() -> call(block));
         }
     }
 
@@ -43,20 +44,35 @@ final class EmbeddedWorkers extends Workers {
         running = Thread.currentThread();
         try {
             if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
-                byte[] next = server.embedded.events(block);
-                if (next != null) {
-                    execute(() -> call(next));
-                }
+                events(block);
             } else if (!over) {
                 server.embedded.request(new RequestBlock(block));
             }
         } catch (Throwable e) {
+            Native.abandon(RequestBlock.handle(block));
             server.logError("worker", e);
-            Native.abort(RequestBlock.handle(block));
         } finally {
             running = null;
             // An interrupt was meant for the handler that is over.
             Thread.interrupted();
+        }
+    }
+
+    /** What comes up meanwhile runs after what others wait for. */
+    private void events(byte[] block) {
+        for (byte[] next = block; next != null; ) {
+            byte[] after = server.embedded.events(next);
+            next = after == null || isQueued(after) ? null : after;
+        }
+    }
+
+    /** False if there is no memory for it: nobody else is told of these events. */
+    private boolean isQueued(byte[] events) {
+        try {
+            thread.execute(() -> call(events));
+            return true;
+        } catch (Throwable e) {
+            return false;
         }
     }
 
@@ -87,7 +103,8 @@ final class EmbeddedWorkers extends Workers {
 
     /** Waits for the calls that are queued. */
     private boolean isDoneIn(int timeout) {
-        Future<?> last = thread.submit(() -> {});
+        FutureTask<?> last = new FutureTask<>(() -> {}, null);
+        thread.execute(last);
         try {
             last.get(Math.max(0, timeout), TimeUnit.MILLISECONDS);
             return true;

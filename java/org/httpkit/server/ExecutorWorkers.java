@@ -17,12 +17,7 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void submit(byte[] block) {
-        try {
-            pool.submit(() -> perform(block));
-        } catch (Throwable e) {
-            // The pool itself is broken: the peer gets the same answer as when it is full.
-            reject(block, e);
-        }
+        pool.submit(() -> perform(block));
     }
 
     @Override

@@ -1,59 +1,130 @@
 package org.httpkit.server;
 
-import java.util.ArrayDeque;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.Condition;
-import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Threads for tasks that may block: one is started for each task that no idle one can take, up to a bound.
  * What is more waits, in order. A thread without work ends after a while.
+ *
+ * <p>Not a {@code ThreadPoolExecutor}, which does not bear a full heap: its queue takes memory to wait, and
+ * a thread that it has no memory to wake it may forget for ever. Here only {@link #execute} takes memory,
+ * before it changes anything; and a task for which no thread can be started waits for one.
  */
 final class GrowingPool implements Executor {
-    private static final int IDLE_SECONDS = 5;
+    private static final int IDLE_MILLIS = 5000;
     /** When not even one thread could be started. */
     private static final int RETRY_MILLIS = 100;
 
     private final int max;
+    private final int maxWaiting;
     private final ThreadFactory factory;
-    private final ReentrantLock lock = new ReentrantLock();
-    private final Condition work = lock.newCondition();
-    private final ArrayDeque<Runnable> waiting = new ArrayDeque<>();
+
+    /** Guarded by this, as all that follows. */
+    private Waiting first;
+
+    private Waiting last;
+    private int waiting;
     private int threads;
     private int idle;
 
+    private static final class Waiting {
+        final Runnable task;
+        Waiting next;
+
+        Waiting(Runnable task) {
+            this.task = task;
+        }
+    }
+
     GrowingPool(int max, ThreadFactory factory) {
+        this(max, Integer.MAX_VALUE, factory);
+    }
+
+    /** @param maxWaiting tasks that wait for a thread; more are dropped */
+    GrowingPool(int max, int maxWaiting, ThreadFactory factory) {
         this.max = max;
+        this.maxWaiting = maxWaiting;
         this.factory = factory;
     }
 
-    /** Never blocks. Without memory for a thread, the task waits for the next one that can be started. */
+    /** Daemon threads of this name. */
+    static GrowingPool named(String name, int max, int maxWaiting) {
+        return new GrowingPool(
+                max,
+                maxWaiting,
+                task -> {
+                    Thread thread = new Thread(task, name);
+                    thread.setDaemon(true);
+                    return thread;
+                });
+    }
+
+    /** Never blocks. @throws OutOfMemoryError if there is no memory to remember {@code task} */
     @Override
     public void execute(Runnable task) {
-        lock.lock();
-        try {
-            waiting.add(task);
+        run(task);
+    }
+
+    /** As {@link #execute}. @return false if there is no thread now that would ever take it */
+    synchronized boolean run(Runnable task) {
+        Waiting added = new Waiting(task);
+        if (waiting < maxWaiting) {
+            append(added);
             summon();
-        } finally {
-            lock.unlock();
         }
+        return threads > 0;
+    }
+
+    /**
+     * As {@link #execute}, for what others wait for.
+     *
+     * @throws OutOfMemoryError also if there is no thread, and none can be started: then it is not run
+     */
+    synchronized void runOrThrow(Runnable task) {
+        if (run(task)) {
+            return;
+        }
+        Waiting before = null;
+        for (Waiting at = first; at != null; before = at, at = at.next) {
+            if (at.task == task) {
+                unlink(before, at);
+                break;
+            }
+        }
+        throw new OutOfMemoryError("no thread can be started");
     }
 
     /** @return whether tasks wait for a thread */
-    boolean isCrowded() {
-        lock.lock();
-        try {
-            return waiting.size() > idle;
-        } finally {
-            lock.unlock();
+    synchronized boolean isCrowded() {
+        return waiting > idle;
+    }
+
+    private void append(Waiting added) {
+        if (last == null) {
+            first = added;
+        } else {
+            last.next = added;
         }
+        last = added;
+        waiting++;
+    }
+
+    private void unlink(Waiting before, Waiting gone) {
+        if (before == null) {
+            first = gone.next;
+        } else {
+            before.next = gone.next;
+        }
+        if (last == gone) {
+            last = before;
+        }
+        waiting--;
     }
 
     private void summon() {
-        if (idle >= waiting.size()) {
-            work.signal();
+        if (idle >= waiting) {
+            notify();
         } else if (threads < max) {
             startThread();
         }
@@ -71,68 +142,43 @@ final class GrowingPool implements Executor {
         }
     }
 
-    private void retry() {
-        lock.lock();
-        try {
-            if (!waiting.isEmpty()) {
-                summon();
-            }
-        } finally {
-            lock.unlock();
+    private synchronized void retry() {
+        if (first != null && threads == 0) {
+            summon();
         }
     }
 
     private void work() {
-        boolean threw = true;
-        try {
-            for (Runnable task = next(); task != null; task = next()) {
+        for (Runnable task = next(); task != null; task = next()) {
+            try {
                 task.run();
-                // An interrupt was meant for the task that is over.
-                Thread.interrupted();
+            } catch (Throwable e) {
+                Loggers.complain("what a task has thrown", null, e);
             }
-            threw = false;
-        } finally {
-            if (threw) {
-                leave();
-            }
-        }
-    }
-
-    /** A task has thrown, which ends this thread. */
-    private void leave() {
-        lock.lock();
-        try {
-            threads--;
-            if (!waiting.isEmpty()) {
-                summon();
-            }
-        } finally {
-            lock.unlock();
+            // An interrupt was meant for the task that is over.
+            Thread.interrupted();
         }
     }
 
     /** @return null if this thread is to end */
-    private Runnable next() {
-        lock.lock();
-        try {
-            long left = TimeUnit.SECONDS.toNanos(IDLE_SECONDS);
-            idle++;
+    private synchronized Runnable next() {
+        long deadline = System.nanoTime() + IDLE_MILLIS * 1_000_000L;
+        idle++;
+        for (long left = IDLE_MILLIS; first == null && left > 0; ) {
             try {
-                while (waiting.isEmpty() && left > 0) {
-                    left = work.awaitNanos(left);
-                }
+                wait(left);
             } catch (InterruptedException e) {
-                left = 0; // for a task that is over; whatever waits is taken
-            } finally {
-                idle--;
+                // It was meant for the task that is over.
             }
-            Runnable task = waiting.poll();
-            if (task == null) {
-                threads--;
-            }
-            return task;
-        } finally {
-            lock.unlock();
+            left = (deadline - System.nanoTime()) / 1_000_000;
         }
+        idle--;
+        if (first == null) {
+            threads--;
+            return null;
+        }
+        Runnable task = first.task;
+        unlink(null, first);
+        return task;
     }
 }

@@ -243,6 +243,8 @@ public class HttpServer implements Runnable {
         numbers[Abi.OPEN_MODE] = pulls() ? Abi.MODE_PULL : Abi.MODE_PUSH;
         numbers[Abi.OPEN_QUEUE] = options.queueSize;
         numbers[Abi.OPEN_THREADS] = options.maxThreads;
+        numbers[Abi.OPEN_KEPT_THREADS] = options.keptThreads();
+        numbers[Abi.OPEN_KEEP_ALIVE] = options.keepAliveMillis;
         numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
         numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
         numbers[Abi.OPEN_TELL_HALF_CLOSE] = embedded == null ? 0 : 1;
@@ -558,14 +560,19 @@ public class HttpServer implements Runnable {
 
     /** Runs a callback on the worker pool. */
     void runLater(Runnable callback) {
-        workers.execute(
-                () -> {
-                    try {
-                        callback.run();
-                    } catch (Throwable e) {
-                        logError("callback of a send", e);
-                    }
-                });
+        try {
+            workers.execute(() -> runCallback(callback));
+        } catch (Throwable e) {
+            Loggers.complain("callback of a send", null, e); // on a loop, and others are still to run
+        }
+    }
+
+    private void runCallback(Runnable callback) {
+        try {
+            callback.run();
+        } catch (Throwable e) {
+            logError("callback of a send", e);
+        }
     }
 
     int bodyBufferSize() {
@@ -608,39 +615,16 @@ public class HttpServer implements Runnable {
     }
 
     void logError(String message, Throwable error) {
-        log(options.errorLogger, message, error);
+        Loggers.log(options.errorLogger, message, error);
     }
 
     /** Passes a warning to the server's logger; never throws. Either may be null. */
     public void logWarning(String message, Throwable error) {
-        log(options.warnLogger, message, error);
-    }
-
-    /** A failing logger must not take down what it logs about. */
-    static void log(
-            ContextLogger<String, Throwable> logger, String message, Throwable error) {
-        try {
-            logger.log(message, error);
-        } catch (Throwable e) {
-            e.addSuppressed(error == null ? new IllegalStateException(message) : error);
-            printQuietly(e);
-        }
-    }
-
-    private static void printQuietly(Throwable e) {
-        System.err.println("http-kit: a logger failed: " + e);
+        Loggers.log(options.warnLogger, message, error);
     }
 
     void event(String name) {
-        event(options.eventLogger, name);
-    }
-
-    static void event(EventLogger<String> logger, String name) {
-        try {
-            logger.log(name);
-        } catch (Throwable e) {
-            printQuietly(e);
-        }
+        Loggers.event(options.eventLogger, name);
     }
 
     void statusEvent(int code) {
@@ -651,10 +635,8 @@ public class HttpServer implements Runnable {
         @Override
         public void onWork(byte[][] blocks) {
             for (byte[] block : blocks) {
-                try {
-                    workers.submit(block);
-                } catch (Throwable e) {
-                    workers.reject(block, e);
+                if (block != null) {
+                    workers.accept(block);
                 }
             }
         }

@@ -3,7 +3,6 @@ package org.httpkit.server;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.httpkit.PrefixThreadFactory;
 import org.httpkit.VirtualThreads;
@@ -14,19 +13,30 @@ import org.httpkit.jni.Native;
  * The server's own threads: each takes work from the native queue, and hands an answer down and
  * takes the next piece of work in one call.
  *
- * <p>When all of them are stuck in blocking handlers, more are started, up to the maximum; or, on
- * JVMs that have them, virtual threads get what waits.
+ * <p>There are few at first. When all of them are stuck in blocking handlers, more are started, up to
+ * the maximum, and those that have had nothing to do for long end; or, on JVMs that have them, virtual
+ * threads get what waits.
  */
 final class PullingWorkers extends Workers {
-    private final int min;
+    private static final String NO_THREAD = "cannot start a worker thread";
+    /** How long it is not tried again when no thread could be started. */
+    private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
+
+    private final int first;
     private final int max;
     private final PrefixThreadFactory factory;
     private final ExecutorService virtual;
+    /** All that have been started and have not ended; guards itself and {@link #wanted}. */
     private final List<Thread> threads = new ArrayList<>();
+    /** More are being started while there are fewer. */
+    private int wanted;
+    /** No thread could be started, which has been logged. */
+    private volatile boolean failing;
+    private volatile long failedAt;
 
     PullingWorkers(HttpServer server, ServerOptions options) {
         super(server);
-        this.min = options.minThreads;
+        this.first = Math.min(options.keptThreads(), Runtime.getRuntime().availableProcessors());
         this.max = options.maxThreads;
         this.factory = new PrefixThreadFactory(options.threadPrefix);
         this.virtual = options.virtual ? VirtualThreads.newExecutor() : null;
@@ -34,55 +44,116 @@ final class PullingWorkers extends Workers {
 
     @Override
     void start() {
-        grow(min);
-    }
-
-    private void grow(int to) {
         synchronized (threads) {
-            while (!shut && threads.size() < to) {
-                Thread thread = factory.newThread(this::pull);
-                threads.add(thread);
-                thread.start();
+            wanted = first;
+        }
+        startNext();
+        synchronized (threads) {
+            if (threads.isEmpty()) {
+                throw new IllegalStateException(NO_THREAD);
             }
         }
     }
 
-    private int size() {
+    /** Each thread starts the next one that is wanted: on a loop, where this is called, there is time for one. */
+    private void startNext() {
+        Thread thread = null;
+        try {
+            thread = nextThread();
+            if (thread != null) {
+                thread.start();
+                failing = false;
+            }
+        } catch (Throwable e) {
+            // What waits asks for more again.
+            synchronized (threads) {
+                threads.remove(thread);
+                wanted = threads.size();
+            }
+            failedAt = System.nanoTime();
+            if (!failing) {
+                failing = true;
+                log(() -> server.logError(NO_THREAD, e));
+            }
+        }
+    }
+
+    private Thread nextThread() {
         synchronized (threads) {
-            return threads.size();
+            if (shut || threads.size() >= wanted) {
+                return null;
+            }
+            Thread thread = factory.newThread(new Worker());
+            threads.add(thread);
+            return thread;
         }
     }
 
     /** Whatever goes wrong costs one piece of work, never the thread. */
-    private void pull() {
-        ResponseWriter out = new ResponseWriter();
-        byte[] block = null;
-        do {
+    private final class Worker implements Runnable {
+        private ResponseWriter out;
+
+        @Override
+        public void run() {
+            boolean superfluous = false;
             try {
-                block = block == null ? Native.take(server.handle) : performAndTake(block, out);
-            } catch (Throwable e) {
-                server.logError("worker", e);
-                block = null;
+                startNext();
+                if (!shut) {
+                    pull();
+                    superfluous = true;
+                }
+            } finally {
+                ended(superfluous);
             }
-        } while (block != null || !shut);
+        }
+
+        /** Until there is no more work, or has been none for long. */
+        private void pull() {
+            byte[] block = null;
+            boolean over = false;
+            while (!over) {
+                try {
+                    block = block == null ? Native.take(server.handle) : performAndTake(block);
+                    over = block == null;
+                } catch (Throwable e) {
+                    block = null;
+                    server.logError("worker", e);
+                }
+            }
+        }
+
+        private byte[] performAndTake(byte[] block) {
+            try {
+                boolean ready = false;
+                if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
+                    ChannelEvents.run(server, block);
+                } else {
+                    if (out == null) {
+                        out = new ResponseWriter();
+                    }
+                    ready = server.ringHandler.handle(new RequestBlock(block), out);
+                }
+                // An interrupt was meant for the handler that is over.
+                Thread.interrupted();
+                return ready
+                        ? answerAndTake(RequestBlock.handle(block), out)
+                        : Native.take(server.handle);
+            } catch (Throwable e) {
+                Native.abandon(RequestBlock.handle(block));
+                throw e;
+            }
+        }
     }
 
-    private byte[] performAndTake(byte[] block, ResponseWriter out) {
-        long exchange = RequestBlock.handle(block);
-        try {
-            boolean ready = false;
-            if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
-                ChannelEvents.run(server, block);
-            } else {
-                ready = server.ringHandler.handle(new RequestBlock(block), out);
+    /** Leaves the count; one that is wanted still is replaced. */
+    private void ended(boolean superfluous) {
+        synchronized (threads) {
+            threads.remove(Thread.currentThread());
+            if (superfluous) {
+                wanted--;
             }
-            // An interrupt was meant for the handler that is over.
-            Thread.interrupted();
-            return ready ? answerAndTake(exchange, out) : Native.take(server.handle);
-        } catch (Throwable e) {
-            Native.abort(exchange);
-            throw e;
         }
+        startNext();
     }
 
     private byte[] answerAndTake(long exchange, ResponseWriter out) {
@@ -108,12 +179,7 @@ final class PullingWorkers extends Workers {
             reject(block, null);
             return;
         }
-        try {
-            virtual.execute(() -> perform(block));
-        } catch (Throwable e) {
-            // A stop came between, or there is no memory: the other blocks of this turn are not to suffer.
-            reject(block, e);
-        }
+        virtual.execute(() -> perform(block));
     }
 
     @Override
@@ -122,8 +188,17 @@ final class PullingWorkers extends Workers {
             Native.serverSpill(server.handle);
             return;
         }
-        int size = size();
-        grow((int) Math.min(max, (long) size + Math.min(waiting, size)));
+        if (failing && System.nanoTime() - failedAt < RETRY_NANOS) {
+            return;
+        }
+        synchronized (threads) {
+            int size = threads.size();
+            // Not while some are still being started; twice as many at most, then it is looked at again.
+            if (size >= wanted) {
+                wanted = size + Math.min(waiting, Math.min(Math.max(size, 1), max - size));
+            }
+        }
+        startNext();
     }
 
     /** Rare, and not what the native queue carries. */
@@ -135,8 +210,8 @@ final class PullingWorkers extends Workers {
         }
         try {
             virtual.execute(task);
-        } catch (RejectedExecutionException e) {
-            aside(task); // a stop came between
+        } catch (Throwable e) {
+            aside(task); // a stop came between, or there is no memory for its thread
         }
     }
 

@@ -126,13 +126,19 @@ final class RingCall implements Runnable {
     }
 
     private void fail(Throwable e) {
-        ring.logError(request.method + " " + request.uri, e);
-        AsyncChannel channel = request.channel;
-        if (channel != null && channel.isStreaming()) {
-            channel.abort(); // the peer must see that the answer is cut
-            return;
+        try {
+            ring.logError(request.method + " " + request.uri, e);
+            if (request.channel != null && request.channel.isStreaming()) {
+                request.channel.abort(); // the peer must see that the answer is cut
+                return;
+            }
+            plain(500, HttpUtils.messageOf(e));
+            ring.event(ring.eventNames.serverStatus500);
+        } catch (Throwable noAnswer) {
+            if (request.channel != null) {
+                request.channel.abort();
+            }
+            ring.logError("worker", noAnswer);
         }
-        plain(500, HttpUtils.messageOf(e));
-        ring.event(ring.eventNames.serverStatus500);
     }
 }

@@ -269,11 +269,21 @@ final class RingExchanges {
                     if (answered.compareAndSet(false, true)) {
                         response = value;
                         value = null;
-                        answer.run();
+                        answerOrCut(answer);
                     }
                     return null;
                 }
             };
+        }
+
+        /** Nobody else answers any more. */
+        private void answerOrCut(Runnable answer) {
+            try {
+                answer.run();
+            } catch (Throwable e) {
+                Native.abandon(block.handle());
+                server.logError("worker", e);
+            }
         }
 
         private void respond() {

@@ -294,10 +294,10 @@ public class RingHandler implements IHandler {
     }
 
     void logError(String message, Throwable error) {
-        HttpServer.log(errorLogger, message, error);
+        Loggers.log(errorLogger, message, error);
     }
 
     void event(String name) {
-        HttpServer.event(eventLogger, name);
+        Loggers.event(eventLogger, name);
     }
 }

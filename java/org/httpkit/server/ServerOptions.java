@@ -17,6 +17,7 @@ public final class ServerOptions {
     public static final int PENDING_BYTES = 16 * 1024 * 1024;
     public static final int BODY_BUFFER_SIZE = 256 * 1024;
     public static final int MAX_HEADERS = 1000;
+    public static final int KEEP_ALIVE_MILLIS = 60_000;
     public static final String SERVER_HEADER = "http-kit";
 
     public SocketAddress address;
@@ -28,8 +29,11 @@ public final class ServerOptions {
     IHandler embedded;
     /** The user's own pool, or null: then the server has threads of its own. */
     public ExecutorService pool;
+    /** Own threads: so many are kept once they have been needed, and one at least. */
     public int minThreads;
     public int maxThreads;
+    /** Threads beyond these end when nothing has come for them for so long. */
+    public int keepAliveMillis = KEEP_ALIVE_MILLIS;
     public int queueSize = Integer.MAX_VALUE;
     public String threadPrefix;
     /** Work that the server's own threads cannot take at once goes to virtual threads. */
@@ -64,6 +68,10 @@ public final class ServerOptions {
     public int receiveBuffer;
     /** SO_REUSEPORT. */
     public boolean reusePort;
+
+    int keptThreads() {
+        return Math.max(1, minThreads);
+    }
 
     /** Takes over what was set on a channel that a user made. */
     public void copyFrom(ServerSocketChannel channel) throws IOException {

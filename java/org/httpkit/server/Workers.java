@@ -1,13 +1,10 @@
 package org.httpkit.server;
 
 import java.util.Queue;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -21,12 +18,11 @@ abstract class Workers {
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
     /** Log calls of the core, in order; beyond so many that wait, they are dropped. */
-    private static final ThreadPoolExecutor LOGS =
-            daemons(1, new LinkedBlockingQueue<>(10_000), "http-kit-server-log");
+    private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
 
     /** Callbacks that no pool takes any more, at most one a connection: user code stays off the loops. */
-    private static final ThreadPoolExecutor CALLBACKS =
-            daemons(8, new LinkedBlockingQueue<>(), "http-kit-server-aside");
+    private static final GrowingPool CALLBACKS =
+            GrowingPool.named("http-kit-server-aside", 8, Integer.MAX_VALUE);
 
     final HttpServer server;
     volatile boolean shut;
@@ -36,6 +32,8 @@ abstract class Workers {
 
     Workers(HttpServer server) {
         this.server = server;
+        // The JVM links it now, while there is memory: who cannot read a handle can abandon nothing.
+        RequestBlock.handle(new byte[Long.BYTES]);
     }
 
     static Workers of(HttpServer server, ServerOptions options) {
@@ -47,28 +45,18 @@ abstract class Workers {
                 : new ExecutorWorkers(server, options.pool);
     }
 
-    static ThreadPoolExecutor daemons(
-            int threads, BlockingQueue<Runnable> queue, String name) {
-        ThreadPoolExecutor executor =
-                new ThreadPoolExecutor(
-                        threads,
-                        threads,
-                        5,
-                        TimeUnit.SECONDS,
-                        queue,
-                        task -> {
-                            Thread thread = new Thread(task, name);
-                            thread.setDaemon(true);
-                            return thread;
-                        },
-                        new ThreadPoolExecutor.DiscardPolicy());
-        executor.allowCoreThreadTimeOut(true);
-        return executor;
-    }
-
     abstract void start();
 
-    /** Runs work that no thread pulls. Called on a loop: must not block. */
+    /** Runs work that no thread pulls. If that cannot be, its peer is told so. Called on a loop. */
+    final void accept(byte[] block) {
+        try {
+            submit(block);
+        } catch (Throwable e) {
+            reject(block, e);
+        }
+    }
+
+    /** Runs work on the pool, or throws. Called on a loop: must not block. */
     abstract void submit(byte[] block);
 
     /** So much work waits, and no thread takes it. Called on a loop. */
@@ -84,9 +72,16 @@ abstract class Workers {
         return shut;
     }
 
-    /** Runs a call of a user's logger. */
+    /** Runs a call of a user's logger. Never throws. */
     static void log(Runnable call) {
-        LOGS.execute(call);
+        try {
+            boolean alone = !LOGS.isCrowded();
+            if (!LOGS.run(call) && alone) {
+                System.err.println("http-kit: what is to be logged waits until a thread can be started for it");
+            }
+        } catch (Throwable e) {
+            Loggers.complain("a message of the server", null, e);
+        }
     }
 
     /** Runs a callback outside of the pool. */
@@ -117,8 +112,8 @@ abstract class Workers {
         try {
             server.perform(block);
         } catch (Throwable e) {
+            Native.abandon(RequestBlock.handle(block));
             server.logError("worker", e);
-            Native.abort(RequestBlock.handle(block));
         }
     }
 
@@ -141,8 +136,20 @@ abstract class Workers {
         }
     }
 
-    /** A pool refused a block. Called on a loop. */
+    /**
+     * A pool refused a block: its peer is told so, or else cut off, and does not wait for ever. Called on a
+     * loop, between other blocks: never throws.
+     */
     final void reject(byte[] block, Throwable cause) {
+        try {
+            refuse(block, cause);
+        } catch (Throwable e) {
+            Native.abandon(RequestBlock.handle(block));
+            Loggers.complain(REJECTED, cause, e);
+        }
+    }
+
+    private void refuse(byte[] block, Throwable cause) {
         long handle = RequestBlock.handle(block);
         if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
             Native.refuse(handle);

@@ -91,6 +91,10 @@ pub struct Config {
     /// How many bytes the kernel holds that were written to a socket and that its peer has not taken; 0 where
     /// that cannot be told.
     pub unsent: fn(BorrowedFd<'_>) -> u64,
+    /// So many of them stay whatever happens.
+    pub kept: usize,
+    /// The others leave [`Server::take`] when nothing has come for them for so long.
+    pub keep_alive: Duration,
 }
 
 /// Where to listen.
@@ -219,7 +223,7 @@ impl Server {
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
         let shared = Shared {
-            queue: WorkQueue::new(config.mode, config.queue, config.threads),
+            queue: WorkQueue::new(&config),
             leads: Leads::default(),
             config,
             sink,
@@ -251,7 +255,7 @@ impl Server {
     }
 
     /// The next piece of work, waiting for it: this thread may run a loop meanwhile. `None` once the queue
-    /// is shut and empty.
+    /// is shut and empty, or when this thread has waited for long and more are there than are kept.
     pub fn take(&self) -> Option<Work> {
         self.shared.queue.take(&self.shared.leads)
     }

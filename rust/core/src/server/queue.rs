@@ -9,17 +9,18 @@
 //! that of a pool which has once grown only the threads that are needed work, and
 //! stay warm.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Config;
 use super::exchange::Exchange;
 use super::lead::{self, Leads, Turn};
 use super::request::Request;
@@ -50,17 +51,16 @@ const LONG: Duration = Duration::from_millis(1);
 /// Bounded queue of [`Work`], see the module's text.
 #[derive(Debug)]
 pub struct WorkQueue {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     mode: Mode,
     limit: usize,
     /// Threads that pull, at most.
     threads: usize,
+    /// Threads that stay though nothing comes for them, and how long the others do.
+    kept: usize,
+    keep_alive: Duration,
     processors: usize,
-    /// Never used again, unlike an address.
-    id: u64,
 }
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A thread inside [`WorkQueue::take`] that has nothing to do.
 #[derive(Debug)]
@@ -107,21 +107,69 @@ thread_local! {
         called: AtomicBool::new(false),
         waker: Mutex::new(None),
     });
-    /// The queue in which this thread is counted as awake, 0 for none.
-    static AWAKE_IN: Cell<u64> = const { Cell::new(0) };
+    static PLACE: RefCell<Place> = const { RefCell::new(Place::none()) };
 }
 
+/// Where this thread is counted: from its first look for work until it leaves, or ends.
 #[derive(Debug)]
+struct Place {
+    queue: Weak<Mutex<Inner>>,
+    /// It has taken work and not come back.
+    busy: bool,
+}
+
+impl Place {
+    const fn none() -> Self {
+        Self {
+            queue: Weak::new(),
+            busy: false,
+        }
+    }
+
+    /// Counts this thread as one that is out of work and looks for more.
+    fn enter<'a>(&mut self, queue: &'a Arc<Mutex<Inner>>) -> MutexGuard<'a, Inner> {
+        let stays = Weak::as_ptr(&self.queue) == Arc::as_ptr(queue);
+        if !stays {
+            *self = Self {
+                queue: Arc::downgrade(queue),
+                busy: false,
+            };
+        }
+        let mut inner = queue.lock();
+        if !stays {
+            inner.threads += 1;
+            inner.awake += 1;
+        }
+        if std::mem::take(&mut self.busy) {
+            inner.busy -= 1;
+        }
+        inner
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.upgrade() {
+            let mut inner = queue.lock();
+            inner.threads -= 1;
+            inner.awake -= 1;
+            inner.busy -= usize::from(self.busy);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct Inner {
     items: VecDeque<(Instant, Work)>,
     /// In the order in which they parked.
     parked: Vec<Arc<Sleeper>>,
     /// Those that run a loop.
     leading: Vec<Arc<Sleeper>>,
-    /// Threads that run user code, look for work or have been called. One that has left in the
-    /// middle of its work counts for ever: the number is for hints only.
+    /// Threads that have a [`Place`] here.
+    threads: usize,
+    /// Those that run user code, look for work or have been called.
     awake: usize,
-    /// Threads that have taken work and not come back. One that never does counts for ever.
+    /// Those that have taken work and not come back.
     busy: usize,
     /// A thread has been called and has not come yet, nor has another.
     waking: bool,
@@ -207,49 +255,60 @@ fn wake_next(mut inner: MutexGuard<'_, Inner>) {
     }
 }
 
-/// Until somebody calls.
-fn park(mut inner: MutexGuard<'_, Inner>) {
-    inner.awake -= 1;
+/// Runs a loop until it, or somebody, calls.
+fn run_loop(queue: &Mutex<Inner>, inner: MutexGuard<'_, Inner>, turn: &Turn) {
     SELF.with(|sleeper| {
-        inner.parked.push(sleeper.clone());
-        drop(inner);
-        while !sleeper.has_been_called() {
-            thread::park();
-        }
+        let fallen = begin_leading(queue, inner, sleeper);
+        turn.run(sleeper.called());
+        std::mem::forget(fallen);
     });
 }
 
-/// Runs a loop until it, or somebody, calls.
-fn run_loop(mut inner: MutexGuard<'_, Inner>, turn: &Turn) {
+fn begin_leading<'a>(
+    queue: &'a Mutex<Inner>,
+    mut inner: MutexGuard<'_, Inner>,
+    sleeper: &'a Arc<Sleeper>,
+) -> Fallen<'a> {
     inner.awake -= 1;
-    SELF.with(|sleeper| {
-        inner.leading.push(sleeper.clone());
-        drop(inner);
-        turn.run(sleeper.called());
-    });
+    inner.leading.push(sleeper.clone());
+    Fallen { queue, sleeper }
+}
+
+/// A thread whose loop panics.
+struct Fallen<'a> {
+    queue: &'a Mutex<Inner>,
+    sleeper: &'a Arc<Sleeper>,
+}
+
+impl Drop for Fallen<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.queue.lock();
+        let here = |other: &Arc<Sleeper>| Arc::ptr_eq(self.sleeper, other);
+        match inner.leading.iter().position(here) {
+            Some(at) => {
+                inner.leading.swap_remove(at);
+                inner.awake += 1;
+            }
+            None => inner.waking = false,
+        }
+        self.sleeper.called.store(false, Ordering::Release);
+        *self.sleeper.waker.lock() = None;
+        wake_next(inner);
+    }
 }
 
 impl WorkQueue {
-    /// A queue that holds at most `limit` items besides closings, which are never refused, and what
-    /// those of at most `threads` threads that are not busy will take.
-    pub fn new(mode: Mode, limit: usize, threads: usize) -> Self {
-        let inner = Inner {
-            items: VecDeque::new(),
-            parked: Vec::new(),
-            leading: Vec::new(),
-            awake: 0,
-            busy: 0,
-            waking: false,
-            taken: 0,
-            shut: false,
-        };
+    /// A queue that holds at most so many items as told besides closings, which are never refused, and what
+    /// those of its threads that are not busy will take.
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            inner: Mutex::new(inner),
-            mode,
-            limit,
-            threads,
+            inner: Arc::default(),
+            mode: config.mode,
+            limit: config.queue,
+            threads: config.threads,
+            kept: config.kept,
+            keep_alive: config.keep_alive,
             processors: thread::available_parallelism().map_or(1, usize::from),
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -277,15 +336,20 @@ impl WorkQueue {
     }
 
     /// The next item, waiting for it or looking for it at the sockets; `None` once the queue is shut and
-    /// empty.
+    /// empty, or when this thread is one too many.
     pub(super) fn take(&self, leads: &Leads) -> Option<Work> {
+        PLACE.with_borrow_mut(|place| {
+            let work = self.next(place.enter(&self.inner), leads);
+            match work {
+                Some(_) => place.busy = true,
+                None => *place = Place::none(),
+            }
+            work
+        })
+    }
+
+    fn next<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, leads: &Leads) -> Option<Work> {
         let mut yielded = false;
-        let mut inner = self.inner.lock();
-        if AWAKE_IN.replace(self.id) == self.id {
-            inner.busy = inner.busy.saturating_sub(1);
-        } else {
-            inner.awake += 1;
-        }
         loop {
             if let Some((_, work)) = inner.items.pop_front() {
                 inner.taken += 1;
@@ -300,12 +364,10 @@ impl WorkQueue {
                 return Some(work);
             }
             if inner.shut {
-                inner.awake -= 1;
-                AWAKE_IN.set(0);
                 return None;
             }
             if let Some(turn) = leads.begin() {
-                run_loop(inner, &turn);
+                run_loop(&self.inner, inner, &turn);
                 drop(turn);
                 inner = self.inner.lock();
                 inner.waking = false;
@@ -321,10 +383,41 @@ impl WorkQueue {
                 inner = self.inner.lock();
                 continue;
             }
-            park(inner);
-            inner = self.inner.lock();
+            inner = self.park(inner)?;
             inner.waking = false;
         }
+    }
+
+    /// Until somebody calls; `None` if nobody does for long, and this thread is not one to be kept.
+    fn park<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Option<MutexGuard<'a, Inner>> {
+        let since = Instant::now();
+        inner.awake -= 1;
+        SELF.with(|sleeper| {
+            inner.parked.push(sleeper.clone());
+            loop {
+                let left = self.keep_alive.saturating_sub(since.elapsed());
+                let superfluous = inner.threads > self.kept;
+                let here = |other: &Arc<Sleeper>| Arc::ptr_eq(sleeper, other);
+                if superfluous
+                    && left.is_zero()
+                    && let Some(at) = inner.parked.iter().position(here)
+                {
+                    inner.parked.remove(at);
+                    inner.awake += 1;
+                    return None;
+                }
+                drop(inner);
+                match superfluous {
+                    true => thread::park_timeout(left),
+                    false => thread::park(),
+                }
+                let called = sleeper.has_been_called();
+                inner = self.inner.lock();
+                if called {
+                    return Some(inner);
+                }
+            }
+        })
     }
 
     /// Wakes a parked thread for what waits.
@@ -380,7 +473,7 @@ mod tests {
     use super::*;
     use crate::server::connection::Conn;
     use crate::server::socket::split_unix;
-    use crate::server::{Address, Config, Notice, Server, Sink};
+    use crate::server::{Address, Notice, Server, Sink};
 
     #[derive(Debug)]
     struct Nobody;
@@ -393,8 +486,8 @@ mod tests {
         fn on_notice(&self, _: Notice) {}
     }
 
-    fn works() -> impl Fn() -> Work {
-        let config = Config {
+    fn config() -> Config {
+        Config {
             limits: crate::h1::Limits::default(),
             proxy: crate::h1::proxy::ProxyMode::Disable,
             server_header: None,
@@ -404,16 +497,21 @@ mod tests {
             receive_buffer: 0,
             reuse_port: false,
             mode: Mode::Pull,
-            queue: 1,
+            queue: 10,
             threads: 0,
+            kept: 1,
+            keep_alive: Duration::from_secs(60),
             half_close_time: Duration::ZERO,
             unread_time: Duration::ZERO,
             unsent: |_| 0,
             max_half_closed: 0,
             tell_half_close: false,
-        };
+        }
+    }
+
+    fn works() -> impl Fn() -> Work {
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
-        let server = Server::bind(&address, config, Arc::new(Nobody)).unwrap();
+        let server = Server::bind(&address, config(), Arc::new(Nobody)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -433,7 +531,7 @@ mod tests {
     #[test]
     fn work_beyond_the_parked_threads_is_reported_while_one_of_them_wakes() {
         let work = works();
-        let queue = WorkQueue::new(Mode::Pull, 10, 0);
+        let queue = WorkQueue::new(&config());
         // One thread is parked, and does not get to run between the two pushes.
         queue.inner.lock().parked.push(SELF.with(Arc::clone));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
@@ -452,7 +550,7 @@ mod tests {
     fn work_that_is_left_behind_calls_who_runs_a_loop_if_no_loop_stands_still() {
         let work = works();
         for standing_still in [0, 1] {
-            let queue = WorkQueue::new(Mode::Pull, 10, 0);
+            let queue = WorkQueue::new(&config());
             let other = sleeper();
             queue.inner.lock().leading.push(other.clone());
             // This thread has been called, and is slow to come.
@@ -469,7 +567,7 @@ mod tests {
     #[test]
     fn who_runs_a_loop_is_called_only_for_work_that_no_parked_thread_can_take() {
         let work = works();
-        let queue = WorkQueue::new(Mode::Pull, 10, 0);
+        let queue = WorkQueue::new(&config());
         let (leading, parked) = (sleeper(), sleeper());
         queue.inner.lock().leading.push(leading.clone());
         queue.call_for_nothing();
@@ -483,5 +581,26 @@ mod tests {
         queue.inner.lock().waking = false;
         queue.rouse();
         assert!(leading.has_been_called(), "nobody else is there");
+    }
+
+    #[test]
+    fn a_thread_whose_loop_panics_is_counted_as_before() {
+        let work = works();
+        for called in [false, true] {
+            let queue = WorkQueue::new(&config());
+            let own = SELF.with(Arc::clone);
+            let inner = PLACE.with_borrow_mut(|place| place.enter(&queue.inner));
+            let panics = std::panic::AssertUnwindSafe(|| {
+                let _fallen = begin_leading(&queue.inner, inner, &own);
+                if called {
+                    assert!(queue.push(work()).is_ok());
+                }
+                panic!("in a turn");
+            });
+            assert!(std::panic::catch_unwind(panics).is_err());
+            let inner = queue.inner.lock();
+            assert_eq!((inner.awake, inner.threads, inner.busy), (1, 1, 0));
+            assert!(inner.leading.is_empty() && !inner.waking && !own.has_been_called());
+        }
     }
 }

@@ -73,6 +73,8 @@ pub fn config(mode: Mode) -> Config {
         unsent: |_| 0,
         max_half_closed: 100,
         tell_half_close: false,
+        kept: usize::MAX,
+        keep_alive: PATIENCE,
     }
 }
 

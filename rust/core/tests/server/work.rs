@@ -5,12 +5,13 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{Config, Exchange, Notice};
 
 use crate::support::{
-    PATIENCE, Running, answer, any_port, config, read_answer, read_head, wait_until,
+    PATIENCE, Running, answer, any_port, config, join, read_answer, read_head, wait_until,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -244,4 +245,47 @@ fn one_turn_pushes_one_batch() {
     let server = Running::start(config(Mode::Push));
     let _peers = peers(&server, 6);
     wait_until("all are pushed", || server.sink.work.lock().len() == 6);
+}
+
+#[test]
+fn threads_beyond_those_that_are_kept_leave_when_nothing_comes_for_them() {
+    let server = Running::start(Config {
+        kept: 2,
+        keep_alive: Duration::from_millis(50),
+        ..config(Mode::Pull)
+    });
+    let workers = workers(&server, 6);
+    wait_until("four have left", || {
+        workers.iter().filter(|worker| worker.is_finished()).count() == 4
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    let stay = workers.iter().filter(|worker| !worker.is_finished());
+    assert_eq!(stay.count(), 2, "these are kept");
+    let mut peers = peers(&server, 10);
+    for peer in &mut peers {
+        assert_eq!(read_answer(peer), b"x");
+    }
+    server.server.queue().shut();
+    assert_eq!(workers.into_iter().map(join).sum::<usize>(), 10);
+}
+
+#[test]
+fn a_thread_that_ends_in_the_middle_of_its_work_leaves_the_count() {
+    let server = Running::start(Config {
+        queue: 0,
+        threads: 1,
+        ..config(Mode::Pull)
+    });
+    // What a thread is free for is taken in.
+    let mut first = server.connect();
+    first.write_all(GET).unwrap();
+    let exchange = std::thread::scope(|scope| scope.spawn(|| server.request()).join().unwrap());
+    let mut second = server.connect();
+    second.write_all(GET).unwrap();
+    let next = server.request();
+    answer(&exchange, b"first");
+    answer(&next, b"second");
+    assert_eq!(read_answer(&mut first), b"first");
+    assert_eq!(read_answer(&mut second), b"second");
+    assert_eq!(refusals(&server), 0);
 }

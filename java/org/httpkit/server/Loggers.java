@@ -1,0 +1,43 @@
+package org.httpkit.server;
+
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+
+/**
+ * Calls users' loggers. Whatever these throw ends here: what they are to log has yet to be answered or
+ * cut off, and the thread goes on to serve others.
+ */
+final class Loggers {
+    private Loggers() {}
+
+    static void log(ContextLogger<String, Throwable> logger, String message, Throwable error) {
+        try {
+            logger.log(message, error);
+        } catch (Throwable e) {
+            complain(message, error, e);
+        }
+    }
+
+    static void event(EventLogger<String> logger, String name) {
+        try {
+            logger.log(name);
+        } catch (Throwable e) {
+            complain(name, null, e);
+        }
+    }
+
+    /**
+     * Says on standard error what is not logged.
+     *
+     * <p>{@code failure} may be {@code error} itself: when the heap is full, the JVM throws one object again
+     * and again.
+     */
+    static void complain(String message, Throwable error, Throwable failure) {
+        try {
+            String what = error == null ? message : message + ": " + error;
+            System.err.println("http-kit: not logged, because of " + failure + ": " + what);
+        } catch (Throwable e) {
+            // There is no memory for a line, or the exceptions' own texts throw: nothing can be told.
+        }
+    }
+}
