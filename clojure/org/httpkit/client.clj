@@ -644,7 +644,7 @@
   ^RequestConfig
   [{:keys [method headers body]}
    {:keys [timeout connect-timeout idle-timeout keepalive proxy-url proxy-host proxy-port tunnel?
-           auto-compression? insecure? pool-timeout chunked? proxy-tunnel?]
+           auto-compression? insecure? pool-timeout chunked? proxy-tunnel? max-response-bytes]
     :or {connect-timeout 60000 idle-timeout 60000 keepalive 120000 proxy-port -1
          tunnel? false auto-compression? true}}
    {:keys [deadline deadline-at]}]
@@ -657,6 +657,7 @@
     (when (string? method) (.method config method))
     (when deadline     (.deadline config (to-int deadline) (long deadline-at)))
     (when pool-timeout (.poolTimeout config (to-int pool-timeout)))
+    (when max-response-bytes (.maxResponseBytes config (long max-response-bytes)))
     (.chunked config (boolean chunked?))
     (.proxyTunnel config (boolean proxy-tunnel?))))
 
@@ -732,6 +733,10 @@
                         ; and content type; `:text`; `:byte-array`; `:stream`, an
                         ; InputStream of what arrives, to be closed;
                         ; `:raw-byte-array`, `:none`: not decompressed
+    :max-response-bytes ; Most bytes of a body, decompressed unless `:as` says
+                        ; otherwise; more are a ContentTooLargeException (default
+                        ; what the heap has room for, for all responses that are
+                        ; being received together; any number for `:stream`)
     :filter             ; `IFilter` that may abort, see `max-body-filter`
     :worker-pool        ; ExecutorService (or delay) that decodes and calls back
                         ; (default that of `default-worker_`)
@@ -771,7 +776,7 @@
     :tunnel?            ; Refused with a proxy, see `:proxy-tunnel?`"
   {:arglists '([{:keys [url method headers body query-params form-params nested-param-style
                         multipart multipart-mixed? basic-auth oauth-token user-agent
-                        auto-compression? as filter worker-pool response deadlock-guard?
+                        auto-compression? as max-response-bytes filter worker-pool response deadlock-guard?
                         timeout connect-timeout idle-timeout deadline pool-timeout keepalive
                         follow-redirects max-redirects trace-redirects
                         allow-unsafe-redirect-methods client insecure? sslengine

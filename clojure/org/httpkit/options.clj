@@ -360,6 +360,7 @@
      :idle-timeout     msecs
      :deadline         (optional msecs)
      :pool-timeout     (unless-none msecs)
+     :max-response-bytes (optional (integer 0 Long/MAX_VALUE))
      :keepalive        msecs
      :max-redirects    (optional any-long)
      :trace-redirects  (unless-none [collection? "a seq of URLs"])

@@ -84,6 +84,9 @@ impl Sink for Ends {
     fn on_head(&self, _: CallId, _: &Head<'_>) -> bool {
         true
     }
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
     fn on_body(&self, _: CallId, _: &[u8]) -> bool {
         true
     }

@@ -101,6 +101,9 @@ impl Sink for Again {
     fn on_head(&self, _: CallId, _: &Head<'_>) -> bool {
         false
     }
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
     fn on_body(&self, _: CallId, _: &[u8]) -> bool {
         false
     }

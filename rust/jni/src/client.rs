@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use httpkit_core::client::{
-    Bytes, CallError, Client, ClientConfig, Coding, Decoder, Event, State, Version, decode_whole,
+    Bytes, CallError, Ceilings, Client, ClientConfig, Coding, Decoder, Event, State, Version,
+    decode_whole,
 };
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray};
@@ -356,6 +357,7 @@ fn state_number(state: State) -> u8 {
     }
 }
 
+#[allow(clippy::too_many_arguments)] // Each limit has an error of its own.
 pub(crate) fn decode_content<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -363,7 +365,9 @@ pub(crate) fn decode_content<'local>(
     data: JByteArray<'local>,
     offset: jint,
     length: jint,
-    max_decoded: jlong,
+    filter: jlong,
+    limit: jlong,
+    room: jlong,
 ) -> Result<JByteArray<'local>> {
     faults::point();
     let coding = match coding {
@@ -372,7 +376,13 @@ pub(crate) fn decode_content<'local>(
         other => return Err(BridgeError::Argument(format!("coding {other}"))),
     };
     let data = bytes(env, &data, offset, length)?;
-    match decode_whole(coding, &data, u64::try_from(max_decoded).ok()) {
+    let [filter, limit, room] = [filter, limit, room].map(|most| u64::try_from(most).ok());
+    let most = Ceilings {
+        filter,
+        limit,
+        room,
+    };
+    match decode_whole(coding, &data, most) {
         Ok(decoded) => Ok(env.byte_array_from_slice(&decoded)?),
         Err(error) => {
             client_upcalls::throw(env, &error)?;

@@ -139,6 +139,7 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
     let upload = read_upload(fields.u8()?, fields.i64()?)?;
     let policy = fields.i64()?;
     let (max_wire, max_decoded) = (fields.limit()?, fields.limit()?);
+    let max_body = fields.limit()?;
     let timeouts = read_timeouts(&mut fields)?;
     let window = fields.u32()? as usize;
     let host = fields.string()?;
@@ -163,6 +164,7 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
         policy,
         max_wire,
         max_decoded,
+        max_body,
         timeouts,
         window,
         host,
@@ -246,7 +248,7 @@ mod tests {
         let mut out = Vec::new();
         out.extend(13_u32.to_be_bytes());
         out.extend([1, 1, 1, 1, 3, 1]);
-        for number in [10_i64, -7, -1, 99] {
+        for number in [10_i64, -7, -1, 99, 77] {
             out.extend(number.to_be_bytes());
         }
         for number in [1_i32, 2, -3, 400, 500, -1, 65536] {
@@ -280,6 +282,7 @@ mod tests {
         assert_eq!(spec.upload, Upload::Length(10));
         assert_eq!((spec.policy, spec.max_wire), (-7, None));
         assert_eq!((spec.max_decoded, spec.window), (Some(99), 65536));
+        assert_eq!(spec.max_body, Some(77));
         assert_eq!(spec.timeouts.connect, Millis(1));
         assert_eq!(spec.timeouts.idle, Millis(2));
         assert_eq!(spec.timeouts.keepalive, Millis(-3));

@@ -28,6 +28,7 @@ struct Methods {
     body: JStaticMethodID,
     end: JStaticMethodID,
     failed: JStaticMethodID,
+    room: JStaticMethodID,
     send_credit: JStaticMethodID,
     open: JStaticMethodID,
     start_tls: JStaticMethodID,
@@ -51,6 +52,7 @@ impl Methods {
             body: method!("callBody", "(J[B)Z"),
             end: method!("callEnd", "(J)Z"),
             failed: method!("callFailed", "(JILjava/lang/String;J)Z"),
+            room: method!("room", "()J"),
             send_credit: method!("callSendCredit", "(JI)Z"),
             open: method!("transportOpen", "(JJ)Z"),
             start_tls: method!("transportStartTls", "(JJI)Z"),
@@ -227,6 +229,21 @@ impl Sink for JavaSink {
             ];
             taken(env, methods, methods.head, &args)
         })
+    }
+
+    /// None where Java cannot even be asked.
+    fn room(&self) -> u64 {
+        let mut room = 0;
+        self.call(|env, methods| {
+            let long = ReturnType::Primitive(Primitive::Long);
+            // SAFETY: `Methods::resolve` got the id from this class, with this signature.
+            let answer = unsafe {
+                env.call_static_method_unchecked(&methods.class, methods.room, long, &[])
+            };
+            room = u64::try_from(answer?.j()?).unwrap_or(0);
+            Ok(true)
+        });
+        room
     }
 
     fn on_body(&self, call: CallId, data: &[u8]) -> bool {

@@ -88,7 +88,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn decoder_open(head_request: jboolean) -> jlong = client::decoder_open;
     fn decoder_feed(decoder: jlong, data: jbyte[], offset: jint, length: jint) -> jbyte[] = client::decoder_feed;
     fn decoder_close(decoder: jlong) -> void = client::decoder_close;
-    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, max_decoded: jlong) -> jbyte[] = client::decode_content;
+    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, filter: jlong, limit: jlong, room: jlong) -> jbyte[] = client::decode_content;
 };
 
 /// What this library's class loader took with `NativeLibrary`; -1 before it says so. Set anew for each loader: the

@@ -46,6 +46,8 @@
     {:connect-timeout "5"}  ClassCastException       (str ":connect-timeout \"5\": expected " msecs)
     {:idle-timeout nil}     NullPointerException     (str ":idle-timeout nil: expected " msecs)
     {:deadline :soon}       ClassCastException       (str ":deadline :soon: expected " msecs ", or nil")
+    {:max-response-bytes -1}  IllegalArgumentException ":max-response-bytes -1: expected an integer from 0 to 9223372036854775807, or nil"
+    {:max-response-bytes "1"} ClassCastException       ":max-response-bytes \"1\": expected an integer from 0 to 9223372036854775807, or nil"
     {:pool-timeout [1]}     ClassCastException       (str ":pool-timeout of class clojure.lang.PersistentVector: expected " msecs ", or nil")
     {:keepalive true}       ClassCastException       (str ":keepalive true: expected " msecs)
     {:headers "Accept: x"}  ClassCastException       ":headers \"Accept: x\": expected a map from Strings to values, or nil"
@@ -94,7 +96,7 @@
   (peer/with-peer [p ok]
     (let [^ExecutorService pool (Executors/newSingleThreadExecutor)]
       (doseq [opts [nil {} {:method nil} {:timeout nil} {:timeout false} {:timeout 5000.7} {:timeout 5000 :connect-timeout nil :idle-timeout nil}
-                    {:deadline nil} {:pool-timeout false} {:keepalive -1} {:headers nil} {:headers (HashMap. {"a" "b"})}
+                    {:deadline nil} {:pool-timeout false} {:max-response-bytes nil} {:max-response-bytes 1e9} {:keepalive -1} {:headers nil} {:headers (HashMap. {"a" "b"})}
                     {:query-params nil} {:query-params [[:a 1]]} {:query-params false} {:form-params {}} {:multipart []} {:basic-auth nil}
                     {:basic-auth ["u"]} {:oauth-token :t} {:user-agent 5} {:filter nil} {:worker-pool nil} {:worker-pool pool}
                     {:worker-pool (delay pool)} {:worker-pool (delay nil)} {:client nil} {:client (delay nil)} {:client client/legacy-client}

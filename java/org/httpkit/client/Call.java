@@ -26,9 +26,10 @@ abstract class Call extends ClientUpcalls.Call {
         this.client = client;
     }
 
-    static Call of(HttpClient client, IRespListener listener) {
+    static Call of(HttpClient client, IRespListener listener, RequestConfig config) {
         if (listener instanceof RespListener) {
             RespListener collector = (RespListener) listener;
+            collector.maxBytes(config == null ? -1 : config.maxResponseBytes);
             if (collector.streams()) {
                 return new StreamedCall(client, collector);
             } else if (collector.collectedByCore()) {
@@ -47,6 +48,11 @@ abstract class Call extends ClientUpcalls.Call {
     abstract long wireLimit();
 
     abstract long decodedLimit();
+
+    /** Most bytes of a body that the core hands out, -1 for what the heap has room for. */
+    long bodyLimit(RequestConfig config) {
+        return config.maxResponseBytes;
+    }
 
     /** The request failed; the only and last news. Called on a loop. */
     abstract void fail(Throwable t);

@@ -43,6 +43,7 @@ final class CallSpec {
         spec.i64(tls.policy);
         spec.i64(call.wireLimit());
         spec.i64(call.decodedLimit());
+        spec.i64(call.bodyLimit(config));
         spec.times(config);
         spec.u32(WINDOW);
         spec.names(route, head, tls, addresses);

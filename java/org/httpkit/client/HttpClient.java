@@ -227,7 +227,7 @@ public class HttpClient implements Runnable {
      * @return cancels the request: the listener gets a CancellationException, unless it was over
      */
     public Runnable submit(String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
-        Call call = Call.of(this, listener);
+        Call call = Call.of(this, listener, config);
         try {
             start(call, url, config, engine);
         } catch (Throwable t) {

@@ -3,6 +3,7 @@ package org.httpkit.client;
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.httpkit.ContentTooLargeException;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Native;
@@ -50,6 +51,12 @@ final class ListenedCall extends Call {
     @Override
     long decodedLimit() {
         return -1;
+    }
+
+    // A collector counts what it decodes, not what arrives.
+    @Override
+    long bodyLimit(RequestConfig config) {
+        return listener instanceof RespListener ? -1 : super.bodyLimit(config);
     }
 
     @Override
@@ -128,7 +135,7 @@ final class ListenedCall extends Call {
     private void tell(News piece) {
         try {
             piece.tell();
-        } catch (AbortException e) {
+        } catch (AbortException | ContentTooLargeException e) {
             abort(e);
         } catch (Throwable t) {
             client.impossible(t);

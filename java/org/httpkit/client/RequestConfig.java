@@ -26,6 +26,7 @@ public class RequestConfig {
     int deadline = -1;
     long deadlineAt;
     int poolTimeout = -1;
+    long maxResponseBytes = -1;
     boolean chunked;
     boolean proxyTunnel;
 
@@ -112,6 +113,15 @@ public class RequestConfig {
     /** Bounds the wait for a free connection under the client's limits; negative: only the connect timeout does. */
     public RequestConfig poolTimeout(int millis) {
         poolTimeout = millis;
+        return this;
+    }
+
+    /**
+     * Bounds the body of the response in bytes as it is handed out, decompressed or raw; a longer one
+     * fails with a ContentTooLargeException. Negative: as much as the heap has room for, streams aside.
+     */
+    public RequestConfig maxResponseBytes(long bytes) {
+        maxResponseBytes = bytes;
         return this;
     }
 

@@ -9,10 +9,12 @@ import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.BytesInputStream;
+import org.httpkit.ContentTooLargeException;
 import org.httpkit.DynamicBytes;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
+import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 
@@ -48,6 +50,7 @@ public class RespListener implements IRespListener {
 
     private final Delivery delivery = new Delivery();
     private int attempts;
+    private long maxBytes = -1;
     private final DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
     private volatile Map<String, Object> headers = Collections.emptyMap();
@@ -110,6 +113,9 @@ public class RespListener implements IRespListener {
 
     @Override
     public void onBodyReceived(byte[] buf, int length) throws AbortException {
+        if (maxBytes >= 0 && body.length() + (long) length > maxBytes && coding() == 0) {
+            throw new ContentTooLargeException("Response body is longer than max-response-bytes: " + maxBytes);
+        }
         body.append(buf, length);
         if (!filter.accept(body)) {
             throw new AbortException("Rejected when reading body, length: " + body.length());
@@ -139,6 +145,11 @@ public class RespListener implements IRespListener {
     /** Whether the user reads the body while it arrives. */
     boolean streams() {
         return coercion == STREAM && filter == IFilter.ACCEPT_ALL && getClass() == RespListener.class;
+    }
+
+    /** Bounds what is collected here; what the core collects is bounded there. */
+    void maxBytes(long most) {
+        maxBytes = most;
     }
 
     /** Whether content codings stay as they came. */
@@ -277,16 +288,18 @@ public class RespListener implements IRespListener {
     }
 
     private byte[] decoded() {
-        int coding = raw() || body.length() == 0 ? 0 : coding();
+        int coding = body.length() == 0 ? 0 : coding();
         if (coding == 0) {
             return body.bytes();
         }
         NativeLibrary.load();
-        return Native.decodeContent(coding, body.get(), 0, body.length(), decodedLimit());
+        return Native.decodeContent(coding, body.get(), 0, body.length(), decodedLimit(), maxBytes,
+                maxBytes < 0 ? ClientUpcalls.room() : -1);
     }
 
+    /** What is to be undone; 0 for nothing. */
     private int coding() {
-        String name = header("content-encoding");
+        String name = raw() ? null : header("content-encoding");
         switch (name == null ? "" : name.toLowerCase(Locale.ROOT)) {
             case "gzip":
             case "x-gzip":

@@ -138,6 +138,16 @@ public final class ClientUpcalls {
         return ended(id, call);
     }
 
+    /**
+     * Bytes of responses that the heap has room for: its maximum less what is in use, but a quarter of it
+     * at least, as nothing tells how much of what is in use is garbage.
+     */
+    public static long room() {
+        Runtime jvm = Runtime.getRuntime();
+        long most = jvm.maxMemory();
+        return Math.max(most - (jvm.totalMemory() - jvm.freeMemory()), most / 4);
+    }
+
     static boolean callHead(long id, int status, int flags, byte[] headers) {
         Call call = CALLS.get(id);
         try {

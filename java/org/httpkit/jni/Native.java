@@ -380,8 +380,10 @@ public final class Native {
      * Undoes a content coding; to be called on a worker.
      *
      * @param coding 1 gzip, 2 deflate
-     * @param maxDecoded -1 for no limit
+     * @param filter most decoded bytes before an AbortException; -1 for any
+     * @param limit most decoded bytes that the user allows; more are a ContentTooLargeException, -1 for any
+     * @param room what the heap has room for; likewise
      */
     public static native byte[] decodeContent(
-            int coding, byte[] data, int offset, int length, long maxDecoded);
+            int coding, byte[] data, int offset, int length, long filter, long limit, long room);
 }

@@ -189,6 +189,15 @@ impl Decoder {
         }
     }
 
+    /// Length of the body that is about to come behind [`Event::Headers`],
+    /// where the head tells it.
+    pub(super) fn announced(&self) -> Option<u64> {
+        let chunked = self.has("transfer-encoding");
+        let length = self.headers.get("content-length");
+        let length = length.filter(|_| self.framing_due && !chunked)?;
+        lines::content_length(&length).ok()
+    }
+
     fn fixed<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         if self.remaining == 0 {
             self.state = State::Done;

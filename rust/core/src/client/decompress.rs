@@ -3,6 +3,7 @@
 //! The caller brings the output buffer, so that a bomb expands exactly as far
 //! as somebody has room for it.
 
+use super::ceiling::Ceilings;
 use super::error::{CallError, ErrorKind};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -337,9 +338,8 @@ fn zip(message: &'static str) -> CallError {
     CallError::new(ErrorKind::Zip, message)
 }
 
-/// Undoes a coding of a whole body. More than `most` decoded bytes are refused
-/// as [`ErrorKind::Abort`].
-pub fn decode_whole(coding: Coding, data: &[u8], most: Option<u64>) -> Result<Vec<u8>, CallError> {
+/// Undoes a coding of a whole body.
+pub fn decode_whole(coding: Coding, data: &[u8], most: Ceilings) -> Result<Vec<u8>, CallError> {
     const STEP: usize = 4096;
     let mut inflater = Inflater::new(coding);
     let (mut rest, mut out) = (data, Vec::<u8>::new());
@@ -350,13 +350,7 @@ pub fn decode_whole(coding: Coding, data: &[u8], most: Option<u64>) -> Result<Ve
         out.try_reserve(step.produced)
             .map_err(|_| CallError::too_large())?;
         out.extend_from_slice(&buffer[..step.produced]);
-        if most.is_some_and(|most| out.len() as u64 > most) {
-            let length = out.len();
-            return Err(CallError::new(
-                ErrorKind::Abort,
-                format!("Rejected when decompressing body, length: {length}"),
-            ));
-        }
+        most.check(out.len() as u64)?;
         if step.produced < STEP {
             inflater.finish()?;
             return Ok(out);

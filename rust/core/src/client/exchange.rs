@@ -5,6 +5,7 @@
 //! caller has no window for.
 
 use super::call::{Call, Limit};
+use super::ceiling::{Collected, over_limit};
 use super::connect::Conn;
 use super::decode::{Decoder, Event};
 use super::decompress::{Coding, Inflater};
@@ -21,8 +22,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// Longest array of the embedder.
-const MAX_BUFFERED: usize = 0x7fff_fff7;
 /// Step in which decoded bytes are held against their limit.
 const DECODED_STEP: u64 = 4096;
 /// Output buffer of a decoder.
@@ -128,8 +127,10 @@ struct Exchange<'a> {
     response: Response,
     outgoing: Outgoing,
     inflater: Option<Inflater>,
-    body: Vec<u8>,
+    body: Collected<'a>,
     wire: u64,
+    /// Bytes collected or handed out.
+    emitted: u64,
     decoded: u64,
     /// Input that waits for window or for the next turn: wire bytes behind a
     /// piece, and coded bytes of that piece.
@@ -161,8 +162,9 @@ impl<'a> Exchange<'a> {
             conn,
             call,
             inflater: None,
-            body: Vec::new(),
+            body: Collected::new(call),
             wire: 0,
+            emitted: 0,
             decoded: 0,
             backlog: Vec::new(),
             coded: Vec::new(),
@@ -182,7 +184,7 @@ impl<'a> Exchange<'a> {
         Ended::Complete(Box::new(Complete {
             reusable: !surplus && self.outgoing.done() && response.decoder.reusable(),
             response,
-            body: std::mem::take(&mut self.body),
+            body: self.body.take(),
         }))
     }
 
@@ -310,11 +312,34 @@ impl<'a> Exchange<'a> {
             self.inflater = coding.and_then(|name| Coding::of(&name)).map(Inflater::new);
             self.response.decoded = self.inflater.is_some();
         }
+        self.check_announced()?;
         let sink = &self.call.shared().sink;
         if spec.streamed && !sink.on_head(self.call.id, &self.response.head()) {
             return Err(CallError::refused());
         }
         Ok(())
+    }
+
+    /// A body that would not be taken is not waited for. How long a coded one
+    /// becomes is not known yet.
+    fn check_announced(&self) -> Result<(), CallError> {
+        match self.response.decoder.announced() {
+            Some(length) if self.inflater.is_none() => {
+                self.within_limit(length)?;
+                match self.call.spec.streamed {
+                    true => Ok(()),
+                    false => self.body.announced(length),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn within_limit(&self, length: u64) -> Result<(), CallError> {
+        match self.call.spec.max_body {
+            Some(most) if length > most => Err(over_limit(most)),
+            _ => Ok(()),
+        }
     }
 
     fn on_piece(&mut self, piece: &[u8]) -> Result<(), CallError> {
@@ -387,18 +412,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn emit(&mut self, data: &[u8]) -> Result<(), CallError> {
+        self.emitted += data.len() as u64;
+        self.within_limit(self.emitted)?;
         if self.call.spec.streamed {
             return self.hand_out(data);
         }
-        // Without the reservation a lack of memory would end the process.
-        if self.body.len() + data.len() > MAX_BUFFERED || self.body.try_reserve(data.len()).is_err()
-        {
-            return Err(CallError::too_large());
-        }
-        let shared = self.call.shared();
-        Stats::add(&shared.stats.buffered, data.len() as u64);
-        self.body.extend_from_slice(data);
-        Ok(())
+        self.body.add(data)
     }
 
     fn hand_out(&mut self, data: &[u8]) -> Result<(), CallError> {
@@ -413,12 +432,5 @@ impl<'a> Exchange<'a> {
 
     fn end_body(&self) -> Result<(), CallError> {
         self.inflater.as_ref().map_or(Ok(()), Inflater::finish)
-    }
-}
-
-impl Drop for Exchange<'_> {
-    fn drop(&mut self) {
-        let left = self.body.len() as u64;
-        Stats::sub(&self.call.shared().stats.buffered, left);
     }
 }

@@ -9,6 +9,7 @@
 //! Not here: DNS, redirects, cookies, what a body means.
 
 mod call;
+mod ceiling;
 mod connect;
 mod control;
 mod decode;
@@ -30,6 +31,7 @@ mod stats;
 mod timer;
 mod untold;
 
+pub use ceiling::Ceilings;
 pub use decode::{Decoder, Event, State, Version};
 pub use decompress::{Coding, Inflater, Step, decode_whole};
 pub use error::{CallError, ErrorKind};

@@ -1,5 +1,6 @@
 //! What all tasks of a client's loop share, connections aside.
 
+use super::ceiling::Room;
 use super::control::Control;
 use super::error::CallError;
 use super::sink::{CallId, Sink};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     /// Calls under way, by their names.
     pub calls: Calls,
     pub untold: Untold,
+    pub room: Room,
     pub stopping: Cell<bool>,
 }
 
@@ -42,6 +44,7 @@ impl Shared {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             calls: Calls::default(),
             untold: Untold::default(),
+            room: Room::default(),
             stopping: Cell::new(false),
         })
     }

@@ -39,6 +39,9 @@ pub trait Sink: TransportHost {
     /// A streamed call's head; again before `on_end` when trailers came.
     #[must_use]
     fn on_head(&self, call: CallId, head: &Head<'_>) -> bool;
+    /// Bytes of collected responses that the embedder could take now, all of
+    /// them together. Asked now and then while they grow.
+    fn room(&self) -> u64;
     /// A piece of a streamed body. Once it may be empty: a gzip header was
     /// read and no data yet.
     #[must_use]

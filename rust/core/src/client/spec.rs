@@ -142,6 +142,9 @@ pub struct CallSpec {
     pub max_wire: Option<u64>,
     /// Most body bytes after decoding.
     pub max_decoded: Option<u64>,
+    /// Most body bytes that are handed out; without it what is collected is
+    /// held against [`Sink::room`](super::Sink::room).
+    pub max_body: Option<u64>,
     /// The waits.
     pub timeouts: Timeouts,
     /// First read window of a streamed call, in bytes.
@@ -187,6 +190,7 @@ impl Default for CallSpec {
             policy: 0,
             max_wire: None,
             max_decoded: None,
+            max_body: None,
             timeouts: Timeouts::default(),
             window: 256 * 1024,
             host: String::new(),

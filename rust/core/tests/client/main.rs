@@ -1,5 +1,6 @@
 //! The client over loopback sockets, and its decoder on its own.
 
+mod ceiling;
 mod certificates;
 mod support;
 

@@ -78,6 +78,9 @@ pub struct Log {
     pub transports: Mutex<Vec<(TransportId, Asked)>>,
     /// Longest piece that the sink takes, 0 = any.
     pub most: AtomicUsize,
+    /// What it has room for, and how often it was asked.
+    pub room: AtomicU64,
+    pub rooms_asked: AtomicUsize,
     /// The sink takes nothing at all, as without memory.
     pub deaf: AtomicBool,
     /// Failures that it did not take.
@@ -131,6 +134,10 @@ impl Sink for Recorder {
     }
     fn on_head(&self, call: CallId, head: &Head<'_>) -> bool {
         self.say_if(self.hears(), call, || Said::Head(Seen::of(head, &[])))
+    }
+    fn room(&self) -> u64 {
+        self.0.rooms_asked.fetch_add(1, Ordering::SeqCst);
+        self.0.room.load(Ordering::SeqCst)
     }
     fn on_body(&self, call: CallId, data: &[u8]) -> bool {
         self.say_if(self.takes(data.len()), call, || Said::Body(data.to_vec()))
@@ -187,6 +194,7 @@ impl Running {
     pub fn with(config: ClientConfig) -> Self {
         let client = Arc::new(Client::new(config));
         let log = Arc::new(Log::default());
+        log.room.store(u64::MAX, Ordering::SeqCst);
         let (looping, recorder) = (client.clone(), log.clone());
         let thread = std::thread::spawn(move || {
             looping.run(Rc::new(Recorder(recorder))).unwrap();
