@@ -603,7 +603,6 @@ impl State {
         let Some(written) = self.write_now(used) else {
             return;
         };
-        self.out.note_written(written);
         if written < head.len() {
             self.out.push(&head[written..]);
             self.out.push(body);
@@ -654,7 +653,10 @@ impl State {
             return Some(0);
         }
         match io.try_write(&Chunk::Bytes(slices)) {
-            Ok(written) => Some(written),
+            Ok(written) => {
+                self.out.note_written(written);
+                Some(written)
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Some(0),
             Err(_) => {
                 self.write_failed();
