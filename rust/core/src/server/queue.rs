@@ -171,7 +171,8 @@ struct Inner {
     awake: usize,
     /// Those that have taken work and not come back.
     busy: usize,
-    /// A thread has been called and has not come yet, nor has another.
+    /// A parked thread has been called and has not come yet, nor has another. One that runs a loop does not
+    /// count: its loop may be held up, by a slow disk for example, and the others must not wait for that.
     waking: bool,
     taken: u64,
     shut: bool,
@@ -201,18 +202,27 @@ impl Inner {
     /// Takes a thread off its list; the caller calls it, without the lock. First this thread, if it runs a
     /// loop and that has brought work; then the one that parked last; then one that runs another loop.
     fn wake(&mut self) -> Option<Arc<Sleeper>> {
-        let own = |sleeper: &Arc<Sleeper>| SELF.with(|own| Arc::ptr_eq(own, sleeper));
-        let sleeper = match self.leading.iter().position(own) {
-            Some(here) => self.leading.swap_remove(here),
-            None => self.parked.pop().or_else(|| self.leading.pop())?,
-        };
-        self.note_called();
+        if let Some(here) = self.leading.iter().position(is_self) {
+            self.awake += 1;
+            return Some(self.leading.swap_remove(here));
+        }
+        if let Some(sleeper) = self.parked.pop() {
+            self.note_called();
+            return Some(sleeper);
+        }
+        let sleeper = self.leading.pop()?;
+        self.awake += 1;
         Some(sleeper)
     }
 
     fn note_called(&mut self) {
         self.waking = true;
         self.awake += 1;
+    }
+
+    /// Whether this thread runs a loop, and so will look for work at the end of its turn.
+    fn is_led_here(&self) -> bool {
+        self.leading.iter().any(is_self) || is_called_here()
     }
 
     /// Whether so much has waited for so long that one thread does not get through it in good time.
@@ -225,6 +235,15 @@ impl Inner {
     }
 }
 
+fn is_self(sleeper: &Arc<Sleeper>) -> bool {
+    SELF.with(|own| Arc::ptr_eq(own, sleeper))
+}
+
+/// Whether this thread runs a loop and has been called: it comes as soon as its turn is over.
+fn is_called_here() -> bool {
+    SELF.with(|own| own.called.load(Ordering::Acquire))
+}
+
 fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
     let since = match &work {
         Work::Request(request) => request.arrived,
@@ -233,7 +252,7 @@ fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
     inner.items.push_back((since, work));
     // The thread being woken counts as well. Its handler may block for ever: what it does not take
     // itself needs another thread.
-    let coming = inner.parked.len() + inner.leading.len() + usize::from(inner.waking);
+    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
     let pushed = if inner.items.len() <= coming {
         Pushed::Served
     } else {
@@ -245,7 +264,7 @@ fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
 
 /// Wakes one thread if there is work, unless one is on its way.
 fn wake_next(mut inner: MutexGuard<'_, Inner>) {
-    if inner.waking || inner.items.is_empty() {
+    if inner.waking || inner.items.is_empty() || is_called_here() {
         return;
     }
     let sleeper = inner.wake();
@@ -284,12 +303,9 @@ impl Drop for Fallen<'_> {
     fn drop(&mut self) {
         let mut inner = self.queue.lock();
         let here = |other: &Arc<Sleeper>| Arc::ptr_eq(self.sleeper, other);
-        match inner.leading.iter().position(here) {
-            Some(at) => {
-                inner.leading.swap_remove(at);
-                inner.awake += 1;
-            }
-            None => inner.waking = false,
+        if let Some(at) = inner.leading.iter().position(here) {
+            inner.leading.swap_remove(at);
+            inner.awake += 1;
         }
         self.sleeper.called.store(false, Ordering::Release);
         *self.sleeper.waker.lock() = None;
@@ -370,7 +386,6 @@ impl WorkQueue {
                 run_loop(&self.inner, inner, &turn);
                 drop(turn);
                 inner = self.inner.lock();
-                inner.waking = false;
                 continue;
             }
             if !yielded && inner.awake <= self.processors {
@@ -533,7 +548,7 @@ mod tests {
         let work = works();
         let queue = WorkQueue::new(&config());
         // One thread is parked, and does not get to run between the two pushes.
-        queue.inner.lock().parked.push(SELF.with(Arc::clone));
+        queue.inner.lock().parked.push(sleeper());
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
     }
@@ -562,6 +577,40 @@ mod tests {
             assert!(queue.take(&leads).is_some());
             assert_eq!(other.has_been_called(), standing_still == 0);
         }
+    }
+
+    #[test]
+    fn a_called_thread_whose_loop_is_held_up_keeps_no_other_asleep() {
+        let work = works();
+        let queue = WorkQueue::new(&config());
+        let (held_up, parked) = (sleeper(), sleeper());
+        queue.inner.lock().leading.push(held_up.clone());
+        assert_eq!(
+            queue.push(work()).ok(),
+            Some(Pushed::Starved),
+            "it may not come soon"
+        );
+        assert!(held_up.has_been_called());
+        queue.inner.lock().parked.push(parked.clone());
+        assert!(queue.push(work()).is_ok());
+        assert!(parked.has_been_called());
+    }
+
+    #[test]
+    fn what_a_turn_brings_calls_the_thread_that_runs_it_once_and_no_other() {
+        let work = works();
+        let queue = WorkQueue::new(&config());
+        let (own, parked) = (SELF.with(Arc::clone), sleeper());
+        queue.inner.lock().leading.push(own.clone());
+        queue.inner.lock().parked.push(parked.clone());
+        assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
+        assert_eq!(
+            queue.push(work()).ok(),
+            Some(Pushed::Served),
+            "both can take one"
+        );
+        assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
+        assert!(own.has_been_called() && !parked.has_been_called());
     }
 
     #[test]
