@@ -44,9 +44,9 @@
 
 (defn- pongs [{:keys [callback on-close]}]
   (fn [req]
-    (let [answer (server/as-channel req {:on-close (fn [_ _] (on-close))})]
-      (.setPongHandler ^AsyncChannel (:async-channel req) (fn [_] (callback)))
-      answer)))
+    ;; Before the channel opens: a pong that comes before its handler is heard by no one.
+    (.setPongHandler ^AsyncChannel (:async-channel req) (fn [_] (callback)))
+    (server/as-channel req {:on-close (fn [_ _] (on-close))})))
 
 (defn- listener [{:keys [callback on-close]}]
   (fn [_]
