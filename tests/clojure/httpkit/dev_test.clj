@@ -2,8 +2,7 @@
   "`./dev` on machines that lack something: it says what, and what to do."
   (:require [clojure.java.io  :as io]
             [clojure.string   :as str]
-            [clojure.test     :refer [deftest is testing]]
-            [httpkit.prep     :as prep])
+            [clojure.test     :refer [deftest is]])
   (:import (java.io File)
            (java.nio.file Files)
            (java.nio.file.attribute FileAttribute)
@@ -63,10 +62,3 @@
   (let [[status output] (run (fn [^Map environment] (.remove environment "HOME")) "classpath")]
     (is (= 0 status) output)
     (is (str/includes? output "clojure"))))
-
-(deftest a-checkout-without-gradle-says-so-in-the-message-that-clojure-prints
-  (testing "the innermost of the chain"
-    (let [thrown (with-redefs-fn {#'prep/build-command ["no-such-gradle"]}
-                   #(try (prep/prep nil) (catch Exception e e)))]
-      (is (nil? (ex-cause thrown)))
-      (is (re-find #"needs `gradle` and `cargo`" (ex-message thrown))))))

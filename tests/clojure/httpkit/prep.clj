@@ -7,8 +7,6 @@
 
 (def ^:private needed ["build/classes/java/main" "build/native/native/httpkit.properties"])
 
-(def ^:private build-command ["gradle" "--no-daemon" "--console=plain" "prep"])
-
 (defn- run-gradle []
   (try
     (-> (ProcessBuilder. ^java.util.List ["gradle" "--no-daemon" "--console=plain" "prep"])
