@@ -8,8 +8,8 @@ import java.util.concurrent.TimeUnit;
 import org.httpkit.PrefixThreadFactory;
 
 /**
- * Daemon threads for work that may block and belongs on no loop: upload sources, channel
- * factories, TLS tasks, listeners, name lookups under a deadline.
+ * Daemon threads for work that may block and belongs on no loop: channel factories, TLS tasks,
+ * listeners, name lookups under a deadline. Sources of uploads have {@link SourceThreads}.
  */
 final class BackgroundThreads {
     private static final int LOOKUPS = 16;

@@ -62,7 +62,7 @@ abstract class Call extends ClientUpcalls.Call {
         tls = choice;
         addresses = resolved;
         if (body != null && body.streamed()) {
-            upload = new Upload(client.handle(), id, body);
+            upload = new Upload(client, id, body);
         }
         ClientUpcalls.register(id, this);
         boolean accepted = false;

@@ -33,13 +33,16 @@ final class RequestBody implements Closeable {
     private final InputStream source;
     private final long length;
     private final boolean exact;
+    private final boolean mayBlock;
 
-    private RequestBody(byte[] bytes, int offset, InputStream source, long length, boolean exact) {
+    private RequestBody(byte[] bytes, int offset, InputStream source, long length, boolean exact,
+            boolean mayBlock) {
         this.bytes = bytes;
         this.offset = offset;
         this.source = source;
         this.length = length;
         this.exact = exact;
+        this.mayBlock = mayBlock;
     }
 
     /**
@@ -53,13 +56,14 @@ final class RequestBody implements Closeable {
         if (body == null) {
             return null;
         } else if (config.chunked) {
-            return source(open(body), -1, false);
+            InputStream in = open(body);
+            return source(in, -1, false, !(body instanceof MultipartBody) && mayBlock(in));
         } else if (body instanceof File) {
             return ofFile((File) body);
         } else if (body instanceof InputStream) {
             return ofStream((InputStream) body, declaredLength(config.headers()));
         } else if (body instanceof MultipartBody) {
-            return source(((MultipartBody) body).open(), ((MultipartBody) body).length(), false);
+            return source(((MultipartBody) body).open(), ((MultipartBody) body).length(), false, false);
         } else if (body instanceof ByteBuffer) {
             return ofBuffer((ByteBuffer) body);
         }
@@ -67,11 +71,16 @@ final class RequestBody implements Closeable {
     }
 
     private static RequestBody memory(byte[] bytes) {
-        return new RequestBody(bytes, 0, null, bytes.length, false);
+        return new RequestBody(bytes, 0, null, bytes.length, false, false);
     }
 
-    private static RequestBody source(InputStream in, long length, boolean exact) {
-        return new RequestBody(NONE, 0, in, length, exact);
+    private static RequestBody source(InputStream in, long length, boolean exact, boolean mayBlock) {
+        return new RequestBody(NONE, 0, in, length, exact, mayBlock);
+    }
+
+    private static boolean mayBlock(InputStream in) {
+        boolean file = in.getClass() == FileInputStream.class && remaining((FileInputStream) in) >= 0;
+        return !file && in.getClass() != ByteArrayInputStream.class;
     }
 
     private static byte[] inMemory(Object body) {
@@ -98,7 +107,7 @@ final class RequestBody implements Closeable {
         if (buffer.hasArray()) {
             int from = buffer.arrayOffset() + buffer.position();
             buffer.position(buffer.limit());
-            return new RequestBody(buffer.array(), from, null, n, false);
+            return new RequestBody(buffer.array(), from, null, n, false, false);
         }
         byte[] copy = new byte[n];
         buffer.get(copy);
@@ -123,7 +132,7 @@ final class RequestBody implements Closeable {
         FileInputStream in = new FileInputStream(file);
         long size = in.getChannel().size();
         if (size > BUFFERED) {
-            return source(in, size, false);
+            return source(in, size, false, false);
         }
         try (in) {
             return memory(plain(in).readAllBytes());
@@ -141,7 +150,7 @@ final class RequestBody implements Closeable {
                 streamed = true;
                 InputStream whole = new SequenceInputStream(new ByteArrayInputStream(prefix), in);
                 // A length that somebody declared must be true; a file may grow meanwhile.
-                return source(whole, length, rest < 0);
+                return source(whole, length, rest < 0, mayBlock(in));
             }
             return memory(appendRest(prefix, in));
         } finally {
@@ -210,6 +219,11 @@ final class RequestBody implements Closeable {
 
     InputStream source() {
         return source;
+    }
+
+    /** Whether a read of the source may wait for more than a disk. */
+    boolean mayBlock() {
+        return mayBlock;
     }
 
     /** Whether the source must end where the length says. */

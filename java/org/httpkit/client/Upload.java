@@ -3,65 +3,78 @@ package org.httpkit.client;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.httpkit.jni.Native;
 
 /**
- * Pumps a streamed request body into the core, as fast as the core grants credit.
+ * Pumps a streamed request body into the core, as far as the core grants credit.
  *
- * <p>Runs on a thread of its own, since the source may block; starts with the first credit, that
- * is once the connection stands.
+ * <p>A task that is run whenever there is credit, from the first on, that is once the connection stands.
+ * While the peer takes nothing no thread and no buffer belongs to it.
  */
 final class Upload implements Runnable {
     private static final int PIECE = 64 * 1024;
+    /** Pieces in a row before others that wait for a thread get their turn. */
+    private static final int TURN = 4;
+    /** A thread waits as long for credit, unless others wait for the thread. */
+    private static final long PATIENCE = TimeUnit.MILLISECONDS.toNanos(20);
 
-    private final long client;
+    private final HttpClient client;
     private final long call;
     private final RequestBody body;
+    private final SourceThreads sources;
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
-    private boolean started;
+    /** Guarded by the lock, as the three below: the task is running, or going to. */
+    private boolean scheduled;
+    /** The source is closed, or being closed. */
+    private boolean closed;
+    /** The call is over. */
     private boolean finished;
     private long credit;
+
+    /** Of the running task, as the buffer. */
+    private long left;
     private volatile Throwable failure;
 
-    Upload(long client, long call, RequestBody body) {
+    Upload(HttpClient client, long call, RequestBody body) {
         this.client = client;
         this.call = call;
         this.body = body;
+        sources = SourceThreads.of(body);
+        left = body.length() < 0 ? Long.MAX_VALUE : body.length();
     }
 
     /** From the loop: n more bytes may be sent. */
     void credit(int n) {
-        boolean start;
         lock.lock();
         try {
             credit += n;
-            start = !started && !finished;
-            started = true;
             changed.signal();
         } finally {
             lock.unlock();
         }
-        if (start) {
-            BackgroundThreads.execute(this);
-        }
+        schedule();
     }
 
-    /** The call is over, whatever was sent. */
+    /** The call is over, whatever was sent. Never throws. */
     void finish() {
-        boolean close;
         lock.lock();
         try {
             finished = true;
-            close = !started;
             changed.signal();
         } finally {
             lock.unlock();
         }
-        if (close) {
-            BackgroundThreads.execute(this);
+        try {
+            schedule();
+        } catch (Throwable noThread) {
+            client.impossible(noThread);
+            if (!body.mayBlock() && mayClose()) {
+                close();
+            }
         }
     }
 
@@ -70,38 +83,106 @@ final class Upload implements Runnable {
         return failure;
     }
 
+    private void schedule() {
+        lock.lock();
+        try {
+            if (scheduled || closed) {
+                return;
+            }
+            scheduled = true;
+        } finally {
+            lock.unlock();
+        }
+        try {
+            sources.execute(this);
+        } catch (Throwable t) {
+            lock.lock();
+            try {
+                scheduled = false;
+            } finally {
+                lock.unlock();
+            }
+            throw t;
+        }
+    }
+
     @Override
     public void run() {
-        try (InputStream in = body.source()) {
-            pump(in);
+        boolean over = true;
+        try {
+            over = pump();
         } catch (Throwable t) {
-            failure = t;
-            Native.clientSendFailed(client, call);
+            fail(t);
+        }
+        if (over && mayClose()) {
+            close();
         }
     }
 
-    private void pump(InputStream in) throws IOException, InterruptedException {
-        byte[] piece = new byte[PIECE];
-        long left = body.length() < 0 ? Long.MAX_VALUE : body.length();
-        while (true) {
-            int room = awaitCredit(piece.length);
-            if (room == 0) {
-                return;
+    private void fail(Throwable t) {
+        failure = t;
+        Native.clientSendFailed(client.handle(), call);
+    }
+
+    /** @return whether the source is no longer needed; otherwise the task may be running anew by now */
+    private boolean pump() throws IOException, InterruptedException {
+        byte[] piece = null;
+        for (int pieces = 0; true; pieces++) {
+            int room = room();
+            if (room <= 0) {
+                return room < 0;
             }
-            int n = Math.max(0, in.read(piece, 0, (int) Math.min(room, left)));
-            left -= n;
-            boolean last = n == 0 || left == 0;
-            if (last) {
-                checkEnd(in, left);
+            if (pieces == TURN) {
+                pieces = 0;
+                if (sources.isCrowded()) {
+                    sources.execute(this);
+                    return false;
+                }
             }
-            if (!Native.clientSend(client, call, piece, 0, n, last) || last) {
-                return;
+            piece = piece == null ? new byte[PIECE] : piece;
+            if (!send(piece, room)) {
+                return true;
             }
-            spend(n);
         }
     }
 
-    private void checkEnd(InputStream in, long left) throws IOException {
+    /** Bytes that may be sent now; 0 when the task has to wait for credit, -1 when the call is over. */
+    private int room() throws InterruptedException {
+        lock.lock();
+        try {
+            // A peer that reads gives credit soon: that is quicker than to start the task anew.
+            for (long wait = PATIENCE; credit == 0 && !finished && wait > 0 && !sources.isCrowded();) {
+                wait = changed.awaitNanos(wait);
+            }
+            if (finished) {
+                return -1;
+            }
+            scheduled = credit > 0;
+            return (int) Math.min(credit, PIECE);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** @return false when that was all */
+    private boolean send(byte[] piece, int room) throws IOException {
+        InputStream in = body.source();
+        int n = Math.max(0, in.read(piece, 0, (int) Math.min(room, left)));
+        left -= n;
+        boolean last = n == 0 || left == 0;
+        if (last) {
+            checkEnd(in);
+        }
+        lock.lock();
+        try {
+            credit -= n;
+        } finally {
+            lock.unlock();
+        }
+        return Native.clientSend(client.handle(), call, piece, 0, n, last) && !last;
+    }
+
+    private void checkEnd(InputStream in) throws IOException {
         if (body.length() >= 0 && left > 0) {
             throw new EOFException("Request body ended " + left + " bytes before its length " + body.length());
         }
@@ -110,25 +191,25 @@ final class Upload implements Runnable {
         }
     }
 
-    /** Bytes that may be sent now; 0 when the call is over. */
-    private int awaitCredit(int most) throws InterruptedException {
+    /** True once. */
+    private boolean mayClose() {
         lock.lock();
         try {
-            while (credit == 0 && !finished) {
-                changed.await();
-            }
-            return finished ? 0 : (int) Math.min(credit, most);
+            boolean may = !closed;
+            closed = true;
+            return may;
         } finally {
             lock.unlock();
         }
     }
 
-    private void spend(int n) {
-        lock.lock();
+    private void close() {
         try {
-            credit -= n;
-        } finally {
-            lock.unlock();
+            body.close();
+        } catch (Throwable t) {
+            if (failure == null) {
+                fail(t);
+            }
         }
     }
 }

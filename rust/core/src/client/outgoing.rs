@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 /// Most bytes of a streamed upload on their way to the socket.
-const SEND_WINDOW: usize = 256 * 1024;
+const SEND_WINDOW: usize = 128 * 1024;
 /// Credit is given back in parts of at least this size.
 const SEND_STEP: usize = 64 * 1024;
 /// The request on its way out.

@@ -1,0 +1,109 @@
+(ns httpkit.client-uploads-test
+  "Many uploads at once: what they cost, and that none holds up another."
+  (:require [clojure.java.io     :as io]
+            [clojure.string      :as str]
+            [clojure.test        :refer [deftest is testing]]
+            [httpkit.client-peer :as peer]
+            [org.httpkit.client  :as client])
+  (:import (java.io File InputStream PipedInputStream PipedOutputStream RandomAccessFile)
+           (java.net InetAddress ServerSocket)
+           (java.util.concurrent CountDownLatch TimeUnit)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private megabyte 1048576)
+
+(defn- file-of
+  "A file with as many megabytes, deleted with the JVM."
+  ^File [n]
+  (let [file (doto (File/createTempFile "upload" ".bin") (.deleteOnExit))]
+    (with-open [f (RandomAccessFile. file "rw")] (.setLength f (* n megabyte)))
+    file))
+
+(defn- own-threads
+  "Names of the client's threads that are not loops."
+  []
+  (filter #(str/starts-with? % "http-kit-client-") (map #(.getName ^Thread %) (keys (Thread/getAllStackTraces)))))
+
+(defn- deaf-peer
+  "Accepts connections and reads the heads of requests; `greeted` counts them. Reads no body until `go` is delivered."
+  [^CountDownLatch greeted go]
+  (fn [conn]
+    (peer/read-head! conn)
+    (.countDown greeted)
+    @go
+    (peer/respond! conn "ok")
+    (peer/await-end! conn)))
+
+(deftest uploads-of-files-to-peers-that-do-not-read-hold-no-threads
+  (let [n       400
+        greeted (CountDownLatch. n)
+        go      (promise)
+        file    (file-of 8)
+        c       (client/make-client {})]
+    (peer/with-peer [p (deaf-peer greeted go) :server (ServerSocket. 0 n (InetAddress/getByName "127.0.0.1"))]
+      (let [results (vec (for [i (range n)]
+                           (client/post (:url p) (merge {:client c :timeout 120000}
+                                                        (case (int (mod i 4))
+                                                          0 {:body file}
+                                                          1 {:body (io/input-stream file) :chunked? true}
+                                                          2 {:body (java.io.FileInputStream. file)}
+                                                          3 {:multipart [{:name "f" :content file}]})))))]
+        (is (.await greeted 60 TimeUnit/SECONDS))
+        (testing "once their windows are full"
+          (is (peer/eventually #(> 40 (count (own-threads)))) (pr-str (frequencies (map #(str/replace % #"\d+" "N") (own-threads))))))
+        (testing "and another one gets through"
+          (peer/with-peer [q (peer/answering (fn [{:keys [body]}] (str (count body))))]
+            (doseq [opts [{:body file} {:multipart [{:name "f" :content file}]} {:body (java.io.FileInputStream. file)}]]
+              (is (<= (* 8 megabyte) (Long/parseLong (:body (deref (client/post (:url q) (assoc opts :client c)) 60000 {:body "-1"}))))))))
+        (deliver go true)
+        (is (= {200 n} (frequencies (map #(:status (deref % 60000 nil)) results))))))
+    (client/client-stop! c)))
+
+(deftest streams-that-have-nothing-hold-up-no-file-and-no-stream
+  (let [n      100
+        silent (vec (repeatedly n #(let [out (PipedOutputStream.)] [out (PipedInputStream. out)])))
+        file   (file-of 2)
+        c      (client/make-client {})]
+    (peer/with-peer [p (peer/answering (fn [{:keys [body]}] (str (count body)))) :server (ServerSocket. 0 n (InetAddress/getByName "127.0.0.1"))]
+      (let [waiting (vec (for [[_ in] silent] (client/post (:url p) {:client c :body in :chunked? true})))
+            length  #(:body (deref % 30000 nil))]
+        (is (peer/eventually #(= n (:active (client/client-stats c)))))
+        (is (= (str (* 2 megabyte)) (length (client/post (:url p) {:client c :body file}))))
+        (is (= "5" (length (client/post (:url p) {:client c :body (java.io.ByteArrayInputStream. (.getBytes "hello")) :chunked? true}))))
+        (doseq [[^PipedOutputStream out] silent]
+          (.write out (.getBytes "abc"))
+          (.close out))
+        (is (= {"3" n} (frequencies (map length waiting))))))
+    (client/client-stop! c)))
+
+(deftest the-source-is-closed-whatever-becomes-of-the-request
+  (doseq [[about serve] {"a response" (fn [conn] (peer/read-request! conn) (peer/respond! conn "ok"))
+                         "an early response" (fn [conn]
+                                               (peer/read-head! conn)
+                                               (peer/send! conn "HTTP/1.1 413 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                                               (peer/await-end! conn))
+                         "a broken connection" (fn [conn] (peer/read-head! conn) (peer/break! conn))
+                         "a timeout" (fn [conn] (peer/read-head! conn) (peer/await-end! conn))}]
+    (testing about
+      (let [closes (atom 0)
+            left   (atom (* 20 megabyte))
+            body   (proxy [InputStream] []
+                     (read
+                       ([] (if (neg? (swap! left dec)) -1 0))
+                       ([_ _ len] (let [k (min len @left)] (if (pos? k) (do (swap! left - k) (int k)) -1))))
+                     (close [] (swap! closes inc)))]
+        (peer/with-peer [p serve]
+          (deref (client/post (:url p) {:body body :chunked? true :timeout 1000}) 30000 nil)
+          (is (peer/eventually #(= 1 @closes))))))))
+
+(deftest a-source-that-fails-or-that-cannot-be-closed-fails-the-request
+  (peer/with-peer [p (fn [conn] (peer/read-head! conn) (peer/await-end! conn))]
+    (let [ex (java.io.IOException. "no more")]
+      (doseq [[about body] {"read" (proxy [InputStream] [] (read ([] (throw ex)) ([_ _ _] (throw ex))))
+                            "read and close" (proxy [InputStream] []
+                                               (read ([] (throw ex)) ([_ _ _] (throw ex)))
+                                               (close [] (throw ex)))
+                            "close" (proxy [InputStream] [] (read ([] -1) ([_ _ _] -1)) (close [] (throw ex)))}]
+        (testing about
+          (is (identical? ex (:error (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil)))))))))
