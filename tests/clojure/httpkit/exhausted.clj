@@ -56,6 +56,10 @@
     (shutdown []) (shutdownNow [] []) (isShutdown [] true) (isTerminated [] true)
     (awaitTermination [_ _] true)))
 
+(def ^:private ^bytes done
+  "Made before memory is gone, and written in one piece, on a line of its own: logs go to the same pipe."
+  (.getBytes "\n.\n"))
+
 (defn serve
   "Prints the servers, and obeys letters on standard input: h takes the heap, t the threads, any other gives back what
   was taken. A dot on standard output says that it is done."
@@ -73,9 +77,7 @@
           \h (fill-heap!)
           \t (take-threads!)
           (give-back!))
-        ;; Two writes of one byte, which take no memory.
-        (.write System/out (int \.))
-        (.write System/out (int \newline))
+        (.write System/out done 0 (alength done))
         (.flush System/out)
         (recur (.read in))))
     (System/exit 0)))
