@@ -56,7 +56,7 @@
     (shutdown []) (shutdownNow [] []) (isShutdown [] true) (isTerminated [] true)
     (awaitTermination [_ _] true)))
 
-(def ^:private ^bytes done
+(def ^{:private true, :tag 'bytes} done
   "Made before memory is gone, and written in one piece, on a line of its own: logs go to the same pipe."
   (.getBytes "\n.\n"))
 
