@@ -59,7 +59,7 @@
 
   Other options are warned of on standard error."
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads queue-type
-                        queue-size prefix] :as opts}])}
+                        queue-size keep-alive-msecs prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
     (warn-of-unknown! "new-worker" options/worker opts)
