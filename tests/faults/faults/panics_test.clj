@@ -70,6 +70,7 @@
     (testing about
       (let [before (Native/liveHandles)]
         (wire/with-server [{:keys [port]} handler options]
+          (is (= 200 (quietly-fetch port (first requests))) "its loops run: one that cannot start ends its server")
           (doseq [every [13 11 7]]
             (Faults/every every)
             (let [outcomes (try (doall (repeatedly 10 #(mapv (partial quietly-fetch port) requests)))
@@ -102,6 +103,7 @@
   (let [before (Native/liveHandles)
         server (doto (HttpServer. "127.0.0.1" 0 embedder 10000 8192 10000 ProxyProtocolOption/DISABLED) (.start))
         fetch  #(mapv (partial quietly-fetch (.getPort server)) requests)]
+    (is (= [200 200 200 200 500] (fetch)) "its loops run")
     (doseq [every [13 11 7]]
       (Faults/every every)
       (let [outcomes (try (doall (repeatedly 10 fetch))
