@@ -42,7 +42,7 @@
                            jvm-args))))
 
 (defn- await-jvm! [{:keys [told said]}]
-  (is (= :told (deref told 60000 (str "the JVM has not said a word: " said)))))
+  (is (= :told (deref told 300000 (str "the JVM has not said a word: " said)))))
 
 (defn- tell-jvm! [{:keys [^Process process said]}]
   (try (doto (.getOutputStream process) (.write 33) (.flush))
@@ -51,7 +51,7 @@
 (defn- last-line
   "What the JVM printed last before it ended."
   [{:keys [over said]}]
-  (let [exit (deref over 60000 :late)]
+  (let [exit (deref over 300000 :late)]
     (try (edn/read-string (str/replace (last (str/split-lines (str said))) "!" ""))
          (catch RuntimeException _ {:exit exit :said (str said)}))))
 

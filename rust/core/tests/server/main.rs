@@ -6,6 +6,7 @@ mod answering;
 mod encoded;
 mod file;
 mod half_close;
+mod held_up;
 mod lead;
 mod pipelining;
 mod stop;
