@@ -6,13 +6,14 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
-use super::exchange::{
-    Answered, CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
-};
+use super::exchange::Answered;
+use super::exchange::Request;
 use super::inbound::Terms;
 use super::output::{Kept, Payload};
 use super::queue::Work;
-use super::request::Request;
+use super::types::{
+    CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
+};
 use crate::grammar::is_bodyless;
 use crate::h1::response::{
     LAST_CHUNK, LengthHeader, Persistence, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header,

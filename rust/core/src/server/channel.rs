@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Deferred;
 use super::connection::{Conn, Phase, State};
-use super::exchange::Event;
 use super::queue::Work;
+use super::shared::Deferred;
+use super::types::Event;
 
 /// At most so many events are handed out at once, so that a batch stays small.
 const BATCH: usize = 64;

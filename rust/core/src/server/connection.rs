@@ -18,15 +18,16 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::channel::Channel;
-use super::exchange::{Event, Exchange};
-use super::half_close::Ticket;
+use super::exchange::{Exchange, Request};
+use super::half_closed::Ticket;
 use super::inbound::{Inbound, Terms};
 use super::output::{Chunk, Failure, LEAST_TAKEN, Output, Payload};
 use super::queue::Work;
-use super::request::Request;
+use super::shared::Shared;
+use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
+use super::types::Event;
 use super::websocket::{CLOSE_TIME, Session};
-use super::{Notice, Shared};
 
 /// How much is read at once, into a buffer that all connections of a loop share.
 const READ: usize = 64 * 1024;
@@ -88,7 +89,7 @@ pub(super) struct State {
     pub(super) corked: bool,
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
-    pub(super) half_closed: Option<Box<Ticket>>,
+    pub(super) half_closed: Option<Box<Ticket<Conn>>>,
     /// The next pipelined request waits until the peer has read more of its answers.
     pub(super) held_back: bool,
     /// Since when a stopping server has received nothing.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::connection::{Conn, Phase};
-use super::exchange::{Answered, Encoded, Interest};
+use super::exchange::Answered;
 use super::inbound::Terms;
+use super::types::{Encoded, Interest};
 use crate::grammar::is_bodyless;
 use crate::h1::encoded::EncodedHead;
 use crate::h1::response::{CONNECTION_CLOSE, Persistence};

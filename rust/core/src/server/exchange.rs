@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::connection::Conn;
 use super::output::{Kept, Payload};
-use super::request::Request;
+use super::request::put_name;
 use super::socket::Ends;
+use super::types::{Encoded, Event, Interest, Pings, Reply, Sent};
 use crate::ws::Opcode;
 
 /// One request and its answer. Once that is over (answered, or the peer left)
@@ -17,35 +19,25 @@ pub struct Exchange {
     pub(crate) seq: u32,
 }
 
-/// Status and header fields of an answer, as the handler gave them.
-#[derive(Debug, Clone, Copy)]
-pub struct Reply<'a> {
-    /// 200-999; interim answers are the core's business.
-    pub status: u16,
-    /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.
-    pub headers: &'a [u8],
-    /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits.
-    pub flags: u32,
-    /// A Content-Length for an answer that carries no content (HEAD, 304), or -1.
-    pub declared: i64,
+/// A whole request, on its way to user code.
+#[derive(Debug)]
+pub struct Request {
+    /// Where the response goes.
+    pub exchange: Exchange,
+    pub(super) block: Vec<u8>,
+    pub(super) arrived: Instant,
 }
 
-/// The handler gave or suppressed Date.
-pub const GIVEN_DATE: u32 = 1;
-/// The handler gave or suppressed Server.
-pub const GIVEN_SERVER: u32 = 2;
-/// The handler gave a Connection header, which is among the fields.
-pub const GIVEN_CONNECTION: u32 = 4;
-/// The connection ends after this answer.
-pub const CLOSE: u32 = 8;
-/// The caller will run the connection's next pipelined request itself, at once.
-pub const INLINE: u32 = 16;
-/// The send is made inside a callback or handler, more may follow at once: it may be gathered with
-/// what follows for at most a millisecond.
-pub const CORK: u32 = 32;
-/// A sender that is refused for want of room waits for it: a peer that takes less than 1 KiB in
-/// [`super::Config::unread_time`] meanwhile is cut off.
-pub const INSIST: u32 = 64;
+impl Request {
+    /// The block of bytes that [`super::request`] describes, completed with the embedder's `name` of the
+    /// exchange.
+    pub fn into_block(mut self, name: i64) -> Vec<u8> {
+        put_name(&mut self.block, name);
+        // The embedder copies it.
+        self.exchange.conn.shared.note_freed(self.block.len());
+        self.block
+    }
+}
 
 /// What became of a whole answer, or of a piece of its body.
 #[derive(Debug)]
@@ -56,75 +48,6 @@ pub enum Answered {
     More,
     /// The answer is complete; the connection's next request, when the caller asked for it.
     Done(Option<Request>),
-}
-
-/// What became of an answer that the embedder encoded itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoded {
-    /// It has no head of a final answer: nothing was written, the exchange goes on.
-    Malformed,
-    /// The exchange was over: nothing was written.
-    Stale,
-    /// The rest of it has to come, through [`Exchange::body`].
-    More,
-    /// The answer is complete.
-    Done,
-    /// It was a 101 to a request for a WebSocket, which the connection is from now on.
-    Upgraded,
-}
-
-/// What became of a message or chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// Accepted: written or queued.
-    Accepted,
-    /// The channel is closed.
-    Closed,
-    /// Refused: as many earlier bytes as the caller's limit still wait.
-    /// [`super::Sink::on_drained`] follows once they are out.
-    Full,
-}
-
-/// What user code hears on a channel.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A text message, checked to be UTF-8.
-    Text(Vec<u8>),
-    /// A binary message.
-    Binary(Vec<u8>),
-    /// A ping; the pong has been sent unless that was left to user code.
-    Ping(Vec<u8>),
-    /// A pong.
-    Pong(Vec<u8>),
-    /// The peer has ended its side, and may be gone; a response is still sent, if it comes soon. Only with
-    /// [`super::Config::tell_half_close`], once a request.
-    HalfClosed,
-    /// The channel is closed, as [`Event::Closed`] will say behind these events and others that wait. Comes
-    /// first, once, for callbacks that go on until they hear of it. See [`super::Sink::on_closing`].
-    Closing(i32, String),
-    /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
-    /// (an HTTP client left).
-    Closed(i32, String),
-}
-
-/// Pings that the core sends by itself on a WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pings {
-    /// A ping is sent whenever nothing has been received for so long.
-    pub interval: std::time::Duration,
-    /// The connection is given up when nothing has been received for so long after a ping.
-    pub timeout: std::time::Duration,
-}
-
-/// What a WebSocket's user wants to hear.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Interest {
-    /// Report pings.
-    pub pings: bool,
-    /// Report pongs.
-    pub pongs: bool,
-    /// Leave answering pings to user code.
-    pub manual_pong: bool,
 }
 
 impl Exchange {

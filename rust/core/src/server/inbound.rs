@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::Config;
 use super::connection::{Conn, Phase, State};
-use super::request::{Draft, Request};
-use super::{Config, Notice};
+use super::exchange::Request;
+use super::request::Draft;
+use super::sink::Notice;
 use crate::error::Violation;
 use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
 use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
@@ -295,7 +297,12 @@ impl State {
                     Some(decoder) => decoder.trailers(),
                     None => (&[][..], &[][..]),
                 };
-                Some(draft.finish(exchange, trailers, text))
+                let (block, arrived) = draft.finish(trailers, text);
+                Some(Request {
+                    exchange,
+                    block,
+                    arrived,
+                })
             }
             Ok(None) => {
                 if self.inbound.wants_continue() {

@@ -9,10 +9,12 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
+use super::Config;
 use super::connection::Conn;
+use super::shared::{Accepting, Shared};
+use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
-use super::stop::Accepting;
-use super::{Address, Config, Notice, Shared, Stage};
+use super::types::{Address, Stage};
 
 /// After accepting has failed, for want of descriptors most likely, it rests so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -156,7 +158,7 @@ pub(super) async fn accept(
         match accepted {
             Ok(accepted) => start(shared, accepted),
             Err(e) if is_peers_fault(&e) => {}
-            Err(e) if is_want_of_room(&e) && shared.half_closed.make_room() => {
+            Err(e) if is_want_of_room(&e) && shared.make_room() => {
                 tokio::time::sleep(ROOM_REST).await;
             }
             Err(e) => {

@@ -1,9 +1,8 @@
-//! The server: sockets in, [`Work`] out, answers back.
+//! The server: sockets in, [`Work`] out, responses back.
 //!
-//! A [`Server`] is bound once and served by one or more loops, each a
-//! tokio current-thread runtime on a thread that the embedder lends
-//! ([`Server::run`]). Requests leave through its [`WorkQueue`]; whoever took one
-//! answers through its [`Exchange`], from any thread.
+//! A [`Server`] is bound once and served by one or more loops, each a tokio current-thread runtime on a thread
+//! that the embedder lends ([`Server::run`]). Requests leave through its [`WorkQueue`]; the thread that took one
+//! responds through its [`Exchange`], or lets any other thread do so.
 //!
 //! Not here: parsing (`h1`), frames (`ws`), what a request means.
 
@@ -14,44 +13,44 @@ mod encoded;
 mod exchange;
 mod freed;
 mod half_close;
+mod half_closed;
 mod inbound;
 mod lead;
 mod listener;
 mod output;
 pub mod queue;
 pub mod request;
+mod shared;
+mod sink;
 mod socket;
 mod stop;
+mod types;
 mod websocket;
 
-use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::error::Violation;
+use crate::h1::Limits;
 use crate::h1::proxy::ProxyMode;
-use crate::h1::{Limits, date, response};
-use connection::Conn;
-use half_close::{HalfClosed, Oldest};
-use lead::Leads;
 use listener::Listener;
-use queue::{Mode, Pushed, Work, WorkQueue};
+use queue::{Mode, Work, WorkQueue};
+use shared::{Accepting, Shared};
+use types::Stage;
 
-pub use exchange::{
-    Answered, CLOSE, CORK, Encoded, Event, Exchange, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER,
-    INLINE, INSIST, Interest, Pings, Reply, Sent,
-};
-pub use half_close::{HALF_CLOSE_TIME, max_half_closed};
+pub use exchange::{Answered, Exchange};
+pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use output::{Kept, Payload, Source};
+pub use sink::{Notice, Sink};
+pub use types::{
+    Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
+    INSIST, Interest, Pings, Reply, Sent,
+};
 
 /// Everything a server is told at its start.
 #[derive(Debug, Clone)]
@@ -97,94 +96,6 @@ pub struct Config {
     pub keep_alive: Duration,
 }
 
-/// Where to listen.
-#[derive(Debug, Clone)]
-pub enum Address {
-    /// TCP; `0.0.0.0` listens on IPv6 as well.
-    Inet(SocketAddr),
-    /// A Unix domain socket's path.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// The embedder's side: what the loop calls. None of these may run user code or block.
-pub trait Sink: Send + Sync + std::fmt::Debug {
-    /// What came up in one turn of a loop ([`Mode::Push`]), or closings after the queue was shut.
-    fn on_work(&self, work: Vec<Work>);
-    /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
-    fn on_starved(&self, waiting: usize);
-    /// All bytes of the exchange of this name are written: what was refused may be tried again.
-    fn on_drained(&self, name: i64);
-    /// The channel of this name is closed, for the reason of [`Event::Closed`], while a thread runs callbacks
-    /// for events that it has taken. That event follows them: this is for callbacks that go on until they
-    /// hear of it.
-    fn on_closing(&self, name: i64, code: i32, reason: &str);
-    /// Something to be logged or counted.
-    fn on_notice(&self, notice: Notice);
-}
-
-/// Something to be logged or counted.
-#[derive(Debug)]
-pub enum Notice {
-    /// A request broke a rule and was answered.
-    Violation(Violation),
-    /// A WebSocket peer broke a rule.
-    Frame { code: u16, message: String },
-    /// The queue was full: a request was answered 503.
-    RequestRefused,
-    /// The queue was full: a channel was closed.
-    EventsRefused,
-    /// Accepting failed; it is tried again.
-    Accept(String),
-    /// A file that was being sent could not be read to its end: its connection was cut.
-    File(String),
-    /// Much memory was freed, which the allocator may keep from the system.
-    Freed,
-    /// A bug or a failing loop.
-    LoopError(String),
-}
-
-/// An upcall that came up under a connection's lock; the loop makes it.
-#[derive(Debug)]
-enum Deferred {
-    Notice(Notice),
-    Drained(i64),
-    /// A channel's closing waits behind its callbacks.
-    Closing(i64, i32, String),
-    /// A channel's messages were refused.
-    Overload(Exchange),
-    /// A closing that came after the queue was shut.
-    Orphan(Work),
-    /// One half-closed connection too many.
-    GiveUp(Oldest),
-    /// Much memory was freed.
-    Freed,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    config: Config,
-    queue: WorkQueue,
-    leads: Leads,
-    sink: Arc<dyn Sink>,
-    connections: Mutex<HashMap<usize, Weak<Conn>>>,
-    deferred: Mutex<VecDeque<Deferred>>,
-    half_closed: HalfClosed,
-    freed: freed::Freed,
-    /// Work was pushed, or upcalls are due.
-    attention: Notify,
-    accepted: AtomicU64,
-    stop: stop::Progress,
-}
-
 /// A bound server.
 #[derive(Debug)]
 pub struct Server {
@@ -192,18 +103,6 @@ pub struct Server {
     listener: Mutex<Option<Listener>>,
     port: Option<u16>,
     stage: watch::Sender<Stage>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Accepting,
-    Draining,
-    Closed,
-}
-
-thread_local! {
-    /// The second that was last asked for, and its text.
-    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
 }
 
 /// How long a peer may take less than 1 KiB of a response, of a file, or of what a sender waits for room for,
@@ -222,22 +121,9 @@ impl Server {
         request::clock();
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
-        let shared = Shared {
-            queue: WorkQueue::new(&config),
-            leads: Leads::default(),
-            config,
-            sink,
-            connections: Mutex::default(),
-            deferred: Mutex::default(),
-            half_closed: HalfClosed::default(),
-            freed: freed::Freed::default(),
-            attention: Notify::new(),
-            accepted: AtomicU64::new(0),
-            stop: stop::Progress::default(),
-        };
         let (stage, _) = watch::channel(Stage::Accepting);
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(config, sink)),
             listener: Mutex::new(Some(listener)),
             port,
             stage,
@@ -274,7 +160,7 @@ impl Server {
         if first {
             runtime.spawn(keep_attending(self.shared.clone()));
         }
-        let accepting = stop::Accepting::new(&self.shared);
+        let accepting = Accepting::new(&self.shared);
         runtime.spawn(listener::accept(accepting, listener, stage.clone()));
         self.shared
             .leads
@@ -364,131 +250,5 @@ async fn attend(shared: Arc<Shared>) {
                 }
             }
         }
-    }
-}
-
-impl Shared {
-    /// Hands work over; what nobody can take is refused.
-    fn offer(&self, mut work: Work) {
-        loop {
-            work = match self.queue.push(work) {
-                Ok(pushed) => return self.pushed(pushed),
-                Err(work) => work,
-            };
-            match work {
-                Work::Request(request) => {
-                    self.notice(Notice::RequestRefused);
-                    match request.exchange.refuse() {
-                        Some(next) => work = Work::Request(next),
-                        None => return,
-                    }
-                }
-                // Its connection's lock may be held here.
-                Work::Events(exchange) => return self.defer(Deferred::Overload(exchange)),
-            }
-        }
-    }
-
-    /// Hands a channel's closing over, which is never refused.
-    fn offer_closing(&self, work: Work) {
-        match self.queue.push_unbounded(work) {
-            Ok(pushed) => self.pushed(pushed),
-            Err(work) => self.defer(Deferred::Orphan(work)),
-        }
-    }
-
-    fn pushed(&self, pushed: Pushed) {
-        if self.queue.mode() == Mode::Push || pushed == Pushed::Starved {
-            self.attention.notify_one();
-        }
-    }
-
-    fn notice(&self, notice: Notice) {
-        self.defer(Deferred::Notice(notice));
-    }
-
-    fn note_drained(&self, name: i64) {
-        self.defer(Deferred::Drained(name));
-    }
-
-    fn defer(&self, upcall: Deferred) {
-        self.deferred.lock().push_back(upcall);
-        self.attention.notify_one();
-    }
-
-    fn make_deferred_upcalls(self: &Arc<Self>) {
-        loop {
-            // One at a time: if its upcall panics, the others are still there.
-            let Some(deferred) = self.deferred.lock().pop_front() else {
-                return;
-            };
-            match deferred {
-                Deferred::Notice(notice) => self.sink.on_notice(notice),
-                Deferred::Drained(name) => self.sink.on_drained(name),
-                Deferred::Closing(name, code, reason) => {
-                    self.sink.on_closing(name, code, &reason);
-                }
-                Deferred::Overload(exchange) => {
-                    exchange.overload();
-                    self.sink.on_notice(Notice::EventsRefused);
-                }
-                Deferred::Orphan(work) => self.sink.on_work(vec![work]),
-                Deferred::GiveUp(oldest) => oldest.give_up(),
-                Deferred::Freed => self.notice_freed(),
-            }
-        }
-    }
-
-    fn register(&self, conn: &Arc<Conn>) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.connections
-            .lock()
-            .insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
-    }
-
-    fn forget(&self, conn: &Arc<Conn>) {
-        self.connections.lock().remove(&Arc::as_ptr(conn).addr());
-    }
-
-    fn all(&self) -> Vec<Arc<Conn>> {
-        self.connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
-    }
-
-    fn date(&self) -> [u8; 29] {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        DATE.with(|date| {
-            let mut cached = date.get();
-            if cached.0 != now {
-                cached = (now, date::imf_fixdate(now));
-                date.set(cached);
-            }
-            cached.1
-        })
-    }
-
-    /// Appends the fields that the server adds by itself.
-    fn own_fields(&self, out: &mut Vec<u8>, server: bool, date: bool) {
-        if let Some(server) = self.config.server_header.as_ref().filter(|_| server) {
-            response::header(out, b"Server", server);
-        }
-        if date {
-            response::header(out, b"Date", &self.date());
-        }
-    }
-
-    fn interim(&self, out: &mut Vec<u8>) {
-        response::continue_response(out, self.config.server_header.as_deref(), &self.date());
-    }
-
-    fn error(&self, out: &mut Vec<u8>, violation: Violation, head_request: bool) {
-        let server = self.config.server_header.as_deref();
-        response::error_response(out, violation, head_request, server, &self.date());
     }
 }

@@ -21,9 +21,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Config;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Request};
 use super::lead::{self, Leads, Turn};
-use super::request::Request;
 
 /// Something that user code has to see.
 #[derive(Debug)]

@@ -29,7 +29,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use super::exchange::Exchange;
 use crate::h1::head::{EXTENSION_METHOD, Header, UNKNOWN_HEADER, known_header};
 use crate::h1::proxy::{ProxyHeader, address_text};
 use crate::h1::{RequestHead, Version};
@@ -58,15 +57,6 @@ const KEPT_TABLE: usize = 4096;
 const FIXED: usize = 72;
 const ENTRY: usize = 16;
 
-/// A whole request, on its way to user code.
-#[derive(Debug)]
-pub struct Request {
-    /// Where the answer goes.
-    pub exchange: Exchange,
-    block: Vec<u8>,
-    pub(crate) arrived: Instant,
-}
-
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Nanoseconds since a moment before the first request.
@@ -74,16 +64,9 @@ pub fn clock() -> u64 {
     EPOCH.elapsed().as_nanos() as u64
 }
 
-impl Request {
-    /// The block of bytes described above, completed with the embedder's `name` of the exchange.
-    pub fn into_block(mut self, name: i64) -> Vec<u8> {
-        let arrived = self.arrived.saturating_duration_since(*EPOCH).as_nanos() as u64;
-        self.block[0..8].copy_from_slice(&name.to_le_bytes());
-        self.block[64..72].copy_from_slice(&arrived.to_le_bytes());
-        // The embedder copies it.
-        self.exchange.conn.shared.note_freed(self.block.len());
-        self.block
-    }
+/// Completes a block with the embedder's `name` of its exchange.
+pub(super) fn put_name(block: &mut [u8], name: i64) {
+    block[0..8].copy_from_slice(&name.to_le_bytes());
 }
 
 /// A request whose head is there and whose body may still be arriving.
@@ -221,8 +204,9 @@ impl Draft {
         self.block.len() - self.get_u32(40)
     }
 
-    /// Ends the body, adds trailers and the field table.
-    pub(crate) fn finish(mut self, exchange: Exchange, trailers: &[Header], buf: &[u8]) -> Request {
+    /// Ends the body, adds trailers and the field table. Returns the block, which has yet to be named, and when
+    /// the head had arrived.
+    pub(crate) fn finish(mut self, trailers: &[Header], buf: &[u8]) -> (Vec<u8>, Instant) {
         self.put_u32(44, self.body_len());
         let proxied = self.block[10] & FLAG_PROXIED != 0;
         for trailer in trailers {
@@ -238,11 +222,9 @@ impl Draft {
         if self.table.capacity() <= KEPT_TABLE {
             TABLE.set(self.table);
         }
-        Request {
-            exchange,
-            block: self.block,
-            arrived: self.arrived,
-        }
+        let arrived = self.arrived.saturating_duration_since(*EPOCH).as_nanos() as u64;
+        self.block[64..72].copy_from_slice(&arrived.to_le_bytes());
+        (self.block, self.arrived)
     }
 
     fn put_u32(&mut self, at: usize, value: usize) {

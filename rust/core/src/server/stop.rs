@@ -6,47 +6,17 @@
 //! [`Server::close`] cuts what is left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Server;
 use super::connection::{Conn, Phase, State};
-use super::{Server, Shared, Stage};
+use super::types::Stage;
 
 /// A request that has begun to arrive gets so many times as long as one that may come.
 const BEGUN: u32 = 4;
-
-/// How far a server has come on its way to the end.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    draining: AtomicBool,
-    /// Loops that accept, or have yet to take what the kernel has accepted for them.
-    accepting: AtomicUsize,
-}
-
-/// One loop that accepts.
-pub(super) struct Accepting(pub(super) Arc<Shared>);
-
-impl Accepting {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        shared.stop.accepting.fetch_add(1, Ordering::SeqCst);
-        Self(shared.clone())
-    }
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.stop.accepting.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Shared {
-    /// Whether the server stops: connections end with the responses that are made now.
-    pub(super) fn is_draining(&self) -> bool {
-        self.stop.draining.load(Ordering::Relaxed)
-    }
-}
 
 impl Server {
     /// Stops accepting, once the connections that the kernel has accepted are taken, and closes WebSockets.

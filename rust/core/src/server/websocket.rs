@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Notice;
 use super::answer::{CORK_SIZE, with_buffer};
 use super::connection::{Conn, Phase, State};
-use super::exchange::{Event, Interest, Pings, Sent};
 use super::output::Payload;
+use super::sink::Notice;
+use super::types::{Event, Interest, Pings, Sent};
 use crate::ws::{self, Decoder, Opcode, close_payload};
 
 /// After our close frame, so long may the peer take to answer with its own (RFC 6455 7.1.1).

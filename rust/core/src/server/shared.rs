@@ -1,0 +1,255 @@
+//! What all connections and loops of one server share: its settings, its queue, who is connected, and the
+//! upcalls that are due.
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::Config;
+use super::connection::Conn;
+use super::exchange::Exchange;
+use super::freed::{self, Freed};
+use super::half_closed::{HalfClosed, Oldest};
+use super::lead::Leads;
+use super::queue::{Mode, Pushed, Work, WorkQueue};
+use super::sink::{Notice, Sink};
+use crate::error::Violation;
+use crate::h1::{date, response};
+
+/// An upcall that came up under a connection's lock; the loop makes it.
+#[derive(Debug)]
+pub(super) enum Deferred {
+    Notice(Notice),
+    Drained(i64),
+    /// A channel's closing waits behind its callbacks.
+    Closing(i64, i32, String),
+    /// A channel's messages were refused.
+    Overload(Exchange),
+    /// A closing that came after the queue was shut.
+    Orphan(Work),
+    /// One half-closed connection too many.
+    GiveUp(Oldest<Conn>),
+    /// Much memory was freed.
+    Freed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) config: Config,
+    pub(super) queue: WorkQueue,
+    pub(super) leads: Leads,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) connections: Mutex<HashMap<usize, Weak<Conn>>>,
+    pub(super) deferred: Mutex<VecDeque<Deferred>>,
+    pub(super) half_closed: Arc<HalfClosed<Conn>>,
+    pub(super) freed: Freed,
+    /// Work was pushed, or upcalls are due.
+    pub(super) attention: Notify,
+    pub(super) accepted: AtomicU64,
+    pub(super) stop: Progress,
+}
+
+/// How far a server has come on its way to the end.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) draining: AtomicBool,
+    /// Loops that accept, or have yet to take what the kernel has accepted for them.
+    pub(super) accepting: AtomicUsize,
+}
+
+/// One loop that accepts.
+pub(super) struct Accepting(pub(super) Arc<Shared>);
+
+impl Accepting {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.stop.accepting.fetch_add(1, Ordering::SeqCst);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.stop.accepting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    /// The second that was last asked for, and its text.
+    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, sink: Arc<dyn Sink>) -> Self {
+        Self {
+            queue: WorkQueue::new(&config),
+            leads: Leads::default(),
+            config,
+            sink,
+            connections: Mutex::default(),
+            deferred: Mutex::default(),
+            half_closed: HalfClosed::new(),
+            freed: Freed::default(),
+            attention: Notify::new(),
+            accepted: AtomicU64::new(0),
+            stop: Progress::default(),
+        }
+    }
+
+    /// Hands work over; what nobody can take is refused.
+    pub(super) fn offer(&self, mut work: Work) {
+        loop {
+            work = match self.queue.push(work) {
+                Ok(pushed) => return self.pushed(pushed),
+                Err(work) => work,
+            };
+            match work {
+                Work::Request(request) => {
+                    self.notice(Notice::RequestRefused);
+                    match request.exchange.refuse() {
+                        Some(next) => work = Work::Request(next),
+                        None => return,
+                    }
+                }
+                // Its connection's lock may be held here.
+                Work::Events(exchange) => return self.defer(Deferred::Overload(exchange)),
+            }
+        }
+    }
+
+    /// Hands a channel's closing over, which is never refused.
+    pub(super) fn offer_closing(&self, work: Work) {
+        match self.queue.push_unbounded(work) {
+            Ok(pushed) => self.pushed(pushed),
+            Err(work) => self.defer(Deferred::Orphan(work)),
+        }
+    }
+
+    pub(super) fn pushed(&self, pushed: Pushed) {
+        if self.queue.mode() == Mode::Push || pushed == Pushed::Starved {
+            self.attention.notify_one();
+        }
+    }
+
+    pub(super) fn notice(&self, notice: Notice) {
+        self.defer(Deferred::Notice(notice));
+    }
+
+    pub(super) fn note_drained(&self, name: i64) {
+        self.defer(Deferred::Drained(name));
+    }
+
+    pub(super) fn defer(&self, upcall: Deferred) {
+        self.deferred.lock().push_back(upcall);
+        self.attention.notify_one();
+    }
+
+    pub(super) fn make_deferred_upcalls(self: &Arc<Self>) {
+        loop {
+            // One at a time: if its upcall panics, the others are still there.
+            let Some(deferred) = self.deferred.lock().pop_front() else {
+                return;
+            };
+            match deferred {
+                Deferred::Notice(notice) => self.sink.on_notice(notice),
+                Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Closing(name, code, reason) => {
+                    self.sink.on_closing(name, code, &reason);
+                }
+                Deferred::Overload(exchange) => {
+                    exchange.overload();
+                    self.sink.on_notice(Notice::EventsRefused);
+                }
+                Deferred::Orphan(work) => self.sink.on_work(vec![work]),
+                Deferred::GiveUp(oldest) => oldest.give_up(),
+                Deferred::Freed => self.notice_freed(),
+            }
+        }
+    }
+
+    pub(super) fn register(&self, conn: &Arc<Conn>) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections
+            .lock()
+            .insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
+    }
+
+    pub(super) fn forget(&self, conn: &Arc<Conn>) {
+        self.connections.lock().remove(&Arc::as_ptr(conn).addr());
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Conn>> {
+        self.connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    pub(super) fn date(&self) -> [u8; 29] {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        DATE.with(|date| {
+            let mut cached = date.get();
+            if cached.0 != now {
+                cached = (now, date::imf_fixdate(now));
+                date.set(cached);
+            }
+            cached.1
+        })
+    }
+
+    /// Appends the fields that the server adds by itself.
+    pub(super) fn own_fields(&self, out: &mut Vec<u8>, server: bool, date: bool) {
+        if let Some(server) = self.config.server_header.as_ref().filter(|_| server) {
+            response::header(out, b"Server", server);
+        }
+        if date {
+            response::header(out, b"Date", &self.date());
+        }
+    }
+
+    pub(super) fn interim(&self, out: &mut Vec<u8>) {
+        response::continue_response(out, self.config.server_header.as_deref(), &self.date());
+    }
+
+    pub(super) fn error(&self, out: &mut Vec<u8>, violation: Violation, head_request: bool) {
+        let server = self.config.server_header.as_deref();
+        response::error_response(out, violation, head_request, server, &self.date());
+    }
+
+    /// Whether the server stops: connections end with the responses that are made now.
+    pub(super) fn is_draining(&self) -> bool {
+        self.stop.draining.load(Ordering::Relaxed)
+    }
+
+    /// Memory of so many bytes is free now, or soon will be. Any lock may be held.
+    pub(super) fn note_freed(&self, bytes: usize) {
+        if self.freed.note(bytes) {
+            self.defer(Deferred::Freed);
+        }
+    }
+
+    /// Tells the embedder after a while. On a loop, or when the last one has ended.
+    fn notice_freed(self: &Arc<Self>) {
+        let shared = self.clone();
+        let tell = move || {
+            shared.freed.noticed();
+            shared.sink.on_notice(Notice::Freed);
+        };
+        match Handle::try_current() {
+            Ok(handle) => drop(handle.spawn(async move {
+                tokio::time::sleep(freed::DELAY).await;
+                tell();
+            })),
+            Err(_) => tell(),
+        }
+    }
+}

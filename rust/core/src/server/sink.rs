@@ -1,0 +1,41 @@
+//! The embedder's side: how requests, events and notices leave the core.
+
+use super::queue::Work;
+use crate::error::Violation;
+
+/// The embedder's side: what the loop calls. None of these may run user code or block.
+pub trait Sink: Send + Sync + std::fmt::Debug {
+    /// What came up in one turn of a loop ([`Mode::Push`]), or closings after the queue was shut.
+    fn on_work(&self, work: Vec<Work>);
+    /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`] only).
+    fn on_starved(&self, waiting: usize);
+    /// All bytes of the exchange of this name are written: what was refused may be tried again.
+    fn on_drained(&self, name: i64);
+    /// The channel of this name is closed, for the reason of [`Event::Closed`], while a thread runs callbacks
+    /// for events that it has taken. That event follows them: this is for callbacks that go on until they
+    /// hear of it.
+    fn on_closing(&self, name: i64, code: i32, reason: &str);
+    /// Something to be logged or counted.
+    fn on_notice(&self, notice: Notice);
+}
+
+/// Something to be logged or counted.
+#[derive(Debug)]
+pub enum Notice {
+    /// A request broke a rule and was answered.
+    Violation(Violation),
+    /// A WebSocket peer broke a rule.
+    Frame { code: u16, message: String },
+    /// The queue was full: a request was answered 503.
+    RequestRefused,
+    /// The queue was full: a channel was closed.
+    EventsRefused,
+    /// Accepting failed; it is tried again.
+    Accept(String),
+    /// A file that was being sent could not be read to its end: its connection was cut.
+    File(String),
+    /// Much memory was freed, which the allocator may keep from the system.
+    Freed,
+    /// A bug or a failing loop.
+    LoopError(String),
+}
