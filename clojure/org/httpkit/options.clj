@@ -94,7 +94,7 @@
                         (range 1 width)))]
     (peek (peek (reduce add [(vec (range width))] (range 1 (inc (count a))))))))
 
-(def ^:private max-name "Longer names are nobody's typing error." 40)
+(def ^:private max-name "Longer names are no typing errors." 40)
 
 (defn nearest
   "The option of table `known` that `k` is likely to be a slip of, in at most `most`

@@ -9,7 +9,7 @@ import java.util.Objects;
 /**
  * A body that is already in memory, read from an array which is not copied.
  *
- * <p>Whoever holds one may read it again: {@link #reset} without a mark goes to the start,
+ * <p>It can be read again: {@link #reset} without a mark goes to the start,
  * {@link #bytes} does not look at the position, and {@link #close} changes nothing.
  */
 public class BytesInputStream extends InputStream {
@@ -101,7 +101,7 @@ public class BytesInputStream extends InputStream {
         return true;
     }
 
-    /** @param readLimit ignored: a mark stays valid for ever */
+    /** @param readLimit ignored: a mark stays valid */
     @Override
     public void mark(int readLimit) {
         mark = pos;

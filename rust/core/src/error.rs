@@ -5,7 +5,7 @@ use std::fmt;
 /// The rule of HTTP/1.1 (or of PROXY) that a request broke.
 ///
 /// Whatever it is, the connection answers with [`Violation::status`] and
-/// [`Violation::message`], and closes: after a broken request nobody knows
+/// [`Violation::message`], and closes: after a broken request it is unknown
 /// where the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

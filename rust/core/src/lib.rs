@@ -1,6 +1,6 @@
 //! HTTP/1.1 and WebSocket, server and client: bytes, sockets and time.
 //!
-//! This crate knows neither the JVM nor Ring. Whoever embeds it implements
+//! This crate knows neither the JVM nor Ring. An embedder implements
 //! [`server::Sink`] (and its client twin) and gets requests, messages and
 //! closings through it; everything else goes down by plain function calls.
 #![forbid(unsafe_code)]

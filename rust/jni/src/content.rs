@@ -27,7 +27,7 @@ const SHARED: usize = 128 * 1024;
 /// From this size on only one is compared and kept at a time: two threads that are about to send the same would
 /// not see each other's.
 const ONE_BY_ONE: usize = 1024 * 1024;
-/// So many of the last things that peers have yet to read are compared with the next one.
+/// How many of the latest unread bodies are compared with the next one.
 const RECENT: usize = 4;
 /// Contents are compared piece by piece; most that differ do so early.
 const FIRST_STEP: usize = 4 * 1024;

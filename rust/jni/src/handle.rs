@@ -1,7 +1,7 @@
 //! Java's names for Rust objects: a slot and a generation, never an address.
 //!
 //! A stale handle is ordinary use (`send!` after the peer left, from any
-//! thread), so it must find nothing instead of somebody else's object: every
+//! thread), so it must find nothing instead of another object: every
 //! removal bumps the slot's generation, and a lookup compares it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::faults;
 
-/// Each thread that adds uses one of so many parts, so that workers seldom meet at a lock.
+/// Number of parts. A thread that adds uses one of them, so workers seldom meet at a lock.
 const SHARDS: usize = 8;
 
 /// Objects that Java holds by handle. Zero is never a handle.

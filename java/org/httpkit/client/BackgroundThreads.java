@@ -36,7 +36,7 @@ final class BackgroundThreads {
         return JOBS;
     }
 
-    /** Whoever gives up on a job has to {@link ThreadPoolExecutor#remove} it. */
+    /** A caller that abandons a job has to {@link ThreadPoolExecutor#remove} it. */
     static ThreadPoolExecutor lookups() {
         return LOOKUP;
     }

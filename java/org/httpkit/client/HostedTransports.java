@@ -148,7 +148,7 @@ final class HostedTransports {
         try {
             while (!stopped) {
                 own.select();
-                // A selector does not wait on a thread that is interrupted; nobody here listens to that.
+                // A selector does not wait on a thread that is interrupted; interrupts mean nothing here.
                 Thread.interrupted();
                 runJobs();
                 serveReady(own);

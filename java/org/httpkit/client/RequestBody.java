@@ -149,7 +149,7 @@ final class RequestBody implements Closeable {
             if (prefix.length == PREFIX && length > PREFIX) {
                 streamed = true;
                 InputStream whole = new SequenceInputStream(new ByteArrayInputStream(prefix), in);
-                // A length that somebody declared must be true; a file may grow meanwhile.
+                // A declared length must be true; a file may grow meanwhile.
                 return source(whole, length, rest < 0, mayBlock(in));
             }
             return memory(appendRest(prefix, in));

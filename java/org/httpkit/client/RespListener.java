@@ -134,7 +134,7 @@ public class RespListener implements IRespListener {
         deliver();
     }
 
-    /** Whether the core may keep the body until it is complete, since nobody wants to see the pieces. */
+    /** Whether the core may keep the body until it is complete, since no filter or consumer wants the pieces. */
     boolean collectedByCore() {
         // A negative limit would mean none to the core; as a filter it accepts no body at all.
         return getClass() == RespListener.class

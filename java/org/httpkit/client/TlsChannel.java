@@ -96,7 +96,7 @@ final class TlsChannel {
                     task.run();
                 }
             } catch (Throwable t) {
-                // The engine does not know of it, and would wait for ever for the end of its task.
+                // The engine does not know of it, and would wait without end for its task.
                 failure = t;
             }
             inTasks = false;

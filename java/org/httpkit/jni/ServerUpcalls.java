@@ -8,7 +8,7 @@ public interface ServerUpcalls {
     /** Work that no thread pulls: requests and channels' events, one block each. */
     void onWork(byte[][] blocks);
 
-    /** So many pieces of work wait while every thread that pulls is busy. */
+    /** This many pieces of work are queued while every thread that pulls is busy. */
     void onStarved(int waiting);
 
     /** The exchange was refused a bounded send and has room again. */

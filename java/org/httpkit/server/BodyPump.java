@@ -12,7 +12,7 @@ final class BodyPump extends BodyTask {
     private static final int FIRST_PIECE = 8 * 1024;
 
     private static final int PIECE = 64 * 1024;
-    /** So many pieces are sent before others that wait for a thread get their turn. */
+    /** Pieces that are sent before other bodies get this thread. */
     private static final int TURN = 16;
 
     private BodySource source;
@@ -32,7 +32,7 @@ final class BodyPump extends BodyTask {
         this.source = source;
     }
 
-    /** Reads on the calling thread, which waits for the source and for nobody else. */
+    /** Reads on the calling thread, which waits for the source alone. */
     Begun begin() throws Exception {
         try {
             for (int size = FIRST_PIECE; !body.isStreaming(); size = PIECE) {

@@ -11,7 +11,7 @@ import java.util.Objects;
 
 /** What a body is read from, piece by piece. */
 abstract class BodySource implements Closeable {
-    /** The piece that was read: so much of it, from there on, is still to be sent. */
+    /** The piece that was read; the range from position on is still to be sent. */
     byte[] bytes;
 
     int start;

@@ -83,7 +83,7 @@ abstract class BodyTask implements Runnable {
         }
     }
 
-    /** There is nobody to send to: not an error of the body. */
+    /** The peer is gone: not an error of the body. */
     static final class PeerGoneException extends IOException {
         private static final long serialVersionUID = 1L;
 

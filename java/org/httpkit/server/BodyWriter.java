@@ -36,7 +36,7 @@ final class BodyWriter extends BodyTask {
             }
             body.maker = null;
             if (asynchronous) {
-                // Whoever writes on does so on a thread of their own: a stop does not wait for them.
+                // Code that goes on writing does so on a thread of its own: a stop does not wait for them.
                 server.bodies.ended(this);
             } else {
                 stream.close();

@@ -33,7 +33,7 @@ final class ChannelEvents {
         }
     }
 
-    /** The chain goes on to the closing whatever happens: nobody else is told of what comes after. */
+    /** The chain goes on to the closing whatever happens: no other thread learns of later events. */
     static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
         channel.hearing = true;

@@ -9,7 +9,7 @@ final class CloseCodes {
 
     private CloseCodes() {}
 
-    /** Codes that RFC 6455 7.4.1, its registry, or nobody has reserved for a use on the wire. */
+    /** Codes that RFC 6455 7.4.1, its registry, or no document at all has reserved for a use on the wire. */
     static boolean mayBeReceived(int code) {
         return code >= 1000 && code <= 1003
                 || code >= 1007 && code <= 1014

@@ -15,7 +15,7 @@ import org.httpkit.jni.Native;
  * <p>Blocks in Java, never inside a native frame, so that virtual threads may wait here.
  */
 final class Drain {
-    /** Who waits tries again after so long at the latest. The core cuts peers off that do not read. */
+    /** A sender that waits tries again after this time at the latest. The core cuts peers off that do not read. */
     private static final long RETRY_SECONDS = 60;
 
     private final HttpServer server;

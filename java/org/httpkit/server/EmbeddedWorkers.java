@@ -66,7 +66,7 @@ final class EmbeddedWorkers extends Workers {
         }
     }
 
-    /** False if there is no memory for it: nobody else is told of these events. */
+    /** False if there is no memory for it: no other thread learns of these events. */
     private boolean isQueued(byte[] events) {
         try {
             thread.execute(() -> call(events));

@@ -8,7 +8,7 @@ import java.util.concurrent.ThreadFactory;
  * What is more waits, in order. A thread without work ends after a while.
  *
  * <p>Not a {@code ThreadPoolExecutor}, which does not bear a full heap: its queue takes memory to wait, and
- * a thread that it has no memory to wake it may forget for ever. Here only {@link #execute} takes memory,
+ * it may forget a thread for good that it had no memory to wake. Here only {@link #execute} takes memory,
  * before it changes anything; and a task for which no thread can be started waits for one.
  */
 final class GrowingPool implements Executor {

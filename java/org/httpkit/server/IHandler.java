@@ -5,7 +5,7 @@ package org.httpkit.server;
  * int, IHandler, int, int, int, ProxyProtocolOption)}.
  *
  * <p>All but {@link #close} is called on one thread of the server, one call after the other: one that
- * blocks holds the others up, and had better hand its work to threads of its own. What is thrown is
+ * blocks delays the others, and should hand its work to threads of its own. What is thrown is
  * logged.
  */
 public interface IHandler {

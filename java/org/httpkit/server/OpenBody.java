@@ -12,12 +12,12 @@ import org.httpkit.jni.Native;
  * What is longer is streamed from there on, and so is what comes from a source that falls silent.
  */
 final class OpenBody {
-    /** So much may wait for the peer before a sender does. */
+    /** Bytes that may wait for the peer before a sender does. */
     static final int WINDOW = 256 * 1024;
     /** Outcome of a send besides {@code Abi.SENT_*}: the rest is not wanted, since this answers HEAD. */
     static final int UNWANTED = -1;
 
-    /** A source is silent when it has given nothing between so many ticks: some 20 ms. */
+    /** A source is silent when it has given nothing for this many ticks: some 20 ms. */
     private static final int SILENT_TICKS = 2;
     /** As long as its thread is not seen to wait, it may have been put off by a busy machine. */
     private static final int BUSY_TICKS = 6;
@@ -138,7 +138,7 @@ final class OpenBody {
         }
     }
 
-    /** Sends the head with what has been kept. @return false if nobody is there */
+    /** Sends the head with what has been kept. @return false if the peer is gone */
     private boolean stream() {
         byte[] first = kept;
         int sent =

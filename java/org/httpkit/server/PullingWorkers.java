@@ -228,7 +228,7 @@ final class PullingWorkers extends Workers {
         }
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         if (timeout <= 0 || !joinAll(running, deadline)) {
-            // What waits would begin after the interrupt, and nobody would end it.
+            // What waits would begin after the interrupt, and nothing would end it.
             Native.serverSpill(server.handle);
             interrupt(running);
         }

@@ -19,7 +19,7 @@ import org.httpkit.jni.Native;
 
 /**
  * A request as the native side hands it over: one array with offsets into itself (the layout is in
- * {@code rust/core/src/server/request.rs}). Each value is made when somebody asks for it.
+ * {@code rust/core/src/server/request.rs}). Each value is made on demand.
  */
 final class RequestBlock {
     private static final VarHandle LONG =
@@ -32,7 +32,7 @@ final class RequestBlock {
     private static final int ENTRY = 16;
     private static final int UNKNOWN = 255;
     private static final int DEFAULT_PORT = 80;
-    /** Up to so many lines a header map is an array map, as http-kit's always is, else a tree. */
+    /** Header lines up to which the header map is an array map, as http-kit's always is; beyond, a tree. */
     private static final int ARRAY_MAP = 64;
 
     /** What {@code System.nanoTime} was at the native clock's zero. */

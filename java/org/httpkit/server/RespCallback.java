@@ -7,7 +7,7 @@ import org.httpkit.jni.Native;
 
 /** Answers one request with bytes that are a whole HTTP response already. */
 public class RespCallback {
-    /** So much of a body goes down with the head; the rest is not copied. */
+    /** Bytes of a body that go down with the head; the rest is not copied. */
     private static final int PIECE = 64 * 1024;
     private static final String HEAD_END = "\r\n\r\n";
 

@@ -12,7 +12,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  */
 final class SilentBodies {
     static final int TICK_MILLIS = 10;
-    /** The timer goes on for so many ticks without a body: starting it again costs more. */
+    /** Ticks that the timer survives without a body: starting it again costs more. */
     private static final int IDLE_TICKS = 100;
 
     private static final Set<OpenBody> BODIES = ConcurrentHashMap.newKeySet();

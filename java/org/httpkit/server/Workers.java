@@ -17,7 +17,7 @@ abstract class Workers {
     static final String STOPPING = "the server is stopping: further requests get 503";
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
-    /** Log calls of the core, in order; beyond so many that wait, they are dropped. */
+    /** Log calls of the core, in order; when too many are queued, further ones are dropped. */
     private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
 
     /** Callbacks that no pool takes any more, at most one a connection: user code stays off the loops. */
@@ -59,7 +59,7 @@ abstract class Workers {
     /** Runs work on the pool, or throws. Called on a loop: must not block. */
     abstract void submit(byte[] block);
 
-    /** So much work waits, and no thread takes it. Called on a loop. */
+    /** This much work is queued, and no thread takes it. Called on a loop. */
     abstract void starved(int waiting);
 
     /** Runs a task of the server's own that calls user code. */
@@ -123,7 +123,7 @@ abstract class Workers {
         aside(callbacks);
     }
 
-    /** Waits until the callbacks of what a stop has closed have run; not for ever, one may hang. */
+    /** Waits until the callbacks of what a stop has closed have run; a limited time, since one may hang. */
     final void awaitClosings(long deadline) throws InterruptedException {
         for (FutureTask<?> next = closings.poll(); next != null; next = closings.poll()) {
             try {
@@ -137,7 +137,7 @@ abstract class Workers {
     }
 
     /**
-     * A pool refused a block: its peer is told so, or else cut off, and does not wait for ever. Called on a
+     * A pool refused a block: its peer is told so, or else cut off, and never waits without end. Called on a
      * loop, between other blocks: never throws.
      */
     final void reject(byte[] block, Throwable cause) {

@@ -48,7 +48,7 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
         return canceled;
     }
 
-    /** Calls the function, unless cancelled. What it throws is printed, and costs nobody else. */
+    /** Calls the function, unless cancelled. What it throws is printed, and harms no other task. */
     void runTask() {
         if (doneOrCanceled.compareAndSet(false, true)) {
             try {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 /// One request in flight. It tells the sink its end once, at the latest when
-/// it is dropped: a lost task must not leave somebody waiting.
+/// it is dropped: a lost task must not leave its caller waiting.
 pub(super) struct Call {
     pub id: CallId,
     pub spec: Box<CallSpec>,

@@ -55,7 +55,7 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// So many bytes will come: an error early, not when they are there.
+    /// Announces this many bytes: too many are an error now, not once they are there.
     pub(super) fn announced(&self, length: u64) -> Result<(), CallError> {
         if self.call.spec.max_body.is_none() && length > STEP {
             ask(self.call, length)?;

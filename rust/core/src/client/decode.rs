@@ -249,7 +249,7 @@ impl Decoder {
             }
             self.state = State::ChunkSize;
         } else if line.is_empty() {
-            // Blank lines count as head bytes, else they could go on for ever.
+            // Blank lines count as head bytes, or they could go on without end.
             self.count_head(0)?;
         } else {
             self.remaining = self.chunk_size(&line)?;

@@ -1,7 +1,7 @@
 //! Content codings: gzip (all members) and deflate (zlib or raw).
 //!
 //! The caller brings the output buffer, so that a bomb expands exactly as far
-//! as somebody has room for it.
+//! as its reader has room for it.
 
 use super::ceiling::Ceilings;
 use super::error::{CallError, ErrorKind};

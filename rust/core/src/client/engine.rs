@@ -182,7 +182,7 @@ impl Engine {
                 return Some(queued.call);
             }
             Next::GiveWay => return None,
-            Next::Nobody => {}
+            Next::None => {}
         }
         let (ticket, mut ear) = self.pool.with(|pool| pool.park(conn.key.clone(), expiry));
         let (call, alive) = poll_fn(|cx| {
@@ -286,7 +286,7 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
 
 /// A runtime, and the command that has to be done first. Where there is none
 /// to be had, for want of descriptors, calls fail until there is: a client
-/// must not be dead for ever. `Err` after a stop.
+/// must not stay dead. `Err` after a stop.
 fn runtime(
     engine: &Rc<Engine>,
     inbox: &mut UnboundedReceiver<Command>,

@@ -177,10 +177,10 @@ impl Pool {
             fits(queued) || queued.call.key.host == key.host || self.host_room(&queued.call.key)
         });
         match found {
-            None => Next::Nobody,
+            None => Next::None,
             Some(at) if fits(&self.queue[at]) => match self.queue.remove(at) {
                 Some(queued) => Next::Serve(queued),
-                None => Next::Nobody,
+                None => Next::None,
             },
             Some(_) => Next::GiveWay,
         }
@@ -198,5 +198,5 @@ impl Pool {
 pub(super) enum Next {
     Serve(Queued),
     GiveWay,
-    Nobody,
+    None,
 }

@@ -1,8 +1,8 @@
 //! Request heads: from bytes on the socket to spans into those bytes.
 //!
 //! A head is parsed once and never copied: [`RequestHead`] holds offsets, and
-//! the bytes stay in the connection's buffer until the exchange ends. Whoever
-//! needs a string makes it, from the span, at the border.
+//! the bytes stay in the connection's buffer until the exchange ends. A
+//! string is made from a span only at the border, where one is needed.
 //!
 //! Strict where leniency lets two parsers disagree about where a request ends
 //! (RFC 9112 11.2): white space, line ends, lengths, `Host`.
@@ -119,7 +119,7 @@ impl HeadParser {
     }
 
     /// Ready for the next head. Done by [`HeadParser::parse`] itself when it returns anything
-    /// but `Ok(false)`; needed when a half-parsed head is given up.
+    /// but `Ok(false)`; needed when a half-parsed head is abandoned.
     pub fn reset(&mut self) {
         *self = HeadParser::default();
     }

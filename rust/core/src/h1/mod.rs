@@ -21,7 +21,7 @@ pub use crate::error::Violation;
 pub use body::ChunkedDecoder;
 pub use head::{BodyFraming, HeadParser, Header, RequestHead, Version};
 
-/// A range of a buffer that somebody else holds.
+/// A range of a buffer that is held elsewhere.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: u32,

@@ -1,6 +1,6 @@
 //! Answers: status lines, framing headers, and what an answer may or must carry.
 //!
-//! The server owns framing: whoever embeds it gives status, headers and body,
+//! The server owns framing: the embedder gives status, headers and body,
 //! and these functions add how long it is and whether the connection goes on.
 
 use crate::error::Violation;
