@@ -5,7 +5,7 @@
             [httpkit.ws-wire :as frames]
             [org.httpkit.server :as server]
             [ring.websocket.protocols :as ring])
-  (:import (java.util.concurrent CountDownLatch Executors)
+  (:import (java.util.concurrent CountDownLatch Executors TimeUnit)
            (org.httpkit.server AsyncChannel)))
 
 (set! *warn-on-reflection* true)
@@ -184,3 +184,21 @@
             (wire/outcome (server/server-stop! server {:timeout 0}))
             (is (true? @closed))
             (wire/disconnect conn)))))))
+
+(deftest close-handlers-that-wait-for-each-other-are-all-heard
+  ;; More than there are processors or threads of a small pool: each runs beside a callback that waits for its end.
+  (let [n       24
+        begun   (CountDownLatch. n)
+        all     (CountDownLatch. n)
+        over    (promise)
+        handler (fn [req]
+                  (server/as-channel req
+                    {:on-receive (fn [_ _] (.countDown begun) (deref over (* 3 wire/patience-ms) nil))
+                     :on-close   (fn [_ _] (.countDown all) (.await all wire/patience-ms TimeUnit/MILLISECONDS))}))]
+    (wire/with-server [{:keys [port]} handler {:worker-pool (Executors/newFixedThreadPool n)}]
+      (let [conns (vec (repeatedly n #(wire/upgrade port)))]
+        (run! #(send-frames! % [:text "m"]) conns)
+        (is (.await begun wire/patience-ms TimeUnit/MILLISECONDS) "no thread of the pool is left")
+        (run! wire/disconnect conns)
+        (is (.await all wire/patience-ms TimeUnit/MILLISECONDS) (str (.getCount all) " are not heard"))
+        (deliver over true)))))

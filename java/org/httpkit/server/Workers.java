@@ -20,9 +20,9 @@ abstract class Workers {
     /** Log calls of the core, in order; when too many are queued, further ones are dropped. */
     private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
 
-    /** Callbacks that no pool takes any more, at most one a connection: user code stays off the loops. */
+    /** Callbacks that no pool takes any more, at most one a connection; they may wait for each other. */
     private static final GrowingPool CALLBACKS =
-            GrowingPool.named("http-kit-server-aside", 8, Integer.MAX_VALUE);
+            GrowingPool.named("http-kit-server-aside", 256, Integer.MAX_VALUE);
 
     final HttpServer server;
     volatile boolean shut;
