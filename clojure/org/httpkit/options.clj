@@ -3,8 +3,9 @@
 
   A table maps an option to [predicate expectation] or [predicate expectation
   thrown], `thrown` being a function of message and value that makes the
-  exception. Options that may hold a password carry the metadata ^:secret on
-  their vector: their values are never printed."
+  exception. Metadata of that vector: ^:secret, of options that may hold a password,
+  whose values are never printed; :core, of options that are passed on as a number
+  under their name, which CONTRIBUTING.md (Add an option) says more of."
   (:require
    [clojure.string :as str])
   (:import
@@ -187,6 +188,26 @@
   [& options]
   [(set options) (str (str/join ", " (butlast options)) " or " (last options))])
 
+(defn- core-number
+  "An int that an option with no limit, nil, has as 0."
+  [v]
+  (Math/toIntExact (long (or v 0))))
+
+(defn- core
+  "The table entry of an option that the Rust core knows, by its name here. It gets a
+  number: what `numbers`, a map, has for the value, or the value itself."
+  ([entry] (core entry core-number))
+  ([entry numbers] (vary-meta entry assoc :core numbers)))
+
+(defn core-numbers
+  "{name number} of what the core is told of `opts`, which the table `known` allows."
+  [known opts]
+  (into {}
+        (for [[k v] opts
+              :let  [number (:core (meta (known k)))]
+              :when number]
+          [(name k) (number v)])))
+
 (defn function
   "Entry for a function of `args`, nil or false meaning none."
   [args]
@@ -229,11 +250,12 @@
      :worker-pool                 [#(or (nil? %) (delay? %) (instance? ExecutorService %))
                                    "an ExecutorService, a delay of one, or nil" class-thrown]
      :pool-opts                   (optional [map? "a map of options for new-worker"])
-     :max-body                    any-int
-     :max-ws                      any-int
-     :max-line                    any-int
-     :max-headers                 (optional (integer 0))
-     :proxy-protocol              (one-of :disable :enable :optional)
+     :max-body                    (core any-int)
+     :max-ws                      (core any-int)
+     :max-line                    (core any-int)
+     :max-headers                 (core (optional (integer 0)))
+     :proxy-protocol              (core (one-of :disable :enable :optional)
+                                        {:disable 0 :enable 1 :optional 2})
      :server-header               [#(or (nil? %) (header-value? %))
                                    "a String without control characters, or nil for no header"
                                    #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
@@ -251,8 +273,8 @@
      :channel-factory             [#(or (not %) (ifn? %) (instance? HttpServer$ServerChannelFactory %))
                                    "a function of an address, or an HttpServer$ServerChannelFactory"]
      :io-threads                  (optional (integer 1))
-     :backlog                     (integer 1)
-     :max-pending-messages        (integer 1)
+     :backlog                     (core (integer 1))
+     :max-pending-messages        (core (integer 1))
      :max-pending-bytes           (integer 1)
      :on-overflow                 overflow
      :body-buffer-size            (integer 0)}))

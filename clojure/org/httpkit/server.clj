@@ -17,7 +17,7 @@
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger EventLogger EventNames]
    [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
-    HttpServer$ServerChannelFactory Overflow ProxyProtocolOption ServerOptions]))
+    HttpServer$ServerChannelFactory Overflow ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -155,11 +155,6 @@
 
 (defn- to-int ^long [n] (Math/toIntExact (long n)))
 
-(def ^:private proxy-protocols
-  {:disable  ProxyProtocolOption/DISABLED
-   :enable   ProxyProtocolOption/ENABLED
-   :optional ProxyProtocolOption/OPTIONAL})
-
 (def ^:private overflows
   {:close  Overflow/CLOSE
    :block  Overflow/BLOCK
@@ -221,11 +216,12 @@
           {:keys [prefix worker-name-prefix keep-alive-msecs]} (or pool-opts opts)]
       (.shutdown pool)
       (when keep-alive-msecs
-        (set! (.keepAliveMillis options) (int (to-int keep-alive-msecs))))
+        (.set options "keep-alive-msecs" (to-int keep-alive-msecs)))
+      (when (and queue-size (not virtual?))
+        (.set options "queue-size" (to-int queue-size)))
       (set! (.virtual options)      virtual?)
       (set! (.minThreads options)   (int (if virtual? n-cores n-min-threads)))
       (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
-      (set! (.queueSize options)    (int (if virtual? Integer/MAX_VALUE (or queue-size Integer/MAX_VALUE))))
       (set! (.threadPrefix options) (str (or prefix worker-name-prefix "http-kit-server-worker-"))))))
 
 ;; Ring's two protocols, where there are any. Looked for when this namespace loads, not when it is compiled: an
@@ -253,37 +249,23 @@
 (defn- server-options
   ^ServerOptions
   [handler
-   {:keys [ip port max-body max-ws max-line max-headers io-threads backlog max-pending-messages
-           error-logger warn-logger event-logger ring-async? legacy-unsafe-remote-addr?
-           legacy-content-length? legacy-error-messages? channel-factory max-pending-bytes on-overflow
-           body-buffer-size]
+   {:keys [ip port io-threads error-logger warn-logger event-logger ring-async?
+           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages? channel-factory
+           max-pending-bytes on-overflow body-buffer-size]
     :or   {ip                         "0.0.0.0"
            port                       8090
-           max-body                   8388608
-           max-ws                     4194304
-           max-line                   8192
-           max-headers                ServerOptions/MAX_HEADERS
-           backlog                    ServerOptions/BACKLOG
-           max-pending-messages       ServerOptions/PENDING_MESSAGES
-           max-pending-bytes          ServerOptions/PENDING_BYTES
            on-overflow                :close
-           body-buffer-size           ServerOptions/BODY_BUFFER_SIZE
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (set! (.maxBody options)         (int (to-int max-body)))
-    (set! (.maxMessage options)      (int (to-int max-ws)))
-    (set! (.maxLine options)         (int (to-int max-line)))
-    (set! (.maxHeaders options)      (int (to-int (or max-headers 0))))
-    (set! (.backlog options)         (int (to-int backlog)))
-    (set! (.ioThreads options)       (int (to-int (or io-threads (.ioThreads options)))))
-    (set! (.pendingMessages options) (int (to-int max-pending-messages)))
-    (set! (.pendingBytes options)    (int (to-int max-pending-bytes)))
+    (doseq [[option number] (options/core-numbers options/server opts)]
+      (.set options option number))
+    (when io-threads        (set! (.ioThreads options)       (int (to-int io-threads))))
+    (when max-pending-bytes (set! (.maxPendingBytes options) (int (to-int max-pending-bytes))))
+    (when body-buffer-size  (set! (.bodyBufferSize options)  (int (to-int body-buffer-size))))
     (set! (.overflow options)        (overflows on-overflow))
-    (set! (.bodyBufferSize options)  (int (to-int body-buffer-size)))
-    (set! (.proxy options)           (proxy-protocols (get opts :proxy-protocol :disable)))
     (set! (.serverHeader options)    (get opts :server-header ServerOptions/SERVER_HEADER))
     (set! (.eventNames options)      (event-names (:event-names opts)))
     (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))

@@ -13,7 +13,7 @@ pub const KIND_EVENTS: u8 = 2;
 /// An event in a block: text, binary, ping and pong carry their WebSocket opcode.
 pub const EVENT_TEXT: u8 = 1;
 pub const EVENT_BINARY: u8 = 2;
-/// The peer has ended its side before it got its response. Only if `OPEN_TELL_HALF_CLOSE` is set.
+/// The peer has ended its side before it got its response. Only with the option `tell-half-close`.
 pub const EVENT_HALF_CLOSED: u8 = 3;
 /// The channel is closed, which its last event will say in its turn; with what that carries.
 pub const EVENT_CLOSING: u8 = 7;
@@ -64,34 +64,6 @@ pub const NOTICE_FREED: jint = 8;
 /// Kinds of addresses to bind.
 pub const ADDRESS_INET: jint = 1;
 pub const ADDRESS_UNIX: jint = 2;
-
-/// PROXY protocol modes.
-pub const PROXY_DISABLE: jint = 0;
-pub const PROXY_ENABLE: jint = 1;
-pub const PROXY_OPTIONAL: jint = 2;
-
-/// How work reaches user code.
-pub const MODE_PULL: jint = 0;
-pub const MODE_PUSH: jint = 1;
-
-/// Places of the numbers in the array that opens a server.
-pub const OPEN_MAX_LINE: usize = 0;
-pub const OPEN_MAX_BODY: usize = 1;
-pub const OPEN_MAX_MESSAGE: usize = 2;
-pub const OPEN_PROXY: usize = 3;
-pub const OPEN_PENDING_MESSAGES: usize = 4;
-pub const OPEN_BACKLOG: usize = 5;
-pub const OPEN_MODE: usize = 6;
-pub const OPEN_QUEUE: usize = 7;
-pub const OPEN_RECEIVE_BUFFER: usize = 8;
-pub const OPEN_REUSE_PORT: usize = 9;
-pub const OPEN_THREADS: usize = 10;
-pub const OPEN_TELL_HALF_CLOSE: usize = 11;
-pub const OPEN_MAX_HEADERS: usize = 12;
-pub const OPEN_KEPT_THREADS: usize = 13;
-/// In milliseconds.
-pub const OPEN_KEEP_ALIVE: usize = 14;
-pub const OPEN_NUMBERS: usize = 15;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {

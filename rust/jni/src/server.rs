@@ -6,14 +6,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use httpkit_core::h1::Limits;
-use httpkit_core::h1::proxy::ProxyMode;
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{
-    Address, Config, HALF_CLOSE_TIME, Notice, Server, Sink, UNREAD_TIME, max_half_closed,
-};
+use httpkit_core::server::queue::Work;
+use httpkit_core::server::{Address, Config, Notice, Server, Sink};
 use jni::Env;
-use jni::objects::{JByteArray, JClass, JLongArray, JObject};
+use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray, JString};
+use jni::refs::IntoAuto;
 use jni::sys::{jboolean, jint, jlong};
 
 use crate::abi;
@@ -103,19 +100,16 @@ pub(crate) fn open<'local>(
     address_kind: jint,
     address: JByteArray<'local>,
     port: jint,
-    numbers: JLongArray<'local>,
+    names: JObjectArray<'local, JString<'local>>,
+    values: JLongArray<'local>,
     server_header: JByteArray<'local>,
 ) -> Result<jlong> {
     let address = env.convert_byte_array(&address)?;
     let address = read_address(address_kind, address, port)?;
-    let mut n = [0i64; abi::OPEN_NUMBERS];
-    numbers.get_region(env, 0, &mut n)?;
-    let server_header = if server_header.is_null() {
-        None
-    } else {
-        Some(env.convert_byte_array(&server_header)?)
-    };
-    let config = read_config(&n, server_header)?;
+    let mut config = read_config(env, &names, &values)?;
+    if !server_header.is_null() {
+        config.server_header = Some(env.convert_byte_array(&server_header)?);
+    }
     let sink = Arc::new(ServerUpcalls::new(env, &upcalls)?);
     let server = Server::bind(&address, config, sink)
         .map_err(|e| BridgeError::Io(e, format!("cannot listen on {address}")))?;
@@ -135,42 +129,25 @@ fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
     Ok(Address::Inet(SocketAddr::new(ip, port)))
 }
 
-fn read_config(n: &[i64; abi::OPEN_NUMBERS], server_header: Option<Vec<u8>>) -> Result<Config> {
-    let number = |at: usize| {
-        usize::try_from(n[at]).map_err(|_| BridgeError::Argument(format!("number {at}: {}", n[at])))
-    };
-    Ok(Config {
-        limits: Limits::with_line(
-            number(abi::OPEN_MAX_LINE)?,
-            (number(abi::OPEN_MAX_BODY)? as u64).min(MAX_CONTENT),
-        )
-        .with_fields(Some(number(abi::OPEN_MAX_HEADERS)?).filter(|&n| n > 0)),
-        proxy: match n[abi::OPEN_PROXY] as jint {
-            abi::PROXY_ENABLE => ProxyMode::Enable,
-            abi::PROXY_OPTIONAL => ProxyMode::Optional,
-            _ => ProxyMode::Disable,
-        },
-        server_header,
-        max_message: (number(abi::OPEN_MAX_MESSAGE)? as u64).min(MAX_CONTENT),
-        max_pending_messages: number(abi::OPEN_PENDING_MESSAGES)?,
-        backlog: i32::try_from(n[abi::OPEN_BACKLOG]).unwrap_or(i32::MAX),
-        mode: if n[abi::OPEN_MODE] as jint == abi::MODE_PUSH {
-            Mode::Push
-        } else {
-            Mode::Pull
-        },
-        queue: number(abi::OPEN_QUEUE)?,
-        threads: number(abi::OPEN_THREADS)?,
-        kept: number(abi::OPEN_KEPT_THREADS)?,
-        keep_alive: Duration::from_millis(number(abi::OPEN_KEEP_ALIVE)? as u64),
-        receive_buffer: number(abi::OPEN_RECEIVE_BUFFER)?,
-        reuse_port: n[abi::OPEN_REUSE_PORT] != 0,
-        half_close_time: HALF_CLOSE_TIME,
-        unread_time: UNREAD_TIME,
-        unsent: in_send_queue,
-        max_half_closed: max_half_closed(),
-        tell_half_close: n[abi::OPEN_TELL_HALF_CLOSE] != 0,
-    })
+/// The core's defaults with these options, see `Config::set` for their names.
+fn read_config(
+    env: &mut Env<'_>,
+    names: &JObjectArray<'_, JString<'_>>,
+    values: &JLongArray<'_>,
+) -> Result<Config> {
+    let mut numbers = vec![0; names.len(env)?];
+    values.get_region(env, 0, &mut numbers)?;
+    let mut config = Config::default();
+    for (at, value) in numbers.into_iter().enumerate() {
+        let name = names.get_element(env, at)?.auto().try_to_string(env)?;
+        config
+            .set(&name, value)
+            .map_err(|e| BridgeError::Argument(e.to_string()))?;
+    }
+    config.limits.body = config.limits.body.min(MAX_CONTENT);
+    config.max_message = config.max_message.min(MAX_CONTENT);
+    config.unsent = in_send_queue;
+    Ok(config)
 }
 
 pub(crate) fn port<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {

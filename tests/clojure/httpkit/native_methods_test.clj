@@ -1,10 +1,11 @@
 (ns httpkit.native-methods-test
   "Every native method can be called, with whatever handle, and does what Native's text says of stale ones."
-  (:require [clojure.test    :refer [deftest is testing]]
-            [httpkit.natives :as natives]
-            [httpkit.wire    :as wire])
+  (:require [clojure.test        :refer [deftest is testing]]
+            [httpkit.natives     :as natives]
+            [httpkit.wire        :as wire]
+            [org.httpkit.options :as options])
   (:import (java.lang.reflect Method)
-           (org.httpkit.jni Native)))
+           (org.httpkit.jni Abi Native)))
 
 (set! *warn-on-reflection* true)
 
@@ -70,3 +71,22 @@
       (is (= (repeat 19 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
       (is (= 200 (:status (wire/fetch port "/")))))
     (is (wire/eventually #(= before (Native/liveHandles))))))
+
+(deftest every-option-that-is-passed-down-by-name-is-one-of-the-core
+  (let [passed-down (filter #(:core (meta (options/server %))) (keys options/server))]
+    (is (< 5 (count passed-down)))
+    (doseq [k passed-down]
+      (Native/serverFree (natives/open-server {(name k) 1})))))
+
+(deftest a-name-or-value-that-the-core-does-not-know-fails-and-is-named
+  (let [before (Native/liveHandles)]
+    (is (thrown-with-msg? IllegalArgumentException #"max-bodies is no option of a server"
+                          (natives/open-server {"max-bodies" 1})))
+    (is (thrown-with-msg? IllegalArgumentException #"option proxy-protocol cannot be 7"
+                          (natives/open-server {"backlog" 5 "proxy-protocol" 7})))
+    (doseq [[names values] [[nil (long-array 1)]
+                            [(into-array String ["backlog"]) nil]
+                            [(into-array String ["backlog"]) (long-array 0)]
+                            [(into-array String [nil]) (long-array 1)]]]
+      (is (thrown? Exception (Native/serverOpen nil Abi/ADDRESS_INET (byte-array 4) 0 names values nil))))
+    (is (= before (Native/liveHandles)))))

@@ -16,14 +16,16 @@
   (Proxy/newProxyInstance (.getClassLoader ServerUpcalls) (into-array Class [ServerUpcalls])
                           (reify java.lang.reflect.InvocationHandler (invoke [_ _ _ _] nil))))
 
-(defn- open-numbers ^longs []
-  (doto (long-array Abi/OPEN_NUMBERS)
-    (aset Abi/OPEN_MAX_LINE 8192)
-    (aset Abi/OPEN_BACKLOG 5)))
+(defn open-server
+  "The handle of a server with these options of the core, {name number}."
+  [options]
+  (Native/serverOpen upcalls Abi/ADDRESS_INET (byte-array [127 0 0 1]) 0
+                     (into-array String (keys options)) (long-array (vals options)) nil))
 
 (def ^:private own-arguments
   "For methods that open something: what they need to succeed."
-  {"serverOpen" #(object-array [upcalls (int Abi/ADDRESS_INET) (byte-array [127 0 0 1]) (int 0) (open-numbers) nil])
+  {"serverOpen" #(object-array [upcalls (int Abi/ADDRESS_INET) (byte-array [127 0 0 1]) (int 0)
+                                (into-array String ["backlog"]) (long-array [5]) nil])
    "clientOpen" #(object-array [10 10 nil])})
 
 (defn- argument [handle ^Class type]

@@ -27,7 +27,6 @@ import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
 import org.httpkit.server.HttpServer;
-import org.httpkit.server.ProxyProtocolOption;
 import org.httpkit.server.ServerOptions;
 
 /** What class loaders and first calls do to a JVM, in plain Java: a JVM of its own starts in a third of a second. */
@@ -162,10 +161,6 @@ public final class Loading {
         options.minThreads = 1;
         options.maxThreads = 2;
         options.threadPrefix = "worker-";
-        options.maxLine = 8192;
-        options.maxBody = 1 << 20;
-        options.maxMessage = 1 << 20;
-        options.proxy = ProxyProtocolOption.DISABLED;
         options.errorLogger = ContextLogger.ERROR_PRINTER;
         options.warnLogger = ContextLogger.ERROR_PRINTER;
         options.eventLogger = EventLogger.NOP;

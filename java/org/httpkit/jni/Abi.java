@@ -56,30 +56,6 @@ public final class Abi {
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;
 
-    public static final int PROXY_DISABLE = 0;
-    public static final int PROXY_ENABLE = 1;
-    public static final int PROXY_OPTIONAL = 2;
-
-    public static final int MODE_PULL = 0;
-    public static final int MODE_PUSH = 1;
-
-    public static final int OPEN_MAX_LINE = 0;
-    public static final int OPEN_MAX_BODY = 1;
-    public static final int OPEN_MAX_MESSAGE = 2;
-    public static final int OPEN_PROXY = 3;
-    public static final int OPEN_PENDING_MESSAGES = 4;
-    public static final int OPEN_BACKLOG = 5;
-    public static final int OPEN_MODE = 6;
-    public static final int OPEN_QUEUE = 7;
-    public static final int OPEN_RECEIVE_BUFFER = 8;
-    public static final int OPEN_REUSE_PORT = 9;
-    public static final int OPEN_THREADS = 10;
-    public static final int OPEN_TELL_HALF_CLOSE = 11;
-    public static final int OPEN_MAX_HEADERS = 12;
-    public static final int OPEN_KEPT_THREADS = 13;
-    public static final int OPEN_KEEP_ALIVE = 14;
-    public static final int OPEN_NUMBERS = 15;
-
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;
     public static final int CALL_RAW = 2;

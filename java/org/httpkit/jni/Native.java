@@ -48,17 +48,20 @@ public final class Native {
      * Binds and listens.
      *
      * @param address IP address of 4 or 16 bytes, or a path
-     * @param numbers see {@code Abi.OPEN_*}
+     * @param names of options, see {@code rust/core/src/server/config.rs}; the others have their defaults
+     * @param values of these options
      * @param serverHeader value of the Server header, or null for none
      * @return a server
      * @throws java.net.BindException if the address cannot be had
+     * @throws IllegalArgumentException for a name that is no option's, or a value that it cannot have
      */
     public static native long serverOpen(
             ServerUpcalls upcalls,
             int addressKind,
             byte[] address,
             int port,
-            long[] numbers,
+            String[] names,
+            long[] values,
             byte[] serverHeader);
 
     /** @return the bound port, -1 for a Unix domain socket */

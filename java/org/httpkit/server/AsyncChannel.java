@@ -107,8 +107,8 @@ public class AsyncChannel {
         this.terms = terms;
         this.upgradeRequested = upgradeRequested;
         this.callbackThread = Thread.currentThread();
-        this.pendingLimit = server == null ? 0 : server.pendingBytes();
-        this.overflow = server == null ? Overflow.REJECT : server.overflow();
+        this.pendingLimit = server == null ? 0 : server.options.maxPendingBytes;
+        this.overflow = server == null ? Overflow.REJECT : server.options.overflow;
         this.ends = handle == 0 ? null : Native.addresses(handle);
     }
 

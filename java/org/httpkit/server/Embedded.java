@@ -38,10 +38,10 @@ final class Embedded {
             EventNames eventNames)
             throws IOException {
         ServerOptions options = new ServerOptions();
-        options.maxBody = maxBody;
-        options.maxLine = maxLine;
-        options.maxMessage = maxWs;
-        options.proxy = proxyProtocolOption;
+        options.set("max-body", maxBody);
+        options.set("max-line", maxLine);
+        options.set("max-ws", maxWs);
+        options.set("proxy-protocol", proxyProtocolOption.ordinal());
         options.serverHeader = serverHeader;
         options.trustForwarded = true;
         options.legacyContentLength = legacyContentLength;

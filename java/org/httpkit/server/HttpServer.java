@@ -74,7 +74,7 @@ public class HttpServer implements Runnable {
     /** What an embedder's handler is called by; null if there is none. */
     final Embedded embedded;
 
-    private final ServerOptions options;
+    final ServerOptions options;
     /** Not built anew for each request. */
     private final String status200;
     private final Workers workers;
@@ -233,42 +233,33 @@ public class HttpServer implements Runnable {
     }
 
     private long open() throws IOException {
-        long[] numbers = new long[Abi.OPEN_NUMBERS];
-        // Nothing passes a negative limit: that is 0.
-        numbers[Abi.OPEN_MAX_LINE] = Math.max(0, options.maxLine);
-        numbers[Abi.OPEN_MAX_BODY] = Math.max(0, options.maxBody);
-        numbers[Abi.OPEN_MAX_MESSAGE] = Math.max(0, options.maxMessage);
-        numbers[Abi.OPEN_MAX_HEADERS] = options.maxHeaders;
-        numbers[Abi.OPEN_PROXY] = options.proxy.ordinal();
-        numbers[Abi.OPEN_PENDING_MESSAGES] = options.pendingMessages;
-        numbers[Abi.OPEN_BACKLOG] = options.backlog;
-        numbers[Abi.OPEN_MODE] = pulls() ? Abi.MODE_PULL : Abi.MODE_PUSH;
-        numbers[Abi.OPEN_QUEUE] = options.queueSize;
-        numbers[Abi.OPEN_THREADS] = options.maxThreads;
-        numbers[Abi.OPEN_KEPT_THREADS] = options.keptThreads();
-        numbers[Abi.OPEN_KEEP_ALIVE] = options.keepAliveMillis;
-        numbers[Abi.OPEN_RECEIVE_BUFFER] = options.receiveBuffer;
-        numbers[Abi.OPEN_REUSE_PORT] = options.reusePort ? 1 : 0;
-        numbers[Abi.OPEN_TELL_HALF_CLOSE] = embedded == null ? 0 : 1;
-        byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
+        options.set("push", pulls() ? 0 : 1);
+        options.set("tell-half-close", embedded == null ? 0 : 1);
+        options.set("n-min-threads", options.keptThreads());
+        options.set("n-max-threads", options.maxThreads);
         if (options.address instanceof InetSocketAddress) {
             InetSocketAddress address = (InetSocketAddress) options.address;
             if (address.isUnresolved()) {
                 throw unresolved(address);
             }
             byte[] ip = address.getAddress().getAddress();
-            return Native.serverOpen(
-                    new Upcalls(), Abi.ADDRESS_INET, ip, address.getPort(), numbers, header);
+            return open(Abi.ADDRESS_INET, ip, address.getPort());
         }
         if (options.address != null
                 && options.address.getClass().getName().equals("java.net.UnixDomainSocketAddress")) {
             byte[] path = options.address.toString().getBytes(nativeCharset());
-            return Native.serverOpen(new Upcalls(), Abi.ADDRESS_UNIX, path, 0, numbers, header);
+            return open(Abi.ADDRESS_UNIX, path, 0);
         }
         throw new IllegalArgumentException(
                 "cannot listen on "
                         + options.address
                         + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    private long open(int kind, byte[] address, int port) {
+        byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
+        return Native.serverOpen(
+                new Upcalls(), kind, address, port, options.names(), options.values(), header);
     }
 
     /** That exception takes no message: the cause says more. */
@@ -575,18 +566,6 @@ public class HttpServer implements Runnable {
         } catch (Throwable e) {
             logError("callback of a send", e);
         }
-    }
-
-    int bodyBufferSize() {
-        return options.bodyBufferSize;
-    }
-
-    int pendingBytes() {
-        return options.pendingBytes;
-    }
-
-    Overflow overflow() {
-        return options.overflow;
     }
 
     /** Whether Ring's protocol knows how to write this body. */

@@ -56,7 +56,12 @@ final class OpenBody {
         this.out = out;
         this.status = out.status;
         this.headRequest = headRequest;
-        this.keep = server.bodyBufferSize();
+        this.keep = server.options.bodyBufferSize;
+    }
+
+    /** Whether a body of this length is read into memory at once. */
+    static boolean isShort(HttpServer server, long length) {
+        return length <= server.options.bodyBufferSize;
     }
 
     boolean isStreaming() {

@@ -171,7 +171,7 @@ final class RingExchanges {
         }
 
         private boolean isShortFile(Object body) {
-            return body instanceof File && ((File) body).length() <= server.bodyBufferSize();
+            return body instanceof File && OpenBody.isShort(server, ((File) body).length());
         }
 
         private boolean isOurs(Object body) {

@@ -5,6 +5,8 @@ import java.io.IOException;
 import java.net.SocketAddress;
 import java.net.StandardSocketOptions;
 import java.nio.channels.ServerSocketChannel;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
@@ -12,12 +14,6 @@ import org.httpkit.logger.EventNames;
 
 /** What {@code run-server} passes to a server, checked and with its defaults. */
 public final class ServerOptions {
-    public static final int BACKLOG = 1024;
-    public static final int PENDING_MESSAGES = 256;
-    public static final int PENDING_BYTES = 16 * 1024 * 1024;
-    public static final int BODY_BUFFER_SIZE = 256 * 1024;
-    public static final int MAX_HEADERS = 1000;
-    public static final int KEEP_ALIVE_MILLIS = 60_000;
     public static final String SERVER_HEADER = "http-kit";
 
     public SocketAddress address;
@@ -32,30 +28,19 @@ public final class ServerOptions {
     /** Own threads: so many are kept once they have been needed, and one at least. */
     public int minThreads;
     public int maxThreads;
-    /** Threads beyond these end when nothing has come for them for so long. */
-    public int keepAliveMillis = KEEP_ALIVE_MILLIS;
-    public int queueSize = Integer.MAX_VALUE;
     public String threadPrefix;
     /** Work that the server's own threads cannot take at once goes to virtual threads. */
     public boolean virtual;
     public int ioThreads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-    public int backlog = BACKLOG;
-    public int maxLine;
-    public int maxBody;
-    public int maxMessage;
-    /** Header lines and trailers of a request; 0 for no limit. */
-    public int maxHeaders = MAX_HEADERS;
-    public int pendingMessages = PENDING_MESSAGES;
     /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
-    public int pendingBytes = PENDING_BYTES;
+    public int maxPendingBytes = 16 * 1024 * 1024;
     public Overflow overflow = Overflow.CLOSE;
     /** Bytes of a body of unknown length that are kept before it is streamed. */
-    public int bodyBufferSize = BODY_BUFFER_SIZE;
+    public int bodyBufferSize = 256 * 1024;
     /** (fn [body]) and (fn [body response output-stream]) of Ring's StreamableResponseBody, or null. */
     public IFn streamable;
     public IFn writeStreamable;
-    public ProxyProtocolOption proxy;
-    public String serverHeader;
+    public String serverHeader = SERVER_HEADER;
     public boolean trustForwarded;
     public boolean legacyContentLength;
     /** Whether the message of what a handler throws is the body of the 500. */
@@ -64,10 +49,24 @@ public final class ServerOptions {
     public ContextLogger<String, Throwable> warnLogger;
     public EventLogger<String> eventLogger;
     public EventNames eventNames;
-    /** Bytes of the kernel's receive buffer of accepted connections; 0 for its default. */
-    public int receiveBuffer;
-    /** SO_REUSEPORT. */
-    public boolean reusePort;
+    /** Numbers that only the core knows the meaning of, by name. */
+    private final Map<String, Long> numbers = new LinkedHashMap<>();
+
+    /**
+     * Sets an option of the core, see {@code rust/core/src/server/config.rs}; those that are not set have their
+     * defaults. The server that is made with a name that is none fails, and says so.
+     */
+    public void set(String name, long value) {
+        numbers.put(name, value);
+    }
+
+    String[] names() {
+        return numbers.keySet().toArray(new String[0]);
+    }
+
+    long[] values() {
+        return numbers.values().stream().mapToLong(Long::longValue).toArray();
+    }
 
     int keptThreads() {
         return Math.max(1, minThreads);
@@ -78,11 +77,11 @@ public final class ServerOptions {
         if (!channel.supportedOptions().contains(StandardSocketOptions.SO_REUSEPORT)) {
             return;
         }
-        reusePort = channel.getOption(StandardSocketOptions.SO_REUSEPORT);
+        set("reuse-port", channel.getOption(StandardSocketOptions.SO_REUSEPORT) ? 1 : 0);
         try (ServerSocketChannel plain = ServerSocketChannel.open()) {
             int given = channel.getOption(StandardSocketOptions.SO_RCVBUF);
             if (given != plain.getOption(StandardSocketOptions.SO_RCVBUF)) {
-                receiveBuffer = given;
+                set("receive-buffer", given);
             }
         }
     }

@@ -75,10 +75,17 @@ impl Limits {
     pub fn with_line(line: usize, body: u64) -> Limits {
         Limits {
             line,
-            head: line.max(65536),
+            head: line,
             body,
             fields: 1000,
         }
+        .with_max_line(line)
+    }
+
+    /// These limits with one of `:max-line` on a line.
+    pub fn with_max_line(self, line: usize) -> Limits {
+        let head = line.max(65536);
+        Limits { line, head, ..self }
     }
 
     /// These limits with one of `:max-headers` on the number of fields; `None` takes it off.

@@ -8,6 +8,7 @@
 
 mod answer;
 mod channel;
+mod config;
 mod connection;
 mod encoded;
 mod exchange;
@@ -28,7 +29,6 @@ mod types;
 mod websocket;
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,13 +36,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::h1::Limits;
-use crate::h1::proxy::ProxyMode;
 use listener::Listener;
 use queue::{Mode, Work, WorkQueue};
 use shared::{Accepting, Shared};
 use types::Stage;
 
+pub use config::{Config, OptionError, UNREAD_TIME};
 pub use exchange::{Answered, Exchange};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use output::{Kept, Payload, Source};
@@ -52,50 +51,6 @@ pub use types::{
     INSIST, Interest, Pings, Reply, Sent,
 };
 
-/// Everything a server is told at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// What a request may be at most.
-    pub limits: Limits,
-    /// PROXY protocol on new connections.
-    pub proxy: ProxyMode,
-    /// Value of the `Server` field; `None` leaves it out.
-    pub server_header: Option<Vec<u8>>,
-    /// Bytes of one reassembled WebSocket message.
-    pub max_message: u64,
-    /// Messages of one channel that wait for user code before its socket is no longer read.
-    pub max_pending_messages: usize,
-    /// Connections that the kernel completes before we accept them.
-    pub backlog: i32,
-    /// Bytes of the kernel's receive buffer per connection; 0 for its default.
-    pub receive_buffer: usize,
-    /// Whether other sockets may listen on the same port (SO_REUSEPORT).
-    pub reuse_port: bool,
-    /// How work reaches user code.
-    pub mode: Mode,
-    /// Requests and messages that may wait for a thread.
-    pub queue: usize,
-    /// Threads that pull work, at most: what they are free for does not count as waiting.
-    pub threads: usize,
-    /// How long a peer that has ended its side keeps its connection while a response is due and nothing is
-    /// sent, see [`HALF_CLOSE_TIME`].
-    pub half_close_time: Duration,
-    /// How many connections are kept for such peers, see [`max_half_closed`]; the oldest are closed first.
-    pub max_half_closed: usize,
-    /// Whether user code hears of such a peer at once: [`Event::HalfClosed`].
-    pub tell_half_close: bool,
-    /// How long a peer may take next to nothing of its last answer, of a file, or of what a sender waits for
-    /// room for, see [`UNREAD_TIME`].
-    pub unread_time: Duration,
-    /// How many bytes the kernel holds that were written to a socket and that its peer has not taken; 0 where
-    /// that cannot be told.
-    pub unsent: fn(BorrowedFd<'_>) -> u64,
-    /// So many of them stay whatever happens.
-    pub kept: usize,
-    /// The others leave [`Server::take`] when nothing has come for them for so long.
-    pub keep_alive: Duration,
-}
-
 /// A bound server.
 #[derive(Debug)]
 pub struct Server {
@@ -104,10 +59,6 @@ pub struct Server {
     port: Option<u16>,
     stage: watch::Sender<Stage>,
 }
-
-/// How long a peer may take less than 1 KiB of a response, of a file, or of what a sender waits for room for,
-/// unless the embedder says otherwise.
-pub const UNREAD_TIME: Duration = Duration::from_secs(60);
 
 /// How often the queue is looked at while no thread is free.
 const STARVATION_TICK: Duration = Duration::from_millis(1);

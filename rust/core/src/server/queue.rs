@@ -502,24 +502,9 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            limits: crate::h1::Limits::default(),
-            proxy: crate::h1::proxy::ProxyMode::Disable,
-            server_header: None,
-            max_message: 0,
-            max_pending_messages: 1,
-            backlog: 1,
-            receive_buffer: 0,
-            reuse_port: false,
-            mode: Mode::Pull,
             queue: 10,
-            threads: 0,
             kept: 1,
-            keep_alive: Duration::from_secs(60),
-            half_close_time: Duration::ZERO,
-            unread_time: Duration::ZERO,
-            unsent: |_| 0,
-            max_half_closed: 0,
-            tell_half_close: false,
+            ..Config::default()
         }
     }
 

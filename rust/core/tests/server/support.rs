@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use httpkit_core::h1::Limits;
-use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{
     Address, Answered, Config, Event, Exchange, Interest, Notice, Pings, Reply, Server, Sink,
@@ -57,24 +55,16 @@ pub struct Running {
 
 pub fn config(mode: Mode) -> Config {
     Config {
-        limits: Limits::default(),
-        proxy: ProxyMode::Disable,
-        server_header: None,
+        mode,
         max_message: 1 << 20,
         max_pending_messages: 4,
         backlog: 16,
-        receive_buffer: 0,
-        reuse_port: false,
-        mode,
         queue: 100,
-        threads: 0,
         half_close_time: PATIENCE,
         unread_time: PATIENCE,
-        unsent: |_| 0,
         max_half_closed: 100,
-        tell_half_close: false,
-        kept: usize::MAX,
         keep_alive: PATIENCE,
+        ..Config::default()
     }
 }
 

@@ -1,0 +1,211 @@
+//! What a server is told at its start: in Rust a struct with defaults, for others numbers by name.
+//!
+//! A new option that is a number needs a field, its default and a line of [`Config::set`] here; the way
+//! from the user's map to that line knows no names.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::half_closed::{HALF_CLOSE_TIME, max_half_closed};
+use super::queue::Mode;
+use crate::h1::Limits;
+use crate::h1::proxy::ProxyMode;
+
+/// How long a peer may take less than 1 KiB of a response, of a file, or of what a sender waits for room for,
+/// unless the embedder says otherwise.
+pub const UNREAD_TIME: Duration = Duration::from_secs(60);
+
+/// Everything a server is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What a request may be at most.
+    pub limits: Limits,
+    /// PROXY protocol on new connections. Default: none.
+    pub proxy: ProxyMode,
+    /// Value of the `Server` field; `None`, the default, leaves it out.
+    pub server_header: Option<Vec<u8>>,
+    /// Bytes of one reassembled WebSocket message. Default 4 MiB.
+    pub max_message: u64,
+    /// Messages of one channel that wait for user code before its socket is no longer read. Default 256.
+    pub max_pending_messages: usize,
+    /// Connections that the kernel completes before we accept them. Default 1024.
+    pub backlog: i32,
+    /// Bytes of the kernel's receive buffer per connection; 0, the default, for the kernel's.
+    pub receive_buffer: usize,
+    /// Whether other sockets may listen on the same port (SO_REUSEPORT). Default: no.
+    pub reuse_port: bool,
+    /// How work reaches user code. Default: threads pull it.
+    pub mode: Mode,
+    /// Requests and messages that may wait for a thread. Default: as many as there are.
+    pub queue: usize,
+    /// Threads that pull work, at most: what they are free for does not count as waiting. Default 0.
+    pub threads: usize,
+    /// So many of them stay whatever happens. Default: all.
+    pub kept: usize,
+    /// The others leave [`Server::take`](super::Server::take) when nothing has come for them for so long.
+    /// Default one minute.
+    pub keep_alive: Duration,
+    /// How long a peer that has ended its side keeps its connection while a response is due and nothing is
+    /// sent. Default [`HALF_CLOSE_TIME`].
+    pub half_close_time: Duration,
+    /// How many connections are kept for such peers; the oldest are closed first. Default [`max_half_closed`].
+    pub max_half_closed: usize,
+    /// Whether user code hears of such a peer at once: [`Event::HalfClosed`](super::Event::HalfClosed).
+    /// Default: no.
+    pub tell_half_close: bool,
+    /// How long a peer may take next to nothing of its last answer, of a file, or of what a sender waits for
+    /// room for. Default [`UNREAD_TIME`].
+    pub unread_time: Duration,
+    /// How many bytes the kernel holds that were written to a socket and that its peer has not taken; 0, the
+    /// default, where that cannot be told.
+    pub unsent: fn(BorrowedFd<'_>) -> u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            proxy: ProxyMode::default(),
+            server_header: None,
+            max_message: 4 << 20,
+            max_pending_messages: 256,
+            backlog: 1024,
+            receive_buffer: 0,
+            reuse_port: false,
+            mode: Mode::Pull,
+            queue: usize::MAX,
+            threads: 0,
+            kept: usize::MAX,
+            keep_alive: Duration::from_secs(60),
+            half_close_time: HALF_CLOSE_TIME,
+            max_half_closed: max_half_closed(),
+            tell_half_close: false,
+            unread_time: UNREAD_TIME,
+            unsent: |_| 0,
+        }
+    }
+}
+
+/// Why [`Config::set`] did nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionError {
+    /// No option has this name.
+    Unknown(String),
+    /// This option cannot have this value.
+    Value(String, i64),
+}
+
+impl std::fmt::Display for OptionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "{name} is no option of a server"),
+            Self::Value(name, value) => write!(f, "option {name} cannot be {value}"),
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+impl Config {
+    /// Sets the option that users know by `name` (without a colon), or that the embedder gives by itself.
+    /// Flags are 0 or 1, times are in milliseconds; a limit below 0 is 0, which nothing passes.
+    pub fn set(&mut self, name: &str, value: i64) -> Result<(), OptionError> {
+        let wrong = || OptionError::Value(name.to_owned(), value);
+        let size = || usize::try_from(value).map_err(|_| wrong());
+        let limit = u64::try_from(value).unwrap_or(0);
+        match name {
+            "max-line" => self.limits = self.limits.clone().with_max_line(clamp(limit)),
+            "max-body" => self.limits.body = limit,
+            "max-headers" => {
+                let fields = Some(size()?).filter(|&n| n > 0);
+                self.limits = self.limits.clone().with_fields(fields);
+            }
+            "max-ws" => self.max_message = limit,
+            "max-pending-messages" => self.max_pending_messages = size()?,
+            "backlog" => self.backlog = i32::try_from(size()?).unwrap_or(i32::MAX),
+            "proxy-protocol" => {
+                self.proxy = match value {
+                    0 => ProxyMode::Disable,
+                    1 => ProxyMode::Enable,
+                    2 => ProxyMode::Optional,
+                    _ => return Err(wrong()),
+                }
+            }
+            "queue-size" => self.queue = size()?,
+            "n-min-threads" => self.kept = size()?,
+            "n-max-threads" => self.threads = size()?,
+            "keep-alive-msecs" => {
+                self.keep_alive = Duration::from_millis(u64::try_from(value).map_err(|_| wrong())?);
+            }
+            "receive-buffer" => self.receive_buffer = size()?,
+            "reuse-port" => self.reuse_port = value != 0,
+            "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
+            "tell-half-close" => self.tell_half_close = value != 0,
+            _ => return Err(OptionError::Unknown(name.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn clamp(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_and_named() {
+        let error = Config::default().set("max-bodies", 1).unwrap_err();
+        assert_eq!(error, OptionError::Unknown("max-bodies".into()));
+        assert_eq!(error.to_string(), "max-bodies is no option of a server");
+    }
+
+    #[test]
+    fn a_value_that_an_option_cannot_have_is_refused_and_changes_nothing() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("max-pending-messages", -1),
+            ("proxy-protocol", 3),
+            ("keep-alive-msecs", -1),
+            ("max-headers", -1),
+        ] {
+            let error = config.set(name, value).unwrap_err();
+            assert_eq!(error, OptionError::Value(name.into(), value));
+        }
+        assert_eq!(config.max_pending_messages, 256);
+        assert_eq!(config.proxy, ProxyMode::Disable);
+    }
+
+    #[test]
+    fn a_limit_below_zero_is_zero() {
+        let mut config = Config::default();
+        for name in ["max-line", "max-body", "max-ws"] {
+            config.set(name, -5).unwrap();
+        }
+        let limits = &config.limits;
+        assert_eq!((limits.line, limits.body, config.max_message), (0, 0, 0));
+        assert_eq!(limits.head, 65536, "all lines together");
+    }
+
+    #[test]
+    fn no_limit_of_header_lines_is_the_highest_there_is() {
+        let mut config = Config::default();
+        config.set("max-headers", 0).unwrap();
+        assert_eq!(config.limits.fields, Limits::MOST_FIELDS);
+    }
+
+    #[test]
+    fn options_may_be_set_in_any_order() {
+        let mut config = Config::default();
+        config.set("max-headers", 7).unwrap();
+        config.set("max-body", 9).unwrap();
+        config.set("max-line", 100_000).unwrap();
+        let limits = &config.limits;
+        assert_eq!(
+            (limits.line, limits.head, limits.body, limits.fields),
+            (100_000, 100_000, 9, 7)
+        );
+    }
+}
