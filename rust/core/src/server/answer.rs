@@ -1,16 +1,16 @@
 //! Answering a request: framing is ours, status and fields are the handler's.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::connection::{Conn, MAX_UNREAD_ANSWERS, Phase, State};
+use super::connection::{Conn, MAX_UNREAD_RESPONSES, Phase, State};
 use super::exchange::Answered;
 use super::exchange::Request;
 use super::inbound::Terms;
 use super::output::{Kept, Payload};
 use super::queue::Work;
+use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{
     CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
 };
@@ -22,29 +22,8 @@ use crate::h1::response::{
 
 /// A thread that answers pipelined requests of one connection lets others in after so many.
 const MAX_IN_A_ROW: u8 = 64;
-/// Corked output leaves when so much waits.
-pub(super) const CORK_SIZE: usize = 16 * 1024;
-
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
-
-thread_local! {
-    static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-/// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next answer.
-const MAX_KEPT: usize = 64 * 1024;
-
-/// Runs `send` on this thread's buffer, which is empty.
-pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    HEAD.with_borrow_mut(|head| {
-        head.clear();
-        let result = send(head);
-        if head.capacity() > MAX_KEPT {
-            *head = Vec::new();
-        }
-        result
-    })
-}
 
 impl Conn {
     pub(super) fn respond(
@@ -109,9 +88,9 @@ impl Conn {
             let apart = if small { &[][..] } else { body };
             // The next request is already here: its answer can leave in the same write.
             if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
-                state.out.push(head);
+                state.transport.push(head);
             } else {
-                state.write(head, apart);
+                state.transport.write(head, apart);
             }
         });
         let terms = Terms { close, ..terms };
@@ -143,7 +122,7 @@ impl Conn {
         let Phase::Sending(terms, left) = state.phase else {
             return Answered::Stale;
         };
-        state.out.push_file(file, left);
+        state.transport.push_file(file, left);
         Answered::Done(self.finish(&mut state, terms, flags))
     }
 
@@ -159,7 +138,7 @@ impl Conn {
             return Answered::Stale;
         };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-        state.write(&[], piece);
+        state.transport.write(&[], piece);
         let left = left - piece.len() as u64;
         if left == 0 {
             return Answered::Done(self.finish(&mut state, terms, flags));
@@ -183,7 +162,7 @@ impl Conn {
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         let mut taken = 0;
         while taken < piece.len() {
-            match state.write_now(&[IoSlice::new(&piece[taken..])]) {
+            match state.transport.write_now(&[IoSlice::new(&piece[taken..])]) {
                 None => return (taken, Answered::Stale),
                 Some(0) => break,
                 Some(written) => taken += written,
@@ -210,11 +189,11 @@ impl Conn {
         };
         kept.len = kept.len.min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - kept.len as u64;
-        state.out.push_kept(kept);
+        state.transport.push_kept(kept);
         if left == 0 {
             return Answered::Done(self.finish(&mut state, terms, flags));
         }
-        state.wake();
+        state.transport.wake();
         state.phase = Phase::Sending(terms, left);
         Answered::More
     }
@@ -239,9 +218,9 @@ impl Conn {
             return None;
         }
         state.phase = Phase::Reading;
-        if state.out.len() > MAX_UNREAD_ANSWERS {
+        if state.transport.pending() > MAX_UNREAD_RESPONSES {
             state.flush();
-            state.held_back = state.out.len() > MAX_UNREAD_ANSWERS;
+            state.held_back = state.transport.pending() > MAX_UNREAD_RESPONSES;
         }
         let next = match state.inbound.waiting() {
             0 => None,
@@ -257,11 +236,11 @@ impl Conn {
             // A stopping server takes nothing new in, on no way.
             && !self.shared.queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
-        if inline && state.out.len() < CORK_SIZE {
-            if !state.out.is_empty() {
-                state.cork();
+        if inline && state.transport.pending() < CORK_SIZE {
+            if !state.transport.all_is_written() {
+                state.transport.cork();
             }
-        } else if !state.out.is_empty() {
+        } else if !state.transport.all_is_written() {
             state.flush();
         }
         state.resume_reading();
@@ -295,13 +274,15 @@ impl Conn {
             }
             self.end_head(head, reply);
             if terms.head {
-                state.write(head, &[]);
+                state.transport.write(head, &[]);
             } else if first.len() < CORK_SIZE {
                 push_chunk(head, &first, terms.chunked());
-                state.write(head, &[]);
+                state.transport.write(head, &[]);
             } else {
                 terms.start_chunk(head, first.len());
-                state.write_payload(head, first, terms.chunk_end());
+                state
+                    .transport
+                    .write_payload(head, first, terms.chunk_end());
             }
         });
         Sent::Accepted
@@ -352,7 +333,7 @@ impl Conn {
             return Sent::Closed;
         };
         if terms.chunked() && !terms.head {
-            state.write(LAST_CHUNK, &[]);
+            state.transport.write(LAST_CHUNK, &[]);
         }
         let next = self.finish(&mut state, terms, 0);
         drop(state);
@@ -383,7 +364,7 @@ impl Conn {
     pub(super) fn settle(&self, seq: u32) {
         if let Some(mut state) = self.current(seq) {
             state.sent_in_callback = false;
-            if state.corked {
+            if state.transport.is_corked() {
                 state.flush();
             }
         }
@@ -402,12 +383,13 @@ impl Conn {
     }
 
     pub(super) fn pending(&self, seq: u32) -> usize {
-        self.current(seq).map_or(0, |state| state.out.len())
+        self.current(seq)
+            .map_or(0, |state| state.transport.pending())
     }
 
     pub(super) fn when_drained(&self, seq: u32) -> bool {
         match self.current(seq) {
-            Some(mut state) if !state.out.is_empty() => {
+            Some(mut state) if !state.transport.all_is_written() => {
                 state.drain = Some(self.shared.clone());
                 true
             }
@@ -490,7 +472,7 @@ fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
 impl State {
     /// Whether fewer than `limit` bytes wait; if not, the caller will hear when it may go on.
     pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
-        if self.out.len() < limit {
+        if self.transport.pending() < limit {
             return true;
         }
         self.drain = Some(conn.shared.clone());
@@ -504,17 +486,17 @@ impl State {
     /// the loop a wake-up. Those after it are gathered until the callback ends.
     pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
         if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
-            self.out.push(bytes);
-            if self.out.len() >= CORK_SIZE {
+            self.transport.push(bytes);
+            if self.transport.pending() >= CORK_SIZE {
                 self.flush()
             } else {
-                self.cork()
+                self.transport.cork()
             }
-        } else if self.corked {
-            self.out.push(bytes);
+        } else if self.transport.is_corked() {
+            self.transport.push(bytes);
             self.flush();
         } else {
-            self.write(bytes, &[]);
+            self.transport.write(bytes, &[]);
         }
     }
 
@@ -527,11 +509,11 @@ impl State {
         flags: u32,
     ) {
         let gathers = flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true);
-        if gathers || self.corked {
-            self.queue_payload(head, payload, tail, 0);
+        if gathers || self.transport.is_corked() {
+            self.transport.push_payload(head, payload, tail, 0);
             self.flush();
         } else {
-            self.write_payload(head, payload, tail);
+            self.transport.write_payload(head, payload, tail);
         }
     }
 

@@ -197,7 +197,7 @@ impl Conn {
             None => Vec::new(),
         };
         state.sent_in_callback = false;
-        if events.is_empty() && state.corked {
+        if events.is_empty() && state.transport.is_corked() {
             state.flush();
         }
         state.resume_reading();

@@ -1,54 +1,40 @@
-//! One connection: what the loop does with it.
+//! One connection: what the loop does with it, and how it ends.
 //!
-//! The loop's task reads and flushes; whoever answers writes directly, from
-//! any thread. Both go through [`State`], whose lock is held for a parse, a
-//! copy or one non-blocking system call, never over an upcall or an await.
+//! The loop's task reads, and writes what a socket did not take at once; a thread that responds writes directly.
+//! Both go through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an
+//! upcall or an await.
 //!
-//! Not here: answering (`answer.rs`), WebSocket (`websocket.rs`), parsing (`inbound.rs`).
+//! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`answer.rs`), WebSockets
+//! (`websocket.rs`).
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::io::ReadBuf;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::channel::Channel;
 use super::exchange::{Exchange, Request};
 use super::half_closed::Ticket;
 use super::inbound::{Inbound, Terms};
-use super::output::{Chunk, Failure, LEAST_TAKEN, Output, Payload};
 use super::queue::Work;
 use super::shared::Shared;
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
+use super::timers::{Timers, Wait};
+use super::transport::{Reader, Transport};
 use super::types::Event;
-use super::websocket::{CLOSE_TIME, Session};
+use super::websocket::Session;
 
-/// How much is read at once, into a buffer that all connections of a loop share.
-const READ: usize = 64 * 1024;
 /// Bytes behind a running request that are kept before reading stops.
 const MAX_PIPELINED: usize = 64 * 1024;
-/// Corked bytes leave after this at the latest.
-const CORK_TIME: Duration = Duration::from_millis(1);
-/// How long a connection that has been answered for the last time waits for the peer to finish sending.
-const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long a WebSocket's peer may take nothing of what was sent before our close frame.
 const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
-/// How often a connection whose input is full is checked for having been closed.
-const WATCH_TIME: Duration = Duration::from_millis(250);
-/// While more of its answers than this wait for a peer, its pipelined requests wait as well.
-pub(super) const MAX_UNREAD_ANSWERS: usize = 256 * 1024;
+/// While a peer has yet to read more than this of its responses, its pipelined requests wait.
+pub(super) const MAX_UNREAD_RESPONSES: usize = 256 * 1024;
 /// Pongs and the like that a peer does not read stop our reading at this many bytes.
 const MAX_UNREAD_REPLIES: usize = 64 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
-}
 
 /// One connection, shared by its task and the exchanges on it.
 #[derive(Debug)]
@@ -76,17 +62,13 @@ pub(super) enum Phase {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) io: Option<WriteHalf>,
-    task: Option<Waker>,
+    pub(super) transport: Transport,
     pub(super) phase: Phase,
     /// Number of the current exchange: a call with another one is stale.
     pub(super) seq: u32,
     /// What the embedder calls the current exchange; 0 until it was bound.
     pub(super) name: i64,
     pub(super) inbound: Inbound,
-    pub(super) out: Output,
-    /// `out` may wait for more.
-    pub(super) corked: bool,
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
@@ -94,10 +76,6 @@ pub(super) struct State {
     pub(super) held_back: bool,
     /// Since when a stopping server has received nothing.
     pub(super) silent_since: Option<Instant>,
-    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
-    broken: bool,
-    /// What was to be sent could not be read to its end: its peer must see that.
-    failed_content: Option<Box<io::Error>>,
     /// Reading stopped because something was full.
     paused: bool,
     /// The callback that runs has sent something.
@@ -109,126 +87,6 @@ pub(super) struct State {
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
     pub(super) channel: Option<Box<Channel>>,
-}
-
-/// What only the task needs, and only in rare states.
-#[derive(Default)]
-pub(super) struct Timers {
-    /// By [`Wait`]. Each has its own: one that took another's place would put that one off for ever.
-    sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
-    /// For a WebSocket's peer that has been silent, see `Session::patience`.
-    peer: Option<Pin<Box<Sleep>>>,
-    /// For a peer that has ended its side.
-    half_closed: Option<Pin<Box<Sleep>>>,
-    unread: Option<Unread>,
-}
-
-/// A peer has something to read, and `time` to take some of it.
-struct Unread {
-    time: Duration,
-    /// How much it had taken at the beginning.
-    mark: u64,
-    sleep: Pin<Box<Sleep>>,
-}
-
-/// What a connection's task can be waiting for besides its socket.
-#[derive(Clone, Copy)]
-enum Wait {
-    Cork,
-    Linger,
-    Watch,
-    CloseFrame,
-}
-
-const WAITS: usize = 4;
-
-impl Wait {
-    fn time(self) -> Duration {
-        match self {
-            Self::Cork => CORK_TIME,
-            Self::Linger => LINGER_TIME,
-            Self::Watch => WATCH_TIME,
-            Self::CloseFrame => CLOSE_TIME,
-        }
-    }
-}
-
-impl Timers {
-    /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
-    fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
-        let slot = &mut self.sleeps[wait as usize];
-        let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        *slot = None;
-        true
-    }
-
-    /// What `wait` was asked for has come about: the next one begins anew.
-    fn over(&mut self, wait: Wait) {
-        self.sleeps[wait as usize] = None;
-    }
-
-    /// True once the peer has taken next to nothing for `time`, as `taken` counts, and that `matters`.
-    fn stalled(
-        &mut self,
-        cx: &mut Context<'_>,
-        time: Duration,
-        matters: bool,
-        taken: impl Fn() -> u64,
-    ) -> bool {
-        if self
-            .unread
-            .as_ref()
-            .is_some_and(|unread| unread.time != time)
-        {
-            self.unread = None;
-        }
-        let Unread { mark, sleep, .. } = self.unread.get_or_insert_with(|| Unread {
-            time,
-            mark: taken(),
-            sleep: Box::pin(sleep_until(Instant::now() + time)),
-        });
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        let now = taken();
-        if matters && now.wrapping_sub(*mark).cast_signed() < LEAST_TAKEN {
-            return true;
-        }
-        *mark = now;
-        sleep.as_mut().reset(Instant::now() + time);
-        sleep.as_mut().poll(cx).is_ready()
-    }
-
-    /// True once it is `deadline`, which moves as things are sent to a peer that has ended its side.
-    pub(super) fn reached(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        let sleep = self
-            .half_closed
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if sleep.deadline() != deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        sleep.as_mut().poll(cx).is_ready()
-    }
-
-    /// True once the peer has been silent for `time`.
-    fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> bool {
-        let peer = self
-            .peer
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
-        if peer.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.peer = None;
-        true
-    }
-
-    /// The peer is there: the wait for it begins anew.
-    fn heard(&mut self) {
-        self.peer = None;
-    }
 }
 
 /// What the task does after looking at the state.
@@ -243,20 +101,15 @@ pub(super) enum Next {
 impl Conn {
     pub(super) fn new(shared: Arc<Shared>, write: WriteHalf, ends: Ends) -> Arc<Self> {
         let state = State {
-            io: Some(write),
-            task: None,
+            transport: Transport::new(write),
             phase: Phase::Reading,
             seq: 0,
             name: 0,
             inbound: Inbound::new(&shared.config),
-            out: Output::default(),
-            corked: false,
             eof: false,
             half_closed: None,
             held_back: false,
             silent_since: None,
-            broken: false,
-            failed_content: None,
             paused: false,
             sent_in_callback: false,
             drain: None,
@@ -278,7 +131,7 @@ impl Conn {
     /// The state, if `seq` is its current exchange.
     pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
-        let over = state.broken
+        let over = state.transport.is_broken()
             || matches!(
                 state.phase,
                 Phase::Reading | Phase::Lingering | Phase::Closed
@@ -295,20 +148,21 @@ impl Conn {
     }
 
     /// The task of a connection: runs until it is over.
-    pub(super) async fn run(self: Arc<Self>, mut read: ReadHalf) {
+    pub(super) async fn run(self: Arc<Self>, read: ReadHalf) {
+        let mut reader = Reader::new(read);
         let _guard = Guard(&self);
         let mut timers = Timers::default();
-        std::future::poll_fn(|cx| self.poll(cx, &mut read, &mut timers)).await;
+        std::future::poll_fn(|cx| self.poll(cx, &mut reader, &mut timers)).await;
     }
 
     fn poll(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
-        read: &mut ReadHalf,
+        reader: &mut Reader,
         timers: &mut Timers,
     ) -> Poll<()> {
         loop {
-            let next = self.lock().turn(self, cx, timers, read);
+            let next = self.lock().turn(self, cx, timers, reader);
             match next {
                 Next::Read => {}
                 Next::Wait => return Poll::Pending,
@@ -318,18 +172,13 @@ impl Conn {
                     continue;
                 }
             }
-            let received = SCRATCH.with_borrow_mut(|scratch| {
-                let mut buf = ReadBuf::new(scratch);
-                match read.poll_read(cx, &mut buf) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => self.lock().lost(self),
-                    Poll::Ready(Ok(())) if buf.filled().is_empty() => self.lock().ended(self),
-                    Poll::Ready(Ok(())) => {
-                        timers.heard();
-                        self.received(buf.filled());
-                    }
+            let received = reader.poll_read(cx, |received| match received {
+                Err(_) => self.lock().lost(self),
+                Ok([]) => self.lock().ended(self),
+                Ok(fresh) => {
+                    timers.heard();
+                    self.received(fresh);
                 }
-                Poll::Ready(())
             });
             if received.is_pending() {
                 return Poll::Pending;
@@ -375,52 +224,22 @@ impl Drop for Guard<'_> {
 
 impl State {
     /// Flushes, and says what the task does next.
+    ///
+    /// The order matters. Writing comes first, because the checks behind it ask what is still queued. Whatever ends
+    /// the connection comes before what would wait for its peer, and everything before reading: a read that finds
+    /// nothing ends the turn.
     fn turn(
         &mut self,
         conn: &Arc<Conn>,
         cx: &mut Context<'_>,
         timers: &mut Timers,
-        read: &ReadHalf,
+        reader: &Reader,
     ) -> Next {
-        if !self
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
-            self.task = Some(cx.waker().clone());
-        }
-        let corked = self.corked && !matches!(self.phase, Phase::Lingering | Phase::Closed);
-        if !self.out.is_empty() && (!corked || timers.passed(cx, Wait::Cork)) {
-            self.corked = false;
-            self.flush_in_loop(cx);
-        }
-        if !self.corked {
-            timers.over(Wait::Cork);
-        }
-        conn.shared.note_freed(self.out.take_freed());
-        if let Some(error) = self.failed_content.take() {
-            conn.shared.notice(Notice::File(error.to_string()));
-            self.reset(conn);
-        }
-        if self.broken && self.eof {
-            self.lost(conn);
-        }
-        if self.out.is_empty() {
-            timers.unread = None;
-        } else if let Some(matters) = self.unread_matters()
-            && timers.stalled(cx, conn.unread_time(), matters, || self.taken(conn))
-        {
-            self.reset(conn);
-        }
-        if self.held_back && self.out.len() <= MAX_UNREAD_ANSWERS {
-            self.held_back = false;
-            if matches!(self.phase, Phase::Reading)
-                && self.inbound.waiting() > 0
-                && let Some(request) = self.next_request(conn, &[])
-            {
-                return Next::Offer(Box::new(request));
-            }
-            self.finish_if_all_is_said();
+        self.flush_what_is_due(conn, cx, timers);
+        self.cut_if_stuck(conn, cx, timers);
+        // Only the peer's reading, which the flush has just seen, lets a held-back request go on.
+        if let Some(request) = self.release_held_back(conn) {
+            return Next::Offer(Box::new(request));
         }
         match self.phase {
             Phase::Closed => return Next::Close,
@@ -435,20 +254,77 @@ impl State {
             return self.await_response(conn, cx, timers);
         }
         self.mind_the_peer(cx, timers, conn);
+        // Its pings may have remained without a response.
         if matches!(self.phase, Phase::Closed) {
             return Next::Close;
         }
+        // Under the same lock as the check: a thread that makes room from now on finds that we have stopped, and
+        // wakes us.
         self.paused = self.is_full();
         if !self.paused {
             return Next::Read;
         }
-        if read.peer_closed(cx) {
+        // We do not read, and have yet to notice when the peer goes. The socket is readable all the time, and
+        // never wakes us for that: so it is looked at from time to time.
+        if reader.peer_closed(cx) {
             return Next::Read;
         }
         if timers.passed(cx, Wait::Watch) {
             cx.waker().wake_by_ref();
         }
         Next::Wait
+    }
+
+    fn flush_what_is_due(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) {
+        self.transport.served_by(cx);
+        // Nothing follows that the last bytes could be gathered with.
+        let corked =
+            self.transport.is_corked() && !matches!(self.phase, Phase::Lingering | Phase::Closed);
+        if !self.transport.all_is_written()
+            && (!corked || timers.passed(cx, Wait::Cork))
+            && self.transport.flush_in_loop(cx)
+        {
+            self.all_written();
+        }
+        if !self.transport.is_corked() {
+            timers.over(Wait::Cork);
+        }
+        conn.shared.note_freed(self.transport.take_freed());
+    }
+
+    /// Ends a connection on which nothing can be sent: for want of content, or of a peer that takes it.
+    fn cut_if_stuck(&mut self, conn: &Arc<Conn>, cx: &mut Context<'_>, timers: &mut Timers) {
+        if let Some(error) = self.transport.take_failed_content() {
+            conn.shared.notice(Notice::File(error.to_string()));
+            self.reset(conn);
+        }
+        // Else reading tells why writing has failed.
+        if self.transport.is_broken() && self.eof {
+            self.lost(conn);
+        }
+        if self.transport.all_is_written() {
+            timers.all_taken();
+        } else if let Some(matters) = self.unread_matters()
+            && timers.stalled(cx, conn.unread_time(), matters, || self.taken(conn))
+        {
+            self.reset(conn);
+        }
+    }
+
+    /// The next pipelined request, if it waited for the peer to read and may go on now.
+    fn release_held_back(&mut self, conn: &Arc<Conn>) -> Option<Request> {
+        if !self.held_back || self.transport.pending() > MAX_UNREAD_RESPONSES {
+            return None;
+        }
+        self.held_back = false;
+        if matches!(self.phase, Phase::Reading)
+            && self.inbound.waiting() > 0
+            && let Some(request) = self.next_request(conn, &[])
+        {
+            return Some(request);
+        }
+        self.finish_if_all_is_said();
+        None
     }
 
     /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
@@ -478,27 +354,23 @@ impl State {
         match self.phase {
             Phase::Lingering | Phase::Closed => None,
             _ if self.is_closing_websocket() => None,
-            Phase::Streaming(_) | Phase::WebSocket(_) => Some(self.out.is_file() || self.insisted),
-            _ => (!self.corked).then_some(true),
+            Phase::Streaming(_) | Phase::WebSocket(_) => {
+                Some(self.transport.is_file() || self.insisted)
+            }
+            _ => (!self.transport.is_corked()).then_some(true),
         }
     }
 
     /// The peer can answer our close frame only once it has read what was sent before it.
     fn is_close_overdue(&self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
-        match self.out.is_empty() {
+        match self.transport.all_is_written() {
             true => timers.passed(cx, Wait::CloseFrame),
             false => timers.stalled(cx, UNREAD_CLOSE_TIME, true, || self.taken(conn)),
         }
     }
 
-    /// Grows by what the peer takes. A peer that reads slowly takes much from the kernel before the kernel
-    /// takes anything more from us.
     fn taken(&self, conn: &Conn) -> u64 {
-        let in_kernel = self
-            .io
-            .as_ref()
-            .map_or(0, |io| (conn.shared.config.unsent)(io.as_fd()));
-        self.out.written().wrapping_sub(in_kernel)
+        self.transport.taken(conn.shared.config.unsent)
     }
 
     fn is_user_behind(&self) -> bool {
@@ -514,7 +386,7 @@ impl State {
                 self.inbound.waiting() >= MAX_PIPELINED
             }
             Phase::WebSocket(session) => {
-                let replies = session.unread_replies().min(self.out.len());
+                let replies = session.unread_replies().min(self.transport.pending());
                 replies > MAX_UNREAD_REPLIES || self.is_user_behind()
             }
             _ => false,
@@ -522,10 +394,10 @@ impl State {
     }
 
     fn linger(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
-        let Some(io) = &self.io else {
+        if self.transport.is_closed() {
             return Next::Close;
-        };
-        if !self.out.is_empty() {
+        }
+        if !self.transport.all_is_written() {
             if timers.stalled(cx, conn.shared.config.unread_time, true, || {
                 self.taken(conn)
             }) {
@@ -537,154 +409,32 @@ impl State {
         if self.eof || !self.inbound.is_unfinished() {
             return Next::Close;
         }
-        // Closing with unread input would reset the connection, and the peer could lose the answer.
-        io.shutdown();
+        // Closing with unread input would reset the connection, and the peer could lose the response. So it is told
+        // that there is no more, and what it still sends is read.
+        self.transport.end();
         if timers.passed(cx, Wait::Linger) {
             return Next::Close;
         }
         Next::Read
     }
 
-    fn flush_in_loop(&mut self, cx: &mut Context<'_>) {
-        let Some(io) = &self.io else { return };
-        let flushed = self.out.flush(|chunk| io.poll_write(cx, &chunk));
-        if matches!(flushed, Ok(true)) {
-            cx.waker().wake_by_ref();
-        }
-        self.flushed(flushed);
-    }
-
-    /// Writes what waits, as far as the socket takes it; the loop does the rest.
+    /// Writes what is queued, as far as the socket takes it; the loop does the rest.
     pub(super) fn flush(&mut self) {
-        self.corked = false;
-        let Some(io) = &self.io else { return };
-        let flushed = self.out.flush(|chunk| io.try_write(&chunk));
-        self.flushed(flushed);
-        if !self.out.is_empty() {
-            self.wake();
+        if self.transport.flush() {
+            self.all_written();
         }
     }
 
-    fn flushed(&mut self, flushed: Result<bool, Failure>) {
-        match flushed {
-            Ok(_) if self.out.is_empty() => {
-                self.note_sent();
-                self.drained();
-            }
-            Ok(_) => {}
-            Err(Failure::Socket) => self.write_failed(),
-            Err(Failure::Content(error)) => {
-                self.failed_content = Some(Box::new(error));
-                self.write_failed();
-            }
-        }
-    }
-
-    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
-    fn write_failed(&mut self) {
-        // Who waits for these bytes to be written is told when the connection is lost, not now.
-        self.out.clear();
-        self.broken = true;
-        self.wake();
-    }
-
-    /// Writes `head` and `body` at once if nothing waits before them; queues what does not go.
-    pub(super) fn write(&mut self, head: &[u8], body: &[u8]) {
-        if !self.out.is_empty() {
-            self.out.push(head);
-            self.out.push(body);
-            return;
-        }
-        let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
-        let used = match (head.is_empty(), body.is_empty()) {
-            (true, _) => &slices[1..],
-            (false, true) => &slices[..1],
-            (false, false) => &slices,
-        };
-        let Some(written) = self.write_now(used) else {
-            return;
-        };
-        if written < head.len() {
-            self.out.push(&head[written..]);
-            self.out.push(body);
-        } else {
-            self.out.push(&body[written - head.len()..]);
-        }
-        if !self.out.is_empty() {
-            self.wake();
-        }
-    }
-
-    /// As [`Self::write`] for what is large, which is not copied if it need not be.
-    pub(super) fn write_payload(&mut self, head: &[u8], payload: Payload<'_>, tail: &[u8]) {
-        if !self.out.is_empty() {
-            return self.queue_payload(head, payload, tail, 0);
-        }
-        let slices = [head, &payload, tail].map(io::IoSlice::new);
-        let Some(written) = self.write_now(&slices) else {
-            return;
-        };
-        self.queue_payload(head, payload, tail, written);
-        if !self.out.is_empty() {
-            self.wake();
-        }
-    }
-
-    /// Queues what is behind the first `skip` bytes of these.
-    pub(super) fn queue_payload(
-        &mut self,
-        head: &[u8],
-        payload: Payload<'_>,
-        tail: &[u8],
-        skip: usize,
-    ) {
-        let (body, behind) = (head.len(), head.len() + payload.len());
-        self.out.push(&head[skip.min(body)..]);
-        let of_payload = skip.clamp(body, behind) - body;
-        if of_payload < payload.len() {
-            self.out.push_payload(payload, of_payload);
-        }
-        self.out.push(&tail[skip.max(behind) - behind..]);
-    }
-
-    /// Writes as much as the socket takes at once: nothing while other bytes wait. `None` if that failed.
-    pub(super) fn write_now(&mut self, slices: &[io::IoSlice<'_>]) -> Option<usize> {
-        let io = self.io.as_ref()?;
-        if !self.out.is_empty() {
-            return Some(0);
-        }
-        match io.try_write(&Chunk::Bytes(slices)) {
-            Ok(written) => {
-                self.out.note_written(written);
-                Some(written)
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Some(0),
-            Err(_) => {
-                self.write_failed();
-                None
-            }
-        }
-    }
-
-    /// Leaves bytes to be gathered with what follows, for at most [`CORK_TIME`].
-    pub(super) fn cork(&mut self) {
-        if !self.corked {
-            self.corked = true;
-            self.wake();
-        }
-    }
-
-    pub(super) fn wake(&mut self) {
-        if let Some(task) = &self.task {
-            task.wake_by_ref();
-        }
+    fn all_written(&mut self) {
+        self.note_sent();
+        self.drained();
     }
 
     /// Lets the loop read again if it had stopped.
     pub(super) fn resume_reading(&mut self) {
         if self.paused && !self.is_full() {
             self.paused = false;
-            self.wake();
+            self.transport.wake();
         }
     }
 
@@ -698,8 +448,8 @@ impl State {
                 self.half_close(conn);
             }
             Phase::Reading if self.held_back => self.half_close(conn),
-            Phase::Reading if !self.out.is_empty() => self.finish_connection(),
-            Phase::Lingering if !self.out.is_empty() => {}
+            Phase::Reading if !self.transport.all_is_written() => self.finish_connection(),
+            Phase::Lingering if !self.transport.all_is_written() => {}
             Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
             _ => self.lost(conn),
         }
@@ -725,7 +475,7 @@ impl State {
             Phase::WebSocket(session) => session.lost(),
         };
         self.release();
-        conn.shared.note_freed(self.out.take_freed());
+        conn.shared.note_freed(self.transport.take_freed());
         if let Some(event) = closed {
             self.report(conn, event);
         }
@@ -733,15 +483,10 @@ impl State {
 
     /// Gives the socket and the buffers up.
     fn release(&mut self) {
-        if let Some(io) = self.io.take() {
-            io.release();
-        }
-        self.out.clear();
+        self.transport.close();
         self.half_closed = None;
         self.drained();
         self.inbound.clear();
-        self.wake();
-        self.task = None;
     }
 
     /// The last bytes are written or queued: after them the connection ends.
@@ -749,7 +494,7 @@ impl State {
         self.phase = Phase::Lingering;
         self.half_closed = None;
         self.flush();
-        self.wake();
+        self.transport.wake();
     }
 
     /// Whether user code has yet to respond, in part or altogether.
@@ -769,10 +514,8 @@ impl State {
 
     /// Cuts the connection with a reset, so that a peer in the middle of an answer sees it as broken.
     pub(super) fn reset(&mut self, conn: &Arc<Conn>) {
-        if let Some(io) = &self.io {
-            io.reset_on_close();
-        }
-        self.wake();
+        self.transport.reset_on_close();
+        self.transport.wake();
         self.lost(conn);
     }
 

@@ -57,9 +57,13 @@ impl Conn {
         let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
         let rest = if empty { EMPTY_LINE } else { rest };
         if stopping {
-            state.write(&[fields, CONNECTION_CLOSE].concat(), rest);
+            state
+                .transport
+                .write(&[fields, CONNECTION_CLOSE].concat(), rest);
         } else {
-            state.write(&bytes[..fields.len() + rest.len()], &[]);
+            state
+                .transport
+                .write(&bytes[..fields.len() + rest.len()], &[]);
         }
         if !empty && more > 0 {
             state.phase = Phase::Sending(terms, more);

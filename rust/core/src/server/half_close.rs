@@ -10,9 +10,10 @@ use std::task::Context;
 
 use tokio::time::Instant;
 
-use super::connection::{Conn, Next, State, Timers};
+use super::connection::{Conn, Next, State};
 use super::half_closed::Oldest;
 use super::shared::{Deferred, Shared};
+use super::timers::Timers;
 use super::types::Event;
 
 /// When descriptors have run out, this many connections are closed at once: user code needs some as well.
@@ -79,7 +80,7 @@ impl State {
         timers: &mut Timers,
     ) -> Next {
         if let Some(ticket) = &self.half_closed
-            && self.out.is_empty()
+            && self.transport.all_is_written()
             && timers.reached(cx, ticket.since + conn.shared.config.half_close_time)
         {
             self.lost(conn);

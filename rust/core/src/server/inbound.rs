@@ -308,7 +308,7 @@ impl State {
                 if self.inbound.wants_continue() {
                     let mut interim = Vec::with_capacity(128);
                     conn.shared.interim(&mut interim);
-                    self.write(&interim, &[]);
+                    self.transport.write(&interim, &[]);
                 }
                 None
             }
@@ -331,7 +331,7 @@ impl State {
         conn.shared.error(&mut answer, violation, head);
         // The rest of what the peer sends is not looked at, but must not be met with a reset.
         self.inbound.refuse();
-        self.write(&answer, &[]);
+        self.transport.write(&answer, &[]);
         self.finish_connection();
         conn.shared.notice(Notice::Violation(violation));
     }

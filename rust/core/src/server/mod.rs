@@ -25,6 +25,8 @@ mod shared;
 mod sink;
 mod socket;
 mod stop;
+mod timers;
+mod transport;
 mod types;
 mod websocket;
 

@@ -91,13 +91,11 @@ impl Conn {
 impl State {
     /// Nothing of a request has arrived, as far as the kernel knows, and nothing is left to be sent.
     fn is_idle(&self) -> bool {
-        self.inbound.is_empty()
-            && self.out.is_empty()
-            && !self.io.as_ref().is_some_and(|io| io.has_input())
+        self.inbound.is_empty() && self.transport.all_is_written() && !self.transport.has_input()
     }
 
     /// Whether responses that are no channels' have yet to be written.
     fn is_unsent(&self) -> bool {
-        !self.out.is_empty() && self.channel.is_none()
+        !self.transport.all_is_written() && self.channel.is_none()
     }
 }

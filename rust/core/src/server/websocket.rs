@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{CORK_SIZE, with_buffer};
 use super::connection::{Conn, Phase, State};
 use super::output::Payload;
 use super::sink::Notice;
+use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{Event, Interest, Pings, Sent};
 use crate::ws::{self, Decoder, Opcode, close_payload};
-
-/// After our close frame, so long may the peer take to answer with its own (RFC 6455 7.1.1).
-pub(super) const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Close code for "try again later" (RFC 6455 7.4.1, IANA registry).
 const OVERLOADED: u16 = 1013;
@@ -181,7 +178,7 @@ impl State {
         interest: Interest,
         pings: Option<Pings>,
     ) {
-        self.write(head, &[]);
+        self.transport.write(head, &[]);
         self.sent_in_callback = true;
         self.channel(conn).held = true;
         self.phase = Phase::WebSocket(Box::new(Session {
@@ -200,7 +197,7 @@ impl State {
         if self.eof {
             self.lost(conn);
         }
-        self.wake();
+        self.transport.wake();
     }
 
     /// Sends our close frame, and ends the chain of events: user code that asked for it knows
@@ -217,7 +214,7 @@ impl State {
         session.reported = true;
         self.send_control(Opcode::Close, &close_payload(code, reason));
         self.report(conn, Event::Closed(0, String::new()));
-        self.wake();
+        self.transport.wake();
         true
     }
 
@@ -240,11 +237,11 @@ impl State {
     fn send_control(&mut self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 10);
         ws::encode(&mut frame, opcode, payload);
-        if self.corked {
-            self.out.push(&frame);
+        if self.transport.is_corked() {
+            self.transport.push(&frame);
             self.flush();
         } else {
-            self.write(&frame, &[]);
+            self.transport.write(&frame, &[]);
         }
     }
 
@@ -314,7 +311,7 @@ impl State {
 
     fn pong(&mut self, payload: &[u8]) {
         self.send_control(Opcode::Pong, payload);
-        let all_written = self.out.is_empty();
+        let all_written = self.transport.all_is_written();
         if let Phase::WebSocket(session) = &mut self.phase {
             session.unread_replies = match all_written {
                 true => 0,

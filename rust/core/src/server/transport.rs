@@ -1,0 +1,339 @@
+//! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer takes them.
+//!
+//! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it
+//! is: TLS belongs between [`Reader`] or [`Transport`] and the socket, and nowhere else. The reader is the task's
+//! own, since only the loop reads; the transport is under the connection's lock, since any thread may write.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::ReadBuf;
+
+use super::output::{Chunk, Failure, Kept, Output, Payload};
+use super::socket::{ReadHalf, WriteHalf};
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+/// Corked output leaves when so much is queued.
+pub(super) const CORK_SIZE: usize = 16 * 1024;
+/// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next use.
+const MAX_KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// What all connections of a loop read into: an idle one owns no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `send` on this thread's buffer, which is empty: for what is put together before it is written.
+pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let result = send(buffer);
+        if buffer.capacity() > MAX_KEPT {
+            *buffer = Vec::new();
+        }
+        result
+    })
+}
+
+/// The loop's side: what the peer sends.
+#[derive(Debug)]
+pub(super) struct Reader {
+    socket: ReadHalf,
+}
+
+impl Reader {
+    pub(super) fn new(socket: ReadHalf) -> Self {
+        Self { socket }
+    }
+
+    /// Passes what has arrived to `received`; nothing is the peer's end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: impl FnOnce(io::Result<&[u8]>),
+    ) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            match self.socket.poll_read(cx, &mut buf) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => received(Ok(buf.filled())),
+                Poll::Ready(Err(e)) => received(Err(e)),
+            }
+            Poll::Ready(())
+        })
+    }
+
+    /// Whether the peer has closed its side, even while bytes are queued that we do not read.
+    pub(super) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        self.socket.peer_closed(cx)
+    }
+}
+
+/// The side that any thread may write to, and what it has yet to send.
+#[derive(Debug)]
+pub(super) struct Transport {
+    /// `None` once it is closed.
+    socket: Option<WriteHalf>,
+    out: Output,
+    /// `out` may wait for more.
+    corked: bool,
+    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
+    broken: bool,
+    /// What was to be sent could not be read to its end: its peer must see that.
+    failed_content: Option<Box<io::Error>>,
+    /// The connection's task: it sends what the socket does not take at once.
+    task: Option<Waker>,
+}
+
+impl Transport {
+    pub(super) fn new(socket: WriteHalf) -> Self {
+        Self {
+            socket: Some(socket),
+            out: Output::default(),
+            corked: false,
+            broken: false,
+            failed_content: None,
+            task: None,
+        }
+    }
+
+    /// How many bytes are queued.
+    pub(super) fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn all_is_written(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether a file is being sent.
+    pub(super) fn is_file(&self) -> bool {
+        self.out.is_file()
+    }
+
+    pub(super) fn is_corked(&self) -> bool {
+        self.corked
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Why content could not be read, once.
+    pub(super) fn take_failed_content(&mut self) -> Option<Box<io::Error>> {
+        self.failed_content.take()
+    }
+
+    /// How much memory has been freed since this was last asked.
+    pub(super) fn take_freed(&mut self) -> usize {
+        self.out.take_freed()
+    }
+
+    /// Grows by what the peer takes. A peer that reads slowly takes much from the kernel before the kernel takes
+    /// anything more from us: so what the kernel holds, as `unsent` tells, does not count.
+    pub(super) fn taken(&self, unsent: fn(BorrowedFd<'_>) -> u64) -> u64 {
+        let in_kernel = self.socket.as_ref().map_or(0, |io| unsent(io.as_fd()));
+        self.out.written().wrapping_sub(in_kernel)
+    }
+
+    /// Whether bytes have arrived that are not read yet.
+    pub(super) fn has_input(&self) -> bool {
+        self.socket.as_ref().is_some_and(WriteHalf::has_input)
+    }
+
+    /// Remembers who sends what does not go at once.
+    pub(super) fn served_by(&mut self, cx: &Context<'_>) {
+        if !self
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            self.task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Makes the task look at the connection again.
+    pub(super) fn wake(&self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Leaves what is queued to be gathered with what follows, for about a millisecond at most.
+    pub(super) fn cork(&mut self) {
+        if !self.corked {
+            self.corked = true;
+            self.wake();
+        }
+    }
+
+    /// As [`Self::flush`], by the task: it is woken when there is room for more.
+    pub(super) fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> bool {
+        self.corked = false;
+        let Some(io) = &self.socket else { return false };
+        let flushed = self.out.flush(|chunk| io.poll_write(cx, &chunk));
+        if matches!(flushed, Ok(true)) {
+            // Other connections get their turn first.
+            cx.waker().wake_by_ref();
+        }
+        self.flushed(flushed)
+    }
+
+    /// Writes what is queued, as far as the socket takes it; the task does the rest. True once all is written.
+    pub(super) fn flush(&mut self) -> bool {
+        self.corked = false;
+        let Some(io) = &self.socket else { return false };
+        let flushed = self.out.flush(|chunk| io.try_write(&chunk));
+        let all = self.flushed(flushed);
+        if !self.out.is_empty() {
+            self.wake();
+        }
+        all
+    }
+
+    fn flushed(&mut self, flushed: Result<bool, Failure>) -> bool {
+        match flushed {
+            Ok(_) => self.out.is_empty(),
+            Err(Failure::Socket) => self.write_failed(),
+            Err(Failure::Content(error)) => {
+                self.failed_content = Some(Box::new(error));
+                self.write_failed()
+            }
+        }
+    }
+
+    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
+    fn write_failed(&mut self) -> bool {
+        // This is not the end of what a sender waits for: it is told when the connection is lost, not now.
+        self.out.clear();
+        self.broken = true;
+        self.wake();
+        false
+    }
+
+    /// Queues a copy behind what is queued already. The task is not woken: a flush, or a cork, has to follow.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.out.push(bytes);
+    }
+
+    /// Queues the first `len` bytes of a file.
+    pub(super) fn push_file(&mut self, file: File, len: u64) {
+        self.out.push_file(file, len);
+    }
+
+    /// Queues bytes that are copied when they are sent.
+    pub(super) fn push_kept(&mut self, kept: Kept) {
+        self.out.push_kept(kept);
+    }
+
+    /// Writes `head` and `body` at once if nothing is queued before them; queues what does not go.
+    pub(super) fn write(&mut self, head: &[u8], body: &[u8]) {
+        if !self.out.is_empty() {
+            self.out.push(head);
+            self.out.push(body);
+            return;
+        }
+        let slices = [IoSlice::new(head), IoSlice::new(body)];
+        let used = match (head.is_empty(), body.is_empty()) {
+            (true, _) => &slices[1..],
+            (false, true) => &slices[..1],
+            (false, false) => &slices,
+        };
+        let Some(written) = self.write_now(used) else {
+            return;
+        };
+        if written < head.len() {
+            self.out.push(&head[written..]);
+            self.out.push(body);
+        } else {
+            self.out.push(&body[written - head.len()..]);
+        }
+        if !self.out.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// As [`Self::write`] for what is large, which is not copied if it need not be.
+    pub(super) fn write_payload(&mut self, head: &[u8], payload: Payload<'_>, tail: &[u8]) {
+        if !self.out.is_empty() {
+            return self.push_payload(head, payload, tail, 0);
+        }
+        let slices = [head, &payload, tail].map(IoSlice::new);
+        let Some(written) = self.write_now(&slices) else {
+            return;
+        };
+        self.push_payload(head, payload, tail, written);
+        if !self.out.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Queues what is behind the first `skip` bytes of these.
+    pub(super) fn push_payload(
+        &mut self,
+        head: &[u8],
+        payload: Payload<'_>,
+        tail: &[u8],
+        skip: usize,
+    ) {
+        let (body, behind) = (head.len(), head.len() + payload.len());
+        self.out.push(&head[skip.min(body)..]);
+        let of_payload = skip.clamp(body, behind) - body;
+        if of_payload < payload.len() {
+            self.out.push_payload(payload, of_payload);
+        }
+        self.out.push(&tail[skip.max(behind) - behind..]);
+    }
+
+    /// Writes as much as the socket takes at once: nothing while other bytes are queued. `None` if that failed.
+    pub(super) fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
+        let io = self.socket.as_ref()?;
+        if !self.out.is_empty() {
+            return Some(0);
+        }
+        match io.try_write(&Chunk::Bytes(slices)) {
+            Ok(written) => {
+                self.out.note_written(written);
+                Some(written)
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Some(0),
+            Err(_) => {
+                self.write_failed();
+                None
+            }
+        }
+    }
+
+    /// Ends our side: nothing can be written any more.
+    pub(super) fn end(&self) {
+        if let Some(io) = &self.socket {
+            io.shutdown();
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// Makes the close that follows a reset, so that the peer notices that something is missing.
+    pub(super) fn reset_on_close(&self) {
+        if let Some(io) = &self.socket {
+            io.reset_on_close();
+        }
+    }
+
+    /// Releases the socket and the buffers. The task is woken to see that, for the last time.
+    pub(super) fn close(&mut self) {
+        if let Some(io) = self.socket.take() {
+            io.release();
+        }
+        self.out.clear();
+        self.wake();
+        self.task = None;
+    }
+}
