@@ -12,7 +12,7 @@ use crate::workload::{Kind, Workload, handshake};
 
 const READ: usize = 256 * 1024;
 /// No answer at all for so long is a failure.
-const SILENCE: Duration = Duration::from_secs(20);
+pub const SILENCE: Duration = Duration::from_secs(20);
 /// Local ports are used up per remote address: this many are taken in turn.
 const ADDRESSES: usize = 16;
 
@@ -21,7 +21,7 @@ const ADDRESSES: usize = 16;
 pub struct Outcome {
     pub requests: u64,
     pub elapsed: Duration,
-    /// Of each burst, in nanoseconds, unordered.
+    /// Of each burst, or of what does not block; in nanoseconds, unordered.
     pub latencies: Vec<u32>,
 }
 
@@ -184,14 +184,14 @@ impl<'a> Client<'a> {
     }
 }
 
-fn not_yet(e: &io::Error) -> bool {
+pub fn not_yet(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::NotConnected
     )
 }
 
-fn connect(port: u16, count: usize) -> io::Result<TcpStream> {
+pub fn connect(port: u16, count: usize) -> io::Result<TcpStream> {
     let ip = Ipv4Addr::new(127, 0, 0, 1 + (count % ADDRESSES) as u8);
     let stream = TcpStream::connect(SocketAddr::new(IpAddr::V4(ip), port))?;
     stream.set_nodelay(true)?;

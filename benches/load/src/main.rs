@@ -9,6 +9,7 @@
 
 mod answer;
 mod client;
+mod paced;
 mod process;
 mod report;
 mod workload;
@@ -17,7 +18,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::{Client, Idle};
+use client::{Client, Idle, Outcome};
+use paced::Paced;
 use process::Reading;
 use report::{Series, Slice};
 use workload::Workload;
@@ -145,6 +147,28 @@ fn run(plan: &Plan) -> io::Result<()> {
     }
 }
 
+/// Connections to one server under one workload.
+enum Load<'a> {
+    Client(Client<'a>),
+    Paced(Paced<'a>),
+}
+
+impl<'a> Load<'a> {
+    fn open(workload: &'a Workload, port: u16) -> io::Result<Self> {
+        Ok(match &workload.pace {
+            None => Self::Client(Client::open(workload, port)?),
+            Some(pace) => Self::Paced(Paced::open(workload, pace, port)?),
+        })
+    }
+
+    fn run(&mut self, time: Duration) -> io::Result<Outcome> {
+        match self {
+            Self::Client(client) => client.run(time),
+            Self::Paced(paced) => paced.run(time),
+        }
+    }
+}
+
 fn run_workloads(plan: &Plan) -> io::Result<()> {
     let mut workloads = workload::all();
     workloads.retain(|workload| plan.wants(workload.name, workload.quick));
@@ -153,7 +177,7 @@ fn run_workloads(plan: &Plan) -> io::Result<()> {
     for workload in &workloads {
         for server in plan.having(workload.name) {
             eprintln!("warming {} with {}", server.name, workload.name);
-            Client::open(workload, server.port)?.run(plan.warm_up)?;
+            Load::open(workload, server.port)?.run(plan.warm_up)?;
         }
     }
     let mut raw = String::from(report::RAW_HEAD);
@@ -175,7 +199,7 @@ fn run_workloads(plan: &Plan) -> io::Result<()> {
 fn measure(plan: &Plan, workload: &Workload) -> io::Result<Vec<Series>> {
     let servers = plan.having(workload.name);
     for server in &servers {
-        Client::open(workload, server.port)?.run(REFRESH)?;
+        Load::open(workload, server.port)?.run(REFRESH)?;
     }
     let mut all = servers
         .iter()
@@ -200,10 +224,10 @@ fn measure(plan: &Plan, workload: &Workload) -> io::Result<Vec<Series>> {
 }
 
 fn slice(plan: &Plan, workload: &Workload, server: &Server) -> io::Result<Slice> {
-    let mut client = Client::open(workload, server.port)?;
-    client.run(RAMP)?;
+    let mut load = Load::open(workload, server.port)?;
+    load.run(RAMP)?;
     let before = Reading::of(server.pid)?;
-    let mut outcome = client.run(plan.slice)?;
+    let mut outcome = load.run(plan.slice)?;
     let spent = Reading::of(server.pid)?.since(&before);
     outcome.latencies.sort_unstable();
     Ok(Slice {

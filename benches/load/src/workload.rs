@@ -1,6 +1,7 @@
 //! What is asked of a server: the workloads of the results' tables.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// How requests and answers follow each other on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,17 @@ pub enum Kind {
     Fresh,
     /// After a handshake each message is answered by so many.
     WebSocket { answers: usize },
+    /// Requests come at a fixed rate: [`Workload::pace`].
+    Paced,
+}
+
+/// A fixed rate of requests, some of which block.
+#[derive(Debug)]
+pub struct Pace {
+    pub interval: Duration,
+    /// One in so many is this one instead.
+    pub blocking_one_in: usize,
+    pub blocking: Vec<u8>,
 }
 
 /// One kind of load.
@@ -25,6 +37,7 @@ pub struct Workload {
     pub quick: bool,
     /// Bytes that ask for one answer.
     pub request: Vec<u8>,
+    pub pace: Option<Pace>,
 }
 
 /// Bytes that open a WebSocket.
@@ -76,6 +89,7 @@ fn http(name: &'static str, about: &'static str, target: &str, connections: usiz
         connections,
         quick: false,
         request: get(target, 1),
+        pace: None,
     }
 }
 
@@ -134,6 +148,25 @@ pub fn all() -> Vec<Workload> {
             connections: 1,
             request: message(32),
             quick: true,
+            pace: None,
+        },
+        http(
+            "blocking",
+            "a handler that blocks for 5 ms",
+            "/blocking",
+            256,
+        ),
+        Workload {
+            name: "beside",
+            about: "600 requests/s, one in ten blocks for 50 ms; latency of the others, which are W1",
+            kind: Kind::Paced,
+            connections: 128,
+            pace: Some(Pace {
+                interval: Duration::from_secs(1) / 600,
+                blocking_one_in: 10,
+                blocking: get("/long", 1),
+            }),
+            ..hello()
         },
     ]
 }
@@ -148,7 +181,7 @@ impl Workload {
     pub fn requests(&self) -> usize {
         match self.kind {
             Kind::Http { depth } => depth,
-            Kind::Fresh | Kind::WebSocket { .. } => 1,
+            Kind::Fresh | Kind::WebSocket { .. } | Kind::Paced => 1,
         }
     }
 
@@ -156,7 +189,7 @@ impl Workload {
     pub fn answers(&self) -> usize {
         match self.kind {
             Kind::Http { depth } => depth,
-            Kind::Fresh => 1,
+            Kind::Fresh | Kind::Paced => 1,
             Kind::WebSocket { answers } => answers,
         }
     }

@@ -53,17 +53,23 @@
   (let [runtime (Runtime/getRuntime)]
     {:status 200, :headers {"Content-Type" "text/plain"}, :body (str (- (.totalMemory runtime) (.freeMemory runtime)))}))
 
+(defn- blocking [msecs]
+  (Thread/sleep (long msecs))
+  (hello nil))
+
 (defn app
   "Ring handler. `more` is a map from URI to further handlers."
   [more]
   (fn [request]
     (case (:uri request)
-      "/"       (hello request)
-      "/json"   (json-stack request)
-      "/bytes"  (octets megabyte)
-      "/file"   (octets @megabyte-file)
-      "/stream" (octets (ByteArrayInputStream. megabyte))
-      "/gc"     (collect-garbage request)
+      "/"         (hello request)
+      "/json"     (json-stack request)
+      "/bytes"    (octets megabyte)
+      "/file"     (octets @megabyte-file)
+      "/stream"   (octets (ByteArrayInputStream. megabyte))
+      "/gc"       (collect-garbage request)
+      "/blocking" (blocking 5)
+      "/long"     (blocking 50)
       (if-let [handler (get more (:uri request))]
         (handler request)
         {:status 404, :headers {}, :body "nothing here"}))))

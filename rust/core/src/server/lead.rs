@@ -19,12 +19,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
 use super::Stage;
+use super::pressure::SHORT;
 use super::queue::WorkQueue;
 
 /// So long may a loop stand still before its own thread takes it back.
 const TICK: Duration = Duration::from_millis(2);
-/// Work that takes longer than this on average is worth a switch of threads.
-const SHORT: Duration = Duration::from_micros(100);
 /// So many times in a row: a thread may also have been kept from running.
 const SLOW_TURNS: u32 = 3;
 /// How long workers keep off after the first time that this went wrong, and at most; it doubles.
@@ -203,6 +202,7 @@ impl Leads {
         &self,
         runtime: Runtime,
         queue: &WorkQueue,
+        attention: &Notify,
         stage: &mut watch::Receiver<Stage>,
     ) {
         let lead = Arc::new(Lead {
@@ -231,6 +231,7 @@ impl Leads {
             };
             // What waits was left to the worker that is stuck.
             queue.rouse();
+            attention.notify_one();
         };
         self.loops
             .write()
@@ -321,5 +322,44 @@ mod tests {
         assert_eq!(leads.rest.lock().until, now + MIN_REST);
         leads.bar(now + MIN_REST);
         assert_eq!(leads.rest.lock().until, now + MIN_REST * 3, "again soon");
+    }
+
+    fn free_loop() -> Arc<Lead> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        Arc::new(Lead {
+            runtime: Arc::new(Mutex::new(Some(runtime))),
+            owner: thread::current(),
+            owned: AtomicBool::new(false),
+            ask: Notify::new(),
+            turns: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    #[test]
+    fn workers_run_no_loop_while_they_back_off_and_do_again_afterwards() {
+        let leads = Leads::default();
+        leads.loops.write().push(free_loop());
+        assert!(leads.begin().is_some());
+        leads.rest.lock().next = Duration::from_secs(3600);
+        leads.bar(Instant::now());
+        for _ in 0..3 {
+            assert!(leads.begin().is_none());
+        }
+        leads.rest.lock().until = Instant::now();
+        assert!(leads.begin().is_some());
+    }
+
+    #[test]
+    fn the_owner_of_a_loop_takes_it_back_at_once_while_workers_back_off() {
+        let leads = Leads::default();
+        leads.rest.lock().next = Duration::from_secs(3600);
+        leads.bar(Instant::now());
+        let until = leads.rest.lock().until;
+        let (_stage, stage) = watch::channel(Stage::Accepting);
+        assert!(free_loop().watch(&leads, &stage).is_some());
+        assert_eq!(leads.rest.lock().until, until, "it was no failure");
     }
 }

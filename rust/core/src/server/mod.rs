@@ -19,6 +19,7 @@ mod inbound;
 mod lead;
 mod listener;
 mod output;
+mod pressure;
 pub mod queue;
 pub mod request;
 mod shared;
@@ -33,13 +34,12 @@ mod websocket;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use listener::Listener;
-use queue::{Mode, Work, WorkQueue};
+use queue::{Work, WorkQueue};
 use shared::{Accepting, Shared};
 use types::Stage;
 
@@ -61,11 +61,6 @@ pub struct Server {
     port: Option<u16>,
     stage: watch::Sender<Stage>,
 }
-
-/// How often the queue is looked at while no thread is free.
-const STARVATION_TICK: Duration = Duration::from_millis(1);
-/// Work that has waited so long calls for help even while threads make progress.
-const MAX_WAIT: Duration = Duration::from_millis(10);
 
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
@@ -111,13 +106,14 @@ impl Server {
             .build()?;
         let mut stage = self.stage.subscribe();
         if first {
-            runtime.spawn(keep_attending(self.shared.clone()));
+            runtime.spawn(pressure::keep_attending(self.shared.clone()));
         }
         let accepting = Accepting::new(&self.shared);
         runtime.spawn(listener::accept(accepting, listener, stage.clone()));
-        self.shared
-            .leads
-            .own(runtime, &self.shared.queue, &mut stage);
+        let Shared {
+            queue, attention, ..
+        } = &*self.shared;
+        self.shared.leads.own(runtime, queue, attention, &mut stage);
         // Nothing is added any more, and closings must be heard of though nobody attends to them now.
         self.spill();
         self.shared.make_deferred_upcalls();
@@ -155,53 +151,5 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// How long [`attend`] rests after a panic.
-const PANIC_REST: Duration = Duration::from_millis(10);
-
-/// Keeps [`attend`] going: a panic in an upcall must not end all further ones.
-async fn keep_attending(shared: Arc<Shared>) {
-    while tokio::spawn(attend(shared.clone()))
-        .await
-        .is_err_and(|e| e.is_panic())
-    {
-        shared.notice(Notice::LoopError("an upcall panicked".into()));
-        tokio::time::sleep(PANIC_REST).await;
-    }
-}
-
-/// Looks after the queue and makes the upcalls that came up under a lock.
-async fn attend(shared: Arc<Shared>) {
-    let mut taken = None;
-    loop {
-        shared.make_deferred_upcalls();
-        match shared.queue.mode() {
-            Mode::Push => {
-                let work = shared.queue.drain();
-                if !work.is_empty() {
-                    shared.sink.on_work(work);
-                }
-                shared.attention.notified().await;
-            }
-            Mode::Pull => {
-                let Some(pressure) = shared.queue.pressure() else {
-                    taken = None;
-                    shared.attention.notified().await;
-                    continue;
-                };
-                let stuck = taken == Some(pressure.taken) && pressure.oldest >= STARVATION_TICK;
-                if stuck || pressure.oldest >= MAX_WAIT {
-                    shared.sink.on_starved(pressure.waiting);
-                }
-                taken = Some(pressure.taken);
-                let tick = tokio::time::sleep(STARVATION_TICK);
-                tokio::select! {
-                    () = tick => {}
-                    () = shared.attention.notified() => tokio::time::sleep(STARVATION_TICK).await,
-                }
-            }
-        }
     }
 }

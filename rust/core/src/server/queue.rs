@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::Config;
 use super::exchange::{Exchange, Request};
 use super::lead::{self, Leads, Turn};
+use super::pressure::Pressure;
 
 /// Something that user code has to see.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub enum Mode {
 /// Threads that run the loops themselves call others for help once so much has waited for so long.
 const MANY: usize = 8;
 const LONG: Duration = Duration::from_millis(1);
+/// A parked thread that is kept does not look more often than that whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bounded queue of [`Work`], see the module's text.
 #[derive(Debug)]
@@ -159,7 +162,7 @@ impl Drop for Place {
 
 #[derive(Debug, Default)]
 struct Inner {
-    items: VecDeque<(Instant, Work)>,
+    items: VecDeque<Item>,
     /// In the order in which they parked.
     parked: Vec<Arc<Sleeper>>,
     /// Those that run a loop.
@@ -173,19 +176,20 @@ struct Inner {
     /// A parked thread has been called and has not come yet, nor has another. One that runs a loop does not
     /// count: its loop may be held up, by a slow disk for example, and the others must not wait for that.
     waking: bool,
+    /// Items that threads have taken so far.
     taken: u64,
+    /// When a thread last took one while the loops' own threads ran all loops. At other times work is short, and
+    /// asking for the time would cost a part of it.
+    last_taken: Option<Instant>,
     shut: bool,
 }
 
-/// How a queue stands, for the decision to add threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pressure {
-    /// Items that wait.
-    pub waiting: usize,
-    /// Age of the oldest of them.
-    pub oldest: Duration,
-    /// Count of items taken so far; unchanged means that every thread is stuck.
-    pub taken: u64,
+#[derive(Debug)]
+struct Item {
+    since: Instant,
+    /// [`Inner::taken`] when this came.
+    before: u64,
+    work: Work,
 }
 
 /// What became of a push.
@@ -230,7 +234,7 @@ impl Inner {
             && self
                 .items
                 .front()
-                .is_some_and(|(since, _)| since.elapsed() > LONG)
+                .is_some_and(|oldest| oldest.since.elapsed() > LONG)
     }
 }
 
@@ -248,7 +252,12 @@ fn add(mut inner: MutexGuard<'_, Inner>, work: Work) -> Pushed {
         Work::Request(request) => request.arrived,
         Work::Events(_) => Instant::now(),
     };
-    inner.items.push_back((since, work));
+    let before = inner.taken;
+    inner.items.push_back(Item {
+        since,
+        before,
+        work,
+    });
     // The thread being woken counts as well. Its handler may block for ever: what it does not take
     // itself needs another thread.
     let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
@@ -366,14 +375,18 @@ impl WorkQueue {
     fn next<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, leads: &Leads) -> Option<Work> {
         let mut yielded = false;
         loop {
-            if let Some((_, work)) = inner.items.pop_front() {
+            if let Some(Item { work, .. }) = inner.items.pop_front() {
                 inner.taken += 1;
                 inner.busy += 1;
+                let led = leads.watched();
+                if led == 0 {
+                    inner.last_taken = Some(Instant::now());
+                }
                 lead::note_taken();
                 // A thread that runs the loop gets through a few short ones before another has woken up.
                 // It may be left alone with them only while a loop stands still: nobody begins to run
                 // that before all is taken, and its own thread rouses others if that takes long.
-                if inner.leading.len() >= leads.watched() || inner.is_behind() {
+                if inner.leading.len() >= led || inner.is_behind() {
                     wake_next(inner);
                 }
                 return Some(work);
@@ -421,10 +434,12 @@ impl WorkQueue {
                     return None;
                 }
                 drop(inner);
-                match superfluous {
-                    true => thread::park_timeout(left),
-                    false => thread::park(),
-                }
+                // One that is kept looks again now and then: others may have come, of which one runs a loop and
+                // does not leave.
+                thread::park_timeout(match superfluous {
+                    true => left,
+                    false => self.keep_alive.max(LOOK_AGAIN),
+                });
                 let called = sleeper.has_been_called();
                 inner = self.inner.lock();
                 if called {
@@ -453,9 +468,7 @@ impl WorkQueue {
     /// Takes everything that waits.
     pub fn drain(&self) -> Vec<Work> {
         let mut inner = self.inner.lock();
-        let count = inner.items.len();
-        inner.taken += count as u64;
-        inner.items.drain(..).map(|(_, work)| work).collect()
+        inner.items.drain(..).map(|item| item.work).collect()
     }
 
     /// Refuses all further work; threads end once they have taken what is there.
@@ -471,19 +484,27 @@ impl WorkQueue {
         self.inner.lock().shut
     }
 
-    pub(crate) fn pressure(&self) -> Option<Pressure> {
+    /// How it stands, if anything waits.
+    pub(super) fn pressure(&self) -> Option<Pressure> {
         let inner = self.inner.lock();
-        let (since, _) = inner.items.front()?;
+        let oldest = inner.items.front()?;
+        let now = Instant::now();
         Some(Pressure {
             waiting: inner.items.len(),
-            oldest: since.elapsed(),
-            taken: inner.taken,
+            oldest: now.saturating_duration_since(oldest.since),
+            overtaken: inner.taken - oldest.before,
+            busy: inner.busy,
+            // Threads that have yet to come for the first time are on their way, not stuck.
+            all_busy: inner.threads > 0 && inner.busy >= inner.threads,
+            quiet: inner
+                .last_taken
+                .map_or(Duration::MAX, |at| now.saturating_duration_since(at)),
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::server::connection::Conn;
     use crate::server::socket::split_unix;
@@ -500,7 +521,7 @@ mod tests {
         fn on_notice(&self, _: Notice) {}
     }
 
-    fn config() -> Config {
+    pub(in crate::server) fn config() -> Config {
         Config {
             queue: 10,
             kept: 1,
@@ -510,7 +531,10 @@ mod tests {
 
     fn works() -> impl Fn() -> Work {
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
-        let server = Server::bind(&address, config(), Arc::new(Nobody)).unwrap();
+        works_of(&Server::bind(&address, config(), Arc::new(Nobody)).unwrap())
+    }
+
+    pub(in crate::server) fn works_of(server: &Server) -> impl Fn() -> Work + use<> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -535,6 +559,18 @@ mod tests {
         queue.inner.lock().parked.push(sleeper());
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Served));
         assert_eq!(queue.push(work()).ok(), Some(Pushed::Starved));
+    }
+
+    #[test]
+    fn threads_that_have_yet_to_come_are_not_taken_for_stuck() {
+        let work = works();
+        let queue = WorkQueue::new(&config());
+        assert!(queue.push(work()).is_ok());
+        assert!(!queue.pressure().unwrap().all_busy);
+        queue.inner.lock().threads = 1;
+        assert!(!queue.pressure().unwrap().all_busy, "it looks for work");
+        queue.inner.lock().busy = 1;
+        assert!(queue.pressure().unwrap().all_busy);
     }
 
     fn sleeper() -> Arc<Sleeper> {

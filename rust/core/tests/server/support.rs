@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub struct Recorder {
     pub notices: Mutex<Vec<Notice>>,
     /// How much waited when help was called for the last time.
     pub starved: AtomicUsize,
+    /// What waits then is handed over by this server.
+    pub helps: OnceLock<Weak<Server>>,
 }
 
 impl Sink for Recorder {
@@ -35,6 +37,9 @@ impl Sink for Recorder {
     }
     fn on_starved(&self, waiting: usize) {
         self.starved.store(waiting, Ordering::Relaxed);
+        if let Some(server) = self.helps.get().and_then(Weak::upgrade) {
+            server.spill();
+        }
     }
     fn on_drained(&self, name: i64) {
         self.drained.lock().push(name);

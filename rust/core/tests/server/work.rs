@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{Config, Exchange, Notice};
@@ -238,6 +238,54 @@ fn parked_threads_are_woken_by_a_shut_queue() {
     for worker in workers {
         assert_eq!(worker.join().unwrap(), 0);
     }
+}
+
+#[test]
+fn work_that_comes_while_all_threads_are_stuck_is_handed_over_without_a_tick() {
+    let server = Running::start(config(Mode::Pull));
+    server
+        .sink
+        .helps
+        .set(Arc::downgrade(&server.server))
+        .unwrap();
+    let (tx, stuck) = mpsc::channel();
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (server, tx) = (server.server.clone(), tx.clone());
+            std::thread::spawn(move || {
+                let Some(Work::Request(request)) = server.take() else {
+                    panic!("no request");
+                };
+                let (release, released) = mpsc::channel::<()>();
+                tx.send(release).unwrap();
+                let _ = released.recv();
+                drop(request);
+            })
+        })
+        .collect();
+    let _blocking = peers(&server, 2);
+    let releases: Vec<_> = (0..2)
+        .map(|_| stuck.recv_timeout(PATIENCE).expect("both are taken"))
+        .collect();
+    let mut peer = server.connect();
+    let fastest = (0..300)
+        .map(|_| {
+            let begin = Instant::now();
+            peer.write_all(GET).unwrap();
+            while server.sink.work.lock().is_empty() {
+                assert!(begin.elapsed() < PATIENCE, "it waits");
+                std::thread::yield_now();
+            }
+            let time = begin.elapsed();
+            answer(&server.pushed_request(), b"x");
+            assert_eq!(read_answer(&mut peer), b"x");
+            time
+        })
+        .min();
+    // No timer of the loop's is faster, and one of three hundred is not held up by other programs.
+    assert!(fastest < Some(Duration::from_millis(1)), "{fastest:?}");
+    drop(releases);
+    workers.into_iter().for_each(join);
 }
 
 #[test]
