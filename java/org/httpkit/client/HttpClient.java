@@ -1,25 +1,18 @@
 package org.httpkit.client;
 
 import java.io.IOException;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.StandardSocketOptions;
 import java.net.URI;
 import java.net.UnknownHostException;
 import java.nio.channels.SocketChannel;
-import java.nio.channels.UnresolvedAddressException;
-import java.nio.channels.UnsupportedAddressTypeException;
-import java.security.NoSuchAlgorithmException;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
-import org.httpkit.Authority;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
@@ -72,7 +65,7 @@ public class HttpClient implements Runnable {
     private static final long PAUSE = TimeUnit.MILLISECONDS.toNanos(50);
     private static final AtomicInteger LOOPS = new AtomicInteger();
 
-    private final AddressFinder addressFinder;
+    private final Addresses addresses;
     private final ChannelFactory channelFactory;
     private final SSLEngineURIConfigurer sslConfigurer;
     private final ContextLogger<String, Throwable> errorLogger;
@@ -125,7 +118,7 @@ public class HttpClient implements Runnable {
             SSLEngineURIConfigurer sslConfigurer, ContextLogger<String, Throwable> errorLogger,
             EventLogger<String> eventLogger, EventNames eventNames, SocketAddress bindAddress, long maxPerHost)
             throws IOException {
-        this.addressFinder = addressFinder;
+        this.addresses = new Addresses(addressFinder, channelFactory == ChannelFactory.DEFAULT);
         this.channelFactory = channelFactory;
         this.sslConfigurer = sslConfigurer;
         this.errorLogger = errorLogger;
@@ -172,27 +165,6 @@ public class HttpClient implements Runnable {
     /** The context of https requests: the JVM's default one as it was when the first client was made. */
     public static SSLContext getDefaultContext() {
         return DefaultContext.get();
-    }
-
-    private static final class DefaultContext {
-        private static final Object CAPTURED = read();
-
-        private static Object read() {
-            try {
-                return SSLContext.getDefault();
-            } catch (NoSuchAlgorithmException e) {
-                return e;
-            }
-        }
-
-        static void capture() {}
-
-        static SSLContext get() {
-            if (CAPTURED instanceof SSLContext) {
-                return (SSLContext) CAPTURED;
-            }
-            throw new IllegalStateException("The JVM's default SSLContext is unusable", (Throwable) CAPTURED);
-        }
     }
 
     /** The loop; not to be called. */
@@ -244,7 +216,7 @@ public class HttpClient implements Runnable {
         try {
             RequestHead head = RequestHead.of(route, config, body);
             TlsChoice tls = TlsChoice.of(this, route, config, engine);
-            SocketAddress[] addresses = addresses(route.endpoint(), config);
+            SocketAddress[] addresses = this.addresses.of(route.endpoint(), config);
             CallSpec spec = CallSpec.of(call, route, config, head, body, tls, addresses);
             accepted = call.start(spec, body, tls, addresses);
         } finally {
@@ -254,83 +226,6 @@ public class HttpClient implements Runnable {
         }
         if (!accepted) {
             throw new IOException("HTTP client is stopped");
-        }
-    }
-
-    private SocketAddress[] addresses(URI endpoint, RequestConfig config) throws Exception {
-        SocketAddress[] found = config.deadline < 0
-                ? findAddresses(endpoint)
-                : findAddressesUntil(endpoint, config);
-        if (channelFactory == ChannelFactory.DEFAULT) {
-            for (SocketAddress address : found) {
-                checkConnectable(address);
-            }
-        }
-        return found;
-    }
-
-    // A factory's channels may know what to do with names and other families: SOCKS, Tor.
-    private static void checkConnectable(SocketAddress address) {
-        IllegalArgumentException refused;
-        if (!(address instanceof InetSocketAddress)) {
-            refused = new UnsupportedAddressTypeException();
-        } else if (((InetSocketAddress) address).isUnresolved()) {
-            refused = new UnresolvedAddressException();
-        } else {
-            return;
-        }
-        // These classes take no text.
-        refused.initCause(new IOException(
-                "the address " + address + " of the :address-finder needs a :channel-factory to connect to it"));
-        throw refused;
-    }
-
-    private SocketAddress[] findAddresses(URI endpoint) throws IOException {
-        int port = Route.port(endpoint);
-        if (addressFinder != AddressFinder.DEFAULT) {
-            return new SocketAddress[] {addressFinder.findAddress(endpoint)};
-        }
-        InetAddress[] resolved = resolve(endpoint);
-        SocketAddress[] addresses = new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
-        for (int i = 0; i < addresses.length; i++) {
-            addresses[i] = new InetSocketAddress(resolved[i], port);
-        }
-        return addresses;
-    }
-
-    private static InetAddress[] resolve(URI endpoint) throws UnknownHostException {
-        String host = Authority.of(endpoint).bareHost();
-        try {
-            return InetAddress.getAllByName(host);
-        } catch (UnknownHostException e) {
-            if (endpoint.getHost() != null) {
-                throw e;
-            }
-            // The class, without a cause, that http-kit has for all names of this kind.
-            RuntimeException unknown = new IllegalArgumentException(
-                    "unknown host, and no name that a host should have: " + e.getMessage());
-            unknown.addSuppressed(e);
-            throw unknown;
-        }
-    }
-
-    // A resolver that hangs may outlive the deadline; the caller must not.
-    private SocketAddress[] findAddressesUntil(URI endpoint, RequestConfig config) throws Exception {
-        FutureTask<SocketAddress[]> lookup = new FutureTask<>(() -> findAddresses(endpoint));
-        BackgroundThreads.lookups().execute(lookup);
-        try {
-            return lookup.get(config.deadlineAt - System.nanoTime(), TimeUnit.NANOSECONDS);
-        } catch (java.util.concurrent.TimeoutException e) {
-            throw new TimeoutException("deadline: " + config.deadline + "ms");
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw e;
-        } catch (ExecutionException e) {
-            throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
-        } finally {
-            if (lookup.cancel(true)) {
-                BackgroundThreads.lookups().remove(lookup);
-            }
         }
     }
 

@@ -1,0 +1,106 @@
+package org.httpkit.client;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.net.URI;
+import java.net.UnknownHostException;
+import java.nio.channels.UnresolvedAddressException;
+import java.nio.channels.UnsupportedAddressTypeException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import org.httpkit.Authority;
+import org.httpkit.client.HttpClient.AddressFinder;
+
+/** Finds the addresses of a client's requests. */
+final class Addresses {
+    private final AddressFinder finder;
+    private final boolean internetOnly;
+
+    /** @param internetOnly whether nothing but a resolved internet address can be connected to */
+    Addresses(AddressFinder finder, boolean internetOnly) {
+        this.finder = finder;
+        this.internetOnly = internetOnly;
+    }
+
+    /**
+     * Those of the host that a request is sent to, in the order in which they are tried. Runs on the caller's
+     * thread, which waits no longer than the request's deadline.
+     */
+    SocketAddress[] of(URI endpoint, RequestConfig config) throws Exception {
+        SocketAddress[] found = config.deadline < 0 ? find(endpoint) : findUntil(endpoint, config);
+        if (internetOnly) {
+            for (SocketAddress address : found) {
+                checkConnectable(address);
+            }
+        }
+        return found;
+    }
+
+    // A factory's channels may know what to do with names and other families: SOCKS, Tor.
+    private static void checkConnectable(SocketAddress address) {
+        IllegalArgumentException refused;
+        if (!(address instanceof InetSocketAddress)) {
+            refused = new UnsupportedAddressTypeException();
+        } else if (((InetSocketAddress) address).isUnresolved()) {
+            refused = new UnresolvedAddressException();
+        } else {
+            return;
+        }
+        // These classes take no text.
+        refused.initCause(new IOException(
+                "the address " + address + " of the :address-finder needs a :channel-factory to connect to it"));
+        throw refused;
+    }
+
+    private SocketAddress[] find(URI endpoint) throws IOException {
+        int port = Route.port(endpoint);
+        if (finder != AddressFinder.DEFAULT) {
+            return new SocketAddress[] {finder.findAddress(endpoint)};
+        }
+        InetAddress[] resolved = resolve(endpoint);
+        SocketAddress[] addresses = new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
+        for (int i = 0; i < addresses.length; i++) {
+            addresses[i] = new InetSocketAddress(resolved[i], port);
+        }
+        return addresses;
+    }
+
+    private static InetAddress[] resolve(URI endpoint) throws UnknownHostException {
+        String host = Authority.of(endpoint).bareHost();
+        try {
+            return InetAddress.getAllByName(host);
+        } catch (UnknownHostException e) {
+            if (endpoint.getHost() != null) {
+                throw e;
+            }
+            // The class, without a cause, that http-kit has for all names of this kind.
+            RuntimeException unknown = new IllegalArgumentException(
+                    "unknown host, and no name that a host should have: " + e.getMessage());
+            unknown.addSuppressed(e);
+            throw unknown;
+        }
+    }
+
+    // A resolver that hangs may outlive the deadline; the caller must not.
+    private SocketAddress[] findUntil(URI endpoint, RequestConfig config) throws Exception {
+        FutureTask<SocketAddress[]> lookup = new FutureTask<>(() -> find(endpoint));
+        BackgroundThreads.lookups().execute(lookup);
+        try {
+            return lookup.get(config.deadlineAt - System.nanoTime(), TimeUnit.NANOSECONDS);
+        } catch (java.util.concurrent.TimeoutException e) {
+            throw new TimeoutException("deadline: " + config.deadline + "ms");
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw e;
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
+        } finally {
+            if (lookup.cancel(true)) {
+                BackgroundThreads.lookups().remove(lookup);
+            }
+        }
+    }
+}
