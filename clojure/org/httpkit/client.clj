@@ -10,27 +10,30 @@
   (:refer-clojure :exclude [get])
   (:require
    [clojure.string      :as str]
-   [clojure.walk        :as walk]
-   [org.httpkit.encode  :refer [base64-encode]]
+   [org.httpkit.client.coerce    :as coerce]
+   [org.httpkit.client.ending    :as ending]
+   [org.httpkit.client.params    :as params]
+   [org.httpkit.client.redirects :as redirects]
+   [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
    [org.httpkit.sni-client :as sni-client]
    [org.httpkit.utils   :as utils])
   (:import
-   [clojure.lang IBlockingDeref IDeref IPending Keyword MultiFn]
+   [clojure.lang MultiFn]
    [java.io InputStream]
-   [java.net SocketAddress URI URLEncoder]
-   [java.nio ByteBuffer]
-   [java.util List Locale Map]
-   [java.util.concurrent CancellationException ExecutorService Future ThreadPoolExecutor TimeUnit]
-   [java.util.concurrent.atomic AtomicInteger AtomicReference]
+   [java.net SocketAddress]
+   [java.util Locale Map]
+   [java.util.concurrent ExecutorService ThreadPoolExecutor]
    [javax.net.ssl SSLContext SSLEngine]
-   [org.httpkit Authority HttpMethod HttpUtils]
+   [org.httpkit HttpUtils]
    [org.httpkit.client
     HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
-    IResponseHandler Location MultipartBody MultipartEntity RequestConfig
-    RespListener SniConfigurer]
+    IResponseHandler RespListener SniConfigurer]
+   [org.httpkit.client.ending Ending]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
+
+(set! *warn-on-reflection* true)
 
 (def ^:private warned
   "Which names have been warned of: every request would do so again."
@@ -94,12 +97,6 @@
       :else (reify HttpClient$SSLEngineURIConfigurer
               (configure [_ engine uri] (f engine uri))))))
 
-(defn- event-names ^EventNames [names]
-  (cond
-    (nil? names)                 EventNames/DEFAULT
-    (instance? EventNames names) names
-    :else                        (EventNames. names)))
-
 (defn- address-finder [f]
   (reify HttpClient$AddressFinder
     (findAddress [_ uri]
@@ -121,13 +118,9 @@
        (createChannel [_ address] (channel-factory address)))
      HttpClient$ChannelFactory/DEFAULT)
    ^HttpClient$SSLEngineURIConfigurer (ssl-configurer opts)
-   (if error-logger
-     (reify ContextLogger (log [_ msg ex] (error-logger msg ex)))
-     ContextLogger/ERROR_PRINTER)
-   (if event-logger
-     (reify EventLogger (log [_ event] (event-logger event)))
-     EventLogger/NOP)
-   (event-names (:event-names opts))
+   (logging/context-logger error-logger ContextLogger/ERROR_PRINTER)
+   (logging/event-logger event-logger)
+   (logging/event-names (:event-names opts))
    ^SocketAddress bind-address
    (long (or max-connections-per-host -1))))
 
@@ -246,42 +239,7 @@
 (defn url-encode
   "`x` as a String, form-url-encoded as UTF-8; nil gives \"\"."
   [x]
-  (URLEncoder/encode (str x) "UTF-8"))
-
-(defn- sub-key [k sub]
-  (str (if (instance? clojure.lang.Named k) (name k) k) "[" (name sub) "]"))
-
-(defn- nest-maps
-  "{:a {:b 1}} => {\"a[b]\" 1}, at any depth. A 2-vector whose second is a map is
-  taken for a map entry, as it always was."
-  [params]
-  (walk/prewalk
-   (fn [x]
-     (if (and (vector? x) (map? (second x)))
-       (let [[k m] x]
-         (reduce-kv (fn [acc sub v] (assoc acc (sub-key k sub) v)) {} m))
-       x))
-   params))
-
-(defn- nest-indexed
-  "[:a [{:b 1}]] => ([\"a[0][b]\" 1])"
-  [[k v]]
-  (cond
-    (map? v)        (mapcat (fn [[sub x]] (nest-indexed [(sub-key k sub) x])) v)
-    (sequential? v) (mapcat (fn [i x] (nest-indexed [(sub-key k (str i)) x])) (range) v)
-    :else           [[k v]]))
-
-(defn- encode-param [style [k v]]
-  (let [k (name k)
-        pair (fn [k v] (str (url-encode k) "=" (url-encode v)))]
-    (cond
-      (not (sequential? v))      (pair k v)
-      (= style :comma-separated) (pair k (str/join "," v))
-      :else
-      (let [k (if (= style :array) (str k "[]") k)]
-        (if (seq v)
-          (str/join "&" (map #(pair k %) v))
-          (pair k nil))))))
+  (params/url-encode x))
 
 (defn query-string
   "`params`, a map or seq of pairs, as a query string or form body:
@@ -295,313 +253,12 @@
 
   Keys are Named, else ClassCastException. Maps with more than 8 keys lose their
   order."
-  ([params] (query-string params nil))
-  ([params nested-param-style]
-   (->> (if (= nested-param-style :indexed)
-          (mapcat nest-indexed params)
-          (nest-maps params))
-        (map #(encode-param nested-param-style %))
-        (str/join "&"))))
+  ([params] (params/query-string params))
+  ([params nested-param-style] (params/query-string params nested-param-style)))
 
-(defn- without-headers
-  "`headers` less those with one of the lower-case `names`, in any case."
-  [headers names]
-  (into {} (remove (fn [[k _]] (contains? names (.toLowerCase (str k) Locale/ROOT)))) headers))
-
-(defn- set-header [headers ^String header value]
-  (assoc (without-headers headers #{(.toLowerCase header Locale/ROOT)}) header value))
-
-(defn- basic-auth-value [basic-auth]
-  (let [^String pair (if (string? basic-auth)
-                       basic-auth
-                       (str (first basic-auth) ":" (second basic-auth)))]
-    (str "Basic " (base64-encode (.getBytes pair "UTF-8")))))
-
-(defn- add-query [^String url params style]
-  (let [fragment (str/index-of url "#")
-        base     (if fragment (subs url 0 fragment) url)]
-    (str base
-         (if (str/includes? base "?") "&" "?")
-         (query-string params style)
-         (when fragment (subs url fragment)))))
-
-(defn- multipart-entities ^List [multipart form-params]
-  (mapv (fn [{:keys [name content filename content-type]}]
-          (MultipartEntity. ^String name content ^String filename ^String content-type))
-        (into (list* multipart)
-              (map (fn [[k v]] {:name (name k) :content (str v)}))
-              form-params)))
-
-(defn- coerce-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]
-  (let [entities (multipart-entities multipart form-params)
-        boundary (MultipartEntity/genBoundary entities)
-        mixed?   (boolean multipart-mixed?)]
-    (-> req
-        (update :headers set-header "Content-Type"
-                (str (if mixed? "multipart/mixed" "multipart/form-data") "; boundary=" boundary))
-        (assoc :body (encode boundary entities mixed?)))))
-
-(defn- coerce-body [{:keys [multipart form-params nested-param-style] :as req} encode]
-  (cond
-    multipart   (coerce-multipart req encode)
-    form-params (-> req
-                    (update :headers set-header "Content-Type" "application/x-www-form-urlencoded")
-                    (assoc :body (query-string form-params nested-param-style)))
-    :else       req))
-
-(defn- coerce-method
-  "An HttpMethod, or the name of a method that it has no constant for."
-  [^Keyword method]
-  (if (options/further-methods method)
-    (.toUpperCase (name method) Locale/ROOT)
-    (HttpMethod/fromKeyword method)))
-
-(defn- coerce-with
-  "`encode` makes the body from boundary, multipart entities and mixed?."
-  [{:keys [url method query-params nested-param-style basic-auth oauth-token user-agent] :as req}
-   encode]
-  (cond-> (assoc req
-            :method  (coerce-method (or method :get))
-            :headers (:headers req)
-            :body    (:body req))
-    query-params (assoc :url (add-query url query-params nested-param-style))
-    true         (coerce-body encode)
-    oauth-token  (update :headers set-header "Authorization" (str "Bearer " oauth-token))
-    (and basic-auth (not oauth-token))
-    (update :headers set-header "Authorization" (basic-auth-value basic-auth))
-    user-agent   (update :headers set-header "User-Agent" user-agent)))
-
-(defn- coerce-req
-  "The request map with what its options mean folded into `:url`, `:method` (see
-  `coerce-method`), `:headers` and `:body`."
-  [req]
-  (coerce-with req (fn [boundary entities mixed?]
-                     (MultipartEntity/encode boundary entities mixed?))))
-
-(defn- coerce-streamed
-  "As `coerce-req`, but large files in a multipart body are left where they are."
-  [req]
-  (coerce-with req (fn [boundary entities mixed?]
-                     (MultipartBody/of boundary entities mixed?))))
-
-(defn- coercion ^long [as]
-  (case as
-    :none           0
-    :auto           1
-    :text           2
-    :stream         3
-    :byte-array     4
-    :raw-byte-array 5))
-
-(defn- to-int ^long [x]
-  (Math/toIntExact (long x)))
-
-;;;; One call, over all its redirects
-
-(def ^:private ^:dynamic *in-callback?* false)
-
-(def ^:private cancelled (Object.))
-
-(defn- new-control
-  "What the hops of one call share: the latest hop's canceller (a Runnable), or
-  `cancelled`, how far its end is, and when the call has to be over."
-  [deadline]
-  {:hop         (AtomicReference.)
-   :stage       (AtomicInteger.)
-   :deadline    deadline
-   :deadline-at (when deadline (+ (System/nanoTime) (* 1000000 (long deadline))))})
-
-(defn- set-hop! [{:keys [^AtomicReference hop]} ^Runnable canceller]
-  (loop []
-    (let [current (.get hop)]
-      (cond
-        (identical? current cancelled)             (.run canceller)
-        (.compareAndSet hop current canceller) nil
-        :else                                  (recur)))))
-
-(defn- cancel! [{:keys [^AtomicReference hop]}]
-  (let [latest (.getAndSet hop cancelled)]
-    (when-not (or (nil? latest) (identical? latest cancelled))
-      (.run ^Runnable latest))))
-
-(defn- cancelled? [{:keys [^AtomicReference hop]}]
-  (identical? (.get hop) cancelled))
-
-(defn- check-deadlock! []
-  (when *in-callback?*
-    (throw (Exception. "Deref of a response in a callback: this could wait for its own thread (deadlock-guard). Pass on what the callback gets, or give :deadlock-guard? false."))))
-
-(defn- guarded
-  "The result of a request: its promise, refusing to wait in callbacks, and a
-  Future."
-  [promise control]
-  (reify
-    IDeref
-    (deref [_] (check-deadlock!) (deref promise))
-
-    IBlockingDeref
-    (deref [_ timeout-ms timeout-val]
-      (check-deadlock!)
-      (deref promise timeout-ms timeout-val))
-
-    IPending
-    (isRealized [_] (realized? promise))
-
-    Future
-    (cancel [this _]
-      (if (.isDone this)
-        false
-        (do (cancel! control) true)))
-    (isCancelled [_] (cancelled? control))
-    (isDone [_] (or (cancelled? control) (realized? promise)))
-    (get [_]
-      (check-deadlock!)
-      (when (cancelled? control) (throw (CancellationException.)))
-      (let [value (deref promise)]
-        (when (cancelled? control) (throw (CancellationException.)))
-        value))
-    (get [_ timeout unit]
-      (check-deadlock!)
-      (when (cancelled? control) (throw (CancellationException.)))
-      (let [value (deref promise (.toMillis ^TimeUnit unit timeout) cancelled)]
-        (cond
-          (cancelled? control)           (throw (CancellationException.))
-          (identical? value cancelled) (throw (java.util.concurrent.TimeoutException.))
-          :else                          value)))))
-
-(defn- bare-opts [opts]
-  (vary-meta opts #(not-empty (dissoc % ::control))))
-
-;;;; The end of a call
-;;
-;; It has one, whatever throws: the callback, a logger, or the JVM because the heap is full. Then nothing can be made
-;; any more, so the last resort is made with the request. And Clojure makes an object of a `try` that does not end its
-;; function, so each of these is a function of its own.
-
-(def ^:private out-of-memory
-  (doto (OutOfMemoryError. "No memory for the response")
-    (.setStackTrace (make-array StackTraceElement 0))))
-
-;; `stage`: 0 before the end, 1 from then on, 2 once the callback is called.
-(deftype ^:private Ending [promise opts callback client stage last-resort])
-
-(defn- new-ending [promise opts callback client {:keys [stage]}]
-  (let [opts (bare-opts opts)]
-    (Ending. promise opts callback client stage {:opts opts :error out-of-memory})))
-
-(defn- call-back [^Ending ending response]
-  (binding [*in-callback?* true]
-    (.set ^AtomicInteger (.-stage ending) 2)
-    ((.-callback ending) response)))
-
-(defn- callback-failed [^Ending ending t]
-  (let [{:keys [method url] :as opts} (.-opts ending)]
-    (.logError ^HttpClient (.-client ending)
-               (str (.toUpperCase (name (or method :get)) Locale/ROOT) " " url "'s callback") t)
-    {:opts opts :error t}))
-
-(defn- call-back-at-last
-  "What the callback makes of the last resort."
-  [^Ending ending]
-  (try (.set ^AtomicInteger (.-stage ending) 2)
-       ((.-callback ending) (.-last-resort ending))
-       (catch Throwable _ (.-last-resort ending))))
-
-(defn- callback-value [^Ending ending response]
-  (try (call-back ending response)
-       (catch Throwable t
-         (if (= 2 (.get ^AtomicInteger (.-stage ending)))
-           (callback-failed ending t)
-           (call-back-at-last ending)))))
-
-(defn- value [^Ending ending response]
-  (try (callback-value ending response)
-       (catch OutOfMemoryError _ (.-last-resort ending))))
-
-(defn- end!
-  "Delivers `response`, or what the callback makes of it, or why it could not.
-  False, and nothing happens, when that has begun before."
-  [^Ending ending response]
-  (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
-    (do (deliver (.-promise ending)
-                 (if (.-callback ending) (value ending response) response))
-        true)
-    false))
-
-(defn- end-with-error [ending opts t]
-  (try (end! ending {:opts opts :error t})
-       (catch OutOfMemoryError _ (end! ending (.-last-resort ^Ending ending)))))
-
-(defn- fail!
-  ([^Ending ending t] (fail! ending (.-opts ending) t))
-  ([^Ending ending opts t]
-   (when-not (end-with-error ending opts t)
-     (.logError ^HttpClient (.-client ending) "a request failed that had its end" t))))
-
-;;;; Redirects
-
-(def ^:private body-headers
-  #{"content-encoding" "content-length" "content-type" "transfer-encoding"})
-
-(def ^:private origin-headers
-  #{"authorization" "cookie" "host"})
-
-(defn- redirect? [^long status]
-  (case status (301 302 303 307 308) true false))
-
-(defn- origin [^String url]
-  (let [uri        (URI. url)
-        lower-case #(some-> ^String % (.toLowerCase Locale/ROOT))]
-    [(lower-case (.getScheme uri)) (lower-case (.host (Authority/of uri))) (HttpUtils/getPort uri)]))
-
-(defn- one-shot? [x]
-  (or (instance? InputStream x) (instance? ByteBuffer x)))
-
-(defn- one-shot-body? [{:keys [body multipart]}]
-  (or (some #(one-shot? (:content %)) multipart)
-      (and (not multipart) (one-shot? body))))
-
-(defn- without-body [{:keys [method headers] :as opts}]
-  (-> opts
-      (dissoc :body :form-params :multipart)
-      (assoc :method  (if (= method :head) :head :get)
-             :headers (not-empty (without-headers headers body-headers)))))
-
-(defn- with-body [opts]
-  (when (one-shot-body? opts)
-    (throw (Exception. "Cannot replay one-shot request body across redirect")))
-  (assoc opts :method (or (:method opts) :get)))
-
-(defn- without-credentials
-  "Those for a proxy stay only where there is one: it is still the same."
-  [{:keys [headers proxy-url proxy-host] :as opts}]
-  (let [names (cond-> origin-headers
-                (not (or proxy-url proxy-host)) (conj "proxy-authorization"))]
-    (-> opts
-        (dissoc :basic-auth :oauth-token)
-        (assoc :headers (not-empty (without-headers headers names))))))
-
-(defn- next-hop
-  "Options of the request that follows the redirect. Throws the redirect's errors."
-  [opts ^String url status ^String location]
-  (let [to (Location/resolve url location)]
-    (cond-> (if (or (contains? #{307 308} status) (:allow-unsafe-redirect-methods opts))
-              (with-body opts)
-              (without-body opts))
-      (not= (origin url) (origin to)) (without-credentials)
-      true (-> (dissoc :query-params)
-               (assoc :url to)))))
-
-(defn- follow-redirect
-  "Options of the request that follows, with its trace."
-  [{:keys [trace-redirects max-redirects] :as opts} url status ^Map headers]
-  (let [trace         (vec trace-redirects)
-        max-redirects (if (nil? max-redirects) 10 max-redirects)]
-    (when (>= (count trace) (long max-redirects))
-      (throw (Exception. (str "too many redirects: " max-redirects))))
-    (if-let [location (.get headers "location")]
-      (assoc (next-hop opts url status location) :trace-redirects (conj trace url))
-      (throw (Exception. "No location header is present on redirect response")))))
+(def ^:private coerce-req
+  "Programs that test their requests reach for it by its Var."
+  coerce/request)
 
 ;;;; Requests
 
@@ -620,14 +277,14 @@
 (defn- redirect! [^Ending ending opts url status headers body]
   (when (instance? InputStream body)
     (.close ^InputStream body))
-  (request (assoc (follow-redirect opts url status headers)
+  (request (assoc (redirects/follow opts url status headers)
                   :response (.-promise ending) :client (.-client ending))
            (.-callback ending)))
 
 (defn- succeed! [ending opts url status headers body]
-  (if (and (:follow-redirects opts true) (redirect? status))
+  (if (and (:follow-redirects opts true) (redirects/redirect? status))
     (redirect! ending opts url status headers body)
-    (end! ending {:opts    (opts-of-success ending)
+    (ending/end! ending {:opts    (opts-of-success ending)
                   :status  status
                   :headers (keyword-headers headers)
                   :body    body})))
@@ -636,30 +293,9 @@
   (reify IResponseHandler
     (onSuccess [_ status headers body]
       (try (succeed! ending opts url status headers body)
-           (catch Throwable t (fail! ending (opts-of-success ending) t))))
+           (catch Throwable t (ending/fail! ending (opts-of-success ending) t))))
     (onThrowable [_ t]
-      (fail! ending t))))
-
-(defn- request-config
-  ^RequestConfig
-  [{:keys [method headers body]}
-   {:keys [timeout connect-timeout idle-timeout keepalive proxy-url proxy-host proxy-port tunnel?
-           auto-compression? insecure? pool-timeout chunked? proxy-tunnel? max-response-bytes]
-    :or {connect-timeout 60000 idle-timeout 60000 keepalive 120000 proxy-port -1
-         tunnel? false auto-compression? true}}
-   {:keys [deadline deadline-at]}]
-  (let [config (RequestConfig. (when (instance? HttpMethod method) method) headers body
-                               (to-int (or timeout connect-timeout))
-                               (to-int (or timeout idle-timeout))
-                               (to-int keepalive)
-                               (if proxy-host (str proxy-host ":" proxy-port) proxy-url)
-                               (boolean tunnel?) (boolean auto-compression?) (boolean insecure?))]
-    (when (string? method) (.method config method))
-    (when deadline     (.deadline config (to-int deadline) (long deadline-at)))
-    (when pool-timeout (.poolTimeout config (to-int pool-timeout)))
-    (when max-response-bytes (.maxResponseBytes config (long max-response-bytes)))
-    (.chunked config (boolean chunked?))
-    (.proxyTunnel config (boolean proxy-tunnel?))))
+      (ending/fail! ending t))))
 
 (defn- warn-of-slip! [opts k]
   (when (options/first-time! warned ["request" k])
@@ -782,26 +418,26 @@
                         allow-unsafe-redirect-methods client insecure? sslengine
                         proxy-url proxy-host proxy-port proxy-tunnel? tunnel? chunked?]
                  :as opts} & [callback]])}
-  [{:keys [filter response as deadlock-guard? insecure? sslengine deadline]
+  [{:keys [filter response as deadlock-guard? insecure? sslengine]
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
   (check-request! opts)
-  (let [control  (or (::control (meta opts)) (new-control (some-> deadline long (max 0))))
-        opts     (vary-meta opts assoc ::control control)
-        coerced  (coerce-streamed opts)
+  (let [control  (ending/control opts)
+        opts     (ending/with-control opts control)
+        coerced  (coerce/streamed-request opts)
         url      (:url coerced)
-        kind     (coercion as)
-        config   (request-config coerced opts control)
+        kind     (coerce/response-kind as)
+        config   (coerce/request-config coerced opts control)
         client   (choose-client (forced opts :client) insecure?)
         promise  (or response (promise))
         pool     (or (forced opts :worker-pool) (:pool @default-worker_))
-        ending   (new-ending promise opts callback client control)
+        ending   (ending/new-ending promise opts callback client control)
         listener (RespListener. (response-handler ending opts url)
                                 filter ^ExecutorService pool (int kind))]
-    (set-hop! control (.submit client ^String url config (when-not insecure? sslengine) listener))
+    (ending/set-hop! control (.submit client ^String url config (when-not insecure? sslengine) listener))
     (if deadlock-guard?
-      (guarded promise control)
+      (ending/guarded promise control)
       promise)))
 
 (defn- callback? [x]

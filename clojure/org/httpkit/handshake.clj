@@ -44,6 +44,24 @@
                (nonce? sec-websocket-key))
       (accept sec-websocket-key))))
 
+(defn agreed
+  "The first of `subprotocols` that the client offers (RFC 6455 4.2.2); or nil."
+  [ring-req subprotocols]
+  (let [offer (get-in ring-req [:headers "sec-websocket-protocol"] "")
+        offer (into #{} (map str/trim) (str/split offer #","))]
+    (first (filter offer subprotocols))))
+
+(defn headers
+  "Headers of the 101: what `check` returned, the subprotocol that was agreed on, and
+  `more`, which win over none of these."
+  ([accept] (headers accept nil nil))
+  ([accept subprotocol more]
+   (cond-> (assoc (into {} more)
+             "Upgrade"              "websocket"
+             "Connection"           "Upgrade"
+             "Sec-WebSocket-Accept" accept)
+     subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
+
 (defn telling-version
   "`response`, which refuses a handshake, with the version that is spoken here if the client's is
   another one (RFC 6455 4.4)."

@@ -188,10 +188,15 @@
   [& options]
   [(set options) (str (str/join ", " (butlast options)) " or " (last options))])
 
+(defn to-int
+  "`n` as an int, or ArithmeticException."
+  ^long [n]
+  (Math/toIntExact (long n)))
+
 (defn- core-number
-  "An int that an option with no limit, nil, has as 0."
+  "nil, for no limit, is 0."
   [v]
-  (Math/toIntExact (long (or v 0))))
+  (to-int (or v 0)))
 
 (defn- core
   "The table entry of an option that the Rust core knows, by its name here. It gets a

@@ -83,11 +83,7 @@
         (check-listener listener)
         (.hold ch)
         (listen! ch listener socket)
-        (.sendHandshake ch
-          (cond-> {"Upgrade"              "websocket"
-                   "Connection"           "Upgrade"
-                   "Sec-WebSocket-Accept" accept}
-            protocol (assoc "Sec-WebSocket-Protocol" protocol)))
+        (.sendHandshake ch (handshake/headers accept protocol nil))
         (reporting listener socket #(ws/on-open listener socket))
         {:body ch})
       (handshake/telling-version

@@ -6,47 +6,20 @@
   Threads           ; `new-worker`
   Handshakes by hand; `websocket-handshake-check`, `send-checked-websocket-handshake!`"
   (:require
-   [clojure.string :as str]
    [org.httpkit.handshake :as handshake]
    [org.httpkit.options :as options]
-   [org.httpkit.utils :as utils])
+   [org.httpkit.server.config :as config]
+   [org.httpkit.workers :as workers])
   (:import
-   [java.net InetSocketAddress UnknownHostException]
-   [java.nio.channels UnresolvedAddressException]
-   [java.util Locale Map]
-   [java.util.concurrent ExecutorService]
-   [org.httpkit.logger ContextLogger EventLogger EventNames]
-   [org.httpkit.server AsyncChannel HttpServer HttpServer$AddressFinder
-    HttpServer$ServerChannelFactory Overflow ServerOptions]))
+   [java.util Locale]
+   [org.httpkit.server AsyncChannel HttpServer ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
 ;;;; Worker pools
 
-(def ^:private worker-defaults
-  {:default-prefix       "http-kit-server-worker-"
-   :default-queue-type   :array
-   :default-queue-size   20480
-   :n-max-threads-factor 16})
-
-(defn- with-alias
-  "Old option `alias` counts as `k` unless `k` is present, even as nil."
-  [opts k alias]
-  (if (and (contains? opts alias) (not (contains? opts k)))
-    (assoc opts k (get opts alias))
-    opts))
-
 (defn- print-warning [message]
   (.log HttpServer/DEFAULT_WARN_LOGGER message nil))
-
-(defn- make-worker [opts]
-  ;; Sizes of virtual threads are without effect, and not looked at.
-  (when-not (and (get opts :allow-virtual? true) (utils/have-virtual-threads?))
-    (options/check options/server-worker opts))
-  (utils/new-worker worker-defaults
-    (-> opts
-      (with-alias :n-threads :thread)
-      (with-alias :prefix    :worker-name-prefix))))
 
 (defn new-worker
   "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
@@ -78,7 +51,7 @@
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
     (run! print-warning (options/unknown-names "new-worker" options/server-worker opts))
-    (make-worker opts)))
+    (workers/worker (workers/server-spec opts))))
 
 ;;;; Server
 
@@ -153,108 +126,13 @@
         nil))
     (merge (apply hash-map pairs) (when (map? extra) extra))))
 
-(defn- to-int ^long [n] (Math/toIntExact (long n)))
-
-(def ^:private overflows
-  {:close  Overflow/CLOSE
-   :block  Overflow/BLOCK
-   :reject Overflow/REJECT})
-
-(defn- event-names ^EventNames [names]
-  (cond
-    (nil? names)                 EventNames/DEFAULT
-    (instance? EventNames names) names
-    :else                        (EventNames. ^Map names)))
-
-(defn- context-logger ^ContextLogger [f default]
-  (if f
-    (reify ContextLogger (log [_ msg throwable] (f msg throwable)))
-    default))
-
-(defn- ip-address [^String ip port]
-  (let [address (InetSocketAddress. ip (int (to-int port)))]
-    (when (.isUnresolved address)
-      ;; This exception takes no message of its own.
-      (throw (.initCause (UnresolvedAddressException.)
-               (UnknownHostException.
-                 (str ":ip " (pr-str ip) ": the name is unknown, or the resolver cannot be reached")))))
-    address))
-
-(defn- find-address [{:keys [address-finder ip port]}]
-  (cond
-    (nil? address-finder) (ip-address ip port)
-    (instance? HttpServer$AddressFinder address-finder)
-    (.findAddress ^HttpServer$AddressFinder address-finder)
-    :else (address-finder)))
-
-(defn- make-channel ^java.nio.channels.ServerSocketChannel [factory address]
-  (if (instance? HttpServer$ServerChannelFactory factory)
-    (.createChannel ^HttpServer$ServerChannelFactory factory address)
-    (factory address)))
-
-(defn- copy-socket-options!
-  "The native server cannot take a JDK channel over: what was set on it counts,
-  then it is closed."
-  [^ServerOptions options factory address]
-  (when factory
-    (with-open [channel (make-channel factory address)]
-      (.copyFrom options channel))))
-
-(defn- forced-pool ^ExecutorService [pool]
-  (when (delay? pool)
-    (options/check options/server {:worker-pool @pool}))
-  (force pool))
-
-(defn- set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
-  (if-let [pool (forced-pool worker-pool)]
-    (set! (.pool options) ^ExecutorService pool)
-    ;; The pool is only described by this: the server's own threads pull their work, see
-    ;; ARCHITECTURE.md. Made and shut down unused, it checks the options as ever.
-    (let [{:keys [type n-cores n-min-threads n-max-threads queue-size ^ExecutorService pool]}
-          (make-worker (or pool-opts opts))
-          virtual? (= type :virtual)
-          {:keys [prefix worker-name-prefix keep-alive-msecs]} (or pool-opts opts)]
-      (.shutdown pool)
-      (when keep-alive-msecs
-        (.set options "keep-alive-msecs" (to-int keep-alive-msecs)))
-      (when (and queue-size (not virtual?))
-        (.set options "queue-size" (to-int queue-size)))
-      (set! (.virtual options)      virtual?)
-      (set! (.minThreads options)   (int (if virtual? n-cores n-min-threads)))
-      (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
-      (set! (.threadPrefix options) (str (or prefix worker-name-prefix "http-kit-server-worker-"))))))
-
-;; Ring's two protocols, where there are any. Looked for when this namespace loads, not when it is compiled: an
-;; application that was compiled with Ring may run without, and the other way round. Loaded here and now, so that
-;; compiling this namespace ahead of time compiles what it needs, and `run-server` loads nothing.
-
-(defn- on-class-path? [protocols]
-  (try (require protocols) true
-       (catch java.io.FileNotFoundException _ false)))
-
-(def ^:private ring-upgrade
-  "(fn [request response]), which takes responses of Ring's WebSocket API over; nil without that API."
-  (when (and (not= "true" (System/getProperty "http-kit.no-ring-websockets"))
-             (on-class-path? 'ring.websocket.protocols))
-    (require 'org.httpkit.ring-websocket)
-    @(resolve 'org.httpkit.ring-websocket/upgrade)))
-
-(def ^:private ring-streams
-  "[streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
-  (when (on-class-path? 'ring.core.protocols)
-    (require 'org.httpkit.ring-streams)
-    [@(resolve 'org.httpkit.ring-streams/streamable?)
-     @(resolve 'org.httpkit.ring-streams/write)]))
-
 (defn- server-options
   ^ServerOptions
   [handler
-   {:keys [ip port io-threads error-logger warn-logger event-logger ring-async?
-           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages? channel-factory
-           max-pending-bytes on-overflow body-buffer-size]
-    :or   {ip                         "0.0.0.0"
-           port                       8090
-           on-overflow                :close
+   {:keys [io-threads max-pending-bytes on-overflow body-buffer-size server-header
+           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?]
+    :or   {on-overflow                :close
+           server-header              ServerOptions/SERVER_HEADER
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true
            legacy-error-messages?     true}
@@ -262,48 +140,24 @@
   (let [options (ServerOptions.)]
     (doseq [[option number] (options/core-numbers options/server opts)]
       (.set options option number))
-    (when io-threads        (set! (.ioThreads options)       (int (to-int io-threads))))
-    (when max-pending-bytes (set! (.maxPendingBytes options) (int (to-int max-pending-bytes))))
-    (when body-buffer-size  (set! (.bodyBufferSize options)  (int (to-int body-buffer-size))))
-    (set! (.overflow options)        (overflows on-overflow))
-    (set! (.serverHeader options)    (get opts :server-header ServerOptions/SERVER_HEADER))
-    (set! (.eventNames options)      (event-names (:event-names opts)))
-    (set! (.trustForwarded options)  (boolean legacy-unsafe-remote-addr?))
+    (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
+    (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
+    (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
+    (set! (.overflow options)            (config/overflows on-overflow))
+    (set! (.serverHeader options)        server-header)
+    (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
-    (set! (.errorMessages options)   (boolean legacy-error-messages?))
-    (set! (.errorLogger options)     (context-logger error-logger ContextLogger/ERROR_PRINTER))
-    (set! (.warnLogger options)      (context-logger warn-logger HttpServer/DEFAULT_WARN_LOGGER))
-    (set! (.eventLogger options)     (if event-logger
-                                       (reify EventLogger (log [_ event] (event-logger event)))
-                                       EventLogger/NOP))
-    (set! (.handler options)         handler)
-    (set! (.async options)           (boolean ring-async?))
-    (set! (.upgrade options)         ring-upgrade)
-    (when-let [[streamable? write] ring-streams]
-      (set! (.streamable options)      streamable?)
-      (set! (.writeStreamable options) write))
-    (set-workers! options opts)
-    (set! (.address options)         (find-address (assoc opts :ip ip :port port)))
-    (copy-socket-options! options channel-factory (.address options))
+    (set! (.errorMessages options)       (boolean legacy-error-messages?))
+    (config/set-loggers! options opts)
+    (config/set-handler! options handler opts)
+    (config/set-workers! options opts)
+    (config/set-address! options opts)
     options))
 
-(defn- check-server! [handler {:keys [address-finder] :as opts}]
-  (when-not (or (nil? handler) (ifn? handler))
-    (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
-  ;; With a finder the address has no say.
-  (options/check options/server (if address-finder (dissoc opts :ip :port) opts)))
-
-(defn- warnings [handler {:keys [pool-opts] :as opts}]
-  (concat
-    (when (nil? handler)
-      ["the handler of run-server is nil: every request will be answered with 500"])
-    (options/unknown-names "run-server" options/server        opts)
-    (options/unknown-names "new-worker" options/server-worker pool-opts)))
-
 (defn- start-server ^HttpServer [handler opts]
-  (check-server! handler opts)
+  (config/check! handler opts)
   (let [server (HttpServer. (server-options handler opts))]
-    (doseq [warning (warnings handler opts)]
+    (doseq [warning (config/warnings handler opts)]
       (.logWarning server warning nil))
     (.start server)
     server))
@@ -509,10 +363,7 @@
 (defn send-checked-websocket-handshake!
   "Answers 101 with what `websocket-handshake-check` returned. Returns true."
   [^AsyncChannel ch checked-sec-websocket-key]
-  (.sendHandshake ch
-    {"Upgrade"              "websocket"
-     "Connection"           "Upgrade"
-     "Sec-WebSocket-Accept" checked-sec-websocket-key})
+  (.sendHandshake ch (handshake/headers checked-sec-websocket-key))
   true)
 
 (defn send-websocket-handshake!
@@ -527,39 +378,26 @@
    :headers {"Content-Type" "text/plain"}
    :body    "Bad Sec-Websocket-Key header"})
 
-(defn- offered
-  "Returns the first of `subprotocols` that the client offers (RFC 6455 4.2.2)."
-  [ring-req subprotocols]
-  (let [offer (get-in ring-req [:headers "sec-websocket-protocol"] "")
-        offer (into #{} (map str/trim) (str/split offer #","))]
-    (first (filter offer subprotocols))))
-
-(defn- handshake-headers [ring-req checked {:keys [subprotocols headers]}]
-  (let [subprotocol (when subprotocols (offered ring-req subprotocols))]
-    (cond-> (into {} headers)
-      true        (assoc "Upgrade"              "websocket"
-                         "Connection"           "Upgrade"
-                         "Sec-WebSocket-Accept" checked)
-      subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
-
 (defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
   (when ping-interval
-    (.keepAlive ch (to-int ping-interval) (to-int (or ping-timeout ping-interval)))))
+    (.keepAlive ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
 
 (defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain]}]
   (when (or max-pending-bytes on-overflow on-drain)
     (.boundPending ch
-      (int (to-int (or max-pending-bytes 0)))
-      (overflows on-overflow)
+      (int (options/to-int (or max-pending-bytes 0)))
+      (config/overflows on-overflow)
       on-drain)))
 
-(defn- open-websocket! [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
+(defn- open-websocket!
+  [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error subprotocols headers] :as opts}]
   (if-let [checked (websocket-handshake-check ring-req)]
     (do
       (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
       (keep-alive! ch opts)
-      (.sendHandshake ^AsyncChannel ch (handshake-headers ring-req checked opts))
+      (.sendHandshake ^AsyncChannel ch
+        (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) headers))
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)

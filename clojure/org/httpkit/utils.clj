@@ -1,11 +1,9 @@
 (ns org.httpkit.utils
   "What server and client share: worker pools, and what this JVM can do."
   (:require
-   [org.httpkit.options :as options])
+   [org.httpkit.workers :as workers])
   (:import
-   [java.util.concurrent ArrayBlockingQueue BlockingQueue LinkedBlockingQueue
-    ThreadPoolExecutor TimeUnit]
-   [org.httpkit PrefixThreadFactory VirtualThreads]
+   [org.httpkit VirtualThreads]
    [org.httpkit.jni Native NativeLibrary]))
 
 (defmacro compile-if
@@ -27,55 +25,6 @@
   time: code compiled on an older JVM finds them on a newer one."
   []
   (VirtualThreads/available))
-
-(defn- n-threads
-  "First non-nil of the `given` numbers, else `factor` threads per core, but 2 at
-  least."
-  [given n-cores factor]
-  (int
-   (or (first (remove nil? given))
-       (max 2 (Math/round (* (double n-cores) (double factor)))))))
-
-(defn- new-queue ^BlockingQueue [queue-type queue-size]
-  (when (and (= :array queue-type) (nil? queue-size))
-    (throw (NullPointerException.
-             (str ":queue-size nil: expected an integer from 1 to " Integer/MAX_VALUE " for an :array queue"))))
-  (case queue-type
-    :array  (ArrayBlockingQueue. (int queue-size))
-    :linked (if queue-size
-              (LinkedBlockingQueue. (int queue-size))
-              (LinkedBlockingQueue.))))
-
-(defn- new-fixed-worker [internal-opts user-opts n-cores]
-  (options/check options/worker user-opts)
-  (let [{:keys [default-prefix default-queue-type default-queue-size
-                n-min-threads-factor n-max-threads-factor keep-alive-msecs]
-         :or   {default-prefix       "http-kit-worker-"
-                default-queue-type   :array
-                n-min-threads-factor 1
-                n-max-threads-factor 1
-                keep-alive-msecs     0}} internal-opts
-
-        {:keys [queue-type prefix]} user-opts
-        n-both     (:n-threads user-opts)
-        n-min      (n-threads [(:n-min-threads user-opts) n-both] n-cores n-min-threads-factor)
-        n-max      (n-threads [(:n-max-threads user-opts) n-both] n-cores n-max-threads-factor)
-        queue-size (or (:queue-size user-opts) default-queue-size)
-        queue      (new-queue (or queue-type default-queue-type) queue-size)]
-
-    (when (< (long n-max) (long n-min))
-      (throw (IllegalArgumentException.
-               (str ":n-min-threads " n-min " is more than :n-max-threads " n-max))))
-    {:type          :fixed
-     :n-cores       n-cores
-     :n-min-threads n-min
-     :n-max-threads n-max
-     :queue-type    queue-type
-     :queue-size    queue-size
-     :queue         queue
-     :pool (ThreadPoolExecutor. (int n-min) (int n-max)
-             (long (or (:keep-alive-msecs user-opts) keep-alive-msecs)) TimeUnit/MILLISECONDS queue
-             (PrefixThreadFactory. (or prefix default-prefix)))}))
 
 (defn new-worker
   "Makes a worker pool. Returns one of
@@ -111,10 +60,7 @@
   Throws IllegalArgumentException for sizes or a queue type that make no pool,
   NullPointerException for an `:array` queue without size."
   [internal-opts user-opts]
-  (let [n-cores (.availableProcessors (Runtime/getRuntime))]
-    (if (and (get user-opts :allow-virtual? true) (have-virtual-threads?))
-      {:type :virtual :n-cores n-cores :pool (VirtualThreads/newExecutor)}
-      (new-fixed-worker internal-opts user-opts n-cores))))
+  (workers/worker (workers/spec internal-opts user-opts)))
 
 (defn native-info
   "Returns what runs beneath, and loads it if need be:

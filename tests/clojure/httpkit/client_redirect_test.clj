@@ -1,12 +1,12 @@
 (ns httpkit.client-redirect-test
   "Which request follows a redirect: no network here."
   (:require [clojure.test :refer [are deftest is testing]]
-            [org.httpkit.client :as client])
+            [org.httpkit.client.redirects :as redirects])
   (:import [java.io ByteArrayInputStream]
            [java.net URISyntaxException]
            [java.nio ByteBuffer]))
 
-(def ^:private follow @#'client/follow-redirect)
+(def ^:private follow redirects/follow)
 
 (defn- hop
   ([opts location] (hop opts 302 location))

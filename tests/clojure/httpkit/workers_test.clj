@@ -68,6 +68,11 @@
   (wire/with-server [{:keys [port]} current-thread-name {:worker-pool nil :allow-virtual? false}]
     (is (re-matches #"http-kit-server-worker-\d+" (:body (wire/fetch port "/"))))))
 
+(deftest a-server-makes-no-queue-of-the-pool-that-its-options-describe
+  ;; An ArrayBlockingQueue of this size would not fit into any heap.
+  (wire/with-server [{:keys [port]} current-thread-name {:allow-virtual? false :queue-size Integer/MAX_VALUE}]
+    (is (= 200 (:status (wire/fetch port "/"))))))
+
 (def ^:private refusal
   {:status 503, :body "Server unavailable, please try again", :content-type "text/plain; charset=utf-8", :connection nil})
 

@@ -1,0 +1,112 @@
+(ns ^:no-doc org.httpkit.client.coerce
+  "From the options of `request` to what Java's client takes. Not API."
+  (:require
+   [org.httpkit.client.headers :as headers]
+   [org.httpkit.client.params  :as params]
+   [org.httpkit.encode  :refer [base64-encode]]
+   [org.httpkit.options :as options])
+  (:import
+   [clojure.lang Keyword]
+   [java.util List Locale]
+   [org.httpkit HttpMethod]
+   [org.httpkit.client MultipartBody MultipartEntity RequestConfig]))
+
+(set! *warn-on-reflection* true)
+
+(defn- basic-auth-value [basic-auth]
+  (let [^String pair (if (string? basic-auth)
+                       basic-auth
+                       (str (first basic-auth) ":" (second basic-auth)))]
+    (str "Basic " (base64-encode (.getBytes pair "UTF-8")))))
+
+(defn- multipart-entities ^List [multipart form-params]
+  (mapv (fn [{:keys [name content filename content-type]}]
+          (MultipartEntity. ^String name content ^String filename ^String content-type))
+        (into (list* multipart)
+              (map (fn [[k v]] {:name (name k) :content (str v)}))
+              form-params)))
+
+(defn- coerce-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]
+  (let [entities (multipart-entities multipart form-params)
+        boundary (MultipartEntity/genBoundary entities)
+        mixed?   (boolean multipart-mixed?)]
+    (-> req
+        (update :headers headers/with "Content-Type"
+                (str (if mixed? "multipart/mixed" "multipart/form-data") "; boundary=" boundary))
+        (assoc :body (encode boundary entities mixed?)))))
+
+(defn- coerce-body [{:keys [multipart form-params nested-param-style] :as req} encode]
+  (cond
+    multipart   (coerce-multipart req encode)
+    form-params (-> req
+                    (update :headers headers/with "Content-Type" "application/x-www-form-urlencoded")
+                    (assoc :body (params/query-string form-params nested-param-style)))
+    :else       req))
+
+(defn- coerce-method
+  "An HttpMethod, or the name of a method that it has no constant for."
+  [^Keyword method]
+  (if (options/further-methods method)
+    (.toUpperCase (name method) Locale/ROOT)
+    (HttpMethod/fromKeyword method)))
+
+(defn- coerce-with
+  "`encode` makes the body from boundary, multipart entities and mixed?."
+  [{:keys [url method query-params nested-param-style basic-auth oauth-token user-agent] :as req}
+   encode]
+  (cond-> (assoc req
+            :method  (coerce-method (or method :get))
+            :headers (:headers req)
+            :body    (:body req))
+    query-params (assoc :url (params/add-query url query-params nested-param-style))
+    true         (coerce-body encode)
+    oauth-token  (update :headers headers/with "Authorization" (str "Bearer " oauth-token))
+    (and basic-auth (not oauth-token))
+    (update :headers headers/with "Authorization" (basic-auth-value basic-auth))
+    user-agent   (update :headers headers/with "User-Agent" user-agent)))
+
+(defn request
+  "The request map with what its options mean folded into `:url`, `:method` (see
+  `coerce-method`), `:headers` and `:body`."
+  [req]
+  (coerce-with req (fn [boundary entities mixed?]
+                     (MultipartEntity/encode boundary entities mixed?))))
+
+(defn streamed-request
+  "As `request`, but large files in a multipart body are left where they are."
+  [req]
+  (coerce-with req (fn [boundary entities mixed?]
+                     (MultipartBody/of boundary entities mixed?))))
+
+(defn response-kind
+  "Java's number for a value of `:as`."
+  ^long [as]
+  (case as
+    :none           0
+    :auto           1
+    :text           2
+    :stream         3
+    :byte-array     4
+    :raw-byte-array 5))
+
+(defn request-config
+  "From a coerced request, its options, and the control of its call."
+  ^RequestConfig
+  [{:keys [method headers body]}
+   {:keys [timeout connect-timeout idle-timeout keepalive proxy-url proxy-host proxy-port tunnel?
+           auto-compression? insecure? pool-timeout chunked? proxy-tunnel? max-response-bytes]
+    :or {connect-timeout 60000 idle-timeout 60000 keepalive 120000 proxy-port -1
+         tunnel? false auto-compression? true}}
+   {:keys [deadline deadline-at]}]
+  (let [config (RequestConfig. (when (instance? HttpMethod method) method) headers body
+                               (options/to-int (or timeout connect-timeout))
+                               (options/to-int (or timeout idle-timeout))
+                               (options/to-int keepalive)
+                               (if proxy-host (str proxy-host ":" proxy-port) proxy-url)
+                               (boolean tunnel?) (boolean auto-compression?) (boolean insecure?))]
+    (when (string? method) (.method config method))
+    (when deadline     (.deadline config (options/to-int deadline) (long deadline-at)))
+    (when pool-timeout (.poolTimeout config (options/to-int pool-timeout)))
+    (when max-response-bytes (.maxResponseBytes config (long max-response-bytes)))
+    (.chunked config (boolean chunked?))
+    (.proxyTunnel config (boolean proxy-tunnel?))))

@@ -1,0 +1,143 @@
+(ns ^:no-doc org.httpkit.server.config
+  "From the options of `run-server` to a server's, but for the plain values. Not API."
+  (:require
+   [org.httpkit.logging :as logging]
+   [org.httpkit.options :as options]
+   [org.httpkit.workers :as workers])
+  (:import
+   [java.net InetSocketAddress UnknownHostException]
+   [java.nio.channels UnresolvedAddressException]
+   [java.util.concurrent ExecutorService]
+   [org.httpkit.logger ContextLogger]
+   [org.httpkit.server HttpServer HttpServer$AddressFinder HttpServer$ServerChannelFactory
+    Overflow ServerOptions]))
+
+(set! *warn-on-reflection* true)
+
+(defn check!
+  "Throws for values that the handler or the options of a server cannot have."
+  [handler {:keys [address-finder] :as opts}]
+  (when-not (or (nil? handler) (ifn? handler))
+    (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
+  ;; With a finder the address has no say.
+  (options/check options/server (if address-finder (dissoc opts :ip :port) opts)))
+
+(defn warnings
+  "What is odd about them, one text each."
+  [handler {:keys [pool-opts] :as opts}]
+  (concat
+    (when (nil? handler)
+      ["the handler of run-server is nil: every request will be answered with 500"])
+    (options/unknown-names "run-server" options/server        opts)
+    (options/unknown-names "new-worker" options/server-worker pool-opts)))
+
+(def overflows
+  "Values of `:on-overflow`, of servers and channels."
+  {:close  Overflow/CLOSE
+   :block  Overflow/BLOCK
+   :reject Overflow/REJECT})
+
+;;;; Where to listen
+
+(defn- ip-address [^String ip port]
+  (let [address (InetSocketAddress. ip (int (options/to-int port)))]
+    (when (.isUnresolved address)
+      ;; This exception takes no message of its own.
+      (throw (.initCause (UnresolvedAddressException.)
+               (UnknownHostException.
+                 (str ":ip " (pr-str ip) ": the name is unknown, or the resolver cannot be reached")))))
+    address))
+
+(defn- find-address [{:keys [address-finder ip port] :or {ip "0.0.0.0" port 8090}}]
+  (cond
+    (nil? address-finder) (ip-address ip port)
+    (instance? HttpServer$AddressFinder address-finder)
+    (.findAddress ^HttpServer$AddressFinder address-finder)
+    :else (address-finder)))
+
+(defn- make-channel ^java.nio.channels.ServerSocketChannel [factory address]
+  (if (instance? HttpServer$ServerChannelFactory factory)
+    (.createChannel ^HttpServer$ServerChannelFactory factory address)
+    (factory address)))
+
+(defn- copy-socket-options!
+  "The native server cannot take a JDK channel over: what was set on it counts,
+  then it is closed."
+  [^ServerOptions options factory address]
+  (when factory
+    (with-open [channel (make-channel factory address)]
+      (.copyFrom options channel))))
+
+(defn set-address!
+  "Where it listens, and how. Throws what `run-server` throws for the address."
+  [^ServerOptions options {:keys [channel-factory] :as opts}]
+  (set! (.address options) (find-address opts))
+  (copy-socket-options! options channel-factory (.address options)))
+
+;;;; Who runs the handler
+
+(defn- forced-pool ^ExecutorService [pool]
+  (when (delay? pool)
+    (options/check options/server {:worker-pool @pool}))
+  (force pool))
+
+(defn- set-own-workers!
+  "The server's threads are its own and pull their work, see ARCHITECTURE.md: of the pool that `new-worker` would make,
+  they have the sizes."
+  [^ServerOptions options {:keys [keep-alive-msecs prefix worker-name-prefix] :as opts}]
+  (let [{:keys [type n-cores n-min-threads n-max-threads queue-size]} (workers/server-spec opts)
+        virtual? (= type :virtual)]
+    (when keep-alive-msecs
+      (.set options "keep-alive-msecs" (options/to-int keep-alive-msecs)))
+    (when queue-size
+      (.set options "queue-size" (options/to-int queue-size)))
+    (set! (.virtual options)      virtual?)
+    (set! (.minThreads options)   (int (if virtual? n-cores n-min-threads)))
+    (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
+    (set! (.threadPrefix options) (str (or prefix worker-name-prefix workers/server-prefix)))))
+
+(defn set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
+  (if-let [pool (forced-pool worker-pool)]
+    (set! (.pool options) ^ExecutorService pool)
+    (set-own-workers! options (or pool-opts opts))))
+
+;;;; Ring's two protocols, where there are any
+;;
+;; Looked for when this namespace loads, not when it is compiled: an application that was compiled with Ring may run
+;; without, and the other way round. Loaded here and now, so that compiling this namespace ahead of time compiles what
+;; it needs, and `run-server` loads nothing.
+
+(defn- on-class-path? [protocols]
+  (try (require protocols) true
+       (catch java.io.FileNotFoundException _ false)))
+
+(def ^:private ring-upgrade
+  "(fn [request response]), which takes responses of Ring's WebSocket API over; nil without that API."
+  (when (and (not= "true" (System/getProperty "http-kit.no-ring-websockets"))
+             (on-class-path? 'ring.websocket.protocols))
+    (require 'org.httpkit.ring-websocket)
+    @(resolve 'org.httpkit.ring-websocket/upgrade)))
+
+(def ^:private ring-streams
+  "[streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
+  (when (on-class-path? 'ring.core.protocols)
+    (require 'org.httpkit.ring-streams)
+    [@(resolve 'org.httpkit.ring-streams/streamable?)
+     @(resolve 'org.httpkit.ring-streams/write)]))
+
+(defn set-handler! [^ServerOptions options handler {:keys [ring-async?]}]
+  (set! (.handler options) handler)
+  (set! (.async options)   (boolean ring-async?))
+  (set! (.upgrade options) ring-upgrade)
+  (when-let [[streamable? write] ring-streams]
+    (set! (.streamable options)      streamable?)
+    (set! (.writeStreamable options) write)))
+
+;;;; Who is told
+
+(defn set-loggers!
+  [^ServerOptions options {:keys [error-logger warn-logger event-logger event-names]}]
+  (set! (.errorLogger options) (logging/context-logger error-logger ContextLogger/ERROR_PRINTER))
+  (set! (.warnLogger options)  (logging/context-logger warn-logger HttpServer/DEFAULT_WARN_LOGGER))
+  (set! (.eventLogger options) (logging/event-logger event-logger))
+  (set! (.eventNames options)  (logging/event-names event-names)))
