@@ -1,27 +1,22 @@
-//! Answering a request: framing is ours, status and fields are the handler's.
+//! Responses of known length: framing is ours, status and fields are the handler's. Of unknown length: `stream.rs`.
 
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, Phase, State};
-use super::exchange::Answered;
-use super::exchange::Request;
+use super::exchange::{Answered, Request};
 use super::inbound::Terms;
-use super::output::{Kept, Payload};
+use super::output::Kept;
 use super::queue::Work;
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{
-    CLOSE, CORK, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, INSIST, Reply, Sent,
-};
+use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply};
 use crate::grammar::is_bodyless;
-use crate::h1::response::{
-    LAST_CHUNK, LengthHeader, Persistence, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header,
-    content_length, length_header, status_line, stream_framing,
-};
+use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
 
-/// A thread that answers pipelined requests of one connection lets others in after so many.
+/// A thread that responds to pipelined requests of one connection lets others in after so many.
 const MAX_IN_A_ROW: u8 = 64;
+
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
 const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
 
@@ -37,7 +32,7 @@ impl Conn {
     }
 
     /// The next pipelined request goes to the caller if it asked for it and has not had too many of
-    /// them, else into the queue: not under the connection's lock, since a full queue answers it.
+    /// them, else into the queue. Not under the connection's lock: a full queue responds to it, with 503.
     pub(super) fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
             Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
@@ -69,24 +64,13 @@ impl Conn {
         let small = body.len() < CORK_SIZE;
         with_buffer(|head| {
             self.start_head(head, reply, line);
-            match length_header(reply.status) {
-                LengthHeader::Absent => {}
-                LengthHeader::Zero => content_length(head, 0),
-                LengthHeader::OfBody if reply.declared >= 0 && terms.head => {
-                    content_length(head, reply.declared as u64);
-                }
-                LengthHeader::OfBody => content_length(head, total),
-                LengthHeader::AsGiven if reply.declared >= 0 => {
-                    content_length(head, reply.declared as u64);
-                }
-                LengthHeader::AsGiven => {}
-            }
+            put_length(head, reply, terms.head, total);
             self.end_head(head, reply);
             if small {
                 head.extend_from_slice(body);
             }
             let apart = if small { &[][..] } else { body };
-            // The next request is already here: its answer can leave in the same write.
+            // The next request is already here: its response can leave in the same write.
             if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
                 state.transport.push(head);
             } else {
@@ -198,7 +182,7 @@ impl Conn {
         Answered::More
     }
 
-    /// The answer is complete: goes on with the next request, or ends the connection.
+    /// The response is complete: goes on with the next request, or ends the connection.
     pub(super) fn finish(
         self: &Arc<Self>,
         state: &mut State,
@@ -206,6 +190,7 @@ impl Conn {
         flags: u32,
     ) -> Option<Request> {
         state.channel = None;
+        // Told under its name, which the next request must not inherit.
         state.drained();
         state.note_sent();
         state.name = 0;
@@ -222,6 +207,7 @@ impl Conn {
             state.flush();
             state.held_back = state.transport.pending() > MAX_UNREAD_RESPONSES;
         }
+        // Before the flush: if the next response comes from this thread, it may leave in the same write.
         let next = match state.inbound.waiting() {
             0 => None,
             _ if state.held_back => None,
@@ -233,7 +219,7 @@ impl Conn {
         let inline = flags & INLINE != 0
             && next.is_some()
             && state.in_a_row < MAX_IN_A_ROW
-            // A stopping server takes nothing new in, on no way.
+            // A stopping server takes nothing new in.
             && !self.shared.queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
         if inline && state.transport.pending() < CORK_SIZE {
@@ -247,101 +233,7 @@ impl Conn {
         next
     }
 
-    pub(super) fn stream(
-        self: &Arc<Self>,
-        seq: u32,
-        reply: &Reply<'_>,
-        first: Payload<'_>,
-    ) -> Sent {
-        let Some(mut state) = self.current(seq) else {
-            return Sent::Closed;
-        };
-        let Phase::Waiting(terms) = state.phase else {
-            return Sent::Closed;
-        };
-        // A request for a WebSocket that gets a long ordinary answer has it framed as any other.
-        let framing = stream_framing(reply.status, terms.version, terms.head, false);
-        let until_close = framing == StreamFraming::UntilClose;
-        let stopping = self.is_last(&state);
-        let (close, line) = terms.connection(reply, until_close, stopping);
-        state.phase = Phase::Streaming(Terms { close, ..terms });
-        state.sent_in_callback = true;
-        state.note_sent();
-        with_buffer(|head| {
-            self.start_head(head, reply, line);
-            if terms.chunked() {
-                head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
-            }
-            self.end_head(head, reply);
-            if terms.head {
-                state.transport.write(head, &[]);
-            } else if first.len() < CORK_SIZE {
-                push_chunk(head, &first, terms.chunked());
-                state.transport.write(head, &[]);
-            } else {
-                terms.start_chunk(head, first.len());
-                state
-                    .transport
-                    .write_payload(head, first, terms.chunk_end());
-            }
-        });
-        Sent::Accepted
-    }
-
-    pub(super) fn chunk(
-        self: &Arc<Self>,
-        seq: u32,
-        piece: Payload<'_>,
-        flags: u32,
-        limit: usize,
-    ) -> Sent {
-        let Some(mut state) = self.current(seq) else {
-            return Sent::Closed;
-        };
-        let Phase::Streaming(terms) = state.phase else {
-            return Sent::Closed;
-        };
-        if piece.is_empty() || terms.head {
-            return Sent::Accepted;
-        }
-        if !state.has_room(self, flags, limit) {
-            return Sent::Full;
-        }
-        state.note_sent();
-        with_buffer(|buffer| {
-            if piece.len() < CORK_SIZE {
-                push_chunk(buffer, &piece, terms.chunked());
-                state.send(buffer, flags);
-            } else {
-                terms.start_chunk(buffer, piece.len());
-                state.send_payload(buffer, piece, terms.chunk_end(), flags);
-            }
-        });
-        Sent::Accepted
-    }
-
-    pub(super) fn await_room(&self, seq: u32, limit: usize) -> bool {
-        self.current(seq)
-            .is_some_and(|mut state| !state.has_room(self, INSIST, limit))
-    }
-
-    pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
-        let Some(mut state) = self.current(seq) else {
-            return Sent::Closed;
-        };
-        let Phase::Streaming(terms) = state.phase else {
-            return Sent::Closed;
-        };
-        if terms.chunked() && !terms.head {
-            state.transport.write(LAST_CHUNK, &[]);
-        }
-        let next = self.finish(&mut state, terms, 0);
-        drop(state);
-        self.hand_on(Answered::Done(next), 0);
-        Sent::Accepted
-    }
-
-    /// 503, because nobody can run the request. The connection goes on, with its next request.
+    /// 503, because no thread can run the request. The connection goes on, with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
         let reply = Reply {
             status: 503,
@@ -360,56 +252,19 @@ impl Conn {
         self.hand_on(Answered::Done(next), 0);
     }
 
-    /// The callback that corked its sends is over.
-    pub(super) fn settle(&self, seq: u32) {
-        if let Some(mut state) = self.current(seq) {
-            state.sent_in_callback = false;
-            if state.transport.is_corked() {
-                state.flush();
-            }
-        }
-    }
-
-    pub(super) fn abort(self: &Arc<Self>, seq: u32) -> bool {
-        let Some(mut state) = self.current(seq) else {
-            return false;
-        };
-        state.reset(self);
-        true
-    }
-
-    pub(super) fn is_open(&self, seq: u32) -> bool {
-        self.current(seq).is_some()
-    }
-
-    pub(super) fn pending(&self, seq: u32) -> usize {
-        self.current(seq)
-            .map_or(0, |state| state.transport.pending())
-    }
-
-    pub(super) fn when_drained(&self, seq: u32) -> bool {
-        match self.current(seq) {
-            Some(mut state) if !state.transport.all_is_written() => {
-                state.drain = Some(self.shared.clone());
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Whether the response that is about to be sent is the connection's last one because the server stops:
     /// not if another request is here already.
     pub(super) fn is_last(&self, state: &State) -> bool {
         self.shared.is_draining() && state.inbound.waiting() == 0
     }
 
-    fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
+    pub(super) fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
         status_line(head, reply.status);
         head.extend_from_slice(reply.headers);
         head.extend_from_slice(connection);
     }
 
-    fn end_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>) {
+    pub(super) fn end_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>) {
         self.shared.own_fields(
             head,
             reply.flags & GIVEN_SERVER == 0,
@@ -419,9 +274,25 @@ impl Conn {
     }
 }
 
+/// The length of a body of `total` bytes, in the responses that have one.
+fn put_length(head: &mut Vec<u8>, reply: &Reply<'_>, is_head: bool, total: u64) {
+    match length_header(reply.status) {
+        LengthHeader::Absent => {}
+        LengthHeader::Zero => content_length(head, 0),
+        LengthHeader::OfBody if reply.declared >= 0 && is_head => {
+            content_length(head, reply.declared as u64);
+        }
+        LengthHeader::OfBody => content_length(head, total),
+        LengthHeader::AsGiven if reply.declared >= 0 => {
+            content_length(head, reply.declared as u64);
+        }
+        LengthHeader::AsGiven => {}
+    }
+}
+
 impl Terms {
-    /// Whether the connection ends after this answer, and the line that says so.
-    fn connection(
+    /// Whether the connection ends after this response, and the line that says so.
+    pub(super) fn connection(
         &self,
         reply: &Reply<'_>,
         until_close: bool,
@@ -439,89 +310,5 @@ impl Terms {
         }
         .rule();
         (rule.close, if given { b"" } else { rule.line })
-    }
-
-    fn chunked(&self) -> bool {
-        self.version == crate::h1::Version::Http11
-    }
-
-    fn start_chunk(&self, out: &mut Vec<u8>, len: usize) {
-        if self.chunked() {
-            chunk_header(out, len as u64);
-        }
-    }
-
-    fn chunk_end(&self) -> &'static [u8] {
-        if self.chunked() { b"\r\n" } else { b"" }
-    }
-}
-
-fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
-    if piece.is_empty() {
-        return;
-    }
-    if chunked {
-        chunk_header(out, piece.len() as u64);
-    }
-    out.extend_from_slice(piece);
-    if chunked {
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-impl State {
-    /// Whether fewer than `limit` bytes wait; if not, the caller will hear when it may go on.
-    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
-        if self.transport.pending() < limit {
-            return true;
-        }
-        self.drain = Some(conn.shared.clone());
-        self.insisted |= flags & INSIST != 0;
-        false
-    }
-
-    /// Sends one piece of a stream or one frame.
-    ///
-    /// The first send of a callback leaves at once: most callbacks send once, and gathering costs
-    /// the loop a wake-up. Those after it are gathered until the callback ends.
-    pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
-        if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
-            self.transport.push(bytes);
-            if self.transport.pending() >= CORK_SIZE {
-                self.flush()
-            } else {
-                self.transport.cork()
-            }
-        } else if self.transport.is_corked() {
-            self.transport.push(bytes);
-            self.flush();
-        } else {
-            self.transport.write(bytes, &[]);
-        }
-    }
-
-    /// As [`Self::send`] for what is large: it does not wait to be gathered.
-    pub(super) fn send_payload(
-        &mut self,
-        head: &[u8],
-        payload: Payload<'_>,
-        tail: &[u8],
-        flags: u32,
-    ) {
-        let gathers = flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true);
-        if gathers || self.transport.is_corked() {
-            self.transport.push_payload(head, payload, tail, 0);
-            self.flush();
-        } else {
-            self.transport.write_payload(head, payload, tail);
-        }
-    }
-
-    /// The loop or another thread wrote everything: whoever was refused may try again.
-    pub(super) fn drained(&mut self) {
-        self.insisted = false;
-        if let Some(shared) = self.drain.take() {
-            shared.note_drained(self.name);
-        }
     }
 }

@@ -1,112 +1,22 @@
-//! What a channel's user has yet to hear.
+//! A channel: its events on their way to user code, and what its senders wait for.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::connection::{Conn, Phase, State};
+use super::events::Events;
+use super::output::Payload;
 use super::queue::Work;
 use super::shared::Deferred;
-use super::types::Event;
-
-/// At most so many events are handed out at once, so that a batch stays small.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 256 * 1024;
-
-/// The events of one exchange, a chain: at most one thread works on it at a time.
-#[derive(Debug, Default)]
-pub(super) struct Channel {
-    events: VecDeque<Event>,
-    bytes: usize,
-    /// A thread works on the chain, or work for one is queued.
-    running: bool,
-    /// A thread has taken events, and runs callbacks for them.
-    taken: bool,
-    /// It has been told of a closing behind these events.
-    told: bool,
-    /// User code keeps the exchange and wants to hear when the peer leaves.
-    pub(super) held: bool,
-    limit: usize,
-}
-
-impl Channel {
-    pub(super) fn new(limit: usize) -> Box<Self> {
-        Box::new(Self {
-            limit,
-            ..Self::default()
-        })
-    }
-
-    /// Whether the user is so far behind that the socket should not be read.
-    pub(super) fn is_full(&self) -> bool {
-        self.events.len() >= self.limit || self.bytes >= MAX_EVENT_BYTES
-    }
-
-    fn push(&mut self, event: Event) {
-        self.bytes += event.len();
-        self.events.push_back(event);
-    }
-
-    /// The next events; the closing comes alone.
-    fn take(&mut self) -> Vec<Event> {
-        let mut bytes = 0;
-        let mut count = 0;
-        for event in self.events.iter().take(BATCH) {
-            if count > 0 && matches!(event, Event::Closed(..)) {
-                break;
-            }
-            bytes += event.len();
-            count += 1;
-            if bytes >= BATCH_BYTES {
-                break;
-            }
-        }
-        self.bytes -= bytes;
-        let mut batch: Vec<_> = self.events.drain(..count).collect();
-        if self.events.is_empty() {
-            self.events = VecDeque::new();
-        }
-        self.running = !batch.is_empty();
-        self.taken = self.running;
-        if let Some((code, reason)) = self.held_up_closing() {
-            batch.insert(0, Event::Closing(code, reason));
-        }
-        batch
-    }
-
-    /// The closing that waits behind the callbacks of events that have been taken; told once.
-    fn held_up_closing(&mut self) -> Option<(i32, String)> {
-        match self.events.back() {
-            Some(Event::Closed(code, reason)) if self.taken && !self.told => {
-                self.told = true;
-                Some((*code, reason.clone()))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Messages of one channel that wait for user code may take this much memory before reading stops.
-const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
-
-impl Event {
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(bytes) | Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => {
-                bytes.len()
-            }
-            Self::HalfClosed => 0,
-            Self::Closing(_, reason) | Self::Closed(_, reason) => reason.len(),
-        }
-    }
-}
+use super::transport::CORK_SIZE;
+use super::types::{CORK, Event, INSIST};
 
 impl State {
-    pub(super) fn channel(&mut self, conn: &Conn) -> &mut Channel {
+    pub(super) fn channel(&mut self, conn: &Conn) -> &mut Events {
         let limit = conn.shared.config.max_pending_messages;
-        self.channel.get_or_insert_with(|| Channel::new(limit))
+        self.channel.get_or_insert_with(|| Events::new(limit))
     }
 
-    /// Queues an event and, if nobody works on the chain, work for a thread.
+    /// Queues an event and, if no thread works on the chain, work for one.
     pub(super) fn report(&mut self, conn: &Arc<Conn>, event: Event) {
         let closing = matches!(event, Event::Closed(..) | Event::HalfClosed);
         let bound = self.name != 0;
@@ -117,15 +27,15 @@ impl State {
             // A callback may go on until it hears of this.
             conn.shared.defer(Deferred::Closing(name, code, reason));
         }
-        // Before it is bound, the request itself has not reached user code: whoever takes it will see.
+        // Before it is bound, the request itself has not reached user code: `bind` will see to it.
         if bound {
             self.begin_chain(conn, closing);
         }
     }
 
-    /// Has a thread told of the channel's events, unless one is.
+    /// Makes a thread hear of the channel's events, unless one works on them.
     fn begin_chain(&mut self, conn: &Arc<Conn>, closing: bool) {
-        if std::mem::replace(&mut self.channel(conn).running, true) {
+        if !self.channel(conn).begin() {
             return;
         }
         let work = Work::Events(self.exchange(conn));
@@ -136,21 +46,69 @@ impl State {
         }
     }
 
-    /// Throws away what has not been handed out, and hands over the closing, which must not be lost.
+    /// Drops what has not been handed out, and hands over the closing, which must not be lost.
     pub(super) fn drop_messages(&mut self, conn: &Arc<Conn>) {
-        let Some(channel) = &mut self.channel else {
-            return;
-        };
-        let closing = channel
-            .events
-            .pop_back()
-            .filter(|last| matches!(last, Event::Closed(..)));
-        channel.events.clear();
-        channel.bytes = 0;
-        channel.running = false;
-        channel.taken = false;
+        let closing = self
+            .channel
+            .as_mut()
+            .and_then(|channel| channel.drop_messages());
         if let Some(closing) = closing {
             self.report(conn, closing);
+        }
+    }
+
+    /// Whether fewer than `limit` bytes are queued; if not, the caller will hear when it may continue.
+    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
+        if self.transport.pending() < limit {
+            return true;
+        }
+        self.drain = Some(conn.shared.clone());
+        self.insisted |= flags & INSIST != 0;
+        false
+    }
+
+    /// Sends one piece of a stream or one frame.
+    ///
+    /// The first send of a callback leaves at once: most callbacks send once, and gathering costs
+    /// the loop a wake-up. Those after it are gathered until the callback ends.
+    pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
+        if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
+            self.transport.push(bytes);
+            if self.transport.pending() >= CORK_SIZE {
+                self.flush()
+            } else {
+                self.transport.cork()
+            }
+        } else if self.transport.is_corked() {
+            self.transport.push(bytes);
+            self.flush();
+        } else {
+            self.transport.write(bytes, &[]);
+        }
+    }
+
+    /// As [`Self::send`] for what is large: it does not wait to be gathered.
+    pub(super) fn send_payload(
+        &mut self,
+        head: &[u8],
+        payload: Payload<'_>,
+        tail: &[u8],
+        flags: u32,
+    ) {
+        let gathers = flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true);
+        if gathers || self.transport.is_corked() {
+            self.transport.push_payload(head, payload, tail, 0);
+            self.flush();
+        } else {
+            self.transport.write_payload(head, payload, tail);
+        }
+    }
+
+    /// Everything is written: a sender that was refused may try again.
+    pub(super) fn drained(&mut self) {
+        self.insisted = false;
+        if let Some(shared) = self.drain.take() {
+            shared.note_drained(self.name);
         }
     }
 }
@@ -202,5 +160,35 @@ impl Conn {
         }
         state.resume_reading();
         events
+    }
+
+    pub(super) fn await_room(&self, seq: u32, limit: usize) -> bool {
+        self.current(seq)
+            .is_some_and(|mut state| !state.has_room(self, INSIST, limit))
+    }
+
+    /// The callback that corked its sends is over.
+    pub(super) fn settle(&self, seq: u32) {
+        if let Some(mut state) = self.current(seq) {
+            state.sent_in_callback = false;
+            if state.transport.is_corked() {
+                state.flush();
+            }
+        }
+    }
+
+    pub(super) fn pending(&self, seq: u32) -> usize {
+        self.current(seq)
+            .map_or(0, |state| state.transport.pending())
+    }
+
+    pub(super) fn when_drained(&self, seq: u32) -> bool {
+        match self.current(seq) {
+            Some(mut state) if !state.transport.all_is_written() => {
+                state.drain = Some(self.shared.clone());
+                true
+            }
+            _ => false,
+        }
     }
 }

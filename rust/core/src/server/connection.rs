@@ -14,18 +14,17 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::channel::Channel;
+use super::events::Events;
 use super::exchange::{Exchange, Request};
 use super::half_closed::Ticket;
 use super::inbound::{Inbound, Terms};
 use super::queue::Work;
+use super::session::Session;
 use super::shared::Shared;
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
 use super::timers::{Timers, Wait};
 use super::transport::{Reader, Transport};
-use super::types::Event;
-use super::websocket::Session;
 
 /// Bytes behind a running request that are kept before reading stops.
 const MAX_PIPELINED: usize = 64 * 1024;
@@ -48,14 +47,14 @@ pub(crate) struct Conn {
 pub(super) enum Phase {
     /// Between requests, or receiving one.
     Reading,
-    /// A request is with user code, nothing is answered.
+    /// A request is with user code, nothing of the response is sent.
     Waiting(Terms),
-    /// An answer of known length is being sent; so much of its body is to come.
+    /// A response of known length is being sent; so much of its body is to come.
     Sending(Terms, u64),
-    /// An answer of unknown length is being sent.
+    /// A response of unknown length is being sent.
     Streaming(Terms),
     WebSocket(Box<Session>),
-    /// All is said; what waits is flushed, then the peer may end.
+    /// The last response is sent or queued; once it is flushed, the peer may end.
     Lingering,
     Closed,
 }
@@ -72,7 +71,7 @@ pub(super) struct State {
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
-    /// The next pipelined request waits until the peer has read more of its answers.
+    /// The next pipelined request is not begun until the peer has read more of its responses.
     pub(super) held_back: bool,
     /// Since when a stopping server has received nothing.
     pub(super) silent_since: Option<Instant>,
@@ -80,13 +79,13 @@ pub(super) struct State {
     paused: bool,
     /// The callback that runs has sent something.
     pub(super) sent_in_callback: bool,
-    /// Somebody was refused for want of room and waits for [`State::drained`].
+    /// A sender was refused for want of room, and is told by [`State::drained`].
     pub(super) drain: Option<Arc<Shared>>,
-    /// Who waits for room does not do so for ever, see [`super::INSIST`].
+    /// A sender that waits for room does not do so forever, see [`super::INSIST`].
     pub(super) insisted: bool,
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
-    pub(super) channel: Option<Box<Channel>>,
+    pub(super) channel: Option<Box<Events>>,
 }
 
 /// What the task does after looking at the state.
@@ -345,7 +344,7 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
-    /// Whether the peer must go on taking what waits; `None` where no time limit applies.
+    /// Whether the peer must continue to take what is queued; `None` where no time limit applies.
     ///
     /// Responses and files: always. What a channel sends is bounded in size, and its user decides how long it
     /// waits, unless a sender insists on room. Time is taken from the start all the same: a sender that begins
@@ -361,7 +360,7 @@ impl State {
         }
     }
 
-    /// The peer can answer our close frame only once it has read what was sent before it.
+    /// The peer can respond to our close frame only once it has read what was sent before it.
     fn is_close_overdue(&self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
         match self.transport.all_is_written() {
             true => timers.passed(cx, Wait::CloseFrame),
@@ -436,87 +435,6 @@ impl State {
             self.paused = false;
             self.transport.wake();
         }
-    }
-
-    /// The peer ended its side.
-    fn ended(&mut self, conn: &Arc<Conn>) {
-        self.eof = true;
-        let held = self.channel.as_ref().is_some_and(|channel| channel.held);
-        match self.phase {
-            // It may only have said all it wants to say: it still gets its answer.
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {
-                self.half_close(conn);
-            }
-            Phase::Reading if self.held_back => self.half_close(conn),
-            Phase::Reading if !self.transport.all_is_written() => self.finish_connection(),
-            Phase::Lingering if !self.transport.all_is_written() => {}
-            Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
-            _ => self.lost(conn),
-        }
-    }
-
-    /// The user of a channel hears that the peer has ended its side; it may still read what was sent
-    /// to it, such as the answers before.
-    pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
-        self.finish_connection();
-        // Who waits for room must see that the channel is over, whether or not the peer reads on.
-        self.drained();
-        self.report(conn, Event::Closed(-1, String::new()));
-    }
-
-    /// The connection is over; whoever holds the exchange is told.
-    pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
-        let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Closed => return,
-            Phase::Reading | Phase::Lingering => None,
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                Some(Event::Closed(-1, String::new()))
-            }
-            Phase::WebSocket(session) => session.lost(),
-        };
-        self.release();
-        conn.shared.note_freed(self.transport.take_freed());
-        if let Some(event) = closed {
-            self.report(conn, event);
-        }
-    }
-
-    /// Gives the socket and the buffers up.
-    fn release(&mut self) {
-        self.transport.close();
-        self.half_closed = None;
-        self.drained();
-        self.inbound.clear();
-    }
-
-    /// The last bytes are written or queued: after them the connection ends.
-    pub(super) fn finish_connection(&mut self) {
-        self.phase = Phase::Lingering;
-        self.half_closed = None;
-        self.flush();
-        self.transport.wake();
-    }
-
-    /// Whether user code has yet to respond, in part or altogether.
-    pub(super) fn is_unanswered(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_)
-        )
-    }
-
-    /// Ends a connection whose peer has ended its side, once no whole request waits any more.
-    pub(super) fn finish_if_all_is_said(&mut self) {
-        if self.eof && !self.held_back && matches!(self.phase, Phase::Reading) {
-            self.finish_connection();
-        }
-    }
-
-    /// Cuts the connection with a reset, so that a peer in the middle of an answer sees it as broken.
-    pub(super) fn reset(&mut self, conn: &Arc<Conn>) {
-        self.transport.reset_on_close();
-        self.transport.wake();
-        self.lost(conn);
     }
 
     pub(super) fn exchange(&self, conn: &Arc<Conn>) -> Exchange {

@@ -1,13 +1,12 @@
-//! From received bytes to whole requests.
+//! From received bytes to whole requests, which are drafts until they have an exchange.
+//!
+//! Not here: what a connection does with them (`receiving.rs`).
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
-use super::Config;
-use super::connection::{Conn, Phase, State};
-use super::exchange::Request;
+use super::config::Config;
 use super::request::Draft;
-use super::sink::Notice;
 use crate::error::Violation;
 use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
 use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
@@ -17,7 +16,7 @@ thread_local! {
     static HEAD: RefCell<RequestHead> = RefCell::new(RequestHead::default());
 }
 
-/// What a request asks of its answer.
+/// What a request asks of its response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) head: bool,
@@ -76,8 +75,8 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
-/// A request and how it wants to be answered.
-type Parsed = (Draft, Terms, Option<ChunkedDecoder>);
+/// A request, what it asks of its response, and the decoder that knows its trailers.
+pub(super) type Parsed = (Draft, Terms, Option<ChunkedDecoder>);
 
 impl Inbound {
     pub(super) fn new(config: &Config) -> Self {
@@ -135,11 +134,17 @@ impl Inbound {
         bytes
     }
 
-    fn parse(&mut self, conn: &Conn, fresh: &[u8]) -> Result<Option<Parsed>, Violation> {
+    /// The next request out of what is kept and `fresh`, which come from `peer`. What is behind it is kept.
+    pub(super) fn parse(
+        &mut self,
+        config: &Config,
+        peer: Option<SocketAddr>,
+        fresh: &[u8],
+    ) -> Result<Option<Parsed>, Violation> {
         if self.waiting() == 0 {
             self.bytes.clear();
             self.start = 0;
-            let (used, parsed) = self.consume(conn, fresh)?;
+            let (used, parsed) = self.consume(config, peer, fresh)?;
             self.bytes.extend_from_slice(&fresh[used..]);
             if self.bytes.is_empty() {
                 self.bytes = Vec::new();
@@ -148,7 +153,7 @@ impl Inbound {
         }
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.extend_from_slice(fresh);
-        let consumed = self.consume(conn, &bytes[self.start..]);
+        let consumed = self.consume(config, peer, &bytes[self.start..]);
         self.bytes = bytes;
         let (used, parsed) = consumed?;
         self.start += used;
@@ -162,13 +167,18 @@ impl Inbound {
         Ok(parsed)
     }
 
-    fn consume(&mut self, conn: &Conn, bytes: &[u8]) -> Result<(usize, Option<Parsed>), Violation> {
+    fn consume(
+        &mut self,
+        config: &Config,
+        peer: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Parsed>), Violation> {
         if self.partial.is_some() {
             return self.consume_body(bytes);
         }
         let mut skipped = 0;
         if let Proxy::Expected = self.proxy {
-            match proxy::parse(bytes, conn.shared.config.proxy)? {
+            match proxy::parse(bytes, config.proxy)? {
                 ProxyOutcome::NeedMore => return Ok((0, None)),
                 ProxyOutcome::None => self.proxy = Proxy::Done(None),
                 ProxyOutcome::Header(header) => {
@@ -180,12 +190,12 @@ impl Inbound {
         }
         let (used, parsed) = match self.head.take() {
             Some(mut head) => {
-                let outcome = self.consume_head(conn, &bytes[skipped..], &mut head);
+                let outcome = self.consume_head(config, peer, &bytes[skipped..], &mut head);
                 self.head = Some(head);
                 outcome?
             }
             None => HEAD.with_borrow_mut(|head| {
-                let outcome = self.consume_head(conn, &bytes[skipped..], head)?;
+                let outcome = self.consume_head(config, peer, &bytes[skipped..], head)?;
                 if outcome.0 == 0 {
                     self.head = Some(Box::new(std::mem::take(head)));
                 }
@@ -200,11 +210,11 @@ impl Inbound {
 
     fn consume_head(
         &mut self,
-        conn: &Conn,
+        config: &Config,
+        peer: Option<SocketAddr>,
         bytes: &[u8],
         head: &mut RequestHead,
     ) -> Result<(usize, Option<Parsed>), Violation> {
-        let config = &conn.shared.config;
         match self.parser.parse(bytes, &config.limits, head) {
             Ok(true) => {}
             Ok(false) => return Ok((0, None)),
@@ -222,7 +232,7 @@ impl Inbound {
             BodyFraming::Length(length) => rest.len().min(length as usize),
             _ => 0,
         };
-        let draft = Draft::new(head, bytes, conn.ends().peer, proxy, expected);
+        let draft = Draft::new(head, bytes, peer, proxy, expected);
         let terms = Terms::of(head);
         let rest_of_body = match head.framing {
             BodyFraming::None => return Ok((head.len, Some((draft, terms, None)))),
@@ -272,67 +282,18 @@ impl Inbound {
     }
 
     /// True once per request that waits for its body behind `Expect: 100-continue`.
-    fn wants_continue(&mut self) -> bool {
+    pub(super) fn wants_continue(&mut self) -> bool {
         self.partial
             .as_mut()
             .is_some_and(|partial| !std::mem::replace(&mut partial.continued, true))
     }
-}
 
-impl State {
-    /// Parses the next request out of what waits and `fresh`. A request that breaks the rules is
-    /// answered here.
-    pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
-        match self.inbound.parse(conn, fresh) {
-            Ok(Some((draft, terms, chunked))) => {
-                self.seq = self.seq.wrapping_add(1);
-                self.name = 0;
-                self.channel = None;
-                self.phase = Phase::Waiting(terms);
-                if self.eof {
-                    self.tell_half_close(conn);
-                }
-                let exchange = self.exchange(conn);
-                let (text, trailers) = match &chunked {
-                    Some(decoder) => decoder.trailers(),
-                    None => (&[][..], &[][..]),
-                };
-                let (block, arrived) = draft.finish(trailers, text);
-                Some(Request {
-                    exchange,
-                    block,
-                    arrived,
-                })
-            }
-            Ok(None) => {
-                if self.inbound.wants_continue() {
-                    let mut interim = Vec::with_capacity(128);
-                    conn.shared.interim(&mut interim);
-                    self.transport.write(&interim, &[]);
-                }
-                None
-            }
-            Err(violation) => {
-                self.violated(conn, violation);
-                None
-            }
-        }
-    }
-
-    /// Answers a broken rule; the connection ends after that.
-    fn violated(&mut self, conn: &Arc<Conn>, violation: Violation) {
+    /// Whether the request that broke a rule is a HEAD, as far as that is known.
+    pub(super) fn is_head(&self) -> bool {
         let in_body = self
-            .inbound
             .partial
             .as_ref()
             .is_some_and(|partial| partial.terms.head);
-        let head = in_body || self.inbound.refused_head;
-        let mut answer = Vec::with_capacity(256);
-        conn.shared.error(&mut answer, violation, head);
-        // The rest of what the peer sends is not looked at, but must not be met with a reset.
-        self.inbound.refuse();
-        self.transport.write(&answer, &[]);
-        self.finish_connection();
-        conn.shared.notice(Notice::Violation(violation));
+        in_body || self.refused_head
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
-use super::Config;
+use super::config::Config;
 use super::connection::Conn;
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;

@@ -11,6 +11,8 @@ mod channel;
 mod config;
 mod connection;
 mod encoded;
+mod ending;
+mod events;
 mod exchange;
 mod freed;
 mod half_close;
@@ -21,11 +23,14 @@ mod listener;
 mod output;
 mod pressure;
 pub mod queue;
+mod receiving;
 pub mod request;
+mod session;
 mod shared;
 mod sink;
 mod socket;
 mod stop;
+mod stream;
 mod timers;
 mod transport;
 mod types;
@@ -145,6 +150,11 @@ impl Server {
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Peers that have ended their side so far, as the server has seen it.
+    pub fn ended(&self) -> u64 {
+        self.shared.ended.load(Ordering::Relaxed)
     }
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::Config;
+use super::config::Config;
 use super::connection::Conn;
 use super::exchange::Exchange;
 use super::freed::{self, Freed};
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     /// Work was pushed, or upcalls are due.
     pub(super) attention: Notify,
     pub(super) accepted: AtomicU64,
+    pub(super) ended: AtomicU64,
     pub(super) stop: Progress,
 }
 
@@ -97,6 +98,7 @@ impl Shared {
             freed: Freed::default(),
             attention: Notify::new(),
             accepted: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             stop: Progress::default(),
         }
     }

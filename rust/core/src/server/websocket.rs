@@ -1,83 +1,18 @@
 //! A connection that has become a WebSocket.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::connection::{Conn, Phase, State};
 use super::output::Payload;
+use super::session::{GOING_AWAY, Session, Tick};
 use super::sink::Notice;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{Event, Interest, Pings, Sent};
-use crate::ws::{self, Decoder, Opcode, close_payload};
+use crate::ws::{self, Opcode, close_payload};
 
 /// Close code for "try again later" (RFC 6455 7.4.1, IANA registry).
 const OVERLOADED: u16 = 1013;
-const GOING_AWAY: u16 = 1001;
 const ABNORMAL: i32 = 1006;
-
-#[derive(Debug)]
-pub(super) struct Session {
-    decoder: Decoder,
-    interest: Interest,
-    /// We have sent our close frame: data from the peer is ignored, its close frame awaited.
-    closing: bool,
-    /// User code has been told, or told us, that the channel is closed.
-    reported: bool,
-    /// Bytes of our own answers to the peer that have been queued since all was written.
-    unread_replies: usize,
-    pings: Option<Pings>,
-    /// We have sent a ping, and nothing has come since.
-    awaiting: bool,
-}
-
-/// What the session's timer asks of the connection.
-pub(super) enum Tick {
-    Nothing,
-    Ping,
-    GiveUp,
-}
-
-impl Session {
-    /// Bytes of pongs that may wait, which a peer that does not read can make grow.
-    pub(super) fn unread_replies(&self) -> usize {
-        self.unread_replies
-    }
-
-    /// What user code hears when TCP ends without a close frame.
-    pub(super) fn lost(&self) -> Option<Event> {
-        (!self.reported).then(|| Event::Closed(i32::from(GOING_AWAY), String::new()))
-    }
-
-    /// How long to wait from the last received byte, or from our ping.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        let pings = self.pings.filter(|_| !self.closing)?;
-        Some(if self.awaiting {
-            pings.timeout
-        } else {
-            pings.interval
-        })
-    }
-
-    /// That time has passed.
-    pub(super) fn tick(&mut self) -> Tick {
-        match self.pings {
-            None => Tick::Nothing,
-            Some(_) if self.awaiting => Tick::GiveUp,
-            Some(_) => {
-                self.awaiting = true;
-                Tick::Ping
-            }
-        }
-    }
-
-    pub(super) fn heard(&mut self) {
-        self.awaiting = false;
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing
-    }
-}
 
 impl Conn {
     pub(super) fn upgrade(
@@ -122,7 +57,7 @@ impl Conn {
             return Sent::Closed;
         };
         match &state.phase {
-            Phase::WebSocket(session) if !session.closing => {}
+            Phase::WebSocket(session) if !session.is_closing() => {}
             _ => return Sent::Closed,
         }
         if !state.has_room(self, flags, limit) {
@@ -181,15 +116,8 @@ impl State {
         self.transport.write(head, &[]);
         self.sent_in_callback = true;
         self.channel(conn).held = true;
-        self.phase = Phase::WebSocket(Box::new(Session {
-            decoder: Decoder::new(conn.shared.config.max_message),
-            interest,
-            closing: false,
-            reported: false,
-            unread_replies: 0,
-            pings,
-            awaiting: false,
-        }));
+        let max_message = conn.shared.config.max_message;
+        self.phase = Phase::WebSocket(Session::new(max_message, interest, pings));
         let early = self.inbound.take();
         if !early.is_empty() {
             self.received_frames(conn, &early);
@@ -207,11 +135,9 @@ impl State {
         let Phase::WebSocket(session) = &mut self.phase else {
             return false;
         };
-        if session.closing {
+        if !session.close() {
             return false;
         }
-        session.closing = true;
-        session.reported = true;
         self.send_control(Opcode::Close, &close_payload(code, reason));
         self.report(conn, Event::Closed(0, String::new()));
         self.transport.wake();
@@ -227,7 +153,6 @@ impl State {
             Tick::Nothing => {}
             Tick::Ping => self.send_control(Opcode::Ping, &[]),
             Tick::GiveUp => {
-                session.reported = true;
                 self.report(conn, Event::Closed(ABNORMAL, "no answer to a ping".into()));
                 self.reset(conn);
             }
@@ -258,7 +183,7 @@ impl State {
             bytes = &joined;
         }
         while let Phase::WebSocket(session) = &mut self.phase {
-            match session.decoder.decode(bytes) {
+            match session.decode(bytes) {
                 Ok((used, event)) => {
                     bytes = &bytes[used..];
                     match event {
@@ -283,7 +208,7 @@ impl State {
             return;
         };
         let interest = session.interest;
-        if session.closing && !matches!(event, ws::Event::Close { .. }) {
+        if session.is_closing() && !matches!(event, ws::Event::Close { .. }) {
             return;
         }
         match event {
@@ -313,10 +238,7 @@ impl State {
         self.send_control(Opcode::Pong, payload);
         let all_written = self.transport.all_is_written();
         if let Phase::WebSocket(session) = &mut self.phase {
-            session.unread_replies = match all_written {
-                true => 0,
-                false => session.unread_replies + payload.len() + 2,
-            };
+            session.note_pong(payload.len() + 2, all_written);
         }
     }
 
@@ -324,9 +246,8 @@ impl State {
         let Phase::WebSocket(session) = &mut self.phase else {
             return;
         };
-        let answer = !std::mem::replace(&mut session.closing, true);
-        let report = !std::mem::replace(&mut session.reported, true);
-        if answer {
+        let (respond, report) = session.closed_by_peer();
+        if respond {
             self.send_control(Opcode::Close, payload);
         }
         if report {
@@ -339,11 +260,9 @@ impl State {
         let Phase::WebSocket(session) = &mut self.phase else {
             return;
         };
-        if session.closing {
+        if !session.close() {
             return self.finish_connection();
         }
-        session.closing = true;
-        session.reported = true;
         self.send_control(Opcode::Close, &close_payload(fault.code, ""));
         self.report(
             conn,

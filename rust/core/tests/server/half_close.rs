@@ -28,7 +28,7 @@ fn a_half_closed_connection_costs_no_processor_time_while_its_answer_is_made() {
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     let exchange = server.request();
-    peer.shutdown(Shutdown::Write).unwrap();
+    server.end(&peer);
     let name = server.loop_name();
     let before = processor_time(&name);
     let during = Duration::from_secs(1);
@@ -49,9 +49,7 @@ fn a_stream_that_nobody_holds_goes_on_after_a_half_close() {
         .unwrap();
     let exchange = server.request();
     assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
-    peer.shutdown(Shutdown::Write).unwrap();
-    // Long enough for the loop to have seen it: the stream must not end by then.
-    std::thread::sleep(Duration::from_millis(100));
+    server.end(&peer);
     assert_eq!(exchange.chunk(b"second", 0, 1000), Sent::Accepted);
     assert_eq!(exchange.end(), Sent::Accepted);
     let mut answer = String::new();
@@ -66,8 +64,7 @@ fn a_stream_to_a_peer_that_is_gone_ends_although_it_had_half_closed_before() {
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     let exchange = server.request();
-    peer.shutdown(Shutdown::Write).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    server.end(&peer);
     assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
     drop(peer);
     wait_until("the stream is refused", || {
@@ -84,8 +81,7 @@ fn an_answer_that_still_waits_is_read_to_its_end_after_a_half_close() {
         write!(peer, "GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n").unwrap();
         answer(&server.request(), &vec![b'x'; SIZE]);
         // The answer is complete for us, and most of it waits in our queue.
-        peer.shutdown(Shutdown::Write).unwrap();
-        std::thread::sleep(Duration::from_millis(100)); // The end must have been seen.
+        server.end(&peer);
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).unwrap();
         assert!(bytes.len() > SIZE, "{} bytes, {fields:?}", bytes.len());
@@ -98,8 +94,7 @@ fn peer_that_said_all(server: &Running, bytes: &[u8]) -> (TcpStream, Exchange) {
     let mut peer = server.connect();
     peer.write_all(bytes).unwrap();
     let exchange = server.request();
-    peer.shutdown(Shutdown::Write).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    server.end(&peer);
     (peer, exchange)
 }
 
@@ -185,12 +180,28 @@ fn requests_held_back_for_a_peer_that_does_not_read_are_answered_after_its_half_
     peer.write_all(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2))
         .unwrap();
     answer(&server.request(), &vec![b'x'; SIZE]);
-    peer.shutdown(Shutdown::Write).unwrap();
-    std::thread::sleep(Duration::from_millis(100)); // The end must have been seen.
+    server.end(&peer);
     assert_eq!(read_answer(&mut peer).len(), SIZE);
     answer(&server.request(), b"second");
     assert_eq!(read_answer(&mut peer), b"second");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_peer_reads_the_end_behind_its_last_response_while_it_may_still_send() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"no request\r\n\r\n").unwrap();
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 400 "), "{all}");
+    // It is told, and not cut: what it sends now is read, so that it causes no reset.
+    assert_eq!(server.server.connections(), 1);
+    peer.write_all(b"more").unwrap();
+    drop(peer);
+    wait_until("the connection is gone", || {
+        server.server.connections() == 0
+    });
 }
 
 /// A server that gives half-closed peers up soon.

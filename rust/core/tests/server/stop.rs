@@ -183,7 +183,7 @@ fn a_request_that_the_kernel_holds_keeps_its_connection_from_being_cut() {
     // The loop hangs in its upcall as long as this is locked.
     let work = server.sink.work.lock();
     other.write_all(GET).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    wait_until("the loop hangs", || !server.sink.batches.lock().is_empty());
     peer.write_all(GET).unwrap();
     for _ in 0..2 {
         assert!(server.server.unfinished(Duration::ZERO) >= 1);

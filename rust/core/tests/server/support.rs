@@ -1,7 +1,7 @@
 //! A server on a thread of its own, and plain sockets as its peers.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
@@ -22,6 +22,8 @@ const NAME: i64 = 7;
 #[derive(Debug, Default)]
 pub struct Recorder {
     pub work: Mutex<Vec<Work>>,
+    /// How much came up at once, each time.
+    pub batches: Mutex<Vec<usize>>,
     pub drained: Mutex<Vec<i64>>,
     pub closings: Mutex<Vec<(i64, i32, String)>>,
     pub notices: Mutex<Vec<Notice>>,
@@ -33,6 +35,7 @@ pub struct Recorder {
 
 impl Sink for Recorder {
     fn on_work(&self, work: Vec<Work>) {
+        self.batches.lock().push(work.len());
         self.work.lock().extend(work);
     }
     fn on_starved(&self, waiting: usize) {
@@ -119,6 +122,13 @@ impl Running {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// Ends a peer's side, and waits until the server has seen that.
+    pub fn end(&self, peer: &TcpStream) {
+        let before = self.server.ended();
+        peer.shutdown(Shutdown::Write).unwrap();
+        wait_until("the end is seen", || self.server.ended() > before);
     }
 
     /// The next request's exchange, bound as an embedder binds it.

@@ -1,0 +1,105 @@
+//! How a connection ends: by its peer, with its last response, or by force.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::connection::{Conn, Phase, State};
+use super::types::Event;
+
+impl Conn {
+    pub(super) fn abort(self: &Arc<Self>, seq: u32) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        state.reset(self);
+        true
+    }
+
+    pub(super) fn is_open(&self, seq: u32) -> bool {
+        self.current(seq).is_some()
+    }
+}
+
+impl State {
+    /// The peer ended its side.
+    pub(super) fn ended(&mut self, conn: &Arc<Conn>) {
+        self.eof = true;
+        conn.shared.ended.fetch_add(1, Ordering::Relaxed);
+        let held = self.channel.as_ref().is_some_and(|channel| channel.held);
+        match self.phase {
+            // It may only have said all it wants to say: it still gets its response.
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {
+                self.half_close(conn);
+            }
+            Phase::Reading if self.held_back => self.half_close(conn),
+            Phase::Reading if !self.transport.all_is_written() => self.finish_connection(),
+            Phase::Lingering if !self.transport.all_is_written() => {}
+            Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
+            _ => self.lost(conn),
+        }
+    }
+
+    /// The user of a channel hears that the peer has ended its side. The peer may still read what was sent to it,
+    /// such as the responses before.
+    pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
+        self.finish_connection();
+        // A sender that waits for room must see that the channel is over, whether or not the peer reads on.
+        self.drained();
+        self.report(conn, Event::Closed(-1, String::new()));
+    }
+
+    /// The connection is over; user code that holds the exchange is told.
+    pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
+        let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closed => return,
+            Phase::Reading | Phase::Lingering => None,
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
+                Some(Event::Closed(-1, String::new()))
+            }
+            Phase::WebSocket(session) => session.lost(),
+        };
+        self.release();
+        conn.shared.note_freed(self.transport.take_freed());
+        if let Some(event) = closed {
+            self.report(conn, event);
+        }
+    }
+
+    /// Releases the socket and the buffers.
+    fn release(&mut self) {
+        self.transport.close();
+        self.half_closed = None;
+        self.drained();
+        self.inbound.clear();
+    }
+
+    /// The last bytes are written or queued: after them the connection ends.
+    pub(super) fn finish_connection(&mut self) {
+        self.phase = Phase::Lingering;
+        self.half_closed = None;
+        self.flush();
+        self.transport.wake();
+    }
+
+    /// Whether user code has yet to respond, in part or altogether.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_)
+        )
+    }
+
+    /// Ends a connection whose peer has ended its side, once there is no whole request left.
+    pub(super) fn finish_if_all_is_said(&mut self) {
+        if self.eof && !self.held_back && matches!(self.phase, Phase::Reading) {
+            self.finish_connection();
+        }
+    }
+
+    /// Cuts the connection with a reset, so that a peer in the middle of a response sees it as broken.
+    pub(super) fn reset(&mut self, conn: &Arc<Conn>) {
+        self.transport.reset_on_close();
+        self.transport.wake();
+        self.lost(conn);
+    }
+}

@@ -1,0 +1,63 @@
+//! What a connection makes of requests that have arrived, and of those that break a rule.
+
+use std::sync::Arc;
+
+use super::connection::{Conn, Phase, State};
+use super::exchange::Request;
+use super::sink::Notice;
+use crate::error::Violation;
+
+impl State {
+    /// The next request out of what is kept and `fresh`. One that breaks a rule gets its response here.
+    pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
+        match self
+            .inbound
+            .parse(&conn.shared.config, conn.ends().peer, fresh)
+        {
+            Ok(Some((draft, terms, chunked))) => {
+                self.seq = self.seq.wrapping_add(1);
+                self.name = 0;
+                self.channel = None;
+                self.phase = Phase::Waiting(terms);
+                if self.eof {
+                    self.tell_half_close(conn);
+                }
+                let exchange = self.exchange(conn);
+                let (text, trailers) = match &chunked {
+                    Some(decoder) => decoder.trailers(),
+                    None => (&[][..], &[][..]),
+                };
+                let (block, arrived) = draft.finish(trailers, text);
+                Some(Request {
+                    exchange,
+                    block,
+                    arrived,
+                })
+            }
+            Ok(None) => {
+                if self.inbound.wants_continue() {
+                    let mut interim = Vec::with_capacity(128);
+                    conn.shared.interim(&mut interim);
+                    self.transport.write(&interim, &[]);
+                }
+                None
+            }
+            Err(violation) => {
+                self.violated(conn, violation);
+                None
+            }
+        }
+    }
+
+    /// Responds to a broken rule; the connection ends after that.
+    fn violated(&mut self, conn: &Arc<Conn>, violation: Violation) {
+        let head = self.inbound.is_head();
+        let mut response = Vec::with_capacity(256);
+        conn.shared.error(&mut response, violation, head);
+        // The rest of what the peer sends is not looked at, but must not cause a reset: the response would be lost.
+        self.inbound.refuse();
+        self.transport.write(&response, &[]);
+        self.finish_connection();
+        conn.shared.notice(Notice::Violation(violation));
+    }
+}

@@ -1,0 +1,133 @@
+//! Responses of unknown length, sent piece by piece.
+
+use std::sync::Arc;
+
+use super::connection::{Conn, Phase};
+use super::exchange::Answered;
+use super::inbound::Terms;
+use super::output::Payload;
+use super::transport::{CORK_SIZE, with_buffer};
+use super::types::{Reply, Sent};
+use crate::h1::response::{
+    LAST_CHUNK, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header, stream_framing,
+};
+
+impl Conn {
+    pub(super) fn stream(
+        self: &Arc<Self>,
+        seq: u32,
+        reply: &Reply<'_>,
+        first: Payload<'_>,
+    ) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Waiting(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        // A long ordinary response to a request for a WebSocket is framed as any other.
+        let framing = stream_framing(reply.status, terms.version, terms.head, false);
+        let until_close = framing == StreamFraming::UntilClose;
+        let stopping = self.is_last(&state);
+        let (close, line) = terms.connection(reply, until_close, stopping);
+        state.phase = Phase::Streaming(Terms { close, ..terms });
+        state.sent_in_callback = true;
+        state.note_sent();
+        with_buffer(|head| {
+            self.start_head(head, reply, line);
+            if terms.chunked() {
+                head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
+            }
+            self.end_head(head, reply);
+            if terms.head {
+                state.transport.write(head, &[]);
+            } else if first.len() < CORK_SIZE {
+                push_chunk(head, &first, terms.chunked());
+                state.transport.write(head, &[]);
+            } else {
+                terms.start_chunk(head, first.len());
+                state
+                    .transport
+                    .write_payload(head, first, terms.chunk_end());
+            }
+        });
+        Sent::Accepted
+    }
+
+    pub(super) fn chunk(
+        self: &Arc<Self>,
+        seq: u32,
+        piece: Payload<'_>,
+        flags: u32,
+        limit: usize,
+    ) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        if piece.is_empty() || terms.head {
+            return Sent::Accepted;
+        }
+        if !state.has_room(self, flags, limit) {
+            return Sent::Full;
+        }
+        state.note_sent();
+        with_buffer(|buffer| {
+            if piece.len() < CORK_SIZE {
+                push_chunk(buffer, &piece, terms.chunked());
+                state.send(buffer, flags);
+            } else {
+                terms.start_chunk(buffer, piece.len());
+                state.send_payload(buffer, piece, terms.chunk_end(), flags);
+            }
+        });
+        Sent::Accepted
+    }
+
+    pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Phase::Streaming(terms) = state.phase else {
+            return Sent::Closed;
+        };
+        if terms.chunked() && !terms.head {
+            state.transport.write(LAST_CHUNK, &[]);
+        }
+        let next = self.finish(&mut state, terms, 0);
+        drop(state);
+        self.hand_on(Answered::Done(next), 0);
+        Sent::Accepted
+    }
+}
+
+impl Terms {
+    fn chunked(&self) -> bool {
+        self.version == crate::h1::Version::Http11
+    }
+
+    fn start_chunk(&self, out: &mut Vec<u8>, len: usize) {
+        if self.chunked() {
+            chunk_header(out, len as u64);
+        }
+    }
+
+    fn chunk_end(&self) -> &'static [u8] {
+        if self.chunked() { b"\r\n" } else { b"" }
+    }
+}
+
+fn push_chunk(out: &mut Vec<u8>, piece: &[u8], chunked: bool) {
+    if piece.is_empty() {
+        return;
+    }
+    if chunked {
+        chunk_header(out, piece.len() as u64);
+    }
+    out.extend_from_slice(piece);
+    if chunked {
+        out.extend_from_slice(b"\r\n");
+    }
+}
