@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::connection::{Conn, MAX_UNREAD_RESPONSES, Phase, State};
+use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::exchange::{Answered, Request};
 use super::inbound::Terms;
 use super::output::Kept;
+use super::phase::{Phase, Receiving, Responding};
 use super::queue::Work;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply};
@@ -53,7 +54,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
-        let Phase::Waiting(terms) = state.phase else {
+        let Some(terms) = state.phase.due() else {
             return Answered::Stale;
         };
         let stopping = self.is_last(&state);
@@ -81,7 +82,8 @@ impl Conn {
         if empty || body.len() as u64 >= total {
             return Answered::Done(self.finish(&mut state, terms, reply.flags));
         }
-        state.phase = Phase::Sending(terms, total - body.len() as u64);
+        let left = total - body.len() as u64;
+        state.phase.go_on(Responding::Sending(terms, left));
         Answered::More
     }
 
@@ -103,7 +105,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
-        let Phase::Sending(terms, left) = state.phase else {
+        let Some((terms, left)) = state.phase.sending() else {
             return Answered::Stale;
         };
         state.transport.push_file(file, left);
@@ -118,7 +120,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
-        let Phase::Sending(terms, left) = state.phase else {
+        let Some((terms, left)) = state.phase.sending() else {
             return Answered::Stale;
         };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
@@ -127,7 +129,7 @@ impl Conn {
         if left == 0 {
             return Answered::Done(self.finish(&mut state, terms, flags));
         }
-        state.phase = Phase::Sending(terms, left);
+        state.phase.go_on(Responding::Sending(terms, left));
         Answered::More
     }
 
@@ -140,7 +142,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return (0, Answered::Stale);
         };
-        let Phase::Sending(terms, left) = state.phase else {
+        let Some((terms, left)) = state.phase.sending() else {
             return (0, Answered::Stale);
         };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
@@ -156,7 +158,7 @@ impl Conn {
         if left == 0 {
             return (taken, Answered::Done(self.finish(&mut state, terms, flags)));
         }
-        state.phase = Phase::Sending(terms, left);
+        state.phase.go_on(Responding::Sending(terms, left));
         (taken, Answered::More)
     }
 
@@ -168,7 +170,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
-        let Phase::Sending(terms, left) = state.phase else {
+        let Some((terms, left)) = state.phase.sending() else {
             return Answered::Stale;
         };
         kept.len = kept.len.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -178,7 +180,7 @@ impl Conn {
             return Answered::Done(self.finish(&mut state, terms, flags));
         }
         state.transport.wake();
-        state.phase = Phase::Sending(terms, left);
+        state.phase.go_on(Responding::Sending(terms, left));
         Answered::More
     }
 
@@ -202,15 +204,19 @@ impl Conn {
             state.finish_connection();
             return None;
         }
-        state.phase = Phase::Reading;
         if state.transport.pending() > MAX_UNREAD_RESPONSES {
             state.flush();
-            state.held_back = state.transport.pending() > MAX_UNREAD_RESPONSES;
         }
+        let held_back = state.transport.pending() > MAX_UNREAD_RESPONSES;
+        let receiving = match held_back {
+            true => Receiving::HeldBack,
+            false => Receiving::Requests,
+        };
+        state.phase = Phase::Http(receiving, Responding::Idle);
         // Before the flush: if the next response comes from this thread, it may leave in the same write.
         let next = match state.inbound.waiting() {
             0 => None,
-            _ if state.held_back => None,
+            _ if held_back => None,
             _ => state.next_request(self, &[]),
         };
         if next.is_none() {

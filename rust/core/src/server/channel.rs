@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, State};
 use super::events::Events;
 use super::output::Payload;
+use super::phase::Phase;
 use super::queue::Work;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use super::events::Events;
 use super::exchange::{Exchange, Request};
 use super::half_closed::Ticket;
-use super::inbound::{Inbound, Terms};
+use super::inbound::Inbound;
+use super::phase::{Phase, Receiving, Responding};
 use super::queue::Work;
-use super::session::Session;
 use super::shared::Shared;
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
@@ -44,22 +44,6 @@ pub(crate) struct Conn {
 }
 
 #[derive(Debug)]
-pub(super) enum Phase {
-    /// Between requests, or receiving one.
-    Reading,
-    /// A request is with user code, nothing of the response is sent.
-    Waiting(Terms),
-    /// A response of known length is being sent; so much of its body is to come.
-    Sending(Terms, u64),
-    /// A response of unknown length is being sent.
-    Streaming(Terms),
-    WebSocket(Box<Session>),
-    /// The last response is sent or queued; once it is flushed, the peer may end.
-    Lingering,
-    Closed,
-}
-
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) transport: Transport,
     pub(super) phase: Phase,
@@ -71,8 +55,6 @@ pub(super) struct State {
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
-    /// The next pipelined request is not begun until the peer has read more of its responses.
-    pub(super) held_back: bool,
     /// Since when a stopping server has received nothing.
     pub(super) silent_since: Option<Instant>,
     /// Reading stopped because something was full.
@@ -101,13 +83,12 @@ impl Conn {
     pub(super) fn new(shared: Arc<Shared>, write: WriteHalf, ends: Ends) -> Arc<Self> {
         let state = State {
             transport: Transport::new(write),
-            phase: Phase::Reading,
+            phase: Phase::Http(Receiving::Requests, Responding::Idle),
             seq: 0,
             name: 0,
             inbound: Inbound::new(&shared.config),
             eof: false,
             half_closed: None,
-            held_back: false,
             silent_since: None,
             paused: false,
             sent_in_callback: false,
@@ -133,7 +114,7 @@ impl Conn {
         let over = state.transport.is_broken()
             || matches!(
                 state.phase,
-                Phase::Reading | Phase::Lingering | Phase::Closed
+                Phase::Http(_, Responding::Idle) | Phase::Lingering | Phase::Closed
             );
         (state.seq == seq && !over).then_some(state)
     }
@@ -189,17 +170,14 @@ impl Conn {
         let mut state = self.lock();
         state.silent_since = None;
         match &state.phase {
-            Phase::Reading if state.held_back => state.inbound.keep(fresh),
-            Phase::Reading => {
+            Phase::Http(Receiving::Requests, _) => {
                 let request = state.next_request(self, fresh);
                 drop(state);
                 if let Some(request) = request {
                     self.shared.offer(Work::Request(request));
                 }
             }
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                state.inbound.keep(fresh)
-            }
+            Phase::Http(Receiving::Behind | Receiving::HeldBack, _) => state.inbound.keep(fresh),
             Phase::WebSocket(_) => state.received_frames(self, fresh),
             Phase::Lingering | Phase::Closed => {}
         }
@@ -277,8 +255,7 @@ impl State {
     fn flush_what_is_due(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) {
         self.transport.served_by(cx);
         // Nothing follows that the last bytes could be gathered with.
-        let corked =
-            self.transport.is_corked() && !matches!(self.phase, Phase::Lingering | Phase::Closed);
+        let corked = self.transport.is_corked() && !self.phase.is_ending();
         if !self.transport.all_is_written()
             && (!corked || timers.passed(cx, Wait::Cork))
             && self.transport.flush_in_loop(cx)
@@ -312,18 +289,21 @@ impl State {
 
     /// The next pipelined request, if it waited for the peer to read and may go on now.
     fn release_held_back(&mut self, conn: &Arc<Conn>) -> Option<Request> {
-        if !self.held_back || self.transport.pending() > MAX_UNREAD_RESPONSES {
+        if !self.is_held_back() || self.transport.pending() > MAX_UNREAD_RESPONSES {
             return None;
         }
-        self.held_back = false;
-        if matches!(self.phase, Phase::Reading)
-            && self.inbound.waiting() > 0
+        self.phase = Phase::Http(Receiving::Requests, Responding::Idle);
+        if self.inbound.waiting() > 0
             && let Some(request) = self.next_request(conn, &[])
         {
             return Some(request);
         }
         self.finish_if_all_is_said();
         None
+    }
+
+    fn is_held_back(&self) -> bool {
+        matches!(self.phase, Phase::Http(Receiving::HeldBack, _))
     }
 
     /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
@@ -353,7 +333,7 @@ impl State {
         match self.phase {
             Phase::Lingering | Phase::Closed => None,
             _ if self.is_closing_websocket() => None,
-            Phase::Streaming(_) | Phase::WebSocket(_) => {
+            Phase::Http(_, Responding::Streaming(_)) | Phase::WebSocket(_) => {
                 Some(self.transport.is_file() || self.insisted)
             }
             _ => (!self.transport.is_corked()).then_some(true),
@@ -380,10 +360,8 @@ impl State {
 
     fn is_full(&self) -> bool {
         match &self.phase {
-            Phase::Reading => self.held_back,
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                self.inbound.waiting() >= MAX_PIPELINED
-            }
+            Phase::Http(Receiving::HeldBack, _) => true,
+            Phase::Http(Receiving::Behind, _) => self.inbound.waiting() >= MAX_PIPELINED,
             Phase::WebSocket(session) => {
                 let replies = session.unread_replies().min(self.transport.pending());
                 replies > MAX_UNREAD_REPLIES || self.is_user_behind()

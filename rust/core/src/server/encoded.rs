@@ -1,10 +1,11 @@
-//! Answers that the embedder has encoded itself, head and all.
+//! Responses that the embedder has encoded itself, head and all.
 
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase};
+use super::connection::Conn;
 use super::exchange::Answered;
 use super::inbound::Terms;
+use super::phase::Responding;
 use super::types::{Encoded, Interest};
 use crate::grammar::is_bodyless;
 use crate::h1::encoded::EncodedHead;
@@ -26,7 +27,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Encoded::Stale;
         };
-        let Phase::Waiting(terms) = state.phase else {
+        let Some(terms) = state.phase.due() else {
             return Encoded::Stale;
         };
         if head.status < 200 {
@@ -66,7 +67,7 @@ impl Conn {
                 .write(&bytes[..fields.len() + rest.len()], &[]);
         }
         if !empty && more > 0 {
-            state.phase = Phase::Sending(terms, more);
+            state.phase.go_on(Responding::Sending(terms, more));
             return Encoded::More;
         }
         let next = self.finish(&mut state, terms, 0);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, State};
+use super::phase::{Phase, Receiving, Responding};
 use super::types::Event;
 
 impl Conn {
@@ -28,13 +29,13 @@ impl State {
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have said all it wants to say: it still gets its response.
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) if !held => {
-                self.half_close(conn);
+            _ if self.phase.owes_response() && !held => self.half_close(conn),
+            Phase::Http(Receiving::HeldBack, _) => self.half_close(conn),
+            Phase::Http(_, Responding::Idle) if !self.transport.all_is_written() => {
+                self.finish_connection();
             }
-            Phase::Reading if self.held_back => self.half_close(conn),
-            Phase::Reading if !self.transport.all_is_written() => self.finish_connection(),
             Phase::Lingering if !self.transport.all_is_written() => {}
-            Phase::Waiting(_) | Phase::Streaming(_) => self.leave(conn),
+            Phase::Http(_, Responding::Due(_) | Responding::Streaming(_)) => self.leave(conn),
             _ => self.lost(conn),
         }
     }
@@ -52,10 +53,8 @@ impl State {
     pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
         let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Closed => return,
-            Phase::Reading | Phase::Lingering => None,
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => {
-                Some(Event::Closed(-1, String::new()))
-            }
+            Phase::Http(_, Responding::Idle) | Phase::Lingering => None,
+            Phase::Http(..) => Some(Event::Closed(-1, String::new())),
             Phase::WebSocket(session) => session.lost(),
         };
         self.release();
@@ -81,17 +80,14 @@ impl State {
         self.transport.wake();
     }
 
-    /// Whether user code has yet to respond, in part or altogether.
-    pub(super) fn is_unanswered(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_)
-        )
-    }
-
     /// Ends a connection whose peer has ended its side, once there is no whole request left.
     pub(super) fn finish_if_all_is_said(&mut self) {
-        if self.eof && !self.held_back && matches!(self.phase, Phase::Reading) {
+        if self.eof
+            && matches!(
+                self.phase,
+                Phase::Http(Receiving::Requests, Responding::Idle)
+            )
+        {
             self.finish_connection();
         }
     }

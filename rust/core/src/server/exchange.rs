@@ -1,4 +1,7 @@
-//! One request and its answer: what user code holds, from any thread.
+//! One request and its response: what user code holds, from any thread.
+//!
+//! An [`Exchange`] does not show how its request came. Only this file and those of the connection know that it was by
+//! HTTP/1.1: another protocol gets a second kind of exchange here, and no caller is changed.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,12 +14,12 @@ use super::socket::Ends;
 use super::types::{Encoded, Event, Interest, Pings, Reply, Sent};
 use crate::ws::Opcode;
 
-/// One request and its answer. Once that is over (answered, or the peer left)
-/// every call is refused: a late answer finds nothing to write to.
+/// One request and its response. Once that is over (the response is complete, or the peer left) every call is refused:
+/// a late response finds nothing to write to.
 #[derive(Debug, Clone)]
 pub struct Exchange {
-    pub(crate) conn: Arc<Conn>,
-    pub(crate) seq: u32,
+    pub(super) conn: Arc<Conn>,
+    pub(super) seq: u32,
 }
 
 /// A whole request, on its way to user code.
@@ -39,14 +42,14 @@ impl Request {
     }
 }
 
-/// What became of a whole answer, or of a piece of its body.
+/// What became of a whole response, or of a piece of its body.
 #[derive(Debug)]
 pub enum Answered {
     /// The exchange was over: nothing was written.
     Stale,
     /// More of the announced body has to come.
     More,
-    /// The answer is complete; the connection's next request, when the caller asked for it.
+    /// The response is complete; the connection's next request, when the caller asked for it.
     Done(Option<Request>),
 }
 
@@ -56,12 +59,12 @@ impl Exchange {
         self.conn.bind(self.seq, name)
     }
 
-    /// Answers, with the first piece of a body of `total` bytes. All of `body` when they are as long.
+    /// Responds, with the first piece of a body of `total` bytes. All of `body` when they are as long.
     pub fn respond(&self, reply: &Reply<'_>, body: &[u8], total: u64) -> Answered {
         self.conn.respond(self.seq, reply, body, total)
     }
 
-    /// Answers with the first `len` bytes of `file`, which are read as the peer takes them: up to
+    /// Responds with the first `len` bytes of `file`, which are read as the peer takes them: up to
     /// then nothing of them is in memory, and no thread waits.
     pub fn respond_file(&self, reply: &Reply<'_>, file: File, len: u64) -> Answered {
         self.conn.respond_file(self.seq, reply, file, len)
@@ -84,43 +87,43 @@ impl Exchange {
         self.conn.rest(self.seq, kept, flags)
     }
 
-    /// Sends an answer that the embedder has encoded itself, as it is. `bytes` hold the whole head;
+    /// Sends a response that the embedder has encoded itself, as it is. `bytes` hold the whole head;
     /// `more` bytes follow. `interest` counts if it opens a WebSocket.
     ///
-    /// The connection goes on if request and answer allow it and the peer can tell where the
-    /// answer ends. A body where none is allowed, as after HEAD, is left out.
+    /// The connection goes on if request and response allow it and the peer can tell where the
+    /// response ends. A body where none is allowed, as after HEAD, is left out.
     pub fn respond_encoded(&self, bytes: &[u8], more: u64, interest: Interest) -> Encoded {
         self.conn.respond_encoded(self.seq, bytes, more, interest)
     }
 
-    /// Starts an answer of unknown length, and sends its first piece with the head.
+    /// Starts a response of unknown length, and sends its first piece with the head.
     pub fn stream<'a>(&self, reply: &Reply<'_>, first: impl Into<Payload<'a>>) -> Sent {
         self.conn.stream(self.seq, reply, first.into())
     }
 
-    /// The next piece of a streamed answer; nothing is sent for an empty one. Refused while `limit`
+    /// The next piece of a streamed response; nothing is sent for an empty one. Refused while `limit`
     /// bytes or more wait, which lets a single large piece pass.
     pub fn chunk<'a>(&self, piece: impl Into<Payload<'a>>, flags: u32, limit: usize) -> Sent {
         self.conn.chunk(self.seq, piece.into(), flags, limit)
     }
 
     /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`]. False
-    /// if there is room, or nobody to send to.
+    /// if there is room, or no peer to send to.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
     }
 
-    /// Ends a streamed answer.
+    /// Ends a streamed response.
     pub fn end(&self) -> Sent {
         self.conn.end(self.seq)
     }
 
-    /// Answers 503: nobody can run the request. Returns the connection's next one.
+    /// Responds with 503: no thread can run the request. Returns the connection's next one.
     pub(crate) fn refuse(&self) -> Option<Request> {
         self.conn.refuse(self.seq)
     }
 
-    /// Answers 503 and puts the connection's next request into the queue.
+    /// Responds with 503 and puts the connection's next request into the queue.
     pub fn refuse_all(&self) {
         self.conn.refuse_all(self.seq);
     }
@@ -194,7 +197,7 @@ impl Exchange {
         self.conn.take_events(self.seq)
     }
 
-    /// Nobody can run the channel's events: closes it with 1013.
+    /// No thread can run the channel's events: closes it with 1013.
     pub fn overload(&self) {
         self.conn.overload(self.seq);
     }

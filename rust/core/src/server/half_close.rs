@@ -59,7 +59,7 @@ impl State {
 
     /// Tells an embedder that wants to know of it that the peer of the current request has ended its side.
     pub(super) fn tell_half_close(&mut self, conn: &Arc<Conn>) {
-        if conn.shared.config.tell_half_close && self.is_unanswered() {
+        if conn.shared.config.tell_half_close && self.phase.owes_response() {
             self.report(conn, Event::HalfClosed);
         }
     }

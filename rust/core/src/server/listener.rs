@@ -16,9 +16,9 @@ use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
 use super::types::{Address, Stage};
 
-/// After accepting has failed, for want of descriptors most likely, it rests so long.
+/// Accepting rests this long after it has failed, for want of descriptors most likely.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// So long it rests for connections to be closed that make room.
+/// Accepting rests this long while connections are closed to make room.
 const ROOM_REST: Duration = Duration::from_millis(2);
 
 type Accepted = (ReadHalf, WriteHalf, Ends);
@@ -129,7 +129,7 @@ impl AsyncListener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Small answers must not wait for the peer's acknowledgement of earlier ones.
+                // Small responses must not wait for the peer's acknowledgement of earlier ones.
                 stream.set_nodelay(true)?;
                 Ok(split_tcp(stream, peer))
             }

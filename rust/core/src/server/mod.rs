@@ -21,6 +21,7 @@ mod inbound;
 mod lead;
 mod listener;
 mod output;
+mod phase;
 mod pressure;
 pub mod queue;
 mod receiving;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, State};
 use super::exchange::Request;
+use super::phase::Phase;
 use super::sink::Notice;
 use crate::error::Violation;
 
@@ -18,7 +19,7 @@ impl State {
                 self.seq = self.seq.wrapping_add(1);
                 self.name = 0;
                 self.channel = None;
-                self.phase = Phase::Waiting(terms);
+                self.phase = Phase::begun(terms);
                 if self.eof {
                     self.tell_half_close(conn);
                 }

@@ -103,7 +103,7 @@ impl Shared {
         }
     }
 
-    /// Hands work over; what nobody can take is refused.
+    /// Hands work over; what no thread can take is refused.
     pub(super) fn offer(&self, mut work: Work) {
         loop {
             work = match self.queue.push(work) {

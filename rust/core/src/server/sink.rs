@@ -22,11 +22,11 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
 /// Something to be logged or counted.
 #[derive(Debug)]
 pub enum Notice {
-    /// A request broke a rule and was answered.
+    /// A request broke a rule and got the response for that.
     Violation(Violation),
     /// A WebSocket peer broke a rule.
     Frame { code: u16, message: String },
-    /// The queue was full: a request was answered 503.
+    /// The queue was full: a request got a 503.
     RequestRefused,
     /// The queue was full: a channel was closed.
     EventsRefused,

@@ -1,8 +1,8 @@
 //! How a server stops: what it still waits for, and what it cuts.
 //!
 //! [`Server::drain`] ends accepting. What arrives on open connections is served from then on with
-//! `Connection: Close`, and whoever stops the server asks [`Server::unfinished`] from time to time whether there
-//! is anything to wait for. An idle connection is not cut at once: a request may be on its way to it.
+//! `Connection: Close`, and the embedder asks [`Server::unfinished`] from time to time whether there is anything to
+//! wait for. An idle connection is not cut at once: a request may be on its way to it.
 //! [`Server::close`] cuts what is left.
 
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Server;
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, State};
+use super::phase::{Phase, Responding};
 use super::types::Stage;
 
 /// A request that has begun to arrive gets so many times as long as one that may come.
@@ -63,8 +64,7 @@ impl Conn {
         let mut state = self.lock();
         let held = state.channel.as_ref().is_some_and(|channel| channel.held);
         match state.phase {
-            Phase::Waiting(_) | Phase::Sending(..) | Phase::Streaming(_) => !held,
-            Phase::Reading => {
+            Phase::Http(_, Responding::Idle) => {
                 let silent = now - *state.silent_since.get_or_insert(now);
                 if state.is_idle() && silent >= grace {
                     state.lost(self);
@@ -72,6 +72,7 @@ impl Conn {
                 }
                 state.is_unsent() || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
+            Phase::Http(..) => !held,
             _ => state.is_unsent(),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase};
+use super::connection::Conn;
 use super::exchange::Answered;
 use super::inbound::Terms;
 use super::output::Payload;
+use super::phase::Responding;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{Reply, Sent};
 use crate::h1::response::{
@@ -22,7 +23,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
-        let Phase::Waiting(terms) = state.phase else {
+        let Some(terms) = state.phase.due() else {
             return Sent::Closed;
         };
         // A long ordinary response to a request for a WebSocket is framed as any other.
@@ -30,7 +31,9 @@ impl Conn {
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
         let (close, line) = terms.connection(reply, until_close, stopping);
-        state.phase = Phase::Streaming(Terms { close, ..terms });
+        state
+            .phase
+            .go_on(Responding::Streaming(Terms { close, ..terms }));
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
@@ -64,7 +67,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
-        let Phase::Streaming(terms) = state.phase else {
+        let Some(terms) = state.phase.streaming() else {
             return Sent::Closed;
         };
         if piece.is_empty() || terms.head {
@@ -90,7 +93,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
-        let Phase::Streaming(terms) = state.phase else {
+        let Some(terms) = state.phase.streaming() else {
             return Sent::Closed;
         };
         if terms.chunked() && !terms.head {

@@ -22,16 +22,16 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Status and header fields of an answer, as the handler gave them.
+/// Status and header fields of a response, as the handler gave them.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
-    /// 200-999; interim answers are the core's business.
+    /// 200-999; interim responses are the core's business.
     pub status: u16,
     /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.
     pub headers: &'a [u8],
     /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits.
     pub flags: u32,
-    /// A Content-Length for an answer that carries no content (HEAD, 304), or -1.
+    /// A Content-Length for a response that carries no content (HEAD, 304), or -1.
     pub declared: i64,
 }
 
@@ -41,7 +41,7 @@ pub const GIVEN_DATE: u32 = 1;
 pub const GIVEN_SERVER: u32 = 2;
 /// The handler gave a Connection header, which is among the fields.
 pub const GIVEN_CONNECTION: u32 = 4;
-/// The connection ends after this answer.
+/// The connection ends after this response.
 pub const CLOSE: u32 = 8;
 /// The caller will run the connection's next pipelined request itself, at once.
 pub const INLINE: u32 = 16;
@@ -52,16 +52,16 @@ pub const CORK: u32 = 32;
 /// [`super::Config::unread_time`] meanwhile is cut off.
 pub const INSIST: u32 = 64;
 
-/// What became of an answer that the embedder encoded itself.
+/// What became of a response that the embedder encoded itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoded {
-    /// It has no head of a final answer: nothing was written, the exchange goes on.
+    /// It has no head of a final response: nothing was written, the exchange goes on.
     Malformed,
     /// The exchange was over: nothing was written.
     Stale,
     /// The rest of it has to come, through [`Exchange::body`].
     More,
-    /// The answer is complete.
+    /// The response is complete.
     Done,
     /// It was a 101 to a request for a WebSocket, which the connection is from now on.
     Upgraded,
@@ -104,9 +104,9 @@ pub enum Event {
 /// Pings that the core sends by itself on a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pings {
-    /// A ping is sent whenever nothing has been received for so long.
+    /// A ping is sent whenever nothing has been received for this time.
     pub interval: Duration,
-    /// The connection is given up when nothing has been received for so long after a ping.
+    /// The connection is cut when nothing has been received for this time after a ping.
     pub timeout: Duration,
 }
 
@@ -117,7 +117,7 @@ pub struct Interest {
     pub pings: bool,
     /// Report pongs.
     pub pongs: bool,
-    /// Leave answering pings to user code.
+    /// Leave pongs to user code.
     pub manual_pong: bool,
 }
 

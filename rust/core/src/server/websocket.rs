@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::connection::{Conn, Phase, State};
+use super::connection::{Conn, State};
 use super::output::Payload;
+use super::phase::Phase;
 use super::session::{GOING_AWAY, Session, Tick};
 use super::sink::Notice;
 use super::transport::{CORK_SIZE, with_buffer};
@@ -25,7 +26,7 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
-        if !matches!(state.phase, Phase::Waiting(_)) {
+        if state.phase.due().is_none() {
             return false;
         }
         let mut head = Vec::with_capacity(256);
@@ -82,7 +83,7 @@ impl Conn {
         state.start_closing(self, code, reason)
     }
 
-    /// Nobody can run the callbacks: what waits is dropped, and both sides are told.
+    /// No thread can run the callbacks: queued events are dropped, and both sides are told.
     pub(super) fn overload(self: &Arc<Self>, seq: u32) {
         let mut state = self.lock();
         if state.seq != seq {
@@ -97,7 +98,7 @@ impl Conn {
         let mut state = self.lock();
         let closes = state.start_closing(self, GOING_AWAY, "");
         if closes {
-            // Not a handshake that somebody waits for: the process is about to end.
+            // Its close frame is not awaited: the process is about to end.
             state.finish_connection();
         }
         closes
