@@ -1,9 +1,58 @@
 //! HTTP/1.1 and WebSocket, server and client: bytes, sockets and time.
 //!
-//! This crate knows neither the JVM nor Ring. An embedder implements
-//! [`server::Sink`] (and its client twin) and gets requests, messages and
-//! closings through it; everything else goes down by plain function calls.
+//! This crate knows neither the JVM nor Ring. Its embedder implements [`server::Sink`] and its twin
+//! [`client::Sink`], gets requests, messages, responses and closings through them, and calls down with plain
+//! function calls.
+//!
+//! # A tour
+//!
+//! [`h1`] and [`ws`] are protocols as functions of bytes: no sockets, no clock, no threads. They take what has
+//! arrived so far, and give the same result however it was cut into pieces. A head is described by spans into
+//! the buffer that it is in:
+//!
+//! ```
+//! use httpkit_core::h1::{BodyFraming, HeadParser, Limits, RequestHead};
+//!
+//! let mut parser = HeadParser::new();
+//! let mut head = RequestHead::default();
+//! let limits = Limits::default();
+//! let bytes = b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+//!
+//! assert_eq!(parser.parse(&bytes[..30], &limits, &mut head), Ok(false), "more is needed");
+//! assert_eq!(parser.parse(bytes, &limits, &mut head), Ok(true));
+//! assert_eq!(head.target.of(bytes), b"/a?b");
+//! assert_eq!(head.framing, BodyFraming::Length(2));
+//! assert_eq!(&bytes[head.len..], b"hi");
+//!
+//! let broken = b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+//! assert!(parser.parse(broken, &limits, &mut head).is_err());
+//! ```
+//!
+//! A WebSocket's bytes become whole messages, or the rule that the peer broke:
+//!
+//! ```
+//! use httpkit_core::ws::{Decoder, Event};
+//!
+//! let mut decoder = Decoder::new(1 << 20);
+//! // Final, text; masked, five bytes; a mask of zeros.
+//! let frame = [&[0x81, 0x80 | 5, 0, 0, 0, 0], "hello".as_bytes()].concat();
+//! let (used, event) = decoder.decode(&frame)?;
+//! assert_eq!((used, event), (frame.len(), Some(Event::Text(b"hello".to_vec()))));
+//!
+//! let unmasked = [0x81, 1, b'x'];
+//! assert_eq!(decoder.decode(&unmasked).unwrap_err().code, 1002);
+//! # Ok::<(), httpkit_core::ws::Fault>(())
+//! ```
+//!
+//! [`server`] and [`client`] put them on sockets, in tokio runtimes of one thread that the embedder lends. They
+//! do not know each other. A [`server::Server`] is bound with a [`server::Config`]; its requests wait in a
+//! [`server::queue`] for threads of the embedder, which respond through a [`server::Exchange`]. A
+//! [`client::Client`] is given calls, each with its [`client::CallSpec`].
+//!
+//! [`net`] is what the client's bytes go through: TCP, Unix domain sockets, TLS, and transports that the
+//! embedder hosts. [`error`] has the rules that a peer can break, and how a server responds.
 #![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
 // Standard error may be closed, and then the macros panic.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -10,6 +10,7 @@ use super::head::has_token;
 pub struct EncodedHead {
     /// Bytes up to and with the empty line.
     pub len: usize,
+    /// Of its status line.
     pub status: u16,
     /// `Connection` has `close`.
     pub close: bool,

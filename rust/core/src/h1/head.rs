@@ -27,13 +27,16 @@ pub enum BodyFraming {
     None,
     /// This many bytes, at least one and at most `Limits::body`.
     Length(u64),
+    /// Chunks and trailers, for a [`ChunkedDecoder`](super::ChunkedDecoder).
     Chunked,
 }
 
 /// One header line; the value without the white space around it, maybe empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// As it came, in any case; never empty.
     pub name: Span,
+    /// Without control characters but for TAB.
     pub value: Span,
     /// Index into [`KNOWN_HEADERS`], or [`UNKNOWN_HEADER`].
     pub id: u8,
@@ -42,13 +45,17 @@ pub struct Header {
 /// A request's head as spans into the buffer it was parsed from.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
+    /// A token without lower-case letters.
     pub method: Span,
     /// Index into [`METHODS`], or [`EXTENSION_METHOD`].
     pub method_id: u8,
+    /// As it came: origin, absolute, authority or asterisk form.
     pub target: Span,
+    /// Of the request line.
     pub version: Version,
     /// In order of arrival, repeated ones included.
     pub headers: Vec<Header>,
+    /// Where the body ends.
     pub framing: BodyFraming,
     /// `None` without a `Host` line, which only HTTP/1.0 may leave out.
     pub authority: Option<Authority>,
@@ -114,6 +121,7 @@ pub struct HeadParser {
 }
 
 impl HeadParser {
+    /// Ready for a head.
     pub fn new() -> HeadParser {
         HeadParser::default()
     }

@@ -14,7 +14,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub fn is_empty(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
@@ -32,7 +32,7 @@ pub(super) struct LineScanner {
 
 impl LineScanner {
     /// Offset of the first line not yet returned.
-    pub fn position(&self) -> usize {
+    pub(super) fn position(&self) -> usize {
         self.start
     }
 
@@ -41,7 +41,7 @@ impl LineScanner {
     /// A line is judged only when complete, except for the three things that
     /// cannot become good: bare CR, bare LF, too long.
     #[inline]
-    pub fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
+    pub(super) fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
             let at = find_control(buf, self.scanned);
             if at.saturating_sub(self.start) > limits.line.saturating_sub(2) {

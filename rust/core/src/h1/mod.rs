@@ -24,7 +24,9 @@ pub use head::{BodyFraming, HeadParser, Header, RequestHead, Version};
 /// A range of a buffer that is held elsewhere.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// Offset of the first byte.
     pub start: u32,
+    /// Offset behind the last byte.
     pub end: u32,
 }
 
@@ -43,10 +45,12 @@ impl Span {
             .unwrap_or_default()
     }
 
+    /// How many bytes it has.
     pub fn len(self) -> usize {
         self.end.saturating_sub(self.start) as usize
     }
 
+    /// Whether it has none, as the default has.
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }

@@ -31,11 +31,14 @@ pub struct ProxyHeader {
     pub len: usize,
 }
 
+/// What a connection begins with, as far as it has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyOutcome {
+    /// That cannot be told yet.
     NeedMore,
     /// No PROXY header: the buffer begins with a request.
     None,
+    /// A complete PROXY header.
     Header(ProxyHeader),
 }
 

@@ -175,6 +175,7 @@ pub fn length_header(status: u16) -> LengthHeader {
 /// How an answer of unknown length is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFraming {
+    /// HTTP/1.1: chunks, the last of them empty.
     Chunked,
     /// HTTP/1.0: raw bytes until the connection closes, announced by `Connection: Close`.
     UntilClose,
@@ -201,6 +202,7 @@ pub fn stream_framing(
 /// What decides whether a connection outlives an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
+    /// The request's.
     pub version: Version,
     /// The request's `Connection` had `close`.
     pub close: bool,
@@ -226,6 +228,7 @@ pub struct ConnectionRule {
 }
 
 impl Persistence {
+    /// Whether it does, and the `Connection` line that says so (RFC 9112 9.3).
     pub fn rule(self) -> ConnectionRule {
         let (close, line): (bool, &'static [u8]) = match self.version {
             _ if self.websocket || self.until_close => (true, CONNECTION_CLOSE),

@@ -107,7 +107,7 @@ impl Exchange {
         self.conn.chunk(self.seq, piece.into(), flags, limit)
     }
 
-    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`]. False
+    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`](super::INSIST). False
     /// if there is room, or no peer to send to.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
@@ -161,7 +161,7 @@ impl Exchange {
         self.conn.close_ws(self.seq, code, reason)
     }
 
-    /// The callback whose sends were marked [`CORK`] is over: what was gathered leaves.
+    /// The callback whose sends were marked [`CORK`](super::CORK) is over: what was gathered leaves.
     pub fn settle(&self) {
         self.conn.settle(self.seq);
     }

@@ -35,8 +35,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 /// A part of a [`Source`].
 #[derive(Debug, Clone)]
 pub struct Kept {
+    /// Who copies them.
     pub source: Arc<dyn Source>,
+    /// Where they begin in it.
     pub at: usize,
+    /// How many they are.
     pub len: usize,
 }
 

@@ -59,7 +59,7 @@ pub enum Encoded {
     Malformed,
     /// The exchange was over: nothing was written.
     Stale,
-    /// The rest of it has to come, through [`Exchange::body`].
+    /// The rest of it has to come, through [`Exchange::body`](super::Exchange::body).
     More,
     /// The response is complete.
     Done,

@@ -139,7 +139,7 @@ pub(super) struct HeadParser {
 impl HeadParser {
     /// Goes on with `input`: the header and how much of `input` it took, or
     /// `None` when all of `input` was taken and more is needed.
-    pub fn parse(&mut self, input: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
+    pub(super) fn parse(&mut self, input: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
         let before = usize::from(self.len);
         let parsed = if before == 0 {
             Head::parse(input)?
@@ -170,7 +170,7 @@ pub(super) struct Mask(pub [u8; 4]);
 
 impl Mask {
     /// Appends `masked` unmasked to `out`, and turns the key on.
-    pub fn append(&mut self, out: &mut Vec<u8>, masked: &[u8]) {
+    pub(super) fn append(&mut self, out: &mut Vec<u8>, masked: &[u8]) {
         let start = out.len();
         out.extend_from_slice(masked);
         self.apply(&mut out[start..]);
