@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use httpkit_core::server::queue::Work;
-use httpkit_core::server::{Answered, Exchange, INLINE, Interest, Pings, Reply, Sent};
+use httpkit_core::server::{Answered, Exchange, INLINE, Interest, Pings, Reply, Sent, Work};
 use httpkit_core::ws::Opcode;
 use jni::Env;
 use jni::objects::{JByteArray, JClass};

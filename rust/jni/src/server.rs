@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use httpkit_core::server::queue::Work;
-use httpkit_core::server::{Address, Config, Notice, Server, Sink};
+use httpkit_core::server::{Address, Config, Notice, Server, Sink, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray, JString};
 use jni::refs::IntoAuto;
@@ -219,7 +218,7 @@ pub(crate) fn connections<'local>(
 
 /// Everything that waits, for the threads that Java adds when the others are stuck.
 pub(crate) fn spill<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
-    server(handle)?.spill();
+    server(handle)?.push_all();
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! Work on its way up: the blocks of bytes in which requests and channels' events cross.
 
-use httpkit_core::server::queue::Work;
-use httpkit_core::server::{Event, Exchange};
+use httpkit_core::server::{Event, Exchange, Work};
 use jni::Env;
 use jni::objects::JByteArray;
 

@@ -1,8 +1,8 @@
 (ns httpkit.imports
   "Which file of the product imports which, read from the sources.
 
-  A graph is a map from a file's name to the set of names that it imports: \"core/server/queue\" for
-  rust/core/src/server/queue.rs, \"core/server\" for its mod.rs, \"java/server/HttpServer\" for a class.
+  A graph is a map from a file's name to the set of names that it imports: \"core/server/output\" for
+  rust/core/src/server/output.rs, \"core/server\" for its mod.rs, \"java/server/HttpServer\" for a class.
   Imports of what a module only re-exports count for the file that defines it."
   (:require [clojure.java.io :as io]
             [clojure.string  :as str])
@@ -24,7 +24,7 @@
       (str/replace #"(?s)\n#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*mod \w+ \{.*?\n\}" "")))
 
 (defn- module-path
-  "Segments of the module in a file below src: [\"server\" \"queue\"], [] for lib.rs."
+  "Segments of the module in a file below src: [\"server\" \"output\"], [] for lib.rs."
   [file]
   (let [segments (str/split (str/replace file #"\.rs$" "") #"/")]
     (if (#{"mod" "lib"} (last segments)) (vec (butlast segments)) segments)))
@@ -57,7 +57,7 @@
 
 (defn- inline-paths [text]
   (map #(str/split % #"::")
-       (re-seq #"\b(?:crate|super|httpkit_core)(?:::\w+)+" (str/replace text #"(?s)\buse\s+[^;]+;" ""))))
+       (re-seq #"\b(?:crate|super|httpkit_core)(?:::\w+)+" (str/replace text #"(?s)\buse\s+[^;]+;|\bpub\(in [^)]*\)" ""))))
 
 (defn- absolute
   "A path from the root of a crate, or nil if it leads out of the product's crates."
@@ -142,7 +142,7 @@
 ;; Graphs
 
 (defn room
-  "The folder of a file: \"core/server\" for core/server/queue, and for core/server itself if it is a folder."
+  "The folder of a file: \"core/server\" for core/server/output, and for core/server itself if it is a folder."
   [graph file]
   (if (some #(str/starts-with? % (str file "/")) (keys graph))
     file

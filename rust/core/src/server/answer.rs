@@ -5,11 +5,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
-use super::exchange::{Answered, Request};
+use super::exchange::{Answered, Request, Work};
 use super::inbound::Terms;
 use super::output::Kept;
 use super::phase::{Phase, Receiving, Responding};
-use super::queue::Work;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply};
 use crate::grammar::is_bodyless;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::connection::{Conn, State};
 use super::events::Events;
+use super::exchange::Work;
 use super::output::Payload;
 use super::phase::Phase;
-use super::queue::Work;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;
 use super::types::{CORK, Event, INSIST};

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::half_closed::{HALF_CLOSE_TIME, max_half_closed};
-use super::queue::Mode;
+use super::work::Mode;
 use crate::h1::Limits;
 use crate::h1::proxy::ProxyMode;
 

@@ -15,11 +15,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::events::Events;
-use super::exchange::{Exchange, Request};
+use super::exchange::{Exchange, Request, Work};
 use super::half_closed::Ticket;
 use super::inbound::Inbound;
 use super::phase::{Phase, Receiving, Responding};
-use super::queue::Work;
 use super::shared::Shared;
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};

@@ -31,6 +31,25 @@ pub struct Request {
     pub(super) arrived: Instant,
 }
 
+/// Something that user code has to see.
+#[derive(Debug)]
+pub enum Work {
+    /// A whole request, body included.
+    Request(Request),
+    /// Messages or the closing of a channel wait: [`Exchange::take_events`].
+    Events(Exchange),
+}
+
+impl Work {
+    /// Since when it waits.
+    pub(super) fn since(&self) -> Instant {
+        match self {
+            Self::Request(request) => request.arrived,
+            Self::Events(_) => Instant::now(),
+        }
+    }
+}
+
 impl Request {
     /// The block of bytes that [`super::request`] describes, completed with the embedder's `name` of the
     /// exchange.

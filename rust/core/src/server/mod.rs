@@ -7,6 +7,7 @@
 //! Not here: parsing (`h1`), frames (`ws`), what a request means.
 
 mod answer;
+mod attend;
 mod channel;
 mod config;
 mod connection;
@@ -18,12 +19,9 @@ mod freed;
 mod half_close;
 mod half_closed;
 mod inbound;
-mod lead;
 mod listener;
 mod output;
 mod phase;
-mod pressure;
-pub mod queue;
 mod receiving;
 pub mod request;
 mod session;
@@ -36,6 +34,7 @@ mod timers;
 mod transport;
 mod types;
 mod websocket;
+mod work;
 
 use std::io;
 use std::sync::Arc;
@@ -45,12 +44,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use listener::Listener;
-use queue::{Work, WorkQueue};
 use shared::{Accepting, Shared};
 use types::Stage;
+use work::Owner;
 
 pub use config::{Config, OptionError, UNREAD_TIME};
-pub use exchange::{Answered, Exchange};
+pub use exchange::{Answered, Exchange, Request, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
@@ -58,6 +57,7 @@ pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
     INSIST, Interest, Pings, Reply, Sent,
 };
+pub use work::{Mode, WorkQueue};
 
 /// A bound server.
 #[derive(Debug)]
@@ -90,14 +90,14 @@ impl Server {
     }
 
     /// Where requests and events wait for threads.
-    pub fn queue(&self) -> &WorkQueue {
+    pub fn queue(&self) -> &WorkQueue<Work> {
         &self.shared.queue
     }
 
     /// The next piece of work, waiting for it: this thread may run a loop meanwhile. `None` once the queue
     /// is shut and empty, or when this thread has waited for long and more are there than are kept.
     pub fn take(&self) -> Option<Work> {
-        self.shared.queue.take(&self.shared.leads)
+        self.shared.queue.take(&self.shared.loops)
     }
 
     /// Runs one loop on this thread until [`Self::close`], or watches as threads in [`Self::take`] run it.
@@ -110,24 +110,23 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let mut stage = self.stage.subscribe();
+        let stage = self.stage.subscribe();
         if first {
-            runtime.spawn(pressure::keep_attending(self.shared.clone()));
+            runtime.spawn(attend::keep_attending(self.shared.clone()));
         }
         let accepting = Accepting::new(&self.shared);
         runtime.spawn(listener::accept(accepting, listener, stage.clone()));
-        let Shared {
-            queue, attention, ..
-        } = &*self.shared;
-        self.shared.leads.own(runtime, queue, attention, &mut stage);
+        let shared = &self.shared;
+        let owner = LoopOwner { shared, stage };
+        shared.loops.run_or_supervise(runtime, owner);
         // Nothing is added any more, and closings must be heard of though nobody attends to them now.
-        self.spill();
+        self.push_all();
         self.shared.make_deferred_upcalls();
         Ok(())
     }
 
     /// Hands everything that waits to [`Sink::on_work`], for want of threads that take it.
-    pub fn spill(&self) {
+    pub fn push_all(&self) {
         let work = self.shared.queue.drain();
         if !work.is_empty() {
             self.shared.sink.on_work(work);
@@ -140,7 +139,7 @@ impl Server {
             *stage = to.max(*stage);
             later
         });
-        self.shared.leads.alert();
+        self.shared.loops.alert();
     }
 
     /// Open connections.
@@ -162,5 +161,32 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// The thread that [`Server::run`] was called on.
+struct LoopOwner<'a> {
+    shared: &'a Shared,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Owner for LoopOwner<'_> {
+    fn is_closed(&self) -> bool {
+        *self.stage.borrow() == Stage::Closed
+    }
+
+    async fn closed(&mut self) {
+        // An error is a server that was dropped, which closes it.
+        let _ = self.stage.wait_for(|stage| *stage == Stage::Closed).await;
+    }
+
+    fn loop_is_free(&self) {
+        self.shared.queue.wake_for_loop();
+    }
+
+    fn taken_back(&self) {
+        self.shared.queue.wake_for_work();
+        // If all other workers are stuck as well, what waits needs help.
+        self.shared.attention.notify_one();
     }
 }

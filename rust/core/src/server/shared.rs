@@ -13,12 +13,11 @@ use tokio::sync::Notify;
 
 use super::config::Config;
 use super::connection::Conn;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Work};
 use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
-use super::lead::Leads;
-use super::queue::{Mode, Pushed, Work, WorkQueue};
 use super::sink::{Notice, Sink};
+use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
 use crate::error::Violation;
 use crate::h1::{date, response};
 
@@ -42,8 +41,8 @@ pub(super) enum Deferred {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) config: Config,
-    pub(super) queue: WorkQueue,
-    pub(super) leads: Leads,
+    pub(super) queue: WorkQueue<Work>,
+    pub(super) loops: Loops,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) connections: Mutex<HashMap<usize, Weak<Conn>>>,
     pub(super) deferred: Mutex<VecDeque<Deferred>>,
@@ -88,8 +87,14 @@ thread_local! {
 impl Shared {
     pub(super) fn new(config: Config, sink: Arc<dyn Sink>) -> Self {
         Self {
-            queue: WorkQueue::new(&config),
-            leads: Leads::default(),
+            queue: WorkQueue::new(Settings {
+                mode: config.mode,
+                limit: config.queue,
+                threads: config.threads,
+                kept: config.kept,
+                keep_alive: config.keep_alive,
+            }),
+            loops: Loops::default(),
             config,
             sink,
             connections: Mutex::default(),
@@ -106,7 +111,7 @@ impl Shared {
     /// Hands work over; what no thread can take is refused.
     pub(super) fn offer(&self, mut work: Work) {
         loop {
-            work = match self.queue.push(work) {
+            work = match self.queue.push(work.since(), work) {
                 Ok(pushed) => return self.pushed(pushed),
                 Err(work) => work,
             };
@@ -126,7 +131,7 @@ impl Shared {
 
     /// Hands a channel's closing over, which is never refused.
     pub(super) fn offer_closing(&self, work: Work) {
-        match self.queue.push_unbounded(work) {
+        match self.queue.push_unbounded(work.since(), work) {
             Ok(pushed) => self.pushed(pushed),
             Err(work) => self.defer(Deferred::Orphan(work)),
         }

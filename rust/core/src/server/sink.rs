@@ -1,6 +1,6 @@
 //! The embedder's side: how requests, events and notices leave the core.
 
-use super::queue::Work;
+use super::exchange::Work;
 use crate::error::Violation;
 
 /// The embedder's side: what the loop calls. None of these may run user code or block.

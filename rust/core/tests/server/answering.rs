@@ -4,8 +4,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use httpkit_core::h1::Limits;
-use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Address, Answered, CLOSE, Config, Notice, Reply, Server};
+use httpkit_core::server::{Address, Answered, CLOSE, Config, Mode, Notice, Reply, Server};
 
 use crate::support::{Recorder, Running, answer, config, read_answer, reply, wait_until};
 

@@ -3,8 +3,7 @@
 use std::io::{Read, Write};
 
 use httpkit_core::h1::encoded::EncodedHead;
-use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Answered, Encoded, Interest};
+use httpkit_core::server::{Answered, Encoded, Interest, Mode};
 
 use crate::support::{Running, answer, config, frame, read_answer, read_head, wait_until};
 

@@ -5,8 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Answered, CLOSE, Notice, Reply};
+use httpkit_core::server::{Answered, CLOSE, Mode, Notice, Reply};
 
 use crate::support::{Running, answer, config, read_answer, read_head, reply, wait_until};
 

@@ -2,9 +2,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use httpkit_core::server::queue::Mode;
-use httpkit_core::server::queue::Work;
-use httpkit_core::server::{Answered, Config, Event, Exchange, INLINE, Reply, Sent};
+use httpkit_core::server::{Answered, Config, Event, Exchange, INLINE, Mode, Reply, Sent, Work};
 
 use crate::support::{Running, answer, closings, config, read_answer, reply, wait_until};
 

@@ -5,8 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Answered, Kept, Server, Source};
+use httpkit_core::server::{Answered, Kept, Mode, Server, Source, Work};
 use parking_lot::{Condvar, Mutex};
 
 use crate::support::{PATIENCE, Running, any_port, config, join, read_answer, reply, wait_until};

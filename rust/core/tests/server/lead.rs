@@ -8,8 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Config, Exchange, Server};
+use httpkit_core::server::{Config, Exchange, Mode, Server, Work};
 
 use crate::support::{PATIENCE, Running, any_port, config, join, read_answer, reply};
 

@@ -1,7 +1,6 @@
 use std::io::Write;
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Answered, INLINE, Reply};
+use httpkit_core::server::{Answered, INLINE, Mode, Reply, Work};
 
 use crate::support::{Running, config, reply};
 

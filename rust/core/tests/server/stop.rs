@@ -2,9 +2,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::queue::Mode;
 use httpkit_core::server::{
-    Answered, Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Reply, Sent,
+    Answered, Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Mode, Reply, Sent,
 };
 
 use crate::support::{

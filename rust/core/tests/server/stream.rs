@@ -4,8 +4,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Config, Exchange, INSIST, Sent};
+use httpkit_core::server::{Config, Exchange, INSIST, Mode, Sent, Work};
 
 use crate::support::{Running, config, read_head, reply, wait_until};
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::queue::{Mode, Work};
 use httpkit_core::server::{
-    Address, Answered, Config, Event, Exchange, Interest, Notice, Pings, Reply, Server, Sink,
+    Address, Answered, Config, Event, Exchange, Interest, Mode, Notice, Pings, Reply, Server, Sink,
+    Work,
 };
 use parking_lot::Mutex;
 
@@ -41,7 +41,7 @@ impl Sink for Recorder {
     fn on_starved(&self, waiting: usize) {
         self.starved.store(waiting, Ordering::Relaxed);
         if let Some(server) = self.helps.get().and_then(Weak::upgrade) {
-            server.spill();
+            server.push_all();
         }
     }
     fn on_drained(&self, name: i64) {

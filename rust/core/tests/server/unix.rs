@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use httpkit_core::server::queue::Mode;
-use httpkit_core::server::{Address, Server};
+use httpkit_core::server::{Address, Mode, Server};
 
 use crate::support::{PATIENCE, Recorder, Running, answer, config, wait_until};
 

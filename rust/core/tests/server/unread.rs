@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use httpkit_core::server::queue::Mode;
 use httpkit_core::server::{
-    Answered, Config, Exchange, Interest, Kept, Notice, Reply, Sent, Source,
+    Answered, Config, Exchange, Interest, Kept, Mode, Notice, Reply, Sent, Source,
 };
 use httpkit_core::ws::Opcode;
 

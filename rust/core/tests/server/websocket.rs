@@ -2,8 +2,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{CORK, Event, Exchange, Pings, Sent};
+use httpkit_core::server::{CORK, Event, Exchange, Mode, Pings, Sent, Work};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, closings, config, frame, wait_until};

@@ -7,8 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::queue::{Mode, Work};
-use httpkit_core::server::{Config, Exchange, Notice};
+use httpkit_core::server::{Config, Exchange, Mode, Notice, Work};
 
 use crate::support::{
     PATIENCE, Running, answer, any_port, config, join, read_answer, read_head, wait_until,
@@ -159,7 +158,7 @@ fn a_burst_that_parked_threads_cannot_take_calls_for_help() {
         wait_until("help is called for", || {
             server.sink.starved.load(Ordering::Relaxed) == 1
         });
-        server.server.spill();
+        server.server.push_all();
         assert_eq!(server.sink.work.lock().len(), 1);
     }
 }
@@ -243,11 +242,6 @@ fn parked_threads_are_woken_by_a_shut_queue() {
 #[test]
 fn work_that_comes_while_all_threads_are_stuck_is_handed_over_without_a_tick() {
     let server = Running::start(config(Mode::Pull));
-    server
-        .sink
-        .helps
-        .set(Arc::downgrade(&server.server))
-        .unwrap();
     let (tx, stuck) = mpsc::channel();
     let workers: Vec<_> = (0..2)
         .map(|_| {
@@ -267,6 +261,11 @@ fn work_that_comes_while_all_threads_are_stuck_is_handed_over_without_a_tick() {
     let releases: Vec<_> = (0..2)
         .map(|_| stuck.recv_timeout(PATIENCE).expect("both are taken"))
         .collect();
+    server
+        .sink
+        .helps
+        .set(Arc::downgrade(&server.server))
+        .unwrap();
     let mut peer = server.connect();
     let fastest = (0..300)
         .map(|_| {

@@ -1,0 +1,394 @@
+//! Who runs a loop: its own thread, or a worker that has nothing else to do.
+//!
+//! Handing a request from the loop's thread to a worker takes two switches of threads, several times what a
+//! short handler takes. So while handlers are short, a worker that is out of work runs the loop itself
+//! until that brings work ([`Loops::try_lead`]), and then does this work while no one looks after the sockets.
+//!
+//! The loop's own thread keeps watch meanwhile. It takes the loop back once no one has run it for [`STALL_LIMIT`]:
+//! a handler that blocks holds the others up for a moment, once. After that workers back off for a while,
+//! and the loop's thread hands work over as it comes.
+//!
+//! # Orderings
+//!
+//! `turns` and `asleep` are a pair: a worker that stops writes `turns` and then reads `asleep`, its loop's own thread
+//! writes `asleep` and then reads `turns`. At least one of them must see what the other wrote, or the thread sleeps
+//! beside a loop that stands still, so both are `SeqCst`. So is `owned`, for one order of its writes with these; it is
+//! rare. What the runtime itself needs is kept by its lock. `watched` and `backed_off` are `Relaxed`: they are
+//! opinions. A worker that reads an old one wakes one thread too many or too few (then the loop's own thread, which
+//! wakes workers after it has written `watched`, and calls for help, mends it), or leads once more.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// Work that takes longer than this on average is worth a switch of threads.
+pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
+/// So long may a loop stand still before its own thread takes it back.
+pub(super) const STALL_LIMIT: Duration = Duration::from_millis(2);
+/// So many times in a row: a thread may also have been kept from running.
+const SLOW_TURNS: u32 = 3;
+/// How long workers keep off after the first time that this went wrong, and at most; it doubles.
+const MIN_BACKOFF: Duration = Duration::from_millis(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// Leading that has lasted so many times longer than the next back-off starts over with [`MIN_BACKOFF`].
+const RESET_AFTER: u32 = 4;
+
+/// The thread that has it runs the loop.
+type RuntimeGuard = ArcMutexGuard<RawMutex, Option<Runtime>>;
+
+thread_local! {
+    /// When this thread last stopped running a loop, and how much work it has taken since.
+    static SINCE: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
+    /// How often in a row that work has taken long.
+    static SLOW: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One loop.
+#[derive(Debug)]
+pub(super) struct EventLoop {
+    runtime: Arc<Mutex<Option<Runtime>>>,
+    owner: Thread,
+    /// The owner runs the loop and has not been asked to let go of it.
+    owned: AtomicBool,
+    ask: Notify,
+    /// Workers' beginnings and ends: odd while one of them runs the loop. The owner tells by it a loop that has been
+    /// left from one that is run again and again, and takes no loop back that is being run, however long: that is
+    /// waiting for sockets.
+    turns: AtomicU64,
+    /// The owner waits for a worker to stop, for as long as that takes.
+    asleep: AtomicBool,
+}
+
+/// All loops of a server.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Loops {
+    loops: RwLock<Vec<Arc<EventLoop>>>,
+    /// Loops that their owners only watch.
+    watched: AtomicUsize,
+    backoff: Mutex<Backoff>,
+    /// Mirrors `Backoff::until` for a look without the lock, which all who write it hold: whether it may lie ahead.
+    backed_off: AtomicBool,
+}
+
+/// When workers keep off the loops.
+#[derive(Debug)]
+struct Backoff {
+    until: Instant,
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            until: Instant::now(),
+            next: MIN_BACKOFF,
+        }
+    }
+}
+
+/// A worker's run of a loop.
+pub(in crate::server) struct Leadership {
+    event_loop: Arc<EventLoop>,
+    runtime: RuntimeGuard,
+}
+
+impl Leadership {
+    pub(in crate::server) fn run(&self, until: impl Future<Output = ()>) {
+        if let Some(runtime) = &*self.runtime {
+            runtime.block_on(until);
+        }
+    }
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        SINCE.set(Some((Instant::now(), 0)));
+        // Before `runtime` is given up, so that the next one's beginning counts after this.
+        self.event_loop.turns.fetch_add(1, Ordering::SeqCst);
+        if self.event_loop.asleep.swap(false, Ordering::SeqCst) {
+            self.event_loop.owner.unpark();
+        }
+    }
+}
+
+/// This thread has taken a piece of work.
+pub(in crate::server) fn note_taken() {
+    if let Some((since, taken)) = SINCE.get() {
+        SINCE.set(Some((since, taken + 1)));
+    }
+}
+
+/// Whether what this thread does between its runs of a loop takes long.
+fn is_slow() -> bool {
+    let Some((since, taken)) = SINCE.take() else {
+        return false;
+    };
+    let slow = match since.elapsed() > SHORT_TASK * taken.max(1) {
+        true => SLOW.get() + 1,
+        false => 0,
+    };
+    SLOW.set(slow % SLOW_TURNS);
+    slow == SLOW_TURNS
+}
+
+impl Loops {
+    /// Begins to run a loop that no one runs. If all are run by their own threads, one of these is asked to
+    /// let go, and wakes a parked worker when it has.
+    pub(in crate::server) fn try_lead(&self) -> Option<Leadership> {
+        if self.are_backed_off() {
+            SINCE.set(None);
+            return None;
+        }
+        if is_slow() {
+            self.back_off(Instant::now());
+            self.alert();
+            return None;
+        }
+        let loops = self.loops.read();
+        for event_loop in &*loops {
+            if let Some(runtime) = event_loop.runtime.try_lock_arc()
+                && runtime.is_some()
+            {
+                event_loop.turns.fetch_add(1, Ordering::SeqCst);
+                return Some(Leadership {
+                    event_loop: event_loop.clone(),
+                    runtime,
+                });
+            }
+        }
+        for event_loop in &*loops {
+            if event_loop.owned.swap(false, Ordering::SeqCst) {
+                event_loop.ask.notify_one();
+                break;
+            }
+        }
+        None
+    }
+
+    /// How many loops their owners only watch: those that a worker runs, and those that stand still.
+    pub(in crate::server) fn watched(&self) -> usize {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    fn are_backed_off(&self) -> bool {
+        if !self.backed_off.load(Ordering::Relaxed) {
+            return false;
+        }
+        let backoff = self.backoff.lock();
+        let backed_off = Instant::now() < backoff.until;
+        self.backed_off.store(backed_off, Ordering::Relaxed);
+        backed_off
+    }
+
+    /// Workers keep off the loops for a while, unless they do so already: what stops all of them for a moment,
+    /// such as a garbage collection, is no more reason than what stops one.
+    fn back_off(&self, now: Instant) {
+        let mut backoff = self.backoff.lock();
+        if now < backoff.until {
+            return;
+        }
+        if now.saturating_duration_since(backoff.until) > backoff.next * RESET_AFTER {
+            backoff.next = MIN_BACKOFF;
+        }
+        backoff.until = now + backoff.next;
+        backoff.next = (backoff.next * 2).min(MAX_BACKOFF);
+        self.backed_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the loops' own threads look at how things stand.
+    pub(in crate::server) fn alert(&self) {
+        for event_loop in &*self.loops.read() {
+            event_loop.owner.unpark();
+        }
+    }
+
+    /// Runs a loop on its own thread, or watches others run it, until the server is closed.
+    pub(in crate::server) fn run_or_supervise(&self, runtime: Runtime, mut owner: impl Owner) {
+        let event_loop = Arc::new(EventLoop::new(runtime));
+        let mut held = event_loop.runtime.lock_arc();
+        self.loops.write().push(event_loop.clone());
+        let runtime = loop {
+            if event_loop.run(&held, &mut owner) {
+                break held.take();
+            }
+            drop(held);
+            self.watched.fetch_add(1, Ordering::Relaxed);
+            owner.loop_is_free();
+            let taken_back = event_loop.watch(self, &owner);
+            self.watched.fetch_sub(1, Ordering::Relaxed);
+            held = match taken_back {
+                Some(runtime) => runtime,
+                // Waits for a worker to let go, which it does as soon as the queue is shut.
+                None => break event_loop.runtime.lock().take(),
+            };
+            // What waits was left to the worker that is stuck.
+            owner.taken_back();
+        };
+        self.loops
+            .write()
+            .retain(|other| !Arc::ptr_eq(other, &event_loop));
+        // Dropping it drops the connections' tasks, and each reports its end.
+        drop(runtime);
+    }
+}
+
+/// What the thread that owns a loop needs of its server.
+pub(in crate::server) trait Owner {
+    fn is_closed(&self) -> bool;
+    /// Until it is. Woken threads look at [`Self::is_closed`]: who closes the server calls [`Loops::alert`].
+    fn closed(&mut self) -> impl Future<Output = ()>;
+    /// A worker may run the loop now: one is to be woken for it.
+    fn loop_is_free(&self);
+    /// The worker that ran the loop is stuck with what that brought, or slow.
+    fn taken_back(&self);
+}
+
+impl EventLoop {
+    fn new(runtime: Runtime) -> Self {
+        Self {
+            runtime: Arc::new(Mutex::new(Some(runtime))),
+            owner: thread::current(),
+            owned: AtomicBool::new(false),
+            ask: Notify::new(),
+            turns: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+        }
+    }
+
+    /// On the loop's own thread. True once the server is closed, false when a worker asks for the loop.
+    fn run(&self, runtime: &RuntimeGuard, owner: &mut impl Owner) -> bool {
+        let Some(runtime) = &**runtime else {
+            return true;
+        };
+        self.owned.store(true, Ordering::SeqCst);
+        let closed = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = owner.closed() => true,
+                () = self.ask.notified() => false,
+            }
+        });
+        self.owned.store(false, Ordering::SeqCst);
+        closed
+    }
+
+    /// Waits while workers run the loop; `None` once the server is closed.
+    fn watch(&self, loops: &Loops, owner: &impl Owner) -> Option<RuntimeGuard> {
+        let mut seen = self.turns.load(Ordering::SeqCst);
+        let mut since = Instant::now();
+        while !owner.is_closed() {
+            thread::park_timeout(STALL_LIMIT);
+            let turns = self.turns.load(Ordering::SeqCst);
+            if turns != seen {
+                (seen, since) = (turns, Instant::now());
+            }
+            let long = since.elapsed() >= STALL_LIMIT;
+            if seen % 2 == 1 {
+                if long {
+                    self.sleep(seen, owner);
+                }
+                continue;
+            }
+            if (long || loops.are_backed_off())
+                && let Some(runtime) = self.runtime.try_lock_arc()
+            {
+                if long {
+                    loops.back_off(since + STALL_LIMIT);
+                }
+                return Some(runtime);
+            }
+        }
+        None
+    }
+
+    /// A worker has been running the loop without work: waits for its end, or for the server's.
+    fn sleep(&self, seen: u64, owner: &impl Owner) {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.turns.load(Ordering::SeqCst) == seen && !owner.is_closed() {
+            thread::park();
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Loops {
+        /// As if so many owners watched.
+        pub(in crate::server::work) fn watching(loops: usize) -> Self {
+            Self {
+                watched: loops.into(),
+                ..Self::default()
+            }
+        }
+    }
+
+    #[test]
+    fn loops_that_stand_still_together_rest_as_long_as_one() {
+        let loops = Loops::default();
+        let now = Instant::now();
+        for _ in 0..8 {
+            loops.back_off(now);
+        }
+        assert_eq!(loops.backoff.lock().until, now + MIN_BACKOFF);
+        loops.back_off(now + MIN_BACKOFF);
+        assert_eq!(
+            loops.backoff.lock().until,
+            now + MIN_BACKOFF * 3,
+            "again soon"
+        );
+    }
+
+    fn free_loop() -> Arc<EventLoop> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        Arc::new(EventLoop::new(runtime))
+    }
+
+    /// The owner of a loop of a server that is never closed.
+    struct Open;
+
+    impl Owner for Open {
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn closed(&mut self) -> impl Future<Output = ()> {
+            std::future::pending()
+        }
+        fn loop_is_free(&self) {}
+        fn taken_back(&self) {}
+    }
+
+    #[test]
+    fn workers_run_no_loop_while_they_back_off_and_do_again_afterwards() {
+        let loops = Loops::default();
+        loops.loops.write().push(free_loop());
+        assert!(loops.try_lead().is_some());
+        loops.backoff.lock().next = Duration::from_secs(3600);
+        loops.back_off(Instant::now());
+        for _ in 0..3 {
+            assert!(loops.try_lead().is_none());
+        }
+        loops.backoff.lock().until = Instant::now();
+        assert!(loops.try_lead().is_some());
+    }
+
+    #[test]
+    fn the_owner_of_a_loop_takes_it_back_at_once_while_workers_back_off() {
+        let loops = Loops::default();
+        loops.backoff.lock().next = Duration::from_secs(3600);
+        loops.back_off(Instant::now());
+        let until = loops.backoff.lock().until;
+        assert!(free_loop().watch(&loops, &Open).is_some());
+        assert_eq!(loops.backoff.lock().until, until, "it was no failure");
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether the threads that pull work get through it.
+//!
+//! Work that waits while every thread is stuck in a blocking handler must get another thread at once: what a
+//! timer would add to it is many times what a short handler takes. A queue that is long because there is much to do
+//! is no reason: more threads would not make short handlers any faster.
+
+use std::time::Duration;
+
+use super::leader::SHORT_TASK;
+
+/// Threads that have been busy for so long, all of them and each with one piece of work, are stuck.
+pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);
+/// How often the queue is looked at while work waits; and so long it may wait for a thread that is on its way.
+pub(in crate::server) const TICK: Duration = Duration::from_millis(1);
+
+/// How a queue stands in which work waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Pressure {
+    /// Items that wait.
+    pub(in crate::server) waiting: usize,
+    /// Age of the oldest of them.
+    pub(in crate::server) oldest: Duration,
+    /// Items that threads have taken since that came.
+    pub(in crate::server) overtaken: u64,
+    /// Threads that have taken work and not come back, and whether there are no others.
+    pub(in crate::server) busy: usize,
+    pub(in crate::server) all_busy: bool,
+    /// Since the last of them took its work.
+    pub(in crate::server) quiet: Duration,
+}
+
+impl Pressure {
+    /// Whether other threads are needed for what waits.
+    pub(in crate::server) fn needs_help(&self) -> bool {
+        if self.all_busy && self.quiet >= STUCK {
+            return true;
+        }
+        let patience = if self.all_busy { STUCK } else { TICK };
+        // Threads at short work would have taken so many meanwhile. None at work at all means that those
+        // which were called do not come.
+        let busy = u32::try_from(self.busy).unwrap_or(u32::MAX).max(1);
+        let overtaken = u32::try_from(self.overtaken).unwrap_or(u32::MAX);
+        self.oldest >= patience
+            && SHORT_TASK.saturating_mul(overtaken) < self.oldest.saturating_mul(busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads that took their work just now, while one item waits that has come since.
+    const BUSY: Pressure = Pressure {
+        waiting: 1,
+        oldest: Duration::ZERO,
+        overtaken: 0,
+        busy: 2,
+        all_busy: true,
+        quiet: Duration::ZERO,
+    };
+
+    #[test]
+    fn work_that_comes_while_all_threads_are_stuck_needs_help_at_once() {
+        let stuck = Pressure {
+            quiet: STUCK,
+            ..BUSY
+        };
+        assert!(stuck.needs_help());
+        let one_is_free = Pressure {
+            busy: 1,
+            all_busy: false,
+            ..stuck
+        };
+        assert!(!one_is_free.needs_help(), "it has been woken");
+    }
+
+    #[test]
+    fn threads_at_short_work_need_no_help_however_long_the_queue_is() {
+        for millis in [0, 1, 10, 100, 1000] {
+            let oldest = Duration::from_millis(millis);
+            let short = Pressure {
+                waiting: 100_000,
+                oldest,
+                overtaken: millis * 20,
+                ..BUSY
+            };
+            assert!(!short.needs_help(), "{short:?}");
+        }
+    }
+
+    #[test]
+    fn threads_that_are_slow_need_help_although_each_gets_on() {
+        let slow = Pressure {
+            oldest: STUCK,
+            overtaken: 3,
+            ..BUSY
+        };
+        assert!(slow.needs_help());
+        let fast = Pressure {
+            overtaken: 4,
+            ..slow
+        };
+        assert!(!fast.needs_help());
+    }
+
+    #[test]
+    fn a_woken_thread_that_does_not_come_is_not_waited_for_longer_than_a_tick() {
+        let woken = Pressure {
+            oldest: TICK,
+            busy: 0,
+            all_busy: false,
+            ..BUSY
+        };
+        assert!(woken.needs_help());
+        let soon = Pressure {
+            oldest: TICK / 2,
+            ..woken
+        };
+        assert!(!soon.needs_help());
+    }
+}

@@ -1,0 +1,473 @@
+//! What waits, and the threads that take it.
+//!
+//! Threads either *pull* ([`WorkQueue::take`] blocks until there is work) or get batches *pushed* by the loop once per
+//! turn ([`WorkQueue::drain`]). A thread that finds nothing to pull runs a loop itself if it can (`leader`), else it is
+//! parked. Wake-ups are chained: a push wakes at most one parked thread, and a woken thread wakes the next only when it
+//! leaves work behind. Waking a thread costs more than parsing a request. The thread that parked last is woken first,
+//! so that of a pool which has once grown only the threads that are needed work, and stay warm.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::leader::{self, Leadership, Loops};
+use super::parked::Parked;
+use super::pressure::Pressure;
+
+/// Where a queue's work goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Threads pull it. What they cannot take in time is reported to [`Sink::on_starved`](crate::server::Sink),
+    /// which may start threads or take it away with [`WorkQueue::drain`].
+    Pull,
+    /// The loop hands everything to [`Sink::on_work`](crate::server::Sink) at the end of each turn.
+    Push,
+}
+
+/// Threads that run the loops themselves call others for help once so much has waited for so long.
+const MANY: usize = 8;
+const LONG: Duration = Duration::from_millis(1);
+/// A parked thread that is kept does not look more often than that whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a queue is told at its start.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Settings {
+    pub(in crate::server) mode: Mode,
+    /// Items that may wait, besides those that free threads will take and those that must not be lost.
+    pub(in crate::server) limit: usize,
+    /// Threads that pull, at most.
+    pub(in crate::server) threads: usize,
+    /// Threads that stay though nothing comes for them, and how long the others do.
+    pub(in crate::server) kept: usize,
+    pub(in crate::server) keep_alive: Duration,
+}
+
+/// Bounded queue, see the module's text.
+#[derive(Debug)]
+pub struct WorkQueue<T> {
+    pub(super) inner: Arc<Mutex<Inner<T>>>,
+    settings: Settings,
+    processors: usize,
+}
+
+thread_local! {
+    pub(super) static PLACE: RefCell<Place> = const { RefCell::new(Place::none()) };
+}
+
+/// A queue that counts a thread, whatever it holds.
+trait Roster: Send + Sync {
+    fn leave(&self, busy: bool);
+}
+
+impl<T: Send> Roster for Mutex<Inner<T>> {
+    fn leave(&self, busy: bool) {
+        let mut inner = self.lock();
+        inner.threads -= 1;
+        inner.awake -= 1;
+        inner.busy -= usize::from(busy);
+    }
+}
+
+/// Where this thread is counted: from its first look for work until it leaves, or ends.
+#[derive(Default)]
+pub(super) struct Place {
+    queue: Option<Weak<dyn Roster>>,
+    /// It has taken work and not come back.
+    busy: bool,
+}
+
+impl Place {
+    const fn none() -> Self {
+        Self {
+            queue: None,
+            busy: false,
+        }
+    }
+
+    /// Counts this thread as one that is out of work and looks for more.
+    pub(super) fn enter<'a, T: Send + 'static>(
+        &mut self,
+        queue: &'a Arc<Mutex<Inner<T>>>,
+    ) -> MutexGuard<'a, Inner<T>> {
+        let here = Arc::as_ptr(queue).addr();
+        let stays = matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here);
+        if !stays {
+            // Leaves the queue where it was counted before.
+            *self = Self::none();
+            let queue: Weak<dyn Roster> = Arc::downgrade(queue) as Weak<_>;
+            self.queue = Some(queue);
+        }
+        let mut inner = queue.lock();
+        if !stays {
+            inner.threads += 1;
+            inner.awake += 1;
+        }
+        if std::mem::take(&mut self.busy) {
+            inner.busy -= 1;
+        }
+        inner
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.as_ref().and_then(Weak::upgrade) {
+            queue.leave(self.busy);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Inner<T> {
+    items: VecDeque<Item<T>>,
+    /// In the order in which they parked.
+    pub(super) parked: Vec<Arc<Parked>>,
+    /// Those that run a loop.
+    pub(super) leading: Vec<Arc<Parked>>,
+    /// Threads that have a [`Place`] here.
+    pub(super) threads: usize,
+    /// Those that run user code, look for work or have been woken: all that are on neither list. Only decides
+    /// whether a thread yields before it is parked, so it does not matter that a thread which never comes back is
+    /// counted until it ends.
+    pub(super) awake: usize,
+    /// Those that have taken work and not come back. A thread that does something else between two pieces of work
+    /// (a response's next pipelined request, which passes by the queue) counts as well: it is not here to take any.
+    pub(super) busy: usize,
+    /// A parked thread has been woken and has not come yet, nor has another. One that runs a loop does not
+    /// count: its loop may be held up, by a slow disk for example, and the others must not wait for that. Any
+    /// parked thread that comes ends it: then it may be false too early, which costs one wake-up too many, and is
+    /// never true for good.
+    pub(super) waking: bool,
+    /// Items that threads have taken so far.
+    taken: u64,
+    /// When a thread last took one while the loops' own threads ran all loops. At other times work is short, and
+    /// asking for the time would cost a part of it.
+    last_taken: Option<Instant>,
+    shut: bool,
+}
+
+impl<T> Default for Inner<T> {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            parked: Vec::new(),
+            leading: Vec::new(),
+            threads: 0,
+            awake: 0,
+            busy: 0,
+            waking: false,
+            taken: 0,
+            last_taken: None,
+            shut: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Item<T> {
+    since: Instant,
+    /// [`Inner::taken`] when this came.
+    before: u64,
+    work: T,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Pushed {
+    /// A parked thread is there for it.
+    Served,
+    /// There is more work than parked threads: somebody should look after it soon.
+    Starved,
+}
+
+impl<T> Inner<T> {
+    /// Takes a thread off its list, which the caller wakes without the lock. First this thread, if it runs a
+    /// loop and that has brought work; then the one that parked last; then one that runs another loop.
+    fn pick(&mut self) -> Option<Arc<Parked>> {
+        if let Some(here) = self.leading.iter().position(Parked::is_this) {
+            self.awake += 1;
+            return Some(self.leading.swap_remove(here));
+        }
+        if let Some(thread) = self.parked.pop() {
+            self.note_woken();
+            return Some(thread);
+        }
+        let thread = self.leading.pop()?;
+        self.awake += 1;
+        Some(thread)
+    }
+
+    fn note_woken(&mut self) {
+        self.waking = true;
+        self.awake += 1;
+    }
+
+    /// Whether this thread runs a loop, and so will look for work at the end of its turn.
+    fn is_led_here(&self) -> bool {
+        self.leading.iter().any(Parked::is_this) || Parked::is_this_woken()
+    }
+
+    /// Whether so much has waited for so long that one thread does not get through it in good time.
+    fn is_behind(&self) -> bool {
+        self.items.len() >= MANY
+            && self
+                .items
+                .front()
+                .is_some_and(|oldest| oldest.since.elapsed() > LONG)
+    }
+}
+
+fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushed {
+    let before = inner.taken;
+    inner.items.push_back(Item {
+        since,
+        before,
+        work,
+    });
+    // The thread being woken counts as well. Its handler may block for ever: what it does not take
+    // itself needs another thread.
+    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
+    let pushed = if inner.items.len() <= coming {
+        Pushed::Served
+    } else {
+        Pushed::Starved
+    };
+    wake_next(inner);
+    pushed
+}
+
+/// Wakes one thread if there is work, unless one is on its way.
+fn wake_next<T>(mut inner: MutexGuard<'_, Inner<T>>) {
+    if inner.waking || inner.items.is_empty() || Parked::is_this_woken() {
+        return;
+    }
+    let thread = inner.pick();
+    drop(inner);
+    if let Some(thread) = thread {
+        thread.wake();
+    }
+}
+
+/// Runs a loop until that brings work, or this thread is woken.
+fn run_loop<T>(queue: &Mutex<Inner<T>>, inner: MutexGuard<'_, Inner<T>>, lead: &Leadership) {
+    let this = Parked::this();
+    let fallen = begin_leading(queue, inner, &this);
+    lead.run(this.woken());
+    // Who woke it has taken it off the list and counted it.
+    std::mem::forget(fallen);
+}
+
+pub(super) fn begin_leading<'a, T>(
+    queue: &'a Mutex<Inner<T>>,
+    mut inner: MutexGuard<'_, Inner<T>>,
+    this: &'a Arc<Parked>,
+) -> Fallen<'a, T> {
+    inner.awake -= 1;
+    inner.leading.push(this.clone());
+    Fallen { queue, this }
+}
+
+/// A thread whose loop panics.
+pub(super) struct Fallen<'a, T> {
+    queue: &'a Mutex<Inner<T>>,
+    this: &'a Arc<Parked>,
+}
+
+impl<T> Drop for Fallen<'_, T> {
+    fn drop(&mut self) {
+        let mut inner = self.queue.lock();
+        let here = |other: &Arc<Parked>| Arc::ptr_eq(self.this, other);
+        if let Some(at) = inner.leading.iter().position(here) {
+            inner.leading.swap_remove(at);
+            inner.awake += 1;
+        }
+        self.this.reset();
+        wake_next(inner);
+    }
+}
+
+impl<T: Send + 'static> WorkQueue<T> {
+    /// A queue that holds at most so many items as told besides closings, which are never refused, and what
+    /// those of its threads that are not busy will take.
+    pub(in crate::server) fn new(settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(Inner::default())),
+            settings,
+            processors: thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    pub(in crate::server) fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// Adds work; gives it back when the queue is full or shut.
+    pub(in crate::server) fn push(&self, since: Instant, work: T) -> Result<Pushed, T> {
+        let inner = self.inner.lock();
+        let free = self.settings.threads.saturating_sub(inner.busy);
+        if inner.shut || inner.items.len() >= self.settings.limit.saturating_add(free) {
+            return Err(work);
+        }
+        Ok(add(inner, since, work))
+    }
+
+    /// Adds work that must not be lost (a closing), whatever the limit. Refused only when shut.
+    pub(in crate::server) fn push_unbounded(&self, since: Instant, work: T) -> Result<Pushed, T> {
+        let inner = self.inner.lock();
+        if inner.shut {
+            return Err(work);
+        }
+        Ok(add(inner, since, work))
+    }
+
+    /// The next item, waiting for it or looking for it at the sockets; `None` once the queue is shut and
+    /// empty, or when this thread is one too many.
+    pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
+        PLACE.with_borrow_mut(|place| {
+            let work = self.next(place.enter(&self.inner), loops);
+            match work {
+                Some(_) => place.busy = true,
+                None => *place = Place::none(),
+            }
+            work
+        })
+    }
+
+    fn next<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>, loops: &Loops) -> Option<T> {
+        let mut yielded = false;
+        loop {
+            if let Some(Item { work, .. }) = inner.items.pop_front() {
+                inner.taken += 1;
+                inner.busy += 1;
+                let watched = loops.watched();
+                if watched == 0 {
+                    inner.last_taken = Some(Instant::now());
+                }
+                leader::note_taken();
+                // A thread that runs the loop gets through a few short ones before another has woken up.
+                // It may be left alone with them only while a loop stands still: nobody begins to run
+                // that before all is taken, and its own thread rouses others if that takes long.
+                if inner.leading.len() >= watched || inner.is_behind() {
+                    wake_next(inner);
+                }
+                return Some(work);
+            }
+            if inner.shut {
+                return None;
+            }
+            if let Some(lead) = loops.try_lead() {
+                run_loop(&self.inner, inner, &lead);
+                drop(lead);
+                inner = self.inner.lock();
+                continue;
+            }
+            if !yielded && inner.awake <= self.processors {
+                // The loop is often about to push: giving it the processor once is cheaper than
+                // being parked and woken. Not when there are more of us: taking turns at that,
+                // all would share for ever what a few could do.
+                yielded = true;
+                drop(inner);
+                thread::yield_now();
+                inner = self.inner.lock();
+                continue;
+            }
+            inner = self.park(inner)?;
+            inner.waking = false;
+        }
+    }
+
+    /// Until it is woken; `None` if it is not for long, and this thread is not one to be kept.
+    fn park<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>) -> Option<MutexGuard<'a, Inner<T>>> {
+        let since = Instant::now();
+        let this = Parked::this();
+        inner.awake -= 1;
+        inner.parked.push(this.clone());
+        loop {
+            let left = self.settings.keep_alive.saturating_sub(since.elapsed());
+            let superfluous = inner.threads > self.settings.kept;
+            // One that is off the list has been woken for work, and must come for it.
+            if superfluous
+                && left.is_zero()
+                && let Some(at) = inner.parked.iter().position(Parked::is_this)
+            {
+                inner.parked.remove(at);
+                inner.awake += 1;
+                return None;
+            }
+            drop(inner);
+            // One that is kept looks again now and then: others may have come, of which one runs a loop and
+            // does not leave.
+            thread::park_timeout(match superfluous {
+                true => left,
+                false => self.settings.keep_alive.max(LOOK_AGAIN),
+            });
+            // Before the lock: a token of `unpark` that is left over, from a time when this thread ran a loop
+            // for example, costs one more turn here and nothing else.
+            let woken = this.has_been_woken();
+            inner = self.inner.lock();
+            if woken {
+                return Some(inner);
+            }
+        }
+    }
+
+    /// Wakes a parked thread for what waits.
+    pub(in crate::server) fn wake_for_work(&self) {
+        wake_next(self.inner.lock());
+    }
+
+    /// Wakes a parked thread that may run a loop, though one may be on its way for work: it would leave the
+    /// loop alone for as long as that takes.
+    pub(in crate::server) fn wake_for_loop(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(thread) = inner.parked.pop() {
+            inner.note_woken();
+            drop(inner);
+            thread.wake();
+        }
+    }
+
+    /// Takes everything that waits.
+    pub fn drain(&self) -> Vec<T> {
+        let mut inner = self.inner.lock();
+        inner.items.drain(..).map(|item| item.work).collect()
+    }
+
+    /// Refuses all further work; threads end once they have taken what is there.
+    pub fn shut(&self) {
+        let mut inner = self.inner.lock();
+        inner.shut = true;
+        let threads: Vec<_> = std::iter::from_fn(|| inner.pick()).collect();
+        drop(inner);
+        for thread in threads {
+            thread.wake();
+        }
+    }
+
+    pub(in crate::server) fn is_shut(&self) -> bool {
+        self.inner.lock().shut
+    }
+
+    /// How it stands, if anything waits.
+    pub(in crate::server) fn pressure(&self) -> Option<Pressure> {
+        let inner = self.inner.lock();
+        let oldest = inner.items.front()?;
+        let now = Instant::now();
+        Some(Pressure {
+            waiting: inner.items.len(),
+            oldest: now.saturating_duration_since(oldest.since),
+            overtaken: inner.taken - oldest.before,
+            busy: inner.busy,
+            // Threads that have yet to come for the first time are on their way, not stuck.
+            all_busy: inner.threads > 0 && inner.busy >= inner.threads,
+            quiet: inner
+                .last_taken
+                .map_or(Duration::MAX, |at| now.saturating_duration_since(at)),
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The queue with threads that are only claimed to be there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::parked::Parked;
+use super::queue::{PLACE, Settings, begin_leading};
+use super::{Loops, Mode, Pushed, WorkQueue};
+
+fn queue() -> WorkQueue<()> {
+    WorkQueue::new(Settings {
+        mode: Mode::Pull,
+        limit: 10,
+        threads: 0,
+        kept: 1,
+        keep_alive: Duration::from_secs(60),
+    })
+}
+
+fn push(queue: &WorkQueue<()>) -> Result<Pushed, ()> {
+    queue.push(Instant::now(), ())
+}
+
+/// A thread that is none.
+fn parked() -> Arc<Parked> {
+    Arc::new(Parked::here())
+}
+
+#[test]
+fn threads_that_have_yet_to_come_are_not_taken_for_stuck() {
+    let queue = queue();
+    assert!(push(&queue).is_ok());
+    assert!(!queue.pressure().unwrap().all_busy);
+    queue.inner.lock().threads = 1;
+    assert!(!queue.pressure().unwrap().all_busy, "it looks for work");
+    queue.inner.lock().busy = 1;
+    assert!(queue.pressure().unwrap().all_busy);
+}
+
+#[test]
+fn work_beyond_the_parked_threads_is_reported_while_one_of_them_wakes() {
+    let queue = queue();
+    // One thread is parked, and does not get to run between the two pushes.
+    queue.inner.lock().parked.push(parked());
+    assert_eq!(push(&queue).ok(), Some(Pushed::Served));
+    assert_eq!(push(&queue).ok(), Some(Pushed::Starved));
+}
+
+#[test]
+fn work_that_is_left_behind_wakes_a_thread_that_runs_a_loop_if_no_loop_stands_still() {
+    for standing_still in [0, 1] {
+        let queue = queue();
+        let other = parked();
+        queue.inner.lock().leading.push(other.clone());
+        // This thread has been woken, and is slow to come.
+        queue.inner.lock().waking = true;
+        assert!(push(&queue).is_ok());
+        assert!(push(&queue).is_ok());
+        queue.inner.lock().waking = false;
+        let loops = Loops::watching(1 + standing_still);
+        assert!(queue.take(&loops).is_some());
+        assert_eq!(other.has_been_woken(), standing_still == 0);
+    }
+}
+
+#[test]
+fn a_woken_thread_whose_loop_is_held_up_keeps_no_other_asleep() {
+    let queue = queue();
+    let (held_up, parked) = (parked(), parked());
+    queue.inner.lock().leading.push(held_up.clone());
+    assert_eq!(
+        push(&queue).ok(),
+        Some(Pushed::Starved),
+        "it may not come soon"
+    );
+    assert!(held_up.has_been_woken());
+    queue.inner.lock().parked.push(parked.clone());
+    assert!(push(&queue).is_ok());
+    assert!(parked.has_been_woken());
+}
+
+#[test]
+fn what_a_turn_brings_wakes_the_thread_that_runs_it_once_and_no_other() {
+    let queue = queue();
+    let (own, parked) = (Parked::this(), parked());
+    queue.inner.lock().leading.push(own.clone());
+    queue.inner.lock().parked.push(parked.clone());
+    assert_eq!(push(&queue).ok(), Some(Pushed::Served));
+    assert_eq!(push(&queue).ok(), Some(Pushed::Served), "both can take one");
+    assert_eq!(push(&queue).ok(), Some(Pushed::Starved));
+    assert!(own.has_been_woken() && !parked.has_been_woken());
+}
+
+#[test]
+fn a_thread_that_runs_a_loop_is_woken_only_for_work_that_no_parked_thread_can_take() {
+    let queue = queue();
+    let (leading, parked) = (parked(), parked());
+    queue.inner.lock().leading.push(leading.clone());
+    queue.wake_for_loop();
+    assert!(!leading.has_been_woken(), "it has a loop");
+    queue.inner.lock().parked.push(parked.clone());
+    assert!(push(&queue).is_ok());
+    assert!(parked.has_been_woken() && !leading.has_been_woken());
+    queue.inner.lock().parked.push(parked.clone());
+    queue.wake_for_loop();
+    assert!(parked.has_been_woken(), "a loop is to be had");
+    queue.inner.lock().waking = false;
+    queue.wake_for_work();
+    assert!(leading.has_been_woken(), "no one else is there");
+}
+
+#[test]
+fn a_thread_whose_loop_panics_is_counted_as_before() {
+    for woken in [false, true] {
+        let queue = queue();
+        let own = Parked::this();
+        let inner = PLACE.with_borrow_mut(|place| place.enter(&queue.inner));
+        let panics = std::panic::AssertUnwindSafe(|| {
+            let _fallen = begin_leading(&queue.inner, inner, &own);
+            if woken {
+                assert!(push(&queue).is_ok());
+            }
+            panic!("in a turn");
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        let inner = queue.inner.lock();
+        assert_eq!((inner.awake, inner.threads, inner.busy), (1, 1, 0));
+        assert!(inner.leading.is_empty() && !inner.waking && !own.has_been_woken());
+    }
+}
