@@ -11,7 +11,7 @@
            (java.util Random)
            (java.util.concurrent.atomic AtomicLong)
            (org.httpkit.jni Native)
-           (org.httpkit.server AsyncChannel HttpServer)))
+           (org.httpkit.server AsyncChannel)))
 
 (set! *warn-on-reflection* true)
 
@@ -135,8 +135,10 @@
 (defn- remembered
   "How many channels, and waits for their peers, a server knows of."
   [server]
-  (reduce + (for [field ["channels" "drains"]]
-              (count (.get (doto (.getDeclaredField HttpServer field) (.setAccessible true)) server)))))
+  (let [value    (fn [object ^String field]
+                   (.get (doto (.getDeclaredField (class object) field) (.setAccessible true)) object))
+        channels (value server "channels")]
+    (+ (count (value channels "channels")) (count (value channels "drains")))))
 
 (defn- growth
   "By how much `(f)` is more than `before` once that is settled."

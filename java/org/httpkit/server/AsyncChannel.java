@@ -47,7 +47,7 @@ public class AsyncChannel {
     volatile long handle;
 
     private final HttpServer server;
-    private ResponseWriter.Terms terms;
+    private Terms terms;
     private boolean upgradeRequested;
 
     /** Guards changes of {@link #phase}, so that sends of several threads follow each other. */
@@ -96,12 +96,12 @@ public class AsyncChannel {
 
     /** A channel without a connection, closed from the start: there are no selection keys any more. */
     public AsyncChannel(SelectionKey key, HttpServer server) {
-        this(server, 0, ResponseWriter.Terms.NONE, false);
+        this(server, 0, Terms.NONE, false);
         phase = Phase.CLOSED;
     }
 
     AsyncChannel(
-            HttpServer server, long handle, ResponseWriter.Terms terms, boolean upgradeRequested) {
+            HttpServer server, long handle, Terms terms, boolean upgradeRequested) {
         this.server = server;
         this.handle = handle;
         this.terms = terms;
@@ -179,10 +179,10 @@ public class AsyncChannel {
     }
 
     private int insist(IntSupplier send) {
-        int sent = server.drain(handle).insist(send);
+        int sent = server.channels.drain(handle).insist(send);
         if (sent == Abi.SENT_CLOSED) {
             // Whoever closed it may have been here before, see whenFlushed.
-            server.forgetDrain(handle);
+            server.channels.forgetDrain(handle);
         }
         return sent;
     }
@@ -233,7 +233,7 @@ public class AsyncChannel {
     }
 
     private int sendFirst(Object data, boolean close) throws IOException {
-        ResponseWriter out = server.borrowWriter();
+        ResponseWriter out = server.writers.borrow();
         lock.lock();
         try {
             if (phase != Phase.FRESH) {
@@ -249,7 +249,7 @@ public class AsyncChannel {
                             || out.declared >= 0
                             || ResponseWriter.isBodyless(out.status);
             if (whole) {
-                if (!server.answer(handle, out)) {
+                if (!Responses.send(handle, out)) {
                     return Abi.SENT_CLOSED;
                 }
                 phase = Phase.CLOSED;
@@ -268,7 +268,7 @@ public class AsyncChannel {
             return sent;
         } finally {
             lock.unlock();
-            server.giveBack(out);
+            server.writers.giveBack(out);
         }
     }
 
@@ -373,10 +373,10 @@ public class AsyncChannel {
 
     /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
     public void whenFlushed(Runnable task) {
-        server.drain(handle).whenDrained(task);
+        server.channels.drain(handle).whenDrained(task);
         if (!Native.isOpen(handle)) {
             // Whoever closed it may have been here before.
-            server.forgetDrain(handle);
+            server.channels.forgetDrain(handle);
         }
     }
 
@@ -460,12 +460,12 @@ public class AsyncChannel {
 
     /** Nothing was sent: an empty answer, or with HTTP/1.0 just the end of the connection. */
     private boolean closeUnanswered() {
-        ResponseWriter out = server.borrowWriter();
+        ResponseWriter out = server.writers.borrow();
         try {
             out.plain(200, "", false);
-            return terms.http10 ? Native.abort(handle) : server.answer(handle, out);
+            return terms.http10 ? Native.abort(handle) : Responses.send(handle, out);
         } finally {
-            server.giveBack(out);
+            server.writers.giveBack(out);
         }
     }
 
@@ -549,7 +549,7 @@ public class AsyncChannel {
         if (send) {
             closeReported.set(true);
             closedRan.set(true);
-            server.forget(this);
+            server.channels.forget(this);
         } else if (isStreaming()) {
             Native.abort(handle);
         }
@@ -598,7 +598,7 @@ public class AsyncChannel {
 
     /** Answers 101 with these headers; the channel is a WebSocket from then on. */
     public void sendHandshake(Map<String, Object> headers) {
-        ResponseWriter out = server.borrowWriter();
+        ResponseWriter out = server.writers.borrow();
         lock.lock();
         try {
             out.lines(headers);
@@ -608,7 +608,7 @@ public class AsyncChannel {
             }
         } finally {
             lock.unlock();
-            server.giveBack(out);
+            server.writers.giveBack(out);
         }
     }
 
@@ -716,8 +716,8 @@ public class AsyncChannel {
         try {
             handler.invoke(argument);
         } catch (Throwable e) {
-            server.logError("handle websocket frame " + describe(argument), e);
-            server.event(server.events.serverWsFrameError);
+            server.log.error("handle websocket frame " + describe(argument), e);
+            server.log.event(server.log.events.serverWsFrameError);
         }
     }
 
@@ -748,7 +748,7 @@ public class AsyncChannel {
             // Else whoever closed it reports that, with the code it gave, before its call returns.
             closed(status, status, reason, false);
         }
-        server.forget(this);
+        server.channels.forget(this);
     }
 
     /** As {@link #peerClosed}, for an embedder. @return whether it has yet to hear of it */
@@ -756,7 +756,7 @@ public class AsyncChannel {
         lock.lock();
         phase = Phase.CLOSED;
         lock.unlock();
-        server.forget(this);
+        server.channels.forget(this);
         return !closedRan.get();
     }
 
@@ -778,7 +778,7 @@ public class AsyncChannel {
             if (phase != Phase.CLOSED || other == null || other == this || other.server != server) {
                 throw new IllegalStateException("this channel cannot become that of " + request);
             }
-            server.forget(this);
+            server.channels.forget(this);
             terms = other.terms;
             upgradeRequested = other.upgradeRequested;
             ends = other.ends;
@@ -794,7 +794,7 @@ public class AsyncChannel {
             handle = other.handle;
             phase = other.takeFresh() ? Phase.FRESH : Phase.CLOSED;
             request.channel = this;
-            server.remember(this);
+            server.channels.remember(this);
         } finally {
             lock.unlock();
         }
@@ -814,9 +814,9 @@ public class AsyncChannel {
         closedRan.set(true);
         if (upgraded) {
             // A WebSocket is remembered until its last queued message has been delivered.
-            server.wakeSenders(handle);
+            server.channels.wakeSenders(handle);
         } else {
-            server.forget(this);
+            server.channels.forget(this);
         }
         try {
             runCloseHandlers();
@@ -824,8 +824,8 @@ public class AsyncChannel {
             if (throwing) {
                 throw e;
             }
-            server.logError("on close handler", e);
-            server.event(server.events.serverChannelCloseError);
+            server.log.error("on close handler", e);
+            server.log.event(server.log.events.serverChannelCloseError);
         }
     }
 

@@ -44,14 +44,14 @@ final class BodyStream extends OutputStream {
     private void writePiece(byte[] bytes, int start, int count) throws IOException {
         int sent = body.send(bytes, start, count);
         if (sent == Abi.SENT_FULL) {
-            sent = body.server.drain(body.handle).insist(() -> body.send(bytes, start, count));
+            sent = body.server.channels.drain(body.handle).insist(() -> body.send(bytes, start, count));
         }
         if (sent == OpenBody.UNWANTED) {
             enough = true;
             throw new IOException("the body of an answer to HEAD is not sent");
         }
         if (sent == Abi.SENT_CLOSED) {
-            body.server.forgetDrain(body.handle);
+            body.server.channels.forgetDrain(body.handle);
             throw new BodyTask.PeerGoneException();
         }
     }

@@ -55,7 +55,7 @@ abstract class BodyTask implements Runnable {
     final void complete() {
         try {
             if (body.end()) {
-                server.answer(body.handle, out);
+                Responses.send(body.handle, out);
             }
         } finally {
             server.bodies.ended(this);
@@ -73,10 +73,10 @@ abstract class BodyTask implements Runnable {
                 } else {
                     RingExchanges.failed(server, about, e, out);
                 }
-                server.answer(body.handle, out);
+                Responses.send(body.handle, out);
             } else {
                 body.cut();
-                server.logError(about, e);
+                server.log.error(about, e);
             }
         } finally {
             server.bodies.ended(this);

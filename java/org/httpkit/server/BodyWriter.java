@@ -57,7 +57,7 @@ final class BodyWriter extends BodyTask {
         Object of = response;
         streamable = null;
         response = null;
-        server.writeStreamable(written, of, stream);
+        server.options.writeStreamable.invoke(written, of, stream);
     }
 
     /** The stream was closed. */

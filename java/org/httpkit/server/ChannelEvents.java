@@ -25,7 +25,7 @@ final class ChannelEvents {
     /** Runs the callbacks for {@code block} and for what comes up meanwhile. */
     static void run(HttpServer server, byte[] block) {
         long handle = RequestBlock.handle(block);
-        AsyncChannel channel = server.channel(handle);
+        AsyncChannel channel = server.channels.get(handle);
         for (byte[] next = block; next != null; next = Native.takeEvents(handle)) {
             if (channel != null) {
                 runSafely(server, channel, next);
@@ -44,7 +44,7 @@ final class ChannelEvents {
                 runOne(server, channel, block[at], block, start, end);
             } catch (Throwable e) {
                 channel.abort();
-                server.logError("worker", e);
+                server.log.error("worker", e);
             }
             at = end;
         }

@@ -53,7 +53,7 @@ final class Drain {
         } finally {
             lock.unlock();
         }
-        told.forEach(server::runLater);
+        told.forEach(server.workers::callback);
     }
 
     /** Runs {@code task} on the worker pool once everything is written; at once if it is. */

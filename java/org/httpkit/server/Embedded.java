@@ -62,7 +62,7 @@ final class Embedded {
     }
 
     void request(RequestBlock block) {
-        AsyncChannel channel = server.newChannel(block);
+        AsyncChannel channel = server.channels.makeUnclosed(block);
         HttpMethod method = methodOf(block);
         if (method == null) {
             // No constant of HttpMethod stands for it.
@@ -93,18 +93,18 @@ final class Embedded {
     }
 
     private void failed(RequestBlock block, AsyncChannel channel, Throwable e) {
-        server.logError(block.methodName() + " " + block.uri(), e);
+        server.log.error(block.methodName() + " " + block.uri(), e);
         if (answer(block, channel.handlerFailed(), 500, HttpUtils.messageOf(e))) {
-            server.event(server.events.serverStatus500);
+            server.log.event(server.log.events.serverStatus500);
         }
     }
 
     private boolean answer(RequestBlock block, boolean unanswered, int status, String text) {
         if (unanswered) {
-            ResponseWriter out = server.borrowWriter();
+            ResponseWriter out = server.writers.borrow();
             out.plain(status, text, true);
-            server.answer(block.handle(), out);
-            server.giveBack(out);
+            Responses.send(block.handle(), out);
+            server.writers.giveBack(out);
         }
         return unanswered;
     }
@@ -112,7 +112,7 @@ final class Embedded {
     /** @return what has come up meanwhile, to be run after what others wait for; null if nothing has */
     byte[] events(byte[] block) {
         long handle = RequestBlock.handle(block);
-        AsyncChannel channel = server.channel(handle);
+        AsyncChannel channel = server.channels.get(handle);
         if (channel != null) {
             ChannelEvents.runSafely(server, channel, block);
         }
@@ -148,8 +148,8 @@ final class Embedded {
         try {
             handler.handle(channel, frame);
         } catch (Throwable e) {
-            server.logError("handle websocket frame " + frame, e);
-            server.event(server.events.serverWsFrameError);
+            server.log.error("handle websocket frame " + frame, e);
+            server.log.event(server.log.events.serverWsFrameError);
         }
     }
 
@@ -166,8 +166,8 @@ final class Embedded {
         try {
             handler.clientClose(channel, code, reason);
         } catch (Throwable e) {
-            server.logError("on close handler", e);
-            server.event(server.events.serverChannelCloseError);
+            server.log.error("on close handler", e);
+            server.log.event(server.log.events.serverChannelCloseError);
         }
     }
 }

@@ -50,7 +50,7 @@ final class EmbeddedWorkers extends Workers {
             }
         } catch (Throwable e) {
             Native.abandon(RequestBlock.handle(block));
-            server.logError("worker", e);
+            server.log.error("worker", e);
         } finally {
             running = null;
             // An interrupt was meant for the handler that is over.
@@ -97,7 +97,7 @@ final class EmbeddedWorkers extends Workers {
         try {
             handler.close(inTime ? timeout : 0);
         } catch (Throwable e) {
-            server.logError("close handler", e);
+            server.log.error("close handler", e);
         }
     }
 

@@ -130,7 +130,7 @@ public class HttpRequest {
      *     null on a Unix domain socket
      */
     public String getRemoteAddr() {
-        boolean trusted = server == null || server.trustsForwarded();
+        boolean trusted = server == null || server.options.trustForwarded;
         if (headersSet && trusted) {
             String forwarded = HttpUtils.getStringValue(headers, HttpUtils.X_FORWARDED_FOR);
             if (forwarded != null) {

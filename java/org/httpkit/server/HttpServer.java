@@ -2,11 +2,7 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import clojure.lang.RT;
-import java.io.File;
-import java.io.FileInputStream;
 import java.io.IOException;
-import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -14,17 +10,12 @@ import java.net.UnknownHostException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.UnresolvedAddressException;
 import java.util.Locale;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
-import org.httpkit.jni.ServerUpcalls;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
@@ -61,31 +52,24 @@ public class HttpServer implements Runnable {
     /** How long a stop waits for the callbacks of what it has closed. */
     private static final int CALLBACK_MILLIS = 1000;
 
-    /** Unused writers kept for the next answer. */
-    private static final int SPARE_WRITERS = 64;
-
     /** Value of the Server header, null for none. */
     public final String serverHeader;
 
-    final EventNames events;
     final long handle;
+    final ServerLog log;
+    final ResponseWarnings responseWarnings;
+    final Channels channels = new Channels(this);
+    final Writers writers = new Writers();
+    final BodyTasks bodies;
+    final Workers workers;
     final RingExchanges ringHandler;
-    final ResponseWarnings responseWarnings = new ResponseWarnings(this);
     /** What an embedder's handler is called by; null if there is none. */
     final Embedded embedded;
 
     final ServerOptions options;
-    /** Not built anew for each request. */
-    private final String status200;
-    private final Workers workers;
     private final int port;
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
-    private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
-    private final ConcurrentHashMap<Long, Drain> drains = new ConcurrentHashMap<>();
-    final BodyTasks bodies;
-    private final Queue<ResponseWriter> spareWriters = new ConcurrentLinkedQueue<>();
-    private final AtomicInteger spare = new AtomicInteger();
 
     /**
      * As the constructor with 13 arguments: Server header {@code http-kit}, errors and warnings to
@@ -213,8 +197,8 @@ public class HttpServer implements Runnable {
         this.options = options;
         this.bodies = new BodyTasks(options.virtual);
         this.serverHeader = options.serverHeader;
-        this.events = options.eventNames;
-        this.status200 = events.serverStatusPrefix + 200;
+        this.log = new ServerLog(options);
+        this.responseWarnings = new ResponseWarnings(log);
         this.ringHandler = new RingExchanges(this, options.handler, options.async);
         this.embedded = options.embedded == null ? null : new Embedded(this, options.embedded);
         this.handle = open();
@@ -259,7 +243,7 @@ public class HttpServer implements Runnable {
     private long open(int kind, byte[] address, int port) {
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         return Native.serverOpen(
-                new Upcalls(), kind, address, port, options.names(), options.values(), header);
+                new Upcalls(this), kind, address, port, options.names(), options.values(), header);
     }
 
     /** That exception takes no message: the cause says more. */
@@ -273,7 +257,8 @@ public class HttpServer implements Runnable {
         return options.pool == null && options.embedded == null;
     }
 
-    private static java.nio.charset.Charset nativeCharset() {
+    /** Of the paths of files. */
+    static java.nio.charset.Charset nativeCharset() {
         String name = System.getProperty("sun.jnu.encoding");
         return name == null ? UTF_8 : java.nio.charset.Charset.forName(name);
     }
@@ -318,8 +303,7 @@ public class HttpServer implements Runnable {
         try {
             Native.serverRun(handle, first);
         } catch (Throwable e) {
-            logError("http server loop error, see stack trace for details", e);
-            event(events.serverLoopError);
+            Upcalls.loopFailed(log, e);
             stop(0, null);
         }
     }
@@ -375,7 +359,7 @@ public class HttpServer implements Runnable {
             }
             TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
         }
-        LateClosing.hurry(channels.values(), workers);
+        LateClosing.hurry(channels.all(), workers);
         workers.awaitClosings(deadline);
     }
 
@@ -408,7 +392,7 @@ public class HttpServer implements Runnable {
         String state = now == Status.STOPPED && !workers.isShut() ? "not started" : now.name().toLowerCase(Locale.ROOT);
         int connections = now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
         return getClass().getName() + "[" + where() + ", " + state + ", connections " + connections
-                + ", channels " + channels.size() + "]";
+                + ", channels " + channels.count() + "]";
     }
 
     private String where() {
@@ -433,259 +417,17 @@ public class HttpServer implements Runnable {
         return loops[0].isAlive();
     }
 
-    boolean trustsForwarded() {
-        return options.trustForwarded;
-    }
-
     /** The body of a 500 for what has this message. */
     String errorText(String message) {
         return options.errorMessages ? message : "Internal Server Error";
     }
 
-    ResponseWriter.Terms terms(RequestBlock block) {
-        boolean head = block.has(Abi.REQUEST_HEAD);
-        return new ResponseWriter.Terms(
-                head,
-                block.endsConnection(),
-                head && !options.legacyContentLength,
-                !block.has(Abi.REQUEST_HTTP11));
-    }
-
-    /** The channel of a request, made when somebody asks for it. */
-    AsyncChannel channel(RequestBlock block) {
-        AsyncChannel channel = newChannel(block);
-        if (!Native.isOpen(block.handle())) {
-            // Its closing may have come before it was there to hear it, and does not come again.
-            channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
-        }
-        return channel;
-    }
-
-    /** The channel of a request whose closing is yet to be heard of. */
-    AsyncChannel newChannel(RequestBlock block) {
-        AsyncChannel channel =
-                new AsyncChannel(this, block.handle(), terms(block), block.has(Abi.REQUEST_UPGRADE));
-        remember(channel);
-        return channel;
-    }
-
-    void remember(AsyncChannel channel) {
-        channels.put(channel.handle, channel);
-    }
-
-    void forget(AsyncChannel channel) {
-        channels.remove(channel.handle, channel);
-        forgetDrain(channel.handle);
-    }
-
-    AsyncChannel channel(long handle) {
-        return channels.get(handle);
-    }
-
-    /** A Ring WebSocket response becomes one whose body is the channel. */
-    Object upgraded(RequestBlock block, RequestMap request, Object response) {
-        return options.upgrade == null || !block.has(Abi.REQUEST_UPGRADE)
-                ? response
-                : options.upgrade.invoke(request, response);
-    }
-
-    /** Runs a block of work and sends the answer, if the handler gave one. */
-    void perform(byte[] block) {
-        if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
-            ChannelEvents.run(this, block);
-            return;
-        }
-        ResponseWriter out = borrowWriter();
-        RequestBlock request = new RequestBlock(block);
-        if (ringHandler.handle(request, out)) {
-            answer(request.handle(), out);
-        }
-        giveBack(out);
-    }
-
-    boolean answer(long exchange, ResponseWriter out) {
-        int sent =
-                Native.answer(
-                        exchange,
-                        out.status,
-                        out.flags,
-                        out.declared,
-                        out.buffer,
-                        out.head,
-                        out.body,
-                        out.large,
-                        out.largeStart,
-                        out.largeLength);
-        return sent != Abi.SENT_CLOSED;
-    }
-
-    /**
-     * Answers with a file, which is read as the peer takes it.
-     *
-     * @throws IOException if it cannot be opened: then nothing was sent
-     */
-    void answerFile(long exchange, ResponseWriter out, File file) throws IOException {
-        // Says in Java's own words what is wrong with it, if something is.
-        new FileInputStream(file).close();
-        byte[] path = file.getPath().getBytes(nativeCharset());
-        Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);
-    }
-
-    Drain drain(long exchange) {
-        return drains.computeIfAbsent(exchange, key -> new Drain(this, key));
-    }
-
-    /** Nothing waits to be written any more; the native side's word on that may find nobody now. */
-    void forgetDrain(long exchange) {
-        Drain drain = drains.remove(exchange);
-        if (drain != null) {
-            drain.drained();
-        }
-    }
-
-    /** Senders that wait for room look again whether the channel is still there. */
-    void wakeSenders(long exchange) {
-        Drain drain = drains.get(exchange);
-        if (drain != null) {
-            drain.wake();
-        }
-    }
-
-    /** Runs a callback on the worker pool. */
-    void runLater(Runnable callback) {
-        try {
-            workers.execute(() -> runCallback(callback));
-        } catch (Throwable e) {
-            Loggers.complain("callback of a send", null, e); // on a loop, and others are still to run
-        }
-    }
-
-    private void runCallback(Runnable callback) {
-        try {
-            callback.run();
-        } catch (Throwable e) {
-            logError("callback of a send", e);
-        }
-    }
-
-    /** Whether Ring's protocol knows how to write this body. */
-    boolean isStreamable(Object body) {
-        return options.streamable != null && RT.booleanCast(options.streamable.invoke(body));
-    }
-
-    void writeStreamable(Object body, Object response, OutputStream out) {
-        options.writeStreamable.invoke(body, response, out);
-    }
-
-    ResponseWriter borrowWriter() {
-        ResponseWriter writer = spareWriters.poll();
-        if (writer == null) {
-            return new ResponseWriter();
-        }
-        spare.decrementAndGet();
-        return writer;
-    }
-
-    void giveBack(ResponseWriter writer) {
-        writer.large = null;
-        if (spare.incrementAndGet() <= SPARE_WRITERS) {
-            spareWriters.add(writer);
-        } else {
-            spare.decrementAndGet();
-        }
-    }
-
-    void logError(String message, Throwable error) {
-        Loggers.log(options.errorLogger, message, error);
+    Terms terms(RequestBlock block) {
+        return Terms.of(block, options.legacyContentLength);
     }
 
     /** Passes a warning to the server's logger; never throws. Either may be null. */
     public void logWarning(String message, Throwable error) {
-        Loggers.log(options.warnLogger, message, error);
-    }
-
-    void event(String name) {
-        Loggers.event(options.eventLogger, name);
-    }
-
-    void statusEvent(int code) {
-        event(code == 200 ? status200 : events.serverStatusPrefix + code);
-    }
-
-    private final class Upcalls implements ServerUpcalls {
-        @Override
-        public void onWork(byte[][] blocks) {
-            for (byte[] block : blocks) {
-                if (block != null) {
-                    workers.accept(block);
-                }
-            }
-        }
-
-        @Override
-        public void onStarved(int waiting) {
-            workers.starved(waiting);
-        }
-
-        @Override
-        public void onDrained(long exchange) {
-            Drain drain = drains.get(exchange);
-            if (drain != null) {
-                drain.drained();
-            }
-            bodies.drained(exchange);
-        }
-
-        @Override
-        public void onClosing(long handle, int code, String reason) {
-            AsyncChannel channel = channels.get(handle);
-            if (channel != null) {
-                LateClosing.watch(HttpServer.this, channel, code, reason);
-            }
-        }
-
-        @Override
-        public void onNotice(int kind, int code, String message) {
-            Workers.log(() -> notice(kind, code, message));
-        }
-    }
-
-    private void notice(int kind, int code, String message) {
-        switch (kind) {
-            case Abi.NOTICE_VIOLATION:
-                if (code == 413) {
-                    event(events.serverStatus413);
-                } else if (code == 414) {
-                    event(events.serverStatus414);
-                } else if (code == 431) {
-                    statusEvent(431);
-                }
-                break;
-            case Abi.NOTICE_FRAME:
-                logWarning(null, new WebSocketException(code, message));
-                event(events.serverWsDecodeError);
-                break;
-            case Abi.NOTICE_REQUEST_REFUSED:
-                workers.refused(null);
-                break;
-            case Abi.NOTICE_EVENTS_REFUSED:
-                workers.eventsRefused(null);
-                break;
-            case Abi.NOTICE_FREED:
-                Native.trimMemory();
-                break;
-            case Abi.NOTICE_FILE:
-                logError("send a file", new IOException(message));
-                break;
-            case Abi.NOTICE_ACCEPT:
-                logError("accept incoming request", new IOException(message));
-                event(events.serverAcceptError);
-                break;
-            default:
-                logError(
-                        "http server loop error, see stack trace for details",
-                        new IllegalStateException(message));
-                event(events.serverLoopError);
-        }
+        log.warning(message, error);
     }
 }

@@ -48,7 +48,7 @@ final class LateClosing {
                         channel.closing,
                         channel.closedRan::get,
                         () -> channel.hearing,
-                        server::runLater)
+                        server.workers::callback)
                 .watch();
     }
 

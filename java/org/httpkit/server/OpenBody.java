@@ -145,10 +145,7 @@ final class OpenBody {
 
     /** Sends the head with what has been kept. @return false if the peer is gone */
     private boolean stream() {
-        byte[] first = kept;
-        int sent =
-                Native.stream(
-                        handle, out.status, out.flags, out.buffer, out.head, first, 0, length);
+        int sent = Responses.start(handle, out, kept, 0, length);
         state = State.STREAMING;
         kept = null;
         SilentBodies.remove(this);
@@ -240,7 +237,7 @@ final class OpenBody {
     private void announce() {
         if (!announced) {
             announced = true;
-            server.statusEvent(status);
+            server.log.status(status);
         }
     }
 }

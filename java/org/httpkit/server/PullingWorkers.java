@@ -73,7 +73,7 @@ final class PullingWorkers extends Workers {
             failedAt = System.nanoTime();
             if (!failing) {
                 failing = true;
-                log(() -> server.logError(NO_THREAD, e));
+                log(() -> server.log.error(NO_THREAD, e));
             }
         }
     }
@@ -117,7 +117,7 @@ final class PullingWorkers extends Workers {
                     over = block == null;
                 } catch (Throwable e) {
                     block = null;
-                    server.logError("worker", e);
+                    server.log.error("worker", e);
                 }
             }
         }
@@ -136,7 +136,7 @@ final class PullingWorkers extends Workers {
                 // An interrupt was meant for the handler that is over.
                 Thread.interrupted();
                 return ready
-                        ? answerAndTake(RequestBlock.handle(block), out)
+                        ? Responses.sendAndTake(server.handle, RequestBlock.handle(block), out)
                         : Native.take(server.handle);
             } catch (Throwable e) {
                 Native.abandon(RequestBlock.handle(block));
@@ -154,23 +154,6 @@ final class PullingWorkers extends Workers {
             }
         }
         startNext();
-    }
-
-    private byte[] answerAndTake(long exchange, ResponseWriter out) {
-        byte[] large = out.large;
-        out.large = null;
-        return Native.answerAndTake(
-                server.handle,
-                exchange,
-                out.status,
-                out.flags,
-                out.declared,
-                out.buffer,
-                out.head,
-                out.body,
-                large,
-                out.largeStart,
-                out.largeLength);
     }
 
     @Override

@@ -103,9 +103,9 @@ final class RequestMap extends APersistentMap
                 case BODY: return block.body();
                 case 4: return block.queryString();
                 case 5: return block.contentType();
-                case CHANNEL: return server.channel(block);
+                case CHANNEL: return server.channels.make(block);
                 case 7: return block.has(Abi.REQUEST_UPGRADE);
-                case 8: return block.remoteAddr(server.trustsForwarded());
+                case 8: return block.remoteAddr(server.options.trustForwarded);
                 case 9: return block.serverName();
                 case 10: return block.serverPort();
                 case 11: return HTTP;

@@ -7,26 +7,26 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * Each is said once, since each request would say it again.
  */
 final class ResponseWarnings {
-    private final HttpServer server;
+    private final ServerLog log;
     private final AtomicBoolean statusSaid = new AtomicBoolean();
     private final AtomicBoolean nilSaid = new AtomicBoolean();
 
-    ResponseWarnings(HttpServer server) {
-        this.server = server;
+    ResponseWarnings(ServerLog log) {
+        this.log = log;
     }
 
     /** A :status that is no integer counts as 200. */
     void ignoredStatus(String request, Object given) {
         if (first(statusSaid)) {
             String shown = " :status of " + given.getClass() + " counts as 200: expected an Integer or Long";
-            server.logWarning(request + ": response" + shown, null);
+            log.warning(request + ": response" + shown, null);
         }
     }
 
     /** The handler returned nil. */
     void noResponse(String request) {
         if (first(nilSaid)) {
-            server.logWarning(request + ": the handler returned nil, which is answered with 404", null);
+            log.warning(request + ": the handler returned nil, which is answered with 404", null);
         }
     }
 

@@ -14,7 +14,6 @@ import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
 import org.httpkit.HeaderMap;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
@@ -40,11 +39,6 @@ final class ResponseWriter {
             "content-type: text/event-stream".getBytes(US_ASCII);
     private static final byte[] HTML =
             "Content-Type: text/html; charset=utf-8\r\n".getBytes(US_ASCII);
-
-    /** Names as written by handlers to names as sent; handlers use few. */
-    private static final ConcurrentHashMap<String, byte[]> NAMES = new ConcurrentHashMap<>();
-
-    private static final int MAX_NAMES = 1024;
 
     int status;
     /** A response's :status that is no integer, and so counts as 200; else null. */
@@ -75,23 +69,6 @@ final class ResponseWriter {
         contentLength = null;
         if (buffer.length > 8 * INLINE) {
             buffer = new byte[1024];
-        }
-    }
-
-    /** What the answer must respect of its request. */
-    static final class Terms {
-        final boolean head;
-        final boolean endsConnection;
-        final boolean keepLength;
-        final boolean http10;
-
-        static final Terms NONE = new Terms(false, false, false, false);
-
-        Terms(boolean head, boolean endsConnection, boolean keepLength, boolean http10) {
-            this.http10 = http10;
-            this.head = head;
-            this.endsConnection = endsConnection;
-            this.keepLength = keepLength;
         }
     }
 
@@ -278,7 +255,7 @@ final class ResponseWriter {
                 break;
             default:
         }
-        byte[] wireName = wireName(name);
+        byte[] wireName = WireNames.of(name);
         if (HeaderValues.hasElements(value)) {
             for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 Object element = s.first();
@@ -312,34 +289,6 @@ final class ResponseWriter {
             }
         }
         return false;
-    }
-
-    private static byte[] wireName(String name) {
-        byte[] known = NAMES.get(name);
-        if (known != null) {
-            return known;
-        }
-        for (int i = 0; i < name.length(); i++) {
-            if (!isTokenChar(name.charAt(i))) {
-                throw new IllegalArgumentException("Invalid HTTP header name: " + printable(name));
-            }
-        }
-        if (name.isEmpty()) {
-            throw new IllegalArgumentException("Invalid HTTP header name: it is empty");
-        }
-        byte[] wire = HttpUtils.camelCase(name).getBytes(US_ASCII);
-        if (NAMES.size() < MAX_NAMES) {
-            NAMES.put(name, wire);
-        }
-        return wire;
-    }
-
-    private static boolean isTokenChar(char c) {
-        return c > ' ' && c < 0x7f && "\"(),/:;<=>?@[\\]{}".indexOf(c) < 0;
-    }
-
-    private static String printable(String text) {
-        return text.replaceAll("[^\\x20-\\x7e]", "?");
     }
 
     /** Appends a value, as one byte a character as long as that is UTF-8 too. */

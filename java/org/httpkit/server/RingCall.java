@@ -1,25 +1,20 @@
 package org.httpkit.server;
 
-import clojure.lang.AFn;
-import clojure.lang.IFn;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.function.Consumer;
 import org.httpkit.HeaderMap;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 
 /** One request that a {@link RingHandler} answers through a callback. */
-final class RingCall implements Runnable {
+final class RingCall extends AsyncCall implements Runnable {
     private static final Keyword ASYNC_CHANNEL = Keyword.intern(null, "async-channel");
 
     private final RingHandler ring;
     private final HttpRequest request;
     private final RespCallback callback;
-    private final AtomicBoolean answered = new AtomicBoolean();
 
     RingCall(RingHandler ring, HttpRequest request, RespCallback callback) {
         this.ring = ring;
@@ -31,14 +26,13 @@ final class RingCall implements Runnable {
     public void run() {
         try {
             if (ring.ringAsync) {
-                ring.handler.invoke(requestMap(), once(this::respond), once(this::raise));
+                callAsync(ring.handler, requestMap());
             } else {
-                respond(ring.handler.invoke(requestMap()));
+                response = ring.handler.invoke(requestMap());
+                respond();
             }
         } catch (Throwable e) {
-            if (!ring.ringAsync || answered.compareAndSet(false, true)) {
-                fail(e);
-            }
+            lost(e);
         }
     }
 
@@ -50,32 +44,14 @@ final class RingCall implements Runnable {
         return request.replaceIn(map.assoc(ASYNC_CHANNEL, request.channel));
     }
 
-    /** First of respond and raise wins, the rest is silently ignored. */
-    private IFn once(Consumer<Object> answer) {
-        return new AFn() {
-            @Override
-            public Object invoke(Object value) {
-                if (answered.compareAndSet(false, true)) {
-                    try {
-                        answer.accept(value);
-                    } catch (Throwable e) {
-                        fail(e);
-                    }
-                }
-                return null;
-            }
-        };
+    @Override
+    void raised(Throwable e) {
+        lost(e);
     }
 
-    private void raise(Object value) {
-        fail(
-                value instanceof Throwable
-                        ? (Throwable) value
-                        : new IllegalArgumentException("Ring async raise value must be a Throwable"));
-    }
-
+    @Override
     @SuppressWarnings("unchecked")
-    private void respond(Object response) {
+    void respond() {
         if (response == null) {
             send(404, new HeaderMap(), null);
             ring.event(ring.eventNames.serverStatus404);
@@ -125,7 +101,8 @@ final class RingCall implements Runnable {
         send(status, headers, text);
     }
 
-    private void fail(Throwable e) {
+    @Override
+    void lost(Throwable e) {
         try {
             ring.logError(request.method + " " + request.uri, e);
             if (request.channel != null && request.channel.isStreaming()) {

@@ -1,13 +1,12 @@
 package org.httpkit.server;
 
-import clojure.lang.AFn;
 import clojure.lang.IFn;
+import clojure.lang.RT;
 import clojure.lang.Seqable;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
@@ -34,7 +33,7 @@ final class RingExchanges {
         RequestMap request = new RequestMap(block, server);
         Exchange exchange = new Exchange(block, request);
         if (async) {
-            exchange.callAsync();
+            exchange.callAsync(handler, request);
             return false;
         }
         try {
@@ -47,16 +46,16 @@ final class RingExchanges {
 
     /** Logs what a handler or its body has thrown, and writes a 500 for it. */
     static void failed(HttpServer server, String about, Throwable e, ResponseWriter out) {
-        server.logError(about, e);
+        server.log.error(about, e);
         out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
-        server.event(server.events.serverStatus500);
+        server.log.event(server.log.events.serverStatus500);
     }
 
     /** As {@link #failed}, for a body that cannot be read. */
     static void unreadable(HttpServer server, String about, IOException e, ResponseWriter out) {
-        server.logError(about, e);
+        server.log.error(about, e);
         out.plain(500, server.errorText(HttpUtils.unreadableMessage(e)), false);
-        server.event(server.events.serverStatus500);
+        server.log.event(server.log.events.serverStatus500);
     }
 
     /** Throws anything, as user code does. */
@@ -66,15 +65,9 @@ final class RingExchanges {
     }
 
     /** One request and what has become of it. */
-    private final class Exchange {
+    private final class Exchange extends AsyncCall {
         final RequestBlock block;
         final RequestMap request;
-        private final AtomicBoolean answered = new AtomicBoolean();
-        /**
-         * What the handler returned. Kept here and in no local variable, and given up when its body is
-         * streamed: a lazy seq may be longer than the heap, as long as nobody holds its head.
-         */
-        private Object response;
         /** The answer is a stream of ours: nothing can be sent on the channel any more. */
         private boolean claimed;
 
@@ -91,10 +84,10 @@ final class RingExchanges {
         }
 
         private boolean write(ResponseWriter out) {
-            response = server.upgraded(block, request, response);
+            response = upgraded();
             if (response == null) {
                 out.plain(404, "", false);
-                server.event(server.events.serverStatus404);
+                server.log.event(server.log.events.serverStatus404);
                 server.responseWarnings.noResponse(describe());
                 return true;
             }
@@ -105,7 +98,7 @@ final class RingExchanges {
                 if (out.stream != null) {
                     return stream(out);
                 }
-                server.statusEvent(out.status);
+                server.log.status(out.status);
                 return true;
             } catch (IOException e) {
                 unreadable(server, describe(), e, out);
@@ -138,7 +131,7 @@ final class RingExchanges {
                     ((InputStream) body).close();
                 }
             } catch (IOException e) {
-                server.logError(describe(), e);
+                server.log.error(describe(), e);
             }
         }
 
@@ -151,20 +144,20 @@ final class RingExchanges {
         private boolean stream(ResponseWriter out) throws IOException {
             if (isShortFile(out.stream)) {
                 out.read(out.stream);
-                server.statusEvent(out.status);
+                server.log.status(out.status);
                 return true;
             }
             requireBody(out.stream);
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !channel.handlerReturned(true)) {
                 discard(out.stream);
-                server.statusEvent(out.status);
+                server.log.status(out.status);
                 return false;
             }
             claimed = true;
             if (out.stream instanceof File) {
                 sendFile((File) out.stream, out);
-                server.statusEvent(out.status);
+                server.log.status(out.status);
                 return false;
             }
             return sendStream(out);
@@ -178,8 +171,22 @@ final class RingExchanges {
             return body instanceof File || body instanceof InputStream || body instanceof Seqable;
         }
 
+        /** A Ring WebSocket response becomes one whose body is the channel. */
+        private Object upgraded() {
+            IFn upgrade = server.options.upgrade;
+            return upgrade == null || !block.has(Abi.REQUEST_UPGRADE)
+                    ? response
+                    : upgrade.invoke(request, response);
+        }
+
+        /** Whether Ring's protocol knows how to write this body. */
+        private boolean isStreamable(Object body) {
+            IFn streamable = server.options.streamable;
+            return streamable != null && RT.booleanCast(streamable.invoke(body));
+        }
+
         private void requireBody(Object body) throws IOException {
-            if (!isOurs(body) && !server.isStreamable(body)) {
+            if (!isOurs(body) && !isStreamable(body)) {
                 HttpUtils.bodyBuffer(body); // throws, and says what can be sent
             }
         }
@@ -220,7 +227,7 @@ final class RingExchanges {
                     if (pump.body.takeBack()) {
                         throw RingExchanges.<IOException>sneaky(e);
                     }
-                    server.logError(describe(), e);
+                    server.log.error(describe(), e);
                 }
                 pump.body.cut();
                 return BodyPump.Begun.SENT;
@@ -230,9 +237,9 @@ final class RingExchanges {
         private void sendFile(File file, ResponseWriter out) throws IOException {
             if (block.has(Abi.REQUEST_HEAD)) {
                 out.declareLength(file.length());
-                server.answer(block.handle(), out);
+                Responses.send(block.handle(), out);
             } else {
-                server.answerFile(block.handle(), out, file);
+                Responses.sendFile(block.handle(), out, file);
             }
         }
 
@@ -240,7 +247,7 @@ final class RingExchanges {
         boolean fail(Throwable e, ResponseWriter out) {
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !claimed && !channel.handlerFailed()) {
-                server.logError(describe(), e);
+                server.log.error(describe(), e);
                 return false;
             }
             failed(server, describe(), e, out);
@@ -251,43 +258,9 @@ final class RingExchanges {
             return block.methodName() + " " + block.uri();
         }
 
-        void callAsync() {
-            IFn respond = once(this::respond);
-            IFn raise = once(this::raise);
-            try {
-                handler.invoke(request, respond, raise);
-            } catch (Throwable e) {
-                raise.invoke(e);
-            }
-        }
-
-        /** First of respond and raise wins, the rest is silently ignored. */
-        private IFn once(Runnable answer) {
-            return new AFn() {
-                @Override
-                public Object invoke(Object value) {
-                    if (answered.compareAndSet(false, true)) {
-                        response = value;
-                        value = null;
-                        answerOrCut(answer);
-                    }
-                    return null;
-                }
-            };
-        }
-
-        /** Nobody else answers any more. */
-        private void answerOrCut(Runnable answer) {
-            try {
-                answer.run();
-            } catch (Throwable e) {
-                Native.abandon(block.handle());
-                server.logError("worker", e);
-            }
-        }
-
-        private void respond() {
-            ResponseWriter out = server.borrowWriter();
+        @Override
+        void respond() {
+            ResponseWriter out = server.writers.borrow();
             boolean ready;
             try {
                 ready = finish(out);
@@ -297,21 +270,23 @@ final class RingExchanges {
             send(ready, out);
         }
 
-        private void raise() {
-            Throwable e =
-                    response instanceof Throwable
-                            ? (Throwable) response
-                            : new IllegalArgumentException(
-                                    "Ring async raise value must be a Throwable");
-            ResponseWriter out = server.borrowWriter();
+        @Override
+        void raised(Throwable e) {
+            ResponseWriter out = server.writers.borrow();
             send(fail(e, out), out);
+        }
+
+        @Override
+        void lost(Throwable e) {
+            Native.abandon(block.handle());
+            server.log.error("worker", e);
         }
 
         private void send(boolean ready, ResponseWriter out) {
             if (ready) {
-                server.answer(block.handle(), out);
+                Responses.send(block.handle(), out);
             }
-            server.giveBack(out);
+            server.writers.giveBack(out);
         }
     }
 }

@@ -15,6 +15,7 @@ import org.httpkit.jni.Native;
 abstract class Workers {
     private static final String REJECTED = "failed to submit task to executor service";
     static final String STOPPING = "the server is stopping: further requests get 503";
+    private static final String CALLBACK = "callback of a send";
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
     /** Log calls of the core, in order; when too many are queued, further ones are dropped. */
@@ -91,29 +92,59 @@ abstract class Workers {
 
     final void refused(Throwable cause) {
         if (!shut) {
-            server.logError(
+            server.log.error(
                     REJECTED, cause != null ? cause : new RejectedExecutionException("queue full"));
         } else if (stoppingLogged.compareAndSet(false, true)) {
-            server.logWarning(STOPPING, null);
+            server.log.warning(STOPPING, null);
         }
-        server.event(server.events.serverStatus503);
+        server.log.event(server.log.events.serverStatus503);
     }
 
     final void eventsRefused(Throwable cause) {
         if (!shut) {
-            server.logError(
+            server.log.error(
                     QUEUE_FULL, cause != null ? cause : new RejectedExecutionException("queue full"));
         }
-        server.event(server.events.serverStatus503Todo);
+        server.log.event(server.log.events.serverStatus503Todo);
     }
 
     /** Runs one block; whatever is thrown here has not been seen by user code's own handling. */
     final void perform(byte[] block) {
         try {
-            server.perform(block);
+            if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
+                ChannelEvents.run(server, block);
+            } else {
+                request(new RequestBlock(block));
+            }
         } catch (Throwable e) {
             Native.abandon(RequestBlock.handle(block));
-            server.logError("worker", e);
+            server.log.error("worker", e);
+        }
+    }
+
+    /** Runs the handler and sends its response, if it gave one. */
+    private void request(RequestBlock block) {
+        ResponseWriter out = server.writers.borrow();
+        if (server.ringHandler.handle(block, out)) {
+            Responses.send(block.handle(), out);
+        }
+        server.writers.giveBack(out);
+    }
+
+    /** Runs a user's callback on the pool. Called on a loop, between others: never throws. */
+    final void callback(Runnable callback) {
+        try {
+            execute(() -> runCallback(callback));
+        } catch (Throwable e) {
+            Loggers.complain(CALLBACK, null, e);
+        }
+    }
+
+    private void runCallback(Runnable callback) {
+        try {
+            callback.run();
+        } catch (Throwable e) {
+            server.log.error(CALLBACK, e);
         }
     }
 
@@ -129,7 +160,7 @@ abstract class Workers {
             try {
                 next.get(deadline - System.nanoTime(), TimeUnit.NANOSECONDS);
             } catch (ExecutionException e) {
-                server.logError("on close handler", e.getCause());
+                server.log.error("on close handler", e.getCause());
             } catch (TimeoutException e) {
                 return;
             }

@@ -1,0 +1,65 @@
+package org.httpkit.server;
+
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/** Hands responses that are written down to the native side. */
+final class Responses {
+    private Responses() {}
+
+    /** @return false if the exchange is over */
+    static boolean send(long exchange, ResponseWriter out) {
+        int sent =
+                Native.answer(
+                        exchange,
+                        out.status,
+                        out.flags,
+                        out.declared,
+                        out.buffer,
+                        out.head,
+                        out.body,
+                        out.large,
+                        out.largeStart,
+                        out.largeLength);
+        return sent != Abi.SENT_CLOSED;
+    }
+
+    /** {@link #send}s, and waits for the next piece of work. */
+    static byte[] sendAndTake(long server, long exchange, ResponseWriter out) {
+        byte[] large = out.large;
+        out.large = null;
+        return Native.answerAndTake(
+                server,
+                exchange,
+                out.status,
+                out.flags,
+                out.declared,
+                out.buffer,
+                out.head,
+                out.body,
+                large,
+                out.largeStart,
+                out.largeLength);
+    }
+
+    /**
+     * Answers with a file, which is read as the peer takes it.
+     *
+     * @throws IOException if it cannot be opened: then nothing was sent
+     */
+    static void sendFile(long exchange, ResponseWriter out, File file) throws IOException {
+        // Says in Java's own words what is wrong with it, if something is.
+        new FileInputStream(file).close();
+        byte[] path = file.getPath().getBytes(HttpServer.nativeCharset());
+        Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);
+    }
+
+    /** Starts a response of unknown length with {@code length} bytes. @return {@code Abi.SENT_*} */
+    static int start(long exchange, ResponseWriter out, byte[] first, int start, int length) {
+        return Native.stream(
+                exchange, out.status, out.flags, out.buffer, out.head, first, start, length);
+    }
+}

@@ -1,0 +1,36 @@
+package org.httpkit.server;
+
+import org.httpkit.logger.EventNames;
+
+/** A server's loggers, as its user has given them. Nothing here throws. */
+final class ServerLog {
+    final EventNames events;
+
+    private final ServerOptions options;
+    /** Not built anew for each request. */
+    private final String status200;
+
+    ServerLog(ServerOptions options) {
+        this.options = options;
+        this.events = options.eventNames;
+        this.status200 = events.serverStatusPrefix + 200;
+    }
+
+    void error(String message, Throwable error) {
+        Loggers.log(options.errorLogger, message, error);
+    }
+
+    /** Either may be null. */
+    void warning(String message, Throwable error) {
+        Loggers.log(options.warnLogger, message, error);
+    }
+
+    void event(String name) {
+        Loggers.event(options.eventLogger, name);
+    }
+
+    /** Counts a response with this status. */
+    void status(int code) {
+        event(code == 200 ? status200 : events.serverStatusPrefix + code);
+    }
+}

@@ -1,0 +1,98 @@
+package org.httpkit.server;
+
+import java.io.IOException;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+import org.httpkit.jni.ServerUpcalls;
+
+/** Passes on what a server's loops report. Runs on them: user code, loggers included, runs elsewhere. */
+final class Upcalls implements ServerUpcalls {
+    private static final String LOOP_ERROR = "http server loop error, see stack trace for details";
+
+    private final HttpServer server;
+
+    Upcalls(HttpServer server) {
+        this.server = server;
+    }
+
+    @Override
+    public void onWork(byte[][] blocks) {
+        for (byte[] block : blocks) {
+            if (block != null) {
+                server.workers.accept(block);
+            }
+        }
+    }
+
+    @Override
+    public void onStarved(int waiting) {
+        server.workers.starved(waiting);
+    }
+
+    @Override
+    public void onDrained(long exchange) {
+        server.channels.drained(exchange);
+        server.bodies.drained(exchange);
+    }
+
+    @Override
+    public void onClosing(long handle, int code, String reason) {
+        AsyncChannel channel = server.channels.get(handle);
+        if (channel != null) {
+            LateClosing.watch(server, channel, code, reason);
+        }
+    }
+
+    @Override
+    public void onNotice(int kind, int code, String message) {
+        Workers.log(() -> notice(kind, code, message));
+    }
+
+    private void notice(int kind, int code, String message) {
+        ServerLog log = server.log;
+        switch (kind) {
+            case Abi.NOTICE_VIOLATION:
+                violation(code);
+                break;
+            case Abi.NOTICE_FRAME:
+                log.warning(null, new WebSocketException(code, message));
+                log.event(log.events.serverWsDecodeError);
+                break;
+            case Abi.NOTICE_REQUEST_REFUSED:
+                server.workers.refused(null);
+                break;
+            case Abi.NOTICE_EVENTS_REFUSED:
+                server.workers.eventsRefused(null);
+                break;
+            case Abi.NOTICE_FREED:
+                Native.trimMemory();
+                break;
+            case Abi.NOTICE_FILE:
+                log.error("send a file", new IOException(message));
+                break;
+            case Abi.NOTICE_ACCEPT:
+                log.error("accept incoming request", new IOException(message));
+                log.event(log.events.serverAcceptError);
+                break;
+            case Abi.NOTICE_LOOP:
+            default:
+                loopFailed(log, new IllegalStateException(message));
+        }
+    }
+
+    private void violation(int status) {
+        ServerLog log = server.log;
+        if (status == 413) {
+            log.event(log.events.serverStatus413);
+        } else if (status == 414) {
+            log.event(log.events.serverStatus414);
+        } else if (status == 431) {
+            log.status(431);
+        }
+    }
+
+    static void loopFailed(ServerLog log, Throwable why) {
+        log.error(LOOP_ERROR, why);
+        log.event(log.events.serverLoopError);
+    }
+}

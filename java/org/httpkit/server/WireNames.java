@@ -1,0 +1,44 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.US_ASCII;
+
+import java.util.concurrent.ConcurrentHashMap;
+import org.httpkit.HttpUtils;
+
+/** Names of response headers, as handlers write them, to names as they are sent. Handlers use few. */
+final class WireNames {
+    private static final ConcurrentHashMap<String, byte[]> NAMES = new ConcurrentHashMap<>();
+    private static final int MAX_NAMES = 1024;
+
+    private WireNames() {}
+
+    /** @throws IllegalArgumentException for what is no token */
+    static byte[] of(String name) {
+        byte[] known = NAMES.get(name);
+        return known != null ? known : checked(name);
+    }
+
+    private static byte[] checked(String name) {
+        for (int i = 0; i < name.length(); i++) {
+            if (!isTokenChar(name.charAt(i))) {
+                throw new IllegalArgumentException("Invalid HTTP header name: " + printable(name));
+            }
+        }
+        if (name.isEmpty()) {
+            throw new IllegalArgumentException("Invalid HTTP header name: it is empty");
+        }
+        byte[] wire = HttpUtils.camelCase(name).getBytes(US_ASCII);
+        if (NAMES.size() < MAX_NAMES) {
+            NAMES.put(name, wire);
+        }
+        return wire;
+    }
+
+    private static boolean isTokenChar(char c) {
+        return c > ' ' && c < 0x7f && "\"(),/:;<=>?@[\\]{}".indexOf(c) < 0;
+    }
+
+    private static String printable(String text) {
+        return text.replaceAll("[^\\x20-\\x7e]", "?");
+    }
+}
