@@ -10,14 +10,16 @@
 
 (set! *warn-on-reflection* true)
 
+(defn- value [object ^String field]
+  (.get (doto (.getDeclaredField (class object) field) (.setAccessible true)) object))
+
 (defn- kept
   "How many channels, and senders that wait, the server remembers."
   [^HttpServer server]
-  (into {}
-        (map (fn [^String field]
-               [(keyword field)
-                (.size ^Map (.get (doto (.getDeclaredField HttpServer field) (.setAccessible true)) server))]))
-        ["channels" "drains"]))
+  (let [channels (value server "channels")]
+    (into {}
+          (map (fn [field] [(keyword field) (.size ^Map (value channels field))]))
+          ["channels" "drains"])))
 
 (defn- run-after-the-peer
   "What `f` returns when called with the request in a handler whose peer has left and been forgotten."

@@ -38,9 +38,10 @@
   (let [before (Native/liveHandles)]
     (wire/with-server [{:keys [port]}
                        (fn [{:keys [async-channel]}]
-                         (let [field  (doto (.getDeclaredField org.httpkit.server.AsyncChannel "handle")
+                         (let [getter (doto (.getDeclaredMethod org.httpkit.server.AsyncChannel "handle"
+                                                                (make-array Class 0))
                                         (.setAccessible true))
-                               handle (long (.get field async-channel))]
+                               handle (long (.invoke getter async-channel (object-array 0)))]
                            {:status 200
                             :body
                             (pr-str

@@ -35,12 +35,12 @@ final class Channels {
     }
 
     void remember(AsyncChannel channel) {
-        channels.put(channel.handle, channel);
+        channels.put(channel.handle(), channel);
     }
 
     void forget(AsyncChannel channel) {
-        channels.remove(channel.handle, channel);
-        forgetDrain(channel.handle);
+        channels.remove(channel.handle(), channel);
+        forgetDrain(channel.handle());
     }
 
     /** @return null for one that is not remembered */

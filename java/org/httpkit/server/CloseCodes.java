@@ -1,11 +1,15 @@
 package org.httpkit.server;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import clojure.lang.Keyword;
 
 /** Why a channel closed, as {@code on-close} hears it. */
 final class CloseCodes {
     /** No WebSocket code: an HTTP client left. */
     static final int CLIENT_CLOSE = -1;
+
+    private static final int MAX_REASON = 123;
 
     private CloseCodes() {}
 
@@ -14,6 +18,19 @@ final class CloseCodes {
         return code >= 1000 && code <= 1003
                 || code >= 1007 && code <= 1014
                 || code >= 3000 && code <= 4999;
+    }
+
+    /** @throws IllegalArgumentException for a code or reason that must not be sent (RFC 6455 7.4) */
+    static void check(int status, String reason) {
+        boolean reserved = status >= 1004 && status <= 1006 || status == 1015;
+        if (status < 1000 || status > 4999 || reserved) {
+            throw new IllegalArgumentException("close code " + status + " must not be sent");
+        }
+        int length = reason.getBytes(UTF_8).length;
+        if (length > MAX_REASON) {
+            throw new IllegalArgumentException(
+                    "a close reason has at most 123 bytes in UTF-8, this one " + length);
+        }
     }
 
     static Keyword keyword(int code) {

@@ -43,9 +43,9 @@ final class LateClosing {
         if (server.embedded != null || channel.closedRan.get()) {
             return; // one thread makes all calls; or our own side has closed it, and knows
         }
-        channel.closing = new FutureTask<>(() -> channel.peerClosed(code, reason), null);
+        channel.lateClosing = new FutureTask<>(() -> channel.peerClosed(code, reason), null);
         new LateClosing(
-                        channel.closing,
+                        channel.lateClosing,
                         channel.closedRan::get,
                         () -> channel.hearing,
                         server.workers::callback)
@@ -55,7 +55,7 @@ final class LateClosing {
     /** The server stops: closings that callbacks hold up are heard now. */
     static void hurry(Collection<AsyncChannel> channels, Workers workers) {
         for (AsyncChannel channel : channels) {
-            FutureTask<?> closing = channel.closing;
+            FutureTask<?> closing = channel.lateClosing;
             if (closing != null) {
                 workers.closing(closing);
             }

@@ -1,0 +1,445 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import clojure.lang.IFn;
+import java.io.IOException;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.IntSupplier;
+import java.util.function.LongToIntFunction;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
+/**
+ * The sending side of a channel: what it is at, and what may be sent next. Sends of several threads follow
+ * each other. Nothing here tells the close handlers.
+ */
+final class Sender {
+    private static final int NORMAL = 1000;
+
+    /** Outcomes of a send besides {@code Abi.SENT_*}: another thread's send was the first. */
+    private static final int BEGUN = -1;
+    /** It was accepted, and the channel is closed. */
+    static final int ENDED = -2;
+    /** It was refused, and the channel is closed for that. */
+    static final int CUT = -3;
+
+    private enum Phase {
+        /** Nothing is answered yet. */
+        FRESH,
+        STREAMING,
+        WEBSOCKET,
+        CLOSED
+    }
+
+    private final AsyncChannel channel;
+    private final HttpServer server;
+    /** Of the exchange; 0 for none. This and what else is of one request changes in {@link #become} only. */
+    volatile long handle;
+
+    private Terms terms;
+    private boolean upgradeRequested;
+
+    /** Guards changes of {@link #phase}. */
+    private final ReentrantLock lock = new ReentrantLock();
+
+    private volatile Phase phase;
+    /** The thread that runs the handler or a callback of this channel: its sends may be gathered. */
+    private volatile Thread callbackThread;
+
+    private volatile boolean held;
+    private volatile boolean upgraded;
+    private long pingInterval;
+    private long pingTimeout;
+
+    volatile int pendingLimit;
+    private volatile Overflow overflow;
+    private volatile IFn drainHandler;
+    private final AtomicBoolean drainAwaited = new AtomicBoolean();
+
+    Sender(AsyncChannel channel, long handle, Terms terms, boolean upgradeRequested) {
+        this.channel = channel;
+        this.server = channel.server;
+        this.handle = handle;
+        this.terms = terms;
+        this.upgradeRequested = upgradeRequested;
+        this.phase = handle == 0 ? Phase.CLOSED : Phase.FRESH;
+        this.callbackThread = Thread.currentThread();
+        this.pendingLimit = server == null ? 0 : server.options.maxPendingBytes;
+        this.overflow = server == null ? Overflow.REJECT : server.options.overflow;
+    }
+
+    /** See {@link AsyncChannel#hold}. */
+    boolean hold() {
+        held = true;
+        return Native.hold(handle);
+    }
+
+    /** Asking for the peer, or for the closing, holds the channel. @return whether the peer is there */
+    boolean isHeld() {
+        return held ? Native.isOpen(handle) : hold();
+    }
+
+    /** @return {@code Abi.SENT_*}, {@link #ENDED} or {@link #CUT}; see {@link AsyncChannel#send} */
+    int send(Object data, boolean close) throws IOException {
+        int sent = phase == Phase.FRESH ? sendFirst(data, close) : BEGUN;
+        return sent == BEGUN ? sendLater(data, close) : sent;
+    }
+
+    /** Sends a chunk or a frame, and does what was asked for when there is no room. */
+    private int sendLater(Object data, boolean close) throws IOException {
+        IntSupplier piece = piece(data);
+        int sent = sendNow(piece, close);
+        if (sent != Abi.SENT_FULL) {
+            return sent;
+        }
+        switch (overflow) {
+            case BLOCK:
+                // Without the lock: closing does not wait for a sender that waits.
+                return insist(() -> sendNow(piece, close));
+            case REJECT:
+                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
+                    whenFlushed(this::callDrainHandler);
+                }
+                return Abi.SENT_CLOSED;
+            default:
+                return cut();
+        }
+    }
+
+    private int insist(IntSupplier send) {
+        int sent = server.channels.drain(handle).insist(send);
+        if (sent == Abi.SENT_CLOSED) {
+            // Whoever closed it may have been here before, see whenFlushed.
+            server.channels.forgetDrain(handle);
+        }
+        return sent;
+    }
+
+    private int sendNow(IntSupplier piece, boolean close) {
+        lock.lock();
+        try {
+            if (phase == Phase.CLOSED) {
+                return Abi.SENT_CLOSED;
+            }
+            int sent = piece.getAsInt();
+            return sent == Abi.SENT_ACCEPTED && close && endNow() ? ENDED : sent;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean endNow() {
+        if (phase == Phase.WEBSOCKET) {
+            return closeWebSocket(NORMAL, "");
+        }
+        Native.end(handle);
+        phase = Phase.CLOSED;
+        return true;
+    }
+
+    private int cut() {
+        lock.lock();
+        try {
+            if (phase == Phase.CLOSED) {
+                return Abi.SENT_CLOSED;
+            }
+            phase = Phase.CLOSED;
+        } finally {
+            lock.unlock();
+        }
+        Native.abort(handle);
+        return CUT;
+    }
+
+    int flags() {
+        return (Thread.currentThread() == callbackThread ? Abi.CORK : 0)
+                | (overflow == Overflow.BLOCK ? Abi.INSIST : 0);
+    }
+
+    private int sendFirst(Object data, boolean close) throws IOException {
+        ResponseWriter out = server.writers.borrow();
+        lock.lock();
+        try {
+            if (phase != Phase.FRESH) {
+                return BEGUN;
+            }
+            out.channel(data, terms);
+            if (out.ignoredStatus != null) {
+                server.responseWarnings.ignoredStatus("send!", out.ignoredStatus);
+            }
+            boolean whole =
+                    close
+                            || upgradeRequested
+                            || out.declared >= 0
+                            || ResponseWriter.isBodyless(out.status);
+            if (whole) {
+                if (!Responses.send(handle, out)) {
+                    return Abi.SENT_CLOSED;
+                }
+                phase = Phase.CLOSED;
+                return ENDED;
+            }
+            int sent = startStream(out);
+            if (sent == Abi.SENT_ACCEPTED && terms.head) {
+                // The head is all that HEAD gets, and nobody knows the length.
+                Native.end(handle);
+                phase = Phase.CLOSED;
+                return ENDED;
+            }
+            if (sent == Abi.SENT_ACCEPTED) {
+                phase = Phase.STREAMING;
+            }
+            return sent;
+        } finally {
+            lock.unlock();
+            server.writers.giveBack(out);
+        }
+    }
+
+    private int startStream(ResponseWriter out) {
+        if (!terms.head) {
+            hold();
+        }
+        return out.large != null
+                ? Responses.start(handle, out, out.large, out.largeStart, out.largeLength)
+                : Responses.start(handle, out, out.buffer, out.head, out.body);
+    }
+
+    /** What sends {@code data} as one chunk or frame. */
+    private IntSupplier piece(Object data) throws IOException {
+        switch (phase) {
+            case WEBSOCKET:
+                return Pieces.frame(this, data);
+            case STREAMING:
+                return Pieces.chunk(this, data);
+            default:
+                return () -> Abi.SENT_CLOSED;
+        }
+    }
+
+    /** Sends nothing, which an open channel takes. */
+    int nothing() {
+        return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
+    }
+
+    private void callDrainHandler() {
+        drainAwaited.set(false);
+        channel.callback(drainHandler, channel);
+    }
+
+    /** See {@link AsyncChannel#whenFlushed}. */
+    void whenFlushed(Runnable task) {
+        server.channels.drain(handle).whenDrained(task);
+        if (!Native.isOpen(handle)) {
+            // What closed it may have been here before.
+            server.channels.forgetDrain(handle);
+        }
+    }
+
+    /** See {@link AsyncChannel#boundPending}. */
+    void boundPending(int limit, Overflow policy, IFn onDrain) {
+        if (limit > 0) {
+            pendingLimit = limit;
+        }
+        if (policy != null) {
+            overflow = policy;
+        }
+        drainHandler = onDrain;
+    }
+
+    void keepAlive(long intervalMillis, long timeoutMillis) {
+        pingInterval = intervalMillis;
+        pingTimeout = timeoutMillis;
+    }
+
+    /** @return whether this call closed the channel; see {@link AsyncChannel#serverClose(int, String)} */
+    boolean close(int status, String reason) {
+        lock.lock();
+        try {
+            boolean closes;
+            switch (phase) {
+                case WEBSOCKET:
+                    CloseCodes.check(status, reason);
+                    closes = closeWebSocket(status, reason);
+                    break;
+                case STREAMING:
+                    closes = Native.end(handle) != Abi.SENT_CLOSED;
+                    break;
+                case FRESH:
+                    closes = closeUnanswered();
+                    break;
+                default:
+                    return false;
+            }
+            if (closes) {
+                phase = Phase.CLOSED;
+            }
+            return closes;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Nothing was sent: an empty answer, or with HTTP/1.0 just the end of the connection. */
+    private boolean closeUnanswered() {
+        ResponseWriter out = server.writers.borrow();
+        try {
+            out.plain(200, "", false);
+            return terms.http10 ? Native.abort(handle) : Responses.send(handle, out);
+        } finally {
+            server.writers.giveBack(out);
+        }
+    }
+
+    private boolean closeWebSocket(int code, String reason) {
+        if (!Native.closeWebSocket(handle, code, reason.getBytes(UTF_8))) {
+            return false;
+        }
+        phase = Phase.CLOSED;
+        return true;
+    }
+
+    /** See {@link AsyncChannel#answer}. @return whether the channel is closed by it */
+    boolean answer(LongToIntFunction send) {
+        lock.lock();
+        try {
+            if (phase != Phase.FRESH) {
+                return false;
+            }
+            int sent = send.applyAsInt(handle);
+            if (sent == Abi.ANSWER_UPGRADED) {
+                phase = Phase.WEBSOCKET;
+                upgraded = true;
+            }
+            if (sent != Abi.SENT_ACCEPTED) {
+                return false;
+            }
+            phase = Phase.CLOSED;
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** See {@link AsyncChannel#sendHandshake}. */
+    void handshake(Map<String, Object> headers) {
+        ResponseWriter out = server.writers.borrow();
+        lock.lock();
+        try {
+            out.lines(headers);
+            if (phase == Phase.FRESH && upgrade(out)) {
+                phase = Phase.WEBSOCKET;
+                upgraded = true;
+            }
+        } finally {
+            lock.unlock();
+            server.writers.giveBack(out);
+        }
+    }
+
+    private boolean upgrade(ResponseWriter out) {
+        int hear = channel.hear();
+        return Native.upgrade(handle, out.buffer, out.head, hear, pingInterval, pingTimeout);
+    }
+
+    /** Closes the channel if nothing was sent on it. @return whether it did */
+    boolean takeFresh() {
+        lock.lock();
+        try {
+            boolean fresh = phase == Phase.FRESH;
+            if (fresh) {
+                phase = Phase.CLOSED;
+            }
+            return fresh;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The peer has left. @return whether the channel was open */
+    boolean peerLeft() {
+        lock.lock();
+        try {
+            boolean open = phase != Phase.CLOSED;
+            phase = Phase.CLOSED;
+            return open;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    boolean isStreaming() {
+        return is(Phase.STREAMING);
+    }
+
+    boolean isFresh() {
+        return is(Phase.FRESH);
+    }
+
+    private boolean is(Phase wanted) {
+        lock.lock();
+        try {
+            return phase == wanted;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    boolean isUpgradeRequested() {
+        return upgradeRequested;
+    }
+
+    /** Whether it has been a WebSocket. */
+    boolean isUpgraded() {
+        return upgraded;
+    }
+
+    void enterCallback() {
+        callbackThread = Thread.currentThread();
+    }
+
+    void leaveCallback() {
+        callbackThread = null;
+        Native.settle(handle);
+    }
+
+    /** The channel is closed: a WebSocket is remembered until its last queued message has been delivered. */
+    void forgetClosed() {
+        if (upgraded) {
+            server.channels.wakeSenders(handle);
+        } else {
+            server.channels.forget(channel);
+        }
+    }
+
+    /**
+     * Sends for another request from now on, if this channel is closed.
+     *
+     * @param before what is to be done before the handle changes
+     * @param after what is to be done afterwards
+     * @return false if this channel is not closed
+     */
+    boolean become(Sender other, Runnable before, Runnable after) {
+        lock.lock();
+        try {
+            if (phase != Phase.CLOSED) {
+                return false;
+            }
+            before.run();
+            terms = other.terms;
+            upgradeRequested = other.upgradeRequested;
+            callbackThread = other.callbackThread;
+            drainHandler = null;
+            upgraded = false;
+            handle = other.handle;
+            phase = other.takeFresh() ? Phase.FRESH : Phase.CLOSED;
+            after.run();
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+}
