@@ -31,6 +31,7 @@
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
     IResponseHandler RespListener SniConfigurer]
    [org.httpkit.client.ending Ending]
+   [org.httpkit.jni Abi]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
 (set! *warn-on-reflection* true)
@@ -200,13 +201,19 @@
                      ; `:sslengine`, own `:ssl-configurer` or SSLContext
      :buffered-bytes _} ; Native memory that holds parts of responses"
   [client]
-  (let [[connections idle active queued opened requests reused retried
-         native-tls hosted buffered connecting]
-        (.stats ^HttpClient (force client))]
-    {:connections connections :idle idle :connecting connecting
-     :active active :queued queued :opened opened :requests requests
-     :reused reused :retried retried :native-tls native-tls
-     :java-hosted hosted :buffered-bytes buffered}))
+  (let [counts (.stats ^HttpClient (force client))]
+    {:connections    (aget counts Abi/STAT_OPEN)
+     :idle           (aget counts Abi/STAT_IDLE)
+     :connecting     (aget counts Abi/STAT_CONNECTING)
+     :active         (aget counts Abi/STAT_ACTIVE)
+     :queued         (aget counts Abi/STAT_QUEUED)
+     :opened         (aget counts Abi/STAT_OPENED)
+     :requests       (aget counts Abi/STAT_REQUESTS)
+     :reused         (aget counts Abi/STAT_REUSED)
+     :retried        (aget counts Abi/STAT_RETRIED)
+     :native-tls     (aget counts Abi/STAT_NATIVE_TLS)
+     :java-hosted    (aget counts Abi/STAT_HOSTED)
+     :buffered-bytes (aget counts Abi/STAT_BUFFERED)}))
 
 (defn client-stop!
   "Stops `client` (or a delay of one): its requests fail with an IOException, its

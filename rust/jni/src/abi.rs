@@ -1,8 +1,6 @@
 //! Numbers that Rust and Java share; the Java side is `org.httpkit.jni.Abi`, and
 //! `tests/abi` compares the two.
 
-#![allow(dead_code)] // Some are for Java only; `tests/abi` reads them from here.
-
 use jni::sys::jint;
 
 /// Second field of a block of work: it is a request, see `httpkit_core::server::request`.
@@ -68,6 +66,11 @@ pub const ADDRESS_UNIX: jint = 2;
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {
     use httpkit_core::server::{self, request};
+    use httpkit_core::ws::Opcode;
+    assert!(EVENT_TEXT == Opcode::Text as u8);
+    assert!(EVENT_BINARY == Opcode::Binary as u8);
+    assert!(EVENT_PING == Opcode::Ping as u8);
+    assert!(EVENT_PONG == Opcode::Pong as u8);
     assert!(KIND_REQUEST == request::KIND_REQUEST);
     assert!(REQUEST_HTTP11 == request::FLAG_HTTP11);
     assert!(REQUEST_UPGRADE == request::FLAG_UPGRADE);
@@ -88,13 +91,29 @@ pub const CALL_RAW: u32 = 2;
 pub const CALL_HOSTED: u32 = 4;
 pub const CALL_HOSTED_TLS: u32 = 8;
 
-/// Bits that accompany a response's head.
+/// A method, as far as a call depends on it.
+pub const METHOD_OTHER: u8 = 0;
+pub const METHOD_GET: u8 = 1;
+pub const METHOD_HEAD: u8 = 2;
+
+/// How far a server's certificate is checked; none: no TLS.
+pub const TLS_NONE: u8 = 0;
+pub const TLS_VERIFY: u8 = 1;
+pub const TLS_VERIFY_CHAIN: u8 = 2;
+pub const TLS_TRUST_ALL: u8 = 3;
+
+/// Ways to a target. An absolute-form proxy is a direct one.
+pub const ROUTE_DIRECT: u8 = 0;
+pub const ROUTE_TUNNEL: u8 = 1;
+pub const ROUTE_SOCKS5: u8 = 2;
+
+/// How the body of a call is sent: it is in memory, or streamed, of known length or in chunks.
+pub const UPLOAD_WHOLE: u8 = 0;
+pub const UPLOAD_LENGTH: u8 = 1;
+pub const UPLOAD_CHUNKED: u8 = 2;
+
+/// Bits that accompany a response's head, or a decoder's status line.
 pub const HEAD_HTTP10: jint = 1;
-pub const HEAD_TRAILERS: jint = 2;
-pub const HEAD_DECODED: jint = 4;
-pub const HEAD_REUSED: jint = 8;
-pub const HEAD_TLS: jint = 16;
-pub const HEAD_HOSTED: jint = 32;
 
 /// Kinds of failed calls; `ClientUpcalls.failure` has their exception classes.
 pub const FAIL_IO: jint = 1;
@@ -126,9 +145,56 @@ pub const DECODED_BODY: u8 = 3;
 pub const DECODED_ERROR: u8 = 4;
 pub const DECODED_STATE: u8 = 5;
 
+/// Where a decoder stands.
+pub const STATE_STATUS: u8 = 0;
+pub const STATE_HEADERS: u8 = 1;
+pub const STATE_FIXED: u8 = 2;
+pub const STATE_CHUNK_SIZE: u8 = 3;
+pub const STATE_CHUNK: u8 = 4;
+pub const STATE_CHUNK_END: u8 = 5;
+pub const STATE_TRAILERS: u8 = 6;
+pub const STATE_UNTIL_CLOSE: u8 = 7;
+pub const STATE_DONE: u8 = 8;
+
 /// Codings of `decodeContent`.
 pub const CODING_GZIP: jint = 1;
 pub const CODING_DEFLATE: jint = 2;
 
-/// Numbers that `clientStats` fills in.
+/// Places of the numbers that `clientStats` fills in.
+pub const STAT_OPEN: usize = 0;
+pub const STAT_IDLE: usize = 1;
+pub const STAT_ACTIVE: usize = 2;
+pub const STAT_QUEUED: usize = 3;
+pub const STAT_OPENED: usize = 4;
+pub const STAT_REQUESTS: usize = 5;
+pub const STAT_REUSED: usize = 6;
+pub const STAT_RETRIED: usize = 7;
+pub const STAT_NATIVE_TLS: usize = 8;
+pub const STAT_HOSTED: usize = 9;
+pub const STAT_BUFFERED: usize = 10;
+pub const STAT_CONNECTING: usize = 11;
 pub const CLIENT_STATS: usize = 12;
+
+/// Each of a client's numbers has a place of its own.
+const _: () = {
+    let places = [
+        STAT_OPEN,
+        STAT_IDLE,
+        STAT_ACTIVE,
+        STAT_QUEUED,
+        STAT_OPENED,
+        STAT_REQUESTS,
+        STAT_REUSED,
+        STAT_RETRIED,
+        STAT_NATIVE_TLS,
+        STAT_HOSTED,
+        STAT_BUFFERED,
+        STAT_CONNECTING,
+    ];
+    let (mut taken, mut i) = (0_u32, 0);
+    while i < places.len() {
+        taken |= 1 << places[i];
+        i += 1;
+    }
+    assert!(taken == (1 << CLIENT_STATS) - 1);
+};

@@ -178,21 +178,24 @@ pub(crate) fn stats<'local>(
         return Ok(false);
     };
     let stats = client.stats();
-    let numbers: [jlong; abi::CLIENT_STATS] = [
-        &stats.open,
-        &stats.idle,
-        &stats.active,
-        &stats.queued,
-        &stats.opened,
-        &stats.calls,
-        &stats.reused,
-        &stats.retries,
-        &stats.tls,
-        &stats.hosted,
-        &stats.buffered,
-        &stats.connecting,
-    ]
-    .map(|counter| counter.load(Ordering::Relaxed) as jlong);
+    let counters = [
+        (abi::STAT_OPEN, &stats.open),
+        (abi::STAT_IDLE, &stats.idle),
+        (abi::STAT_ACTIVE, &stats.active),
+        (abi::STAT_QUEUED, &stats.queued),
+        (abi::STAT_OPENED, &stats.opened),
+        (abi::STAT_REQUESTS, &stats.calls),
+        (abi::STAT_REUSED, &stats.reused),
+        (abi::STAT_RETRIED, &stats.retries),
+        (abi::STAT_NATIVE_TLS, &stats.tls),
+        (abi::STAT_HOSTED, &stats.hosted),
+        (abi::STAT_BUFFERED, &stats.buffered),
+        (abi::STAT_CONNECTING, &stats.connecting),
+    ];
+    let mut numbers = [0; abi::CLIENT_STATS];
+    for (place, counter) in counters {
+        numbers[place] = counter.load(Ordering::Relaxed) as jlong;
+    }
     out.set_region(env, 0, &numbers)?;
     Ok(true)
 }
@@ -305,8 +308,8 @@ fn feed(decoder: &mut Decoder, data: &[u8]) -> Vec<u8> {
             Ok(Event::Status) => {
                 out.push(abi::DECODED_STATUS);
                 out.push(match decoder.version() {
-                    Version::Http10 => 10,
-                    Version::Http11 => 11,
+                    Version::Http10 => abi::HEAD_HTTP10 as u8,
+                    Version::Http11 => 0,
                 });
                 out.extend(decoder.status().to_be_bytes());
             }
@@ -345,15 +348,15 @@ fn push_error(out: &mut Vec<u8>, error: &CallError) {
 
 fn state_number(state: State) -> u8 {
     match state {
-        State::Status => 0,
-        State::Headers => 1,
-        State::Fixed => 2,
-        State::ChunkSize => 3,
-        State::Chunk => 4,
-        State::ChunkEnd => 5,
-        State::Trailers => 6,
-        State::UntilClose => 7,
-        State::Done => 8,
+        State::Status => abi::STATE_STATUS,
+        State::Headers => abi::STATE_HEADERS,
+        State::Fixed => abi::STATE_FIXED,
+        State::ChunkSize => abi::STATE_CHUNK_SIZE,
+        State::Chunk => abi::STATE_CHUNK,
+        State::ChunkEnd => abi::STATE_CHUNK_END,
+        State::Trailers => abi::STATE_TRAILERS,
+        State::UntilClose => abi::STATE_UNTIL_CLOSE,
+        State::Done => abi::STATE_DONE,
     }
 }
 
@@ -402,7 +405,7 @@ mod tests {
             &mut decoder,
             b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 1\r\n\r\n...",
         );
-        let mut want = vec![1, 11, 0, 200];
+        let mut want = vec![1, 0, 0, 200];
         want.extend([2, 0, 0, 0, 27]);
         want.extend(b"\0\x02\0\x01\0\x01ab\0\x0e\0\x01content-length1");
         want.extend([3, 0, 0, 0, 1, b'.']);

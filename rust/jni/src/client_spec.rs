@@ -177,28 +177,28 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
 
 fn read_method(number: u8) -> Result<Method> {
     match number {
-        0 => Ok(Method::Other),
-        1 => Ok(Method::Get),
-        2 => Ok(Method::Head),
+        abi::METHOD_OTHER => Ok(Method::Other),
+        abi::METHOD_GET => Ok(Method::Get),
+        abi::METHOD_HEAD => Ok(Method::Head),
         _ => Err(malformed("unknown method")),
     }
 }
 
 fn read_tls_mode(number: u8) -> Result<Option<TlsMode>> {
     match number {
-        0 => Ok(None),
-        1 => Ok(Some(TlsMode::Verify)),
-        2 => Ok(Some(TlsMode::VerifyChain)),
-        3 => Ok(Some(TlsMode::TrustAll)),
+        abi::TLS_NONE => Ok(None),
+        abi::TLS_VERIFY => Ok(Some(TlsMode::Verify)),
+        abi::TLS_VERIFY_CHAIN => Ok(Some(TlsMode::VerifyChain)),
+        abi::TLS_TRUST_ALL => Ok(Some(TlsMode::TrustAll)),
         _ => Err(malformed("unknown TLS mode")),
     }
 }
 
 fn read_upload(kind: u8, length: i64) -> Result<Upload> {
     match (kind, u64::try_from(length)) {
-        (0, _) => Ok(Upload::Whole),
-        (1, Ok(length)) => Ok(Upload::Length(length)),
-        (2, _) => Ok(Upload::Chunked),
+        (abi::UPLOAD_WHOLE, _) => Ok(Upload::Whole),
+        (abi::UPLOAD_LENGTH, Ok(length)) => Ok(Upload::Length(length)),
+        (abi::UPLOAD_CHUNKED, _) => Ok(Upload::Chunked),
         _ => Err(malformed("unknown kind of body")),
     }
 }
@@ -223,14 +223,14 @@ fn read_route(fields: &mut Fields<'_>, kind: u8, tls: Option<TlsMode>) -> Result
     let authorization = fields.string()?;
     let (user, password) = (fields.string()?, fields.string()?);
     match kind {
-        0 => Ok(Route::Direct),
-        1 => Ok(Route::Tunnel {
+        abi::ROUTE_DIRECT => Ok(Route::Direct),
+        abi::ROUTE_TUNNEL => Ok(Route::Tunnel {
             host,
             port,
             authorization,
             tls: tls.map(|mode| (mode, proxy_name)),
         }),
-        2 => Ok(Route::Socks5 {
+        abi::ROUTE_SOCKS5 => Ok(Route::Socks5 {
             host,
             port,
             credentials: (!user.is_empty()).then_some((user, password)),

@@ -182,17 +182,10 @@ fn count(n: usize) -> jvalue {
 }
 
 fn flags(head: &Head<'_>) -> jint {
-    [
-        (head.version == Version::Http10, abi::HEAD_HTTP10),
-        (head.trailers, abi::HEAD_TRAILERS),
-        (head.decoded, abi::HEAD_DECODED),
-        (head.reused, abi::HEAD_REUSED),
-        (head.tls, abi::HEAD_TLS),
-        (head.hosted, abi::HEAD_HOSTED),
-    ]
-    .into_iter()
-    .filter(|(set, _)| *set)
-    .fold(0, |flags, (_, flag)| flags | flag)
+    match head.version {
+        Version::Http10 => abi::HEAD_HTTP10,
+        Version::Http11 => 0,
+    }
 }
 
 impl Sink for JavaSink {

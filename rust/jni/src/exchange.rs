@@ -455,7 +455,7 @@ pub(crate) fn pending_bytes<'local>(
         .map_or(0, |exchange| exchange.pending_bytes() as jlong))
 }
 
-/// Both ends as text, `ip:port` each and a blank between; null when stale or without addresses.
+/// The local and the peer's address: number of octets, octets, port each; null when stale or without addresses.
 pub(crate) fn addresses<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

@@ -31,6 +31,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
     fn known_headers() -> JString = known_headers;
+    fn known_methods() -> JString = known_methods;
     fn clock() -> jlong = clock;
     fn live_handles() -> jlong = live_handles;
     fn trim_memory() -> void = trim_memory;
@@ -201,6 +202,15 @@ fn known_headers<'local>(
 ) -> Result<jni::objects::JString<'local>, BridgeError> {
     faults::point();
     Ok(env.new_string(httpkit_core::h1::head::KNOWN_HEADERS.join("\n"))?)
+}
+
+/// As `known_headers`.
+fn known_methods<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+) -> Result<jni::objects::JString<'local>, BridgeError> {
+    faults::point();
+    Ok(env.new_string(httpkit_core::h1::head::METHODS.join("\n"))?)
 }
 
 fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {

@@ -116,12 +116,13 @@ pub(crate) fn open<'local>(
 }
 
 fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
-    if kind == abi::ADDRESS_UNIX {
-        return Ok(Address::Unix(std::ffi::OsString::from_vec(bytes).into()));
-    }
-    let ip = match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(bytes).map(IpAddr::from),
+    let ip = match (kind, bytes.len()) {
+        (abi::ADDRESS_UNIX, _) => {
+            return Ok(Address::Unix(std::ffi::OsString::from_vec(bytes).into()));
+        }
+        (abi::ADDRESS_INET, 4) => <[u8; 4]>::try_from(bytes).map(IpAddr::from),
+        (abi::ADDRESS_INET, _) => <[u8; 16]>::try_from(bytes).map(IpAddr::from),
+        _ => return Err(BridgeError::Argument(format!("kind of address {kind}"))),
     }
     .map_err(|bytes| BridgeError::Argument(format!("address of {} bytes", bytes.len())))?;
     let port = u16::try_from(port).map_err(|_| BridgeError::Argument(format!("port {port}")))?;

@@ -2,6 +2,7 @@ package org.httpkit.client;
 
 import java.net.SocketAddress;
 import java.util.concurrent.atomic.AtomicLong;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 
@@ -96,7 +97,7 @@ abstract class Call extends ClientUpcalls.Call {
     public void failed(int kind, String message, long transport) {
         Throwable cause = cause(kind, message, transport);
         finished();
-        if (kind == ClientUpcalls.INTERNAL && cause != fault) {
+        if (kind == Abi.FAIL_INTERNAL && cause != fault) {
             client.impossible(cause);
         }
         fail(cause);
@@ -104,12 +105,12 @@ abstract class Call extends ClientUpcalls.Call {
 
     private Throwable cause(int kind, String message, long transport) {
         Throwable own = fault;
-        if (kind == ClientUpcalls.FOREIGN && own == null) {
+        if (kind == Abi.FAIL_FOREIGN && own == null) {
             own = client.hosted().failure(transport);
-        } else if (kind == ClientUpcalls.SOURCE_FAILED && upload != null) {
+        } else if (kind == Abi.FAIL_SOURCE && upload != null) {
             own = upload.failure();
         }
-        boolean connecting = kind == ClientUpcalls.CONNECT || kind == ClientUpcalls.NO_ROUTE;
+        boolean connecting = kind == Abi.FAIL_CONNECT || kind == Abi.FAIL_NO_ROUTE;
         return own != null
                 ? own
                 : ClientUpcalls.failure(kind, connecting ? ConnectFailure.text(message, addresses[0]) : message);

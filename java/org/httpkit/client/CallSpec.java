@@ -6,6 +6,7 @@ import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import org.httpkit.jni.Abi;
 
 /**
  * One request in the form that the core takes: everything but a body in memory, in one array.
@@ -16,10 +17,6 @@ import java.util.Arrays;
 final class CallSpec {
     static final int MAX_ADDRESSES = 255;
 
-    private static final int STREAM = 1;
-    private static final int RAW = 2;
-    private static final int HOSTED = 4;
-    private static final int HOSTED_TLS = 8;
     /** Bytes of a streamed response that may wait for their reader. */
     private static final int WINDOW = 256 * 1024;
     private static final int MAX_TEXT = 0xffff;
@@ -32,13 +29,13 @@ final class CallSpec {
     static CallSpec of(Call call, Route route, RequestConfig config, RequestHead head, RequestBody body,
             TlsChoice tls, SocketAddress[] addresses) throws TimeoutException {
         CallSpec spec = new CallSpec();
-        spec.u32((call.streams() ? STREAM : 0) | (call.raw() ? RAW : 0) | (tls.hosted ? HOSTED : 0)
-                | (tls.takesOver() ? HOSTED_TLS : 0));
-        spec.u8(config.methodName().equals("GET") ? 1 : config.methodName().equals("HEAD") ? 2 : 0);
-        spec.u8(route.tls() ? tls.tls : TlsChoice.NONE);
+        spec.u32((call.streams() ? Abi.CALL_STREAM : 0) | (call.raw() ? Abi.CALL_RAW : 0)
+                | (tls.hosted ? Abi.CALL_HOSTED : 0) | (tls.takesOver() ? Abi.CALL_HOSTED_TLS : 0));
+        spec.u8(method(config.methodName()));
+        spec.u8(route.tls() ? tls.tls : Abi.TLS_NONE);
         spec.u8(tls.sni ? 1 : 0);
         spec.u8(route.kind);
-        spec.u8(route.proxyTls() ? tls.tls : TlsChoice.NONE);
+        spec.u8(route.proxyTls() ? tls.tls : Abi.TLS_NONE);
         spec.body(body);
         spec.i64(tls.policy);
         spec.i64(call.wireLimit());
@@ -54,9 +51,13 @@ final class CallSpec {
         return spec;
     }
 
+    private static int method(String name) {
+        return name.equals("GET") ? Abi.METHOD_GET : name.equals("HEAD") ? Abi.METHOD_HEAD : Abi.METHOD_OTHER;
+    }
+
     private void body(RequestBody body) {
         boolean streamed = body != null && body.streamed();
-        u8(!streamed ? 0 : body.length() >= 0 ? 1 : 2);
+        u8(!streamed ? Abi.UPLOAD_WHOLE : body.length() >= 0 ? Abi.UPLOAD_LENGTH : Abi.UPLOAD_CHUNKED);
         i64(streamed && body.length() >= 0 ? body.length() : 0);
     }
 
@@ -79,14 +80,14 @@ final class CallSpec {
 
     private void names(Route route, RequestHead head, TlsChoice tls, SocketAddress[] addresses) {
         text(isNative(addresses[0]) ? route.poolHost() : route.poolHost() + addresses[0]);
-        text(tls.tls == TlsChoice.NONE ? "" : Route.bareHost(route.peer()));
+        text(tls.tls == Abi.TLS_NONE ? "" : Route.bareHost(route.peer()));
         text(route.proxyTls() ? Route.bareHost(route.proxy) : "");
-        boolean tunnel = route.kind != Route.DIRECT;
+        boolean tunnel = route.kind != Abi.ROUTE_DIRECT;
         text(tunnel ? Route.bareHost(route.uri) : "");
         u16(tunnel ? Route.port(route.uri) : 0);
-        String authorization = route.kind == Route.CONNECT ? head.proxyAuthorization() : null;
+        String authorization = route.kind == Abi.ROUTE_TUNNEL ? head.proxyAuthorization() : null;
         text(authorization == null ? "" : authorization);
-        String[] socks = route.kind == Route.SOCKS5 ? route.proxyCredentials() : null;
+        String[] socks = route.kind == Abi.ROUTE_SOCKS5 ? route.proxyCredentials() : null;
         text(socks == null ? "" : socks[0]);
         text(socks == null ? "" : socks[1]);
     }

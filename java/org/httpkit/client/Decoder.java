@@ -9,6 +9,7 @@ import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
 import org.httpkit.LineTooLargeException;
 import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
@@ -21,7 +22,6 @@ import org.httpkit.jni.NativeLibrary;
  */
 public class Decoder {
     private static final Cleaner CLEANER = Cleaner.create();
-    private static final State[] STATES = State.values();
 
     private final IRespListener listener;
     private final long decoder;
@@ -50,7 +50,7 @@ public class Decoder {
         byte[] events = Native.decoderFeed(decoder, bytes, 0, bytes.length);
         // The trailer of the events first: the buffer must be right even if a listener throws.
         ByteBuffer end = ByteBuffer.wrap(events, events.length - 5, 5);
-        state = STATES[end.get()];
+        state = State.of(end.get());
         buffer.position(buffer.position() + end.getInt());
         play(ByteBuffer.wrap(events));
         return state;
@@ -59,20 +59,22 @@ public class Decoder {
     private void play(ByteBuffer events) throws LineTooLargeException, ProtocolException, AbortException {
         while (true) {
             switch (events.get()) {
-                case 1:
-                    HttpVersion version = events.get() == 10 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
+                case Abi.DECODED_STATUS:
+                    boolean old = (events.get() & Abi.HEAD_HTTP10) != 0;
+                    HttpVersion version = old ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
                     listener.onInitialLineReceived(version, HttpStatus.valueOf(events.getChar()));
                     break;
-                case 2:
+                case Abi.DECODED_HEADERS:
                     listener.onHeadersReceived(HeaderBlock.parse(bytes(events, events.getInt())));
                     break;
-                case 3:
+                case Abi.DECODED_BODY:
                     byte[] body = bytes(events, events.getInt());
                     listener.onBodyReceived(body, body.length);
                     break;
-                case 4:
+                case Abi.DECODED_ERROR:
                     fail(events.get(), new String(bytes(events, events.getChar()), StandardCharsets.UTF_8));
                     break;
+                case Abi.DECODED_STATE:
                 default:
                     return;
             }
@@ -96,15 +98,36 @@ public class Decoder {
     }
 }
 
-/** How far a {@link Decoder} got; the order is the core's. */
+/** How far a {@link Decoder} got. */
 enum State {
-    READ_INITIAL,
-    READ_HEADER,
-    READ_FIXED_LENGTH_CONTENT,
-    READ_CHUNK_SIZE,
-    READ_CHUNKED_CONTENT,
-    READ_CHUNK_DELIMITER,
-    READ_CHUNK_FOOTER,
-    READ_VARIABLE_LENGTH_CONTENT,
-    ALL_READ
+    READ_INITIAL(Abi.STATE_STATUS),
+    READ_HEADER(Abi.STATE_HEADERS),
+    READ_FIXED_LENGTH_CONTENT(Abi.STATE_FIXED),
+    READ_CHUNK_SIZE(Abi.STATE_CHUNK_SIZE),
+    READ_CHUNKED_CONTENT(Abi.STATE_CHUNK),
+    READ_CHUNK_DELIMITER(Abi.STATE_CHUNK_END),
+    READ_CHUNK_FOOTER(Abi.STATE_TRAILERS),
+    READ_VARIABLE_LENGTH_CONTENT(Abi.STATE_UNTIL_CLOSE),
+    ALL_READ(Abi.STATE_DONE);
+
+    private static final State[] BY_NUMBER = byNumber();
+
+    private final int number;
+
+    State(int number) {
+        this.number = number;
+    }
+
+    private static State[] byNumber() {
+        State[] states = new State[values().length];
+        for (State state : values()) {
+            states[state.number] = state;
+        }
+        return states;
+    }
+
+    /** @param number {@code Abi.STATE_*} */
+    static State of(int number) {
+        return BY_NUMBER[number];
+    }
 }

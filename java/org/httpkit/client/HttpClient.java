@@ -14,6 +14,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
 import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
@@ -248,12 +249,12 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Counts, in this order: open connections, idle ones, active requests, queued ones, connections
+     * Counts, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones, connections
      * made in total, requests in total, requests on reused connections, retries, connections with
      * native TLS, connections carried by Java, bytes buffered, connects under way. All 0 after stop.
      */
     public long[] stats() {
-        long[] out = new long[12];
+        long[] out = new long[Abi.CLIENT_STATS];
         Native.clientStats(handle, out);
         return out;
     }
@@ -338,7 +339,8 @@ public class HttpClient implements Runnable {
     @Override
     public String toString() {
         long[] n = stats();
-        String counts = ", connections " + n[0] + " (idle " + n[1] + "), active " + n[2] + ", queued " + n[3];
+        String counts = ", connections " + n[Abi.STAT_OPEN] + " (idle " + n[Abi.STAT_IDLE] + "), active "
+                + n[Abi.STAT_ACTIVE] + ", queued " + n[Abi.STAT_QUEUED];
         return getClass().getName() + "[" + (loop.isAlive() ? "running" + counts : "stopped") + "]";
     }
 }

@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /**
@@ -15,8 +16,6 @@ import org.httpkit.jni.Native;
  * the loop serves others. Unprocessed pieces are bounded by the window of the call.
  */
 final class ListenedCall extends Call {
-    private static final int HTTP_1_0 = 1;
-
     private final IRespListener listener;
     private final ConcurrentLinkedQueue<News> news = new ConcurrentLinkedQueue<>();
     private final AtomicInteger waiting = new AtomicInteger();
@@ -65,7 +64,7 @@ final class ListenedCall extends Call {
         headSeen = true;
         post(() -> {
             if (first) {
-                HttpVersion version = (flags & HTTP_1_0) != 0 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
+                HttpVersion version = (flags & Abi.HEAD_HTTP10) != 0 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
                 listener.onInitialLineReceived(version, HttpStatus.valueOf(status));
             }
             Map<String, Object> headers = HeaderBlock.parse(block);

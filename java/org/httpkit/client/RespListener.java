@@ -14,6 +14,7 @@ import org.httpkit.DynamicBytes;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
@@ -38,8 +39,6 @@ public class RespListener implements IRespListener {
     /** How often a pool without memory is asked, from a loop. */
     private static final int MOST_ATTEMPTS = 12;
     private static final int CHARSET_LOOK_AHEAD = 512;
-    private static final int GZIP = 1;
-    private static final int DEFLATE = 2;
     private static final byte[] EMPTY = new byte[0];
     private static final Set<String> BINARY_XML = binaryXml();
 
@@ -303,10 +302,10 @@ public class RespListener implements IRespListener {
         switch (name == null ? "" : name.toLowerCase(Locale.ROOT)) {
             case "gzip":
             case "x-gzip":
-                return GZIP;
+                return Abi.CODING_GZIP;
             case "deflate":
             case "x-deflate":
-                return DEFLATE;
+                return Abi.CODING_DEFLATE;
             default:
                 return 0;
         }

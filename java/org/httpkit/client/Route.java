@@ -8,23 +8,20 @@ import java.util.Locale;
 import org.httpkit.Authority;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
 
 /**
  * Where a request goes and on which way: the parsed URL, the proxy, and every check of both that
  * needs no network.
  */
 final class Route {
-    static final int DIRECT = 0;
-    static final int CONNECT = 1;
-    static final int SOCKS5 = 2;
-
     private static final int MAX_PORT = 65535;
     private static final String ABSOLUTE = " (expected a whole URL, such as http://host:port/path)";
 
     final URI uri;
     /** Null without a proxy. */
     final URI proxy;
-    /** {@link #DIRECT} (an absolute-form proxy included), {@link #CONNECT} or {@link #SOCKS5}. */
+    /** {@code Abi.ROUTE_*}; an absolute-form proxy is direct. */
     final int kind;
 
     private Route(URI uri, URI proxy, int kind) {
@@ -38,7 +35,7 @@ final class Route {
         checkHost(uri, url, "host is null: ");
         checkScheme(uri, "");
         if (config.proxyUrl == null) {
-            return new Route(uri, null, DIRECT);
+            return new Route(uri, null, Abi.ROUTE_DIRECT);
         }
         if (config.tunnel) {
             throw new ProtocolException("Proxy tunneling is not supported; refusing to treat the CONNECT response"
@@ -50,10 +47,10 @@ final class Route {
             if (!config.proxyTunnel) {
                 throw new ProtocolException(proxy.getScheme() + " for proxy needs :proxy-tunnel? true");
             }
-            return new Route(uri, proxy, SOCKS5);
+            return new Route(uri, proxy, Abi.ROUTE_SOCKS5);
         }
         checkScheme(proxy, " for proxy");
-        return new Route(uri, proxy, config.proxyTunnel ? CONNECT : DIRECT);
+        return new Route(uri, proxy, config.proxyTunnel ? Abi.ROUTE_TUNNEL : Abi.ROUTE_DIRECT);
     }
 
     private static URI parse(String url) throws URISyntaxException {
@@ -99,7 +96,7 @@ final class Route {
     }
 
     boolean absoluteForm() {
-        return proxy != null && kind == DIRECT;
+        return proxy != null && kind == Abi.ROUTE_DIRECT;
     }
 
     /** Whom the socket is connected to. */
@@ -119,7 +116,7 @@ final class Route {
 
     /** Whether the CONNECT itself travels over TLS. */
     boolean proxyTls() {
-        return kind == CONNECT && https(proxy);
+        return kind == Abi.ROUTE_TUNNEL && https(proxy);
     }
 
     /** What the request line names. */

@@ -12,18 +12,13 @@ import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLParameters;
 import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
 
 /**
  * Which TLS a request gets: the native one wherever it can do the same as the JDK's, else an
  * SSLEngine on a Java-hosted channel.
  */
 final class TlsChoice {
-    /** Values of the call spec. */
-    static final int NONE = 0;
-    static final int VERIFY = 1;
-    static final int VERIFY_CHAIN = 2;
-    static final int TRUST_ALL = 3;
-
     private static final long DEFAULT_POLICY = 0;
     private static final long INSECURE_POLICY = 1;
     private static final AtomicLong POLICIES = new AtomicLong(INSECURE_POLICY);
@@ -60,7 +55,7 @@ final class TlsChoice {
         long policy = config.insecure ? INSECURE_POLICY : DEFAULT_POLICY;
         boolean javaChannel = client.channelFactory() != HttpClient.ChannelFactory.DEFAULT;
         if (!route.tls() && !route.proxyTls()) {
-            return new TlsChoice(javaChannel, null, false, NONE, false, policy);
+            return new TlsChoice(javaChannel, null, false, Abi.TLS_NONE, false, policy);
         }
         HttpClient.SSLEngineURIConfigurer configurer = client.sslConfigurer();
         boolean eligible = !javaChannel && isBuiltIn(configurer) && !JAVA_ONLY
@@ -91,11 +86,11 @@ final class TlsChoice {
             new SNIHostName(host);
         }
         boolean verifyName = sni != null && sni.hostnameVerification();
-        int tls = config.insecure ? TRUST_ALL : verifyName ? VERIFY : VERIFY_CHAIN;
+        int tls = config.insecure ? Abi.TLS_TRUST_ALL : verifyName ? Abi.TLS_VERIFY : Abi.TLS_VERIFY_CHAIN;
         Supplier<SSLEngine> other = route.proxyTls()
                 ? null
                 : () -> prepared(newEngine(config, peer), config, configurer, peer);
-        return new TlsChoice(false, other, route.kind == Route.DIRECT, tls, true, policy);
+        return new TlsChoice(false, other, route.kind == Abi.ROUTE_DIRECT, tls, true, policy);
     }
 
     private static TlsChoice hosted(Route route, RequestConfig config, HttpClient.SSLEngineURIConfigurer configurer,
@@ -108,7 +103,8 @@ final class TlsChoice {
         SSLEngine engine = prepared(config.insecure || supplied == null ? newEngine(config, peer) : supplied,
                 config, configurer, peer);
         long key = engine == supplied ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy : policy;
-        return new TlsChoice(true, () -> engine, route.kind == Route.DIRECT, config.insecure ? TRUST_ALL : VERIFY, true,
+        int tls = config.insecure ? Abi.TLS_TRUST_ALL : Abi.TLS_VERIFY;
+        return new TlsChoice(true, () -> engine, route.kind == Abi.ROUTE_DIRECT, tls, true,
                 key);
     }
 

@@ -1,8 +1,8 @@
 package org.httpkit.jni;
 
 /**
- * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/abi.rs}, and {@code
- * tests/abi} compares the two.
+ * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/abi.rs}. {@code tests/abi}
+ * compares the two, and fails for a number that nothing here or in {@code clojure} uses by its name.
  */
 public final class Abi {
     private Abi() {}
@@ -62,15 +62,31 @@ public final class Abi {
     public static final int CALL_HOSTED = 4;
     public static final int CALL_HOSTED_TLS = 8;
 
-    /** Bits that accompany a response's head. */
-    public static final int HEAD_HTTP10 = 1;
-    public static final int HEAD_TRAILERS = 2;
-    public static final int HEAD_DECODED = 4;
-    public static final int HEAD_REUSED = 8;
-    public static final int HEAD_TLS = 16;
-    public static final int HEAD_HOSTED = 32;
+    /** A method, as far as a call depends on it. */
+    public static final int METHOD_OTHER = 0;
+    public static final int METHOD_GET = 1;
+    public static final int METHOD_HEAD = 2;
 
-    /** Kinds of failed calls; `ClientUpcalls.failure` has their exception classes. */
+    /** How far a server's certificate is checked; none: no TLS. */
+    public static final int TLS_NONE = 0;
+    public static final int TLS_VERIFY = 1;
+    public static final int TLS_VERIFY_CHAIN = 2;
+    public static final int TLS_TRUST_ALL = 3;
+
+    /** Ways to a target. An absolute-form proxy is a direct one. */
+    public static final int ROUTE_DIRECT = 0;
+    public static final int ROUTE_TUNNEL = 1;
+    public static final int ROUTE_SOCKS5 = 2;
+
+    /** How the body of a call is sent: it is in memory, or streamed, of known length or in chunks. */
+    public static final int UPLOAD_WHOLE = 0;
+    public static final int UPLOAD_LENGTH = 1;
+    public static final int UPLOAD_CHUNKED = 2;
+
+    /** Bits that accompany a response's head, or a decoder's status line. */
+    public static final int HEAD_HTTP10 = 1;
+
+    /** Kinds of failed calls; {@link ClientUpcalls#failure} has their exception classes. */
     public static final int FAIL_IO = 1;
     public static final int FAIL_CONNECT = 2;
     public static final int FAIL_SOCKET = 3;
@@ -100,10 +116,33 @@ public final class Abi {
     public static final int DECODED_ERROR = 4;
     public static final int DECODED_STATE = 5;
 
-    /** Codings of `decodeContent`. */
+    /** Where a decoder stands. */
+    public static final int STATE_STATUS = 0;
+    public static final int STATE_HEADERS = 1;
+    public static final int STATE_FIXED = 2;
+    public static final int STATE_CHUNK_SIZE = 3;
+    public static final int STATE_CHUNK = 4;
+    public static final int STATE_CHUNK_END = 5;
+    public static final int STATE_TRAILERS = 6;
+    public static final int STATE_UNTIL_CLOSE = 7;
+    public static final int STATE_DONE = 8;
+
+    /** Codings of {@link Native#decodeContent}. */
     public static final int CODING_GZIP = 1;
     public static final int CODING_DEFLATE = 2;
 
-    /** Numbers that `clientStats` fills in. */
+    /** Places of the numbers that {@link Native#clientStats} fills in. */
+    public static final int STAT_OPEN = 0;
+    public static final int STAT_IDLE = 1;
+    public static final int STAT_ACTIVE = 2;
+    public static final int STAT_QUEUED = 3;
+    public static final int STAT_OPENED = 4;
+    public static final int STAT_REQUESTS = 5;
+    public static final int STAT_REUSED = 6;
+    public static final int STAT_RETRIED = 7;
+    public static final int STAT_NATIVE_TLS = 8;
+    public static final int STAT_HOSTED = 9;
+    public static final int STAT_BUFFERED = 10;
+    public static final int STAT_CONNECTING = 11;
     public static final int CLIENT_STATS = 12;
 }

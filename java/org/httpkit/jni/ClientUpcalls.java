@@ -28,24 +28,6 @@ import org.httpkit.client.TimeoutException;
  * <p>Not API.
  */
 public final class ClientUpcalls {
-    /** Kind 2: the connect was refused, or timed out. */
-    public static final int CONNECT = 2;
-
-    /** Kind 4: there is no way to the peer. */
-    public static final int NO_ROUTE = 4;
-
-    /** Kind 16: {@link Native#clientCancel}. */
-    public static final int CANCELLED = 16;
-
-    /** Kind 17: the Throwable is Java's own, kept with the transport. */
-    public static final int FOREIGN = 17;
-
-    /** Kind 19: a fault of the library itself. */
-    public static final int INTERNAL = 19;
-
-    /** Kind 21: the Throwable is Java's own, kept with the upload. */
-    public static final int SOURCE_FAILED = 21;
-
     /**
      * One request in flight. Ends with exactly one of done, end and failed that returns; one that throws
      * has not told anybody.
@@ -261,43 +243,50 @@ public final class ClientUpcalls {
         return true;
     }
 
-    /** The exception that users see for a kind of native failure. */
+    /**
+     * The exception that users see for a kind of native failure. For {@code FAIL_FOREIGN} and {@code
+     * FAIL_SOURCE} it is one of Java's own, kept with the transport or the upload, if that is still there.
+     */
     public static Throwable failure(int kind, String message) {
         switch (kind) {
-            case CONNECT:
+            case Abi.FAIL_CONNECT:
                 return new ConnectException(message);
-            case 3:
+            case Abi.FAIL_SOCKET:
                 return new SocketException(message);
-            case NO_ROUTE:
+            case Abi.FAIL_NO_ROUTE:
                 return new NoRouteToHostException(message);
-            case 5:
+            case Abi.FAIL_BIND:
                 return new BindException(message);
-            case 6:
+            case Abi.FAIL_TIMEOUT:
                 return new TimeoutException(message);
-            case 7:
+            case Abi.FAIL_PROTOCOL:
                 return new ProtocolException(message);
-            case 8:
+            case Abi.FAIL_LINE_TOO_LARGE:
                 return new LineTooLargeException(message);
-            case 9:
+            case Abi.FAIL_HEADERS_TOO_LARGE:
                 return new HeadersTooLargeException(message);
-            case 10:
+            case Abi.FAIL_ABORT:
                 return new AbortException(message);
-            case 11:
+            case Abi.FAIL_ZIP:
                 return new ZipException(message);
-            case 12:
+            case Abi.FAIL_EOF:
                 return new EOFException(message);
-            case 13:
+            case Abi.FAIL_SSL_HANDSHAKE:
                 return new SSLHandshakeException(message);
-            case 14:
+            case Abi.FAIL_SSL:
                 return new SSLException(message);
-            case CANCELLED:
+            case Abi.FAIL_CANCELLED:
                 return new CancellationException(message);
-            case 18:
+            case Abi.FAIL_ARGUMENT:
                 return new IllegalArgumentException(message);
-            case INTERNAL:
+            case Abi.FAIL_INTERNAL:
                 return new RuntimeException(message);
-            case 20:
+            case Abi.FAIL_TOO_LARGE:
                 return new ContentTooLargeException(message);
+            case Abi.FAIL_IO:
+            case Abi.FAIL_STOPPED:
+            case Abi.FAIL_FOREIGN:
+            case Abi.FAIL_SOURCE:
             default:
                 return new IOException(message);
         }

@@ -38,6 +38,9 @@ public final class Native {
     /** @return the header names that requests carry as numbers, one a line */
     public static native String knownHeaders();
 
+    /** @return the methods that requests carry as a number, in that order, one a line */
+    public static native String knownMethods();
+
     /** @return objects that Java holds by handle; 0 when nothing is open */
     public static native long liveHandles();
 
@@ -327,22 +330,23 @@ public final class Native {
     /** Gives read window back to a streamed call. */
     public static native void clientCredit(long client, long call, int n);
 
-    /** Drops the call's connection; it fails with kind 16 unless it ended before. */
+    /** Drops the call's connection; it fails with {@code Abi.FAIL_CANCELLED} unless it ended before. */
     public static native void clientCancel(long client, long call);
 
     /**
-     * One piece of a streamed upload, within the credit of {@link ClientUpcalls#callSendCredit}.
+     * One piece of a streamed upload. The caller keeps within the credit of {@link
+     * ClientUpcalls#callSendCredit}: nothing refuses what exceeds it. Ignored once the call has ended.
      *
-     * @return false when the call has ended, or the piece exceeds the credit: stop
+     * @return false when the client is stopped
      */
     public static native boolean clientSend(
             long client, long call, byte[] data, int offset, int length, boolean last);
 
-    /** The source of a streamed upload failed: the call fails with kind 21. */
+    /** The source of a streamed upload failed: the call fails with {@code Abi.FAIL_SOURCE}. */
     public static native void clientSendFailed(long client, long call);
 
     /**
-     * Counts into an array of 12, see {@code HttpClient.stats}.
+     * Counts into an array of {@code Abi.CLIENT_STATS}, at {@code Abi.STAT_*}.
      *
      * @return false for an unknown client
      */
@@ -355,9 +359,10 @@ public final class Native {
     public static native void transportFailed(long client, long transport);
 
     /**
-     * Bytes from the peer, within the credit of {@link ClientUpcalls#transportReadCredit}.
+     * Bytes from the peer. The caller keeps within the credit of {@link ClientUpcalls#transportReadCredit}:
+     * nothing refuses what exceeds it. Ignored once the transport is closed.
      *
-     * @return false when the transport is closed
+     * @return false when the client is stopped
      */
     public static native boolean transportReceived(
             long client, long transport, byte[] data, int offset, int length);
@@ -382,7 +387,7 @@ public final class Native {
     /**
      * Undoes a content coding; to be called on a worker.
      *
-     * @param coding 1 gzip, 2 deflate
+     * @param coding {@code Abi.CODING_*}
      * @param filter most decoded bytes before an AbortException; -1 for any
      * @param limit most decoded bytes that the user allows; more are a ContentTooLargeException, -1 for any
      * @param room what the heap has room for; likewise

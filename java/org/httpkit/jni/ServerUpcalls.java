@@ -11,7 +11,10 @@ public interface ServerUpcalls {
     /** This many pieces of work are queued while every thread that pulls is busy. */
     void onStarved(int waiting);
 
-    /** The exchange was refused a bounded send and has room again. */
+    /**
+     * All that was sent is written. Comes after {@link Native#whenDrained} or {@link Native#awaitRoom} has
+     * returned true, and after a send with {@code Abi.INSIST} was refused for want of room.
+     */
     void onDrained(long exchange);
 
     /**

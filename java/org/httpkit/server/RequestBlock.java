@@ -9,10 +9,10 @@ import clojure.lang.PersistentTreeMap;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.httpkit.BytesInputStream;
-import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
@@ -38,6 +38,9 @@ final class RequestBlock {
     /** What {@code System.nanoTime} was at the native clock's zero. */
     private static final long CLOCK = System.nanoTime() - Native.clock();
 
+    /** The native side's own table, so that the two cannot differ. */
+    private static final String[] METHOD_NAMES = Native.knownMethods().split("\n");
+
     private static final Keyword[] METHODS = methods();
 
     private final byte[] block;
@@ -47,12 +50,15 @@ final class RequestBlock {
     }
 
     private static Keyword[] methods() {
-        HttpMethod[] known = HttpMethod.values();
-        Keyword[] keywords = new Keyword[known.length];
-        for (HttpMethod method : known) {
-            keywords[method.ordinal()] = method.KEY;
+        Keyword[] keywords = new Keyword[METHOD_NAMES.length];
+        for (int i = 0; i < keywords.length; i++) {
+            keywords[i] = keyword(METHOD_NAMES[i]);
         }
         return keywords;
+    }
+
+    private static Keyword keyword(String method) {
+        return Keyword.intern(method.toLowerCase(Locale.ROOT));
     }
 
     static long handle(byte[] block) {
@@ -90,14 +96,14 @@ final class RequestBlock {
     /** As sent, for log lines. */
     String methodName() {
         int index = block[9] & 0xff;
-        return index < METHODS.length ? HttpMethod.values()[index].name() : text(at(24), at(28));
+        return index < METHODS.length ? METHOD_NAMES[index] : text(at(24), at(28));
     }
 
     Keyword method() {
         int index = block[9] & 0xff;
         return index < METHODS.length
                 ? METHODS[index]
-                : Keyword.intern(text(at(24), at(28)).toLowerCase(java.util.Locale.ROOT));
+                : keyword(text(at(24), at(28)));
     }
 
     private String target() {
