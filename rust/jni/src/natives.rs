@@ -11,8 +11,10 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::error::{BridgeError, ThrowMapped, panic_message};
-use crate::{client, client_upcalls, content, encoded, error, exchange, faults, server, upcalls};
+use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
+use crate::border::faults;
+use crate::client::{self, decoder};
+use crate::server::{self, content, encoded, exchange, exchanges, websocket};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -55,10 +57,10 @@ const NATIVES: &[NativeMethod] = natives! {
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = exchange::stream;
     fn chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::chunk;
     fn end(exchange: jlong) -> jint = exchange::end;
-    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::message;
-    fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = exchange::close_websocket;
-    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = exchange::upgrade;
-    fn listen(channel: jlong, hear: jint) -> void = exchange::listen;
+    fn message(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = websocket::message;
+    fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = websocket::close;
+    fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = websocket::upgrade;
+    fn listen(channel: jlong, hear: jint) -> void = websocket::listen;
     fn hold(exchange: jlong) -> jboolean = exchange::hold;
     fn settle(exchange: jlong) -> void = exchange::settle;
     fn abort(exchange: jlong) -> jboolean = exchange::abort;
@@ -86,10 +88,10 @@ const NATIVES: &[NativeMethod] = natives! {
     fn transport_received(client: jlong, transport: jlong, data: jbyte[], offset: jint, length: jint) -> jboolean = client::transport_received;
     fn transport_eof(client: jlong, transport: jlong) -> void = client::transport_eof;
     fn transport_written(client: jlong, transport: jlong, n: jint) -> void = client::transport_written;
-    fn decoder_open(head_request: jboolean) -> jlong = client::decoder_open;
-    fn decoder_feed(decoder: jlong, data: jbyte[], offset: jint, length: jint) -> jbyte[] = client::decoder_feed;
-    fn decoder_close(decoder: jlong) -> void = client::decoder_close;
-    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, filter: jlong, limit: jlong, room: jlong) -> jbyte[] = client::decode_content;
+    fn decoder_open(head_request: jboolean) -> jlong = decoder::open;
+    fn decoder_feed(decoder: jlong, data: jbyte[], offset: jint, length: jint) -> jbyte[] = decoder::feed_bytes;
+    fn decoder_close(decoder: jlong) -> void = decoder::close;
+    fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, filter: jlong, limit: jlong, room: jlong) -> jbyte[] = decoder::decode_content;
 };
 
 /// What this library's class loader took with `NativeLibrary`; -1 before it says so. Set anew for each loader: the
@@ -168,8 +170,8 @@ fn refuse(env: &mut Env<'_>, reason: &str) -> jni::errors::Result<()> {
 fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
     faults::loading();
     error::resolve(env)?;
-    upcalls::check(env)?;
-    client_upcalls::check(env)?;
+    server::upcalls::check(env)?;
+    client::upcalls::check(env)?;
     let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
     // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
     unsafe { env.register_native_methods(&class, NATIVES) }
@@ -231,7 +233,7 @@ fn trim_memory<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<(), Bri
 
 /// Objects that Java holds by handle, and arrays that we keep for peers; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
-    let server = server::SERVERS.live() + exchange::EXCHANGES.live();
-    let client = client::CLIENTS.live() + client::DECODERS.live();
+    let server = server::SERVERS.live() + exchanges::EXCHANGES.live();
+    let client = client::CLIENTS.live() + decoder::DECODERS.live();
     Ok((server + client + content::kept_arrays()) as jlong)
 }

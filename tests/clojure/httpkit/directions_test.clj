@@ -35,7 +35,7 @@
     (testing "use of a module, of an item in braces, of a re-exported item, and a path in code"
       (is (contains? (graph "core/server/answer") "core/h1/response"))
       (is (contains? (graph "core/server/exchange") "core/ws/frame"))
-      (is (contains? (graph "jni/exchange") "core/server/exchange")))
+      (is (contains? (graph "jni/server/exchange") "core/server/exchange")))
     (testing "tests' imports do not count"
       (is (not (contains? (graph "core/server/output") "core/server"))))
     (is (= [#{"a" "b" "c"} #{"d" "e"}]

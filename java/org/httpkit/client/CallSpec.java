@@ -1,17 +1,16 @@
 package org.httpkit.client;
 
-import java.net.Inet6Address;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.AddressRecord;
 
 /**
  * One request in the form that the core takes: everything but a body in memory, in one array.
  *
- * <p>Numbers are big-endian, texts UTF-8 behind a 16-bit length; the order is that of the core's
+ * <p>Numbers are little endian, texts UTF-8 behind a 16-bit length; the order is that of the core's
  * reader.
  */
 final class CallSpec {
@@ -116,14 +115,8 @@ final class CallSpec {
     }
 
     private void inet(InetSocketAddress address) {
-        InetAddress ip = address.getAddress();
-        byte[] raw = ip.getAddress();
-        u8(raw.length == 4 ? 4 : 6);
-        put(raw);
-        if (raw.length != 4) {
-            u32(((Inet6Address) ip).getScopeId());
-        }
-        u16(address.getPort());
+        ensure(AddressRecord.MAX_LENGTH);
+        length = AddressRecord.write(address, bytes, length);
     }
 
     byte[] array() {
@@ -153,18 +146,18 @@ final class CallSpec {
     }
 
     private void u16(int value) {
-        u8(value >> 8);
         u8(value);
+        u8(value >> 8);
     }
 
     private void u32(int value) {
-        u16(value >> 16);
         u16(value);
+        u16(value >> 16);
     }
 
     private void i64(long value) {
-        u32((int) (value >> 32));
         u32((int) value);
+        u32((int) (value >> 32));
     }
 
     private void put(byte[] more) {

@@ -2,6 +2,7 @@ package org.httpkit.client;
 
 import java.lang.ref.Cleaner;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import org.httpkit.HttpMethod;
@@ -49,10 +50,10 @@ public class Decoder {
         buffer.duplicate().get(bytes);
         byte[] events = Native.decoderFeed(decoder, bytes, 0, bytes.length);
         // The trailer of the events first: the buffer must be right even if a listener throws.
-        ByteBuffer end = ByteBuffer.wrap(events, events.length - 5, 5);
+        ByteBuffer end = ByteBuffer.wrap(events, events.length - 5, 5).order(ByteOrder.LITTLE_ENDIAN);
         state = State.of(end.get());
         buffer.position(buffer.position() + end.getInt());
-        play(ByteBuffer.wrap(events));
+        play(ByteBuffer.wrap(events).order(ByteOrder.LITTLE_ENDIAN));
         return state;
     }
 

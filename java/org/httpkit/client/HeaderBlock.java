@@ -1,6 +1,7 @@
 package org.httpkit.client;
 
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.TreeMap;
@@ -11,7 +12,7 @@ final class HeaderBlock {
 
     /** Name, lower-case, to value, sorted by name: that is the order in which users see few headers. */
     static Map<String, Object> parse(byte[] block) {
-        ByteBuffer in = ByteBuffer.wrap(block);
+        ByteBuffer in = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN);
         Map<String, Object> headers = new TreeMap<>();
         for (int left = in.getChar(); left > 0; left--) {
             int nameLength = in.getChar();

@@ -117,11 +117,11 @@ final class TlsMaterial {
         }
         ByteArrayOutputStream bytes = new ByteArrayOutputStream(200_000);
         DataOutputStream out = new DataOutputStream(bytes);
-        out.writeShort(anchors.length);
+        writeCount(out, anchors.length);
         for (X509Certificate anchor : anchors) {
             writeBytes(out, anchor.getEncoded());
         }
-        out.writeShort(Math.max(0, keyEntry.size() - 1));
+        writeCount(out, Math.max(0, keyEntry.size() - 1));
         for (int i = 1; i < keyEntry.size(); i++) {
             writeBytes(out, keyEntry.get(i));
         }
@@ -129,8 +129,12 @@ final class TlsMaterial {
         return bytes.toByteArray();
     }
 
+    private static void writeCount(DataOutputStream out, int count) throws IOException {
+        out.writeShort(Short.reverseBytes((short) count));
+    }
+
     private static void writeBytes(DataOutputStream out, byte[] bytes) throws IOException {
-        out.writeInt(bytes.length);
+        out.writeInt(Integer.reverseBytes(bytes.length)); // little endian
         out.write(bytes);
     }
 }

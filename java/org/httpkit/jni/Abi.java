@@ -1,7 +1,7 @@
 package org.httpkit.jni;
 
 /**
- * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/abi.rs}. {@code tests/abi}
+ * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/border/abi.rs}. {@code tests/abi}
  * compares the two, and fails for a number that nothing here or in {@code clojure} uses by its name.
  */
 public final class Abi {

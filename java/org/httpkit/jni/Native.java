@@ -275,8 +275,7 @@ public final class Native {
     public static native long pendingBytes(long exchange);
 
     /**
-     * @return local and peer address: length, octets, port (little endian) each; null if stale or
-     *     on a Unix domain socket
+     * @return local and peer address, an {@link AddressRecord} each; null if stale or on a Unix domain socket
      */
     public static native byte[] addresses(long exchange);
 

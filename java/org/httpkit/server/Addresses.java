@@ -3,7 +3,10 @@ package org.httpkit.server;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Arrays;
+import org.httpkit.jni.AddressRecord;
 
 /** IP addresses as octets in native blocks. */
 final class Addresses {
@@ -33,15 +36,7 @@ final class Addresses {
 
     /** Reads what {@code Native.addresses} returns: the local and the peer's address. */
     static InetSocketAddress[] ends(byte[] block) {
-        InetSocketAddress[] ends = new InetSocketAddress[2];
-        int at = 0;
-        for (int i = 0; i < ends.length; i++) {
-            int length = block[at];
-            int portAt = at + 1 + length;
-            int port = (block[portAt] & 0xff) | (block[portAt + 1] & 0xff) << 8;
-            ends[i] = new InetSocketAddress(address(block, at + 1, length), port);
-            at = portAt + 2;
-        }
-        return ends;
+        ByteBuffer records = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN);
+        return new InetSocketAddress[] {AddressRecord.read(records), AddressRecord.read(records)};
     }
 }

@@ -75,19 +75,19 @@ impl Headers {
     }
 
     /// Appends the block that the embedder reads: u16 count, then u16 name
-    /// length, u16 value length, name, value; big-endian, repeats joined by
+    /// length, u16 value length, name, value; little endian, repeats joined by
     /// line feeds at the place of the first one.
     ///
     /// The limit on heads keeps every length within 16 bits.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let groups = self.groups();
-        out.extend_from_slice(&(groups.len() as u16).to_be_bytes());
+        out.extend_from_slice(&(groups.len() as u16).to_le_bytes());
         for group in groups {
             let name = self.slice(&self.fields[group[0]].name);
             let values = group.iter().map(|at| self.slice(&self.fields[*at].value));
             let length = values.clone().map(|value| value.len() + 1).sum::<usize>() - 1;
-            out.extend_from_slice(&(name.len() as u16).to_be_bytes());
-            out.extend_from_slice(&(length as u16).to_be_bytes());
+            out.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            out.extend_from_slice(&(length as u16).to_le_bytes());
             out.extend_from_slice(name);
             for (nth, value) in values.enumerate() {
                 if nth > 0 {

@@ -21,12 +21,12 @@ fn text(bytes: &[u8]) -> String {
 fn headers(decoder: &Decoder) -> String {
     let mut block = Vec::new();
     decoder.headers().encode(&mut block);
-    let count = u16::from_be_bytes([block[0], block[1]]);
+    let count = u16::from_le_bytes([block[0], block[1]]);
     let mut rest = &block[2..];
     let mut out = Vec::new();
     for _ in 0..count {
-        let name = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-        let value = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
+        let name = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
+        let value = usize::from(u16::from_le_bytes([rest[2], rest[3]]));
         out.push(format!(
             "{}={}",
             text(&rest[4..4 + name]),

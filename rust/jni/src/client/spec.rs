@@ -1,124 +1,32 @@
 //! What Java packs into one array for a call: read here, checked completely,
 //! so that a fault above is an exception and never a wrong request.
 
-use std::ffi::OsStr;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use httpkit_core::client::{Address, Bytes, CallSpec, Method, Millis, Route, Timeouts, Upload};
 use httpkit_core::net::tls::{TlsContext, TlsMode};
 
-use crate::abi;
-use crate::error::BridgeError;
-
-type Result<T> = std::result::Result<T, BridgeError>;
-
-fn malformed(what: &str) -> BridgeError {
-    BridgeError::Argument(format!("malformed call: {what}"))
-}
-
-/// Reads big-endian fields from the front of a slice.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self
-            .0
-            .split_at_checked(n)
-            .ok_or_else(|| malformed("it is too short"))?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.bytes(N)?);
-        Ok(array)
-    }
-
-    fn u8(&mut self) -> Result<u8> {
-        Ok(u8::from_be_bytes(self.array()?))
-    }
-
-    fn u16(&mut self) -> Result<u16> {
-        Ok(u16::from_be_bytes(self.array()?))
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_be_bytes(self.array()?))
-    }
-
-    fn millis(&mut self) -> Result<Millis> {
-        Ok(Millis(i32::from_be_bytes(self.array()?)))
-    }
-
-    fn i64(&mut self) -> Result<i64> {
-        Ok(i64::from_be_bytes(self.array()?))
-    }
-
-    fn limit(&mut self) -> Result<Option<u64>> {
-        Ok(u64::try_from(self.i64()?).ok())
-    }
-
-    fn string(&mut self) -> Result<String> {
-        let length = usize::from(self.u16()?);
-        let text = std::str::from_utf8(self.bytes(length)?);
-        text.map(str::to_owned).map_err(|_| malformed("not UTF-8"))
-    }
-
-    fn long_bytes(&mut self) -> Result<&'a [u8]> {
-        let length = self.u32()? as usize;
-        self.bytes(length)
-    }
-
-    fn list(&mut self) -> Result<Vec<Vec<u8>>> {
-        let count = self.u16()?;
-        (0..count)
-            .map(|_| self.long_bytes().map(<[u8]>::to_vec))
-            .collect()
-    }
-
-    fn address(&mut self) -> Result<Address> {
-        match self.u8()? {
-            4 => {
-                let ip = Ipv4Addr::from(self.array::<4>()?);
-                let address = SocketAddrV4::new(ip, self.u16()?);
-                Ok(Address::Inet(SocketAddr::V4(address)))
-            }
-            6 => {
-                let ip = Ipv6Addr::from(self.array::<16>()?);
-                let scope = self.u32()?;
-                let address = SocketAddrV6::new(ip, self.u16()?, 0, scope);
-                Ok(Address::Inet(SocketAddr::V6(address)))
-            }
-            1 => {
-                let length = usize::from(self.u16()?);
-                let path = Path::new(OsStr::from_bytes(self.bytes(length)?));
-                Ok(Address::Unix(path.to_owned()))
-            }
-            _ => Err(malformed("unknown kind of address")),
-        }
-    }
-
-    fn end(&self) -> Result<()> {
-        match self.0 {
-            [] => Ok(()),
-            _ => Err(malformed("it is too long")),
-        }
-    }
-}
+use crate::border::abi;
+use crate::border::error::{BridgeError, Result};
+use crate::border::fields::{Fields, unknown};
 
 /// One address record.
-pub(crate) fn read_address(record: &[u8]) -> Result<Address> {
+pub(super) fn read_address(record: &[u8]) -> Result<Address> {
     let mut fields = Fields(record);
     let address = fields.address()?;
     fields.end()?;
-    Ok(address)
+    Ok(Address::Inet(address))
+}
+
+fn millis(fields: &mut Fields<'_>) -> Result<Millis> {
+    Ok(Millis(fields.i32()?))
+}
+
+/// None if it is negative.
+fn limit(fields: &mut Fields<'_>) -> Result<Option<u64>> {
+    Ok(u64::try_from(fields.i64()?).ok())
 }
 
 /// Trust anchors and key material.
-pub(crate) fn read_tls(material: &[u8]) -> Result<TlsContext> {
+pub(super) fn read_tls(material: &[u8]) -> Result<TlsContext> {
     let mut fields = Fields(material);
     let anchors = fields.list()?;
     let chain = fields.list()?;
@@ -128,7 +36,7 @@ pub(crate) fn read_tls(material: &[u8]) -> Result<TlsContext> {
 }
 
 /// A call; the fields' order is that of `spec`'s bytes.
-pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
+pub(super) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
     let mut fields = Fields(spec);
     let flags = fields.u32()?;
     let method = read_method(fields.u8()?)?;
@@ -138,8 +46,8 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
     let proxy_tls = read_tls_mode(fields.u8()?)?;
     let upload = read_upload(fields.u8()?, fields.i64()?)?;
     let policy = fields.i64()?;
-    let (max_wire, max_decoded) = (fields.limit()?, fields.limit()?);
-    let max_body = fields.limit()?;
+    let (max_wire, max_decoded) = (limit(&mut fields)?, limit(&mut fields)?);
+    let max_body = limit(&mut fields)?;
     let timeouts = read_timeouts(&mut fields)?;
     let window = fields.u32()? as usize;
     let host = fields.string()?;
@@ -147,7 +55,7 @@ pub(crate) fn read_call(spec: &[u8], body: Vec<u8>) -> Result<CallSpec> {
     let route = read_route(&mut fields, route, proxy_tls)?;
     let count = fields.u8()?;
     let addresses = (0..count)
-        .map(|_| fields.address())
+        .map(|_| fields.address().map(Address::Inet))
         .collect::<Result<_>>()?;
     let head = Bytes::copy_from_slice(fields.long_bytes()?);
     fields.end()?;
@@ -180,7 +88,7 @@ fn read_method(number: u8) -> Result<Method> {
         abi::METHOD_OTHER => Ok(Method::Other),
         abi::METHOD_GET => Ok(Method::Get),
         abi::METHOD_HEAD => Ok(Method::Head),
-        _ => Err(malformed("unknown method")),
+        _ => unknown("method"),
     }
 }
 
@@ -190,7 +98,7 @@ fn read_tls_mode(number: u8) -> Result<Option<TlsMode>> {
         abi::TLS_VERIFY => Ok(Some(TlsMode::Verify)),
         abi::TLS_VERIFY_CHAIN => Ok(Some(TlsMode::VerifyChain)),
         abi::TLS_TRUST_ALL => Ok(Some(TlsMode::TrustAll)),
-        _ => Err(malformed("unknown TLS mode")),
+        _ => unknown("TLS mode"),
     }
 }
 
@@ -199,14 +107,14 @@ fn read_upload(kind: u8, length: i64) -> Result<Upload> {
         (abi::UPLOAD_WHOLE, _) => Ok(Upload::Whole),
         (abi::UPLOAD_LENGTH, Ok(length)) => Ok(Upload::Length(length)),
         (abi::UPLOAD_CHUNKED, _) => Ok(Upload::Chunked),
-        _ => Err(malformed("unknown kind of body")),
+        _ => unknown("kind of body"),
     }
 }
 
 fn read_timeouts(fields: &mut Fields<'_>) -> Result<Timeouts> {
-    let (connect, idle, keepalive) = (fields.millis()?, fields.millis()?, fields.millis()?);
-    let (deadline, shown) = (fields.millis()?, fields.millis()?);
-    let pool = fields.millis()?;
+    let (connect, idle, keepalive) = (millis(fields)?, millis(fields)?, millis(fields)?);
+    let (deadline, shown) = (millis(fields)?, millis(fields)?);
+    let pool = millis(fields)?;
     Ok(Timeouts {
         connect,
         idle,
@@ -235,41 +143,42 @@ fn read_route(fields: &mut Fields<'_>, kind: u8, tls: Option<TlsMode>) -> Result
             port,
             credentials: (!user.is_empty()).then_some((user, password)),
         }),
-        _ => Err(malformed("unknown route")),
+        _ => unknown("route"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     /// A spec with every field in its place.
     fn packed() -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend(13_u32.to_be_bytes());
+        out.extend(13_u32.to_le_bytes());
         out.extend([1, 1, 1, 1, 3, 1]);
         for number in [10_i64, -7, -1, 99, 77] {
-            out.extend(number.to_be_bytes());
+            out.extend(number.to_le_bytes());
         }
         for number in [1_i32, 2, -3, 400, 500, -1, 65536] {
-            out.extend(number.to_be_bytes());
+            out.extend(number.to_le_bytes());
         }
         for text in ["host", "tls", "proxy", "target"] {
-            out.extend((text.len() as u16).to_be_bytes());
+            out.extend((text.len() as u16).to_le_bytes());
             out.extend(text.as_bytes());
         }
-        out.extend(443_u16.to_be_bytes());
+        out.extend(443_u16.to_le_bytes());
         for text in ["auth", "", ""] {
-            out.extend((text.len() as u16).to_be_bytes());
+            out.extend((text.len() as u16).to_le_bytes());
             out.extend(text.as_bytes());
         }
-        out.push(3);
-        out.extend([4, 127, 0, 0, 1, 0, 80]);
-        out.push(6);
+        out.push(2);
+        out.extend([4, 127, 0, 0, 1, 80, 0]);
+        out.push(16);
         out.extend(Ipv6Addr::LOCALHOST.octets());
-        out.extend([0, 0, 0, 2, 0, 81]);
-        out.extend(b"\x01\x00\x02/s");
-        out.extend(b"\x00\x00\x00\x03GET");
+        out.extend([2, 0, 0, 0, 81, 0]);
+        out.extend(b"\x03\x00\x00\x00GET");
         out
     }
 
@@ -296,12 +205,15 @@ mod tests {
             tls: Some((TlsMode::TrustAll, "proxy".to_owned())),
         };
         assert_eq!(spec.route, tunnel);
-        assert_eq!(spec.addresses.len(), 3);
+        assert_eq!(spec.addresses.len(), 2);
         assert_eq!(
             spec.addresses[0],
             Address::Inet("127.0.0.1:80".parse().unwrap())
         );
-        assert_eq!(spec.addresses[2], Address::Unix("/s".into()));
+        assert_eq!(
+            spec.addresses[1],
+            Address::Inet("[::1%2]:81".parse().unwrap())
+        );
         assert_eq!(
             (&spec.head[..], &spec.body[..]),
             (&b"GET"[..], &b"body"[..])
@@ -322,7 +234,7 @@ mod tests {
     fn tls_material_without_anchors_or_key_is_fine_and_rubbish_is_not() {
         assert!(read_tls(&[0; 8]).is_ok());
         assert!(read_tls(&[0; 7]).is_err());
-        let key = [&[0; 7][..], &[1, 9]].concat();
+        let key = [&[0; 4][..], &[1, 0, 0, 0, 9]].concat();
         assert!(read_tls(&key).is_err());
     }
 }

@@ -13,8 +13,8 @@ use jni::strings::JNIStr;
 use jni::sys::{JNIEnv, jint, jvalue};
 use jni::{AttachGuard, Env, jni_sig, jni_str};
 
-use crate::abi;
-use crate::error::upcall;
+use crate::border::abi;
+use crate::border::error::upcall;
 
 /// Local references of an upcall.
 const REFERENCES: usize = 4;

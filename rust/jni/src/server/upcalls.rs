@@ -8,8 +8,8 @@ use jni::sys::jvalue;
 use jni::vm::{AttachConfig, AttachmentExceptionPolicy};
 use jni::{Env, JavaVM, jni_sig, jni_str};
 
-use crate::error::{failed, upcall};
-use crate::work::Handover;
+use super::work::Handover;
+use crate::border::error::{failed, upcall};
 
 /// Local references of an upcall; those of [`ServerUpcalls::on_work`]'s elements are given back one by one.
 const REFERENCES: usize = 4;

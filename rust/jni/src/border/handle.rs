@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::faults;
+use super::faults;
 
 /// Number of parts. A thread that adds uses one of them, so workers seldom meet at a lock.
 const SHARDS: usize = 8;
@@ -64,6 +64,14 @@ impl<T: Clone> HandleTable<T> {
         let (generation, index) = split(handle);
         let slots = self.shard(index).lock();
         slots.entry(generation, index)?.value.clone()
+    }
+
+    /// What `f` makes of the object; `stale` where there is none any more.
+    pub(crate) fn with<R>(&self, handle: i64, stale: R, f: impl FnOnce(&T) -> R) -> R {
+        match self.get(handle) {
+            Some(value) => f(&value),
+            None => stale,
+        }
     }
 
     /// Takes the object out; only the first call for a handle gets it.

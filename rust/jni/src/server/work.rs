@@ -4,10 +4,10 @@ use httpkit_core::server::{Event, Exchange, Work};
 use jni::Env;
 use jni::objects::JByteArray;
 
-use crate::abi;
-use crate::arrays::array;
-use crate::error::Result;
-use crate::exchange::EXCHANGES;
+use super::exchanges::EXCHANGES;
+use crate::border::abi;
+use crate::border::arrays::array;
+use crate::border::error::Result;
 
 /// Work on its way to Java. What does not get there, because of a panic or for want of memory for
 /// its array, is cut off, so that no peer waits for an answer that nobody will give.

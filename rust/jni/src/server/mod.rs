@@ -1,5 +1,14 @@
 //! The server's native methods: conversions around `httpkit_core::server`.
 
+pub(crate) mod content;
+pub(crate) mod encoded;
+pub(crate) mod exchange;
+pub(crate) mod exchanges;
+mod send_queue;
+pub(crate) mod upcalls;
+pub(crate) mod websocket;
+mod work;
+
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
@@ -12,14 +21,14 @@ use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray, JStrin
 use jni::refs::IntoAuto;
 use jni::sys::{jboolean, jint, jlong};
 
-use crate::abi;
-use crate::error::{BridgeError, Result};
-use crate::exchange::EXCHANGES;
-use crate::faults;
-use crate::handle::HandleTable;
-use crate::send_queue::in_send_queue;
-use crate::upcalls::ServerUpcalls;
-use crate::work::{Handover, block, hand_over};
+use crate::border::abi;
+use crate::border::error::{BridgeError, Result};
+use crate::border::faults;
+use crate::border::handle::HandleTable;
+use exchanges::EXCHANGES;
+use send_queue::in_send_queue;
+use upcalls::ServerUpcalls;
+use work::{Handover, block, hand_over};
 
 pub(crate) static SERVERS: HandleTable<Arc<Server>> = HandleTable::new();
 

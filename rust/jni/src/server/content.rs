@@ -13,12 +13,13 @@ use std::sync::{Arc, Weak};
 use httpkit_core::server::{Answered, Exchange, Kept, Payload, Source};
 use jni::objects::JByteArray;
 use jni::refs::Global;
+use jni::sys::jint;
 use jni::{Env, JavaVM};
 use parking_lot::Mutex;
 
-use crate::arrays::{bytes_of, copy, in_pieces};
-use crate::error::{BridgeError, Result};
-use crate::faults;
+use crate::border::arrays::{bytes_of, copy, in_pieces, size};
+use crate::border::error::{BridgeError, Result};
+use crate::border::faults;
 
 /// What is left of a body is copied if it is shorter than this.
 const SHORT: usize = 32 * 1024;
@@ -49,6 +50,13 @@ pub(crate) fn kept_arrays() -> usize {
 pub(crate) struct Part {
     pub(crate) start: usize,
     pub(crate) len: usize,
+}
+
+impl Part {
+    pub(super) fn new(start: jint, len: jint) -> Result<Self> {
+        let (start, len) = (size(start)?, size(len)?);
+        Ok(Self { start, len })
+    }
 }
 
 /// An array that the collector leaves alone until its peers have read it, or have left.

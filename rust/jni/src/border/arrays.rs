@@ -9,7 +9,7 @@ use jni::Env;
 use jni::objects::JByteArray;
 use jni::sys::jint;
 
-use crate::error::{BridgeError, Result};
+use super::error::{BridgeError, Result};
 
 /// Arrays are copied through a buffer of this size: small enough to stay in the processor's cache, and so large
 /// that a body of a megabyte takes a few system calls.
@@ -93,6 +93,19 @@ pub(crate) fn bytes(
     len: jint,
 ) -> Result<Vec<u8>> {
     bytes_of(env, array, size(start)?, size(len)?)
+}
+
+/// As [`bytes`]; none of a null array.
+pub(crate) fn bytes_or_none(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: jint,
+    len: jint,
+) -> Result<Vec<u8>> {
+    match array.is_null() {
+        true => Ok(Vec::new()),
+        false => bytes(env, array, start, len),
+    }
 }
 
 pub(crate) fn bytes_of(

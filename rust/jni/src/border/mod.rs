@@ -1,0 +1,8 @@
+//! What the ways up and down share: numbers, handles, arrays, errors.
+
+pub(crate) mod abi;
+pub(crate) mod arrays;
+pub(crate) mod error;
+pub(crate) mod faults;
+pub(crate) mod fields;
+pub(crate) mod handle;

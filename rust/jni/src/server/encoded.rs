@@ -1,0 +1,42 @@
+//! The native method for answers that come encoded, for the embedders of old.
+
+use httpkit_core::server::Encoded;
+use jni::Env;
+use jni::objects::{JByteArray, JClass};
+use jni::sys::{jint, jlong};
+
+use super::exchanges::EXCHANGES;
+use super::websocket::interest;
+use crate::border::abi;
+use crate::border::arrays::bytes;
+use crate::border::error::{BridgeError, Result};
+
+#[allow(clippy::too_many_arguments)] // An array's part is three of them.
+pub(crate) fn answer<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    array: JByteArray<'local>,
+    start: jint,
+    len: jint,
+    more: jlong,
+    hear: jint,
+) -> Result<jint> {
+    EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
+        let more =
+            u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
+        let answer = bytes(env, &array, start, len)?;
+        match exchange.respond_encoded(&answer, more, interest(hear)) {
+            Encoded::Malformed => Err(BridgeError::Argument(
+                "the bytes are not an encoded final answer".into(),
+            )),
+            Encoded::Stale => Ok(abi::SENT_CLOSED),
+            Encoded::More => Ok(abi::ANSWER_MORE),
+            Encoded::Upgraded => Ok(abi::ANSWER_UPGRADED),
+            Encoded::Done => {
+                EXCHANGES.remove(handle);
+                Ok(abi::SENT_ACCEPTED)
+            }
+        }
+    })
+}

@@ -1,0 +1,107 @@
+//! The native methods on a WebSocket.
+
+use std::time::Duration;
+
+use httpkit_core::server::{Interest, Pings};
+use httpkit_core::ws::Opcode;
+use jni::Env;
+use jni::objects::{JByteArray, JClass};
+use jni::sys::{jboolean, jint, jlong};
+
+use super::content::{Part, with_payload};
+use super::exchange::sent_code;
+use super::exchanges::EXCHANGES;
+use crate::border::abi;
+use crate::border::arrays::{bytes, size};
+use crate::border::error::{BridgeError, Result};
+
+#[allow(clippy::too_many_arguments)] // An array's part is three of them.
+pub(crate) fn message<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    opcode: jint,
+    array: JByteArray<'local>,
+    start: jint,
+    len: jint,
+    flags: jint,
+    limit: jint,
+) -> Result<jint> {
+    let opcode = u8::try_from(opcode)
+        .ok()
+        .and_then(Opcode::from_u8)
+        .filter(|opcode| !matches!(opcode, Opcode::Close | Opcode::Continuation))
+        .ok_or_else(|| BridgeError::Argument(format!("opcode {opcode}")))?;
+    EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
+        let (part, limit) = (Part::new(start, len)?, size(limit)?);
+        let sent = with_payload(env, &array, part, |payload| {
+            exchange.message(opcode, payload, flags as u32, limit)
+        })?;
+        Ok(sent_code(sent))
+    })
+}
+
+pub(crate) fn close<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    code: jint,
+    reason: JByteArray<'local>,
+) -> Result<jboolean> {
+    EXCHANGES.with(handle, Ok(false), |exchange| {
+        let code =
+            u16::try_from(code).map_err(|_| BridgeError::Argument(format!("close code {code}")))?;
+        let reason = String::from_utf8(env.convert_byte_array(&reason)?)
+            .map_err(|_| BridgeError::Argument("the close reason is not UTF-8".into()))?;
+        Ok(exchange.close(code, &reason))
+    })
+}
+
+#[allow(clippy::too_many_arguments)] // One crossing: all that the handshake settles.
+pub(crate) fn upgrade<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    headers: JByteArray<'local>,
+    len: jint,
+    hear: jint,
+    ping_interval: jlong,
+    ping_timeout: jlong,
+) -> Result<jboolean> {
+    EXCHANGES.with(handle, Ok(false), |exchange| {
+        let headers = bytes(env, &headers, 0, len)?;
+        Ok(exchange.upgrade(&headers, interest(hear), pings(ping_interval, ping_timeout)))
+    })
+}
+
+pub(crate) fn listen<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    hear: jint,
+) -> Result<()> {
+    EXCHANGES.with(handle, (), |exchange| exchange.listen(interest(hear)));
+    Ok(())
+}
+
+/// Both in msecs; without an interval there are no pings.
+fn pings(interval: jlong, timeout: jlong) -> Option<Pings> {
+    let msecs = |n: jlong| {
+        u64::try_from(n)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Duration::from_millis)
+    };
+    Some(Pings {
+        interval: msecs(interval)?,
+        timeout: msecs(timeout)?,
+    })
+}
+
+pub(crate) fn interest(hear: jint) -> Interest {
+    Interest {
+        pings: hear & abi::HEAR_PINGS != 0,
+        pongs: hear & abi::HEAR_PONGS != 0,
+        manual_pong: hear & abi::MANUAL_PONG != 0,
+    }
+}
