@@ -32,7 +32,8 @@ impl Conn {
     }
 
     /// The next pipelined request goes to the caller if it asked for it and has not had too many of
-    /// them, else into the queue. Not under the connection's lock: a full queue responds to it, with 503.
+    /// them, else into the queue. Not under the connection's lock: a full queue responds to it, with 503. Nothing
+    /// changes `in_a_row` meanwhile, since that takes a response to the request that is in our hands.
     pub(super) fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
             Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
@@ -203,24 +204,8 @@ impl Conn {
             state.finish_connection();
             return None;
         }
-        if state.transport.pending() > MAX_UNREAD_RESPONSES {
-            state.flush();
-        }
-        let held_back = state.transport.pending() > MAX_UNREAD_RESPONSES;
-        let receiving = match held_back {
-            true => Receiving::HeldBack,
-            false => Receiving::Requests,
-        };
-        state.phase = Phase::Http(receiving, Responding::Idle);
         // Before the flush: if the next response comes from this thread, it may leave in the same write.
-        let next = match state.inbound.waiting() {
-            0 => None,
-            _ if held_back => None,
-            _ => state.next_request(self, &[]),
-        };
-        if next.is_none() {
-            state.finish_if_all_is_said();
-        }
+        let next = state.next_in_line(self);
         let inline = flags & INLINE != 0
             && next.is_some()
             && state.in_a_row < MAX_IN_A_ROW
@@ -276,6 +261,28 @@ impl Conn {
             reply.flags & GIVEN_DATE == 0,
         );
         head.extend_from_slice(b"\r\n");
+    }
+}
+
+impl State {
+    /// The pipelined request behind a response that is complete, unless the peer has yet to read too many of these.
+    fn next_in_line(&mut self, conn: &Arc<Conn>) -> Option<Request> {
+        if self.transport.pending() > MAX_UNREAD_RESPONSES {
+            self.flush();
+        }
+        if self.transport.pending() > MAX_UNREAD_RESPONSES {
+            self.phase = Phase::Http(Receiving::HeldBack, Responding::Idle);
+            return None;
+        }
+        self.phase = Phase::Http(Receiving::Requests, Responding::Idle);
+        let next = match self.inbound.waiting() {
+            0 => None,
+            _ => self.next_request(conn, &[]),
+        };
+        if next.is_none() {
+            self.finish_if_all_is_said();
+        }
+        next
     }
 }
 

@@ -63,6 +63,7 @@ impl State {
         if self.transport.pending() < limit {
             return true;
         }
+        // Under the lock that a flush needs: the end of it cannot be missed.
         self.drain = Some(conn.shared.clone());
         self.insisted |= flags & INSIST != 0;
         false
@@ -155,6 +156,7 @@ impl Conn {
             Some(channel) => channel.take(),
             None => Vec::new(),
         };
+        // The chain ends when there are none, under the lock under which `report` would begin the next.
         state.sent_in_callback = false;
         if events.is_empty() && state.transport.is_corked() {
             state.flush();

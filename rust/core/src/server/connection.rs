@@ -110,6 +110,7 @@ impl Conn {
     /// The state, if `seq` is its current exchange.
     pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
+        // For user code, a write that failed ends the exchange, though the task has yet to find out why.
         let over = state.transport.is_broken()
             || matches!(
                 state.phase,

@@ -40,21 +40,8 @@ impl Conn {
         let empty = terms.head || is_bodyless(head.status);
         let body = (bytes.len() - head.len) as u64 + more;
         let stopping = self.is_last(&state) && !head.connection;
-        let rule = Persistence {
-            version: terms.version,
-            close: terms.close,
-            // A peer of HTTP/1.0 waits for the end unless it is told that there will be none.
-            keep_alive: terms.keep_alive && head.keep_alive,
-            websocket: terms.upgrade,
-            handler_close: head.close,
-            stopping,
-            until_close: !empty && !head.delimits(body),
-        }
-        .rule();
-        let terms = Terms {
-            close: rule.close,
-            ..terms
-        };
+        let delimited = empty || head.delimits(body);
+        let terms = terms.after_encoded(&head, delimited, stopping);
         let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
         let rest = if empty { EMPTY_LINE } else { rest };
         if stopping {
@@ -74,5 +61,26 @@ impl Conn {
         drop(state);
         self.hand_on(Answered::Done(next), 0);
         Encoded::Done
+    }
+}
+
+impl Terms {
+    /// What the connection goes by after this response, whose end the peer can tell if it is `delimited`.
+    fn after_encoded(self, head: &EncodedHead, delimited: bool, stopping: bool) -> Self {
+        let rule = Persistence {
+            version: self.version,
+            close: self.close,
+            // A peer of HTTP/1.0 waits for the end unless it is told that there will be none.
+            keep_alive: self.keep_alive && head.keep_alive,
+            websocket: self.upgrade,
+            handler_close: head.close,
+            stopping,
+            until_close: !delimited,
+        }
+        .rule();
+        Self {
+            close: rule.close,
+            ..self
+        }
     }
 }

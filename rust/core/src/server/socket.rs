@@ -71,7 +71,7 @@ impl ReadHalf {
         }
     }
 
-    /// Whether the peer has closed its side, even while bytes that nobody reads are queued.
+    /// Whether the peer has closed its side, even while bytes are queued that we do not read.
     pub(crate) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         let ready = match self {
             Self::Tcp(read) => pin!(read.ready(Interest::READABLE)).poll(cx),
@@ -123,7 +123,7 @@ impl WriteHalf {
         }
     }
 
-    /// Whether bytes have arrived that nobody has read yet.
+    /// Whether bytes have arrived that are not read yet.
     pub(crate) fn has_input(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match self {

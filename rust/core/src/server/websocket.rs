@@ -1,4 +1,6 @@
-//! A connection that has become a WebSocket.
+//! What is done to a connection that has become a WebSocket.
+//!
+//! Not here: frames (`ws`), and what is remembered between them (`session.rs`).
 
 use std::sync::Arc;
 
