@@ -30,6 +30,11 @@
 (deftest no-rooms-of-the-core-import-each-other
   (is (empty? (imports/circles (imports/between-rooms (imports/rust))))))
 
+(deftest of-the-servers-files-only-four-import-each-other
+  (is (= [#{"core/server/connection" "core/server/exchange" "core/server/shared" "core/server/sink"}]
+         (filter (fn [circle] (some #(str/starts-with? % "core/server") circle))
+                 (imports/circles (imports/rust))))))
+
 (deftest the-reader-of-imports-sees-every-form
   (let [graph (imports/rust)]
     (testing "use of a module, of an item in braces, of a re-exported item, and a path in code"
