@@ -21,9 +21,6 @@ public class AsyncChannel {
     /** Whether the channel is closed; set just before the close handlers run, once the cause is. */
     public final AtomicBoolean closedRan = new AtomicBoolean();
 
-    /** An embedder has heard that the peer is gone, or has ended its side. */
-    private final AtomicBoolean embedderTold = new AtomicBoolean();
-
     final HttpServer server;
     final Sender sender;
     private final Closing closing;
@@ -346,7 +343,7 @@ public class AsyncChannel {
 
     /** Whether an embedder is to hear that the peer has left: once, though it may leave in two steps. */
     boolean isFirstClosing() {
-        return embedderTold.compareAndSet(false, true);
+        return closing.isFirst(Closing.EMBEDDER_TOLD);
     }
 
     /**
@@ -368,7 +365,6 @@ public class AsyncChannel {
         ends = other.ends;
         receiveHandler = pingHandler = pongHandler = null;
         manualPong = false;
-        embedderTold.set(false);
         closing.reset();
     }
 

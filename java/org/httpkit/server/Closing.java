@@ -13,6 +13,9 @@ final class Closing {
 
     private static final int HANDLER_RAN = 2;
     private static final int RING_HANDLER_RAN = 4;
+    /** An embedder has heard that the peer is gone, or has ended its side. */
+    static final int EMBEDDER_TOLD = 8;
+
     private static final AtomicIntegerFieldUpdater<Closing> DONE =
             AtomicIntegerFieldUpdater.newUpdater(Closing.class, "done");
 
@@ -32,7 +35,7 @@ final class Closing {
     }
 
     /** Whether this is the first call with this bit. */
-    private boolean isFirst(int bit) {
+    boolean isFirst(int bit) {
         int before;
         do {
             before = done;
