@@ -45,8 +45,8 @@
 //! ```
 //!
 //! [`server`] and [`client`] put them on sockets, in tokio runtimes of one thread that the embedder lends. They
-//! do not know each other. A [`server::Server`] is bound with a [`server::Config`]; its requests wait in a
-//! [`server::queue`] for threads of the embedder, which respond through a [`server::Exchange`]. A
+//! do not know each other. A [`server::Server`] is bound with a [`server::Config`]; its requests wait for
+//! threads of the embedder ([`server::Server::take`]), which respond through a [`server::Exchange`]. A
 //! [`client::Client`] is given calls, each with its [`client::CallSpec`].
 //!
 //! [`net`] is what the client's bytes go through: TCP, Unix domain sockets, TLS, and transports that the
@@ -62,4 +62,5 @@ mod grammar;
 pub mod h1;
 pub mod net;
 pub mod server;
+mod sync;
 pub mod ws;

@@ -19,13 +19,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock};
-use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, thread_local};
 
 /// Work that takes longer than this on average is worth a switch of threads.
 pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
@@ -40,7 +40,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const RESET_AFTER: u32 = 4;
 
 /// The thread that has it runs the loop.
-type RuntimeGuard = ArcMutexGuard<RawMutex, Option<Runtime>>;
+type RuntimeGuard = ArcGuard<Option<Runtime>>;
 
 thread_local! {
     /// When this thread last stopped running a loop, and how much work it has taken since.
@@ -108,7 +108,7 @@ impl Leadership {
 
 impl Drop for Leadership {
     fn drop(&mut self) {
-        SINCE.set(Some((Instant::now(), 0)));
+        SINCE.with(|since| since.set(Some((Instant::now(), 0))));
         // Before `runtime` is given up, so that the next one's beginning counts after this.
         self.event_loop.turns.fetch_add(1, Ordering::SeqCst);
         if self.event_loop.asleep.swap(false, Ordering::SeqCst) {
@@ -119,21 +119,23 @@ impl Drop for Leadership {
 
 /// This thread has taken a piece of work.
 pub(in crate::server) fn note_taken() {
-    if let Some((since, taken)) = SINCE.get() {
-        SINCE.set(Some((since, taken + 1)));
-    }
+    SINCE.with(|since| {
+        if let Some((at, taken)) = since.get() {
+            since.set(Some((at, taken + 1)));
+        }
+    });
 }
 
 /// Whether what this thread does between its runs of a loop takes long.
 fn is_slow() -> bool {
-    let Some((since, taken)) = SINCE.take() else {
+    let Some((since, taken)) = SINCE.with(Cell::take) else {
         return false;
     };
     let slow = match since.elapsed() > SHORT_TASK * taken.max(1) {
-        true => SLOW.get() + 1,
+        true => SLOW.with(Cell::get) + 1,
         false => 0,
     };
-    SLOW.set(slow % SLOW_TURNS);
+    SLOW.with(|in_a_row| in_a_row.set(slow % SLOW_TURNS));
     slow == SLOW_TURNS
 }
 
@@ -142,7 +144,7 @@ impl Loops {
     /// let go, and wakes a parked worker when it has.
     pub(in crate::server) fn try_lead(&self) -> Option<Leadership> {
         if self.are_backed_off() {
-            SINCE.set(None);
+            SINCE.with(|since| since.set(None));
             return None;
         }
         if is_slow() {
@@ -348,10 +350,7 @@ mod tests {
     }
 
     fn free_loop() -> Arc<EventLoop> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        Arc::new(EventLoop::new(runtime))
+        Arc::new(EventLoop::new(crate::sync::idle_runtime()))
     }
 
     /// The owner of a loop of a server that is never closed.

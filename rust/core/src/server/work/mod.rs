@@ -33,6 +33,7 @@
 
 pub(in crate::server) mod leader;
 mod parked;
+mod place;
 pub(in crate::server) mod pressure;
 mod queue;
 #[cfg(test)]

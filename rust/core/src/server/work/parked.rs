@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
-use std::thread::{self, Thread};
 
-use parking_lot::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, thread_local};
 
 /// A thread inside [`super::WorkQueue::take`] that has nothing to do: it is parked, or runs a loop.
 #[derive(Debug)]

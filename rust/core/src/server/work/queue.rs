@@ -6,17 +6,15 @@
 //! leaves work behind. Waking a thread costs more than parsing a request. The thread that parked last is woken first,
 //! so that of a pool which has once grown only the threads that are needed work, and stay warm.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::leader::{self, Leadership, Loops};
 use super::parked::Parked;
+use super::place::{Crew, PLACE, Place, Staffed};
 use super::pressure::Pressure;
+use crate::sync::{Instant, Mutex, MutexGuard, thread};
 
 /// Where a queue's work goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,73 +53,6 @@ pub struct WorkQueue<T> {
     processors: usize,
 }
 
-thread_local! {
-    pub(super) static PLACE: RefCell<Place> = const { RefCell::new(Place::none()) };
-}
-
-/// A queue that counts a thread, whatever it holds.
-trait Roster: Send + Sync {
-    fn leave(&self, busy: bool);
-}
-
-impl<T: Send> Roster for Mutex<Inner<T>> {
-    fn leave(&self, busy: bool) {
-        let mut inner = self.lock();
-        inner.threads -= 1;
-        inner.awake -= 1;
-        inner.busy -= usize::from(busy);
-    }
-}
-
-/// Where this thread is counted: from its first look for work until it leaves, or ends.
-#[derive(Default)]
-pub(super) struct Place {
-    queue: Option<Weak<dyn Roster>>,
-    /// It has taken work and not come back.
-    busy: bool,
-}
-
-impl Place {
-    const fn none() -> Self {
-        Self {
-            queue: None,
-            busy: false,
-        }
-    }
-
-    /// Counts this thread as one that is out of work and looks for more.
-    pub(super) fn enter<'a, T: Send + 'static>(
-        &mut self,
-        queue: &'a Arc<Mutex<Inner<T>>>,
-    ) -> MutexGuard<'a, Inner<T>> {
-        let here = Arc::as_ptr(queue).addr();
-        let stays = matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here);
-        if !stays {
-            // Leaves the queue where it was counted before.
-            *self = Self::none();
-            let queue: Weak<dyn Roster> = Arc::downgrade(queue) as Weak<_>;
-            self.queue = Some(queue);
-        }
-        let mut inner = queue.lock();
-        if !stays {
-            inner.threads += 1;
-            inner.awake += 1;
-        }
-        if std::mem::take(&mut self.busy) {
-            inner.busy -= 1;
-        }
-        inner
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(queue) = self.queue.as_ref().and_then(Weak::upgrade) {
-            queue.leave(self.busy);
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Inner<T> {
     items: VecDeque<Item<T>>,
@@ -129,15 +60,8 @@ pub(super) struct Inner<T> {
     pub(super) parked: Vec<Arc<Parked>>,
     /// Those that run a loop.
     pub(super) leading: Vec<Arc<Parked>>,
-    /// Threads that have a [`Place`] here.
-    pub(super) threads: usize,
-    /// Those that run user code, look for work or have been woken: all that are on neither list. Only decides
-    /// whether a thread yields before it is parked, so it does not matter that a thread which never comes back is
-    /// counted until it ends.
-    pub(super) awake: usize,
-    /// Those that have taken work and not come back. A thread that does something else between two pieces of work
-    /// (a response's next pipelined request, which passes by the queue) counts as well: it is not here to take any.
-    pub(super) busy: usize,
+    /// How many threads there are.
+    pub(super) crew: Crew,
     /// A parked thread has been woken and has not come yet, nor has another. One that runs a loop does not
     /// count: its loop may be held up, by a slow disk for example, and the others must not wait for that. Any
     /// parked thread that comes ends it: then it may be false too early, which costs one wake-up too many, and is
@@ -157,9 +81,7 @@ impl<T> Default for Inner<T> {
             items: VecDeque::new(),
             parked: Vec::new(),
             leading: Vec::new(),
-            threads: 0,
-            awake: 0,
-            busy: 0,
+            crew: Crew::default(),
             waking: false,
             taken: 0,
             last_taken: None,
@@ -185,12 +107,18 @@ pub(in crate::server) enum Pushed {
     Starved,
 }
 
+impl<T: Send> Staffed for Inner<T> {
+    fn crew(&mut self) -> &mut Crew {
+        &mut self.crew
+    }
+}
+
 impl<T> Inner<T> {
     /// Takes a thread off its list, which the caller wakes without the lock. First this thread, if it runs a
     /// loop and that has brought work; then the one that parked last; then one that runs another loop.
     fn pick(&mut self) -> Option<Arc<Parked>> {
         if let Some(here) = self.leading.iter().position(Parked::is_this) {
-            self.awake += 1;
+            self.crew.awake += 1;
             return Some(self.leading.swap_remove(here));
         }
         if let Some(thread) = self.parked.pop() {
@@ -198,13 +126,13 @@ impl<T> Inner<T> {
             return Some(thread);
         }
         let thread = self.leading.pop()?;
-        self.awake += 1;
+        self.crew.awake += 1;
         Some(thread)
     }
 
     fn note_woken(&mut self) {
         self.waking = true;
-        self.awake += 1;
+        self.crew.awake += 1;
     }
 
     /// Whether this thread runs a loop, and so will look for work at the end of its turn.
@@ -267,7 +195,7 @@ pub(super) fn begin_leading<'a, T>(
     mut inner: MutexGuard<'_, Inner<T>>,
     this: &'a Arc<Parked>,
 ) -> Fallen<'a, T> {
-    inner.awake -= 1;
+    inner.crew.awake -= 1;
     inner.leading.push(this.clone());
     Fallen { queue, this }
 }
@@ -284,7 +212,7 @@ impl<T> Drop for Fallen<'_, T> {
         let here = |other: &Arc<Parked>| Arc::ptr_eq(self.this, other);
         if let Some(at) = inner.leading.iter().position(here) {
             inner.leading.swap_remove(at);
-            inner.awake += 1;
+            inner.crew.awake += 1;
         }
         self.this.reset();
         wake_next(inner);
@@ -309,7 +237,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// Adds work; gives it back when the queue is full or shut.
     pub(in crate::server) fn push(&self, since: Instant, work: T) -> Result<Pushed, T> {
         let inner = self.inner.lock();
-        let free = self.settings.threads.saturating_sub(inner.busy);
+        let free = self.settings.threads.saturating_sub(inner.crew.busy);
         if inner.shut || inner.items.len() >= self.settings.limit.saturating_add(free) {
             return Err(work);
         }
@@ -328,7 +256,8 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// The next item, waiting for it or looking for it at the sockets; `None` once the queue is shut and
     /// empty, or when this thread is one too many.
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
-        PLACE.with_borrow_mut(|place| {
+        PLACE.with(|place| {
+            let place = &mut *place.borrow_mut();
             let work = self.next(place.enter(&self.inner), loops);
             match work {
                 Some(_) => place.busy = true,
@@ -343,7 +272,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         loop {
             if let Some(Item { work, .. }) = inner.items.pop_front() {
                 inner.taken += 1;
-                inner.busy += 1;
+                inner.crew.busy += 1;
                 let watched = loops.watched();
                 if watched == 0 {
                     inner.last_taken = Some(Instant::now());
@@ -366,7 +295,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 inner = self.inner.lock();
                 continue;
             }
-            if !yielded && inner.awake <= self.processors {
+            if !yielded && inner.crew.awake <= self.processors {
                 // The loop is often about to push: giving it the processor once is cheaper than
                 // being parked and woken. Not when there are more of us: taking turns at that,
                 // all would share for ever what a few could do.
@@ -385,18 +314,18 @@ impl<T: Send + 'static> WorkQueue<T> {
     fn park<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>) -> Option<MutexGuard<'a, Inner<T>>> {
         let since = Instant::now();
         let this = Parked::this();
-        inner.awake -= 1;
+        inner.crew.awake -= 1;
         inner.parked.push(this.clone());
         loop {
             let left = self.settings.keep_alive.saturating_sub(since.elapsed());
-            let superfluous = inner.threads > self.settings.kept;
+            let superfluous = inner.crew.threads > self.settings.kept;
             // One that is off the list has been woken for work, and must come for it.
             if superfluous
                 && left.is_zero()
                 && let Some(at) = inner.parked.iter().position(Parked::is_this)
             {
                 inner.parked.remove(at);
-                inner.awake += 1;
+                inner.crew.awake += 1;
                 return None;
             }
             drop(inner);
@@ -462,9 +391,9 @@ impl<T: Send + 'static> WorkQueue<T> {
             waiting: inner.items.len(),
             oldest: now.saturating_duration_since(oldest.since),
             overtaken: inner.taken - oldest.before,
-            busy: inner.busy,
+            busy: inner.crew.busy,
             // Threads that have yet to come for the first time are on their way, not stuck.
-            all_busy: inner.threads > 0 && inner.busy >= inner.threads,
+            all_busy: inner.crew.threads > 0 && inner.crew.busy >= inner.crew.threads,
             quiet: inner
                 .last_taken
                 .map_or(Duration::MAX, |at| now.saturating_duration_since(at)),

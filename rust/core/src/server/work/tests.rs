@@ -1,11 +1,13 @@
 //! The queue with threads that are only claimed to be there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::parked::Parked;
-use super::queue::{PLACE, Settings, begin_leading};
+use super::place::PLACE;
+use super::queue::{Settings, begin_leading};
 use super::{Loops, Mode, Pushed, WorkQueue};
+use crate::sync::Instant;
 
 fn queue() -> WorkQueue<()> {
     WorkQueue::new(Settings {
@@ -31,9 +33,9 @@ fn threads_that_have_yet_to_come_are_not_taken_for_stuck() {
     let queue = queue();
     assert!(push(&queue).is_ok());
     assert!(!queue.pressure().unwrap().all_busy);
-    queue.inner.lock().threads = 1;
+    queue.inner.lock().crew.threads = 1;
     assert!(!queue.pressure().unwrap().all_busy, "it looks for work");
-    queue.inner.lock().busy = 1;
+    queue.inner.lock().crew.busy = 1;
     assert!(queue.pressure().unwrap().all_busy);
 }
 
@@ -124,7 +126,10 @@ fn a_thread_whose_loop_panics_is_counted_as_before() {
         });
         assert!(std::panic::catch_unwind(panics).is_err());
         let inner = queue.inner.lock();
-        assert_eq!((inner.awake, inner.threads, inner.busy), (1, 1, 0));
+        assert_eq!(
+            (inner.crew.awake, inner.crew.threads, inner.crew.busy),
+            (1, 1, 0)
+        );
         assert!(inner.leading.is_empty() && !inner.waking && !own.has_been_woken());
     }
 }

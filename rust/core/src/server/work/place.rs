@@ -1,0 +1,94 @@
+//! How many threads a queue has, and where each is counted.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use crate::sync::{Mutex, MutexGuard, thread_local};
+
+thread_local! {
+    pub(super) static PLACE: RefCell<Place> = const { RefCell::new(Place::none()) };
+}
+
+/// The threads of a queue.
+#[derive(Debug, Default)]
+pub(super) struct Crew {
+    /// Threads that have a [`Place`] here.
+    pub(super) threads: usize,
+    /// Those that run user code, look for work or have been woken: all that are neither parked nor run a loop. Only decides
+    /// whether a thread yields before it is parked, so it does not matter that a thread which never comes back is
+    /// counted until it ends.
+    pub(super) awake: usize,
+    /// Those that have taken work and not come back. A thread that does something else between two pieces of work
+    /// (a response's next pipelined request, which passes by the queue) counts as well: it is not here to take any.
+    pub(super) busy: usize,
+}
+
+/// What has a crew.
+pub(super) trait Staffed: Send {
+    fn crew(&mut self) -> &mut Crew;
+}
+
+/// The same, whatever else it is.
+trait Roster: Send + Sync {
+    fn leave(&self, busy: bool);
+}
+
+impl<S: Staffed> Roster for Mutex<S> {
+    fn leave(&self, busy: bool) {
+        let mut staffed = self.lock();
+        let crew = staffed.crew();
+        crew.threads -= 1;
+        crew.awake -= 1;
+        crew.busy -= usize::from(busy);
+    }
+}
+
+/// Where this thread is counted: from its first look for work until it leaves, or ends.
+#[derive(Default)]
+pub(super) struct Place {
+    queue: Option<Weak<dyn Roster>>,
+    /// It has taken work and not come back.
+    pub(super) busy: bool,
+}
+
+impl Place {
+    pub(super) const fn none() -> Self {
+        Self {
+            queue: None,
+            busy: false,
+        }
+    }
+
+    /// Counts this thread as one that is out of work and looks for more.
+    pub(super) fn enter<'a, S: Staffed + 'static>(
+        &mut self,
+        queue: &'a Arc<Mutex<S>>,
+    ) -> MutexGuard<'a, S> {
+        let here = Arc::as_ptr(queue).addr();
+        let stays = matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here);
+        if !stays {
+            // Leaves the queue where it was counted before.
+            *self = Self::none();
+            let queue: Weak<dyn Roster> = Arc::downgrade(queue) as Weak<_>;
+            self.queue = Some(queue);
+        }
+        let mut staffed = queue.lock();
+        let crew = staffed.crew();
+        if !stays {
+            crew.threads += 1;
+            crew.awake += 1;
+        }
+        if std::mem::take(&mut self.busy) {
+            crew.busy -= 1;
+        }
+        staffed
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.as_ref().and_then(Weak::upgrade) {
+            queue.leave(self.busy);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Where threads meet. Rooms whose interleavings are searched by a test take these from here, and that test builds
+//! them with others of the same names, whose scheduler it controls (`tests/work_model`).
+
+pub(crate) use std::sync::atomic;
+pub(crate) use std::thread;
+pub(crate) use std::thread_local;
+pub(crate) use std::time::Instant;
+
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
+pub(crate) use tokio::runtime::Runtime;
+
+/// A guard that keeps its lock alive: [`Mutex::lock_arc`].
+pub(crate) type ArcGuard<T> = parking_lot::ArcMutexGuard<parking_lot::RawMutex, T>;
+
+/// A runtime without tasks.
+#[cfg(test)]
+pub(crate) fn idle_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.build().unwrap()
+}

@@ -1,0 +1,54 @@
+//! The work room under a scheduler that tries thousands of orders in which its threads may go on: a wake-up that is
+//! lost in one of them leaves threads that wait for each other, which fails.
+//!
+//! The room's own files are built here, with the types of `sync.rs` in place of threads and locks. Time limits that
+//! mend what was lost (a parked thread's minute) never pass. Orderings weaker than `SeqCst` are taken for it: why
+//! those suffice is for `leader.rs` and `parked.rs` to say.
+//!
+//! `WORK_MODEL_ORDERS=100000 cargo test -p httpkit-core --test work_model` looks longer.
+// What only the crate and its unit tests use.
+#![allow(dead_code, unused_imports)]
+
+mod server;
+mod sync;
+
+use server::Request::{Meet, Short};
+use server::serve;
+
+type Model = fn();
+
+const MODELS: [(&str, Model); 4] = [
+    ("one_worker_serves_all_and_ends", || {
+        serve(1, 1, &[&[Short, Short], &[Short]]);
+    }),
+    ("requests_that_wait_for_each_other_get_two_threads", || {
+        serve(1, 2, &[&[Meet, Meet], &[Short], &[Meet, Meet]]);
+    }),
+    ("two_loops_and_two_workers_leave_nothing_behind", || {
+        serve(2, 2, &[&[Short, Meet, Meet], &[Short, Short, Short]]);
+    }),
+    ("a_worker_that_is_not_needed_ends_with_the_server", || {
+        serve(1, 3, &[&[Short]]);
+    }),
+];
+
+/// Orders that are tried of each.
+const ORDERS: usize = 1500;
+/// More steps are taken only by threads that go round in a circle.
+const STEPS: usize = 100_000;
+
+fn main() {
+    let orders = std::env::var("WORK_MODEL_ORDERS").map_or(ORDERS, |n| n.parse().unwrap());
+    for (name, model) in MODELS {
+        let mut config = shuttle::Config::new();
+        config.silence_warnings = true;
+        config.max_steps = shuttle::MaxSteps::FailAfter(STEPS);
+        let scheduler = shuttle::scheduler::RandomScheduler::new(orders);
+        shuttle::Runner::new(scheduler, config).run(model);
+        println!("test {name} ... ok");
+    }
+    println!(
+        "\ntest result: ok. {} passed; 0 failed; {orders} orders each",
+        MODELS.len()
+    );
+}
