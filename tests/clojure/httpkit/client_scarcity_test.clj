@@ -95,6 +95,8 @@
                             (scarcity/await-test!)
                             (scarcity/with-full-heap)
                             (let [values (mapv #(deref % 20000 :lost) results)]
+                              ;; What the JVM began to tell of an exception, and had no memory to end, has no end of line.
+                              (println)
                               (prn {:lost   (count (filter #{:lost} values))
                                     :called @called
                                     :after  (:error @(client/get url {:client c :timeout 5000}))
