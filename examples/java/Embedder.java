@@ -1,5 +1,3 @@
-import java.nio.charset.StandardCharsets;
-import java.util.Map;
 import org.httpkit.HeaderMap;
 import org.httpkit.HttpUtils;
 import org.httpkit.server.AsyncChannel;
@@ -10,11 +8,15 @@ import org.httpkit.server.IHandler;
 import org.httpkit.server.ProxyProtocolOption;
 import org.httpkit.server.RespCallback;
 
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+
 /** A server in a Java program: {@code java -cp http-kit.jar:clojure.jar Embedder.java 8090}. */
 public final class Embedder implements IHandler {
     @Override
     public void handle(HttpRequest request, RespCallback callback) {
-        HeaderMap headers = HeaderMap.camelCase(Map.of("content-type", "text/plain; charset=utf-8"));
+        HeaderMap headers =
+                HeaderMap.camelCase(Map.of("content-type", "text/plain; charset=utf-8"));
         byte[] body = ("Hello, " + request.uri.substring(1) + "!").getBytes(StandardCharsets.UTF_8);
         callback.run(HttpUtils.HttpEncode(200, headers, body));
     }
@@ -32,8 +34,15 @@ public final class Embedder implements IHandler {
     /** Starts a server on a port (0: any free one), which {@link HttpServer#getPort} tells. */
     public static HttpServer start(int port) throws Exception {
         int maxBody = 8 << 20, maxLine = 8192, maxMessage = 4 << 20;
-        HttpServer server = new HttpServer(
-                "0.0.0.0", port, new Embedder(), maxBody, maxLine, maxMessage, ProxyProtocolOption.DISABLED);
+        HttpServer server =
+                new HttpServer(
+                        "0.0.0.0",
+                        port,
+                        new Embedder(),
+                        maxBody,
+                        maxLine,
+                        maxMessage,
+                        ProxyProtocolOption.DISABLED);
         server.start();
         return server;
     }

@@ -4,16 +4,20 @@ import java.net.URI;
 
 /**
  * User, host and port of a URI (RFC 3986 3.2), for names too that {@link URI#getHost} finds no host
- * in: those with an underscore, with a label that ends in a hyphen, or whose last label begins
- * with a digit.
+ * in: those with an underscore, with a label that ends in a hyphen, or whose last label begins with
+ * a digit.
  *
  * <p>Not API.
  */
 public final class Authority {
     /** Decoded; null if there is none. */
     public final String userInfo;
-    /** IPv6 literals keep their brackets; null if there is none that a socket could be connected to. */
+
+    /**
+     * IPv6 literals keep their brackets; null if there is none that a socket could be connected to.
+     */
     public final String host;
+
     /** -1 if there is none. */
     public final int port;
 
@@ -36,7 +40,9 @@ public final class Authority {
         if (!host.matches("[A-Za-z0-9._~-]+") || !port.matches("[0-9]{0,9}")) {
             return new Authority(null, null, -1);
         }
-        return new Authority(at < 0 ? null : decoded(raw.substring(0, at)), host,
+        return new Authority(
+                at < 0 ? null : decoded(raw.substring(0, at)),
+                host,
                 port.isEmpty() ? -1 : Integer.parseInt(port));
     }
 

@@ -1,16 +1,16 @@
 package org.httpkit;
 
+import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.io.IOException;
 import java.util.Arrays;
 import java.util.Objects;
 
 /**
  * A body that is already in memory, read from an array which is not copied.
  *
- * <p>It can be read again: {@link #reset} without a mark goes to the start,
- * {@link #bytes} does not look at the position, and {@link #close} changes nothing.
+ * <p>It can be read again: {@link #reset} without a mark goes to the start, {@link #bytes} does not
+ * look at the position, and {@link #close} changes nothing.
  */
 public class BytesInputStream extends InputStream {
     private final byte[] buf;
@@ -19,7 +19,9 @@ public class BytesInputStream extends InputStream {
     private int pos;
     private int mark;
 
-    /** @throws IndexOutOfBoundsException if {@code length} is negative or beyond the array */
+    /**
+     * @throws IndexOutOfBoundsException if {@code length} is negative or beyond the array
+     */
     public BytesInputStream(byte[] buf, int length) {
         this(buf, 0, length);
     }
@@ -38,12 +40,16 @@ public class BytesInputStream extends InputStream {
         this.mark = offset;
     }
 
-    /** @return a copy of the whole content, whatever has been read of it */
+    /**
+     * @return a copy of the whole content, whatever has been read of it
+     */
     public byte[] bytes() {
         return Arrays.copyOfRange(buf, start, end);
     }
 
-    /** @return length of the whole content, in bytes */
+    /**
+     * @return length of the whole content, in bytes
+     */
     public int getCount() {
         return end - start;
     }
@@ -101,7 +107,9 @@ public class BytesInputStream extends InputStream {
         return true;
     }
 
-    /** @param readLimit ignored: a mark stays valid */
+    /**
+     * @param readLimit ignored: a mark stays valid
+     */
     @Override
     public void mark(int readLimit) {
         mark = pos;

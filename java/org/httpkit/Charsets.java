@@ -15,7 +15,7 @@ final class Charsets {
     private static final Pattern PARAMETER =
             Pattern.compile(
                     "\\s*+([^\\s;=\"]*+)\\s*+"
-                            + "(?:=\\s*+(?:\"((?:[^\"\\\\]|\\\\.)*+)\"?+|([^;]*+)))?+[^;]*+(?:;|\\z)",
+                        + "(?:=\\s*+(?:\"((?:[^\"\\\\]|\\\\.)*+)\"?+|([^;]*+)))?+[^;]*+(?:;|\\z)",
                     Pattern.DOTALL);
 
     private static final Pattern HTML = Pattern.compile("charset=([^\"]*+)\"");
@@ -23,7 +23,9 @@ final class Charsets {
 
     private Charsets() {}
 
-    /** @return the unescaped text of the first charset parameter, null if missing or empty */
+    /**
+     * @return the unescaped text of the first charset parameter, null if missing or empty
+     */
     static String parameter(String contentType) {
         if (contentType == null) {
             return null;
@@ -39,7 +41,9 @@ final class Charsets {
         return null;
     }
 
-    /** @return null if there is no such charset here, or no name */
+    /**
+     * @return null if there is no such charset here, or no name
+     */
     static Charset forName(String name) {
         try {
             return name == null ? null : Charset.forName(name);

@@ -15,22 +15,30 @@ public class DynamicBytes {
     private byte[] data;
     private int length;
 
-    /** @param capacity in bytes, to begin with */
+    /**
+     * @param capacity in bytes, to begin with
+     */
     public DynamicBytes(int capacity) {
         data = new byte[capacity];
     }
 
-    /** @return the live array, often longer than {@link #length}; growth replaces it */
+    /**
+     * @return the live array, often longer than {@link #length}; growth replaces it
+     */
     public byte[] get() {
         return data;
     }
 
-    /** @return how many bytes have been appended */
+    /**
+     * @return how many bytes have been appended
+     */
     public int length() {
         return length;
     }
 
-    /** @return a copy of what has been appended */
+    /**
+     * @return a copy of what has been appended
+     */
     public byte[] bytes() {
         return Arrays.copyOf(data, length);
     }

@@ -4,13 +4,14 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.ISeq;
 import clojure.lang.RT;
+
 import java.util.Arrays;
 import java.util.Map;
 import java.util.function.Predicate;
 
 /**
- * Headers of one message, in the order in which they were put. A name may be there more than
- * once; look-up finds the first, and is case-sensitive. For one thread at a time.
+ * Headers of one message, in the order in which they were put. A name may be there more than once;
+ * look-up finds the first, and is case-sensitive. For one thread at a time.
  */
 public class HeaderMap {
     private static final int INITIAL_SIZE = 8;
@@ -19,7 +20,9 @@ public class HeaderMap {
     private Object[] values = new Object[INITIAL_SIZE];
     private int size;
 
-    /** @return the entries of {@code headers}, null for none, under camel-cased names */
+    /**
+     * @return the entries of {@code headers}, null for none, under camel-cased names
+     */
     public static HeaderMap camelCase(Map<String, Object> headers) {
         HeaderMap map = new HeaderMap();
         if (headers != null) {
@@ -50,7 +53,9 @@ public class HeaderMap {
         }
     }
 
-    /** @return the first value, null if there is none or if it is null */
+    /**
+     * @return the first value, null if there is none or if it is null
+     */
     public Object get(String name) {
         int i = indexOf(name);
         return i < 0 ? null : values[i];
@@ -60,7 +65,10 @@ public class HeaderMap {
         return indexOf(name) >= 0;
     }
 
-    /** @return whether the first value of that name is a list (RFC 9110 5.6.1) with the token, in any case */
+    /**
+     * @return whether the first value of that name is a list (RFC 9110 5.6.1) with the token, in
+     *     any case
+     */
     public boolean containsToken(String name, String token) {
         Object value = get(name);
         if (value != null) {
@@ -87,8 +95,8 @@ public class HeaderMap {
     }
 
     /**
-     * Writes {@code name: value} lines and the empty line that ends them, in UTF-8. A
-     * Seqable, a Collection and an array make one line per element, a null value none.
+     * Writes {@code name: value} lines and the empty line that ends them, in UTF-8. A Seqable, a
+     * Collection and an array make one line per element, a null value none.
      *
      * @throws IllegalArgumentException if a name is no token, or a value has a control character
      *     other than TAB (RFC 9110 5.1, 5.5); {@code out} then holds a part of the lines
@@ -142,7 +150,9 @@ public class HeaderMap {
                         + controlIn(value));
     }
 
-    /** @return where the first control character other than TAB is; -1 without one */
+    /**
+     * @return where the first control character other than TAB is; -1 without one
+     */
     private static int controlIn(String value) {
         for (int i = 0; i < value.length(); i++) {
             char c = value.charAt(i);

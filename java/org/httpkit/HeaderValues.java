@@ -1,6 +1,7 @@
 package org.httpkit;
 
 import clojure.lang.Seqable;
+
 import java.util.Collection;
 
 /**
@@ -15,6 +16,8 @@ public final class HeaderValues {
     public static boolean hasElements(Object value) {
         // First, since nearly all are.
         return !(value instanceof String)
-                && (value instanceof Seqable || value instanceof Collection || value instanceof Object[]);
+                && (value instanceof Seqable
+                        || value instanceof Collection
+                        || value instanceof Object[]);
     }
 }

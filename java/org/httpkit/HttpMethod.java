@@ -1,6 +1,7 @@
 package org.httpkit;
 
 import clojure.lang.Keyword;
+
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;

@@ -1,8 +1,8 @@
 package org.httpkit;
 
 /**
- * A status code with its reason phrase. The codes that have a constant here are always that
- * object, so that they can be compared by identity.
+ * A status code with its reason phrase. The codes that have a constant here are always that object,
+ * so that they can be compared by identity.
  */
 public class HttpStatus {
     private static final HttpStatus[] KNOWN = new HttpStatus[600];
@@ -82,8 +82,8 @@ public class HttpStatus {
 
     /**
      * @param code 100 to 999
-     * @return the constant, or else a new object with a general phrase, such as
-     *     {@code Client Error (429)}
+     * @return the constant, or else a new object with a general phrase, such as {@code Client Error
+     *     (429)}
      * @throws IllegalArgumentException for any other code
      */
     public static HttpStatus valueOf(int code) {

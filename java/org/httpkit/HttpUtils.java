@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.US_ASCII;
 
 import clojure.lang.ISeq;
 import clojure.lang.Seqable;
+
 import java.io.EOFException;
 import java.io.File;
 import java.io.FileInputStream;
@@ -27,8 +28,7 @@ import java.util.Objects;
 /**
  * Functions over URIs, charsets, bodies and messages.
  *
- * <p>Nothing here touches a socket or the native library, {@link #getServerAddr} asks the
- * resolver.
+ * <p>Nothing here touches a socket or the native library, {@link #getServerAddr} asks the resolver.
  */
 public class HttpUtils {
     /** From this length on, in bytes, files are mapped instead of read. */
@@ -61,7 +61,9 @@ public class HttpUtils {
 
     private HttpUtils() {}
 
-    /** @return whether the text can be a header's name (RFC 9110 5.6.2) */
+    /**
+     * @return whether the text can be a header's name (RFC 9110 5.6.2)
+     */
     public static boolean isToken(String text) {
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
@@ -73,7 +75,9 @@ public class HttpUtils {
         return !text.isEmpty();
     }
 
-    /** @return the value of that name if it is a String, else null */
+    /**
+     * @return the value of that name if it is a String, else null
+     */
     public static String getStringValue(Map<String, Object> headers, String name) {
         Object value = headers.get(name);
         return value instanceof String ? (String) value : null;
@@ -117,7 +121,9 @@ public class HttpUtils {
         return new String(out.get(), 0, out.length(), US_ASCII);
     }
 
-    /** @return path and query, encoded: the origin form of a request target (RFC 9112 3.2.1) */
+    /**
+     * @return path and query, encoded: the origin form of a request target (RFC 9112 3.2.1)
+     */
     public static String getPath(URI uri) {
         String path = uri.getRawPath();
         String target = path == null || path.isEmpty() ? "/" : encodeURI(path);
@@ -125,14 +131,18 @@ public class HttpUtils {
         return query == null ? target : target + "?" + encodeURI(query);
     }
 
-    /** @return the whole URI but its fragment, in ASCII: the absolute form (RFC 9112 3.2.2) */
+    /**
+     * @return the whole URI but its fragment, in ASCII: the absolute form (RFC 9112 3.2.2)
+     */
     public static String getProxyTarget(URI uri) {
         String ascii = uri.toASCIIString();
         int fragment = ascii.indexOf('#');
         return fragment < 0 ? ascii : ascii.substring(0, fragment);
     }
 
-    /** @return the port as given, else 443 for https and 80 for everything else */
+    /**
+     * @return the port as given, else 443 for https and 80 for everything else
+     */
     public static int getPort(URI uri) {
         int port = Authority.of(uri).port;
         if (port != -1) {
@@ -141,7 +151,9 @@ public class HttpUtils {
         return "https".equalsIgnoreCase(uri.getScheme()) ? 443 : 80;
     }
 
-    /** @return the host, and {@code :port} if it is given; null without a host */
+    /**
+     * @return the host, and {@code :port} if it is given; null without a host
+     */
     public static String getHost(URI uri) {
         Authority authority = Authority.of(uri);
         return authority.port == -1 ? authority.host : authority.host + ":" + authority.port;
@@ -155,7 +167,9 @@ public class HttpUtils {
         return new InetSocketAddress(InetAddress.getByName(Authority.of(uri).host), getPort(uri));
     }
 
-    /** @return the charset a Content-Type names; null if it names none, or none known here */
+    /**
+     * @return the charset a Content-Type names; null if it names none, or none known here
+     */
     public static Charset parseCharset(String contentType) {
         return Charsets.forName(Charsets.parameter(contentType));
     }
@@ -169,8 +183,8 @@ public class HttpUtils {
     }
 
     /**
-     * Finds the charset of a document: as its Content-Type says, else as its first 512 bytes do,
-     * in HTML's {@code http-equiv} or in the XML declaration; else UTF-8.
+     * Finds the charset of a document: as its Content-Type says, else as its first 512 bytes do, in
+     * HTML's {@code http-equiv} or in the XML declaration; else UTF-8.
      *
      * @param headers under lower-case names; a content-type other than a String is ignored
      */
@@ -207,12 +221,20 @@ public class HttpUtils {
         return frame;
     }
 
-    /** Writes a line with date, thread and message to standard error, then the stack trace. Never throws. */
+    /**
+     * Writes a line with date, thread and message to standard error, then the stack trace. Never
+     * throws.
+     */
     public static void printError(String message, Throwable error) {
         try {
             StringWriter text = new StringWriter();
             PrintWriter out = new PrintWriter(text);
-            out.printf(Locale.ROOT, "%s [%s] ERROR - %s%n", new Date(), Thread.currentThread().getName(), message);
+            out.printf(
+                    Locale.ROOT,
+                    "%s [%s] ERROR - %s%n",
+                    new Date(),
+                    Thread.currentThread().getName(),
+                    message);
             if (error != null) {
                 error.printStackTrace(out);
             }
@@ -226,9 +248,14 @@ public class HttpUtils {
     /** For want of memory, and for exceptions that throw when they are printed. */
     private static void printName(String message, Throwable error) {
         try {
-            System.err.println("ERROR - " + message + ", " + (error == null ? null : error.getClass().getName()));
+            System.err.println(
+                    "ERROR - "
+                            + message
+                            + ", "
+                            + (error == null ? null : error.getClass().getName()));
         } catch (Throwable e) {
-            // Nothing is left to tell it with, and the caller has more to do, such as to end a request.
+            // Nothing is left to tell it with, and the caller has more to do, such as to end a
+            // request.
             return;
         }
     }
@@ -239,12 +266,16 @@ public class HttpUtils {
         System.err.printf(Locale.ROOT, "%s [%s] WARN - %s%n", new Date(), thread, message);
     }
 
-    /** @return what a peer may be told of an exception; empty if it has no message, or throws then */
+    /**
+     * @return what a peer may be told of an exception; empty if it has no message, or throws then
+     */
     public static String messageOf(Throwable error) {
         return messageOf(error, "");
     }
 
-    /** @return what a peer is told of a body that cannot be read */
+    /**
+     * @return what a peer is told of a body that cannot be read
+     */
     public static String unreadableMessage(IOException error) {
         return messageOf(error, "I/O error encoding response");
     }
@@ -308,8 +339,8 @@ public class HttpUtils {
     /**
      * Turns a message body into bytes.
      *
-     * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File, or
-     *     a Seqable, whose elements' texts are joined; texts in UTF-8
+     * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File, or a
+     *     Seqable, whose elements' texts are joined; texts in UTF-8
      * @return the bytes, not copied where that can be; null for null
      * @throws IOException if it cannot be read
      * @throws RuntimeException for any other class
@@ -332,8 +363,8 @@ public class HttpUtils {
         }
         throw new RuntimeException(
                 body.getClass()
-                        + " is not understandable: a response's :body is nil, a String, byte[], ByteBuffer,"
-                        + " InputStream, File or a sequence");
+                        + " is not understandable: a response's :body is nil, a String, byte[],"
+                        + " ByteBuffer, InputStream, File or a sequence");
     }
 
     /**
@@ -353,8 +384,8 @@ public class HttpUtils {
     }
 
     /**
-     * Reads a file, or maps it from 20 MiB on (property {@code
-     * org.http-kit.memmap-file-threshold}, in MiB).
+     * Reads a file, or maps it from 20 MiB on (property {@code org.http-kit.memmap-file-threshold},
+     * in MiB).
      *
      * @throws ContentTooLargeException beyond 2 GiB
      */
@@ -382,7 +413,9 @@ public class HttpUtils {
     private static ByteBuffer join(Seqable parts) {
         DynamicBytes bytes = new DynamicBytes(512);
         for (ISeq s = parts.seq(); s != null; s = s.next()) {
-            bytes.append(Objects.requireNonNull(s.first(), "nil among the parts of a body").toString(), UTF_8);
+            bytes.append(
+                    Objects.requireNonNull(s.first(), "nil among the parts of a body").toString(),
+                    UTF_8);
         }
         return ByteBuffer.wrap(bytes.get(), 0, bytes.length());
     }

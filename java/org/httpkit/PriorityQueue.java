@@ -13,7 +13,9 @@ public class PriorityQueue<E extends Comparable<? super E>> {
     private final ReentrantLock lock = new ReentrantLock();
     private final TreeSet<E> elements = new TreeSet<>();
 
-    /** @return whether the element was not yet there */
+    /**
+     * @return whether the element was not yet there
+     */
     public boolean offer(E element) {
         lock.lock();
         try {
@@ -23,7 +25,9 @@ public class PriorityQueue<E extends Comparable<? super E>> {
         }
     }
 
-    /** @return the least element, null if there is none */
+    /**
+     * @return the least element, null if there is none
+     */
     public E peek() {
         lock.lock();
         try {
@@ -33,7 +37,9 @@ public class PriorityQueue<E extends Comparable<? super E>> {
         }
     }
 
-    /** @return whether the element was there */
+    /**
+     * @return whether the element was there
+     */
     public boolean remove(E element) {
         lock.lock();
         try {

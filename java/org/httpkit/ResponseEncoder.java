@@ -15,7 +15,9 @@ final class ResponseEncoder {
     private final boolean keepLength;
     private final boolean headRequest;
 
-    /** @param keepLength whether a Content-Length given counts more than the body's */
+    /**
+     * @param keepLength whether a Content-Length given counts more than the body's
+     */
     ResponseEncoder(
             HeaderMap headers, String serverHeader, boolean keepLength, boolean headRequest) {
         this.headers = headers;

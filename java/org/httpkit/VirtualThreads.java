@@ -17,7 +17,9 @@ public final class VirtualThreads {
 
     private VirtualThreads() {}
 
-    /** @return whether this JVM has them for general use: Java 21 and later */
+    /**
+     * @return whether this JVM has them for general use: Java 21 and later
+     */
     public static boolean available() {
         return NEW_EXECUTOR != null;
     }

@@ -3,16 +3,7 @@ package embedder;
 import clojure.lang.AFn;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
-import java.io.IOException;
-import java.io.InputStream;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.util.Base64;
-import java.util.Map;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.atomic.AtomicInteger;
+
 import org.httpkit.HeaderMap;
 import org.httpkit.HttpUtils;
 import org.httpkit.server.AsyncChannel;
@@ -24,11 +15,22 @@ import org.httpkit.server.ProxyProtocolOption;
 import org.httpkit.server.RespCallback;
 import org.httpkit.server.RingHandler;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.util.Base64;
+import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+
 /**
  * A program in plain Java that embeds two servers: one with an IHandler, one with a Ring handler.
  *
- * <p>Prints both ports, serves until its standard input ends, and prints what the IHandler was called
- * with.
+ * <p>Prints both ports, serves until its standard input ends, and prints what the IHandler was
+ * called with.
  */
 public final class Embedder {
     private Embedder() {}
@@ -69,7 +71,12 @@ public final class Embedder {
                     send(
                             callback,
                             200,
-                            request.method + " " + request.version + " " + request.getRemoteAddr() + " "
+                            request.method
+                                    + " "
+                                    + request.version
+                                    + " "
+                                    + request.getRemoteAddr()
+                                    + " "
                                     + request.headers.get("x-name"));
                     break;
                 case "/large":
@@ -131,9 +138,13 @@ public final class Embedder {
         }
 
         private static Map<String, Object> handshake(HttpRequest request) {
-            String key = request.headers.get("sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+            String key =
+                    request.headers.get("sec-websocket-key")
+                            + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
             try {
-                byte[] hash = MessageDigest.getInstance("SHA-1").digest(key.getBytes(StandardCharsets.US_ASCII));
+                byte[] hash =
+                        MessageDigest.getInstance("SHA-1")
+                                .digest(key.getBytes(StandardCharsets.US_ASCII));
                 return Map.of(
                         "Upgrade", "websocket",
                         "Connection", "Upgrade",
@@ -189,13 +200,22 @@ public final class Embedder {
         public Object invoke(Object request) {
             Object uri = ((Map<?, ?>) request).get(Keyword.intern("uri"));
             return PersistentArrayMap.createAsIfByAssoc(
-                    new Object[] {Keyword.intern("status"), 200L, Keyword.intern("body"), "ring " + uri});
+                    new Object[] {
+                        Keyword.intern("status"), 200L, Keyword.intern("body"), "ring " + uri
+                    });
         }
     }
 
     public static HttpServer serve(IHandler handler) throws IOException {
         HttpServer server =
-                new HttpServer("127.0.0.1", 0, handler, 1 << 20, 8192, 1 << 20, ProxyProtocolOption.DISABLED);
+                new HttpServer(
+                        "127.0.0.1",
+                        0,
+                        handler,
+                        1 << 20,
+                        8192,
+                        1 << 20,
+                        ProxyProtocolOption.DISABLED);
         server.start();
         return server;
     }
@@ -203,7 +223,8 @@ public final class Embedder {
     public static void main(String[] args) throws IOException {
         Handler handler = new Handler();
         HttpServer plain = serve(handler);
-        HttpServer ring = serve(new RingHandler(2, new Greeting(), false, "ring-", 100, "embedder"));
+        HttpServer ring =
+                serve(new RingHandler(2, new Greeting(), false, "ring-", 100, "embedder"));
         System.out.println(plain.getPort() + " " + ring.getPort());
         while (System.in.read() >= 0) {
             // Until it ends.

@@ -1,6 +1,15 @@
 package loading;
 
 import clojure.lang.AFn;
+
+import org.httpkit.client.HttpClient;
+import org.httpkit.jni.NativeLibrary;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+import org.httpkit.server.HttpServer;
+import org.httpkit.server.ServerOptions;
+
 import java.io.File;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -20,16 +29,13 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import javax.net.ssl.SSLContext;
-import org.httpkit.client.HttpClient;
-import org.httpkit.jni.NativeLibrary;
-import org.httpkit.logger.ContextLogger;
-import org.httpkit.logger.EventLogger;
-import org.httpkit.logger.EventNames;
-import org.httpkit.server.HttpServer;
-import org.httpkit.server.ServerOptions;
 
-/** What class loaders and first calls do to a JVM, in plain Java: a JVM of its own starts in a third of a second. */
+import javax.net.ssl.SSLContext;
+
+/**
+ * What class loaders and first calls do to a JVM, in plain Java: a JVM of its own starts in a third
+ * of a second.
+ */
 public final class Loading {
     private Loading() {}
 
@@ -73,7 +79,8 @@ public final class Loading {
         return new URLClassLoader(urls.toArray(new URL[0]), ClassLoader.getPlatformClassLoader());
     }
 
-    private static Object call(ClassLoader loader, String method) throws ReflectiveOperationException {
+    private static Object call(ClassLoader loader, String method)
+            throws ReflectiveOperationException {
         return Class.forName(Loading.class.getName(), true, loader).getMethod(method).invoke(null);
     }
 
@@ -93,7 +100,10 @@ public final class Loading {
         for (String line : Files.readAllLines(Paths.get("/proc/self/maps"))) {
             int at = line.indexOf('/');
             // Of another name than ours too, if it was put in the place of ours.
-            if (at >= 0 && line.contains(".so") && line.substring(at).contains("http") && !found.contains(line.substring(at))) {
+            if (at >= 0
+                    && line.contains(".so")
+                    && line.substring(at).contains("http")
+                    && !found.contains(line.substring(at))) {
                 found.add(line.substring(at));
             }
         }
@@ -121,8 +131,14 @@ public final class Loading {
                 early = metaspace();
             }
         }
-        System.out.println("{:alive " + collect(loaders) + " :mapped " + mapped().size()
-                + " :metaspace-growth " + (metaspace() - early) + "}");
+        System.out.println(
+                "{:alive "
+                        + collect(loaders)
+                        + " :mapped "
+                        + mapped().size()
+                        + " :metaspace-growth "
+                        + (metaspace() - early)
+                        + "}");
     }
 
     private static WeakReference<ClassLoader> reload() throws Exception {
@@ -133,7 +149,8 @@ public final class Loading {
     }
 
     /** How many of them are not collected within some seconds. */
-    private static int collect(List<WeakReference<ClassLoader>> loaders) throws InterruptedException {
+    private static int collect(List<WeakReference<ClassLoader>> loaders)
+            throws InterruptedException {
         int alive = loaders.size();
         for (int i = 0; i < 100 && alive > 0; i++) {
             System.gc();
@@ -171,8 +188,8 @@ public final class Loading {
     }
 
     /**
-     * Starts and stops a server and a client. No request: that would start Clojure, which leaves things of its own in
-     * the calling thread.
+     * Starts and stops a server and a client. No request: that would start Clojure, which leaves
+     * things of its own in the calling thread.
      */
     public static void startAndStop() throws Exception {
         HttpServer server = serve();

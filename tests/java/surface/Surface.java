@@ -2,18 +2,7 @@ package surface;
 
 import clojure.lang.AFn;
 import clojure.lang.IFn;
-import java.io.ByteArrayInputStream;
-import java.io.IOException;
-import java.io.InputStream;
-import java.net.InetSocketAddress;
-import java.net.URI;
-import java.net.UnknownHostException;
-import java.nio.ByteBuffer;
-import java.nio.channels.ServerSocketChannel;
-import java.util.LinkedHashMap;
-import java.util.Map;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
+
 import org.httpkit.BytesInputStream;
 import org.httpkit.DynamicBytes;
 import org.httpkit.HeaderMap;
@@ -36,9 +25,22 @@ import org.httpkit.server.RingHandler;
 import org.httpkit.server.WSDecoder;
 import org.httpkit.timer.TimerService;
 
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.channels.ServerSocketChannel;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+
 /**
- * Calls what programs outside name, with the types and checked exceptions of http-kit 2.9: a catch of
- * an exception that a method does not declare would not compile.
+ * Calls what programs outside name, with the types and checked exceptions of http-kit 2.9: a catch
+ * of an exception that a method does not declare would not compile.
  */
 public final class Surface {
     private Surface() {}
@@ -47,30 +49,81 @@ public final class Surface {
     private static final EventLogger<String> NO_EVENTS = event -> {};
 
     /** A server of each constructor; none is started. */
-    public static HttpServer[] servers(IFn ring, ContextLogger<String, Throwable> errors,
-            ContextLogger<String, Throwable> warnings, EventLogger<String> events) throws IOException {
+    public static HttpServer[] servers(
+            IFn ring,
+            ContextLogger<String, Throwable> errors,
+            ContextLogger<String, Throwable> warnings,
+            EventLogger<String> events)
+            throws IOException {
         HttpServer.AddressFinder finder = () -> new InetSocketAddress("127.0.0.1", 0);
         HttpServer.ServerChannelFactory factory = address -> ServerSocketChannel.open();
         EventNames names = EventNames.DEFAULT;
         return new HttpServer[] {
-            new HttpServer("127.0.0.1", 0, handlers(ring)[0], 1000, 8192, 1000, ProxyProtocolOption.DISABLED),
-            new HttpServer("127.0.0.1", 0, handlers(ring)[1], 1000, 8192, 1000, ProxyProtocolOption.DISABLED,
-                    "seven", true, errors, warnings, events, names),
-            new HttpServer(finder, factory, handlers(ring)[2], 1000, 8192, 1000, ProxyProtocolOption.DISABLED,
-                    "finder", true, errors, warnings, events, names),
-            new HttpServer(finder, factory, handlers(ring)[3], 1000, 8192, 1000, ProxyProtocolOption.DISABLED,
-                    "last", false, errors, warnings, events, names)
+            new HttpServer(
+                    "127.0.0.1",
+                    0,
+                    handlers(ring)[0],
+                    1000,
+                    8192,
+                    1000,
+                    ProxyProtocolOption.DISABLED),
+            new HttpServer(
+                    "127.0.0.1",
+                    0,
+                    handlers(ring)[1],
+                    1000,
+                    8192,
+                    1000,
+                    ProxyProtocolOption.DISABLED,
+                    "seven",
+                    true,
+                    errors,
+                    warnings,
+                    events,
+                    names),
+            new HttpServer(
+                    finder,
+                    factory,
+                    handlers(ring)[2],
+                    1000,
+                    8192,
+                    1000,
+                    ProxyProtocolOption.DISABLED,
+                    "finder",
+                    true,
+                    errors,
+                    warnings,
+                    events,
+                    names),
+            new HttpServer(
+                    finder,
+                    factory,
+                    handlers(ring)[3],
+                    1000,
+                    8192,
+                    1000,
+                    ProxyProtocolOption.DISABLED,
+                    "last",
+                    false,
+                    errors,
+                    warnings,
+                    events,
+                    names)
         };
     }
 
     /** A handler of each constructor. */
     static RingHandler[] handlers(IFn ring) {
-        ExecutorService[] pools = {Executors.newFixedThreadPool(1), Executors.newFixedThreadPool(1)};
+        ExecutorService[] pools = {
+            Executors.newFixedThreadPool(1), Executors.newFixedThreadPool(1)
+        };
         return new RingHandler[] {
             new RingHandler(ring, false, pools[0]),
             new RingHandler(1, ring, false, "surface-", 10, "seven"),
-            new RingHandler(1, ring, false, "surface-", 10, "finder", QUIET, NO_EVENTS, EventNames.DEFAULT),
-            new RingHandler(ring, false, pools[1], QUIET, NO_EVENTS, EventNames.DEFAULT, "last", false)
+            new RingHandler(
+                    1, ring, false, "surface-", 10, "finder", QUIET, NO_EVENTS, EventNames.DEFAULT),
+            new RingHandler(
+                    ring, false, pools[1], QUIET, NO_EVENTS, EventNames.DEFAULT, "last", false)
         };
     }
 
@@ -93,7 +146,9 @@ public final class Surface {
             throw new IllegalStateException(e);
         }
         try {
-            values.put("address", HttpClient.AddressFinder.DEFAULT.findAddress(URI.create("http://127.0.0.1:1")));
+            values.put(
+                    "address",
+                    HttpClient.AddressFinder.DEFAULT.findAddress(URI.create("http://127.0.0.1:1")));
         } catch (UnknownHostException e) {
             throw new IllegalStateException(e);
         }
@@ -108,13 +163,14 @@ public final class Surface {
     }
 
     private static RespListener listener() {
-        IResponseHandler handler = new IResponseHandler() {
-            @Override
-            public void onSuccess(int status, Map<String, Object> headers, Object body) {}
+        IResponseHandler handler =
+                new IResponseHandler() {
+                    @Override
+                    public void onSuccess(int status, Map<String, Object> headers, Object body) {}
 
-            @Override
-            public void onThrowable(Throwable e) {}
-        };
+                    @Override
+                    public void onThrowable(Throwable e) {}
+                };
         return new RespListener(handler, IFilter.ACCEPT_ALL, null, 0);
     }
 
@@ -160,14 +216,19 @@ public final class Surface {
 
     private static void frames(Map<String, Object> values) {
         WSDecoder decoder = new WSDecoder(10);
-        ByteBuffer hi = ByteBuffer.wrap(new byte[] {(byte) 0x81, (byte) 0x82, 0, 0, 0, 0, 'h', 'i'});
+        ByteBuffer hi =
+                ByteBuffer.wrap(new byte[] {(byte) 0x81, (byte) 0x82, 0, 0, 0, 0, 'h', 'i'});
         try {
             Frame frame = decoder.decode(hi);
             values.put("frame", ((Frame.TextFrame) frame).getText());
         } catch (ProtocolException e) {
             throw new IllegalStateException(e);
         }
-        short[] codes = {Frame.CloseFrame.CLOSE_NORMAL, Frame.CloseFrame.CLOSE_AWAY, Frame.CloseFrame.CLOSE_MESG_BIG};
+        short[] codes = {
+            Frame.CloseFrame.CLOSE_NORMAL,
+            Frame.CloseFrame.CLOSE_AWAY,
+            Frame.CloseFrame.CLOSE_MESG_BIG
+        };
         values.put("codes", codes[0] + " " + codes[1] + " " + codes[2]);
         values.put("away", Frame.CloseFrame.AWAY.getStatus());
     }
@@ -179,5 +240,4 @@ public final class Surface {
             return null;
         }
     }
-
 }

@@ -1,5 +1,8 @@
 package org.httpkit.client;
 
+import org.httpkit.Authority;
+import org.httpkit.client.HttpClient.AddressFinder;
+
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -11,23 +14,23 @@ import java.nio.channels.UnsupportedAddressTypeException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
-import org.httpkit.Authority;
-import org.httpkit.client.HttpClient.AddressFinder;
 
 /** Finds the addresses of a client's requests. */
 final class Addresses {
     private final AddressFinder finder;
     private final boolean internetOnly;
 
-    /** @param internetOnly whether nothing but a resolved internet address can be connected to */
+    /**
+     * @param internetOnly whether nothing but a resolved internet address can be connected to
+     */
     Addresses(AddressFinder finder, boolean internetOnly) {
         this.finder = finder;
         this.internetOnly = internetOnly;
     }
 
     /**
-     * Those of the host that a request is sent to, in the order in which they are tried. Runs on the caller's
-     * thread, which waits no longer than the request's deadline.
+     * Those of the host that a request is sent to, in the order in which they are tried. Runs on
+     * the caller's thread, which waits no longer than the request's deadline.
      */
     SocketAddress[] of(URI endpoint, RequestConfig config) throws Exception {
         SocketAddress[] found = config.deadline < 0 ? find(endpoint) : findUntil(endpoint, config);
@@ -50,8 +53,12 @@ final class Addresses {
             return;
         }
         // These classes take no text.
-        refused.initCause(new IOException(
-                "the address " + address + " of the :address-finder needs a :channel-factory to connect to it"));
+        refused.initCause(
+                new IOException(
+                        "the address "
+                                + address
+                                + " of the :address-finder needs a :channel-factory to connect to"
+                                + " it"));
         throw refused;
     }
 
@@ -61,7 +68,8 @@ final class Addresses {
             return new SocketAddress[] {finder.findAddress(endpoint)};
         }
         InetAddress[] resolved = resolve(endpoint);
-        SocketAddress[] addresses = new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
+        SocketAddress[] addresses =
+                new SocketAddress[Math.min(resolved.length, CallSpec.MAX_ADDRESSES)];
         for (int i = 0; i < addresses.length; i++) {
             addresses[i] = new InetSocketAddress(resolved[i], port);
         }
@@ -77,8 +85,9 @@ final class Addresses {
                 throw e;
             }
             // The class, without a cause, that http-kit has for all names of this kind.
-            RuntimeException unknown = new IllegalArgumentException(
-                    "unknown host, and no name that a host should have: " + e.getMessage());
+            RuntimeException unknown =
+                    new IllegalArgumentException(
+                            "unknown host, and no name that a host should have: " + e.getMessage());
             unknown.addSuppressed(e);
             throw unknown;
         }

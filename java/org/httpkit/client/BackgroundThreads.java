@@ -1,11 +1,12 @@
 package org.httpkit.client;
 
+import org.httpkit.PrefixThreadFactory;
+
 import java.util.concurrent.Executor;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import org.httpkit.PrefixThreadFactory;
 
 /**
  * Daemon threads for work that may block and belongs on no loop: channel factories, TLS tasks,
@@ -14,13 +15,28 @@ import org.httpkit.PrefixThreadFactory;
 final class BackgroundThreads {
     private static final int LOOKUPS = 16;
 
-    /** A thread per job, reused: such jobs wait for each other's peers, so none may queue behind another. */
-    private static final ThreadPoolExecutor JOBS = new ThreadPoolExecutor(0, Integer.MAX_VALUE, 10, TimeUnit.SECONDS,
-            new SynchronousQueue<>(), new PrefixThreadFactory("http-kit-client-aux-"));
+    /**
+     * A thread per job, reused: such jobs wait for each other's peers, so none may queue behind
+     * another.
+     */
+    private static final ThreadPoolExecutor JOBS =
+            new ThreadPoolExecutor(
+                    0,
+                    Integer.MAX_VALUE,
+                    10,
+                    TimeUnit.SECONDS,
+                    new SynchronousQueue<>(),
+                    new PrefixThreadFactory("http-kit-client-aux-"));
 
     /** Few threads: a resolver that hangs must not cost a thread per request. */
-    private static final ThreadPoolExecutor LOOKUP = new ThreadPoolExecutor(LOOKUPS, LOOKUPS, 10, TimeUnit.SECONDS,
-            new LinkedBlockingQueue<>(), new PrefixThreadFactory("http-kit-client-dns-"));
+    private static final ThreadPoolExecutor LOOKUP =
+            new ThreadPoolExecutor(
+                    LOOKUPS,
+                    LOOKUPS,
+                    10,
+                    TimeUnit.SECONDS,
+                    new LinkedBlockingQueue<>(),
+                    new PrefixThreadFactory("http-kit-client-dns-"));
 
     static {
         LOOKUP.allowCoreThreadTimeOut(true);

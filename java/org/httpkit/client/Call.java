@@ -1,10 +1,11 @@
 package org.httpkit.client;
 
-import java.net.SocketAddress;
-import java.util.concurrent.atomic.AtomicLong;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
+
+import java.net.SocketAddress;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * One request in flight, from submission to its end; what the core's news about it reach.
@@ -20,6 +21,7 @@ abstract class Call extends ClientUpcalls.Call {
     private TlsChoice tls;
     private SocketAddress[] addresses;
     private Upload upload;
+
     /** What the first of the methods that failed has thrown. */
     private Throwable fault;
 
@@ -58,7 +60,9 @@ abstract class Call extends ClientUpcalls.Call {
     /** The request failed; the only and last news. Called on a loop. */
     abstract void fail(Throwable t);
 
-    /** @return false when the client is stopped: no news will come */
+    /**
+     * @return false when the client is stopped: no news will come
+     */
     boolean start(CallSpec spec, RequestBody body, TlsChoice choice, SocketAddress[] resolved) {
         tls = choice;
         addresses = resolved;
@@ -68,9 +72,15 @@ abstract class Call extends ClientUpcalls.Call {
         ClientUpcalls.register(id, this);
         boolean accepted = false;
         try {
-            accepted = Native.clientCall(client.handle(), id, spec.bytes(), spec.length(),
-                    body == null ? null : body.bytes(), body == null ? 0 : body.offset(),
-                    body == null ? 0 : body.buffered());
+            accepted =
+                    Native.clientCall(
+                            client.handle(),
+                            id,
+                            spec.bytes(),
+                            spec.length(),
+                            body == null ? null : body.bytes(),
+                            body == null ? 0 : body.offset(),
+                            body == null ? 0 : body.buffered());
         } finally {
             if (!accepted) {
                 ClientUpcalls.forget(id);
@@ -113,7 +123,8 @@ abstract class Call extends ClientUpcalls.Call {
         boolean connecting = kind == Abi.FAIL_CONNECT || kind == Abi.FAIL_NO_ROUTE;
         return own != null
                 ? own
-                : ClientUpcalls.failure(kind, connecting ? ConnectFailure.text(message, addresses[0]) : message);
+                : ClientUpcalls.failure(
+                        kind, connecting ? ConnectFailure.text(message, addresses[0]) : message);
     }
 
     @Override
@@ -209,8 +220,11 @@ abstract class Call extends ClientUpcalls.Call {
 
     /** A response whose body the user reads while it arrives: delivered at the first body byte. */
     private static final class StreamedCall extends Call implements ResponseStream.Source {
-        /** Forgotten once told: it leads to the stream, and a forgotten stream has to be noticed. */
+        /**
+         * Forgotten once told: it leads to the stream, and a forgotten stream has to be noticed.
+         */
         private RespListener listener;
+
         private final ResponseStream.Feed feed = new ResponseStream.Feed(this);
         private int status;
         private byte[] headers;

@@ -1,11 +1,12 @@
 package org.httpkit.client;
 
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.AddressRecord;
+
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.AddressRecord;
 
 /**
  * One request in the form that the core takes: everything but a body in memory, in one array.
@@ -18,6 +19,7 @@ final class CallSpec {
 
     /** Bytes of a streamed response that may wait for their reader. */
     private static final int WINDOW = 256 * 1024;
+
     private static final int MAX_TEXT = 0xffff;
 
     private byte[] bytes = new byte[640];
@@ -25,11 +27,21 @@ final class CallSpec {
 
     private CallSpec() {}
 
-    static CallSpec of(Call call, Route route, RequestConfig config, RequestHead head, RequestBody body,
-            TlsChoice tls, SocketAddress[] addresses) throws TimeoutException {
+    static CallSpec of(
+            Call call,
+            Route route,
+            RequestConfig config,
+            RequestHead head,
+            RequestBody body,
+            TlsChoice tls,
+            SocketAddress[] addresses)
+            throws TimeoutException {
         CallSpec spec = new CallSpec();
-        spec.u32((call.streams() ? Abi.CALL_STREAM : 0) | (call.raw() ? Abi.CALL_RAW : 0)
-                | (tls.hosted ? Abi.CALL_HOSTED : 0) | (tls.takesOver() ? Abi.CALL_HOSTED_TLS : 0));
+        spec.u32(
+                (call.streams() ? Abi.CALL_STREAM : 0)
+                        | (call.raw() ? Abi.CALL_RAW : 0)
+                        | (tls.hosted ? Abi.CALL_HOSTED : 0)
+                        | (tls.takesOver() ? Abi.CALL_HOSTED_TLS : 0));
         spec.u8(method(config.methodName()));
         spec.u8(route.tls() ? tls.tls : Abi.TLS_NONE);
         spec.u8(tls.sni ? 1 : 0);
@@ -51,12 +63,17 @@ final class CallSpec {
     }
 
     private static int method(String name) {
-        return name.equals("GET") ? Abi.METHOD_GET : name.equals("HEAD") ? Abi.METHOD_HEAD : Abi.METHOD_OTHER;
+        return name.equals("GET")
+                ? Abi.METHOD_GET
+                : name.equals("HEAD") ? Abi.METHOD_HEAD : Abi.METHOD_OTHER;
     }
 
     private void body(RequestBody body) {
         boolean streamed = body != null && body.streamed();
-        u8(!streamed ? Abi.UPLOAD_WHOLE : body.length() >= 0 ? Abi.UPLOAD_LENGTH : Abi.UPLOAD_CHUNKED);
+        u8(
+                !streamed
+                        ? Abi.UPLOAD_WHOLE
+                        : body.length() >= 0 ? Abi.UPLOAD_LENGTH : Abi.UPLOAD_CHUNKED);
         i64(streamed && body.length() >= 0 ? body.length() : 0);
     }
 
@@ -93,7 +110,8 @@ final class CallSpec {
 
     /** Whether the core can connect to it; of others it only compares the text. */
     private static boolean isNative(SocketAddress address) {
-        return address instanceof InetSocketAddress && !((InetSocketAddress) address).isUnresolved();
+        return address instanceof InetSocketAddress
+                && !((InetSocketAddress) address).isUnresolved();
     }
 
     private void addresses(SocketAddress[] addresses) {
@@ -134,7 +152,8 @@ final class CallSpec {
     private void text(String text) {
         byte[] encoded = text.getBytes(StandardCharsets.UTF_8);
         if (encoded.length > MAX_TEXT) {
-            throw new IllegalArgumentException("host or credentials longer than " + MAX_TEXT + " bytes");
+            throw new IllegalArgumentException(
+                    "host or credentials longer than " + MAX_TEXT + " bytes");
         }
         u16(encoded.length);
         put(encoded);

@@ -10,7 +10,9 @@ import java.net.SocketAddress;
 final class ConnectFailure {
     private ConnectFailure() {}
 
-    /** The failure with its place, of the same class; others than of the network stay as they are. */
+    /**
+     * The failure with its place, of the same class; others than of the network stay as they are.
+     */
     static IOException named(IOException failure, SocketAddress to) {
         IOException named;
         if (failure.getClass() == ConnectException.class) {

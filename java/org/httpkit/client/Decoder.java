@@ -1,10 +1,5 @@
 package org.httpkit.client;
 
-import java.lang.ref.Cleaner;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
@@ -15,11 +10,17 @@ import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 
+import java.lang.ref.Cleaner;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+
 /**
  * Decodes one response (RFC 9112) from any number of buffers, with the client's own parser.
  *
- * <p>Calls the listener for status line, headers and body, never {@link
- * IRespListener#onCompleted} or {@link IRespListener#onThrowable}: what is wrong is thrown.
+ * <p>Calls the listener for status line, headers and body, never {@link IRespListener#onCompleted}
+ * or {@link IRespListener#onThrowable}: what is wrong is thrown.
  */
 public class Decoder {
     private static final Cleaner CLEANER = Cleaner.create();
@@ -28,7 +29,9 @@ public class Decoder {
     private final long decoder;
     private State state = State.READ_INITIAL;
 
-    /** @param method HEAD makes the response bodyless */
+    /**
+     * @param method HEAD makes the response bodyless
+     */
     public Decoder(IRespListener listener, HttpMethod method) {
         this.listener = listener;
         NativeLibrary.load();
@@ -42,7 +45,8 @@ public class Decoder {
      *
      * @return ALL_READ when the response is complete
      */
-    public State decode(ByteBuffer buffer) throws LineTooLargeException, ProtocolException, AbortException {
+    public State decode(ByteBuffer buffer)
+            throws LineTooLargeException, ProtocolException, AbortException {
         if (state == State.ALL_READ) {
             return state;
         }
@@ -50,14 +54,16 @@ public class Decoder {
         buffer.duplicate().get(bytes);
         byte[] events = Native.decoderFeed(decoder, bytes, 0, bytes.length);
         // The trailer of the events first: the buffer must be right even if a listener throws.
-        ByteBuffer end = ByteBuffer.wrap(events, events.length - 5, 5).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer end =
+                ByteBuffer.wrap(events, events.length - 5, 5).order(ByteOrder.LITTLE_ENDIAN);
         state = State.of(end.get());
         buffer.position(buffer.position() + end.getInt());
         play(ByteBuffer.wrap(events).order(ByteOrder.LITTLE_ENDIAN));
         return state;
     }
 
-    private void play(ByteBuffer events) throws LineTooLargeException, ProtocolException, AbortException {
+    private void play(ByteBuffer events)
+            throws LineTooLargeException, ProtocolException, AbortException {
         while (true) {
             switch (events.get()) {
                 case Abi.DECODED_STATUS:
@@ -73,7 +79,9 @@ public class Decoder {
                     listener.onBodyReceived(body, body.length);
                     break;
                 case Abi.DECODED_ERROR:
-                    fail(events.get(), new String(bytes(events, events.getChar()), StandardCharsets.UTF_8));
+                    fail(
+                            events.get(),
+                            new String(bytes(events, events.getChar()), StandardCharsets.UTF_8));
                     break;
                 case Abi.DECODED_STATE:
                 default:
@@ -83,12 +91,14 @@ public class Decoder {
     }
 
     private static byte[] bytes(ByteBuffer events, int length) {
-        byte[] copy = Arrays.copyOfRange(events.array(), events.position(), events.position() + length);
+        byte[] copy =
+                Arrays.copyOfRange(events.array(), events.position(), events.position() + length);
         events.position(events.position() + length);
         return copy;
     }
 
-    private static void fail(int kind, String message) throws LineTooLargeException, ProtocolException {
+    private static void fail(int kind, String message)
+            throws LineTooLargeException, ProtocolException {
         Throwable failure = ClientUpcalls.failure(kind, message);
         if (failure instanceof LineTooLargeException) {
             throw (LineTooLargeException) failure;
@@ -127,7 +137,9 @@ enum State {
         return states;
     }
 
-    /** @param number {@code Abi.STATE_*} */
+    /**
+     * @param number {@code Abi.STATE_*}
+     */
     static State of(int number) {
         return BY_NUMBER[number];
     }

@@ -1,6 +1,7 @@
 package org.httpkit.client;
 
 import java.security.NoSuchAlgorithmException;
+
 import javax.net.ssl.SSLContext;
 
 /** The JVM's default SSLContext, as it was when the first client was made. */
@@ -24,6 +25,7 @@ final class DefaultContext {
         if (CAPTURED instanceof SSLContext) {
             return (SSLContext) CAPTURED;
         }
-        throw new IllegalStateException("The JVM's default SSLContext is unusable", (Throwable) CAPTURED);
+        throw new IllegalStateException(
+                "The JVM's default SSLContext is unusable", (Throwable) CAPTURED);
     }
 }

@@ -10,7 +10,9 @@ import java.util.TreeMap;
 final class HeaderBlock {
     private HeaderBlock() {}
 
-    /** Name, lower-case, to value, sorted by name: that is the order in which users see few headers. */
+    /**
+     * Name, lower-case, to value, sorted by name: that is the order in which users see few headers.
+     */
     static Map<String, Object> parse(byte[] block) {
         ByteBuffer in = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN);
         Map<String, Object> headers = new TreeMap<>();
@@ -24,7 +26,12 @@ final class HeaderBlock {
     }
 
     private static String latin1(ByteBuffer in, int length) {
-        String text = new String(in.array(), in.arrayOffset() + in.position(), length, StandardCharsets.ISO_8859_1);
+        String text =
+                new String(
+                        in.array(),
+                        in.arrayOffset() + in.position(),
+                        length,
+                        StandardCharsets.ISO_8859_1);
         in.position(in.position() + length);
         return text;
     }

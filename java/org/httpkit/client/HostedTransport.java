@@ -1,5 +1,9 @@
 package org.httpkit.client;
 
+import org.httpkit.ProtocolException;
+import org.httpkit.jni.ClientUpcalls;
+import org.httpkit.jni.Native;
+
 import java.io.IOException;
 import java.net.SocketAddress;
 import java.nio.ByteBuffer;
@@ -10,11 +14,9 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
+
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
-import org.httpkit.ProtocolException;
-import org.httpkit.jni.ClientUpcalls;
-import org.httpkit.jni.Native;
 
 /**
  * One channel, plain or with TLS, that carries bytes between the core and a peer.
@@ -30,12 +32,18 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final long id;
     private final long client;
     private final SocketAddress[] addresses;
-    /** False where plain bytes can only be a peer that speaks no TLS: the engine has to see them. */
+
+    /**
+     * False where plain bytes can only be a peer that speaks no TLS: the engine has to see them.
+     */
     private final boolean mayReadPlain;
+
     private final AtomicBoolean failed = new AtomicBoolean();
     private final ConcurrentLinkedQueue<byte[]> arrived = new ConcurrentLinkedQueue<>();
+
     /** Bytes that the core takes besides {@link #credit}. */
     private final AtomicInteger granted = new AtomicInteger();
+
     private final HostedTransports.Task work = this::work;
 
     private volatile SocketChannel channel;
@@ -48,11 +56,14 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final ByteBuffer incoming = ByteBuffer.allocate(PLAIN_READ);
     private int credit;
     private boolean eof;
+
     /** Whether the core heard of bytes in this turn. */
     private boolean told;
+
     private TlsChannel tls;
 
-    HostedTransport(HostedTransports owner, long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
+    HostedTransport(
+            HostedTransports owner, long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
         this.owner = owner;
         this.id = id;
         this.client = owner.client().handle();
@@ -62,7 +73,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
 
     /** On a background thread: user code makes the channel. */
     void connectNext() {
-        for (boolean begun = false; !begun;) {
+        for (boolean begun = false; !begun; ) {
             try {
                 connect(addresses[next++]);
                 begun = true;
@@ -143,9 +154,10 @@ final class HostedTransport implements ClientUpcalls.Transport {
             }
         } catch (Throwable t) {
             key.cancel();
-            if (another(t instanceof IOException
-                    ? ConnectFailure.named((IOException) t, addresses[next - 1])
-                    : t)) {
+            if (another(
+                    t instanceof IOException
+                            ? ConnectFailure.named((IOException) t, addresses[next - 1])
+                            : t)) {
                 BackgroundThreads.execute(this::connectNext);
             }
         }
@@ -153,16 +165,18 @@ final class HostedTransport implements ClientUpcalls.Transport {
 
     /** On the loop: from here on all bytes go through the engine. */
     void startTls(Supplier<SSLEngine> made, int level) {
-        owner.execute(this, () -> {
-            SSLEngine engine = made.get();
-            if (engine == null || level != 0) {
-                throw new SSLException("TLS inside of TLS needs the built-in TLS");
-            }
-            TlsChoice.claim(engine);
-            tls = new TlsChannel(engine, channel, this::tasksEnded);
-            tls.begin();
-            work();
-        });
+        owner.execute(
+                this,
+                () -> {
+                    SSLEngine engine = made.get();
+                    if (engine == null || level != 0) {
+                        throw new SSLException("TLS inside of TLS needs the built-in TLS");
+                    }
+                    TlsChoice.claim(engine);
+                    tls = new TlsChannel(engine, channel, this::tasksEnded);
+                    tls.begin();
+                    work();
+                });
     }
 
     private void tasksEnded(Throwable failure) {
@@ -276,7 +290,10 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
-    /** Bytes of a handshake or a part of a record: the core sees nothing of them, but they are no silence. */
+    /**
+     * Bytes of a handshake or a part of a record: the core sees nothing of them, but they are no
+     * silence.
+     */
     private void reportMoves() {
         if (tls.moved() && !told) {
             Native.transportWritten(client, id, 0);

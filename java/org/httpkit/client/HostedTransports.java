@@ -1,5 +1,7 @@
 package org.httpkit.client;
 
+import org.httpkit.jni.ClientUpcalls;
+
 import java.io.IOException;
 import java.net.SocketAddress;
 import java.nio.channels.SelectionKey;
@@ -14,7 +16,6 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
-import org.httpkit.jni.ClientUpcalls;
 
 /**
  * The channels that Java carries for the core, where a user's channel factory or TLS engine is in
@@ -33,18 +34,26 @@ final class HostedTransports {
     private final HttpClient client;
     private final Queue<Job> jobs = new ConcurrentLinkedQueue<>();
     private final ReentrantLock starting = new ReentrantLock();
-    /** Of transports that the core has closed but whose calls it has not failed yet; loop thread only. */
-    private final Map<Long, Throwable> failures = new LinkedHashMap<>() {
-        private static final long serialVersionUID = 1;
 
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<Long, Throwable> eldest) {
-            return size() > REMEMBERED_FAILURES;
-        }
-    };
+    /**
+     * Of transports that the core has closed but whose calls it has not failed yet; loop thread
+     * only.
+     */
+    private final Map<Long, Throwable> failures =
+            new LinkedHashMap<>() {
+                private static final long serialVersionUID = 1;
+
+                @Override
+                protected boolean removeEldestEntry(Map.Entry<Long, Throwable> eldest) {
+                    return size() > REMEMBERED_FAILURES;
+                }
+            };
+
     private final Set<HostedTransport> open = ConcurrentHashMap.newKeySet();
+
     /** Null without a thread. */
     private volatile Selector selector;
+
     private volatile boolean stopped;
 
     interface Task {
@@ -91,7 +100,10 @@ final class HostedTransports {
         return failures.remove(id);
     }
 
-    /** Runs the task on the selector's thread; the transport fails when that cannot be, or when the task throws. */
+    /**
+     * Runs the task on the selector's thread; the transport fails when that cannot be, or when the
+     * task throws.
+     */
     void execute(HostedTransport transport, Task task) {
         try {
             jobs.add(new Job(transport, task));
@@ -148,7 +160,8 @@ final class HostedTransports {
         try {
             while (!stopped) {
                 own.select();
-                // A selector does not wait on a thread that is interrupted; interrupts mean nothing here.
+                // A selector does not wait on a thread that is interrupted; interrupts mean
+                // nothing here.
                 Thread.interrupted();
                 runJobs();
                 serveReady(own);
@@ -173,7 +186,7 @@ final class HostedTransports {
     }
 
     private void serveReady(Selector own) {
-        for (Iterator<SelectionKey> ready = own.selectedKeys().iterator(); ready.hasNext();) {
+        for (Iterator<SelectionKey> ready = own.selectedKeys().iterator(); ready.hasNext(); ) {
             HostedTransport transport = (HostedTransport) ready.next().attachment();
             ready.remove();
             try {
@@ -186,7 +199,7 @@ final class HostedTransports {
 
     /** Those that come meanwhile have either a new selector or are among them. */
     private void failAll(Throwable why) {
-        for (boolean all = false; !all && !stopped;) {
+        for (boolean all = false; !all && !stopped; ) {
             try {
                 for (HostedTransport transport : open) {
                     transport.fail(why);

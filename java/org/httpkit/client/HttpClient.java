@@ -1,5 +1,13 @@
 package org.httpkit.client;
 
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeLibrary;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -11,15 +19,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
+
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
-import org.httpkit.HttpUtils;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
-import org.httpkit.jni.NativeLibrary;
-import org.httpkit.logger.ContextLogger;
-import org.httpkit.logger.EventLogger;
-import org.httpkit.logger.EventNames;
 
 /**
  * An HTTP client: a pool of connections and the daemon thread that drives them.
@@ -33,19 +35,22 @@ public class HttpClient implements Runnable {
         /** Resolves the host of the URI. */
         AddressFinder DEFAULT = HttpUtils::getServerAddr;
 
-        /** @param uri the whole URI of the request, or of the proxy where there is one */
+        /**
+         * @param uri the whole URI of the request, or of the proxy where there is one
+         */
         SocketAddress findAddress(URI uri) throws UnknownHostException;
     }
 
     /** Opens the channel of a connection; called once per connection, never on the loop. */
     public interface ChannelFactory {
         /** A TCP channel with keep-alive probes and without Nagle's delay. */
-        ChannelFactory DEFAULT = address -> {
-            SocketChannel channel = SocketChannel.open();
-            channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
-            channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
-            return channel;
-        };
+        ChannelFactory DEFAULT =
+                address -> {
+                    SocketChannel channel = SocketChannel.open();
+                    channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
+                    channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+                    return channel;
+                };
 
         /**
          * @param address what the address finder returned, be it unresolved
@@ -59,7 +64,9 @@ public class HttpClient implements Runnable {
         /** Leaves the engine alone: no check of the host name. */
         SSLEngineURIConfigurer NOP = (engine, uri) -> {};
 
-        /** @param uri of the peer that TLS is spoken with: the target, or an https proxy */
+        /**
+         * @param uri of the peer that TLS is spoken with: the target, or an https proxy
+         */
         void configure(SSLEngine engine, URI uri);
     }
 
@@ -87,37 +94,95 @@ public class HttpClient implements Runnable {
         this(-1);
     }
 
-    /** @param maxConnections to all hosts together, idle ones included; -1 for no limit */
+    /**
+     * @param maxConnections to all hosts together, idle ones included; -1 for no limit
+     */
     public HttpClient(long maxConnections) throws IOException {
-        this(maxConnections, AddressFinder.DEFAULT, SSLEngineURIConfigurer.NOP, ContextLogger.ERROR_PRINTER,
-                EventLogger.NOP, EventNames.DEFAULT);
+        this(
+                maxConnections,
+                AddressFinder.DEFAULT,
+                SSLEngineURIConfigurer.NOP,
+                ContextLogger.ERROR_PRINTER,
+                EventLogger.NOP,
+                EventNames.DEFAULT);
     }
 
-    public HttpClient(long maxConnections, AddressFinder addressFinder, SSLEngineURIConfigurer sslConfigurer,
-            ContextLogger<String, Throwable> errorLogger, EventLogger<String> eventLogger, EventNames eventNames)
+    public HttpClient(
+            long maxConnections,
+            AddressFinder addressFinder,
+            SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames)
             throws IOException {
-        this(maxConnections, addressFinder, sslConfigurer, errorLogger, eventLogger, eventNames, null);
+        this(
+                maxConnections,
+                addressFinder,
+                sslConfigurer,
+                errorLogger,
+                eventLogger,
+                eventNames,
+                null);
     }
 
-    /** @param bindAddress local address of all connections; null for any */
-    public HttpClient(long maxConnections, AddressFinder addressFinder, SSLEngineURIConfigurer sslConfigurer,
-            ContextLogger<String, Throwable> errorLogger, EventLogger<String> eventLogger, EventNames eventNames,
-            SocketAddress bindAddress) throws IOException {
-        this(maxConnections, addressFinder, ChannelFactory.DEFAULT, sslConfigurer, errorLogger, eventLogger,
-                eventNames, bindAddress);
+    /**
+     * @param bindAddress local address of all connections; null for any
+     */
+    public HttpClient(
+            long maxConnections,
+            AddressFinder addressFinder,
+            SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            SocketAddress bindAddress)
+            throws IOException {
+        this(
+                maxConnections,
+                addressFinder,
+                ChannelFactory.DEFAULT,
+                sslConfigurer,
+                errorLogger,
+                eventLogger,
+                eventNames,
+                bindAddress);
     }
 
-    public HttpClient(long maxConnections, AddressFinder addressFinder, ChannelFactory channelFactory,
-            SSLEngineURIConfigurer sslConfigurer, ContextLogger<String, Throwable> errorLogger,
-            EventLogger<String> eventLogger, EventNames eventNames, SocketAddress bindAddress) throws IOException {
-        this(maxConnections, addressFinder, channelFactory, sslConfigurer, errorLogger, eventLogger, eventNames,
-                bindAddress, -1);
+    public HttpClient(
+            long maxConnections,
+            AddressFinder addressFinder,
+            ChannelFactory channelFactory,
+            SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            SocketAddress bindAddress)
+            throws IOException {
+        this(
+                maxConnections,
+                addressFinder,
+                channelFactory,
+                sslConfigurer,
+                errorLogger,
+                eventLogger,
+                eventNames,
+                bindAddress,
+                -1);
     }
 
-    /** @param maxPerHost connections to one host, idle ones included; -1 for no limit */
-    public HttpClient(long maxConnections, AddressFinder addressFinder, ChannelFactory channelFactory,
-            SSLEngineURIConfigurer sslConfigurer, ContextLogger<String, Throwable> errorLogger,
-            EventLogger<String> eventLogger, EventNames eventNames, SocketAddress bindAddress, long maxPerHost)
+    /**
+     * @param maxPerHost connections to one host, idle ones included; -1 for no limit
+     */
+    public HttpClient(
+            long maxConnections,
+            AddressFinder addressFinder,
+            ChannelFactory channelFactory,
+            SSLEngineURIConfigurer sslConfigurer,
+            ContextLogger<String, Throwable> errorLogger,
+            EventLogger<String> eventLogger,
+            EventNames eventNames,
+            SocketAddress bindAddress,
+            long maxPerHost)
             throws IOException {
         this.addresses = new Addresses(addressFinder, channelFactory == ChannelFactory.DEFAULT);
         this.channelFactory = channelFactory;
@@ -128,7 +193,11 @@ public class HttpClient implements Runnable {
         this.bindAddress = bindAddress;
         DefaultContext.capture();
         NativeLibrary.load();
-        handle = Native.clientOpen(maxConnections, maxPerHost, bindAddress == null ? null : bindRecord(bindAddress));
+        handle =
+                Native.clientOpen(
+                        maxConnections,
+                        maxPerHost,
+                        bindAddress == null ? null : bindRecord(bindAddress));
         hosted = new HostedTransports(this);
         int number = LOOPS.incrementAndGet();
         loop = new Thread(this, number == 1 ? "client-loop" : "client-loop#" + number);
@@ -136,7 +205,8 @@ public class HttpClient implements Runnable {
         try {
             ensureLoop();
         } catch (OutOfMemoryError e) {
-            // Not the end: this may be the default client, which is made once. The next request tries again.
+            // Not the end: this may be the default client, which is made once. The next request
+            // tries again.
             impossible(e);
         }
     }
@@ -160,10 +230,15 @@ public class HttpClient implements Runnable {
         if (address instanceof InetSocketAddress && ((InetSocketAddress) address).isUnresolved()) {
             throw new IllegalArgumentException("bind address is unresolved: " + address);
         }
-        return address instanceof InetSocketAddress ? CallSpec.address((InetSocketAddress) address) : null;
+        return address instanceof InetSocketAddress
+                ? CallSpec.address((InetSocketAddress) address)
+                : null;
     }
 
-    /** The context of https requests: the JVM's default one as it was when the first client was made. */
+    /**
+     * The context of https requests: the JVM's default one as it was when the first client was
+     * made.
+     */
     public static SSLContext getDefaultContext() {
         return DefaultContext.get();
     }
@@ -172,7 +247,7 @@ public class HttpClient implements Runnable {
     @Override
     public void run() {
         // Again, since a loop may lack the memory to begin. One that has ended ends at once.
-        for (boolean ended = false; !ended;) {
+        for (boolean ended = false; !ended; ) {
             try {
                 Native.clientRun(handle);
                 ended = true;
@@ -199,7 +274,8 @@ public class HttpClient implements Runnable {
      *
      * @return cancels the request: the listener gets a CancellationException, unless it was over
      */
-    public Runnable submit(String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
+    public Runnable submit(
+            String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
         Call call = Call.of(this, listener, config);
         try {
             start(call, url, config, engine);
@@ -209,7 +285,8 @@ public class HttpClient implements Runnable {
         return call::cancel;
     }
 
-    private void start(Call call, String url, RequestConfig config, SSLEngine engine) throws Exception {
+    private void start(Call call, String url, RequestConfig config, SSLEngine engine)
+            throws Exception {
         ensureLoop();
         Route route = Route.of(url, config);
         RequestBody body = RequestBody.of(config);
@@ -249,9 +326,10 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Counts, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones, connections
-     * made in total, requests in total, requests on reused connections, retries, connections with
-     * native TLS, connections carried by Java, bytes buffered, connects under way. All 0 after stop.
+     * Counts, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones,
+     * connections made in total, requests in total, requests on reused connections, retries,
+     * connections with native TLS, connections carried by Java, bytes buffered, connects under way.
+     * All 0 after stop.
      */
     public long[] stats() {
         long[] out = new long[Abi.CLIENT_STATS];
@@ -308,7 +386,9 @@ public class HttpClient implements Runnable {
         return bindAddress;
     }
 
-    /** Reports a fault that is not the peer's: ours, or that of a filter or listener. Never throws. */
+    /**
+     * Reports a fault that is not the peer's: ours, or that of a filter or listener. Never throws.
+     */
     void impossible(Throwable t) {
         logError("should not happen", t);
         try {
@@ -339,8 +419,15 @@ public class HttpClient implements Runnable {
     @Override
     public String toString() {
         long[] n = stats();
-        String counts = ", connections " + n[Abi.STAT_OPEN] + " (idle " + n[Abi.STAT_IDLE] + "), active "
-                + n[Abi.STAT_ACTIVE] + ", queued " + n[Abi.STAT_QUEUED];
+        String counts =
+                ", connections "
+                        + n[Abi.STAT_OPEN]
+                        + " (idle "
+                        + n[Abi.STAT_IDLE]
+                        + "), active "
+                        + n[Abi.STAT_ACTIVE]
+                        + ", queued "
+                        + n[Abi.STAT_QUEUED];
         return getClass().getName() + "[" + (loop.isAlive() ? "running" + counts : "stopped") + "]";
     }
 }

@@ -1,11 +1,12 @@
 package org.httpkit.client;
 
-import java.util.Map;
 import org.httpkit.DynamicBytes;
 
+import java.util.Map;
+
 /**
- * Decides, while a response arrives, whether the request goes on or is aborted with an
- * {@link AbortException}.
+ * Decides, while a response arrives, whether the request goes on or is aborted with an {@link
+ * AbortException}.
  *
  * <p>Implementations may be called from several threads, for different responses, but never
  * concurrently for one response.
@@ -58,7 +59,9 @@ public interface IFilter {
     class MaxBodyFilter implements IFilter {
         private final int length;
 
-        /** @param length the longest accepted body, in bytes */
+        /**
+         * @param length the longest accepted body, in bytes
+         */
         public MaxBodyFilter(int length) {
             this.length = length;
         }

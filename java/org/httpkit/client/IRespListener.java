@@ -1,12 +1,13 @@
 package org.httpkit.client;
 
-import java.util.Map;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
 
+import java.util.Map;
+
 /**
- * Receives one response as it arrives. Exactly one of {@link #onCompleted} and {@link
- * #onThrowable} is called, last; calls for one response never overlap.
+ * Receives one response as it arrives. Exactly one of {@link #onCompleted} and {@link #onThrowable}
+ * is called, last; calls for one response never overlap.
  */
 public interface IRespListener {
     /** The status line; not called for 1xx answers, 101 excepted. */

@@ -1,25 +1,27 @@
 package org.httpkit.client;
 
-import java.util.Map;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.atomic.AtomicInteger;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
+import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+
 /**
  * A response whose pieces a listener or filter of the user's wants to see.
  *
- * <p>They are passed on one by one, in order, on a background thread: user code may block, and
- * the loop serves others. Unprocessed pieces are bounded by the window of the call.
+ * <p>They are passed on one by one, in order, on a background thread: user code may block, and the
+ * loop serves others. Unprocessed pieces are bounded by the window of the call.
  */
 final class ListenedCall extends Call {
     private final IRespListener listener;
     private final ConcurrentLinkedQueue<News> news = new ConcurrentLinkedQueue<>();
     private final AtomicInteger waiting = new AtomicInteger();
     private boolean headSeen;
+
     /** Written by the one thread that passes news on. */
     private volatile boolean over;
 
@@ -62,41 +64,48 @@ final class ListenedCall extends Call {
     public void head(int status, int flags, byte[] block) {
         boolean first = !headSeen;
         headSeen = true;
-        post(() -> {
-            if (first) {
-                HttpVersion version = (flags & Abi.HEAD_HTTP10) != 0 ? HttpVersion.HTTP_1_0 : HttpVersion.HTTP_1_1;
-                listener.onInitialLineReceived(version, HttpStatus.valueOf(status));
-            }
-            Map<String, Object> headers = HeaderBlock.parse(block);
-            listener.onHeadersReceived(headers);
-        });
+        post(
+                () -> {
+                    if (first) {
+                        HttpVersion version =
+                                (flags & Abi.HEAD_HTTP10) != 0
+                                        ? HttpVersion.HTTP_1_0
+                                        : HttpVersion.HTTP_1_1;
+                        listener.onInitialLineReceived(version, HttpStatus.valueOf(status));
+                    }
+                    Map<String, Object> headers = HeaderBlock.parse(block);
+                    listener.onHeadersReceived(headers);
+                });
     }
 
     @Override
     public void body(byte[] data) {
         if (data.length > 0) {
-            post(() -> {
-                listener.onBodyReceived(data, data.length);
-                Native.clientCredit(client.handle(), id, data.length);
-            });
+            post(
+                    () -> {
+                        listener.onBodyReceived(data, data.length);
+                        Native.clientCredit(client.handle(), id, data.length);
+                    });
         }
     }
 
     @Override
     public void end() {
         finished();
-        post(() -> {
-            over = true;
-            listener.onCompleted();
-        });
+        post(
+                () -> {
+                    over = true;
+                    listener.onCompleted();
+                });
     }
 
     @Override
     void fail(Throwable t) {
-        post(() -> {
-            over = true;
-            listener.onThrowable(t);
-        });
+        post(
+                () -> {
+                    over = true;
+                    listener.onThrowable(t);
+                });
     }
 
     // Nothing is in flight yet, and the caller may know what to do with an exception at once.

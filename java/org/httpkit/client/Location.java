@@ -27,14 +27,29 @@ public final class Location {
         if (to.isOpaque()) {
             return to.toString();
         } else if (to.getScheme() != null) {
-            return text(to.getScheme(), to.getRawAuthority(), withoutDots(to.getRawPath()), to.getRawQuery(), to);
+            return text(
+                    to.getScheme(),
+                    to.getRawAuthority(),
+                    withoutDots(to.getRawPath()),
+                    to.getRawQuery(),
+                    to);
         } else if (to.getRawAuthority() != null) {
-            return text(from.getScheme(), to.getRawAuthority(), withoutDots(to.getRawPath()), to.getRawQuery(), to);
+            return text(
+                    from.getScheme(),
+                    to.getRawAuthority(),
+                    withoutDots(to.getRawPath()),
+                    to.getRawQuery(),
+                    to);
         } else if (to.getRawPath().isEmpty()) {
             String query = to.getRawQuery() == null ? from.getRawQuery() : to.getRawQuery();
             return text(from.getScheme(), from.getRawAuthority(), from.getRawPath(), query, to);
         }
-        return text(from.getScheme(), from.getRawAuthority(), withoutDots(merged(from, to)), to.getRawQuery(), to);
+        return text(
+                from.getScheme(),
+                from.getRawAuthority(),
+                withoutDots(merged(from, to)),
+                to.getRawQuery(),
+                to);
     }
 
     /** Percent-encodes what is not ASCII: UTF-8 as it is, else the characters of ISO-8859-1. */
@@ -73,7 +88,7 @@ public final class Location {
     /** RFC 3986 5.2.4, for paths that are absolute or empty. */
     private static String withoutDots(String path) {
         StringBuilder out = new StringBuilder(path.length());
-        for (int at = 0; at < path.length();) {
+        for (int at = 0; at < path.length(); ) {
             int slash = path.indexOf('/', at + 1);
             int end = slash < 0 ? path.length() : slash;
             String segment = path.substring(at, end);
@@ -93,7 +108,11 @@ public final class Location {
 
     private static String text(String scheme, String authority, String path, String query, URI to) {
         String fragment = to.getRawFragment();
-        return scheme + ":" + (authority == null ? "" : "//" + authority) + path
-                + (query == null ? "" : "?" + query) + (fragment == null ? "" : "#" + fragment);
+        return scheme
+                + ":"
+                + (authority == null ? "" : "//" + authority)
+                + path
+                + (query == null ? "" : "?" + query)
+                + (fragment == null ? "" : "#" + fragment);
     }
 }

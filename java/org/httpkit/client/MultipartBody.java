@@ -30,13 +30,16 @@ public class MultipartBody {
      * @throws IOException when a part cannot be read
      * @throws IllegalArgumentException as {@link MultipartEntity#encode}
      */
-    public static Object of(String boundary, List<MultipartEntity> entities, Boolean mixed) throws IOException {
+    public static Object of(String boundary, List<MultipartEntity> entities, Boolean mixed)
+            throws IOException {
         boolean large = false;
         for (MultipartEntity entity : entities) {
             entity.check(mixed);
             large |= isLarge(entity.content());
         }
-        return large ? streamed(boundary, entities, mixed) : MultipartEntity.encode(boundary, entities, mixed);
+        return large
+                ? streamed(boundary, entities, mixed)
+                : MultipartEntity.encode(boundary, entities, mixed);
     }
 
     private static boolean isLarge(Object content) {
@@ -47,8 +50,8 @@ public class MultipartBody {
                 && RequestBody.remaining((FileInputStream) content) > RequestBody.BUFFERED;
     }
 
-    private static MultipartBody streamed(String boundary, List<MultipartEntity> entities, boolean mixed)
-            throws IOException {
+    private static MultipartBody streamed(
+            String boundary, List<MultipartEntity> entities, boolean mixed) throws IOException {
         MultipartBody body = new MultipartBody();
         for (MultipartEntity entity : entities) {
             body.add(entity.head(boundary, mixed));
@@ -73,9 +76,11 @@ public class MultipartBody {
             if (content instanceof byte[]) {
                 return new ByteArrayInputStream((byte[]) content);
             }
-            return new Beginning(content instanceof File
-                    ? new FileInputStream((File) content)
-                    : (InputStream) content, length);
+            return new Beginning(
+                    content instanceof File
+                            ? new FileInputStream((File) content)
+                            : (InputStream) content,
+                    length);
         }
     }
 
@@ -120,9 +125,11 @@ public class MultipartBody {
             add(entity.bytes());
             return;
         }
-        add(content, content instanceof File
-                ? ((File) content).length()
-                : RequestBody.remaining((FileInputStream) content));
+        add(
+                content,
+                content instanceof File
+                        ? ((File) content).length()
+                        : RequestBody.remaining((FileInputStream) content));
     }
 
     long length() {

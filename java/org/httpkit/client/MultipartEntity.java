@@ -83,7 +83,9 @@ public class MultipartEntity {
         ByteArrayOutputStream out = new ByteArrayOutputStream(160);
         StringBuilder line = new StringBuilder("--").append(boundary).append("\r\n");
         if (!mixed) {
-            line.append("Content-Disposition: form-data; name=\"").append(escape(requiredName())).append('"');
+            line.append("Content-Disposition: form-data; name=\"")
+                    .append(escape(requiredName()))
+                    .append('"');
             if (filename != null) {
                 line.append("; filename=\"").append(escape(filename)).append('"');
             }
@@ -108,8 +110,12 @@ public class MultipartEntity {
         if (!mixed) {
             requiredName();
         }
-        if (!(content instanceof String || content instanceof Number || content instanceof byte[]
-                || content instanceof ByteBuffer || content instanceof File || content instanceof InputStream)) {
+        if (!(content instanceof String
+                || content instanceof Number
+                || content instanceof byte[]
+                || content instanceof ByteBuffer
+                || content instanceof File
+                || content instanceof InputStream)) {
             throw unknownType();
         }
     }
@@ -156,7 +162,11 @@ public class MultipartEntity {
         if (content == null) {
             return new NullPointerException("Multipart content must not be null");
         }
-        return new IllegalArgumentException("Unknown parameter type " + content.getClass().getName()
-                + " of parameter " + name + ". Try to pass a string.");
+        return new IllegalArgumentException(
+                "Unknown parameter type "
+                        + content.getClass().getName()
+                        + " of parameter "
+                        + name
+                        + ". Try to pass a string.");
     }
 }

@@ -2,6 +2,7 @@ package org.httpkit.client;
 
 import clojure.lang.ISeq;
 import clojure.lang.Seqable;
+
 import java.io.ByteArrayInputStream;
 import java.io.Closeable;
 import java.io.File;
@@ -18,8 +19,8 @@ import java.util.Map;
 /**
  * What a request carries: bytes in memory, or a source that is read while it is sent.
  *
- * <p>Sources are used where the length is known beforehand, so that the wire is the same as with
- * a buffered body, or where the user asked for chunks.
+ * <p>Sources are used where the length is known beforehand, so that the wire is the same as with a
+ * buffered body, or where the user asked for chunks.
  */
 final class RequestBody implements Closeable {
     /** Above this many bytes a body of known length is read while it is sent. */
@@ -35,7 +36,12 @@ final class RequestBody implements Closeable {
     private final boolean exact;
     private final boolean mayBlock;
 
-    private RequestBody(byte[] bytes, int offset, InputStream source, long length, boolean exact,
+    private RequestBody(
+            byte[] bytes,
+            int offset,
+            InputStream source,
+            long length,
+            boolean exact,
             boolean mayBlock) {
         this.bytes = bytes;
         this.offset = offset;
@@ -63,7 +69,8 @@ final class RequestBody implements Closeable {
         } else if (body instanceof InputStream) {
             return ofStream((InputStream) body, declaredLength(config.headers()));
         } else if (body instanceof MultipartBody) {
-            return source(((MultipartBody) body).open(), ((MultipartBody) body).length(), false, false);
+            return source(
+                    ((MultipartBody) body).open(), ((MultipartBody) body).length(), false, false);
         } else if (body instanceof ByteBuffer) {
             return ofBuffer((ByteBuffer) body);
         }
@@ -74,12 +81,14 @@ final class RequestBody implements Closeable {
         return new RequestBody(bytes, 0, null, bytes.length, false, false);
     }
 
-    private static RequestBody source(InputStream in, long length, boolean exact, boolean mayBlock) {
+    private static RequestBody source(
+            InputStream in, long length, boolean exact, boolean mayBlock) {
         return new RequestBody(NONE, 0, in, length, exact, mayBlock);
     }
 
     private static boolean mayBlock(InputStream in) {
-        boolean file = in.getClass() == FileInputStream.class && remaining((FileInputStream) in) >= 0;
+        boolean file =
+                in.getClass() == FileInputStream.class && remaining((FileInputStream) in) >= 0;
         return !file && in.getClass() != ByteArrayInputStream.class;
     }
 
@@ -167,13 +176,19 @@ final class RequestBody implements Closeable {
         return new SequenceInputStream(new ByteArrayInputStream(prefix), in).readAllBytes();
     }
 
-    /** A FileInputStream's own ways to read much at once ask for its position, which a pipe does not have. */
+    /**
+     * A FileInputStream's own ways to read much at once ask for its position, which a pipe does not
+     * have.
+     */
     static InputStream plain(InputStream in) {
         boolean pipe = in instanceof FileInputStream && remaining((FileInputStream) in) < 0;
         return pipe ? new FilterInputStream(in) {} : in;
     }
 
-    /** Bytes up to the end of the file; -1 where that is not a place: pipes, devices, sockets (of Java 11). */
+    /**
+     * Bytes up to the end of the file; -1 where that is not a place: pipes, devices, sockets (of
+     * Java 11).
+     */
     static long remaining(FileInputStream in) {
         try {
             FileChannel channel = in.getChannel();

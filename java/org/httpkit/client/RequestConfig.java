@@ -1,8 +1,9 @@
 package org.httpkit.client;
 
+import org.httpkit.HttpMethod;
+
 import java.util.LinkedHashMap;
 import java.util.Map;
-import org.httpkit.HttpMethod;
 
 /** Everything about one request except its URL. Times in milliseconds. */
 public class RequestConfig {
@@ -30,15 +31,35 @@ public class RequestConfig {
     boolean chunked;
     boolean proxyTunnel;
 
-    /** GET with the documented defaults: a minute to connect and of silence, two minutes kept alive. */
+    /**
+     * GET with the documented defaults: a minute to connect and of silence, two minutes kept alive.
+     */
     public RequestConfig() {
         this(HttpMethod.GET, null, null, MINUTE, MINUTE, 2 * MINUTE, null, false, true);
     }
 
     /** As the constructor with ten arguments, certificates verified. */
-    public RequestConfig(HttpMethod method, Map<String, Object> headers, Object body, int connectTimeout,
-            int idleTimeout, int keepAlive, String proxyUrl, boolean tunnel, boolean autoCompression) {
-        this(method, headers, body, connectTimeout, idleTimeout, keepAlive, proxyUrl, tunnel, autoCompression, false);
+    public RequestConfig(
+            HttpMethod method,
+            Map<String, Object> headers,
+            Object body,
+            int connectTimeout,
+            int idleTimeout,
+            int keepAlive,
+            String proxyUrl,
+            boolean tunnel,
+            boolean autoCompression) {
+        this(
+                method,
+                headers,
+                body,
+                connectTimeout,
+                idleTimeout,
+                keepAlive,
+                proxyUrl,
+                tunnel,
+                autoCompression,
+                false);
     }
 
     /**
@@ -53,8 +74,16 @@ public class RequestConfig {
      * @param autoCompression ask for gzip and deflate
      * @param insecure accept any certificate for any host
      */
-    public RequestConfig(HttpMethod method, Map<String, Object> headers, Object body, int connectTimeout,
-            int idleTimeout, int keepAlive, String proxyUrl, boolean tunnel, boolean autoCompression,
+    public RequestConfig(
+            HttpMethod method,
+            Map<String, Object> headers,
+            Object body,
+            int connectTimeout,
+            int idleTimeout,
+            int keepAlive,
+            String proxyUrl,
+            boolean tunnel,
+            boolean autoCompression,
             boolean insecure) {
         this.method = method == null ? HttpMethod.GET : method;
         methodName = this.method.name();
@@ -78,7 +107,9 @@ public class RequestConfig {
         return methodName;
     }
 
-    /** Replaces the method, by one that may have no constant: a token (RFC 9110 9.1), case counts. */
+    /**
+     * Replaces the method, by one that may have no constant: a token (RFC 9110 9.1), case counts.
+     */
     public RequestConfig method(String name) {
         methodName = name;
         return this;
@@ -110,15 +141,19 @@ public class RequestConfig {
         return this;
     }
 
-    /** Bounds the wait for a free connection under the client's limits; negative: only the connect timeout does. */
+    /**
+     * Bounds the wait for a free connection under the client's limits; negative: only the connect
+     * timeout does.
+     */
     public RequestConfig poolTimeout(int millis) {
         poolTimeout = millis;
         return this;
     }
 
     /**
-     * Bounds the body of the response in bytes as it is handed out, decompressed or raw; a longer one
-     * fails with a ContentTooLargeException. Negative: as much as the heap has room for, streams aside.
+     * Bounds the body of the response in bytes as it is handed out, decompressed or raw; a longer
+     * one fails with a ContentTooLargeException. Negative: as much as the heap has room for,
+     * streams aside.
      */
     public RequestConfig maxResponseBytes(long bytes) {
         maxResponseBytes = bytes;
@@ -131,7 +166,10 @@ public class RequestConfig {
         return this;
     }
 
-    /** Goes through the proxy in a tunnel (CONNECT, or SOCKS5 for a socks5 URL): end-to-end TLS for https. */
+    /**
+     * Goes through the proxy in a tunnel (CONNECT, or SOCKS5 for a socks5 URL): end-to-end TLS for
+     * https.
+     */
     public RequestConfig proxyTunnel(boolean on) {
         proxyTunnel = on;
         return this;

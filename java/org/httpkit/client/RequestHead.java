@@ -2,12 +2,14 @@ package org.httpkit.client;
 
 import clojure.lang.ISeq;
 import clojure.lang.RT;
-import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
-import java.util.Map;
+
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.Map;
 
 /**
  * Writes request heads (RFC 9112 3, 5): the user's headers in their order, then what is missing.
@@ -41,7 +43,8 @@ final class RequestHead {
      * @throws IllegalArgumentException for names and values that are not HTTP
      * @throws ProtocolException for headers that contradict the framing
      */
-    static RequestHead of(Route route, RequestConfig config, RequestBody body) throws ProtocolException {
+    static RequestHead of(Route route, RequestConfig config, RequestBody body)
+            throws ProtocolException {
         RequestHead head = new RequestHead(route, config, body);
         head.startLine();
         if (config.headers() != null) {
@@ -58,7 +61,9 @@ final class RequestHead {
         return Arrays.copyOf(bytes, length);
     }
 
-    /** For the CONNECT of a tunnel: the user's header, else the proxy URL's userinfo; null for none. */
+    /**
+     * For the CONNECT of a tunnel: the user's header, else the proxy URL's userinfo; null for none.
+     */
     String proxyAuthorization() {
         return proxyAuthorization != null ? proxyAuthorization : route.proxyAuthorization();
     }
@@ -126,7 +131,8 @@ final class RequestHead {
     }
 
     /** The one value of a header that must have exactly one. */
-    private static boolean only(String name, Object value, boolean before) throws ProtocolException {
+    private static boolean only(String name, Object value, boolean before)
+            throws ProtocolException {
         if (before) {
             throw new ProtocolException("Duplicate request header: " + name);
         }
@@ -163,7 +169,8 @@ final class RequestHead {
     private static void refuseTransferEncoding(Object value) throws ProtocolException {
         if (value != null && !(HeaderValues.hasElements(value) && RT.seq(value) == null)) {
             throw new ProtocolException(
-                    "Chunked request bodies are not supported as a header (:chunked? true sends one)");
+                    "Chunked request bodies are not supported as a header (:chunked? true sends"
+                            + " one)");
         }
     }
 

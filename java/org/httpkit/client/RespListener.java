@@ -1,13 +1,5 @@
 package org.httpkit.client;
 
-import java.nio.charset.Charset;
-import java.util.Collections;
-import java.util.HashSet;
-import java.util.Locale;
-import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.httpkit.BytesInputStream;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.DynamicBytes;
@@ -19,11 +11,20 @@ import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 
+import java.nio.charset.Charset;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.atomic.AtomicBoolean;
+
 /**
  * Collects a response and hands it, coerced, to an {@link IResponseHandler} on a worker pool.
  *
- * <p>Where the filter allows it the core collects and decodes instead, and this class only
- * coerces: see {@link #collectedByCore}.
+ * <p>Where the filter allows it the core collects and decodes instead, and this class only coerces:
+ * see {@link #collectedByCore}.
  *
  * <p>A pool that rejects the work gets its RejectedExecutionException delivered to the handler, on
  * the thread that noticed.
@@ -38,6 +39,7 @@ public class RespListener implements IRespListener {
 
     /** How often a pool without memory is asked, from a loop. */
     private static final int MOST_ATTEMPTS = 12;
+
     private static final int CHARSET_LOOK_AHEAD = 512;
     private static final byte[] EMPTY = new byte[0];
     private static final Set<String> BINARY_XML = binaryXml();
@@ -57,11 +59,12 @@ public class RespListener implements IRespListener {
     /**
      * @param filter null accepts all
      * @param pool runs decoding and the handler
-     * @param coercion 0 DynamicBytes as received, 1 String or BytesInputStream by content type,
-     *     2 String, 3 live InputStream (a BytesInputStream when there is a filter), 4 byte[],
-     *     5 byte[] as received
+     * @param coercion 0 DynamicBytes as received, 1 String or BytesInputStream by content type, 2
+     *     String, 3 live InputStream (a BytesInputStream when there is a filter), 4 byte[], 5
+     *     byte[] as received
      */
-    public RespListener(IResponseHandler handler, IFilter filter, ExecutorService pool, int coercion) {
+    public RespListener(
+            IResponseHandler handler, IFilter filter, ExecutorService pool, int coercion) {
         this.handler = handler;
         this.filter = filter == null ? IFilter.ACCEPT_ALL : filter;
         this.pool = pool;
@@ -72,9 +75,17 @@ public class RespListener implements IRespListener {
         Set<String> types = new HashSet<>();
         types.add("image/svg+xml");
         String openXml = "application/vnd.openxmlformats-officedocument.";
-        for (String type : new String[] {"wordprocessingml.document", "wordprocessingml.template",
-                "spreadsheetml.sheet", "spreadsheetml.template", "presentationml.presentation",
-                "presentationml.slide", "presentationml.slideshow", "presentationml.template"}) {
+        for (String type :
+                new String[] {
+                    "wordprocessingml.document",
+                    "wordprocessingml.template",
+                    "spreadsheetml.sheet",
+                    "spreadsheetml.template",
+                    "presentationml.presentation",
+                    "presentationml.slide",
+                    "presentationml.slideshow",
+                    "presentationml.template"
+                }) {
             types.add(openXml + type);
         }
         for (String suffix : new String[] {"", "-template", "-web", "-master"}) {
@@ -98,7 +109,8 @@ public class RespListener implements IRespListener {
     }
 
     @Override
-    public void onInitialLineReceived(HttpVersion version, HttpStatus received) throws AbortException {
+    public void onInitialLineReceived(HttpVersion version, HttpStatus received)
+            throws AbortException {
         status = received;
     }
 
@@ -113,7 +125,8 @@ public class RespListener implements IRespListener {
     @Override
     public void onBodyReceived(byte[] buf, int length) throws AbortException {
         if (maxBytes >= 0 && body.length() + (long) length > maxBytes && coding() == 0) {
-            throw new ContentTooLargeException("Response body is longer than max-response-bytes: " + maxBytes);
+            throw new ContentTooLargeException(
+                    "Response body is longer than max-response-bytes: " + maxBytes);
         }
         body.append(buf, length);
         if (!filter.accept(body)) {
@@ -133,7 +146,10 @@ public class RespListener implements IRespListener {
         deliver();
     }
 
-    /** Whether the core may keep the body until it is complete, since no filter or consumer wants the pieces. */
+    /**
+     * Whether the core may keep the body until it is complete, since no filter or consumer wants
+     * the pieces.
+     */
     boolean collectedByCore() {
         // A negative limit would mean none to the core; as a filter it accepts no body at all.
         return getClass() == RespListener.class
@@ -143,7 +159,9 @@ public class RespListener implements IRespListener {
 
     /** Whether the user reads the body while it arrives. */
     boolean streams() {
-        return coercion == STREAM && filter == IFilter.ACCEPT_ALL && getClass() == RespListener.class;
+        return coercion == STREAM
+                && filter == IFilter.ACCEPT_ALL
+                && getClass() == RespListener.class;
     }
 
     /** Bounds what is collected here; what the core collects is bounded there. */
@@ -158,7 +176,9 @@ public class RespListener implements IRespListener {
 
     /** Longest body in bytes as received, -1 for no limit. */
     long wireLimit() {
-        return filter instanceof IFilter.MaxBodyFilter ? ((IFilter.MaxBodyFilter) filter).limit() : -1;
+        return filter instanceof IFilter.MaxBodyFilter
+                ? ((IFilter.MaxBodyFilter) filter).limit()
+                : -1;
     }
 
     /** Longest body in bytes after decoding, -1 for no limit. */
@@ -168,19 +188,23 @@ public class RespListener implements IRespListener {
 
     /** The whole response, decoded by the core. Called on a loop, see {@link #deliverFromLoop}. */
     void complete(int code, byte[] headerBlock, byte[] decoded) {
-        delivery.work = () -> {
-            head(code, headerBlock);
-            return coerce(decoded == null ? EMPTY : decoded);
-        };
+        delivery.work =
+                () -> {
+                    head(code, headerBlock);
+                    return coerce(decoded == null ? EMPTY : decoded);
+                };
         deliverFromLoop();
     }
 
-    /** The head, and a body that is still arriving. Called on a loop, see {@link #deliverFromLoop}. */
+    /**
+     * The head, and a body that is still arriving. Called on a loop, see {@link #deliverFromLoop}.
+     */
     void stream(int code, byte[] headerBlock, ResponseStream live) {
-        delivery.work = () -> {
-            head(code, headerBlock);
-            return live;
-        };
+        delivery.work =
+                () -> {
+                    head(code, headerBlock);
+                    return live;
+                };
         if (!deliverFromLoop()) {
             live.close();
         }
@@ -211,8 +235,9 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * As {@link #deliver}, but a pool that has no memory or thread is not the end yet: the handler is the
-     * user's and should not run on a loop. What is thrown then lets the core try again later.
+     * As {@link #deliver}, but a pool that has no memory or thread is not the end yet: the handler
+     * is the user's and should not run on a loop. What is thrown then lets the core try again
+     * later.
      *
      * @return false when the handler has been told of another failure
      */
@@ -231,8 +256,8 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * The one call of the handler; true once that has begun. A pool may take it and throw all the same,
-     * or run it at once.
+     * The one call of the handler; true once that has begun. A pool may take it and throw all the
+     * same, or run it at once.
      *
      * <p>Made with the listener: when it is needed there may be no memory for it.
      */
@@ -271,7 +296,9 @@ public class RespListener implements IRespListener {
             }
         }
 
-        /** @return whether the handler had to be told why, on this thread */
+        /**
+         * @return whether the handler had to be told why, on this thread
+         */
         boolean refused(Throwable why) {
             if (get()) {
                 return false;
@@ -292,7 +319,13 @@ public class RespListener implements IRespListener {
             return body.bytes();
         }
         NativeLibrary.load();
-        return Native.decodeContent(coding, body.get(), 0, body.length(), decodedLimit(), maxBytes,
+        return Native.decodeContent(
+                coding,
+                body.get(),
+                0,
+                body.length(),
+                decodedLimit(),
+                maxBytes,
                 maxBytes < 0 ? ClientUpcalls.room() : -1);
     }
 
@@ -316,7 +349,9 @@ public class RespListener implements IRespListener {
             case NONE:
                 return new DynamicBytes(bytes.length).append(bytes, bytes.length);
             case AUTO:
-                return isText(status.getCode(), header("content-type")) ? text(bytes) : stream(bytes);
+                return isText(status.getCode(), header("content-type"))
+                        ? text(bytes)
+                        : stream(bytes);
             case TEXT:
                 return text(bytes);
             case STREAM:
@@ -332,7 +367,8 @@ public class RespListener implements IRespListener {
 
     private String text(byte[] bytes) {
         int looked = Math.min(bytes.length, CHARSET_LOOK_AHEAD);
-        Charset charset = HttpUtils.detectCharset(headers, new DynamicBytes(looked).append(bytes, looked));
+        Charset charset =
+                HttpUtils.detectCharset(headers, new DynamicBytes(looked).append(bytes, looked));
         return new String(bytes, charset);
     }
 
@@ -347,6 +383,7 @@ public class RespListener implements IRespListener {
         String lower = contentType.toLowerCase(Locale.ROOT);
         int semicolon = lower.indexOf(';');
         String type = (semicolon < 0 ? lower : lower.substring(0, semicolon)).trim();
-        return (type.contains("text") || type.contains("json") || type.contains("xml")) && !BINARY_XML.contains(type);
+        return (type.contains("text") || type.contains("json") || type.contains("xml"))
+                && !BINARY_XML.contains(type);
     }
 }

@@ -56,7 +56,9 @@ final class ResponseStream extends InputStream {
         void cancel();
     }
 
-    /** What the loop fills; holds no reference to the stream, so that a forgotten one is noticed. */
+    /**
+     * What the loop fills; holds no reference to the stream, so that a forgotten one is noticed.
+     */
     static final class Feed {
         private final Source source;
         private final ReentrantLock lock = new ReentrantLock();
@@ -83,7 +85,9 @@ final class ResponseStream extends InputStream {
             }
         }
 
-        /** @param why null when the body is complete */
+        /**
+         * @param why null when the body is complete
+         */
         void end(Throwable why) {
             lock.lock();
             try {

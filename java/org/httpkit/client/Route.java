@@ -1,14 +1,15 @@
 package org.httpkit.client;
 
+import org.httpkit.Authority;
+import org.httpkit.HttpUtils;
+import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
+
 import java.net.URI;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Locale;
-import org.httpkit.Authority;
-import org.httpkit.HttpUtils;
-import org.httpkit.ProtocolException;
-import org.httpkit.jni.Abi;
 
 /**
  * Where a request goes and on which way: the parsed URL, the proxy, and every check of both that
@@ -19,8 +20,10 @@ final class Route {
     private static final String ABSOLUTE = " (expected a whole URL, such as http://host:port/path)";
 
     final URI uri;
+
     /** Null without a proxy. */
     final URI proxy;
+
     /** {@code Abi.ROUTE_*}; an absolute-form proxy is direct. */
     final int kind;
 
@@ -38,14 +41,16 @@ final class Route {
             return new Route(uri, null, Abi.ROUTE_DIRECT);
         }
         if (config.tunnel) {
-            throw new ProtocolException("Proxy tunneling is not supported; refusing to treat the CONNECT response"
-                    + " as the target response (:proxy-tunnel? true opens a tunnel)");
+            throw new ProtocolException(
+                    "Proxy tunneling is not supported; refusing to treat the CONNECT response"
+                            + " as the target response (:proxy-tunnel? true opens a tunnel)");
         }
         URI proxy = parse(config.proxyUrl);
         checkHost(proxy, config.proxyUrl, "proxy host is null: ");
         if (scheme(proxy).matches("socks5h?")) {
             if (!config.proxyTunnel) {
-                throw new ProtocolException(proxy.getScheme() + " for proxy needs :proxy-tunnel? true");
+                throw new ProtocolException(
+                        proxy.getScheme() + " for proxy needs :proxy-tunnel? true");
             }
             return new Route(uri, proxy, Abi.ROUTE_SOCKS5);
         }
@@ -67,8 +72,15 @@ final class Route {
         if (Authority.of(uri).host == null) {
             String raw = uri.getRawAuthority();
             boolean ascii = raw == null || raw.chars().allMatch(c -> c < 0x80);
-            throw new IllegalArgumentException(complaint + withoutCredentials(url)
-                    + (raw == null ? ABSOLUTE : ascii ? "" : " (java.net.IDN/toASCII writes such a name in ASCII)"));
+            throw new IllegalArgumentException(
+                    complaint
+                            + withoutCredentials(url)
+                            + (raw == null
+                                    ? ABSOLUTE
+                                    : ascii
+                                            ? ""
+                                            : " (java.net.IDN/toASCII writes such a name in"
+                                                    + " ASCII)"));
         }
     }
 
@@ -104,7 +116,10 @@ final class Route {
         return proxy == null ? uri : proxy;
     }
 
-    /** The peer that the request itself is spoken to: the target, or a proxy of absolute-form requests. */
+    /**
+     * The peer that the request itself is spoken to: the target, or a proxy of absolute-form
+     * requests.
+     */
     URI peer() {
         return absoluteForm() ? proxy : uri;
     }

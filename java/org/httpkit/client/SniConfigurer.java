@@ -2,13 +2,14 @@ package org.httpkit.client;
 
 import java.net.URI;
 import java.util.Collections;
+
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLParameters;
 
 /**
- * The configurer of the default client: sends the host name as SNI and has the certificate
- * checked against it.
+ * The configurer of the default client: sends the host name as SNI and has the certificate checked
+ * against it.
  *
  * <p>The client recognises this class and can have the same done natively.
  */
@@ -32,7 +33,10 @@ public class SniConfigurer implements HttpClient.SSLEngineURIConfigurer {
         return hostnameVerification;
     }
 
-    /** @throws IllegalArgumentException for hosts that are no SNI name, such as one with a trailing dot */
+    /**
+     * @throws IllegalArgumentException for hosts that are no SNI name, such as one with a trailing
+     *     dot
+     */
     @Override
     public void configure(SSLEngine engine, URI uri) {
         SSLParameters parameters = engine.getSSLParameters();

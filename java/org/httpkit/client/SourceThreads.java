@@ -1,11 +1,12 @@
 package org.httpkit.client;
 
+import org.httpkit.PrefixThreadFactory;
+import org.httpkit.VirtualThreads;
+
 import java.util.concurrent.Executor;
 import java.util.concurrent.LinkedTransferQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import org.httpkit.PrefixThreadFactory;
-import org.httpkit.VirtualThreads;
 
 /** Daemon threads that read the sources of {@link Upload}s, as many as are needed up to a bound. */
 final class SourceThreads implements Executor {
@@ -15,12 +16,16 @@ final class SourceThreads implements Executor {
     /** Files block no longer than a disk does, so that few threads are enough for all. */
     private static final SourceThreads OF_FILES = new SourceThreads(FILES, "http-kit-client-file-");
 
-    /** An InputStream holds its thread until it has something; those beyond the bound wait for one. */
-    private static final SourceThreads OF_STREAMS = VirtualThreads.available()
-            ? new SourceThreads(VirtualThreads.newExecutor(), null)
-            : new SourceThreads(STREAMS, "http-kit-client-stream-");
+    /**
+     * An InputStream holds its thread until it has something; those beyond the bound wait for one.
+     */
+    private static final SourceThreads OF_STREAMS =
+            VirtualThreads.available()
+                    ? new SourceThreads(VirtualThreads.newExecutor(), null)
+                    : new SourceThreads(STREAMS, "http-kit-client-stream-");
 
     private final Executor threads;
+
     /** Tasks that wait for a thread; null where each has its own. */
     private final Handover waiting;
 
@@ -31,8 +36,15 @@ final class SourceThreads implements Executor {
 
     private SourceThreads(int most, String prefix) {
         waiting = new Handover();
-        threads = new ThreadPoolExecutor(0, most, 10, TimeUnit.SECONDS, waiting, new PrefixThreadFactory(prefix),
-                (task, pool) -> waiting.keep(task));
+        threads =
+                new ThreadPoolExecutor(
+                        0,
+                        most,
+                        10,
+                        TimeUnit.SECONDS,
+                        waiting,
+                        new PrefixThreadFactory(prefix),
+                        (task, pool) -> waiting.keep(task));
     }
 
     /** Refuses what no thread waits for, which is when a ThreadPoolExecutor starts one. */

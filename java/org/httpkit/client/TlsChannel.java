@@ -1,14 +1,16 @@
 package org.httpkit.client;
 
+import org.httpkit.ProtocolException;
+
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayDeque;
 import java.util.function.Consumer;
+
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLEngineResult;
 import javax.net.ssl.SSLException;
-import org.httpkit.ProtocolException;
 
 /**
  * An SSLEngine over a non-blocking channel. Used by one thread; delegated tasks run on background
@@ -23,8 +25,10 @@ final class TlsChannel {
 
     /** From the network, in filling order. */
     private ByteBuffer cipherIn;
+
     /** To the network, in draining order. */
     private ByteBuffer cipherOut;
+
     /** Decrypted, in draining order. */
     private ByteBuffer plainIn;
 
@@ -36,7 +40,9 @@ final class TlsChannel {
     private boolean truncated;
     private volatile boolean inTasks;
 
-    /** @param afterTasks hears that delegated tasks have ended, null, or what they threw */
+    /**
+     * @param afterTasks hears that delegated tasks have ended, null, or what they threw
+     */
     TlsChannel(SSLEngine engine, SocketChannel channel, Consumer<Throwable> afterTasks) {
         this.engine = engine;
         this.channel = channel;
@@ -89,26 +95,32 @@ final class TlsChannel {
 
     private void runTasks() {
         inTasks = true;
-        BackgroundThreads.execute(() -> {
-            Throwable failure = null;
-            try {
-                for (Runnable task = engine.getDelegatedTask(); task != null; task = engine.getDelegatedTask()) {
-                    task.run();
-                }
-            } catch (Throwable t) {
-                // The engine does not know of it, and would wait without end for its task.
-                failure = t;
-            }
-            inTasks = false;
-            afterTasks.accept(failure);
-        });
+        BackgroundThreads.execute(
+                () -> {
+                    Throwable failure = null;
+                    try {
+                        for (Runnable task = engine.getDelegatedTask();
+                                task != null;
+                                task = engine.getDelegatedTask()) {
+                            task.run();
+                        }
+                    } catch (Throwable t) {
+                        // The engine does not know of it, and would wait without end for its task.
+                        failure = t;
+                    }
+                    inTasks = false;
+                    afterTasks.accept(failure);
+                });
     }
 
-    /** @return false when the engine has nothing more to say */
+    /**
+     * @return false when the engine has nothing more to say
+     */
     private boolean wrapHandshake() throws IOException {
         try {
             SSLEngineResult result = wrap(NOTHING);
-            return result.getStatus() != SSLEngineResult.Status.CLOSED || result.bytesProduced() > 0;
+            return result.getStatus() != SSLEngineResult.Status.CLOSED
+                    || result.bytesProduced() > 0;
         } catch (SSLException e) {
             sendAlert();
             throw e;
@@ -171,7 +183,8 @@ final class TlsChannel {
                 outgoing.remove();
             }
             if (result.getStatus() == SSLEngineResult.Status.CLOSED) {
-                // The peer has said goodbye, which ends both directions of TLS 1.2: nothing leaves any more.
+                // The peer has said goodbye, which ends both directions of TLS 1.2: nothing
+                // leaves any more.
                 outgoing.clear();
             }
         }
@@ -205,7 +218,9 @@ final class TlsChannel {
         return truncated || engine.isInboundDone();
     }
 
-    /** @return false when the network has to deliver first */
+    /**
+     * @return false when the network has to deliver first
+     */
     private boolean unwrap() throws IOException, ProtocolException {
         if (plainIn.hasRemaining()) {
             return true;
@@ -248,7 +263,8 @@ final class TlsChannel {
             if (!handshaken) {
                 throw new ProtocolException("Unexpected EOF before response completed");
             }
-            // Many servers end without close_notify; the framing above tells whether bytes are missing.
+            // Many servers end without close_notify; the framing above tells whether bytes are
+            // missing.
             truncated = true;
         }
         moved |= n > 0;
@@ -269,5 +285,4 @@ final class TlsChannel {
     boolean wantsRead(boolean application) {
         return !inTasks && (handshaken ? application : !cipherOut.hasRemaining());
     }
-
 }

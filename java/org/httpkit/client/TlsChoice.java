@@ -1,5 +1,8 @@
 package org.httpkit.client;
 
+import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
+
 import java.net.URI;
 import java.util.Collections;
 import java.util.Map;
@@ -7,12 +10,11 @@ import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
+
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLParameters;
-import org.httpkit.ProtocolException;
-import org.httpkit.jni.Abi;
 
 /**
  * Which TLS a request gets: the native one wherever it can do the same as the JDK's, else an
@@ -22,9 +24,12 @@ final class TlsChoice {
     private static final long DEFAULT_POLICY = 0;
     private static final long INSECURE_POLICY = 1;
     private static final AtomicLong POLICIES = new AtomicLong(INSECURE_POLICY);
-    private static final Map<SSLEngine, Supplied> SUPPLIED = Collections.synchronizedMap(new WeakHashMap<>());
+    private static final Map<SSLEngine, Supplied> SUPPLIED =
+            Collections.synchronizedMap(new WeakHashMap<>());
+
     /** {@code java} keeps the native TLS out of the way. */
-    private static final boolean JAVA_ONLY = "java".equals(System.getProperty("http-kit.client.tls"));
+    private static final boolean JAVA_ONLY =
+            "java".equals(System.getProperty("http-kit.client.tls"));
 
     /** An engine that came with a request: connections made with it serve it alone. */
     private static final class Supplied {
@@ -34,13 +39,23 @@ final class TlsChoice {
 
     final boolean hosted;
     private final Supplier<SSLEngine> engine;
-    /** Whether nothing but TLS is spoken on a hosted channel; false in a tunnel, which is asked for in the clear. */
+
+    /**
+     * Whether nothing but TLS is spoken on a hosted channel; false in a tunnel, which is asked for
+     * in the clear.
+     */
     final boolean fromTheStart;
+
     final int tls;
     final boolean sni;
     final long policy;
 
-    private TlsChoice(boolean hosted, Supplier<SSLEngine> engine, boolean fromTheStart, int tls, boolean sni,
+    private TlsChoice(
+            boolean hosted,
+            Supplier<SSLEngine> engine,
+            boolean fromTheStart,
+            int tls,
+            boolean sni,
             long policy) {
         this.hosted = hosted;
         this.engine = engine;
@@ -58,8 +73,11 @@ final class TlsChoice {
             return new TlsChoice(javaChannel, null, false, Abi.TLS_NONE, false, policy);
         }
         HttpClient.SSLEngineURIConfigurer configurer = client.sslConfigurer();
-        boolean eligible = !javaChannel && isBuiltIn(configurer) && !JAVA_ONLY
-                && (config.insecure || supplied == null && isJdksOwnContext());
+        boolean eligible =
+                !javaChannel
+                        && isBuiltIn(configurer)
+                        && !JAVA_ONLY
+                        && (config.insecure || supplied == null && isJdksOwnContext());
         if (eligible && client.useNativeTls()) {
             return natively(route, config, configurer, policy);
         }
@@ -67,7 +85,8 @@ final class TlsChoice {
     }
 
     private static boolean isBuiltIn(HttpClient.SSLEngineURIConfigurer configurer) {
-        return configurer == null || configurer == HttpClient.SSLEngineURIConfigurer.NOP
+        return configurer == null
+                || configurer == HttpClient.SSLEngineURIConfigurer.NOP
                 || configurer.getClass() == SniConfigurer.class;
     }
 
@@ -76,8 +95,11 @@ final class TlsChoice {
         return "Default".equals(HttpClient.getDefaultContext().getProtocol());
     }
 
-    private static TlsChoice natively(Route route, RequestConfig config,
-            HttpClient.SSLEngineURIConfigurer configurer, long policy) {
+    private static TlsChoice natively(
+            Route route,
+            RequestConfig config,
+            HttpClient.SSLEngineURIConfigurer configurer,
+            long policy) {
         SniConfigurer sni = configurer instanceof SniConfigurer ? (SniConfigurer) configurer : null;
         URI peer = route.peer();
         String host = peer.getHost();
@@ -86,30 +108,49 @@ final class TlsChoice {
             new SNIHostName(host);
         }
         boolean verifyName = sni != null && sni.hostnameVerification();
-        int tls = config.insecure ? Abi.TLS_TRUST_ALL : verifyName ? Abi.TLS_VERIFY : Abi.TLS_VERIFY_CHAIN;
-        Supplier<SSLEngine> other = route.proxyTls()
-                ? null
-                : () -> prepared(newEngine(config, peer), config, configurer, peer);
+        int tls =
+                config.insecure
+                        ? Abi.TLS_TRUST_ALL
+                        : verifyName ? Abi.TLS_VERIFY : Abi.TLS_VERIFY_CHAIN;
+        Supplier<SSLEngine> other =
+                route.proxyTls()
+                        ? null
+                        : () -> prepared(newEngine(config, peer), config, configurer, peer);
         return new TlsChoice(false, other, route.kind == Abi.ROUTE_DIRECT, tls, true, policy);
     }
 
-    private static TlsChoice hosted(Route route, RequestConfig config, HttpClient.SSLEngineURIConfigurer configurer,
-            SSLEngine supplied, long policy) throws ProtocolException {
+    private static TlsChoice hosted(
+            Route route,
+            RequestConfig config,
+            HttpClient.SSLEngineURIConfigurer configurer,
+            SSLEngine supplied,
+            long policy)
+            throws ProtocolException {
         if (route.proxyTls()) {
-            throw new ProtocolException("A tunnel through an https proxy needs the built-in TLS:"
-                    + " no :sslengine, :ssl-configurer or :channel-factory");
+            throw new ProtocolException(
+                    "A tunnel through an https proxy needs the built-in TLS:"
+                            + " no :sslengine, :ssl-configurer or :channel-factory");
         }
         URI peer = route.peer();
-        SSLEngine engine = prepared(config.insecure || supplied == null ? newEngine(config, peer) : supplied,
-                config, configurer, peer);
-        long key = engine == supplied ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy : policy;
+        SSLEngine engine =
+                prepared(
+                        config.insecure || supplied == null ? newEngine(config, peer) : supplied,
+                        config,
+                        configurer,
+                        peer);
+        long key =
+                engine == supplied
+                        ? SUPPLIED.computeIfAbsent(supplied, e -> new Supplied()).policy
+                        : policy;
         int tls = config.insecure ? Abi.TLS_TRUST_ALL : Abi.TLS_VERIFY;
-        return new TlsChoice(true, () -> engine, route.kind == Abi.ROUTE_DIRECT, tls, true,
-                key);
+        return new TlsChoice(true, () -> engine, route.kind == Abi.ROUTE_DIRECT, tls, true, key);
     }
 
-    private static SSLEngine prepared(SSLEngine engine, RequestConfig config,
-            HttpClient.SSLEngineURIConfigurer configurer, URI peer) {
+    private static SSLEngine prepared(
+            SSLEngine engine,
+            RequestConfig config,
+            HttpClient.SSLEngineURIConfigurer configurer,
+            URI peer) {
         if (!engine.getUseClientMode()) {
             engine.setUseClientMode(true);
         }
@@ -129,7 +170,9 @@ final class TlsChoice {
         return engine == null ? null : engine.get();
     }
 
-    /** Whether the JDK's TLS takes over where the native one and the peer have nothing in common. */
+    /**
+     * Whether the JDK's TLS takes over where the native one and the peer have nothing in common.
+     */
     boolean takesOver() {
         return !hosted && engine != null;
     }
@@ -139,15 +182,17 @@ final class TlsChoice {
         int port = Route.port(peer);
         return config.insecure
                 ? ClientSslEngineFactory.trustAnybodyAt(host, port)
-                : ClientSslEngineFactory.client(HttpClient.getDefaultContext().createSSLEngine(host, port));
+                : ClientSslEngineFactory.client(
+                        HttpClient.getDefaultContext().createSSLEngine(host, port));
     }
 
     /** To be called before a handshake: an engine can make only one. */
     static void claim(SSLEngine engine) throws SSLException {
         Supplied supplied = SUPPLIED.get(engine);
         if (supplied != null && supplied.used.getAndSet(true)) {
-            throw new SSLException("This :sslengine has made its one handshake, and its connection is gone:"
-                    + " a new connection needs a new engine");
+            throw new SSLException(
+                    "This :sslengine has made its one handshake, and its connection is gone:"
+                            + " a new connection needs a new engine");
         }
     }
 }

@@ -12,21 +12,28 @@ import java.security.cert.Certificate;
 import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.List;
+
 import javax.net.ssl.TrustManager;
 import javax.net.ssl.TrustManagerFactory;
 import javax.net.ssl.X509TrustManager;
 
 /**
- * What the JVM's own TLS trusts and presents, in the form that the native one takes: trust
- * anchors and client key by the {@code javax.net.ssl} properties, else the JDK's cacerts.
+ * What the JVM's own TLS trusts and presents, in the form that the native one takes: trust anchors
+ * and client key by the {@code javax.net.ssl} properties, else the JDK's cacerts.
  *
  * <p>Read once per process, as the JDK's default context is.
  */
 final class TlsMaterial {
     private static final int MAX_COUNT = 0xffff;
+
     /** Settings of the JDK's TLS that have no native counterpart. */
     private static final String[] JDK_ONLY = {
-        "jdk.tls.", "jdk.certpath.", "jsse.", "sun.security.ssl.", "com.sun.net.ssl.", "com.sun.security.enable",
+        "jdk.tls.",
+        "jdk.certpath.",
+        "jsse.",
+        "sun.security.ssl.",
+        "com.sun.net.ssl.",
+        "com.sun.security.enable",
         "javax.net.ssl.keyStoreProvider"
     };
 
@@ -47,7 +54,8 @@ final class TlsMaterial {
             try {
                 return encode(anchors(), keyEntry());
             } catch (GeneralSecurityException | IOException | UnsupportedOperationException e) {
-                // The JDK path meets the same fault and reports it to the request, in its own words.
+                // The JDK path meets the same fault and reports it to the request, in its own
+                // words.
                 return null;
             }
         }
@@ -63,7 +71,8 @@ final class TlsMaterial {
     }
 
     private static X509Certificate[] anchors() throws GeneralSecurityException {
-        TrustManagerFactory factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        TrustManagerFactory factory =
+                TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
         factory.init((KeyStore) null);
         TrustManager[] managers = factory.getTrustManagers();
         if (managers.length != 1 || !(managers[0] instanceof X509TrustManager)) {
@@ -83,8 +92,10 @@ final class TlsMaterial {
             return entry;
         }
         char[] password = System.getProperty("javax.net.ssl.keyStorePassword", "").toCharArray();
-        KeyStore store = KeyStore.getInstance(System.getProperty("javax.net.ssl.keyStoreType",
-                KeyStore.getDefaultType()));
+        KeyStore store =
+                KeyStore.getInstance(
+                        System.getProperty(
+                                "javax.net.ssl.keyStoreType", KeyStore.getDefaultType()));
         try (InputStream in = new FileInputStream(file)) {
             store.load(in, password.length == 0 ? null : password);
         }
@@ -97,7 +108,8 @@ final class TlsMaterial {
         if (aliases.isEmpty()) {
             return entry;
         } else if (aliases.size() > 1) {
-            throw new UnsupportedOperationException("the JDK chooses among several keys by the server's issuers");
+            throw new UnsupportedOperationException(
+                    "the JDK chooses among several keys by the server's issuers");
         }
         Key key = store.getKey(aliases.get(0), password);
         if (!"PKCS#8".equals(key.getFormat())) {

@@ -1,23 +1,26 @@
 package org.httpkit.client;
 
+import org.httpkit.jni.Native;
+
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import org.httpkit.jni.Native;
 
 /**
  * Pumps a streamed request body into the core, as far as the core grants credit.
  *
- * <p>A task that is run whenever there is credit, from the first on, that is once the connection stands.
- * While the peer takes nothing no thread and no buffer belongs to it.
+ * <p>A task that is run whenever there is credit, from the first on, that is once the connection
+ * stands. While the peer takes nothing no thread and no buffer belongs to it.
  */
 final class Upload implements Runnable {
     private static final int PIECE = 64 * 1024;
+
     /** Pieces in a row before others that wait for a thread get their turn. */
     private static final int TURN = 4;
+
     /** A thread waits as long for credit, unless others wait for the thread. */
     private static final long PATIENCE = TimeUnit.MILLISECONDS.toNanos(20);
 
@@ -27,16 +30,21 @@ final class Upload implements Runnable {
     private final SourceThreads sources;
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
+
     /** Guarded by the lock, as the three below: the task is running, or going to. */
     private boolean scheduled;
+
     /** The source is closed, or being closed. */
     private boolean closed;
+
     /** The call is over. */
     private boolean finished;
+
     private long credit;
 
     /** Of the running task, as the buffer. */
     private long left;
+
     private volatile Throwable failure;
 
     Upload(HttpClient client, long call, RequestBody body) {
@@ -124,7 +132,9 @@ final class Upload implements Runnable {
         Native.clientSendFailed(client.handle(), call);
     }
 
-    /** @return whether the source is no longer needed; otherwise the task may be running anew by now */
+    /**
+     * @return whether the source is no longer needed; otherwise the task may be running anew by now
+     */
     private boolean pump() throws IOException, InterruptedException {
         byte[] piece = null;
         for (int pieces = 0; true; pieces++) {
@@ -146,12 +156,15 @@ final class Upload implements Runnable {
         }
     }
 
-    /** Bytes that may be sent now; 0 when the task has to wait for credit, -1 when the call is over. */
+    /**
+     * Bytes that may be sent now; 0 when the task has to wait for credit, -1 when the call is over.
+     */
     private int room() throws InterruptedException {
         lock.lock();
         try {
             // A peer that reads gives credit soon: that is quicker than to start the task anew.
-            for (long wait = PATIENCE; credit == 0 && !finished && wait > 0 && !sources.isCrowded();) {
+            for (long wait = PATIENCE;
+                    credit == 0 && !finished && wait > 0 && !sources.isCrowded(); ) {
                 wait = changed.awaitNanos(wait);
             }
             if (finished) {
@@ -164,7 +177,9 @@ final class Upload implements Runnable {
         }
     }
 
-    /** @return false when that was all */
+    /**
+     * @return false when that was all
+     */
     private boolean send(byte[] piece, int room) throws IOException {
         InputStream in = body.source();
         int n = Math.max(0, in.read(piece, 0, (int) Math.min(room, left)));
@@ -184,7 +199,8 @@ final class Upload implements Runnable {
 
     private void checkEnd(InputStream in) throws IOException {
         if (body.length() >= 0 && left > 0) {
-            throw new EOFException("Request body ended " + left + " bytes before its length " + body.length());
+            throw new EOFException(
+                    "Request body ended " + left + " bytes before its length " + body.length());
         }
         if (body.exact() && in.read() != -1) {
             throw new IOException("Request body is longer than its length " + body.length());

@@ -1,14 +1,16 @@
 package org.httpkit.jni;
 
 /**
- * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/border/abi.rs}. {@code tests/abi}
- * compares the two, and fails for a number that nothing here or in {@code clojure} uses by its name.
+ * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/border/abi.rs}. {@code
+ * tests/abi} compares the two, and fails for a number that nothing here or in {@code clojure} uses
+ * by its name.
  */
 public final class Abi {
     private Abi() {}
 
     /** Second field of a block of work: a request. */
     public static final int KIND_REQUEST = 1;
+
     /** Second field of a block of work: a channel's events. */
     public static final int KIND_EVENTS = 2;
 
@@ -58,28 +60,35 @@ public final class Abi {
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;
+
     public static final int CALL_RAW = 2;
     public static final int CALL_HOSTED = 4;
     public static final int CALL_HOSTED_TLS = 8;
 
     /** A method, as far as a call depends on it. */
     public static final int METHOD_OTHER = 0;
+
     public static final int METHOD_GET = 1;
     public static final int METHOD_HEAD = 2;
 
     /** How far a server's certificate is checked; none: no TLS. */
     public static final int TLS_NONE = 0;
+
     public static final int TLS_VERIFY = 1;
     public static final int TLS_VERIFY_CHAIN = 2;
     public static final int TLS_TRUST_ALL = 3;
 
     /** Ways to a target. An absolute-form proxy is a direct one. */
     public static final int ROUTE_DIRECT = 0;
+
     public static final int ROUTE_TUNNEL = 1;
     public static final int ROUTE_SOCKS5 = 2;
 
-    /** How the body of a call is sent: it is in memory, or streamed, of known length or in chunks. */
+    /**
+     * How the body of a call is sent: it is in memory, or streamed, of known length or in chunks.
+     */
     public static final int UPLOAD_WHOLE = 0;
+
     public static final int UPLOAD_LENGTH = 1;
     public static final int UPLOAD_CHUNKED = 2;
 
@@ -88,6 +97,7 @@ public final class Abi {
 
     /** Kinds of failed calls; {@link ClientUpcalls#failure} has their exception classes. */
     public static final int FAIL_IO = 1;
+
     public static final int FAIL_CONNECT = 2;
     public static final int FAIL_SOCKET = 3;
     public static final int FAIL_NO_ROUTE = 4;
@@ -111,6 +121,7 @@ public final class Abi {
 
     /** Records of a decoder's answer. */
     public static final int DECODED_STATUS = 1;
+
     public static final int DECODED_HEADERS = 2;
     public static final int DECODED_BODY = 3;
     public static final int DECODED_ERROR = 4;
@@ -118,6 +129,7 @@ public final class Abi {
 
     /** Where a decoder stands. */
     public static final int STATE_STATUS = 0;
+
     public static final int STATE_HEADERS = 1;
     public static final int STATE_FIXED = 2;
     public static final int STATE_CHUNK_SIZE = 3;
@@ -129,10 +141,12 @@ public final class Abi {
 
     /** Codings of {@link Native#decodeContent}. */
     public static final int CODING_GZIP = 1;
+
     public static final int CODING_DEFLATE = 2;
 
     /** Places of the numbers that {@link Native#clientStats} fills in. */
     public static final int STAT_OPEN = 0;
+
     public static final int STAT_IDLE = 1;
     public static final int STAT_ACTIVE = 2;
     public static final int STAT_QUEUED = 3;

@@ -31,12 +31,13 @@ final class Access {
     }
 
     /**
-     * The directory's real path, if only this user (and the administrator) can change what is in it and what
-     * its path leads to.
+     * The directory's real path, if only this user (and the administrator) can change what is in it
+     * and what its path leads to.
      *
-     * <p>From the root down, so that what has been looked at stays as it is: no link, owned by this user or the
-     * administrator, and without others' write permission. They may write where files cannot be renamed or deleted
-     * but by their owners (the sticky bit of /tmp), but not in the directory itself.
+     * <p>From the root down, so that what has been looked at stays as it is: no link, owned by this
+     * user or the administrator, and without others' write permission. They may write where files
+     * cannot be renamed or deleted but by their owners (the sticky bit of /tmp), but not in the
+     * directory itself.
      *
      * @throws FileSystemException that names the first directory that others can change
      */
@@ -45,7 +46,8 @@ final class Access {
         if (!POSIX) {
             return real;
         }
-        // In a container that maps only its own user, root's number is another one; / is root's anyway.
+        // In a container that maps only its own user, root's number is another one; / is root's
+        // anyway.
         int administrator = owner(attributes(real.getRoot()));
         for (int depth = 0; depth <= real.getNameCount(); depth++) {
             Path at = depth == 0 ? real.getRoot() : real.getRoot().resolve(real.subpath(0, depth));
@@ -53,9 +55,11 @@ final class Access {
             boolean itself = depth == real.getNameCount();
             int owner = owner(found);
             boolean trusted = owner == USER || !itself && (owner == ROOT || owner == administrator);
-            boolean stays = (mode(found) & WRITE_OF_OTHERS) == 0 || !itself && (mode(found) & STICKY) != 0;
+            boolean stays =
+                    (mode(found) & WRITE_OF_OTHERS) == 0 || !itself && (mode(found) & STICKY) != 0;
             if ((mode(found) & TYPE) != DIRECTORY || !trusted || !stays) {
-                throw new FileSystemException(at.toString(), null, "other users can change what is there");
+                throw new FileSystemException(
+                        at.toString(), null, "other users can change what is there");
             }
         }
         return real;
@@ -94,15 +98,22 @@ final class Access {
         return (Integer) attributes.get("mode");
     }
 
-    /** From /proc, or else as the owner of what this process makes; -1, which nothing belongs to, if neither says. */
+    /**
+     * From /proc, or else as the owner of what this process makes; -1, which nothing belongs to, if
+     * neither says.
+     */
     private static int readUser() {
         try {
             // Not the owner of /proc/self: that is root where a process has capabilities.
-            String text = new String(Files.readAllBytes(Paths.get("/proc/self/status")), StandardCharsets.ISO_8859_1);
+            String text =
+                    new String(
+                            Files.readAllBytes(Paths.get("/proc/self/status")),
+                            StandardCharsets.ISO_8859_1);
             int ids = text.indexOf("\nUid:\t");
             if (ids >= 0) {
                 // Real, effective, saved, file system's.
-                return Integer.parseUnsignedInt(text.substring(ids + 6, text.indexOf('\n', ids + 6)).split("\t")[1]);
+                return Integer.parseUnsignedInt(
+                        text.substring(ids + 6, text.indexOf('\n', ids + 6)).split("\t")[1]);
             }
         } catch (IOException noLinux) {
             // Next way.

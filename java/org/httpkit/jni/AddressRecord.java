@@ -7,8 +7,9 @@ import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 
 /**
- * IP address and port as they cross: the number of octets, these, of IPv6 the scope in four bytes, and the port
- * in two; numbers little endian. The Rust side is {@code rust/jni/src/border/fields.rs}.
+ * IP address and port as they cross: the number of octets, these, of IPv6 the scope in four bytes,
+ * and the port in two; numbers little endian. The Rust side is {@code
+ * rust/jni/src/border/fields.rs}.
  *
  * <p>Not API.
  */

@@ -1,5 +1,12 @@
 package org.httpkit.jni;
 
+import org.httpkit.ContentTooLargeException;
+import org.httpkit.HeadersTooLargeException;
+import org.httpkit.LineTooLargeException;
+import org.httpkit.ProtocolException;
+import org.httpkit.client.AbortException;
+import org.httpkit.client.TimeoutException;
+
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.BindException;
@@ -8,29 +15,24 @@ import java.net.NoRouteToHostException;
 import java.net.SocketException;
 import java.util.concurrent.CancellationException;
 import java.util.zip.ZipException;
+
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLHandshakeException;
-import org.httpkit.ContentTooLargeException;
-import org.httpkit.HeadersTooLargeException;
-import org.httpkit.LineTooLargeException;
-import org.httpkit.ProtocolException;
-import org.httpkit.client.AbortException;
-import org.httpkit.client.TimeoutException;
 
 /**
  * What the native client calls: finds the Java object behind an id and passes the news on.
  *
  * <p>All of it runs on a client's loop thread, so nothing here may block or throw. Each method says
- * whether its news was taken. What was not, since a {@link Call} threw or the heap is full, fails that
- * call: the core then calls {@link #callFailed}, again and again until that is taken. Ids without an
- * object are ignored.
+ * whether its news was taken. What was not, since a {@link Call} threw or the heap is full, fails
+ * that call: the core then calls {@link #callFailed}, again and again until that is taken. Ids
+ * without an object are ignored.
  *
  * <p>Not API.
  */
 public final class ClientUpcalls {
     /**
-     * One request in flight. Ends with exactly one of done, end and failed that returns; one that throws
-     * has not told anybody.
+     * One request in flight. Ends with exactly one of done, end and failed that returns; one that
+     * throws has not told anybody.
      */
     public abstract static class Call {
         /** Whether one of the ends has returned. Loop thread only. */
@@ -121,8 +123,8 @@ public final class ClientUpcalls {
     }
 
     /**
-     * Bytes of responses that the heap has room for: its maximum less what is in use, but a quarter of it
-     * at least, as nothing tells how much of what is in use is garbage.
+     * Bytes of responses that the heap has room for: its maximum less what is in use, but a quarter
+     * of it at least, as nothing tells how much of what is in use is garbage.
      */
     public static long room() {
         Runtime jvm = Runtime.getRuntime();
@@ -244,8 +246,9 @@ public final class ClientUpcalls {
     }
 
     /**
-     * The exception that users see for a kind of native failure. For {@code FAIL_FOREIGN} and {@code
-     * FAIL_SOURCE} it is one of Java's own, kept with the transport or the upload, if that is still there.
+     * The exception that users see for a kind of native failure. For {@code FAIL_FOREIGN} and
+     * {@code FAIL_SOURCE} it is one of Java's own, kept with the transport or the upload, if that
+     * is still there.
      */
     public static Throwable failure(int kind, String message) {
         switch (kind) {

@@ -6,7 +6,8 @@ import java.util.concurrent.ConcurrentHashMap;
 /**
  * Objects by the id that the core knows them by.
  *
- * <p>Asking takes no memory: a loop has to find a call and tell it its end even when the heap is full.
+ * <p>Asking takes no memory: a loop has to find a call and tell it its end even when the heap is
+ * full.
  */
 final class Ids<T> {
     private static final class Id {
@@ -24,6 +25,7 @@ final class Ids<T> {
     }
 
     private final Map<Id, T> objects = new ConcurrentHashMap<>();
+
     /** Used over and over by the thread that asks. */
     private final ThreadLocal<Id> asked = ThreadLocal.withInitial(Id::new);
 
@@ -39,12 +41,16 @@ final class Ids<T> {
         objects.put(key, object);
     }
 
-    /** @return null when there is none. Called on a loop */
+    /**
+     * @return null when there is none. Called on a loop
+     */
     T get(long id) {
         return objects.get(asked(id));
     }
 
-    /** @return what was removed; null when there was none. Called on a loop */
+    /**
+     * @return what was removed; null when there was none. Called on a loop
+     */
     T remove(long id) {
         return objects.remove(asked(id));
     }

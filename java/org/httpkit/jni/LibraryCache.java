@@ -20,9 +20,9 @@ import java.util.List;
  * A directory that libraries are unpacked into, and loaded from.
  *
  * <p>Loading a file runs its code, so a directory is used only if no other user can put a file, or
- * another directory, in its place. A file's name holds its hash, so a file is written once and never
- * changed: processes that start together write the same bytes, each under a name of its own, and the
- * last rename wins.
+ * another directory, in its place. A file's name holds its hash, so a file is written once and
+ * never changed: processes that start together write the same bytes, each under a name of its own,
+ * and the last rename wins.
  */
 final class LibraryCache {
     private enum Kind {
@@ -76,8 +76,8 @@ final class LibraryCache {
     /**
      * The file of that name with those bytes, written if it is not there already.
      *
-     * <p>What is there is compared byte by byte: on a JVM that has just started, that takes a tenth of
-     * the time of a SHA-256.
+     * <p>What is there is compared byte by byte: on a JVM that has just started, that takes a tenth
+     * of the time of a SHA-256.
      *
      * @param sha256 what the bytes must hash to, checked before they are written
      * @throws IOException with a message that says what is wrong with the directory or the bytes
@@ -94,14 +94,17 @@ final class LibraryCache {
         }
     }
 
-    private Path fileIn(Path directory, String name, byte[] library, String sha256) throws IOException {
+    private Path fileIn(Path directory, String name, byte[] library, String sha256)
+            throws IOException {
         Path file = directory.resolve(name);
         if (holds(file, library)) {
             markUsed(file);
             return file;
         }
         if (!sha256.equals(sha256(library))) {
-            throw new IOException("the class path's library does not have the hash that its index names: " + sha256);
+            throw new IOException(
+                    "the class path's library does not have the hash that its index names: "
+                            + sha256);
         }
         write(file, library);
         return file;
@@ -114,7 +117,8 @@ final class LibraryCache {
      */
     void release(Path file, boolean reusable) {
         try {
-            // A loaded library stays usable without its name; where that is not so, as on Windows, the file stays.
+            // A loaded library stays usable without its name; where that is not so, as on
+            // Windows, the file stays.
             if (POSIX && (kind == Kind.FRESH || !reusable)) {
                 Files.deleteIfExists(file);
             }
@@ -125,7 +129,8 @@ final class LibraryCache {
                 StaleLibraries.remove(directory, file);
             }
         } catch (IOException | DirectoryIteratorException e) {
-            // What is left behind is no reason to fail: the library is loaded, or another error is on its way.
+            // What is left behind is no reason to fail: the library is loaded, or another error
+            // is on its way.
         }
     }
 
@@ -193,7 +198,8 @@ final class LibraryCache {
         StringBuilder hex = new StringBuilder(64);
         try {
             for (byte b : MessageDigest.getInstance("SHA-256").digest(bytes)) {
-                hex.append(Character.forDigit((b >> 4) & 15, 16)).append(Character.forDigit(b & 15, 16));
+                hex.append(Character.forDigit((b >> 4) & 15, 16))
+                        .append(Character.forDigit(b & 15, 16));
             }
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException("every Java has SHA-256", e);

@@ -7,9 +7,11 @@ package org.httpkit.jni;
  * method says what it does with it. Nothing blocks but {@link #take}, {@link #answerAndTake} and
  * {@link #serverRun}, which platform threads call. Arrays are copied before a call returns, so
  * callers may reuse them; but the array of a response's large body is kept until the peer has read
- * it, or has left, and must not change. A bug in the native code arrives as an {@code IllegalStateException}.
+ * it, or has left, and must not change. A bug in the native code arrives as an {@code
+ * IllegalStateException}.
  *
- * <p>Callers go through {@link NativeLibrary#load} first, which says what is wrong when there is no library.
+ * <p>Callers go through {@link NativeLibrary#load} first, which says what is wrong when there is no
+ * library.
  *
  * <p>Not API. The classes that hold handles are the only callers.
  */
@@ -23,25 +25,40 @@ public final class Native {
     /** Runs the static initialiser, if it has not run. */
     static void initialise() {}
 
-    /** The number that this class loader has taken, see {@link NativeLibrary}; given back when it is collected. */
+    /**
+     * The number that this class loader has taken, see {@link NativeLibrary}; given back when it is
+     * collected.
+     */
     public static native void loaderNumber(int number);
 
-    /** @return the native library's version */
+    /**
+     * @return the native library's version
+     */
     public static native String version();
 
-    /** @return {@code release} or {@code debug} */
+    /**
+     * @return {@code release} or {@code debug}
+     */
     public static native String buildProfile();
 
-    /** @return nanoseconds on the clock by which requests say when they arrived */
+    /**
+     * @return nanoseconds on the clock by which requests say when they arrived
+     */
     public static native long clock();
 
-    /** @return the header names that requests carry as numbers, one a line */
+    /**
+     * @return the header names that requests carry as numbers, one a line
+     */
     public static native String knownHeaders();
 
-    /** @return the methods that requests carry as a number, in that order, one a line */
+    /**
+     * @return the methods that requests carry as a number, in that order, one a line
+     */
     public static native String knownMethods();
 
-    /** @return objects that Java holds by handle; 0 when nothing is open */
+    /**
+     * @return objects that Java holds by handle; 0 when nothing is open
+     */
     public static native long liveHandles();
 
     /** Gives memory that was freed back to the system; takes milliseconds. */
@@ -51,12 +68,14 @@ public final class Native {
      * Binds and listens.
      *
      * @param address IP address of 4 or 16 bytes, or a path
-     * @param names of options, see {@code rust/core/src/server/config.rs}; the others have their defaults
+     * @param names of options, see {@code rust/core/src/server/config.rs}; the others have their
+     *     defaults
      * @param values of these options
      * @param serverHeader value of the Server header, or null for none
      * @return a server
      * @throws java.net.BindException if the address cannot be had
-     * @throws IllegalArgumentException for a name that is no option's, or a value that it cannot have
+     * @throws IllegalArgumentException for a name that is no option's, or a value that it cannot
+     *     have
      */
     public static native long serverOpen(
             ServerUpcalls upcalls,
@@ -67,7 +86,9 @@ public final class Native {
             long[] values,
             byte[] serverHeader);
 
-    /** @return the bound port, -1 for a Unix domain socket */
+    /**
+     * @return the bound port, -1 for a Unix domain socket
+     */
     public static native int serverPort(long server);
 
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
@@ -85,18 +106,23 @@ public final class Native {
     /** Gives the server up, after its loops have ended. A stale handle is ignored. */
     public static native void serverFree(long server);
 
-    /** @return connections whose answers have yet to be written; channels do not count */
+    /**
+     * @return connections whose answers have yet to be written; channels do not count
+     */
     public static native int serverUnsent(long server);
 
     /**
-     * How much a server that drains has yet to do. Closes idle connections that have been silent for {@code
-     * grace} msecs while this was called again and again.
+     * How much a server that drains has yet to do. Closes idle connections that have been silent
+     * for {@code grace} msecs while this was called again and again.
      *
-     * @return connections whose requests have not been answered in full, or on which one may still come
+     * @return connections whose requests have not been answered in full, or on which one may still
+     *     come
      */
     public static native int serverUnfinished(long server, long grace);
 
-    /** @return open connections; 0 of a server that is gone */
+    /**
+     * @return open connections; 0 of a server that is gone
+     */
     public static native int serverConnections(long server);
 
     /** Hands all waiting work to {@link ServerUpcalls#onWork}, on this thread. */
@@ -105,8 +131,8 @@ public final class Native {
     /**
      * Waits for work.
      *
-     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty, and when there are more
-     *     threads than are kept and this one has waited for long
+     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty, and when
+     *     there are more threads than are kept and this one has waited for long
      */
     public static native byte[] take(long server);
 
@@ -114,8 +140,8 @@ public final class Native {
      * Answers, with the header lines at the start of {@code buffer}, the body behind them and, if
      * not null, the part of {@code large} behind that.
      *
-     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code knows {@code
-     *     large}
+     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code knows
+     *     {@code large}
      * @param declared Content-Length for an answer without content, or -1
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
@@ -132,8 +158,8 @@ public final class Native {
             int largeLength);
 
     /**
-     * Answers with a file, which is read as the peer takes it. Should that fail, the connection is cut
-     * and {@code NOTICE_FILE} says why.
+     * Answers with a file, which is read as the peer takes it. Should that fail, the connection is
+     * cut and {@code NOTICE_FILE} says why.
      *
      * @param path in the encoding of the file system
      * @return as {@link #answer}
@@ -174,8 +200,7 @@ public final class Native {
      * @param owned whether no user code knows {@code rest}
      * @return as {@link #answer}, or {@code ANSWER_MORE}
      */
-    public static native int body(
-            long exchange, byte[] rest, int start, int length, boolean owned);
+    public static native int body(long exchange, byte[] rest, int start, int length, boolean owned);
 
     /** Starts an answer of unknown length. @param first its first piece, or null */
     public static native int stream(
@@ -209,13 +234,7 @@ public final class Native {
      * @throws IllegalArgumentException on any other opcode
      */
     public static native int message(
-            long channel,
-            int opcode,
-            byte[] payload,
-            int start,
-            int length,
-            int flags,
-            int limit);
+            long channel, int opcode, byte[] payload, int start, int length, int flags, int limit);
 
     /** Starts the close handshake. @return true for the call that did it */
     public static native boolean closeWebSocket(long channel, int code, byte[] reason);
@@ -243,8 +262,8 @@ public final class Native {
     public static native boolean whenDrained(long exchange);
 
     /**
-     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more wait to be written, as with
-     * {@code Abi.INSIST}.
+     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more wait to be written,
+     * as with {@code Abi.INSIST}.
      *
      * @return false if there is room, or nobody to send to: then it does not come
      */
@@ -263,23 +282,30 @@ public final class Native {
     public static native boolean abort(long exchange);
 
     /**
-     * Work that was taken could not be done: cuts its connection. If it was a channel's, the closing is heard
-     * all the same, as new work. A stale handle is ignored.
+     * Work that was taken could not be done: cuts its connection. If it was a channel's, the
+     * closing is heard all the same, as new work. A stale handle is ignored.
      */
     public static native void abandon(long exchange);
 
-    /** @return whether the exchange goes on and the peer is there */
+    /**
+     * @return whether the exchange goes on and the peer is there
+     */
     public static native boolean isOpen(long exchange);
 
-    /** @return bytes accepted and not yet written; 0 if stale */
+    /**
+     * @return bytes accepted and not yet written; 0 if stale
+     */
     public static native long pendingBytes(long exchange);
 
     /**
-     * @return local and peer address, an {@link AddressRecord} each; null if stale or on a Unix domain socket
+     * @return local and peer address, an {@link AddressRecord} each; null if stale or on a Unix
+     *     domain socket
      */
     public static native byte[] addresses(long exchange);
 
-    /** @return the channel's next events as a block, null if there are none; then the chain is over */
+    /**
+     * @return the channel's next events as a block, null if there are none; then the chain is over
+     */
     public static native byte[] takeEvents(long channel);
 
     /** Answers 503. A stale handle is ignored. */
@@ -309,7 +335,8 @@ public final class Native {
     public static native void clientStop(long client);
 
     /**
-     * Sets what native TLS trusts and presents; to be called once, before the first call that needs it.
+     * Sets what native TLS trusts and presents; to be called once, before the first call that needs
+     * it.
      *
      * @throws IllegalArgumentException for unusable key material
      */
@@ -324,17 +351,26 @@ public final class Native {
      * @throws IllegalArgumentException for a malformed spec
      */
     public static native boolean clientCall(
-            long client, long call, byte[] spec, int specLength, byte[] body, int bodyOffset, int bodyLength);
+            long client,
+            long call,
+            byte[] spec,
+            int specLength,
+            byte[] body,
+            int bodyOffset,
+            int bodyLength);
 
     /** Gives read window back to a streamed call. */
     public static native void clientCredit(long client, long call, int n);
 
-    /** Drops the call's connection; it fails with {@code Abi.FAIL_CANCELLED} unless it ended before. */
+    /**
+     * Drops the call's connection; it fails with {@code Abi.FAIL_CANCELLED} unless it ended before.
+     */
     public static native void clientCancel(long client, long call);
 
     /**
      * One piece of a streamed upload. The caller keeps within the credit of {@link
-     * ClientUpcalls#callSendCredit}: nothing refuses what exceeds it. Ignored once the call has ended.
+     * ClientUpcalls#callSendCredit}: nothing refuses what exceeds it. Ignored once the call has
+     * ended.
      *
      * @return false when the client is stopped
      */
@@ -358,8 +394,9 @@ public final class Native {
     public static native void transportFailed(long client, long transport);
 
     /**
-     * Bytes from the peer. The caller keeps within the credit of {@link ClientUpcalls#transportReadCredit}:
-     * nothing refuses what exceeds it. Ignored once the transport is closed.
+     * Bytes from the peer. The caller keeps within the credit of {@link
+     * ClientUpcalls#transportReadCredit}: nothing refuses what exceeds it. Ignored once the
+     * transport is closed.
      *
      * @return false when the client is stopped
      */
@@ -378,7 +415,9 @@ public final class Native {
     /** A response decoder on its own. */
     public static native long decoderOpen(boolean headRequest);
 
-    /** @return what the bytes mean, as records, see {@code Decoder} */
+    /**
+     * @return what the bytes mean, as records, see {@code Decoder}
+     */
     public static native byte[] decoderFeed(long decoder, byte[] data, int offset, int length);
 
     public static native void decoderClose(long decoder);
@@ -388,7 +427,8 @@ public final class Native {
      *
      * @param coding {@code Abi.CODING_*}
      * @param filter most decoded bytes before an AbortException; -1 for any
-     * @param limit most decoded bytes that the user allows; more are a ContentTooLargeException, -1 for any
+     * @param limit most decoded bytes that the user allows; more are a ContentTooLargeException, -1
+     *     for any
      * @param room what the heap has room for; likewise
      */
     public static native byte[] decodeContent(

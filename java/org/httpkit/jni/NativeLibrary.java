@@ -16,18 +16,19 @@ import java.util.TreeSet;
 /**
  * Loads the native library, once per class loader.
  *
- * <p>The library is a resource, {@code /native/<os>-<arch>[-musl]/<file>}, listed with its SHA-256 in
- * {@code /native/httpkit.properties}. It is unpacked into a private directory under a name with its
- * hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one loads a copy,
- * which loses its name once it is loaded.
+ * <p>The library is a resource, {@code /native/<os>-<arch>[-musl]/<file>}, listed with its SHA-256
+ * in {@code /native/httpkit.properties}. It is unpacked into a private directory under a name with
+ * its hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one
+ * loads a copy, which loses its name once it is loaded.
  *
- * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else),
- * {@code http-kit.native.dir} (unpack here; default: {@code http-kit} in the user's cache directory,
- * then {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code glibc} or {@code musl}).
+ * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else), {@code
+ * http-kit.native.dir} (unpack here; default: {@code http-kit} in the user's cache directory, then
+ * {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code glibc} or {@code musl}).
  *
- * <p>While the library loads, its native side looks {@link Native} up, and so waits until that class is
- * initialised. A thread that takes the lock of loading has therefore initialised Native before, or is doing
- * so: in the other order it would wait for a thread that began with a call of Native, and that one for it.
+ * <p>While the library loads, its native side looks {@link Native} up, and so waits until that
+ * class is initialised. A thread that takes the lock of loading has therefore initialised Native
+ * before, or is doing so: in the other order it would wait for a thread that began with a call of
+ * Native, and that one for it.
  *
  * <p>Not API.
  */
@@ -35,10 +36,11 @@ public final class NativeLibrary {
     private static final String INDEX = "/native/httpkit.properties";
 
     /**
-     * With a number: taken by a class loader that has loaded the library or is about to. The first copy has
-     * number 0 and the plain name. The native side gives a number back when its loader is collected, so that a
-     * JVM that loads anew again and again does not use up names, each of which may cost memory: the C library
-     * keeps an image while a thread lives that has left something in it.
+     * With a number: taken by a class loader that has loaded the library or is about to. The first
+     * copy has number 0 and the plain name. The native side gives a number back when its loader is
+     * collected, so that a JVM that loads anew again and again does not use up names, each of which
+     * may cost memory: the C library keeps an image while a thread lives that has left something in
+     * it.
      */
     private static final String TAKEN = "http-kit.native.loader.";
 
@@ -47,11 +49,11 @@ public final class NativeLibrary {
     private NativeLibrary() {}
 
     /**
-     * Loads the library unless this class loader has it already. Any thread may call it, any number of
-     * times; after a failure the next call tries again.
+     * Loads the library unless this class loader has it already. Any thread may call it, any number
+     * of times; after a failure the next call tries again.
      *
-     * @throws UnsatisfiedLinkError with one message: what was looked for, where, what the jar holds,
-     *     how to override
+     * @throws UnsatisfiedLinkError with one message: what was looked for, where, what the jar
+     *     holds, how to override
      */
     public static void load() {
         if (loaded == null) {
@@ -60,7 +62,9 @@ public final class NativeLibrary {
         }
     }
 
-    /** For the static initialiser, which runs once only, and so must not be where a failure ends up. */
+    /**
+     * For the static initialiser, which runs once only, and so must not be where a failure ends up.
+     */
     static void loadFromNative() {
         try {
             loadOnce();
@@ -70,8 +74,8 @@ public final class NativeLibrary {
     }
 
     /**
-     * What was loaded: {@code version} that the jar gives, {@code file}, {@code platform} and {@code libc}
-     * (null but on Linux). Loads the library if need be.
+     * What was loaded: {@code version} that the jar gives, {@code file}, {@code platform} and
+     * {@code libc} (null but on Linux). Loads the library if need be.
      */
     public static Map<String, Object> info() {
         load();
@@ -92,10 +96,11 @@ public final class NativeLibrary {
 
         Map<String, Object> run() {
             try {
-                platform = Platform.of(
-                        System.getProperty("os.name"),
-                        System.getProperty("os.arch"),
-                        System.getProperty("http-kit.native.libc"));
+                platform =
+                        Platform.of(
+                                System.getProperty("os.name"),
+                                System.getProperty("os.arch"),
+                                System.getProperty("http-kit.native.libc"));
             } catch (IllegalArgumentException e) {
                 throw failure(e.getMessage(), e);
             }
@@ -103,13 +108,19 @@ public final class NativeLibrary {
             int number = takeNumber();
             Path file = null;
             try {
-                file = path == null ? loadResource(number) : loadFile(Paths.get(path).toAbsolutePath(), number);
+                file =
+                        path == null
+                                ? loadResource(number)
+                                : loadFile(Paths.get(path).toAbsolutePath(), number);
                 Native.loaderNumber(number);
             } catch (IllegalCallerException e) {
                 // From JDK 24 on, with --illegal-native-access=deny.
-                throw failure("this JVM does not let the class path load native code (" + e.getMessage()
-                        + "): start java with --enable-native-access=ALL-UNNAMED, or put"
-                        + " \"Enable-Native-Access: ALL-UNNAMED\" into the manifest of the jar that java -jar runs",
+                throw failure(
+                        "this JVM does not let the class path load native code ("
+                                + e.getMessage()
+                                + "): start java with --enable-native-access=ALL-UNNAMED, or put"
+                                + " \"Enable-Native-Access: ALL-UNNAMED\" into the manifest of the"
+                                + " jar that java -jar runs",
                         e);
             } finally {
                 if (file == null) {
@@ -121,7 +132,8 @@ public final class NativeLibrary {
 
         private Path loadFile(Path file, int number) {
             if (!Files.isReadable(file)) {
-                throw failure("http-kit.native.path names " + file + ", which cannot be read", null);
+                throw failure(
+                        "http-kit.native.path names " + file + ", which cannot be read", null);
             }
             UnsatisfiedLinkError reason = null;
             if (number == 0) {
@@ -154,10 +166,17 @@ public final class NativeLibrary {
                     : loadFromCache(library, sha256, copyName(sha256, number), false, null);
         }
 
-        /** @param reusable whether a later JVM looks for this name */
+        /**
+         * @param reusable whether a later JVM looks for this name
+         */
         private Path loadFromCache(
-                byte[] library, String sha256, String name, boolean reusable, UnsatisfiedLinkError reason) {
-            for (LibraryCache cache : LibraryCache.candidates(System.getProperty("http-kit.native.dir"))) {
+                byte[] library,
+                String sha256,
+                String name,
+                boolean reusable,
+                UnsatisfiedLinkError reason) {
+            for (LibraryCache cache :
+                    LibraryCache.candidates(System.getProperty("http-kit.native.dir"))) {
                 try {
                     Path file = cache.provide(name, library, sha256);
                     try {
@@ -188,8 +207,13 @@ public final class NativeLibrary {
         private String name(String sha256, String suffix) {
             String file = platform.fileName();
             int dot = file.lastIndexOf('.');
-            return file.substring(0, dot) + "-" + index.getProperty("version", "unknown") + "-" + sha256.substring(0, 32)
-                    + suffix + file.substring(dot);
+            return file.substring(0, dot)
+                    + "-"
+                    + index.getProperty("version", "unknown")
+                    + "-"
+                    + sha256.substring(0, 32)
+                    + suffix
+                    + file.substring(dot);
         }
 
         private Map<String, Object> describe(Path file) {
@@ -202,16 +226,24 @@ public final class NativeLibrary {
         }
 
         private UnsatisfiedLinkError failure(String what, Throwable cause) {
-            StringBuilder message = new StringBuilder("http-kit: ").append(what).append(".\n  looked for: ");
-            message.append(platform == null ? "(unknown platform)" : platform.directory() + " (" + platform + ")");
-            message.append("\n  tried: ").append(tried.isEmpty() ? "nothing" : String.join("\n         ", tried));
+            StringBuilder message =
+                    new StringBuilder("http-kit: ").append(what).append(".\n  looked for: ");
+            message.append(
+                    platform == null
+                            ? "(unknown platform)"
+                            : platform.directory() + " (" + platform + ")");
+            message.append("\n  tried: ")
+                    .append(tried.isEmpty() ? "nothing" : String.join("\n         ", tried));
             message.append("\n  the class path holds: ").append(held());
-            message.append("\n  to override: -Dhttp-kit.native.path=<library file>,"
-                    + " -Dhttp-kit.native.dir=<directory to unpack into, on a mount without noexec>,"
-                    + " -Dhttp-kit.native.libc=glibc|musl");
+            message.append(
+                    "\n"
+                            + "  to override: -Dhttp-kit.native.path=<library file>,"
+                            + " -Dhttp-kit.native.dir=<directory to unpack into, on a mount without"
+                            + " noexec>, -Dhttp-kit.native.libc=glibc|musl");
             UnsatisfiedLinkError error = new UnsatisfiedLinkError(message.toString());
             if (cause != null) {
-                // Not as its cause: Clojure's REPL shows the innermost cause only, without this message.
+                // Not as its cause: Clojure's REPL shows the innermost cause only, without this
+                // message.
                 error.addSuppressed(cause);
             }
             return error;

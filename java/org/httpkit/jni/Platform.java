@@ -115,7 +115,10 @@ final class Platform {
 
     private static boolean mapsMusl() {
         try {
-            String maps = new String(Files.readAllBytes(Paths.get("/proc/self/maps")), StandardCharsets.ISO_8859_1);
+            String maps =
+                    new String(
+                            Files.readAllBytes(Paths.get("/proc/self/maps")),
+                            StandardCharsets.ISO_8859_1);
             return maps.contains("/ld-musl-") || maps.contains("/libc.musl-");
         } catch (IOException unreadable) {
             return false;
@@ -139,7 +142,8 @@ final class Platform {
             int entrySize = head.getShort(54) & 0xffff;
             int entries = head.getShort(56) & 0xffff;
             for (int i = 0; i < entries; i++) {
-                ByteBuffer entry = read(channel, tableOffset + (long) i * entrySize, 56).order(order);
+                ByteBuffer entry =
+                        read(channel, tableOffset + (long) i * entrySize, 56).order(order);
                 if (entry.remaining() == 56 && entry.getInt(0) == PT_INTERP) {
                     long size = Math.min(entry.getLong(32), 4096);
                     ByteBuffer path = read(channel, entry.getLong(8), (int) size);
@@ -150,7 +154,8 @@ final class Platform {
         }
     }
 
-    private static ByteBuffer read(SeekableByteChannel channel, long position, int length) throws IOException {
+    private static ByteBuffer read(SeekableByteChannel channel, long position, int length)
+            throws IOException {
         ByteBuffer into = ByteBuffer.allocate(length);
         channel.position(position);
         while (into.hasRemaining() && channel.read(into) >= 0) {

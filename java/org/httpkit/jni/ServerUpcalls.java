@@ -12,14 +12,15 @@ public interface ServerUpcalls {
     void onStarved(int waiting);
 
     /**
-     * All that was sent is written. Comes after {@link Native#whenDrained} or {@link Native#awaitRoom} has
-     * returned true, and after a send with {@code Abi.INSIST} was refused for want of room.
+     * All that was sent is written. Comes after {@link Native#whenDrained} or {@link
+     * Native#awaitRoom} has returned true, and after a send with {@code Abi.INSIST} was refused for
+     * want of room.
      */
     void onDrained(long exchange);
 
     /**
-     * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} will say so behind
-     * them; this is for callbacks that go on until they hear of it.
+     * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} will say so
+     * behind them; this is for callbacks that go on until they hear of it.
      */
     void onClosing(long channel, int code, String reason);
 

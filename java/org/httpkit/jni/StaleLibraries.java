@@ -15,25 +15,29 @@ import java.util.regex.Pattern;
 final class StaleLibraries {
     /** Names that {@link NativeLibrary} and {@link LibraryCache} make. */
     private static final Pattern OURS =
-            Pattern.compile("(lib)?httpkit-.+-[0-9a-f]{32}(-copy.*)?\\.(so|dylib|dll)|\\.unpack.*\\.tmp");
+            Pattern.compile(
+                    "(lib)?httpkit-.+-[0-9a-f]{32}(-copy.*)?\\.(so|dylib|dll)|\\.unpack.*\\.tmp");
 
     /**
-     * A file that was used less long ago stays: a JVM may be about to load it, and two versions that
-     * are started in turn should not unpack each time.
+     * A file that was used less long ago stays: a JVM may be about to load it, and two versions
+     * that are started in turn should not unpack each time.
      */
     private static final long KEPT_MILLIS = TimeUnit.HOURS.toMillis(1);
 
     /**
-     * Where a mapped file stays usable without a name. Not over a network: there, removing a file that a
-     * JVM on another machine has mapped ends that JVM.
+     * Where a mapped file stays usable without a name. Not over a network: there, removing a file
+     * that a JVM on another machine has mapped ends that JVM.
      */
     private static final List<String> LOCAL =
-            Arrays.asList("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "apfs");
+            Arrays.asList(
+                    "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay",
+                    "apfs");
 
     private StaleLibraries() {}
 
     /**
-     * Removes what is ours in a private directory, unless it was used lately or a process has it loaded.
+     * Removes what is ours in a private directory, unless it was used lately or a process has it
+     * loaded.
      *
      * @param current stays
      */
@@ -43,7 +47,8 @@ final class StaleLibraries {
                 if (OURS.matcher(file.getFileName().toString()).matches()
                         && !file.equals(current)
                         && Access.isTrusted(file, false)
-                        && Files.getLastModifiedTime(file).toMillis() < System.currentTimeMillis() - KEPT_MILLIS
+                        && Files.getLastModifiedTime(file).toMillis()
+                                < System.currentTimeMillis() - KEPT_MILLIS
                         && LOCAL.contains(Files.getFileStore(file).type())
                         && !isLoaded(file)) {
                     Files.deleteIfExists(file);

@@ -11,8 +11,10 @@ public class EventNames {
     public final String serverWsDecodeError;
     public final String serverWsFrameError;
     public final String serverChannelCloseError;
+
     /** Followed by the status code of the response. */
     public final String serverStatusPrefix;
+
     public final String serverStatus404;
     public final String serverStatus413;
     public final String serverStatus414;
@@ -21,7 +23,9 @@ public class EventNames {
     public final String serverStatus503Todo;
     public final String clientImpossible;
 
-    /** @param names from the name of a field here to the event's name; other keys are ignored */
+    /**
+     * @param names from the name of a field here to the event's name; other keys are ignored
+     */
     public EventNames(Map<String, String> names) {
         serverAcceptError = name(names, "serverAcceptError", "httpkit.server.accept.error");
         serverLoopError = name(names, "serverLoopError", "httpkit.server.loop.error");
@@ -29,8 +33,7 @@ public class EventNames {
         serverWsFrameError = name(names, "serverWsFrameError", "httpkit.server.ws.frame.error");
         serverChannelCloseError =
                 name(names, "serverChannelCloseError", "httpkit.server.channel.close.error");
-        serverStatusPrefix =
-                name(names, "serverStatusPrefix", "httpkit.server.status.processed.");
+        serverStatusPrefix = name(names, "serverStatusPrefix", "httpkit.server.status.processed.");
         serverStatus404 = name(names, "serverStatus404", "httpkit.server.status.404");
         serverStatus413 = name(names, "serverStatus413", "httpkit.server.status.413");
         serverStatus414 = name(names, "serverStatus414", "httpkit.server.status.414");

@@ -1,18 +1,21 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.AddressRecord;
+
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
-import org.httpkit.jni.AddressRecord;
 
 /** IP addresses as octets in native blocks. */
 final class Addresses {
     private Addresses() {}
 
-    /** @return as {@code InetAddress.getHostAddress} has it; null for length 0 */
+    /**
+     * @return as {@code InetAddress.getHostAddress} has it; null for length 0
+     */
     static String text(byte[] block, int start, int length) {
         if (length == 4) {
             return (block[start] & 0xff)

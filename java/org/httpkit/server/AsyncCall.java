@@ -2,18 +2,20 @@ package org.httpkit.server;
 
 import clojure.lang.AFn;
 import clojure.lang.IFn;
+
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * One call of a Ring handler that responds by {@code respond}, by {@code raise} or by throwing. The first of
- * these counts; the rest is silently ignored.
+ * One call of a Ring handler that responds by {@code respond}, by {@code raise} or by throwing. The
+ * first of these counts; the rest is silently ignored.
  */
 abstract class AsyncCall {
     private final AtomicBoolean over = new AtomicBoolean();
 
     /**
-     * What the handler returned, or passed on. Kept here and in no local variable, and cleared when its body is
-     * streamed: a lazy seq may be longer than the heap, as long as nothing holds its head.
+     * What the handler returned, or passed on. Kept here and in no local variable, and cleared when
+     * its body is streamed: a lazy seq may be longer than the heap, as long as nothing holds its
+     * head.
      */
     Object response;
 
@@ -62,6 +64,7 @@ abstract class AsyncCall {
         raised(
                 response instanceof Throwable
                         ? (Throwable) response
-                        : new IllegalArgumentException("Ring async raise value must be a Throwable"));
+                        : new IllegalArgumentException(
+                                "Ring async raise value must be a Throwable"));
     }
 }

@@ -1,6 +1,10 @@
 package org.httpkit.server;
 
 import clojure.lang.IFn;
+
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.channels.SelectionKey;
@@ -8,8 +12,6 @@ import java.util.Map;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongToIntFunction;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /**
  * What a handler answers through: one HTTP exchange, or a WebSocket.
@@ -27,17 +29,26 @@ public class AsyncChannel {
 
     /** Whether a thread runs callbacks for events that it has taken. */
     volatile boolean hearing;
-    /** What tells its close handlers, once it is closed and a callback goes on; see {@link LateClosing}. */
+
+    /**
+     * What tells its close handlers, once it is closed and a callback goes on; see {@link
+     * LateClosing}.
+     */
     volatile FutureTask<?> lateClosing;
 
     private volatile IFn receiveHandler;
     private volatile IFn pingHandler;
     private volatile IFn pongHandler;
     private boolean manualPong;
-    /** Both ends' addresses in their native form, a sixth of the size of Java's; null without any. */
+
+    /**
+     * Both ends' addresses in their native form, a sixth of the size of Java's; null without any.
+     */
     private byte[] ends;
 
-    /** A channel without a connection, closed from the start: there are no selection keys any more. */
+    /**
+     * A channel without a connection, closed from the start: there are no selection keys any more.
+     */
     public AsyncChannel(SelectionKey key, HttpServer server) {
         this(server, 0, Terms.NONE, false);
     }
@@ -95,7 +106,9 @@ public class AsyncChannel {
         sender.whenFlushed(task);
     }
 
-    /** @return bytes that were accepted and wait for the peer to read */
+    /**
+     * @return bytes that were accepted and wait for the peer to read
+     */
     public long pendingBytes() {
         return Native.pendingBytes(handle());
     }
@@ -236,20 +249,26 @@ public class AsyncChannel {
         return closing.hasHandler();
     }
 
-    /** @param handler (fn [message]), a String or byte[] */
+    /**
+     * @param handler (fn [message]), a String or byte[]
+     */
     public void setReceiveHandler(IFn handler) {
         requireUnset(receiveHandler, "receive");
         receiveHandler = handler;
     }
 
-    /** @param handler (fn [bytes]); the pong has been sent */
+    /**
+     * @param handler (fn [bytes]); the pong has been sent
+     */
     public void setPingHandler(IFn handler) {
         requireUnset(pingHandler, "ping");
         pingHandler = handler;
         listen();
     }
 
-    /** @param handler (fn [bytes]) */
+    /**
+     * @param handler (fn [bytes])
+     */
     public void setPongHandler(IFn handler) {
         requireUnset(pongHandler, "pong");
         pongHandler = handler;
@@ -262,14 +281,18 @@ public class AsyncChannel {
         listen();
     }
 
-    /** @param handler (fn [keyword]); called at once if the channel is closed */
+    /**
+     * @param handler (fn [keyword]); called at once if the channel is closed
+     */
     public void setCloseHandler(IFn handler) {
         if (closing.setHandler(handler)) {
             sender.isHeld();
         }
     }
 
-    /** @param handler (fn [code reason]); called at once if the channel is closed */
+    /**
+     * @param handler (fn [code reason]); called at once if the channel is closed
+     */
     public void setCloseRingHandler(IFn handler) {
         if (closing.setRingHandler(handler)) {
             sender.isHeld();
@@ -341,14 +364,17 @@ public class AsyncChannel {
         return !closedRan.get();
     }
 
-    /** Whether an embedder is to hear that the peer has left: once, though it may leave in two steps. */
+    /**
+     * Whether an embedder is to hear that the peer has left: once, though it may leave in two
+     * steps.
+     */
     boolean isFirstClosing() {
         return closing.isFirst(Closing.EMBEDDER_TOLD);
     }
 
     /**
-     * Makes this the channel of another request to the same server, without handlers. Servers do not
-     * do so: a request's channel is a new one.
+     * Makes this the channel of another request to the same server, without handlers. Servers do
+     * not do so: a request's channel is a new one.
      *
      * @throws IllegalStateException if this channel is not closed, or the request has none
      */
@@ -373,7 +399,9 @@ public class AsyncChannel {
         server.channels.remember(this);
     }
 
-    /** @return the peer's address, null on a Unix domain socket */
+    /**
+     * @return the peer's address, null on a Unix domain socket
+     */
     public InetSocketAddress remoteAddress() {
         return end(1);
     }

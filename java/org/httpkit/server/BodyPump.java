@@ -4,14 +4,16 @@ import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /**
- * Sends what is read from a source: its first part on the handler's thread, the rest, if it is long or slow,
- * as a task that ends whenever the peer is behind, and is run again when that has caught up.
+ * Sends what is read from a source: its first part on the handler's thread, the rest, if it is long
+ * or slow, as a task that ends whenever the peer is behind, and is run again when that has caught
+ * up.
  */
 final class BodyPump extends BodyTask {
     /** Most bodies are short, and read at once. */
     private static final int FIRST_PIECE = 8 * 1024;
 
     private static final int PIECE = 64 * 1024;
+
     /** Pieces that are sent before other bodies get this thread. */
     private static final int TURN = 16;
 
@@ -98,7 +100,9 @@ final class BodyPump extends BodyTask {
         return source.count > 0 || source.read(size);
     }
 
-    /** @return false if no more is wanted */
+    /**
+     * @return false if no more is wanted
+     */
     private boolean sendPiece() throws PeerGoneException {
         int count = Math.min(source.count, PIECE);
         switch (body.send(source.bytes, source.start, count)) {

@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.ISeq;
 import clojure.lang.RT;
+
 import java.io.Closeable;
 import java.io.IOException;
 import java.io.InputStream;
@@ -17,7 +18,9 @@ abstract class BodySource implements Closeable {
     int start;
     int count;
 
-    /** @param body an InputStream or a Seqable */
+    /**
+     * @param body an InputStream or a Seqable
+     */
     static BodySource of(Object body) {
         return body instanceof InputStream
                 ? new StreamSource((InputStream) body)
@@ -79,7 +82,9 @@ abstract class BodySource implements Closeable {
         }
     }
 
-    /** A lazy seq may be longer than the heap: nothing here holds more of it than the next element. */
+    /**
+     * A lazy seq may be longer than the heap: nothing here holds more of it than the next element.
+     */
     private static final class SeqSource extends BodySource {
         private Object body;
         private ISeq seq;
@@ -98,7 +103,8 @@ abstract class BodySource implements Closeable {
             if (seq == null) {
                 return false;
             }
-            Object part = Objects.requireNonNull(seq.first(), "nil in a response's :body, a sequence");
+            Object part =
+                    Objects.requireNonNull(seq.first(), "nil in a response's :body, a sequence");
             bytes = part.toString().getBytes(UTF_8);
             start = 0;
             count = bytes.length;

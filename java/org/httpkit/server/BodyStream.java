@@ -1,16 +1,17 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
+
 import java.io.IOException;
 import java.io.OutputStream;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
-import org.httpkit.jni.Abi;
 
 /**
  * What code that writes a body itself writes to. A write waits while the peer does not read.
  *
- * <p>A close alone does not end the response: code that fails inside {@code with-open} closes too, and half
- * a body must not pass for a whole one.
+ * <p>A close alone does not end the response: code that fails inside {@code with-open} closes too,
+ * and half a body must not pass for a whole one.
  */
 final class BodyStream extends OutputStream {
     private static final int PIECE = 64 * 1024;
@@ -44,7 +45,11 @@ final class BodyStream extends OutputStream {
     private void writePiece(byte[] bytes, int start, int count) throws IOException {
         int sent = body.send(bytes, start, count);
         if (sent == Abi.SENT_FULL) {
-            sent = body.server.channels.drain(body.handle).insist(() -> body.send(bytes, start, count));
+            sent =
+                    body.server
+                            .channels
+                            .drain(body.handle)
+                            .insist(() -> body.send(bytes, start, count));
         }
         if (sent == OpenBody.UNWANTED) {
             enough = true;

@@ -8,12 +8,15 @@ abstract class BodyTask implements Runnable {
     final HttpServer server;
     final OpenBody body;
     private final ResponseWriter out;
+
     /** Method and URI, for the log. */
     private String about;
 
     private final AtomicReference<Thread> thread = new AtomicReference<>();
 
-    /** @param out what {@code body} was made with */
+    /**
+     * @param out what {@code body} was made with
+     */
     BodyTask(OpenBody body, ResponseWriter out) {
         this.server = body.server;
         this.body = body;
@@ -62,7 +65,10 @@ abstract class BodyTask implements Runnable {
         }
     }
 
-    /** Answers 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer is gone. */
+    /**
+     * Answers 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer is
+     * gone.
+     */
     final void fail(Throwable e) {
         try {
             if (e instanceof PeerGoneException) {

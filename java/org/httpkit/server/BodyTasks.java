@@ -1,19 +1,23 @@
 package org.httpkit.server;
 
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.Executor;
 import org.httpkit.PrefixThreadFactory;
 import org.httpkit.VirtualThreads;
 import org.httpkit.jni.Native;
 
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
+
 /**
- * Where a server's long and slow bodies are made: on threads of their own, so that no peer that reads slowly
- * holds a thread that runs handlers.
+ * Where a server's long and slow bodies are made: on threads of their own, so that no peer that
+ * reads slowly holds a thread that runs handlers.
  */
 final class BodyTasks {
-    /** For bodies that are read from a source; they hold no thread while they wait for their peers. */
+    /**
+     * For bodies that are read from a source; they hold no thread while they wait for their peers.
+     */
     private static final int MAX_PUMPS = 256;
+
     /** For code that writes its body, and waits in that while its peer does not read. */
     private static final int MAX_WRITERS = 256;
 
@@ -24,7 +28,9 @@ final class BodyTasks {
     private final ConcurrentHashMap<Long, BodyPump> waiting = new ConcurrentHashMap<>();
     private final Set<BodyTask> going = ConcurrentHashMap.newKeySet();
 
-    /** @param virtual run each task on a virtual thread, as many as there are */
+    /**
+     * @param virtual run each task on a virtual thread, as many as there are
+     */
     BodyTasks(boolean virtual) {
         if (virtual) {
             pumps = writers = VirtualThreads.newExecutor();
@@ -47,7 +53,10 @@ final class BodyTasks {
         }
     }
 
-    /** @return whether {@code pump} will be run again when its peer has taken what waits, or runs already */
+    /**
+     * @return whether {@code pump} will be run again when its peer has taken what waits, or runs
+     *     already
+     */
     boolean awaitsRoom(BodyPump pump) {
         long handle = pump.body.handle;
         waiting.put(handle, pump);
@@ -62,7 +71,9 @@ final class BodyTasks {
         }
     }
 
-    /** @return whether pumps wait for a thread */
+    /**
+     * @return whether pumps wait for a thread
+     */
     boolean isCrowded() {
         return pumps instanceof GrowingPool && ((GrowingPool) pumps).isCrowded();
     }
@@ -71,7 +82,9 @@ final class BodyTasks {
         going.remove(task);
     }
 
-    /** @return whether bodies are being made */
+    /**
+     * @return whether bodies are being made
+     */
     boolean areGoing() {
         return !going.isEmpty();
     }

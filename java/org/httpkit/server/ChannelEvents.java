@@ -2,9 +2,10 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import java.util.Arrays;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+
+import java.util.Arrays;
 
 /** Runs a channel's callbacks for what the native side reports of it, in order. */
 final class ChannelEvents {
@@ -33,7 +34,9 @@ final class ChannelEvents {
         }
     }
 
-    /** The chain goes on to the closing whatever happens: no other thread learns of later events. */
+    /**
+     * The chain goes on to the closing whatever happens: no other thread learns of later events.
+     */
     static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
         channel.hearing = true;

@@ -1,11 +1,15 @@
 package org.httpkit.server;
 
-import java.util.Collection;
-import java.util.concurrent.ConcurrentHashMap;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
-/** A server's channels by their handles, from a request until the closing is heard, and who waits for room on them. */
+import java.util.Collection;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * A server's channels by their handles, from a request until the closing is heard, and who waits
+ * for room on them.
+ */
 final class Channels {
     private final HttpServer server;
     private final ConcurrentHashMap<Long, AsyncChannel> channels = new ConcurrentHashMap<>();
@@ -29,7 +33,10 @@ final class Channels {
     AsyncChannel makeUnclosed(RequestBlock block) {
         AsyncChannel channel =
                 new AsyncChannel(
-                        server, block.handle(), server.terms(block), block.has(Abi.REQUEST_UPGRADE));
+                        server,
+                        block.handle(),
+                        server.terms(block),
+                        block.has(Abi.REQUEST_UPGRADE));
         remember(channel);
         return channel;
     }
@@ -43,7 +50,9 @@ final class Channels {
         forgetDrain(channel.handle());
     }
 
-    /** @return null for one that is not remembered */
+    /**
+     * @return null for one that is not remembered
+     */
     AsyncChannel get(long handle) {
         return channels.get(handle);
     }

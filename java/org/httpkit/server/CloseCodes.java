@@ -13,14 +13,19 @@ final class CloseCodes {
 
     private CloseCodes() {}
 
-    /** Codes that RFC 6455 7.4.1, its registry, or no document at all has reserved for a use on the wire. */
+    /**
+     * Codes that RFC 6455 7.4.1, its registry, or no document at all has reserved for a use on the
+     * wire.
+     */
     static boolean mayBeReceived(int code) {
         return code >= 1000 && code <= 1003
                 || code >= 1007 && code <= 1014
                 || code >= 3000 && code <= 4999;
     }
 
-    /** @throws IllegalArgumentException for a code or reason that must not be sent (RFC 6455 7.4) */
+    /**
+     * @throws IllegalArgumentException for a code or reason that must not be sent (RFC 6455 7.4)
+     */
     static void check(int status, String reason) {
         boolean reserved = status >= 1004 && status <= 1006 || status == 1015;
         if (status < 1000 || status > 4999 || reserved) {
@@ -40,21 +45,36 @@ final class CloseCodes {
     /** Names of RFC 6455 7.4.1, and two of http-kit's own for what is no WebSocket. */
     private static String name(int code) {
         switch (code) {
-            case 0: return "server-close";
-            case CLIENT_CLOSE: return "client-close";
-            case 1000: return "normal";
-            case 1001: return "going-away";
-            case 1002: return "protocol-error";
-            case 1003: return "unsupported";
-            case 1005: return "no-status-received";
-            case 1006: return "abnormal";
-            case 1007: return "invalid-payload-data";
-            case 1008: return "policy-violation";
-            case 1009: return "message-too-big";
-            case 1010: return "mandatory-extension";
-            case 1011: return "internal-server-error";
-            case 1015: return "tls-handshake";
-            default: return "unknown";
+            case 0:
+                return "server-close";
+            case CLIENT_CLOSE:
+                return "client-close";
+            case 1000:
+                return "normal";
+            case 1001:
+                return "going-away";
+            case 1002:
+                return "protocol-error";
+            case 1003:
+                return "unsupported";
+            case 1005:
+                return "no-status-received";
+            case 1006:
+                return "abnormal";
+            case 1007:
+                return "invalid-payload-data";
+            case 1008:
+                return "policy-violation";
+            case 1009:
+                return "message-too-big";
+            case 1010:
+                return "mandatory-extension";
+            case 1011:
+                return "internal-server-error";
+            case 1015:
+                return "tls-handshake";
+            default:
+                return "unknown";
         }
     }
 }

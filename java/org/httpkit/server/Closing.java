@@ -1,6 +1,7 @@
 package org.httpkit.server;
 
 import clojure.lang.IFn;
+
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 
 /** The end of a channel: told once to its close handlers, also to those that are set afterwards. */
@@ -8,11 +9,15 @@ final class Closing {
     /** Our own side has closed it; no WebSocket code. */
     static final int SERVER_CLOSE = 0;
 
-    /** What is done once, a bit each in {@link #done}: an object for each would cost every idle channel memory. */
+    /**
+     * What is done once, a bit each in {@link #done}: an object for each would cost every idle
+     * channel memory.
+     */
     private static final int REPORTED = 1;
 
     private static final int HANDLER_RAN = 2;
     private static final int RING_HANDLER_RAN = 4;
+
     /** An embedder has heard that the peer is gone, or has ended its side. */
     static final int EMBEDDER_TOLD = 8;
 
@@ -22,7 +27,10 @@ final class Closing {
     private final AsyncChannel channel;
     private volatile int done;
 
-    /** Set before {@link AsyncChannel#closedRan} is looked at, and the other way round in {@link #tell}. */
+    /**
+     * Set before {@link AsyncChannel#closedRan} is looked at, and the other way round in {@link
+     * #tell}.
+     */
     private volatile IFn handler;
 
     private volatile IFn ringHandler;
@@ -50,7 +58,10 @@ final class Closing {
         return handler != null || ringHandler != null;
     }
 
-    /** See {@link AsyncChannel#setCloseHandler}. @return false if the channel is closed: then it has been called */
+    /**
+     * See {@link AsyncChannel#setCloseHandler}. @return false if the channel is closed: then it has
+     * been called
+     */
     boolean setHandler(IFn given) {
         AsyncChannel.requireUnset(handler, "close");
         handler = given;

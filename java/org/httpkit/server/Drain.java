@@ -1,13 +1,14 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /**
  * Waiting for room: for senders that may block, and for those that want to be told.
@@ -15,7 +16,10 @@ import org.httpkit.jni.Native;
  * <p>Blocks in Java, never inside a native frame, so that virtual threads may wait here.
  */
 final class Drain {
-    /** A sender that waits tries again after this time at the latest. The core cuts peers off that do not read. */
+    /**
+     * A sender that waits tries again after this time at the latest. The core cuts peers off that
+     * do not read.
+     */
     private static final long RETRY_SECONDS = 60;
 
     private final HttpServer server;
@@ -73,8 +77,8 @@ final class Drain {
      * Repeats {@code send} until it is not refused for want of room.
      *
      * @param send to be made with {@code Abi.INSIST}, so that it comes to an end
-     * @return what it returned; {@code SENT_CLOSED} too if this thread is interrupted: then the connection is
-     *     cut
+     * @return what it returned; {@code SENT_CLOSED} too if this thread is interrupted: then the
+     *     connection is cut
      */
     int insist(IntSupplier send) {
         int before = drains();

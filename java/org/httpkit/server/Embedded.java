@@ -1,8 +1,5 @@
 package org.httpkit.server;
 
-import java.io.IOException;
-import java.nio.channels.ServerSocketChannel;
-import java.util.Arrays;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
@@ -10,6 +7,10 @@ import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
+
+import java.io.IOException;
+import java.nio.channels.ServerSocketChannel;
+import java.util.Arrays;
 
 /** Turns a server's work into calls of an {@link IHandler}. */
 final class Embedded {
@@ -109,7 +110,9 @@ final class Embedded {
         return unanswered;
     }
 
-    /** @return what has come up meanwhile, to be run after what others wait for; null if nothing has */
+    /**
+     * @return what has come up meanwhile, to be run after what others wait for; null if nothing has
+     */
     byte[] events(byte[] block) {
         long handle = RequestBlock.handle(block);
         AsyncChannel channel = server.channels.get(handle);
@@ -134,13 +137,17 @@ final class Embedded {
                 frame(channel, new Frame.PongFrame(Arrays.copyOfRange(block, start, end)));
                 break;
             case Abi.EVENT_HALF_CLOSED:
-                // As with http-kit, where that is the end; here a response is still sent if it comes soon.
+                // As with http-kit, where that is the end; here a response is still sent if it
+                // comes soon.
                 tellClosed(channel, CloseCodes.CLIENT_CLOSE, "");
                 break;
             case Abi.EVENT_CLOSING:
                 break; // there is one thread for all calls, and no other may hear of it
             default:
-                closed(channel, ChannelEvents.code(block, start), ChannelEvents.reason(block, start, end));
+                closed(
+                        channel,
+                        ChannelEvents.code(block, start),
+                        ChannelEvents.reason(block, start, end));
         }
     }
 

@@ -1,10 +1,11 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /**
  * The one thread that calls an {@link IHandler}. In http-kit that is the loop, so handlers count on
@@ -12,11 +13,16 @@ import org.httpkit.jni.Native;
  */
 final class EmbeddedWorkers extends Workers {
     private final IHandler handler;
-    /** Never shut down: closings are heard after the stop, in order. It ends by itself when idle. */
+
+    /**
+     * Never shut down: closings are heard after the stop, in order. It ends by itself when idle.
+     */
     private final GrowingPool thread =
             GrowingPool.named("http-kit-server-handler", 1, Integer.MAX_VALUE);
+
     /** The thread while it is in a call. */
     private volatile Thread running;
+
     /** The server stops and has waited: requests that still wait will not be answered. */
     private volatile boolean over;
 

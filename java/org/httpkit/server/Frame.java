@@ -3,8 +3,8 @@ package org.httpkit.server;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 /**
- * A WebSocket message or control frame. {@code send!} takes a {@link PingFrame} or
- * {@link PongFrame}; its payload may have at most 125 bytes (RFC 6455 5.5).
+ * A WebSocket message or control frame. {@code send!} takes a {@link PingFrame} or {@link
+ * PongFrame}; its payload may have at most 125 bytes (RFC 6455 5.5).
  */
 public abstract class Frame {
     /** The payload, not copied. */
@@ -66,14 +66,16 @@ public abstract class Frame {
             super(data);
         }
 
-        /** @return the close code, 1005 if the payload has none (RFC 6455 7.1.5) */
+        /**
+         * @return the close code, 1005 if the payload has none (RFC 6455 7.1.5)
+         */
         public int getStatus() {
-            return data.length < 2
-                    ? NO_STATUS_RECEIVED
-                    : (data[0] & 0xff) << 8 | data[1] & 0xff;
+            return data.length < 2 ? NO_STATUS_RECEIVED : (data[0] & 0xff) << 8 | data[1] & 0xff;
         }
 
-        /** @return the text after the code, empty if there is none */
+        /**
+         * @return the text after the code, empty if there is none
+         */
         public String getReason() {
             return data.length <= 2 ? "" : new String(data, 2, data.length - 2, UTF_8);
         }

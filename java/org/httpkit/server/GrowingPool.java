@@ -4,15 +4,17 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
 
 /**
- * Threads for tasks that may block: one is started for each task that no idle one can take, up to a bound.
- * What is more waits, in order. A thread without work ends after a while.
+ * Threads for tasks that may block: one is started for each task that no idle one can take, up to a
+ * bound. What is more waits, in order. A thread without work ends after a while.
  *
- * <p>Not a {@code ThreadPoolExecutor}, which does not bear a full heap: its queue takes memory to wait, and
- * it may forget a thread for good that it had no memory to wake. Here only {@link #execute} takes memory,
- * before it changes anything; and a task for which no thread can be started waits for one.
+ * <p>Not a {@code ThreadPoolExecutor}, which does not bear a full heap: its queue takes memory to
+ * wait, and it may forget a thread for good that it had no memory to wake. Here only {@link
+ * #execute} takes memory, before it changes anything; and a task for which no thread can be started
+ * waits for one.
  */
 final class GrowingPool implements Executor {
     private static final int IDLE_MILLIS = 5000;
+
     /** When not even one thread could be started. */
     private static final int RETRY_MILLIS = 100;
 
@@ -41,7 +43,9 @@ final class GrowingPool implements Executor {
         this(max, Integer.MAX_VALUE, factory);
     }
 
-    /** @param maxWaiting tasks that wait for a thread; more are dropped */
+    /**
+     * @param maxWaiting tasks that wait for a thread; more are dropped
+     */
     GrowingPool(int max, int maxWaiting, ThreadFactory factory) {
         this.max = max;
         this.maxWaiting = maxWaiting;
@@ -79,7 +83,8 @@ final class GrowingPool implements Executor {
     /**
      * As {@link #execute}, for what others wait for.
      *
-     * @throws OutOfMemoryError also if there is no thread, and none can be started: then it is not run
+     * @throws OutOfMemoryError also if there is no thread, and none can be started: then it is not
+     *     run
      */
     synchronized void runOrThrow(Runnable task) {
         if (run(task)) {
@@ -95,7 +100,9 @@ final class GrowingPool implements Executor {
         throw new OutOfMemoryError("no thread can be started");
     }
 
-    /** @return whether tasks wait for a thread */
+    /**
+     * @return whether tasks wait for a thread
+     */
     synchronized boolean isCrowded() {
         return waiting > idle;
     }
@@ -160,7 +167,9 @@ final class GrowingPool implements Executor {
         }
     }
 
-    /** @return null if this thread is to end */
+    /**
+     * @return null if this thread is to end
+     */
     private synchronized Runnable next() {
         long deadline = System.nanoTime() + IDLE_MILLIS * 1_000_000L;
         idle++;

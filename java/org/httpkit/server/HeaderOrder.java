@@ -1,6 +1,7 @@
 package org.httpkit.server;
 
 import clojure.lang.Util;
+
 import java.io.Serializable;
 import java.util.Comparator;
 

@@ -3,13 +3,15 @@ package org.httpkit.server;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentHashMap;
-import java.io.InputStream;
-import java.util.Map;
+
 import org.httpkit.BytesInputStream;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
+
+import java.io.InputStream;
+import java.util.Map;
 
 /** A request, as an {@link IHandler} gets it. */
 public class HttpRequest {
@@ -24,10 +26,12 @@ public class HttpRequest {
 
     /** The target as sent, up to its first question mark. */
     public final String uri;
+
     /** What follows the question mark; null without one. */
     public final String queryString;
 
     public final HttpVersion version;
+
     /**
      * Names in lower case; values are Strings, repeated ones joined. The map is not to be changed,
      * see {@link #setHeaders}.
@@ -35,11 +39,13 @@ public class HttpRequest {
     public volatile Map<String, Object> headers;
 
     final RequestBlock block;
+
     /** Replaced by {@link AsyncChannel#reset}. */
     volatile AsyncChannel channel;
 
     private final HttpServer server;
     private volatile boolean channelWanted;
+
     /** What the setters have replaced: from then on it counts for a {@link RingHandler}, too. */
     private volatile boolean headersSet;
 
@@ -63,38 +69,52 @@ public class HttpRequest {
         this.server = null;
     }
 
-    /** @param headers names in lower case */
+    /**
+     * @param headers names in lower case
+     */
     public void setHeaders(Map<String, Object> headers) {
         this.headers = headers;
         this.headersSet = true;
     }
 
-    /** @param count how many bytes of the array are the body */
+    /**
+     * @param count how many bytes of the array are the body
+     */
     public void setBody(byte[] body, int count) {
         this.body = new BytesInputStream(body, count);
     }
 
-    /** @param startTime by {@link System#nanoTime} */
+    /**
+     * @param startTime by {@link System#nanoTime}
+     */
     public void setStartTime(long startTime) {
         this.startTime = startTime;
     }
 
-    /** @return when the request had arrived, by {@link System#nanoTime}; 0 if it is not known */
+    /**
+     * @return when the request had arrived, by {@link System#nanoTime}; 0 if it is not known
+     */
     public long getStartTime() {
         Long set = startTime;
         return set != null ? set : block == null ? 0 : block.startTime();
     }
 
-    /** @return HTTP/1.1 or HTTP/1.0 */
+    /**
+     * @return HTTP/1.1 or HTTP/1.0
+     */
     public String protocol() {
         return version == HttpVersion.HTTP_1_0 ? "HTTP/1.0" : "HTTP/1.1";
     }
 
-    /** @return a Ring request with what was set here instead of what was received */
+    /**
+     * @return a Ring request with what was set here instead of what was received
+     */
     IPersistentMap replaceIn(IPersistentMap request) {
         IPersistentMap map = request;
         if (headersSet) {
-            map = map.assoc(HEADERS, PersistentHashMap.create(headers)).assoc(REMOTE_ADDR, getRemoteAddr());
+            map =
+                    map.assoc(HEADERS, PersistentHashMap.create(headers))
+                            .assoc(REMOTE_ADDR, getRemoteAddr());
         }
         BytesInputStream given = body;
         if (given != null) {
@@ -115,7 +135,10 @@ public class HttpRequest {
         this.channel = channel;
     }
 
-    /** @return a stream of its own for each call, a {@link org.httpkit.BytesInputStream}; null without a body */
+    /**
+     * @return a stream of its own for each call, a {@link org.httpkit.BytesInputStream}; null
+     *     without a body
+     */
     public InputStream getBody() {
         BytesInputStream given = body;
         if (given != null) {
@@ -141,8 +164,8 @@ public class HttpRequest {
     }
 
     /**
-     * The channel, for streams and WebSockets. Once it was asked for, a peer that ends its side while
-     * the request is unanswered counts as gone; otherwise it still gets its answer.
+     * The channel, for streams and WebSockets. Once it was asked for, a peer that ends its side
+     * while the request is unanswered counts as gone; otherwise it still gets its answer.
      */
     public AsyncChannel getChannel() {
         channelWanted = true;

@@ -2,29 +2,28 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.net.InetSocketAddress;
-import java.net.SocketAddress;
-import java.net.UnknownHostException;
-import java.nio.channels.ServerSocketChannel;
-import java.nio.channels.UnresolvedAddressException;
-import java.util.Locale;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicReference;
 import org.httpkit.HttpUtils;
-import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.util.Locale;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+
 /**
  * A server: bound when it is made, serving from {@link #start} to {@link #stop}.
  *
  * <p>Its sockets live in the native library, in loops on the threads {@code server-loop}, which are
- * daemons iff the thread that made the server is one. Handlers and callbacks run on the worker pool.
+ * daemons iff the thread that made the server is one. Handlers and callbacks run on the worker
+ * pool.
  */
 public class HttpServer implements Runnable {
     /** Decides where a server listens. */
@@ -45,10 +44,12 @@ public class HttpServer implements Runnable {
 
     /** Prints {@code DATE [thread] WARN - message}. */
     public static final ContextLogger<String, Throwable> DEFAULT_WARN_LOGGER =
-            (message, error) -> HttpUtils.printWarning(error == null ? message : error.getMessage());
+            (message, error) ->
+                    HttpUtils.printWarning(error == null ? message : error.getMessage());
 
     /** How often a stop looks whether all answers are written. */
     private static final int UNSENT_TICK_MILLIS = 5;
+
     /** How long a stop waits for the callbacks of what it has closed. */
     private static final int CALLBACK_MILLIS = 1000;
 
@@ -63,6 +64,7 @@ public class HttpServer implements Runnable {
     final BodyTasks bodies;
     final Workers workers;
     final RingExchanges ringHandler;
+
     /** What an embedder's handler is called by; null if there is none. */
     final Embedded embedded;
 
@@ -221,46 +223,20 @@ public class HttpServer implements Runnable {
         options.set("tell-half-close", embedded == null ? 0 : 1);
         options.set("n-min-threads", options.keptThreads());
         options.set("n-max-threads", options.maxThreads);
-        if (options.address instanceof InetSocketAddress) {
-            InetSocketAddress address = (InetSocketAddress) options.address;
-            if (address.isUnresolved()) {
-                throw unresolved(address);
-            }
-            byte[] ip = address.getAddress().getAddress();
-            return open(Abi.ADDRESS_INET, ip, address.getPort());
-        }
-        if (options.address != null
-                && options.address.getClass().getName().equals("java.net.UnixDomainSocketAddress")) {
-            byte[] path = options.address.toString().getBytes(nativeCharset());
-            return open(Abi.ADDRESS_UNIX, path, 0);
-        }
-        throw new IllegalArgumentException(
-                "cannot listen on "
-                        + options.address
-                        + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
-    }
-
-    private long open(int kind, byte[] address, int port) {
+        ListenAddress address = ListenAddress.of(options.address);
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         return Native.serverOpen(
-                new Upcalls(this), kind, address, port, options.names(), options.values(), header);
-    }
-
-    /** That exception takes no message: the cause says more. */
-    private static RuntimeException unresolved(InetSocketAddress address) {
-        RuntimeException e = new UnresolvedAddressException();
-        e.initCause(new UnknownHostException("cannot listen on " + address.getHostString() + ": unknown host"));
-        return e;
+                new Upcalls(this),
+                address.kind,
+                address.bytes,
+                address.port,
+                options.names(),
+                options.values(),
+                header);
     }
 
     private boolean pulls() {
         return options.pool == null && options.embedded == null;
-    }
-
-    /** Of the paths of files. */
-    static java.nio.charset.Charset nativeCharset() {
-        String name = System.getProperty("sun.jnu.encoding");
-        return name == null ? UTF_8 : java.nio.charset.Charset.forName(name);
     }
 
     /**
@@ -319,7 +295,9 @@ public class HttpServer implements Runnable {
         return stop(timeout, null);
     }
 
-    /** As {@link #stop(int)}; {@code callback} runs once the loops have ended and the port is free. */
+    /**
+     * As {@link #stop(int)}; {@code callback} runs once the loops have ended and the port is free.
+     */
     public boolean stop(int timeout, Runnable callback) {
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)) {
             return false;
@@ -350,7 +328,10 @@ public class HttpServer implements Runnable {
         bodies.interrupt();
     }
 
-    /** The callbacks of what was just closed: whoever stops a server may take away next what they use. */
+    /**
+     * The callbacks of what was just closed: whoever stops a server may take away next what they
+     * use.
+     */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
         for (Thread loop : loops) {
@@ -389,10 +370,22 @@ public class HttpServer implements Runnable {
     @Override
     public String toString() {
         Status now = status.get();
-        String state = now == Status.STOPPED && !workers.isShut() ? "not started" : now.name().toLowerCase(Locale.ROOT);
-        int connections = now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
-        return getClass().getName() + "[" + where() + ", " + state + ", connections " + connections
-                + ", channels " + channels.count() + "]";
+        String state =
+                now == Status.STOPPED && !workers.isShut()
+                        ? "not started"
+                        : now.name().toLowerCase(Locale.ROOT);
+        int connections =
+                now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
+        return getClass().getName()
+                + "["
+                + where()
+                + ", "
+                + state
+                + ", connections "
+                + connections
+                + ", channels "
+                + channels.count()
+                + "]";
     }
 
     private String where() {
@@ -403,7 +396,9 @@ public class HttpServer implements Runnable {
         return String.valueOf(options.address);
     }
 
-    /** @return the bound port, also after a stop; -1 for a Unix domain socket */
+    /**
+     * @return the bound port, also after a stop; -1 for a Unix domain socket
+     */
     public int getPort() {
         return port;
     }
@@ -412,7 +407,9 @@ public class HttpServer implements Runnable {
         return status.get();
     }
 
-    /** @return whether the loop runs */
+    /**
+     * @return whether the loop runs
+     */
     public boolean isAlive() {
         return loops[0].isAlive();
     }

@@ -1,17 +1,18 @@
 package org.httpkit.server;
 
 /**
- * What a server runs, for programs that embed it without Ring: see {@link HttpServer#HttpServer(String,
- * int, IHandler, int, int, int, ProxyProtocolOption)}.
+ * What a server runs, for programs that embed it without Ring: see {@link
+ * HttpServer#HttpServer(String, int, IHandler, int, int, int, ProxyProtocolOption)}.
  *
- * <p>All but {@link #close} is called on one thread of the server, one call after the other: one that
- * blocks delays the others, and should hand its work to threads of its own. What is thrown is
+ * <p>All but {@link #close} is called on one thread of the server, one call after the other: one
+ * that blocks delays the others, and should hand its work to threads of its own. What is thrown is
  * logged.
  */
 public interface IHandler {
     /**
      * A request. Answered through {@code callback}, now or later and from any thread, or through
-     * {@link HttpRequest#getChannel}. A call that throws before anything was sent is answered with 500.
+     * {@link HttpRequest#getChannel}. A call that throws before anything was sent is answered with
+     * 500.
      */
     void handle(HttpRequest request, RespCallback callback);
 
@@ -22,7 +23,9 @@ public interface IHandler {
      */
     void handle(AsyncChannel channel, Frame frame);
 
-    /** As {@link #clientClose(AsyncChannel, int, String)}, which servers call, without the reason. */
+    /**
+     * As {@link #clientClose(AsyncChannel, int, String)}, which servers call, without the reason.
+     */
     void clientClose(AsyncChannel channel, int status);
 
     /**

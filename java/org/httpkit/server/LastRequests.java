@@ -1,12 +1,17 @@
 package org.httpkit.server;
 
-import java.util.concurrent.TimeUnit;
 import org.httpkit.jni.Native;
 
-/** The first part of a stop: requests that run, or come on open connections, are served to their end. */
+import java.util.concurrent.TimeUnit;
+
+/**
+ * The first part of a stop: requests that run, or come on open connections, are served to their
+ * end.
+ */
 final class LastRequests {
     /** How often it is looked whether there are any, at most. */
     private static final int TICK_MILLIS = 5;
+
     /** How long a silent connection is kept, at most, as a request may be on its way to it. */
     private static final int GRACE_MILLIS = 500;
 
@@ -15,7 +20,8 @@ final class LastRequests {
     /**
      * Waits until there are none, at most {@code timeout} msecs.
      *
-     * @return msecs that are left for what else runs; 0 if the time is over or the thread is interrupted
+     * @return msecs that are left for what else runs; 0 if the time is over or the thread is
+     *     interrupted
      */
     static int serve(long server, int timeout) {
         int grace = Math.min(GRACE_MILLIS, timeout / 2);

@@ -8,12 +8,14 @@ import java.util.function.BooleanSupplier;
 /**
  * The closing of a channel whose callbacks go on: one may run until the close handler stops it.
  *
- * <p>A closing is heard behind what came before it. But once a callback of its channel has held it up for a
- * while, the close handlers run on another thread, and what else waits is delivered after them.
+ * <p>A closing is heard behind what came before it. But once a callback of its channel has held it
+ * up for a while, the close handlers run on another thread, and what else waits is delivered after
+ * them.
  */
 final class LateClosing {
     /** How long a callback that runs holds its channel's closing up. */
     private static final int PATIENCE_MILLIS = 100;
+
     /** How long the pool may take to begin with it: perhaps all its threads run such callbacks. */
     private static final int POOL_MILLIS = 1000;
 

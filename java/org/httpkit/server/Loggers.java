@@ -4,8 +4,8 @@ import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 
 /**
- * Calls users' loggers. Whatever these throw ends here: what they are to log has yet to be answered or
- * cut off, and the thread goes on to serve others.
+ * Calls users' loggers. Whatever these throw ends here: what they are to log has yet to be answered
+ * or cut off, and the thread goes on to serve others.
  */
 final class Loggers {
     private Loggers() {}
@@ -29,15 +29,16 @@ final class Loggers {
     /**
      * Says on standard error what is not logged.
      *
-     * <p>{@code failure} may be {@code error} itself: when the heap is full, the JVM throws one object again
-     * and again.
+     * <p>{@code failure} may be {@code error} itself: when the heap is full, the JVM throws one
+     * object again and again.
      */
     static void complain(String message, Throwable error, Throwable failure) {
         try {
             String what = error == null ? message : message + ": " + error;
             System.err.println("http-kit: not logged, because of " + failure + ": " + what);
         } catch (Throwable e) {
-            // There is no memory for a line, or the exceptions' own texts throw: nothing can be told.
+            // There is no memory for a line, or the exceptions' own texts throw: nothing can be
+            // told.
         }
     }
 }

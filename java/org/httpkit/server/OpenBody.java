@@ -1,24 +1,31 @@
 package org.httpkit.server;
 
-import java.util.Arrays;
-import java.util.concurrent.locks.ReentrantLock;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+
+import java.util.Arrays;
+import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * The body of a response whose length shows only while it is made. Nothing here waits for the peer.
  *
- * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it ends early enough.
- * What is longer is streamed from there on, and so is what comes from a source that falls silent.
+ * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it ends
+ * early enough. What is longer is streamed from there on, and so is what comes from a source that
+ * falls silent.
  */
 final class OpenBody {
     /** Bytes that may wait for the peer before a sender does. */
     static final int WINDOW = 256 * 1024;
-    /** Outcome of a send besides {@code Abi.SENT_*}: the rest is not wanted, since this answers HEAD. */
+
+    /**
+     * Outcome of a send besides {@code Abi.SENT_*}: the rest is not wanted, since this answers
+     * HEAD.
+     */
     static final int UNWANTED = -1;
 
     /** A source is silent when it has given nothing for this many ticks: some 20 ms. */
     private static final int SILENT_TICKS = 2;
+
     /** As long as its thread is not seen to wait, it may have been put off by a busy machine. */
     private static final int BUSY_TICKS = 6;
 
@@ -33,13 +40,16 @@ final class OpenBody {
     private final int status;
     private final boolean headRequest;
     private final int keep;
+
     /** The thread that makes the body; null if that is not known. */
     volatile Thread maker = Thread.currentThread();
 
     /** Guards what follows, until the body is streamed; never held while anything blocks. */
     private final ReentrantLock lock = new ReentrantLock();
+
     /** Status and header lines, and the place for a short body. */
     private ResponseWriter out;
+
     private volatile State state = State.KEEPING;
     private byte[] kept;
     private int length;
@@ -92,7 +102,9 @@ final class OpenBody {
         return Native.chunk(handle, bytes, start, count, Abi.INSIST, WINDOW);
     }
 
-    /** @return {@code SENT_FULL} if the part is to be sent on, after what has been kept */
+    /**
+     * @return {@code SENT_FULL} if the part is to be sent on, after what has been kept
+     */
     private int keep(byte[] bytes, int start, int count) {
         lock.lock();
         try {
@@ -194,7 +206,9 @@ final class OpenBody {
         return thread != null && thread.getState() == Thread.State.RUNNABLE;
     }
 
-    /** The body is complete. @return whether all of it is in the writer now, for the caller to send */
+    /**
+     * The body is complete. @return whether all of it is in the writer now, for the caller to send
+     */
     boolean end() {
         if (takeBack()) {
             if (headRequest) {

@@ -2,25 +2,29 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Native;
+
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.Map;
 import java.util.function.IntSupplier;
-import org.httpkit.HttpUtils;
-import org.httpkit.jni.Native;
 
 /**
  * What is sent on a channel as one chunk or frame.
  *
- * <p>Each is a call that sends it, as often as it is refused for want of room, and returns {@code Abi.SENT_*}.
+ * <p>Each is a call that sends it, as often as it is refused for want of room, and returns {@code
+ * Abi.SENT_*}.
  */
 final class Pieces {
     private static final int MAX_CONTROL = 125;
 
     private Pieces() {}
 
-    /** @throws IllegalArgumentException for what cannot be sent */
+    /**
+     * @throws IllegalArgumentException for what cannot be sent
+     */
     static IntSupplier chunk(Sender to, Object data) throws IOException {
         Object body = bodyOf(data);
         if (body == null) {
@@ -37,7 +41,9 @@ final class Pieces {
         return () -> Native.chunk(to.handle, array, start, length, flags, to.pendingLimit);
     }
 
-    /** @throws IllegalArgumentException for what cannot be sent */
+    /**
+     * @throws IllegalArgumentException for what cannot be sent
+     */
     static IntSupplier frame(Sender to, Object data) throws IOException {
         Object payload = bodyOf(data);
         if (payload == null && data != null) {
@@ -57,7 +63,9 @@ final class Pieces {
             return control(to, WSDecoder.OPCODE_PONG, ((Frame) payload).data);
         }
         throw new IllegalArgumentException(
-                "cannot send a " + payload.getClass().getName() + " on a WebSocket:"
+                "cannot send a "
+                        + payload.getClass().getName()
+                        + " on a WebSocket:"
                         + " expected a String, byte[], InputStream, PingFrame or PongFrame");
     }
 
@@ -72,7 +80,8 @@ final class Pieces {
     private static IntSupplier frame(Sender to, int opcode, byte[] payload) {
         int flags = to.flags();
         return () ->
-                Native.message(to.handle, opcode, payload, 0, payload.length, flags, to.pendingLimit);
+                Native.message(
+                        to.handle, opcode, payload, 0, payload.length, flags, to.pendingLimit);
     }
 
     private static Object bodyOf(Object data) {

@@ -1,24 +1,26 @@
 package org.httpkit.server;
 
-import java.util.ArrayList;
-import java.util.List;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.TimeUnit;
 import org.httpkit.PrefixThreadFactory;
 import org.httpkit.VirtualThreads;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.TimeUnit;
+
 /**
  * The server's own threads: each takes work from the native queue, and hands an answer down and
  * takes the next piece of work in one call.
  *
- * <p>There are few at first. When all of them are stuck in blocking handlers, more are started, up to
- * the maximum, and those that have had nothing to do for long end; or, on JVMs that have them, virtual
- * threads get what waits.
+ * <p>There are few at first. When all of them are stuck in blocking handlers, more are started, up
+ * to the maximum, and those that have had nothing to do for long end; or, on JVMs that have them,
+ * virtual threads get what waits.
  */
 final class PullingWorkers extends Workers {
     private static final String NO_THREAD = "cannot start a worker thread";
+
     /** How long it is not tried again when no thread could be started. */
     private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
@@ -26,12 +28,16 @@ final class PullingWorkers extends Workers {
     private final int max;
     private final PrefixThreadFactory factory;
     private final ExecutorService virtual;
+
     /** All that have been started and have not ended; guards itself and {@link #wanted}. */
     private final List<Thread> threads = new ArrayList<>();
+
     /** More are being started while there are fewer. */
     private int wanted;
+
     /** No thread could be started, which has been logged. */
     private volatile boolean failing;
+
     private volatile long failedAt;
 
     PullingWorkers(HttpServer server, ServerOptions options) {
@@ -55,7 +61,10 @@ final class PullingWorkers extends Workers {
         }
     }
 
-    /** Each thread starts the next one that is wanted: on a loop, where this is called, there is time for one. */
+    /**
+     * Each thread starts the next one that is wanted: on a loop, where this is called, there is
+     * time for one.
+     */
     private void startNext() {
         Thread thread = null;
         try {
@@ -176,7 +185,8 @@ final class PullingWorkers extends Workers {
         }
         synchronized (threads) {
             int size = threads.size();
-            // Not while some are still being started; twice as many at most, then it is looked at again.
+            // Not while some are still being started; twice as many at most, then it is looked
+            // at again.
             if (size >= wanted) {
                 wanted = size + Math.min(waiting, Math.min(Math.max(size, 1), max - size));
             }

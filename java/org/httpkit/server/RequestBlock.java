@@ -6,16 +6,18 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentTreeMap;
+
+import org.httpkit.BytesInputStream;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
-import org.httpkit.BytesInputStream;
-import org.httpkit.HttpUtils;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /**
  * A request as the native side hands it over: one array with offsets into itself (the layout is in
@@ -32,7 +34,11 @@ final class RequestBlock {
     private static final int ENTRY = 16;
     private static final int UNKNOWN = 255;
     private static final int DEFAULT_PORT = 80;
-    /** Header lines up to which the header map is an array map, as http-kit's always is; beyond, a tree. */
+
+    /**
+     * Header lines up to which the header map is an array map, as http-kit's always is; beyond, a
+     * tree.
+     */
     private static final int ARRAY_MAP = 64;
 
     /** What {@code System.nanoTime} was at the native clock's zero. */
@@ -101,9 +107,7 @@ final class RequestBlock {
 
     Keyword method() {
         int index = block[9] & 0xff;
-        return index < METHODS.length
-                ? METHODS[index]
-                : keyword(text(at(24), at(28)));
+        return index < METHODS.length ? METHODS[index] : keyword(text(at(24), at(28)));
     }
 
     private String target() {

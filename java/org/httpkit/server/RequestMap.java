@@ -16,11 +16,13 @@ import clojure.lang.Keyword;
 import clojure.lang.MapEntry;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentHashMap;
+
+import org.httpkit.jni.Abi;
+
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Iterator;
 import java.util.concurrent.locks.ReentrantLock;
-import org.httpkit.jni.Abi;
 
 /**
  * The Ring request map: an ordinary persistent map whose values are made when they are asked for.
@@ -43,6 +45,7 @@ final class RequestMap extends APersistentMap
     private static final Object UNSET = new Object();
 
     private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
+
     /** Shared by all requests, by their handle: one for each would be garbage. */
     private static final ReentrantLock[] LOCKS = new ReentrantLock[64];
 
@@ -51,10 +54,13 @@ final class RequestMap extends APersistentMap
     }
 
     private final transient Base base;
+
     /** Added or changed entries. */
     private final IPersistentMap over;
+
     /** How many keys of {@link #over} are not among {@link #KEYS}. */
     private final int added;
+
     private final IPersistentMap meta;
     private transient volatile IPersistentMap whole;
 
@@ -97,22 +103,38 @@ final class RequestMap extends APersistentMap
 
         private Object compute(int index) {
             switch (index) {
-                case 0: return block.method();
-                case 1: return block.uri();
-                case 2: return block.headers();
-                case BODY: return block.body();
-                case 4: return block.queryString();
-                case 5: return block.contentType();
-                case CHANNEL: return server.channels.make(block);
-                case 7: return block.has(Abi.REQUEST_UPGRADE);
-                case 8: return block.remoteAddr(server.options.trustForwarded);
-                case 9: return block.serverName();
-                case 10: return block.serverPort();
-                case 11: return HTTP;
-                case 12: return block.protocol();
-                case 13: return block.bodyLength();
-                case 14: return block.characterEncoding();
-                default: return block.startTime();
+                case 0:
+                    return block.method();
+                case 1:
+                    return block.uri();
+                case 2:
+                    return block.headers();
+                case BODY:
+                    return block.body();
+                case 4:
+                    return block.queryString();
+                case 5:
+                    return block.contentType();
+                case CHANNEL:
+                    return server.channels.make(block);
+                case 7:
+                    return block.has(Abi.REQUEST_UPGRADE);
+                case 8:
+                    return block.remoteAddr(server.options.trustForwarded);
+                case 9:
+                    return block.serverName();
+                case 10:
+                    return block.serverPort();
+                case 11:
+                    return HTTP;
+                case 12:
+                    return block.protocol();
+                case 13:
+                    return block.bodyLength();
+                case 14:
+                    return block.characterEncoding();
+                default:
+                    return block.startTime();
             }
         }
 
@@ -171,7 +193,9 @@ final class RequestMap extends APersistentMap
         return index >= 0 && KEYS[index] == key ? index : -1;
     }
 
-    /** @return the channel if the handler, or middleware, has asked for it */
+    /**
+     * @return the channel if the handler, or middleware, has asked for it
+     */
     AsyncChannel channelIfMade() {
         return base.channelIfMade();
     }

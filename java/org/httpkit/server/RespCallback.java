@@ -1,19 +1,24 @@
 package org.httpkit.server;
 
-import java.nio.ByteBuffer;
-import java.nio.channels.SelectionKey;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+
+import java.nio.ByteBuffer;
+import java.nio.channels.SelectionKey;
 
 /** Answers one request with bytes that are a whole HTTP response already. */
 public class RespCallback {
     /** Bytes of a body that go down with the head; the rest is not copied. */
     private static final int PIECE = 64 * 1024;
+
     private static final String HEAD_END = "\r\n\r\n";
 
     private final HttpRequest request;
 
-    /** A callback of no request: what it is given goes nowhere. There are no selection keys any more. */
+    /**
+     * A callback of no request: what it is given goes nowhere. There are no selection keys any
+     * more.
+     */
     public RespCallback(SelectionKey key, HttpServer server) {
         this((HttpRequest) null);
     }
@@ -23,11 +28,12 @@ public class RespCallback {
     }
 
     /**
-     * Sends a response as {@code HttpUtils.HttpEncode} makes it, as it is, and consumes the buffers.
-     * Only the first response to a request counts. Never blocks; may be called from any thread.
+     * Sends a response as {@code HttpUtils.HttpEncode} makes it, as it is, and consumes the
+     * buffers. Only the first response to a request counts. Never blocks; may be called from any
+     * thread.
      *
-     * <p>The connection goes on if request and response allow it, and if the peer can tell where the
-     * response ends: by a Content-Length that is true, or by chunks. A 101 to a request for a
+     * <p>The connection goes on if request and response allow it, and if the peer can tell where
+     * the response ends: by a Content-Length that is true, or by chunks. A 101 to a request for a
      * WebSocket opens it. To HEAD, and with a status that has no body, only the head is sent.
      *
      * @throws IllegalArgumentException if that is no final response, head first; the request may
@@ -69,7 +75,9 @@ public class RespCallback {
         return Native.body(handle, rest.array(), start, length, false);
     }
 
-    /** @return how much of {@code first} is head, or at most the size of a piece */
+    /**
+     * @return how much of {@code first} is head, or at most the size of a piece
+     */
     private static int headLength(ByteBuffer first) {
         int end = first.remaining() <= PIECE ? first.limit() : first.position();
         int matched = 0;

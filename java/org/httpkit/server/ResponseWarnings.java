@@ -18,7 +18,10 @@ final class ResponseWarnings {
     /** A :status that is no integer counts as 200. */
     void ignoredStatus(String request, Object given) {
         if (first(statusSaid)) {
-            String shown = " :status of " + given.getClass() + " counts as 200: expected an Integer or Long";
+            String shown =
+                    " :status of "
+                            + given.getClass()
+                            + " counts as 200: expected an Integer or Long";
             log.warning(request + ": response" + shown, null);
         }
     }

@@ -8,16 +8,18 @@ import clojure.lang.ISeq;
 import clojure.lang.Keyword;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
+
+import org.httpkit.HeaderMap;
+import org.httpkit.HeaderValues;
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.Map;
-import org.httpkit.HeaderMap;
-import org.httpkit.HeaderValues;
-import org.httpkit.HttpUtils;
-import org.httpkit.jni.Abi;
 
 /**
  * Turns a Ring response into what the native side takes: a status, header lines and a body in one
@@ -35,12 +37,12 @@ final class ResponseWriter {
     private static final byte[] CRLF = {'\r', '\n'};
     private static final byte[] TEXT =
             "Content-Type: text/plain; charset=utf-8\r\n".getBytes(US_ASCII);
-    private static final byte[] EVENT_STREAM =
-            "content-type: text/event-stream".getBytes(US_ASCII);
+    private static final byte[] EVENT_STREAM = "content-type: text/event-stream".getBytes(US_ASCII);
     private static final byte[] HTML =
             "Content-Type: text/html; charset=utf-8\r\n".getBytes(US_ASCII);
 
     int status;
+
     /** A response's :status that is no integer, and so counts as 200; else null. */
     Object ignoredStatus;
 
@@ -52,7 +54,10 @@ final class ResponseWriter {
     byte[] large;
     int largeStart;
     int largeLength;
-    /** A body that may be too long to be held in memory: InputStream, File, Seqable or a Ring type. */
+
+    /**
+     * A body that may be too long to be held in memory: InputStream, File, Seqable or a Ring type.
+     */
     Object stream;
 
     private String contentLength;
@@ -85,13 +90,16 @@ final class ResponseWriter {
         ringBody(response.get(BODY));
     }
 
-    /** @throws ClassCastException for another class, as http-kit does; it says what a response is */
+    /**
+     * @throws ClassCastException for another class, as http-kit does; it says what a response is
+     */
     static Map<?, ?> map(Object response) {
         if (response instanceof Map) {
             return (Map<?, ?>) response;
         }
         String kind = response.getClass().getName();
-        throw new ClassCastException("response of class " + kind + ": expected a map, or nil for 404");
+        throw new ClassCastException(
+                "response of class " + kind + ": expected a map, or nil for 404");
     }
 
     private void ringBody(Object content) throws IOException {
@@ -151,28 +159,8 @@ final class ResponseWriter {
 
     private void status(Map<?, ?> response) {
         Object given = response.get(STATUS);
-        status = status(given);
-        ignoredStatus = isIgnored(given) ? given : null;
-    }
-
-    private static boolean isStatus(Object given) {
-        return given instanceof Long || given instanceof Integer;
-    }
-
-    static boolean isIgnored(Object status) {
-        return status != null && !isStatus(status);
-    }
-
-    static int status(Object given) {
-        if (!isStatus(given)) {
-            return 200;
-        }
-        long status = ((Number) given).longValue();
-        if (status < 200 || status > 999) {
-            throw new IllegalArgumentException(
-                    "response :status " + status + " is not between 200 and 999");
-        }
-        return (int) status;
+        status = StatusCodes.of(given);
+        ignoredStatus = StatusCodes.isIgnored(given) ? given : null;
     }
 
     private void headers(Object given, Terms terms) {
@@ -195,20 +183,29 @@ final class ResponseWriter {
         }
     }
 
-    /** @throws ClassCastException for another class, as http-kit does; it says which header that is */
+    /**
+     * @throws ClassCastException for another class, as http-kit does; it says which header that is
+     */
     static String name(Object key) {
         if (key instanceof String) {
             return (String) key;
         }
         if (key == null) {
-            throw new NullPointerException("response header nil: its name is nil, expected a String");
+            throw new NullPointerException(
+                    "response header nil: its name is nil, expected a String");
         }
         String kind = key.getClass().getName();
         throw new ClassCastException(
-                "response header " + key + ": its name is of class " + kind + ", expected a String");
+                "response header "
+                        + key
+                        + ": its name is of class "
+                        + kind
+                        + ", expected a String");
     }
 
-    /** Header lines are written with {@link #body} as the end; from here on it is the body's size. */
+    /**
+     * Header lines are written with {@link #body} as the end; from here on it is the body's size.
+     */
     private void endHead() {
         head = body;
         body = 0;
@@ -260,7 +257,8 @@ final class ResponseWriter {
             for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 Object element = s.first();
                 if (element == null) {
-                    throw new NullPointerException("nil among the values of response header " + name);
+                    throw new NullPointerException(
+                            "nil among the values of response header " + name);
                 }
                 line(wireName, element.toString());
             }
@@ -353,7 +351,9 @@ final class ResponseWriter {
         }
     }
 
-    /** @return status and header lines in a writer of their own, for an answer that ends later */
+    /**
+     * @return status and header lines in a writer of their own, for an answer that ends later
+     */
     ResponseWriter headCopy() {
         ResponseWriter copy = new ResponseWriter();
         copy.status = status;
@@ -383,7 +383,9 @@ final class ResponseWriter {
         return -1;
     }
 
-    /** @return {@link #stream}, which is not held any longer */
+    /**
+     * @return {@link #stream}, which is not held any longer
+     */
     Object takeStream() {
         Object body = stream;
         stream = null;
@@ -396,7 +398,10 @@ final class ResponseWriter {
         body(content);
     }
 
-    /** Sets a body that no user code knows, so that equal ones can be kept once while their peers read. */
+    /**
+     * Sets a body that no user code knows, so that equal ones can be kept once while their peers
+     * read.
+     */
     void setOwnBody(byte[] bytes, int n) {
         setBody(bytes, 0, n);
         flags |= Abi.OWNED;

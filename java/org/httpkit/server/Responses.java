@@ -1,16 +1,19 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /** Hands responses that are written down to the native side. */
 final class Responses {
     private Responses() {}
 
-    /** @return false if the exchange is over */
+    /**
+     * @return false if the exchange is over
+     */
     static boolean send(long exchange, ResponseWriter out) {
         int sent =
                 Native.answer(
@@ -53,7 +56,7 @@ final class Responses {
     static void sendFile(long exchange, ResponseWriter out, File file) throws IOException {
         // Says in Java's own words what is wrong with it, if something is.
         new FileInputStream(file).close();
-        byte[] path = file.getPath().getBytes(HttpServer.nativeCharset());
+        byte[] path = file.getPath().getBytes(ListenAddress.PATHS);
         Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);
     }
 

@@ -2,11 +2,13 @@ package org.httpkit.server;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
-import java.util.Map;
+
 import org.httpkit.HeaderMap;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
+
+import java.util.Map;
 
 /** One request that a {@link RingHandler} answers through a callback. */
 final class RingCall extends AsyncCall implements Runnable {
@@ -67,9 +69,11 @@ final class RingCall extends AsyncCall implements Runnable {
             return;
         }
         Object given = map.get(ResponseWriter.STATUS);
-        int status = ResponseWriter.status(given);
-        if (ResponseWriter.isIgnored(given) && request.server() != null) {
-            request.server().responseWarnings.ignoredStatus(request.method + " " + request.uri, given);
+        int status = StatusCodes.of(given);
+        if (StatusCodes.isIgnored(given) && request.server() != null) {
+            request.server()
+                    .responseWarnings
+                    .ignoredStatus(request.method + " " + request.uri, given);
         }
         Map<?, ?> headers = (Map<?, ?>) map.get(ResponseWriter.HEADERS);
         if (headers != null) {
@@ -86,7 +90,9 @@ final class RingCall extends AsyncCall implements Runnable {
             headers.put("Connection", "Keep-Alive");
         }
         boolean head = request.method == HttpMethod.HEAD;
-        callback.run(HttpUtils.HttpEncode(status, headers, body, ring.serverHeader, ring.legacyContentLength, head));
+        callback.run(
+                HttpUtils.HttpEncode(
+                        status, headers, body, ring.serverHeader, ring.legacyContentLength, head));
     }
 
     private boolean keepsHttp10() {

@@ -3,13 +3,15 @@ package org.httpkit.server;
 import clojure.lang.IFn;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
+
+import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
-import org.httpkit.HttpUtils;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /** Runs a Ring handler for one request after the other and turns what it returns into an answer. */
 final class RingExchanges {
@@ -68,6 +70,7 @@ final class RingExchanges {
     private final class Exchange extends AsyncCall {
         final RequestBlock block;
         final RequestMap request;
+
         /** The answer is a stream of ours: nothing can be sent on the channel any more. */
         private boolean claimed;
 
@@ -106,7 +109,9 @@ final class RingExchanges {
             }
         }
 
-        /** @return false if the answer goes through the channel */
+        /**
+         * @return false if the answer goes through the channel
+         */
         private boolean writeHead(Map<?, ?> response, ResponseWriter out) throws IOException {
             Object body = response.get(ResponseWriter.BODY);
             if (body instanceof AsyncChannel) {
@@ -192,8 +197,8 @@ final class RingExchanges {
         }
 
         /**
-         * Sends a body of unknown length: its first part from here, if that does not make this thread wait
-         * for others than the body's source, the rest from a thread of its own.
+         * Sends a body of unknown length: its first part from here, if that does not make this
+         * thread wait for others than the body's source, the rest from a thread of its own.
          *
          * @return whether all of it is in {@code out}
          */

@@ -1,6 +1,12 @@
 package org.httpkit.server;
 
 import clojure.lang.IFn;
+
+import org.httpkit.PrefixThreadFactory;
+import org.httpkit.logger.ContextLogger;
+import org.httpkit.logger.EventLogger;
+import org.httpkit.logger.EventNames;
+
 import java.util.ArrayDeque;
 import java.util.Objects;
 import java.util.Queue;
@@ -11,17 +17,13 @@ import java.util.concurrent.FutureTask;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
-import org.httpkit.PrefixThreadFactory;
-import org.httpkit.logger.ContextLogger;
-import org.httpkit.logger.EventLogger;
-import org.httpkit.logger.EventNames;
 
 /**
  * Runs a Ring handler on a pool of threads, for programs that make an {@link HttpServer} by hand.
  *
  * <p>A server that is given one, not of a subclass and with the server's own header, event loggers
- * and {@code legacyContentLength}, runs the Ring handler as {@code run-server} does. What other {@link IHandler}s pass on to
- * one is answered through the callback, its body whole in memory.
+ * and {@code legacyContentLength}, runs the Ring handler as {@code run-server} does. What other
+ * {@link IHandler}s pass on to one is answered through the callback, its body whole in memory.
  */
 public class RingHandler implements IHandler {
     /** Frames of one WebSocket that wait for its callbacks, before it is closed. */
@@ -59,7 +61,12 @@ public class RingHandler implements IHandler {
 
     /** As the constructor with 9 arguments, with the default loggers. */
     public RingHandler(
-            int thread, IFn handler, boolean ringAsync, String prefix, int queueSize, String serverHeader) {
+            int thread,
+            IFn handler,
+            boolean ringAsync,
+            String prefix,
+            int queueSize,
+            String serverHeader) {
         this(
                 thread,
                 handler,
@@ -114,7 +121,8 @@ public class RingHandler implements IHandler {
      * @param errorLogger hears what the handler throws
      * @param eventLogger hears the status of each answer
      * @param serverHeader value of the Server header, null for none
-     * @param legacyContentLength false: a Content-Length of the handler counts in the response to HEAD
+     * @param legacyContentLength false: a Content-Length of the handler counts in the response to
+     *     HEAD
      */
     public RingHandler(
             IFn handler,
@@ -135,7 +143,10 @@ public class RingHandler implements IHandler {
         this.legacyContentLength = legacyContentLength;
     }
 
-    /** Tells a server's options what this is, if the server can do it by itself. @return whether it can */
+    /**
+     * Tells a server's options what this is, if the server can do it by itself. @return whether it
+     * can
+     */
     static boolean describe(IHandler handler, ServerOptions options) {
         if (handler.getClass() != RingHandler.class) {
             return false;
@@ -254,7 +265,9 @@ public class RingHandler implements IHandler {
         clientClose(channel, status, "");
     }
 
-    /** Runs the channel's close handlers, behind what it has yet to hear unless that goes on and on. */
+    /**
+     * Runs the channel's close handlers, behind what it has yet to hear unless that goes on and on.
+     */
     @Override
     public void clientClose(AsyncChannel channel, int status, String reason) {
         FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);

@@ -3,26 +3,31 @@ package org.httpkit.server;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.IFn;
+
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.io.IOException;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
 import java.util.function.LongToIntFunction;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
+import java.util.function.Predicate;
 
 /**
- * The sending side of a channel: what it is at, and what may be sent next. Sends of several threads follow
- * each other. Nothing here tells the close handlers.
+ * The sending side of a channel: what it is at, and what may be sent next. Sends of several threads
+ * follow each other. Nothing here tells the close handlers.
  */
 final class Sender {
     private static final int NORMAL = 1000;
 
     /** Outcomes of a send besides {@code Abi.SENT_*}: another thread's send was the first. */
     private static final int BEGUN = -1;
+
     /** It was accepted, and the channel is closed. */
     static final int ENDED = -2;
+
     /** It was refused, and the channel is closed for that. */
     static final int CUT = -3;
 
@@ -36,7 +41,8 @@ final class Sender {
 
     private final AsyncChannel channel;
     private final HttpServer server;
-    /** Of the exchange; 0 for none. This and what else is of one request changes in {@link #become} only. */
+
+    /** Of the exchange; 0 for none. What belongs to one request changes in {@link #become} only. */
     volatile long handle;
 
     private Terms terms;
@@ -46,7 +52,8 @@ final class Sender {
     private final ReentrantLock lock = new ReentrantLock();
 
     private volatile Phase phase;
-    /** The thread that runs the handler or a callback of this channel: its sends may be gathered. */
+
+    /** The thread that runs a handler or callback of this channel: its sends may be gathered. */
     private volatile Thread callbackThread;
 
     private volatile boolean held;
@@ -77,12 +84,16 @@ final class Sender {
         return Native.hold(handle);
     }
 
-    /** Asking for the peer, or for the closing, holds the channel. @return whether the peer is there */
+    /**
+     * Asking for the peer, or for the closing, holds the channel. @return whether the peer is there
+     */
     boolean isHeld() {
         return held ? Native.isOpen(handle) : hold();
     }
 
-    /** @return {@code Abi.SENT_*}, {@link #ENDED} or {@link #CUT}; see {@link AsyncChannel#send} */
+    /**
+     * @return {@code Abi.SENT_*}, {@link #ENDED} or {@link #CUT}; see {@link AsyncChannel#send}
+     */
     int send(Object data, boolean close) throws IOException {
         int sent = phase == Phase.FRESH ? sendFirst(data, close) : BEGUN;
         return sent == BEGUN ? sendLater(data, close) : sent;
@@ -112,7 +123,7 @@ final class Sender {
     private int insist(IntSupplier send) {
         int sent = server.channels.drain(handle).insist(send);
         if (sent == Abi.SENT_CLOSED) {
-            // Whoever closed it may have been here before, see whenFlushed.
+            // The closing thread may have been here before, see whenFlushed.
             server.channels.forgetDrain(handle);
         }
         return sent;
@@ -141,14 +152,8 @@ final class Sender {
     }
 
     private int cut() {
-        lock.lock();
-        try {
-            if (phase == Phase.CLOSED) {
-                return Abi.SENT_CLOSED;
-            }
-            phase = Phase.CLOSED;
-        } finally {
-            lock.unlock();
+        if (!closeIf(now -> now != Phase.CLOSED)) {
+            return Abi.SENT_CLOSED;
         }
         Native.abort(handle);
         return CUT;
@@ -184,7 +189,7 @@ final class Sender {
             }
             int sent = startStream(out);
             if (sent == Abi.SENT_ACCEPTED && terms.head) {
-                // The head is all that HEAD gets, and nobody knows the length.
+                // The head is all that HEAD gets, and the length is unknown.
                 Native.end(handle);
                 phase = Phase.CLOSED;
                 return ENDED;
@@ -255,7 +260,10 @@ final class Sender {
         pingTimeout = timeoutMillis;
     }
 
-    /** @return whether this call closed the channel; see {@link AsyncChannel#serverClose(int, String)} */
+    /**
+     * @return whether this call closed the channel; see {@link AsyncChannel#serverClose(int,
+     *     String)}
+     */
     boolean close(int status, String reason) {
         lock.lock();
         try {
@@ -330,7 +338,10 @@ final class Sender {
         lock.lock();
         try {
             out.lines(headers);
-            if (phase == Phase.FRESH && upgrade(out)) {
+            int hear = channel.hear();
+            if (phase == Phase.FRESH
+                    && Native.upgrade(
+                            handle, out.buffer, out.head, hear, pingInterval, pingTimeout)) {
                 phase = Phase.WEBSOCKET;
                 upgraded = true;
             }
@@ -340,32 +351,24 @@ final class Sender {
         }
     }
 
-    private boolean upgrade(ResponseWriter out) {
-        int hear = channel.hear();
-        return Native.upgrade(handle, out.buffer, out.head, hear, pingInterval, pingTimeout);
-    }
-
     /** Closes the channel if nothing was sent on it. @return whether it did */
     boolean takeFresh() {
-        lock.lock();
-        try {
-            boolean fresh = phase == Phase.FRESH;
-            if (fresh) {
-                phase = Phase.CLOSED;
-            }
-            return fresh;
-        } finally {
-            lock.unlock();
-        }
+        return closeIf(now -> now == Phase.FRESH);
     }
 
     /** The peer has left. @return whether the channel was open */
     boolean peerLeft() {
+        return closeIf(now -> now != Phase.CLOSED);
+    }
+
+    private boolean closeIf(Predicate<Phase> condition) {
         lock.lock();
         try {
-            boolean open = phase != Phase.CLOSED;
-            phase = Phase.CLOSED;
-            return open;
+            boolean closes = condition.test(phase);
+            if (closes) {
+                phase = Phase.CLOSED;
+            }
+            return closes;
         } finally {
             lock.unlock();
         }
@@ -406,7 +409,7 @@ final class Sender {
         Native.settle(handle);
     }
 
-    /** The channel is closed: a WebSocket is remembered until its last queued message has been delivered. */
+    /** A closed WebSocket is remembered until its last queued message has been delivered. */
     void forgetClosed() {
         if (upgraded) {
             server.channels.wakeSenders(handle);

@@ -7,6 +7,7 @@ final class ServerLog {
     final EventNames events;
 
     private final ServerOptions options;
+
     /** Not built anew for each request. */
     private final String status200;
 

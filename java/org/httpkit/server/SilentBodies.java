@@ -7,11 +7,12 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /**
  * Looks after bodies of which a part is kept: when their sources fall silent, it leaves.
  *
- * <p>A body that is quick costs its entry in a set, nothing else: while bodies come, the timer ticks, and
- * looks at those that are there.
+ * <p>A body that is quick costs its entry in a set, nothing else: while bodies come, the timer
+ * ticks, and looks at those that are there.
  */
 final class SilentBodies {
     static final int TICK_MILLIS = 10;
+
     /** Ticks that the timer survives without a body: starting it again costs more. */
     private static final int IDLE_TICKS = 100;
 

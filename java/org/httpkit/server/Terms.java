@@ -9,8 +9,10 @@ final class Terms {
 
     final boolean head;
     final boolean endsConnection;
+
     /** The handler's own Content-Length counts in the response to HEAD. */
     final boolean keepLength;
+
     final boolean http10;
 
     private Terms(boolean head, boolean endsConnection, boolean keepLength, boolean http10) {

@@ -1,11 +1,15 @@
 package org.httpkit.server;
 
-import java.io.IOException;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.ServerUpcalls;
 
-/** Passes on what a server's loops report. Runs on them: user code, loggers included, runs elsewhere. */
+import java.io.IOException;
+
+/**
+ * Passes on what a server's loops report. Runs on them: user code, loggers included, runs
+ * elsewhere.
+ */
 final class Upcalls implements ServerUpcalls {
     private static final String LOOP_ERROR = "http server loop error, see stack trace for details";
 

@@ -2,14 +2,15 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import org.httpkit.ProtocolException;
+
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
-import org.httpkit.ProtocolException;
 
 /**
- * Decodes the WebSocket frames of a client (RFC 6455 5), for programs that have a connection of their
- * own: servers here decode natively. One object per connection, for one thread at a time.
+ * Decodes the WebSocket frames of a client (RFC 6455 5), for programs that have a connection of
+ * their own: servers here decode natively. One object per connection, for one thread at a time.
  */
 public class WSDecoder {
     public static final byte OPCODE_CONT = 0x0;
@@ -23,10 +24,12 @@ public class WSDecoder {
     private static final int MAX_HEAD = 14;
 
     private final int maxSize;
+
     /** The head of the frame that is being read, as far as it has come. */
     private final byte[] head = new byte[MAX_HEAD];
 
     private int headLength;
+
     /** Bytes of its payload that have yet to come; -1 while its head is incomplete. */
     private long left = -1;
 
@@ -35,12 +38,15 @@ public class WSDecoder {
     private int maskAt;
     private int position;
     private ByteArrayOutputStream control;
+
     /** The message whose fragments are being read, and its opcode; null between messages. */
     private ByteArrayOutputStream message;
 
     private int messageOpcode;
 
-    /** @param maxSize bytes of a message; more is a {@link WebSocketException} with code 1009 */
+    /**
+     * @param maxSize bytes of a message; more is a {@link WebSocketException} with code 1009
+     */
     public WSDecoder(int maxSize) {
         this.maxSize = maxSize;
     }
@@ -48,9 +54,10 @@ public class WSDecoder {
     /**
      * Takes bytes from the buffer up to the end of a message or control frame.
      *
-     * @return it, with the fragments of a message joined; null if more bytes are needed: then all of
-     *     the buffer was taken
-     * @throws WebSocketException if the client breaks the protocol; its code is that for the close frame
+     * @return it, with the fragments of a message joined; null if more bytes are needed: then all
+     *     of the buffer was taken
+     * @throws WebSocketException if the client breaks the protocol; its code is that for the close
+     *     frame
      */
     public Frame decode(ByteBuffer buffer) throws ProtocolException {
         while (left >= 0 || readHead(buffer)) {
@@ -66,7 +73,9 @@ public class WSDecoder {
         return null;
     }
 
-    /** @return whether the head is complete */
+    /**
+     * @return whether the head is complete
+     */
     private boolean readHead(ByteBuffer buffer) throws ProtocolException {
         while (buffer.hasRemaining()) {
             head[headLength++] = buffer.get();
@@ -132,7 +141,10 @@ public class WSDecoder {
             throw broken("opcode " + opcode);
         }
         if ((opcode == OPCODE_CONT) != (message != null)) {
-            throw broken(message == null ? "continuation without a message" : "message inside a message");
+            throw broken(
+                    message == null
+                            ? "continuation without a message"
+                            : "message inside a message");
         }
         if (message == null) {
             message = new ByteArrayOutputStream();
@@ -140,7 +152,12 @@ public class WSDecoder {
         }
         if (length > maxSize - message.size()) {
             throw new WebSocketException(
-                    1009, "message of " + (message.size() + length) + " bytes, at most " + maxSize + " are allowed");
+                    1009,
+                    "message of "
+                            + (message.size() + length)
+                            + " bytes, at most "
+                            + maxSize
+                            + " are allowed");
         }
     }
 
@@ -155,7 +172,9 @@ public class WSDecoder {
         left -= piece.length;
     }
 
-    /** @return null unless a message or a control frame has ended */
+    /**
+     * @return null unless a message or a control frame has ended
+     */
     private Frame endFrame() throws ProtocolException {
         left = -1;
         if (control != null) {

@@ -13,7 +13,9 @@ public class WebSocketException extends ProtocolException {
         this.closeStatus = closeStatus;
     }
 
-    /** @return the code for the close frame, such as 1002 or 1009 */
+    /**
+     * @return the code for the close frame, such as 1002 or 1009
+     */
     public int getCloseStatus() {
         return closeStatus;
     }

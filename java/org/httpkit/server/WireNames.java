@@ -2,17 +2,22 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.US_ASCII;
 
-import java.util.concurrent.ConcurrentHashMap;
 import org.httpkit.HttpUtils;
 
-/** Names of response headers, as handlers write them, to names as they are sent. Handlers use few. */
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Names of response headers, as handlers write them, to names as they are sent. Handlers use few.
+ */
 final class WireNames {
     private static final ConcurrentHashMap<String, byte[]> NAMES = new ConcurrentHashMap<>();
     private static final int MAX_NAMES = 1024;
 
     private WireNames() {}
 
-    /** @throws IllegalArgumentException for what is no token */
+    /**
+     * @throws IllegalArgumentException for what is no token
+     */
     static byte[] of(String name) {
         byte[] known = NAMES.get(name);
         return known != null ? known : checked(name);

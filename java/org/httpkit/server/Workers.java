@@ -1,5 +1,8 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
+
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
@@ -8,8 +11,6 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
-import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 /** The threads that run a server's handlers and callbacks. */
 abstract class Workers {
@@ -21,19 +22,24 @@ abstract class Workers {
     /** Log calls of the core, in order; when too many are queued, further ones are dropped. */
     private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
 
-    /** Callbacks that no pool takes any more, at most one a connection; they may wait for each other. */
+    /**
+     * Callbacks that no pool takes any more, at most one a connection; they may wait for each
+     * other.
+     */
     private static final GrowingPool CALLBACKS =
             GrowingPool.named("http-kit-server-aside", 256, Integer.MAX_VALUE);
 
     final HttpServer server;
     volatile boolean shut;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
+
     /** Callbacks of the channels that a stop has closed. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
 
     Workers(HttpServer server) {
         this.server = server;
-        // The JVM links it now, while there is memory: who cannot read a handle can abandon nothing.
+        // The JVM links it now, while there is memory: who cannot read a handle can abandon
+        // nothing.
         RequestBlock.handle(new byte[Long.BYTES]);
     }
 
@@ -78,7 +84,9 @@ abstract class Workers {
         try {
             boolean alone = !LOGS.isCrowded();
             if (!LOGS.run(call) && alone) {
-                System.err.println("http-kit: what is to be logged waits until a thread can be started for it");
+                System.err.println(
+                        "http-kit: what is to be logged waits until a thread can be started for"
+                                + " it");
             }
         } catch (Throwable e) {
             Loggers.complain("a message of the server", null, e);
@@ -103,7 +111,8 @@ abstract class Workers {
     final void eventsRefused(Throwable cause) {
         if (!shut) {
             server.log.error(
-                    QUEUE_FULL, cause != null ? cause : new RejectedExecutionException("queue full"));
+                    QUEUE_FULL,
+                    cause != null ? cause : new RejectedExecutionException("queue full"));
         }
         server.log.event(server.log.events.serverStatus503Todo);
     }
@@ -154,7 +163,10 @@ abstract class Workers {
         aside(callbacks);
     }
 
-    /** Waits until the callbacks of what a stop has closed have run; a limited time, since one may hang. */
+    /**
+     * Waits until the callbacks of what a stop has closed have run; a limited time, since one may
+     * hang.
+     */
     final void awaitClosings(long deadline) throws InterruptedException {
         for (FutureTask<?> next = closings.poll(); next != null; next = closings.poll()) {
             try {
@@ -168,8 +180,8 @@ abstract class Workers {
     }
 
     /**
-     * A pool refused a block: its peer is told so, or else cut off, and never waits without end. Called on a
-     * loop, between other blocks: never throws.
+     * A pool refused a block: its peer is told so, or else cut off, and never waits without end.
+     * Called on a loop, between other blocks: never throws.
      */
     final void reject(byte[] block, Throwable cause) {
         try {

@@ -1,11 +1,13 @@
 package org.httpkit.timer;
 
 import clojure.lang.IFn;
+
+import org.httpkit.HttpUtils;
+import org.httpkit.PriorityQueue;
+
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
-import org.httpkit.HttpUtils;
-import org.httpkit.PriorityQueue;
 
 /** A function that a timer calls once, later, unless it is cancelled before. */
 public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
@@ -39,7 +41,9 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
         this.dueNanos = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
     }
 
-    /** @return true for the call that cancelled it: neither run, running nor cancelled before */
+    /**
+     * @return true for the call that cancelled it: neither run, running nor cancelled before
+     */
     public boolean cancel() {
         boolean canceled = doneOrCanceled.compareAndSet(false, true);
         if (canceled) {
@@ -59,7 +63,9 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
         }
     }
 
-    /** @return ns until it is due, negative when overdue */
+    /**
+     * @return ns until it is due, negative when overdue
+     */
     long delayNanos() {
         return dueNanos - System.nanoTime();
     }
@@ -81,7 +87,9 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
 
     @Override
     public String toString() {
-        return "timeout=" + timeout + "ms, "
+        return "timeout="
+                + timeout
+                + "ms, "
                 + (doneOrCanceled.get()
                         ? "done or canceled"
                         : "due in " + TimeUnit.NANOSECONDS.toMillis(delayNanos()) + "ms");

@@ -1,10 +1,12 @@
 package org.httpkit.timer;
 
 import clojure.lang.IFn;
+
+import org.httpkit.PriorityQueue;
+
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
-import org.httpkit.PriorityQueue;
 
 /**
  * Calls functions later, all of them on one thread, {@code timer-service}.
@@ -23,7 +25,9 @@ public class TimerService implements Runnable {
 
     private volatile Thread thread;
 
-    /** @param idleMillis how long the thread waits for another task before it ends */
+    /**
+     * @param idleMillis how long the thread waits for another task before it ends
+     */
     public TimerService(int idleMillis) {
         idleNanos = TimeUnit.MILLISECONDS.toNanos(idleMillis);
     }
@@ -61,8 +65,8 @@ public class TimerService implements Runnable {
     }
 
     /**
-     * Calls what is due until there was nothing for a while; returns at once if another thread does.
-     * Nothing needs to call this: the first task starts a thread for it.
+     * Calls what is due until there was nothing for a while; returns at once if another thread
+     * does. Nothing needs to call this: the first task starts a thread for it.
      */
     @Override
     public void run() {

@@ -1,0 +1,73 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import org.httpkit.jni.Abi;
+
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.net.UnknownHostException;
+import java.nio.channels.UnresolvedAddressException;
+import java.nio.charset.Charset;
+
+/** Where a server listens, as the native side takes it. */
+final class ListenAddress {
+    /** Of the paths of files. */
+    static final Charset PATHS = pathCharset();
+
+    /** {@code Abi.ADDRESS_*}. */
+    final int kind;
+
+    /** The octets of an IP address, or a path. */
+    final byte[] bytes;
+
+    final int port;
+
+    private ListenAddress(int kind, byte[] bytes, int port) {
+        this.kind = kind;
+        this.bytes = bytes;
+        this.port = port;
+    }
+
+    /**
+     * @throws IllegalArgumentException for an address that is neither a resolved InetSocketAddress
+     *     nor a UnixDomainSocketAddress
+     */
+    static ListenAddress of(SocketAddress address) {
+        if (address instanceof InetSocketAddress) {
+            InetSocketAddress inet = (InetSocketAddress) address;
+            if (inet.isUnresolved()) {
+                throw unresolved(inet);
+            }
+            return new ListenAddress(
+                    Abi.ADDRESS_INET, inet.getAddress().getAddress(), inet.getPort());
+        }
+        if (isUnix(address)) {
+            return new ListenAddress(Abi.ADDRESS_UNIX, address.toString().getBytes(PATHS), 0);
+        }
+        throw new IllegalArgumentException(
+                "cannot listen on "
+                        + address
+                        + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    /** By name: the class came with Java 16. */
+    private static boolean isUnix(SocketAddress address) {
+        return address != null
+                && address.getClass().getName().equals("java.net.UnixDomainSocketAddress");
+    }
+
+    /** That exception takes no message: the cause says more. */
+    private static RuntimeException unresolved(InetSocketAddress address) {
+        RuntimeException e = new UnresolvedAddressException();
+        e.initCause(
+                new UnknownHostException(
+                        "cannot listen on " + address.getHostString() + ": unknown host"));
+        return e;
+    }
+
+    private static Charset pathCharset() {
+        String name = System.getProperty("sun.jnu.encoding");
+        return name == null ? UTF_8 : Charset.forName(name);
+    }
+}
