@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_a_loop_takes_it_back_at_once_while_workers_back_off() {
+    fn an_owner_that_takes_its_loop_back_while_workers_back_off_does_not_prolong_that() {
         let loops = Loops::default();
         loops.backoff.lock().next = Duration::from_secs(3600);
         loops.back_off(Instant::now());
