@@ -5,9 +5,10 @@ use crate::error::Violation;
 
 /// The embedder's side: what the loop calls. None of these may run user code or block.
 pub trait Sink: Send + Sync + std::fmt::Debug {
-    /// What came up in one turn of a loop ([`Mode::Push`](super::queue::Mode::Push)), or closings after the queue was shut.
+    /// What came up in one turn of a loop ([`Mode::Push`](super::Mode::Push)), or closings after the queue was shut.
     fn on_work(&self, work: Vec<Work>);
-    /// So many items wait and every thread that takes them is stuck or too slow ([`Mode::Pull`](super::queue::Mode::Pull) only).
+    /// This many items wait, and the threads that take them are stuck or too slow ([`Mode::Pull`](super::Mode::Pull)
+    /// only).
     fn on_starved(&self, waiting: usize);
     /// All bytes of the exchange of this name are written: what was refused may be tried again.
     fn on_drained(&self, name: i64);
