@@ -52,6 +52,11 @@ final class GrowingPool implements Executor {
         this.factory = factory;
     }
 
+    /** Loads the classes that {@link #execute} needs. */
+    static void load() {
+        new Waiting(null);
+    }
+
     /** Daemon threads of this name. */
     static GrowingPool named(String name, int max, int maxWaiting) {
         return new GrowingPool(

@@ -194,8 +194,7 @@ public class HttpServer implements Runnable {
      */
     public HttpServer(ServerOptions options) throws IOException {
         NativeLibrary.load();
-        // Loads what logging needs: classes cannot be read once the process is out of descriptors.
-        Workers.log(() -> Loggers.event(EventLogger.NOP, ""));
+        Workers.loadWhatLoggingNeeds();
         this.options = options;
         this.bodies = new BodyTasks(options.virtual);
         this.serverHeader = options.serverHeader;

@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
+import org.httpkit.logger.EventLogger;
 
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -77,6 +78,15 @@ abstract class Workers {
 
     boolean isShut() {
         return shut;
+    }
+
+    /**
+     * Classes cannot be read once the process is out of descriptors, which is to be logged. No
+     * thread is started for it: an idle one would keep a class loader alive.
+     */
+    static void loadWhatLoggingNeeds() {
+        GrowingPool.load();
+        Loggers.event(EventLogger.NOP, "");
     }
 
     /** Runs a call of a user's logger. Never throws. */
