@@ -57,16 +57,17 @@ async fn call_for_help(shared: &Arc<Shared>) {
         // Workers that run loops come back to the queue by themselves, at the end of each turn: a look now and
         // then is enough. When the loops' own threads run them, each turn that brings more than parked threads
         // can take ends with a look.
-        let at_once = !called && shared.loops.watched() == 0;
+        let led = shared.loops.watched() > 0;
+        let at_once = !called && !led;
         if !waits || !ticking || at_once {
-            let pressure = shared.queue.pressure();
+            let pressure = shared.queue.pressure(!led);
             waits = pressure.is_some();
             called = false;
             if let Some(pressure) = pressure
                 && pressure.needs_help()
             {
                 shared.sink.on_starved(pressure.waiting);
-                waits = shared.queue.pressure().is_some();
+                waits = shared.queue.pressure(!led).is_some();
                 called = waits;
             }
         }

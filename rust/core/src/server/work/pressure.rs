@@ -2,7 +2,7 @@
 //!
 //! Work that waits while every thread is stuck in a blocking handler must get another thread at once: what a
 //! timer would add to it is many times what a short handler takes. A queue that is long because there is much to do
-//! is no reason: more threads would not make short handlers any faster.
+//! is no reason, once there is a thread for each processor: more would not make short handlers any faster.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use super::leader::SHORT_TASK;
 pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);
 /// How often the queue is looked at while work waits; and so long it may wait for a thread that is on its way.
 pub(in crate::server) const TICK: Duration = Duration::from_millis(1);
+/// Work waits no longer than this while there are fewer threads than processors.
+const IDLE_PROCESSOR: Duration = Duration::from_millis(10);
 
 /// How a queue stands in which work waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +27,16 @@ pub(in crate::server) struct Pressure {
     /// Threads that have taken work and not come back, and whether there are no others.
     pub(in crate::server) busy: usize,
     pub(in crate::server) all_busy: bool,
-    /// Since the last of them took its work.
+    /// Since the last of them took its work; 0 where that is not known.
     pub(in crate::server) quiet: Duration,
+    /// Whether there are fewer threads than processors.
+    pub(in crate::server) few: bool,
 }
 
 impl Pressure {
     /// Whether other threads are needed for what waits.
     pub(in crate::server) fn needs_help(&self) -> bool {
-        if self.all_busy && self.quiet >= STUCK {
+        if self.all_busy && self.quiet >= STUCK || self.few && self.oldest >= IDLE_PROCESSOR {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { TICK };
@@ -57,6 +61,7 @@ mod tests {
         busy: 2,
         all_busy: true,
         quiet: Duration::ZERO,
+        few: false,
     };
 
     #[test]
@@ -86,6 +91,19 @@ mod tests {
             };
             assert!(!short.needs_help(), "{short:?}");
         }
+    }
+
+    #[test]
+    fn threads_at_short_work_need_help_in_time_while_a_processor_has_none() {
+        let few = Pressure {
+            oldest: IDLE_PROCESSOR,
+            overtaken: 1000,
+            few: true,
+            ..BUSY
+        };
+        assert!(few.needs_help());
+        let enough = Pressure { few: false, ..few };
+        assert!(!enough.needs_help());
     }
 
     #[test]

@@ -382,8 +382,9 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.inner.lock().shut
     }
 
-    /// How it stands, if anything waits.
-    pub(in crate::server) fn pressure(&self) -> Option<Pressure> {
+    /// How it stands, if anything waits. `dated`: the loops' own threads run all of them, so that what was taken
+    /// has a date (see `next`); an older one would make threads look stuck that have just taken their work.
+    pub(in crate::server) fn pressure(&self, dated: bool) -> Option<Pressure> {
         let inner = self.inner.lock();
         let oldest = inner.items.front()?;
         let now = Instant::now();
@@ -394,9 +395,12 @@ impl<T: Send + 'static> WorkQueue<T> {
             busy: inner.crew.busy,
             // Threads that have yet to come for the first time are on their way, not stuck.
             all_busy: inner.crew.threads > 0 && inner.crew.busy >= inner.crew.threads,
-            quiet: inner
-                .last_taken
-                .map_or(Duration::MAX, |at| now.saturating_duration_since(at)),
+            quiet: match inner.last_taken {
+                _ if !dated => Duration::ZERO,
+                Some(at) => now.saturating_duration_since(at),
+                None => Duration::MAX,
+            },
+            few: inner.crew.threads < self.processors,
         })
     }
 }

@@ -32,11 +32,11 @@ fn parked() -> Arc<Parked> {
 fn threads_that_have_yet_to_come_are_not_taken_for_stuck() {
     let queue = queue();
     assert!(push(&queue).is_ok());
-    assert!(!queue.pressure().unwrap().all_busy);
+    assert!(!queue.pressure(true).unwrap().all_busy);
     queue.inner.lock().crew.threads = 1;
-    assert!(!queue.pressure().unwrap().all_busy, "it looks for work");
+    assert!(!queue.pressure(true).unwrap().all_busy, "it looks for work");
     queue.inner.lock().crew.busy = 1;
-    assert!(queue.pressure().unwrap().all_busy);
+    assert!(queue.pressure(true).unwrap().all_busy);
 }
 
 #[test]
@@ -62,6 +62,23 @@ fn work_that_is_left_behind_wakes_a_thread_that_runs_a_loop_if_no_loop_stands_st
         let loops = Loops::watching(1 + standing_still);
         assert!(queue.take(&loops).is_some());
         assert_eq!(other.has_been_woken(), standing_still == 0);
+    }
+}
+
+#[test]
+fn a_thread_that_took_its_work_while_a_loop_was_led_is_not_taken_for_stuck() {
+    let queue = queue();
+    for before in [0, 1] {
+        // An earlier date, or none.
+        for watched in [before, 1] {
+            assert!(push(&queue).is_ok());
+            assert!(queue.take(&Loops::watching(watched)).is_some());
+        }
+        assert!(push(&queue).is_ok());
+        let pressure = queue.pressure(false).unwrap();
+        assert!(pressure.all_busy && pressure.quiet.is_zero());
+        assert!(!queue.pressure(true).unwrap().quiet.is_zero());
+        queue.drain();
     }
 }
 
