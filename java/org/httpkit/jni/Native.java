@@ -217,7 +217,7 @@ public final class Native {
      * The next piece of a streamed answer.
      *
      * @param flags {@code Abi.CORK}, {@code INSIST}
-     * @param limit refuse it while so many bytes wait
+     * @param limit refuse it while this many bytes are queued
      * @return {@code Abi.SENT_*}
      */
     public static native int chunk(
@@ -265,7 +265,7 @@ public final class Native {
      * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more wait to be written,
      * as with {@code Abi.INSIST}.
      *
-     * @return false if there is room, or nobody to send to: then it does not come
+     * @return false if there is room, or the peer is gone: then it does not come
      */
     public static native boolean awaitRoom(long exchange, int limit);
 
@@ -311,7 +311,7 @@ public final class Native {
     /** Answers 503. A stale handle is ignored. */
     public static native void refuse(long exchange);
 
-    /** Nobody can run the channel's callbacks: it is closed with 1013. */
+    /** No thread can run the channel's callbacks: it is closed with 1013. */
     public static native void overload(long channel);
 
     // The client. Calls have ids that Java chooses, transports ids that the core chooses; unknown
@@ -407,7 +407,7 @@ public final class Native {
     public static native void transportEof(long client, long transport);
 
     /**
-     * So many bytes of {@link ClientUpcalls#transportWrite} have left; 0 says that bytes of the
+     * This many bytes of {@link ClientUpcalls#transportWrite} have left; 0 says that bytes of the
      * transport's own moved, such as a handshake's.
      */
     public static native void transportWritten(long client, long transport, int n);

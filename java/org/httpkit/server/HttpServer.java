@@ -207,7 +207,7 @@ public class HttpServer implements Runnable {
             this.port = Native.serverPort(handle);
             this.workers = Workers.of(this, options);
         } catch (Throwable e) {
-            Native.serverFree(handle); // or the port would stay taken, by nobody
+            Native.serverFree(handle); // or the port would stay taken
             throw e;
         }
         this.loops = new Thread[options.ioThreads];
@@ -328,8 +328,7 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * The callbacks of what was just closed: whoever stops a server may take away next what they
-     * use.
+     * The callbacks of what was just closed: the caller of a stop may take away next what they use.
      */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);

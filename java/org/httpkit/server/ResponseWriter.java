@@ -434,7 +434,7 @@ final class ResponseWriter {
         }
     }
 
-    /** The answer to HEAD for a body of so many bytes, unless the handler said otherwise. */
+    /** The response to HEAD for a body of this length, unless the handler said otherwise. */
     void declareLength(long length) {
         if (declared < 0) {
             declared = length;

@@ -129,7 +129,7 @@ final class RingExchanges {
             }
         }
 
-        /** Nobody will read this body. */
+        /** This body will not be read. */
         private void discard(Object body) {
             try {
                 if (body instanceof InputStream) {
@@ -208,7 +208,7 @@ final class RingExchanges {
             ResponseWriter own = apart ? out.headCopy() : out;
             OpenBody body = new OpenBody(server, block.handle(), own, block.has(Abi.REQUEST_HEAD));
             if (out.isEventStream()) {
-                body.start(); // whoever listens wants to know that it is heard
+                body.start(); // a listening peer wants to know that it is heard
             }
             if (!isOurs(content)) {
                 new BodyWriter(body, own, content, response, async).start(describe());

@@ -34,7 +34,7 @@ public final class ServerOptions {
     /** The user's own pool, or null: then the server has threads of its own. */
     public ExecutorService pool;
 
-    /** Own threads: so many are kept once they have been needed, and one at least. */
+    /** Own threads that are kept once they have been needed; at least one is. */
     public int minThreads;
 
     public int maxThreads;

@@ -14,7 +14,7 @@ use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Re
 use crate::grammar::is_bodyless;
 use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
 
-/// A thread that responds to pipelined requests of one connection lets others in after so many.
+/// Pipelined requests of one connection that a thread responds to before it lets others in.
 const MAX_IN_A_ROW: u8 = 64;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
@@ -61,7 +61,7 @@ impl Conn {
         let (close, line) = terms.connection(reply, false, stopping);
         let empty = terms.head || is_bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
-        // Copying so much costs less than a vectored write does over a plain one.
+        // Copying this much costs less than a vectored write does over a plain one.
         let small = body.len() < CORK_SIZE;
         with_buffer(|head| {
             self.start_head(head, reply, line);

@@ -40,9 +40,9 @@ pub struct Config {
     pub queue: usize,
     /// Threads that pull work, at most: what they are free for does not count as waiting. Default 0.
     pub threads: usize,
-    /// So many of them stay whatever happens. Default: all.
+    /// How many of them stay in any case. Default: all.
     pub kept: usize,
-    /// The others leave [`Server::take`](super::Server::take) when nothing has come for them for so long.
+    /// The others leave [`Server::take`](super::Server::take) when nothing has come for them for this time.
     /// Default one minute.
     pub keep_alive: Duration,
     /// How long a peer that has ended its side keeps its connection while a response is due and nothing is

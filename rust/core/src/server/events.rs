@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::types::Event;
 
-/// At most so many events are handed out at once, so that a batch stays small.
+/// Events that are handed out at once, at most, so that a batch stays small.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 /// The messages of one channel that user code has yet to hear may take this much memory before reading stops.

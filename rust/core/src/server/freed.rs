@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Less than this at once is not counted: the allocator will need it again.
 const COUNTED: usize = 16 * 1024;
-/// So much is worth a notice.
+/// Freed bytes that are worth a notice.
 const MUCH: usize = 16 * 1024 * 1024;
 /// How long a notice waits for more.
 pub(super) const DELAY: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ pub(super) struct Freed {
 }
 
 impl Freed {
-    /// Counts so many freed bytes. True when that makes enough for a notice: once until [`Self::noticed`].
+    /// Counts freed bytes. True when that makes enough for a notice: once until [`Self::noticed`].
     pub(super) fn note(&self, bytes: usize) -> bool {
         bytes >= COUNTED
             && self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= MUCH

@@ -119,7 +119,7 @@ impl Server {
         let shared = &self.shared;
         let owner = LoopOwner { shared, stage };
         shared.loops.run_or_supervise(runtime, owner);
-        // Nothing is added any more, and closings must be heard of though nobody attends to them now.
+        // Nothing is added any more, and closings must be heard of though no task attends to them now.
         self.push_all();
         self.shared.make_deferred_upcalls();
         Ok(())

@@ -11,13 +11,13 @@ use bytes::{Buf, Bytes};
 
 /// Small writes are gathered up to this size before they become a piece of their own.
 const GATHER: usize = 16 * 1024;
-/// So much of a file is sent in one go: reading it may have to wait for a disk.
+/// Bytes of a file that are sent in one go: reading them may have to wait for a disk.
 const FILE_STEP: u64 = 256 * 1024;
 /// A peer that takes less than this in a long time may be there to hold resources.
 pub(crate) const LEAST_TAKEN: i64 = 1024;
-/// So much of a [`Source`] is copied at once.
+/// Bytes of a [`Source`] that are copied at once.
 const SOURCE_STEP: usize = 256 * 1024;
-/// After so much of files and sources other connections get their turn.
+/// Bytes of files and sources after which other connections get their turn.
 const TURN: usize = 1024 * 1024;
 
 thread_local! {
@@ -100,7 +100,7 @@ impl std::ops::Deref for Payload<'_> {
 #[derive(Debug)]
 pub(crate) enum Chunk<'a> {
     Bytes(&'a [IoSlice<'a>]),
-    /// So many bytes of a file from there on.
+    /// This many bytes of a file from there on.
     File(&'a File, u64, usize),
     /// Nothing yet: 0 is written if the socket may take something.
     Probe,
@@ -176,7 +176,7 @@ impl Output {
         self.written
     }
 
-    /// So many bytes were written that did not have to wait.
+    /// This many bytes were written that did not have to wait.
     pub(crate) fn note_written(&mut self, n: usize) {
         self.written += n as u64;
     }

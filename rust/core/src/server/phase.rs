@@ -32,7 +32,7 @@ pub(super) enum Responding {
     Idle,
     /// It is with user code, nothing of the response is sent.
     Due(Terms),
-    /// A response of known length is being sent; so much of its body is to come.
+    /// A response of known length is being sent; this much of its body is to come.
     Sending(Terms, u64),
     /// A response of unknown length is being sent.
     Streaming(Terms),

@@ -1,6 +1,6 @@
 //! A request in the compact form in which it crosses to user code: one block
 //! of bytes with offsets into itself, so that it can be copied in one go and
-//! decoded as far as somebody looks.
+//! decoded as far as a reader looks.
 //!
 //! All numbers are little endian:
 //!

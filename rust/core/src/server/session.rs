@@ -72,7 +72,7 @@ impl Session {
         (!self.reported).then(|| Event::Closed(i32::from(GOING_AWAY), String::new()))
     }
 
-    /// A pong of so many bytes was sent; `all_is_written` says whether the peer has taken it.
+    /// A pong of this length was sent; `all_is_written` says whether the peer has taken it.
     pub(super) fn note_pong(&mut self, bytes: usize, all_is_written: bool) {
         self.unread_replies = match all_is_written {
             true => 0,

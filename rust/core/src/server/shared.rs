@@ -237,7 +237,7 @@ impl Shared {
         self.stop.draining.load(Ordering::Relaxed)
     }
 
-    /// Memory of so many bytes is free now, or soon will be. Any lock may be held.
+    /// This many bytes of memory are free now, or soon will be. Any lock may be held.
     pub(super) fn note_freed(&self, bytes: usize) {
         if self.freed.note(bytes) {
             self.defer(Deferred::Freed);

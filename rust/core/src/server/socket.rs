@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::output::Chunk;
 
-/// So much of a file is copied at once where the kernel cannot send it by itself.
+/// Bytes of a file that are copied at once where the kernel cannot send it by itself.
 const COPIED: usize = 64 * 1024;
 
 /// The loop's half.

@@ -16,7 +16,7 @@ use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
 use super::types::Stage;
 
-/// A request that has begun to arrive gets so many times as long as one that may come.
+/// How many times as long as one that may come a request gets that has begun to arrive.
 const BEGUN: u32 = 4;
 
 impl Server {

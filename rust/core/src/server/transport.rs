@@ -17,7 +17,7 @@ use super::socket::{ReadHalf, WriteHalf};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
-/// Corked output leaves when so much is queued.
+/// Queued bytes at which corked output leaves.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
 /// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next use.
 const MAX_KEPT: usize = 64 * 1024;

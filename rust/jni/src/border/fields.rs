@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         self.bytes(length)
     }
 
-    /// As [`Self::long_bytes`], so many times as two bytes before them say.
+    /// As [`Self::long_bytes`], as many times as the two bytes before them say.
     pub(crate) fn list(&mut self) -> Result<Vec<Vec<u8>>> {
         let count = self.u16()?;
         (0..count)

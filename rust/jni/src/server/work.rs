@@ -10,7 +10,7 @@ use crate::border::arrays::array;
 use crate::border::error::Result;
 
 /// Work on its way to Java. What does not get there, because of a panic or for want of memory for
-/// its array, is cut off, so that no peer waits for an answer that nobody will give.
+/// its array, is cut off, so that no peer waits for a response that no thread will give.
 pub(crate) struct Handover(Option<Exchange>);
 
 impl Handover {

@@ -29,14 +29,14 @@ use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, thread_local};
 
 /// Work that takes longer than this on average is worth a switch of threads.
 pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
-/// So long may a loop stand still before its own thread takes it back.
+/// How long a loop may stand still before its own thread takes it back.
 pub(super) const STALL_LIMIT: Duration = Duration::from_millis(2);
-/// So many times in a row: a thread may also have been kept from running.
+/// Slow turns in a row that count: a single one may be a thread that was kept from running.
 const SLOW_TURNS: u32 = 3;
 /// How long workers keep off after the first time that this went wrong, and at most; it doubles.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// Leading that has lasted so many times longer than the next back-off starts over with [`MIN_BACKOFF`].
+/// Leading that has lasted this many times longer than the next back-off starts over with [`MIN_BACKOFF`].
 const RESET_AFTER: u32 = 4;
 
 /// The thread that has it runs the loop.
@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     impl Loops {
-        /// As if so many owners watched.
+        /// As if this many owners watched.
         pub(in crate::server::work) fn watching(loops: usize) -> Self {
             Self {
                 watched: loops.into(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::leader::SHORT_TASK;
 
-/// Threads that have been busy for so long, all of them and each with one piece of work, are stuck.
+/// Threads that have all been busy for this time, each with one piece of work, are stuck.
 pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);
-/// How often the queue is looked at while work waits; and so long it may wait for a thread that is on its way.
+/// How often the queue is looked at while work waits, and how long it may wait for a thread that is on its way.
 pub(in crate::server) const TICK: Duration = Duration::from_millis(1);
 /// Work waits no longer than this while there are fewer threads than processors.
 const IDLE_PROCESSOR: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ impl Pressure {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { TICK };
-        // Threads at short work would have taken so many meanwhile. None at work at all means that those
+        // Threads at short work would have taken that many meanwhile. None at work at all means that those
         // which were called do not come.
         let busy = u32::try_from(self.busy).unwrap_or(u32::MAX).max(1);
         let overtaken = u32::try_from(self.overtaken).unwrap_or(u32::MAX);

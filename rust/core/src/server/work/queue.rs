@@ -26,7 +26,7 @@ pub enum Mode {
     Push,
 }
 
-/// Threads that run the loops themselves call others for help once so much has waited for so long.
+/// Threads that run the loops themselves call others for help once this much has waited for this time.
 const MANY: usize = 8;
 const LONG: Duration = Duration::from_millis(1);
 /// A parked thread that is kept does not look more often than that whether it still is.
@@ -103,7 +103,7 @@ struct Item<T> {
 pub(in crate::server) enum Pushed {
     /// A parked thread is there for it.
     Served,
-    /// There is more work than parked threads: somebody should look after it soon.
+    /// There is more work than parked threads: the attendant should look at it soon.
     Starved,
 }
 
@@ -140,7 +140,7 @@ impl<T> Inner<T> {
         self.leading.iter().any(Parked::is_this) || Parked::is_this_woken()
     }
 
-    /// Whether so much has waited for so long that one thread does not get through it in good time.
+    /// Whether one thread would not get through what waits in good time.
     fn is_behind(&self) -> bool {
         self.items.len() >= MANY
             && self
@@ -157,7 +157,7 @@ fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushe
         before,
         work,
     });
-    // The thread being woken counts as well. Its handler may block for ever: what it does not take
+    // The thread being woken counts as well. Its handler may never return: what it does not take
     // itself needs another thread.
     let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
     let pushed = if inner.items.len() <= coming {
@@ -220,8 +220,8 @@ impl<T> Drop for Fallen<'_, T> {
 }
 
 impl<T: Send + 'static> WorkQueue<T> {
-    /// A queue that holds at most so many items as told besides closings, which are never refused, and what
-    /// those of its threads that are not busy will take.
+    /// A queue that holds as many items as `settings` allow, and what its free threads will take besides.
+    /// Closings are never refused.
     pub(in crate::server) fn new(settings: Settings) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner::default())),
@@ -279,7 +279,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 }
                 leader::note_taken();
                 // A thread that runs the loop gets through a few short ones before another has woken up.
-                // It may be left alone with them only while a loop stands still: nobody begins to run
+                // It may be left alone with them only while a loop stands still: no thread begins to run
                 // that before all is taken, and its own thread rouses others if that takes long.
                 if inner.leading.len() >= watched || inner.is_behind() {
                     wake_next(inner);
@@ -298,7 +298,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             if !yielded && inner.crew.awake <= self.processors {
                 // The loop is often about to push: giving it the processor once is cheaper than
                 // being parked and woken. Not when there are more of us: taking turns at that,
-                // all would share for ever what a few could do.
+                // all would go on sharing what a few could do.
                 yielded = true;
                 drop(inner);
                 thread::yield_now();
