@@ -1,14 +1,13 @@
 //! HTTP/1.1 and WebSocket, server and client: bytes, sockets and time.
 //!
-//! This crate knows neither the JVM nor Ring. Its embedder implements [`server::Sink`] and its twin
-//! [`client::Sink`], gets requests, messages, responses and closings through them, and calls down with plain
-//! function calls.
+//! This crate knows neither the JVM nor Ring. Its embedder implements [`server::Sink`] and its twin [`client::Sink`],
+//! through which it receives requests, messages, responses and close events. It calls down with plain function calls.
 //!
 //! # A tour
 //!
-//! [`h1`] and [`ws`] are protocols as functions of bytes: no sockets, no clock, no threads. They take what has
-//! arrived so far, and give the same result however it was cut into pieces. A head is described by spans into
-//! the buffer that it is in:
+//! [`h1`] and [`ws`] are protocols as functions of bytes: no sockets, no clock, no threads. They take the bytes
+//! received so far, and the result does not depend on how those were split. A head is a set of spans into the buffer
+//! that holds it:
 //!
 //! ```
 //! use httpkit_core::h1::{BodyFraming, HeadParser, Limits, RequestHead};
@@ -28,7 +27,7 @@
 //! assert!(parser.parse(broken, &limits, &mut head).is_err());
 //! ```
 //!
-//! A WebSocket's bytes become whole messages, or the rule that the peer broke:
+//! WebSocket bytes become whole messages, or name the rule that the peer broke:
 //!
 //! ```
 //! use httpkit_core::ws::{Decoder, Event};
@@ -44,16 +43,16 @@
 //! # Ok::<(), httpkit_core::ws::Fault>(())
 //! ```
 //!
-//! [`server`] and [`client`] put them on sockets, in tokio runtimes of one thread that the embedder lends. They
-//! do not know each other. A [`server::Server`] is bound with a [`server::Config`]; its requests wait for
+//! [`server`] and [`client`] put them on sockets, in single-threaded tokio runtimes on threads that the embedder lends.
+//! Neither knows the other. A [`server::Server`] is bound with a [`server::Config`]; its requests are queued for
 //! threads of the embedder ([`server::Server::take`]), which respond through a [`server::Exchange`]. A
 //! [`client::Client`] is given calls, each with its [`client::CallSpec`].
 //!
-//! [`net`] is what the client's bytes go through: TCP, Unix domain sockets, TLS, and transports that the
-//! embedder hosts. [`error`] has the rules that a peer can break, and how a server responds.
+//! [`net`] carries the client's bytes: TCP, Unix domain sockets, TLS, and transports that the embedder hosts. [`error`]
+//! lists the rules that a peer can break, and the server's response to each.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
-// Standard error may be closed, and then the macros panic.
+// Standard error may be closed, and then these macros panic.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod client;

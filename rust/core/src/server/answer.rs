@@ -1,4 +1,4 @@
-//! Responses of known length: framing is ours, status and fields are the handler's. Of unknown length: `stream.rs`.
+//! Responses of known length: framing is ours, status and fields are the handler's. Unknown length: `stream.rs`.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -14,7 +14,7 @@ use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Re
 use crate::grammar::is_bodyless;
 use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
 
-/// Pipelined requests of one connection that a thread responds to before it lets others in.
+/// Pipelined requests of one connection that a thread serves in a row before it yields to others.
 const MAX_IN_A_ROW: u8 = 64;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
@@ -31,9 +31,9 @@ impl Conn {
         self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
     }
 
-    /// The next pipelined request goes to the caller if it asked for it and has not had too many of
-    /// them, else into the queue. Not under the connection's lock: a full queue responds to it, with 503. Nothing
-    /// changes `in_a_row` meanwhile, since that takes a response to the request that is in our hands.
+    /// The next pipelined request goes to the caller if it asked for it and has not had too many in a row, else to the
+    /// queue. Call it without the connection's lock: a full queue responds with 503, which takes that lock. `in_a_row`
+    /// cannot change meanwhile: that takes a response to the request in our hands.
     pub(super) fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
         match answered {
             Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
@@ -61,7 +61,7 @@ impl Conn {
         let (close, line) = terms.connection(reply, false, stopping);
         let empty = terms.head || is_bodyless(reply.status);
         let body = if empty { &[][..] } else { body };
-        // Copying this much costs less than a vectored write does over a plain one.
+        // Up to this size, a copy is cheaper than a vectored write.
         let small = body.len() < CORK_SIZE;
         with_buffer(|head| {
             self.start_head(head, reply, line);
@@ -71,7 +71,7 @@ impl Conn {
                 head.extend_from_slice(body);
             }
             let apart = if small { &[][..] } else { body };
-            // The next request is already here: its response can leave in the same write.
+            // The next request is already here: its response can go out in the same write.
             if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
                 state.transport.push(head);
             } else {
@@ -184,7 +184,7 @@ impl Conn {
         Answered::More
     }
 
-    /// The response is complete: goes on with the next request, or ends the connection.
+    /// The response is complete: continues with the next request, or ends the connection.
     pub(super) fn finish(
         self: &Arc<Self>,
         state: &mut State,
@@ -192,24 +192,24 @@ impl Conn {
         flags: u32,
     ) -> Option<Request> {
         state.channel = None;
-        // Told under its name, which the next request must not inherit.
+        // Reported under this exchange's name, which the next request must not inherit.
         state.drained();
         state.note_sent();
         state.name = 0;
         if terms.close {
             if self.shared.is_draining() {
-                // The peer may not have known: what it sends now must not be met with a reset.
+                // The peer may not know yet that we close: what it sends now must not cause a reset.
                 state.inbound.refuse();
             }
             state.finish_connection();
             return None;
         }
-        // Before the flush: if the next response comes from this thread, it may leave in the same write.
+        // Before the flush: if the next response comes from this thread, both may go out in one write.
         let next = state.next_in_line(self);
         let inline = flags & INLINE != 0
             && next.is_some()
             && state.in_a_row < MAX_IN_A_ROW
-            // A stopping server takes nothing new in.
+            // A stopping server accepts no new work by any path.
             && !self.shared.queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
         if inline && state.transport.pending() < CORK_SIZE {
@@ -223,7 +223,7 @@ impl Conn {
         next
     }
 
-    /// 503, because no thread can run the request. The connection goes on, with its next request.
+    /// 503, because no thread can run the request. The connection continues with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
         let reply = Reply {
             status: 503,
@@ -242,8 +242,8 @@ impl Conn {
         self.hand_on(Answered::Done(next), 0);
     }
 
-    /// Whether the response that is about to be sent is the connection's last one because the server stops:
-    /// not if another request is here already.
+    /// Whether the next response is the connection's last because the server stops: not if another request has already
+    /// arrived.
     pub(super) fn is_last(&self, state: &State) -> bool {
         self.shared.is_draining() && state.inbound.waiting() == 0
     }
@@ -265,7 +265,7 @@ impl Conn {
 }
 
 impl State {
-    /// The pipelined request behind a response that is complete, unless the peer has yet to read too many of these.
+    /// The pipelined request behind a complete response, unless the peer has too many unread response bytes.
     fn next_in_line(&mut self, conn: &Arc<Conn>) -> Option<Request> {
         if self.transport.pending() > MAX_UNREAD_RESPONSES {
             self.flush();
@@ -286,7 +286,7 @@ impl State {
     }
 }
 
-/// The length of a body of `total` bytes, in the responses that have one.
+/// Content-Length for a body of `total` bytes, in responses that have one.
 fn put_length(head: &mut Vec<u8>, reply: &Reply<'_>, is_head: bool, total: u64) {
     match length_header(reply.status) {
         LengthHeader::Absent => {}
@@ -303,7 +303,7 @@ fn put_length(head: &mut Vec<u8>, reply: &Reply<'_>, is_head: bool, total: u64) 
 }
 
 impl Terms {
-    /// Whether the connection ends after this response, and the line that says so.
+    /// Whether the connection ends after this response, and the `Connection` line for it.
     pub(super) fn connection(
         &self,
         reply: &Reply<'_>,

@@ -1,8 +1,8 @@
-//! One connection: what the loop does with it, and how it ends.
+//! One connection: its task on the loop, and how it ends.
 //!
-//! The loop's task reads, and writes what a socket did not take at once; a thread that responds writes directly.
-//! Both go through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an
-//! upcall or an await.
+//! Its task reads, and flushes what the socket did not accept immediately; a responding thread writes directly. Both go
+//! through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an upcall or an
+//! await.
 //!
 //! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`answer.rs`), WebSockets
 //! (`websocket.rs`).
@@ -25,13 +25,13 @@ use super::socket::{Ends, ReadHalf, WriteHalf};
 use super::timers::{Timers, Wait};
 use super::transport::{Reader, Transport};
 
-/// Bytes behind a running request that are kept before reading stops.
+/// Pipelined bytes kept behind the current request before reading stops.
 const MAX_PIPELINED: usize = 64 * 1024;
-/// How long a WebSocket's peer may take nothing of what was sent before our close frame.
+/// How long a WebSocket's peer may read nothing of the bytes that precede our close frame.
 const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
-/// While a peer has yet to read more than this of its responses, its pipelined requests wait.
+/// Unread response bytes above which a peer's pipelined requests are held back.
 pub(super) const MAX_UNREAD_RESPONSES: usize = 256 * 1024;
-/// Pongs and the like that a peer does not read stop our reading at this many bytes.
+/// Unread bytes of pongs and other automatic frames at which we stop reading.
 const MAX_UNREAD_REPLIES: usize = 64 * 1024;
 
 /// One connection, shared by its task and the exchanges on it.
@@ -46,35 +46,35 @@ pub(crate) struct Conn {
 pub(super) struct State {
     pub(super) transport: Transport,
     pub(super) phase: Phase,
-    /// Number of the current exchange: a call with another one is stale.
+    /// Number of the current exchange. A call with another number is stale.
     pub(super) seq: u32,
-    /// What the embedder calls the current exchange; 0 until it was bound.
+    /// The embedder's name for the current exchange; 0 until it is bound.
     pub(super) name: i64,
     pub(super) inbound: Inbound,
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
-    /// Since when a stopping server has received nothing.
+    /// While the server stops: since when this connection has received nothing.
     pub(super) silent_since: Option<Instant>,
     /// Reading stopped because something was full.
     paused: bool,
-    /// The callback that runs has sent something.
+    /// The running callback has sent something.
     pub(super) sent_in_callback: bool,
-    /// A sender was refused for want of room, and is told by [`State::drained`].
+    /// A sender was refused because the queue was full; [`State::drained`] notifies it.
     pub(super) drain: Option<Arc<Shared>>,
-    /// A sender that waits for room does not do so forever, see [`super::INSIST`].
+    /// A sender that waits for room has a time limit, see [`super::INSIST`].
     pub(super) insisted: bool,
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
     pub(super) channel: Option<Box<Events>>,
 }
 
-/// What the task does after looking at the state.
+/// What the task does next, as decided under the lock.
 pub(super) enum Next {
     Read,
     Wait,
     Close,
-    /// Hand this over, and look again.
+    /// Hand this over, then decide again.
     Offer(Box<Request>),
 }
 
@@ -110,7 +110,7 @@ impl Conn {
     /// The state, if `seq` is its current exchange.
     pub(super) fn current(&self, seq: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
-        // For user code, a write that failed ends the exchange, though the task has yet to find out why.
+        // For user code a failed write ends the exchange, even before the task has read the cause.
         let over = state.transport.is_broken()
             || matches!(
                 state.phase,
@@ -127,7 +127,7 @@ impl Conn {
         self.shared.config.unread_time
     }
 
-    /// The task of a connection: runs until it is over.
+    /// The task of a connection: runs until the connection ends.
     pub(super) async fn run(self: Arc<Self>, read: ReadHalf) {
         let mut reader = Reader::new(read);
         let _guard = Guard(&self);
@@ -184,7 +184,7 @@ impl Conn {
     }
 }
 
-/// Reports the connection's end however the task ends: normally, dropped with its loop, or panicking.
+/// Reports the connection's end however its task ends: normally, dropped with its loop, or by a panic.
 struct Guard<'a>(&'a Arc<Conn>);
 
 impl Drop for Guard<'_> {
@@ -200,11 +200,10 @@ impl Drop for Guard<'_> {
 }
 
 impl State {
-    /// Flushes, and says what the task does next.
+    /// Flushes, and decides what the task does next.
     ///
-    /// The order matters. Writing comes first, because the checks behind it ask what is still queued. Whatever ends
-    /// the connection comes before what would wait for its peer, and everything before reading: a read that finds
-    /// nothing ends the turn.
+    /// The order matters. Writing comes first, because the checks after it ask what is still queued. Reasons to close
+    /// come before reasons to wait for the peer, and reading comes last: a read that finds nothing suspends the task.
     fn turn(
         &mut self,
         conn: &Arc<Conn>,
@@ -214,7 +213,7 @@ impl State {
     ) -> Next {
         self.flush_what_is_due(conn, cx, timers);
         self.cut_if_stuck(conn, cx, timers);
-        // Only the peer's reading, which the flush has just seen, lets a held-back request go on.
+        // A held-back request continues only once the peer has read, which the flush has just found out.
         if let Some(request) = self.release_held_back(conn) {
             return Next::Offer(Box::new(request));
         }
@@ -231,18 +230,18 @@ impl State {
             return self.await_response(conn, cx, timers);
         }
         self.mind_the_peer(cx, timers, conn);
-        // Its pings may have remained without a response.
+        // It may have left our ping unanswered, which closes the connection.
         if matches!(self.phase, Phase::Closed) {
             return Next::Close;
         }
-        // Under the same lock as the check: a thread that makes room from now on finds that we have stopped, and
-        // wakes us.
+        // Under the same lock as the check: a thread that makes room after this sees that we have stopped, and wakes
+        // us.
         self.paused = self.is_full();
         if !self.paused {
             return Next::Read;
         }
-        // We do not read, and have yet to notice when the peer goes. The socket is readable all the time, and
-        // never wakes us for that: so it is looked at from time to time.
+        // Without reading, a disconnect must still be noticed. The socket stays readable and never wakes us for it, so
+        // it is polled on a timer.
         if reader.peer_closed(cx) {
             return Next::Read;
         }
@@ -254,7 +253,7 @@ impl State {
 
     fn flush_what_is_due(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) {
         self.transport.served_by(cx);
-        // Nothing follows that the last bytes could be gathered with.
+        // Once the connection is ending, nothing follows that the last bytes could be combined with.
         let corked = self.transport.is_corked() && !self.phase.is_ending();
         if !self.transport.all_is_written()
             && (!corked || timers.passed(cx, Wait::Cork))
@@ -268,13 +267,13 @@ impl State {
         conn.shared.note_freed(self.transport.take_freed());
     }
 
-    /// Ends a connection on which nothing can be sent: for want of content, or of a peer that takes it.
+    /// Ends a connection that cannot send: its content failed, or its peer does not read.
     fn cut_if_stuck(&mut self, conn: &Arc<Conn>, cx: &mut Context<'_>, timers: &mut Timers) {
         if let Some(error) = self.transport.take_failed_content() {
             conn.shared.notice(Notice::File(error.to_string()));
             self.reset(conn);
         }
-        // Else reading tells why writing has failed.
+        // Without EOF, the read side reports why writing failed.
         if self.transport.is_broken() && self.eof {
             self.lost(conn);
         }
@@ -287,7 +286,7 @@ impl State {
         }
     }
 
-    /// The next pipelined request, if it waited for the peer to read and may go on now.
+    /// The next pipelined request, if it was held back until the peer reads and may continue now.
     fn release_held_back(&mut self, conn: &Arc<Conn>) -> Option<Request> {
         if !self.is_held_back() || self.transport.pending() > MAX_UNREAD_RESPONSES {
             return None;
@@ -306,10 +305,10 @@ impl State {
         matches!(self.phase, Phase::Http(Receiving::HeldBack, _))
     }
 
-    /// Pings a WebSocket's peer that has been silent for long, if its user asked for that.
+    /// Pings a WebSocket's peer after the configured silence, if pings are enabled.
     fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
         if self.is_user_behind() {
-            // We do not read: the silence is ours, not the peer's.
+            // We are not reading, so this silence is not the peer's.
             return timers.heard();
         }
         while let Phase::WebSocket(session) = &self.phase
@@ -324,11 +323,11 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
-    /// Whether the peer must continue to take what is queued; `None` where no time limit applies.
+    /// Whether the peer must keep reading what is queued; `None` where no time limit applies.
     ///
-    /// Responses and files: always. What a channel sends is bounded in size, and its user decides how long it
-    /// waits, unless a sender insists on room. Time is taken from the start all the same: a sender that begins
-    /// to insist would have to wake the loop.
+    /// Responses and files: always. Bytes sent on a channel are limited in size, and may stay queued for as long as its
+    /// user likes, unless a sender insists on room. The time is measured from the start even so; otherwise a sender
+    /// that begins to insist would have to wake the loop.
     fn unread_matters(&self) -> Option<bool> {
         match self.phase {
             Phase::Lingering | Phase::Closed => None,
@@ -340,7 +339,7 @@ impl State {
         }
     }
 
-    /// The peer can respond to our close frame only once it has read what was sent before it.
+    /// The peer can return our close frame only once it has read what was sent before it.
     fn is_close_overdue(&self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
         match self.transport.all_is_written() {
             true => timers.passed(cx, Wait::CloseFrame),
@@ -380,14 +379,14 @@ impl State {
             }) {
                 return Next::Close;
             }
-            // The peer may have to be read before it reads us, unless it has said all it will.
+            // The peer may read from us only after we have read from it, unless it has ended its side.
             return if self.eof { Next::Wait } else { Next::Read };
         }
         if self.eof || !self.inbound.is_unfinished() {
             return Next::Close;
         }
-        // Closing with unread input would reset the connection, and the peer could lose the response. So it is told
-        // that there is no more, and what it still sends is read.
+        // Closing with unread input resets the connection, and the peer could lose the response. So we end our side
+        // first, and read what it still sends.
         self.transport.end();
         if timers.passed(cx, Wait::Linger) {
             return Next::Close;
@@ -395,7 +394,7 @@ impl State {
         Next::Read
     }
 
-    /// Writes what is queued, as far as the socket takes it; the loop does the rest.
+    /// Writes as much of the queue as the socket accepts; the loop writes the rest.
     pub(super) fn flush(&mut self) {
         if self.transport.flush() {
             self.all_written();
@@ -407,7 +406,7 @@ impl State {
         self.drained();
     }
 
-    /// Lets the loop read again if it had stopped.
+    /// Resumes reading if it had stopped and there is room.
     pub(super) fn resume_reading(&mut self) {
         if self.paused && !self.is_full() {
             self.paused = false;

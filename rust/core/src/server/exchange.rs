@@ -1,7 +1,7 @@
-//! One request and its response: what user code holds, from any thread.
+//! One request and its response, as user code holds it; usable from any thread.
 //!
-//! An [`Exchange`] does not show how its request came. Only this file and those of the connection know that it was by
-//! HTTP/1.1: another protocol gets a second kind of exchange here, and no caller is changed.
+//! An [`Exchange`] hides the protocol of its request. Only this file and those of the connection know that it is
+//! HTTP/1.1: another protocol adds a second kind of exchange here, and no caller changes.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use super::socket::Ends;
 use super::types::{Encoded, Event, Interest, Pings, Reply, Sent};
 use crate::ws::Opcode;
 
-/// One request and its response. Once that is over (the response is complete, or the peer left) every call is refused:
-/// a late response finds nothing to write to.
+/// One request and its response. Once it is over (the response is complete, or the peer has disconnected), every call
+/// is refused, so a late response is never written.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     pub(super) conn: Arc<Conn>,
     pub(super) seq: u32,
 }
 
-/// A whole request, on its way to user code.
+/// A complete request, on its way to user code.
 #[derive(Debug)]
 pub struct Request {
     /// Where the response goes.
@@ -31,17 +31,17 @@ pub struct Request {
     pub(super) arrived: Instant,
 }
 
-/// Something that user code has to see.
+/// Something that user code must handle.
 #[derive(Debug)]
 pub enum Work {
     /// A whole request, body included.
     Request(Request),
-    /// Messages or the closing of a channel wait: [`Exchange::take_events`].
+    /// Messages or the close of a channel are queued: [`Exchange::take_events`].
     Events(Exchange),
 }
 
 impl Work {
-    /// Since when it waits.
+    /// When it was queued, or its request arrived.
     pub(super) fn since(&self) -> Instant {
         match self {
             Self::Request(request) => request.arrived,
@@ -51,11 +51,10 @@ impl Work {
 }
 
 impl Request {
-    /// The block of bytes that [`super::request`] describes, completed with the embedder's `name` of the
-    /// exchange.
+    /// The block of bytes that [`super::request`] describes, completed with the embedder's `name` for the exchange.
     pub fn into_block(mut self, name: i64) -> Vec<u8> {
         put_name(&mut self.block, name);
-        // The embedder copies it.
+        // The embedder copies it, and then frees it.
         self.exchange.conn.shared.note_freed(self.block.len());
         self.block
     }
@@ -66,51 +65,51 @@ impl Request {
 pub enum Answered {
     /// The exchange was over: nothing was written.
     Stale,
-    /// More of the announced body has to come.
+    /// More of the announced body must follow.
     More,
-    /// The response is complete; the connection's next request, when the caller asked for it.
+    /// The response is complete. Holds the connection's next request if the caller asked for it.
     Done(Option<Request>),
 }
 
 impl Exchange {
-    /// Binds the embedder's name for this exchange; false when it is over already.
+    /// Binds the embedder's name for this exchange; false if it is already over.
     pub fn bind(&self, name: i64) -> bool {
         self.conn.bind(self.seq, name)
     }
 
-    /// Responds, with the first piece of a body of `total` bytes. All of `body` when they are as long.
+    /// Responds, with the first piece of a body of `total` bytes. It may be the whole body.
     pub fn respond(&self, reply: &Reply<'_>, body: &[u8], total: u64) -> Answered {
         self.conn.respond(self.seq, reply, body, total)
     }
 
-    /// Responds with the first `len` bytes of `file`, which are read as the peer takes them: up to
-    /// then nothing of them is in memory, and no thread waits.
+    /// Responds with the first `len` bytes of `file`, which are read only as the peer takes them. Until then they are
+    /// not in memory, and no thread is blocked.
     pub fn respond_file(&self, reply: &Reply<'_>, file: File, len: u64) -> Answered {
         self.conn.respond_file(self.seq, reply, file, len)
     }
 
-    /// The next piece of the body that [`Self::respond`] announced. What the socket does not take is
-    /// copied, without a limit: for short ones.
+    /// The next piece of the body that [`Self::respond`] announced. What the socket does not accept is copied, without
+    /// a limit, so use it for short pieces.
     pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
         self.conn.body(self.seq, piece, flags)
     }
 
-    /// As much of the next piece of the body as the socket takes at once, and how much that was; nothing of the
-    /// rest is kept.
+    /// Writes as much of the next piece of the body as the socket accepts now, and returns how much that was. The rest
+    /// is not kept.
     pub fn offer(&self, piece: &[u8], flags: u32) -> (usize, Answered) {
         self.conn.offer(self.seq, piece, flags)
     }
 
-    /// The next piece of the body, which is copied from where it is kept as the peer takes it.
+    /// The next piece of the body, copied from where it is kept as the peer takes it.
     pub fn rest(&self, kept: Kept, flags: u32) -> Answered {
         self.conn.rest(self.seq, kept, flags)
     }
 
-    /// Sends a response that the embedder has encoded itself, as it is. `bytes` hold the whole head;
-    /// `more` bytes follow. `interest` counts if it opens a WebSocket.
+    /// Sends a response that the embedder has encoded, unchanged. `bytes` contain the whole head; `more` bytes follow.
+    /// `interest` applies if the response opens a WebSocket.
     ///
-    /// The connection goes on if request and response allow it and the peer can tell where the
-    /// response ends. A body where none is allowed, as after HEAD, is left out.
+    /// The connection is kept if request and response allow it and the response has a clear end. A body that is not
+    /// allowed, as after HEAD, is dropped.
     pub fn respond_encoded(&self, bytes: &[u8], more: u64, interest: Interest) -> Encoded {
         self.conn.respond_encoded(self.seq, bytes, more, interest)
     }
@@ -120,14 +119,14 @@ impl Exchange {
         self.conn.stream(self.seq, reply, first.into())
     }
 
-    /// The next piece of a streamed response; nothing is sent for an empty one. Refused while `limit`
-    /// bytes or more wait, which lets a single large piece pass.
+    /// The next piece of a streamed response; nothing is sent for an empty one. Refused while `limit` bytes or more are
+    /// queued; a single large piece is always accepted.
     pub fn chunk<'a>(&self, piece: impl Into<Payload<'a>>, flags: u32, limit: usize) -> Sent {
         self.conn.chunk(self.seq, piece.into(), flags, limit)
     }
 
-    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more wait, on the terms of [`INSIST`](super::INSIST). False
-    /// if there is room, or no peer to send to.
+    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued, on the terms of
+    /// [`INSIST`](super::INSIST). False if there is room, or the peer has disconnected.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
     }
@@ -142,13 +141,13 @@ impl Exchange {
         self.conn.refuse(self.seq)
     }
 
-    /// Responds with 503 and puts the connection's next request into the queue.
+    /// Responds with 503 and queues the connection's next request.
     pub fn refuse_all(&self) {
         self.conn.refuse_all(self.seq);
     }
 
-    /// User code keeps the exchange as a channel: it wants to hear when the peer leaves, even by
-    /// ending only its own side. False when the peer has left.
+    /// User code keeps the exchange as a channel and wants to be told when the peer disconnects or half-closes. False
+    /// if the peer has disconnected.
     pub fn hold(&self) -> bool {
         self.conn.hold(self.seq)
     }
@@ -180,7 +179,7 @@ impl Exchange {
         self.conn.close_ws(self.seq, code, reason)
     }
 
-    /// The callback whose sends were marked [`CORK`](super::CORK) is over: what was gathered leaves.
+    /// The callback whose sends were marked [`CORK`](super::CORK) is over: flushes what they queued.
     pub fn settle(&self) {
         self.conn.settle(self.seq);
     }
@@ -190,7 +189,7 @@ impl Exchange {
         self.conn.abort(self.seq)
     }
 
-    /// Whether the exchange is still going on and the peer is there.
+    /// Whether the exchange is in progress and the peer is connected.
     pub fn is_open(&self) -> bool {
         self.conn.is_open(self.seq)
     }
@@ -210,8 +209,8 @@ impl Exchange {
         self.conn.name(self.seq)
     }
 
-    /// The events that wait, in order. Until it has returned none at all, no other thread is
-    /// told of the channel's events: they are one chain.
+    /// The queued events, in order. They form one chain: until this has returned none, no other thread is told of the
+    /// channel's events.
     pub fn take_events(&self) -> Vec<Event> {
         self.conn.take_events(self.seq)
     }

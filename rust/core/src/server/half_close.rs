@@ -1,9 +1,9 @@
 //! Peers that have ended their side while a response is still due.
 //!
-//! Such a peer may have said all that it wants to say and wait for its response, or it may be gone: TCP shows
-//! the difference only when something is sent. So it keeps its socket until the response is made, but within
-//! bounds: for at most `Config::half_close_time` without anything being sent, and only the newest
-//! `Config::max_half_closed` of them, fewer if descriptors run out.
+//! Such a peer may have sent its whole request and wait for the response, or it may be gone: TCP shows the difference
+//! only when something is sent. So its socket stays open until the response is made, within limits: at most
+//! `Config::half_close_time` without anything being sent, and only the newest `Config::max_half_closed` of them, fewer
+//! if descriptors run out.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -16,7 +16,7 @@ use super::shared::{Deferred, Shared};
 use super::timers::Timers;
 use super::types::Event;
 
-/// When descriptors have run out, this many connections are closed at once: user code needs some as well.
+/// When descriptors have run out, this many connections are closed together: user code needs some as well.
 const ROOM: usize = 8;
 
 impl Oldest<Conn> {
@@ -37,7 +37,7 @@ impl Oldest<Conn> {
 impl Shared {
     /// Descriptors have run out: closes some half-closed connections, the oldest first. False if there are none.
     pub(super) fn make_room(&self) -> bool {
-        // Taken out first: ending one locks its connection, and with it drops its place in the list.
+        // Taken out first: ending one locks its connection, and drops its ticket, which locks the list.
         let oldest = self.half_closed.take(ROOM);
         let made = !oldest.is_empty();
         oldest.into_iter().for_each(Oldest::give_up);
@@ -57,22 +57,22 @@ impl State {
         self.tell_half_close(conn);
     }
 
-    /// Tells an embedder that wants to know of it that the peer of the current request has ended its side.
+    /// Tells an embedder that asked for it that the peer of the current request has ended its side.
     pub(super) fn tell_half_close(&mut self, conn: &Arc<Conn>) {
         if conn.shared.config.tell_half_close && self.phase.owes_response() {
             self.report(conn, Event::HalfClosed);
         }
     }
 
-    /// Something was sent: a peer that has ended its side and is there has a reason to stay.
+    /// Something was sent, so the time that a half-closed peer may wait starts over.
     pub(super) fn note_sent(&mut self) {
         if let Some(ticket) = &mut self.half_closed {
             ticket.since = Instant::now();
         }
     }
 
-    /// What the task does after the peer's end: there is nothing left to be read, and the response under way
-    /// notices if the peer is gone altogether.
+    /// What the task does after EOF: there is nothing left to read, and the response in progress notices if the peer
+    /// disconnects.
     pub(super) fn await_response(
         &mut self,
         conn: &Arc<Conn>,

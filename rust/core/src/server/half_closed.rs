@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
 
-/// How long a peer that has ended its side keeps its socket while nothing is sent, unless the embedder says
-/// otherwise. A peer that is there has seldom asked for something that takes longer.
+/// How long a peer that has ended its side keeps its socket while nothing is sent, unless the embedder says otherwise.
+/// A peer that is still connected has seldom asked for something that takes longer.
 pub const HALF_CLOSE_TIME: Duration = Duration::from_secs(10);
 
-/// Of as many descriptors as the process may have, half-closed connections may take one ...
+/// Half-closed connections may use this fraction of the process's descriptor limit (one in `SHARE`) ...
 const SHARE: u64 = 8;
 /// ... and no more than this.
 const MOST: u64 = 256;
@@ -36,7 +36,7 @@ struct Inner<C> {
     conns: BTreeMap<u64, Weak<C>>,
 }
 
-/// One half-closed connection and the number of its [`Ticket`]. It is in the list no longer.
+/// One half-closed connection, no longer in the list, and the number of its [`Ticket`].
 #[derive(Debug)]
 pub(super) struct Oldest<C> {
     pub(super) conn: Arc<C>,

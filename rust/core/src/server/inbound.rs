@@ -1,4 +1,4 @@
-//! From received bytes to whole requests, which are drafts until they have an exchange.
+//! From received bytes to complete requests, which are drafts until they have an exchange.
 //!
 //! Not here: what a connection does with them (`receiving.rs`).
 
@@ -12,11 +12,11 @@ use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
 use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
 
 thread_local! {
-    /// Most heads arrive whole: then no connection needs room of its own for one.
+    /// Most heads arrive whole, and then a connection needs no buffer of its own.
     static HEAD: RefCell<RequestHead> = RefCell::new(RequestHead::default());
 }
 
-/// What a request asks of its response.
+/// How a response must be sent, as its request determines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) head: bool,
@@ -48,7 +48,7 @@ pub(super) struct Inbound {
     head: Option<Box<RequestHead>>,
     partial: Option<Box<Partial>>,
     proxy: Proxy,
-    /// The peer broke a rule: whatever else it sends is dropped.
+    /// The peer broke a rule: further input is dropped.
     refused: bool,
     /// It did so in a HEAD request.
     refused_head: bool,
@@ -96,7 +96,7 @@ impl Inbound {
         }
     }
 
-    /// Received and not yet looked at.
+    /// Bytes received and not yet parsed.
     pub(super) fn waiting(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -105,7 +105,7 @@ impl Inbound {
         self.waiting() == 0 && self.partial.is_none()
     }
 
-    /// Whether the peer may still be sending something that we shall not use.
+    /// Whether the peer may still be sending something that we will not use.
     pub(super) fn is_unfinished(&self) -> bool {
         self.refused || !self.is_empty()
     }
@@ -117,7 +117,7 @@ impl Inbound {
         self.partial = None;
     }
 
-    /// Drops what waits, and all that will come.
+    /// Drops kept bytes and all further input.
     pub(super) fn refuse(&mut self) {
         self.clear();
         self.refused = true;
@@ -127,14 +127,14 @@ impl Inbound {
         self.bytes.extend_from_slice(fresh);
     }
 
-    /// Takes all bytes that wait.
+    /// Takes all kept bytes.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.drain(..std::mem::take(&mut self.start));
         bytes
     }
 
-    /// The next request out of what is kept and `fresh`, which come from `peer`. What is behind it is kept.
+    /// The next request in the kept bytes and `fresh`, which come from `peer`. Bytes behind it are kept.
     pub(super) fn parse(
         &mut self,
         config: &Config,
@@ -281,7 +281,7 @@ impl Inbound {
         Ok((used, parsed))
     }
 
-    /// True once per request that waits for its body behind `Expect: 100-continue`.
+    /// True once per request whose peer expects `100 Continue` before it sends the body.
     pub(super) fn wants_continue(&mut self) -> bool {
         self.partial
             .as_mut()

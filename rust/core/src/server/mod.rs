@@ -1,10 +1,10 @@
 //! The server: sockets in, [`Work`] out, responses back.
 //!
-//! A [`Server`] is bound once and served by one or more loops, each a tokio current-thread runtime on a thread
-//! that the embedder lends ([`Server::run`]). Requests leave through its [`WorkQueue`]; the thread that took one
-//! responds through its [`Exchange`], or lets any other thread do so.
+//! A [`Server`] is bound once and served by one or more loops, each a tokio current-thread runtime on a thread that the
+//! embedder lends ([`Server::run`]). Requests leave through its [`WorkQueue`]; the thread that took one responds
+//! through its [`Exchange`], or passes that to another thread.
 //!
-//! Not here: parsing (`h1`), frames (`ws`), what a request means.
+//! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
 
 mod answer;
 mod attend;
@@ -71,7 +71,7 @@ pub struct Server {
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        // Starts the clock that requests tell their arrival by.
+        // Starts the clock that request arrival times refer to.
         request::clock();
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
@@ -89,19 +89,19 @@ impl Server {
         self.port
     }
 
-    /// Where requests and events wait for threads.
+    /// The queue of requests and events for the embedder's threads.
     pub fn queue(&self) -> &WorkQueue<Work> {
         &self.shared.queue
     }
 
-    /// The next piece of work, waiting for it: this thread may run a loop meanwhile. `None` once the queue
-    /// is shut and empty, or when this thread has waited for long and more are there than are kept.
+    /// Blocks until there is work, and returns it; meanwhile this thread may run a loop. `None` once the queue is shut
+    /// and empty, or when this thread has been idle for `keep_alive` and there are more threads than are kept.
     pub fn take(&self) -> Option<Work> {
         self.shared.queue.take(&self.shared.loops)
     }
 
-    /// Runs one loop on this thread until [`Self::close`], or watches as threads in [`Self::take`] run it.
-    /// `first` also looks after the queue.
+    /// Runs one loop on this thread until [`Self::close`], or supervises threads in [`Self::take`] that run it. The
+    /// `first` loop also watches the queue.
     pub fn run(&self, first: bool) -> io::Result<()> {
         let listener = match &*self.listener.lock() {
             Some(listener) => listener.try_clone()?,
@@ -119,13 +119,13 @@ impl Server {
         let shared = &self.shared;
         let owner = LoopOwner { shared, stage };
         shared.loops.run_or_supervise(runtime, owner);
-        // Nothing is added any more, and closings must be heard of though no task attends to them now.
+        // Nothing is added any more. Close events must still be delivered, though no task does that now.
         self.push_all();
         self.shared.make_deferred_upcalls();
         Ok(())
     }
 
-    /// Hands everything that waits to [`Sink::on_work`], for want of threads that take it.
+    /// Hands all queued work to [`Sink::on_work`], because no thread takes it.
     pub fn push_all(&self) {
         let work = self.shared.queue.drain();
         if !work.is_empty() {
@@ -152,7 +152,7 @@ impl Server {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Peers that have ended their side so far, as the server has seen it.
+    /// Peers that the server has seen end their side so far.
     pub fn ended(&self) -> u64 {
         self.shared.ended.load(Ordering::Relaxed)
     }
@@ -176,7 +176,7 @@ impl Owner for LoopOwner<'_> {
     }
 
     async fn closed(&mut self) {
-        // An error is a server that was dropped, which closes it.
+        // An error means that the server was dropped, which closes it too.
         let _ = self.stage.wait_for(|stage| *stage == Stage::Closed).await;
     }
 
@@ -186,7 +186,7 @@ impl Owner for LoopOwner<'_> {
 
     fn taken_back(&self) {
         self.shared.queue.wake_for_work();
-        // If all other workers are stuck as well, what waits needs help.
+        // If all other workers are stuck as well, queued work needs another thread.
         self.shared.attention.notify_one();
     }
 }

@@ -1,38 +1,38 @@
-//! What a connection is doing. Receiving and responding are two activities: each has its own state, and neither is
-//! told from the other.
+//! What a connection is doing. Receiving and responding are independent activities: neither state follows from the
+//! other.
 
 use super::inbound::Terms;
 use super::session::Session;
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Requests come, and responses go.
+    /// Requests are received, and responses are sent.
     Http(Receiving, Responding),
     WebSocket(Box<Session>),
-    /// The last response is sent or queued; once it is flushed, the peer may end.
+    /// The last response is queued: flush it, then wait for the peer to close.
     Lingering,
     Closed,
 }
 
-/// What is made of the bytes that arrive.
+/// What happens to received bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Receiving {
     /// They are parsed: between requests, or while one arrives.
     Requests,
-    /// They are kept, since they are behind a request that has arrived and has no whole response yet.
+    /// They are kept: the request before them has no complete response yet.
     Behind,
-    /// They are kept, since the peer has yet to read many of its responses.
+    /// They are kept: the peer has too many unread response bytes.
     HeldBack,
 }
 
-/// What is done for the request that has arrived last.
+/// How far the response to the current request is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Responding {
-    /// It has its whole response, or there was none yet.
+    /// The response is complete, or there was no request yet.
     Idle,
-    /// It is with user code, nothing of the response is sent.
+    /// User code has the request; nothing of the response has been sent.
     Due(Terms),
-    /// A response of known length is being sent; this much of its body is to come.
+    /// A response of known length is being sent; the number is what remains of its body.
     Sending(Terms, u64),
     /// A response of unknown length is being sent.
     Streaming(Terms),
@@ -44,14 +44,14 @@ impl Phase {
         Self::Http(Receiving::Behind, Responding::Due(terms))
     }
 
-    /// A part of the response is sent.
+    /// The response has advanced to `with`.
     pub(super) fn go_on(&mut self, with: Responding) {
         if let Self::Http(_, responding) = self {
             *responding = with;
         }
     }
 
-    /// What the response has to be like that is not begun.
+    /// The terms of a response that has not begun.
     pub(super) fn due(&self) -> Option<Terms> {
         match self {
             Self::Http(_, Responding::Due(terms)) => Some(*terms),
@@ -59,7 +59,7 @@ impl Phase {
         }
     }
 
-    /// What a response of known length has to be like, and how much of its body is to come.
+    /// The terms of a begun response of known length, and how much of its body remains.
     pub(super) fn sending(&self) -> Option<(Terms, u64)> {
         match self {
             Self::Http(_, Responding::Sending(terms, left)) => Some((*terms, *left)),
@@ -67,7 +67,7 @@ impl Phase {
         }
     }
 
-    /// What a response of unknown length has to be like that has begun.
+    /// The terms of a begun response of unknown length.
     pub(super) fn streaming(&self) -> Option<Terms> {
         match self {
             Self::Http(_, Responding::Streaming(terms)) => Some(*terms),
@@ -75,12 +75,12 @@ impl Phase {
         }
     }
 
-    /// Whether user code has yet to respond, in part or altogether.
+    /// Whether a response is due or incomplete.
     pub(super) fn owes_response(&self) -> bool {
         matches!(self, Self::Http(_, responding) if !matches!(responding, Responding::Idle))
     }
 
-    /// Whether no more is to be sent than what is queued.
+    /// Whether nothing will be sent beyond what is queued.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self, Self::Lingering | Self::Closed)
     }

@@ -1,4 +1,4 @@
-//! What a connection makes of requests that have arrived, and of those that break a rule.
+//! Takes requests out of received bytes, and responds to those that break a rule.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::sink::Notice;
 use crate::error::Violation;
 
 impl State {
-    /// The next request out of what is kept and `fresh`. One that breaks a rule gets its response here.
+    /// The next request in the kept bytes and `fresh`. One that breaks a rule gets its response here.
     pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
         match self
             .inbound
@@ -55,7 +55,7 @@ impl State {
         let head = self.inbound.is_head();
         let mut response = Vec::with_capacity(256);
         conn.shared.error(&mut response, violation, head);
-        // The rest of what the peer sends is not looked at, but must not cause a reset: the response would be lost.
+        // Further input is ignored, but must not cause a reset, which could lose the response.
         self.inbound.refuse();
         self.transport.write(&response, &[]);
         self.finish_connection();

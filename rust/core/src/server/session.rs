@@ -1,4 +1,4 @@
-//! What a WebSocket remembers between frames: who has closed, and who has been silent.
+//! A WebSocket's state between frames: which side has closed, and which has been silent.
 //!
 //! Nothing is sent or reported here; `websocket.rs` does that.
 
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::types::{Event, Interest, Pings};
 use crate::ws::{self, Decoder, Fault};
 
-/// Close code of a peer that is gone without a close frame, and of a server that stops.
+/// Close code for a peer that disconnects without a close frame, and for a stopping server.
 pub(super) const GOING_AWAY: u16 = 1001;
 
 #[derive(Debug)]
 pub(super) struct Session {
     decoder: Decoder,
     pub(super) interest: Interest,
-    /// We have sent our close frame: data from the peer is ignored, its close frame awaited.
+    /// Our close frame is sent: data from the peer is ignored until its close frame arrives.
     closing: bool,
-    /// User code has been told, or told us, that the channel is closed.
+    /// User code knows that the channel is closed: it was told, or it closed the channel itself.
     reported: bool,
-    /// Bytes of pongs that have been queued since all was written: a peer that does not read makes them grow.
+    /// Bytes of pongs queued since the output was last empty. They grow while the peer does not read.
     unread_replies: usize,
     pings: Option<Pings>,
-    /// We have sent a ping, and nothing has come since.
+    /// We have sent a ping and received nothing since.
     awaiting: bool,
 }
 
@@ -45,7 +45,7 @@ impl Session {
         })
     }
 
-    /// How many of `bytes` were used, and what they were the end of.
+    /// How many of `bytes` were used, and the event that they completed.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<(usize, Option<ws::Event>), Fault> {
         self.decoder.decode(bytes)
     }
@@ -54,25 +54,25 @@ impl Session {
         self.closing
     }
 
-    /// We close, and user code knows. False if we have done so before.
+    /// We close, at user code's request. False if we have closed before.
     pub(super) fn close(&mut self) -> bool {
         self.reported |= !self.closing;
         !std::mem::replace(&mut self.closing, true)
     }
 
-    /// The peer's close frame is here: whether it has to be sent back, and whether user code has to be told.
+    /// The peer's close frame has arrived. Returns whether to send one back, and whether to tell user code.
     pub(super) fn closed_by_peer(&mut self) -> (bool, bool) {
         let respond = !std::mem::replace(&mut self.closing, true);
         let report = !std::mem::replace(&mut self.reported, true);
         (respond, report)
     }
 
-    /// What user code hears when TCP ends without a close frame.
+    /// The event for user code when TCP ends without a close frame.
     pub(super) fn lost(&self) -> Option<Event> {
         (!self.reported).then(|| Event::Closed(i32::from(GOING_AWAY), String::new()))
     }
 
-    /// A pong of this length was sent; `all_is_written` says whether the peer has taken it.
+    /// A pong of this length was sent; `all_is_written` says whether the socket has accepted it.
     pub(super) fn note_pong(&mut self, bytes: usize, all_is_written: bool) {
         self.unread_replies = match all_is_written {
             true => 0,
@@ -84,7 +84,7 @@ impl Session {
         self.unread_replies
     }
 
-    /// How long to wait from the last received byte, or from our ping.
+    /// How long to wait after the last received byte, or after our ping.
     pub(super) fn patience(&self) -> Option<Duration> {
         let pings = self.pings.filter(|_| !self.closing)?;
         Some(if self.awaiting {

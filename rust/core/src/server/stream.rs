@@ -26,7 +26,7 @@ impl Conn {
         let Some(terms) = state.phase.due() else {
             return Sent::Closed;
         };
-        // A long ordinary response to a request for a WebSocket is framed as any other.
+        // An ordinary streamed response to a WebSocket request is framed like any other.
         let framing = stream_framing(reply.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);

@@ -1,4 +1,4 @@
-//! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer takes them.
+//! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer reads them.
 //!
 //! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it
 //! is: TLS belongs between [`Reader`] or [`Transport`] and the socket, and nowhere else. The reader is the task's
@@ -15,20 +15,20 @@ use tokio::io::ReadBuf;
 use super::output::{Chunk, Failure, Kept, Output, Payload};
 use super::socket::{ReadHalf, WriteHalf};
 
-/// How much is read at once.
+/// Most bytes per read.
 const READ: usize = 64 * 1024;
-/// Queued bytes at which corked output leaves.
+/// Queued bytes at which corked output is flushed.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
-/// A buffer that has grown beyond this, for a long chunk, is not kept for the thread's next use.
+/// A thread's buffer that has grown beyond this, for a long chunk, is dropped after use.
 const MAX_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// What all connections of a loop read into: an idle one owns no buffer.
+    /// All connections on a thread read into this, so that an idle one owns no buffer.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `send` on this thread's buffer, which is empty: for what is put together before it is written.
+/// Runs `send` on this thread's buffer, cleared, to assemble bytes before they are written.
 pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.clear();
@@ -40,7 +40,7 @@ pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     })
 }
 
-/// The loop's side: what the peer sends.
+/// The loop's side: bytes from the peer.
 #[derive(Debug)]
 pub(super) struct Reader {
     socket: ReadHalf,
@@ -51,7 +51,7 @@ impl Reader {
         Self { socket }
     }
 
-    /// Passes what has arrived to `received`; nothing is the peer's end.
+    /// Passes received bytes to `received`; an empty slice is the peer's end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -68,25 +68,25 @@ impl Reader {
         })
     }
 
-    /// Whether the peer has closed its side, even while bytes are queued that we do not read.
+    /// Whether the peer has closed its side, even if unread bytes are queued before that.
     pub(super) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         self.socket.peer_closed(cx)
     }
 }
 
-/// The side that any thread may write to, and what it has yet to send.
+/// The side that any thread may write to, with its unsent output.
 #[derive(Debug)]
 pub(super) struct Transport {
     /// `None` once it is closed.
     socket: Option<WriteHalf>,
     out: Output,
-    /// `out` may wait for more.
+    /// `out` may be held back, to be combined with what follows.
     corked: bool,
-    /// A write has failed. Reading tells why, as long as the peer has not ended its side.
+    /// A write has failed. The read side reports the cause, unless the peer has ended its side.
     broken: bool,
-    /// What was to be sent could not be read to its end: its peer must see that.
+    /// Content could not be read to its end; the peer must be able to tell.
     failed_content: Option<Box<io::Error>>,
-    /// The connection's task: it sends what the socket does not take at once.
+    /// The connection's task: it sends what the socket did not accept immediately.
     task: Option<Waker>,
 }
 
@@ -124,29 +124,29 @@ impl Transport {
         self.broken
     }
 
-    /// Why content could not be read, once.
+    /// The error that made content unreadable; returned once.
     pub(super) fn take_failed_content(&mut self) -> Option<Box<io::Error>> {
         self.failed_content.take()
     }
 
-    /// How much memory has been freed since this was last asked.
+    /// Bytes of memory freed since the last call.
     pub(super) fn take_freed(&mut self) -> usize {
         self.out.take_freed()
     }
 
-    /// Grows by what the peer takes. A peer that reads slowly takes much from the kernel before the kernel takes
-    /// anything more from us: so what the kernel holds, as `unsent` tells, does not count.
+    /// Bytes the peer has taken so far. A slow peer drains the kernel's buffer for long before the kernel accepts more
+    /// from us, so bytes still in the kernel (`unsent`) do not count.
     pub(super) fn taken(&self, unsent: fn(BorrowedFd<'_>) -> u64) -> u64 {
         let in_kernel = self.socket.as_ref().map_or(0, |io| unsent(io.as_fd()));
         self.out.written().wrapping_sub(in_kernel)
     }
 
-    /// Whether bytes have arrived that are not read yet.
+    /// Whether unread bytes have arrived.
     pub(super) fn has_input(&self) -> bool {
         self.socket.as_ref().is_some_and(WriteHalf::has_input)
     }
 
-    /// Remembers who sends what does not go at once.
+    /// Remembers the task to wake when output is left over.
     pub(super) fn served_by(&mut self, cx: &Context<'_>) {
         if !self
             .task
@@ -157,14 +157,14 @@ impl Transport {
         }
     }
 
-    /// Makes the task look at the connection again.
+    /// Wakes the connection's task.
     pub(super) fn wake(&self) {
         if let Some(task) = &self.task {
             task.wake_by_ref();
         }
     }
 
-    /// Leaves what is queued to be gathered with what follows, for about a millisecond at most.
+    /// Holds queued bytes back, to be combined with what follows, for about a millisecond at most.
     pub(super) fn cork(&mut self) {
         if !self.corked {
             self.corked = true;
@@ -172,19 +172,19 @@ impl Transport {
         }
     }
 
-    /// As [`Self::flush`], by the task: it is woken when there is room for more.
+    /// As [`Self::flush`], from the task, which is woken when the socket has room.
     pub(super) fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> bool {
         self.corked = false;
         let Some(io) = &self.socket else { return false };
         let flushed = self.out.flush(|chunk| io.poll_write(cx, &chunk));
         if matches!(flushed, Ok(true)) {
-            // Other connections get their turn first.
+            // Yield to other connections first.
             cx.waker().wake_by_ref();
         }
         self.flushed(flushed)
     }
 
-    /// Writes what is queued, as far as the socket takes it; the task does the rest. True once all is written.
+    /// Writes as much of the queue as the socket accepts; the task writes the rest. True once all is written.
     pub(super) fn flush(&mut self) -> bool {
         self.corked = false;
         let Some(io) = &self.socket else { return false };
@@ -207,16 +207,16 @@ impl Transport {
         }
     }
 
-    /// Reading tells why, and is where closing is reported; unless the peer had ended its side before.
+    /// The read side reports the cause and the close, unless the peer had ended its side already.
     fn write_failed(&mut self) -> bool {
-        // This is not the end of what a sender waits for: it is told when the connection is lost, not now.
+        // A waiting sender is not told that the queue is empty; it learns of it when the connection is lost.
         self.out.clear();
         self.broken = true;
         self.wake();
         false
     }
 
-    /// Queues a copy behind what is queued already. The task is not woken: a flush, or a cork, has to follow.
+    /// Queues a copy. The task is not woken: a flush or a cork must follow.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.out.push(bytes);
     }
@@ -226,12 +226,12 @@ impl Transport {
         self.out.push_file(file, len);
     }
 
-    /// Queues bytes that are copied when they are sent.
+    /// Queues bytes that are copied only when they are sent.
     pub(super) fn push_kept(&mut self, kept: Kept) {
         self.out.push_kept(kept);
     }
 
-    /// Writes `head` and `body` at once if nothing is queued before them; queues what does not go.
+    /// Writes `head` and `body` immediately if the queue is empty, and queues what the socket does not accept.
     pub(super) fn write(&mut self, head: &[u8], body: &[u8]) {
         if !self.out.is_empty() {
             self.out.push(head);
@@ -258,7 +258,7 @@ impl Transport {
         }
     }
 
-    /// As [`Self::write`] for what is large, which is not copied if it need not be.
+    /// As [`Self::write`], for a large payload, which is not copied unless necessary.
     pub(super) fn write_payload(&mut self, head: &[u8], payload: Payload<'_>, tail: &[u8]) {
         if !self.out.is_empty() {
             return self.push_payload(head, payload, tail, 0);
@@ -273,7 +273,7 @@ impl Transport {
         }
     }
 
-    /// Queues what is behind the first `skip` bytes of these.
+    /// Queues all of these but the first `skip` bytes.
     pub(super) fn push_payload(
         &mut self,
         head: &[u8],
@@ -290,7 +290,8 @@ impl Transport {
         self.out.push(&tail[skip.max(behind) - behind..]);
     }
 
-    /// Writes as much as the socket takes at once: nothing while other bytes are queued. `None` if that failed.
+    /// Writes as much as the socket accepts now, which is nothing while other bytes are queued. `None` if the write
+    /// failed.
     pub(super) fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
         let io = self.socket.as_ref()?;
         if !self.out.is_empty() {
@@ -309,7 +310,7 @@ impl Transport {
         }
     }
 
-    /// Ends our side: nothing can be written any more.
+    /// Ends our side: nothing more can be written.
     pub(super) fn end(&self) {
         if let Some(io) = &self.socket {
             io.shutdown();
@@ -320,14 +321,14 @@ impl Transport {
         self.socket.is_none()
     }
 
-    /// Makes the close that follows a reset, so that the peer notices that something is missing.
+    /// Makes the following close a reset, so that the peer can tell that the response is incomplete.
     pub(super) fn reset_on_close(&self) {
         if let Some(io) = &self.socket {
             io.reset_on_close();
         }
     }
 
-    /// Releases the socket and the buffers. The task is woken to see that, for the last time.
+    /// Releases the socket and the buffers, and wakes the task for the last time.
     pub(super) fn close(&mut self) {
         if let Some(io) = self.socket.take() {
             io.release();

@@ -1,21 +1,21 @@
-//! Who runs a loop: its own thread, or a worker that has nothing else to do.
+//! Which thread runs a loop: its own, or an idle worker (leader/followers).
 //!
-//! Handing a request from the loop's thread to a worker takes two switches of threads, several times what a
-//! short handler takes. So while handlers are short, a worker that is out of work runs the loop itself
-//! until that brings work ([`Loops::try_lead`]), and then does this work while no one looks after the sockets.
+//! Handing a request from the loop's thread to a worker takes two context switches, several times the cost of a short
+//! handler. So while handlers are short, an idle worker leads: it runs the loop itself until that brings work
+//! ([`Loops::try_lead`]), then does this work while the sockets are unattended.
 //!
-//! The loop's own thread keeps watch meanwhile. It takes the loop back once no one has run it for [`STALL_LIMIT`]:
-//! a handler that blocks holds the others up for a moment, once. After that workers back off for a while,
-//! and the loop's thread hands work over as it comes.
+//! The loop's own thread supervises meanwhile. It takes the loop back once no thread has run it for [`STALL_LIMIT`], so
+//! a blocking handler delays the others only briefly, and once. Workers then back off for a while, and the loop's
+//! thread hands work over as it arrives.
 //!
 //! # Orderings
 //!
 //! `turns` and `asleep` are a pair: a worker that stops writes `turns` and then reads `asleep`, its loop's own thread
 //! writes `asleep` and then reads `turns`. At least one of them must see what the other wrote, or the thread sleeps
-//! beside a loop that stands still, so both are `SeqCst`. So is `owned`, for one order of its writes with these; it is
-//! rare. What the runtime itself needs is kept by its lock. `watched` and `backed_off` are `Relaxed`: they are
-//! opinions. A worker that reads an old one wakes one thread too many or too few (then the loop's own thread, which
-//! wakes workers after it has written `watched`, and calls for help, mends it), or leads once more.
+//! while the loop stands still, so both are `SeqCst`. So is `owned`, to order its writes with these; they are rare. The
+//! runtime itself is behind its lock. `watched` and `backed_off` are `Relaxed`: they are hints. A worker that reads a
+//! stale value leads once more, or wakes one thread too many or too few. The loop's own thread corrects that: it wakes
+//! workers after writing `watched`, and asks for help.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -27,25 +27,25 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, thread_local};
 
-/// Work that takes longer than this on average is worth a switch of threads.
+/// Work that takes longer than this on average is worth a context switch.
 pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
-/// How long a loop may stand still before its own thread takes it back.
+/// A loop that stands still for this long is taken back by its own thread.
 pub(super) const STALL_LIMIT: Duration = Duration::from_millis(2);
-/// Slow turns in a row that count: a single one may be a thread that was kept from running.
+/// Slow turns in a row before workers back off: a single one may be a thread that was not scheduled.
 const SLOW_TURNS: u32 = 3;
-/// How long workers keep off after the first time that this went wrong, and at most; it doubles.
+/// Initial and maximum back-off; it doubles on each failure.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// Leading that has lasted this many times longer than the next back-off starts over with [`MIN_BACKOFF`].
+/// After leading without failure for this many times the next back-off, the back-off is reset.
 const RESET_AFTER: u32 = 4;
 
-/// The thread that has it runs the loop.
+/// The thread that holds it runs the loop.
 type RuntimeGuard = ArcGuard<Option<Runtime>>;
 
 thread_local! {
     /// When this thread last stopped running a loop, and how much work it has taken since.
     static SINCE: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
-    /// How often in a row that work has taken long.
+    /// Slow turns in a row.
     static SLOW: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -57,11 +57,11 @@ pub(super) struct EventLoop {
     /// The owner runs the loop and has not been asked to let go of it.
     owned: AtomicBool,
     ask: Notify,
-    /// Workers' beginnings and ends: odd while one of them runs the loop. The owner tells by it a loop that has been
-    /// left from one that is run again and again, and takes no loop back that is being run, however long: that is
-    /// waiting for sockets.
+    /// Counts each start and end of a worker's run: odd while one runs the loop. It tells the owner a loop that stands
+    /// still from one that is run again and again. A loop that is being run is never taken back, however long that
+    /// takes: it is waiting for sockets.
     turns: AtomicU64,
-    /// The owner waits for a worker to stop, for as long as that takes.
+    /// The owner is parked, without a timeout, until a worker stops.
     asleep: AtomicBool,
 }
 
@@ -72,11 +72,11 @@ pub(in crate::server) struct Loops {
     /// Loops that their owners only watch.
     watched: AtomicUsize,
     backoff: Mutex<Backoff>,
-    /// Mirrors `Backoff::until` for a look without the lock, which all who write it hold: whether it may lie ahead.
+    /// Whether `Backoff::until` may lie ahead: readable without the lock, written under it.
     backed_off: AtomicBool,
 }
 
-/// When workers keep off the loops.
+/// Until when workers back off, and for how long the next time.
 #[derive(Debug)]
 struct Backoff {
     until: Instant,
@@ -109,7 +109,7 @@ impl Leadership {
 impl Drop for Leadership {
     fn drop(&mut self) {
         SINCE.with(|since| since.set(Some((Instant::now(), 0))));
-        // Before `runtime` is given up, so that the next one's beginning counts after this.
+        // Before `runtime` is released, so that the next run is counted after this one.
         self.event_loop.turns.fetch_add(1, Ordering::SeqCst);
         if self.event_loop.asleep.swap(false, Ordering::SeqCst) {
             self.event_loop.owner.unpark();
@@ -126,7 +126,7 @@ pub(in crate::server) fn note_taken() {
     });
 }
 
-/// Whether what this thread does between its runs of a loop takes long.
+/// Whether this thread's work between its runs of a loop is slow.
 fn is_slow() -> bool {
     let Some((since, taken)) = SINCE.with(Cell::take) else {
         return false;
@@ -140,8 +140,8 @@ fn is_slow() -> bool {
 }
 
 impl Loops {
-    /// Begins to run a loop that no one runs. If all are run by their own threads, one of these is asked to
-    /// let go, and wakes a parked worker when it has.
+    /// Leads a loop that no thread runs. If there is none, one loop's own thread is asked to release its loop; it wakes
+    /// a parked worker when it has.
     pub(in crate::server) fn try_lead(&self) -> Option<Leadership> {
         if self.are_backed_off() {
             SINCE.with(|since| since.set(None));
@@ -173,7 +173,7 @@ impl Loops {
         None
     }
 
-    /// How many loops their owners only watch: those that a worker runs, and those that stand still.
+    /// How many loops their owners only supervise: those that a worker runs, and those that stand still.
     pub(in crate::server) fn watched(&self) -> usize {
         self.watched.load(Ordering::Relaxed)
     }
@@ -188,8 +188,8 @@ impl Loops {
         backed_off
     }
 
-    /// Workers keep off the loops for a while, unless they do so already: what stops all of them for a moment,
-    /// such as a garbage collection, is no more reason than what stops one.
+    /// Makes workers back off, unless they do already: a pause of all threads, such as a garbage collection, counts
+    /// once.
     fn back_off(&self, now: Instant) {
         let mut backoff = self.backoff.lock();
         if now < backoff.until {
@@ -203,14 +203,14 @@ impl Loops {
         self.backed_off.store(true, Ordering::Relaxed);
     }
 
-    /// Has the loops' own threads look at how things stand.
+    /// Makes the loops' own threads check the state again.
     pub(in crate::server) fn alert(&self) {
         for event_loop in &*self.loops.read() {
             event_loop.owner.unpark();
         }
     }
 
-    /// Runs a loop on its own thread, or watches others run it, until the server is closed.
+    /// Runs a loop on its own thread, or supervises workers that run it, until the server is closed.
     pub(in crate::server) fn run_or_supervise(&self, runtime: Runtime, mut owner: impl Owner) {
         let event_loop = Arc::new(EventLoop::new(runtime));
         let mut held = event_loop.runtime.lock_arc();
@@ -226,28 +226,29 @@ impl Loops {
             self.watched.fetch_sub(1, Ordering::Relaxed);
             held = match taken_back {
                 Some(runtime) => runtime,
-                // Waits for a worker to let go, which it does as soon as the queue is shut.
+                // Blocks until the worker releases the loop, as it does once the queue is shut.
                 None => break event_loop.runtime.lock().take(),
             };
-            // What waits was left to the worker that is stuck.
+            // Queued work had been left to the worker that is stuck.
             owner.taken_back();
         };
         self.loops
             .write()
             .retain(|other| !Arc::ptr_eq(other, &event_loop));
-        // Dropping it drops the connections' tasks, and each reports its end.
+        // Dropping it drops the connections' tasks, each of which reports its end.
         drop(runtime);
     }
 }
 
-/// What the thread that owns a loop needs of its server.
+/// What the thread that owns a loop needs from its server.
 pub(in crate::server) trait Owner {
     fn is_closed(&self) -> bool;
-    /// Until it is. Woken threads look at [`Self::is_closed`]: who closes the server calls [`Loops::alert`].
+    /// Completes when it is. Unparked threads check [`Self::is_closed`] instead: closing the server calls
+    /// [`Loops::alert`].
     fn closed(&mut self) -> impl Future<Output = ()>;
-    /// A worker may run the loop now: one is to be woken for it.
+    /// A worker may run the loop now: wake one.
     fn loop_is_free(&self);
-    /// The worker that ran the loop is stuck with what that brought, or slow.
+    /// The worker that led the loop is slow, or stuck in a handler.
     fn taken_back(&self);
 }
 
@@ -280,7 +281,7 @@ impl EventLoop {
         closed
     }
 
-    /// Waits while workers run the loop; `None` once the server is closed.
+    /// Supervises while workers run the loop; `None` once the server is closed.
     fn watch(&self, loops: &Loops, owner: &impl Owner) -> Option<RuntimeGuard> {
         let mut seen = self.turns.load(Ordering::SeqCst);
         let mut since = Instant::now();
@@ -309,7 +310,7 @@ impl EventLoop {
         None
     }
 
-    /// A worker has been running the loop without work: waits for its end, or for the server's.
+    /// A worker has been running the loop without bringing work: parks until it stops, or the server closes.
     fn sleep(&self, seen: u64, owner: &impl Owner) {
         self.asleep.store(true, Ordering::SeqCst);
         if self.turns.load(Ordering::SeqCst) == seen && !owner.is_closed() {
@@ -324,7 +325,7 @@ mod tests {
     use super::*;
 
     impl Loops {
-        /// As if this many owners watched.
+        /// As if this many owners supervised.
         pub(in crate::server::work) fn watching(loops: usize) -> Self {
             Self {
                 watched: loops.into(),

@@ -1,19 +1,19 @@
-//! How work gets from the loops to the threads that do it, and who runs a loop meanwhile.
+//! How work reaches the threads that run it, and which thread runs a loop meanwhile (leader/followers).
 //!
-//! Knows no sockets and no requests. [`queue`] holds what waits and the threads that pull it, [`leader`] says who
-//! runs which loop, [`pressure`] when more threads are needed.
+//! Knows no sockets and no requests. [`queue`] holds the queued work and the threads that pull it, [`leader`] decides
+//! which thread runs which loop, and [`pressure`] when more threads are needed.
 //!
 //! # A thread that pulls
 //!
 //! | state | counted in | what it does | left for | by whom |
 //! |---|---|---|---|---|
 //! | awake | `awake` | looks for work in [`WorkQueue::take`] | busy, leading or parked | itself |
-//! | busy | `awake`, `busy` | has taken work and not come back: runs user code | awake | itself, when it comes back |
-//! | leading | `leading` | runs a loop until that brings work | awake | who takes it off `leading`, under the queue's lock, and then wakes it; itself if the loop panics |
-//! | parked | `parked` | nothing | awake | who takes it off `parked`, under the queue's lock, and then wakes it; itself when it has waited for long, is one too many, and still is on the list |
+//! | busy | `awake`, `busy` | has taken work and not returned: runs user code | awake | itself, when it returns |
+//! | leading | `leading` | runs a loop until that brings work | awake | the thread that takes it off `leading`, under the queue's lock, and then wakes it; itself if the loop panics |
+//! | parked | `parked` | nothing | awake | the thread that takes it off `parked`, under the queue's lock, and then wakes it; itself when it has been idle for `keep_alive`, is one too many, and is still on the list |
 //!
-//! A thread is on at most one of the lists. Who takes it off has decided that it wakes, and counts it as awake there
-//! and then: two pushes never count on the same thread.
+//! A thread is on at most one of the lists. The thread that takes it off has decided to wake it and counts it as awake
+//! in the same step, so two pushes never count on the same thread.
 //!
 //! # A loop
 //!
@@ -24,7 +24,7 @@
 //! | standing still | no one holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`leader::STALL_LIMIT`] or while workers back off |
 //!
 //! While workers *back off* (all loops of a server together, see [`Loops`]) no loop becomes led, and those that stand
-//! still become owned at once. Led loops stay so until they bring work.
+//! still become owned immediately. A led loop stays led until it brings work.
 //!
 //! # Locks and order
 //!

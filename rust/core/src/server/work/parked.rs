@@ -1,4 +1,4 @@
-//! A thread that has nothing to do, and how it is woken.
+//! An idle thread, and how it is woken.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, thread_local};
 
-/// A thread inside [`super::WorkQueue::take`] that has nothing to do: it is parked, or runs a loop.
+/// An idle thread inside [`super::WorkQueue::take`]: it is parked, or runs a loop.
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) thread: Thread,
-    /// Set by the thread that took it off its list: a thread may also wake without a reason. Release and acquire
-    /// are enough: this is one flag, and what it announces is behind the queue's lock.
+    /// Set by the thread that took it off its list, because wake-ups may be spurious. Release and acquire are enough:
+    /// it is a single flag, and the state it announces is behind the queue's lock.
     woken: AtomicBool,
-    /// How it is woken while it runs a loop.
+    /// Wakes it while it runs a loop.
     waker: Mutex<Option<Waker>>,
 }
 
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 impl Parked {
-    /// This thread, under a name of its own.
+    /// A new entry for this thread, apart from the shared one.
     pub(super) fn here() -> Self {
         Self {
             thread: thread::current(),
@@ -33,7 +33,7 @@ impl Parked {
         }
     }
 
-    /// This thread as others know it.
+    /// This thread's shared entry.
     pub(super) fn this() -> Arc<Self> {
         SELF.with(Arc::clone)
     }
@@ -42,14 +42,14 @@ impl Parked {
         SELF.with(|own| Arc::ptr_eq(own, self))
     }
 
-    /// Whether this thread runs a loop and has been woken: it comes as soon as its turn is over.
+    /// Whether this thread runs a loop and has been woken: it looks for work once the current turn of its loop ends.
     pub(super) fn is_this_woken() -> bool {
         SELF.with(|own| own.woken.load(Ordering::Acquire))
     }
 
     pub(super) fn wake(&self) {
-        // The flag first: a thread that was parked looks at it when it is unparked, and one that runs a loop
-        // looks at it after it has left its waker.
+        // The flag first: a parked thread checks it when it is unparked, and one that runs a loop checks it under the
+        // waker's lock.
         self.woken.store(true, Ordering::Release);
         match self.waker.lock().take() {
             Some(waker) => waker.wake(),
@@ -61,11 +61,11 @@ impl Parked {
         self.woken.swap(false, Ordering::Acquire)
     }
 
-    /// Until it is woken, on a thread that runs a loop meanwhile.
+    /// Completes when this thread, which runs a loop meanwhile, is woken.
     pub(super) async fn woken(&self) {
         poll_fn(|cx| {
-            // Under the lock, in which `wake` takes the waker: who comes later finds it, who has come before is
-            // seen.
+            // Under the lock in which `wake` takes the waker: a later `wake` finds the waker, an earlier one has set
+            // the flag.
             let waker = &mut *self.waker.lock();
             if self.has_been_woken() {
                 *waker = None;
@@ -77,7 +77,7 @@ impl Parked {
         .await;
     }
 
-    /// As if it had never been woken: its loop has panicked.
+    /// Clears any wake-up, after its loop has panicked.
     pub(super) fn reset(&self) {
         self.woken.store(false, Ordering::Release);
         *self.waker.lock() = None;

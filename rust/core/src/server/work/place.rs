@@ -14,21 +14,20 @@ thread_local! {
 pub(super) struct Crew {
     /// Threads that have a [`Place`] here.
     pub(super) threads: usize,
-    /// Those that run user code, look for work or have been woken: all that are neither parked nor run a loop. Only decides
-    /// whether a thread yields before it is parked, so it does not matter that a thread which never comes back is
-    /// counted until it ends.
+    /// Those that run user code, look for work or have been woken: all that are neither parked nor run a loop. It only
+    /// decides whether a thread yields before it parks, so a thread that never returns may be counted until it ends.
     pub(super) awake: usize,
-    /// Those that have taken work and not come back. A thread that does something else between two pieces of work
-    /// (a response's next pipelined request, which passes by the queue) counts as well: it is not here to take any.
+    /// Those that have taken work and not returned. A thread that serves the next pipelined request directly, past the
+    /// queue, counts as well: it is not here to take work.
     pub(super) busy: usize,
 }
 
-/// What has a crew.
+/// Something that has a crew.
 pub(super) trait Staffed: Send {
     fn crew(&mut self) -> &mut Crew;
 }
 
-/// The same, whatever else it is.
+/// The same, as an object-safe trait without the item type.
 trait Roster: Send + Sync {
     fn leave(&self, busy: bool);
 }
@@ -43,11 +42,11 @@ impl<S: Staffed> Roster for Mutex<S> {
     }
 }
 
-/// Where this thread is counted: from its first look for work until it leaves, or ends.
+/// Where this thread is counted, from its first look for work until it leaves or ends.
 #[derive(Default)]
 pub(super) struct Place {
     queue: Option<Weak<dyn Roster>>,
-    /// It has taken work and not come back.
+    /// It has taken work and not returned.
     pub(super) busy: bool,
 }
 
@@ -59,7 +58,7 @@ impl Place {
         }
     }
 
-    /// Counts this thread as one that is out of work and looks for more.
+    /// Counts this thread as awake and not busy.
     pub(super) fn enter<'a, S: Staffed + 'static>(
         &mut self,
         queue: &'a Arc<Mutex<S>>,
@@ -67,7 +66,7 @@ impl Place {
         let here = Arc::as_ptr(queue).addr();
         let stays = matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here);
         if !stays {
-            // Leaves the queue where it was counted before.
+            // Leaves the queue that it was counted in before.
             *self = Self::none();
             let queue: Weak<dyn Roster> = Arc::downgrade(queue) as Weak<_>;
             self.queue = Some(queue);

@@ -1,8 +1,8 @@
-//! Whether the threads that pull work get through it.
+//! Whether the threads that pull work keep up with it.
 //!
-//! Work that waits while every thread is stuck in a blocking handler must get another thread at once: what a
-//! timer would add to it is many times what a short handler takes. A queue that is long because there is much to do
-//! is no reason, once there is a thread for each processor: more would not make short handlers any faster.
+//! Work queued while every thread is stuck in a blocking handler must get another thread immediately: a timer would
+//! delay it by many times the cost of a short handler. A long queue alone is no reason once there is a thread per
+//! processor: more threads would not make short handlers faster.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use super::leader::SHORT_TASK;
 
 /// Threads that have all been busy for this time, each with one piece of work, are stuck.
 pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);
-/// How often the queue is looked at while work waits, and how long it may wait for a thread that is on its way.
+/// How often the queue is checked while work is queued, and how long work may wait for a thread being woken.
 pub(in crate::server) const TICK: Duration = Duration::from_millis(1);
-/// Work waits no longer than this while there are fewer threads than processors.
+/// Longest that work stays queued while there are fewer threads than processors.
 const IDLE_PROCESSOR: Duration = Duration::from_millis(10);
 
-/// How a queue stands in which work waits.
+/// The state of a queue that is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct Pressure {
-    /// Items that wait.
+    /// Queued items.
     pub(in crate::server) waiting: usize,
     /// Age of the oldest of them.
     pub(in crate::server) oldest: Duration,
-    /// Items that threads have taken since that came.
+    /// Items that threads have taken since it was queued.
     pub(in crate::server) overtaken: u64,
-    /// Threads that have taken work and not come back, and whether there are no others.
+    /// Threads that have taken work and not returned, and whether there are no others.
     pub(in crate::server) busy: usize,
     pub(in crate::server) all_busy: bool,
-    /// Since the last of them took its work; 0 where that is not known.
+    /// Time since the last of them took its work; 0 if unknown.
     pub(in crate::server) quiet: Duration,
     /// Whether there are fewer threads than processors.
     pub(in crate::server) few: bool,
 }
 
 impl Pressure {
-    /// Whether other threads are needed for what waits.
+    /// Whether the queued work needs other threads.
     pub(in crate::server) fn needs_help(&self) -> bool {
         if self.all_busy && self.quiet >= STUCK || self.few && self.oldest >= IDLE_PROCESSOR {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { TICK };
-        // Threads at short work would have taken that many meanwhile. None at work at all means that those
-        // which were called do not come.
+        // Threads with short handlers would have taken more items meanwhile. If none is busy, those that were woken
+        // have not come.
         let busy = u32::try_from(self.busy).unwrap_or(u32::MAX).max(1);
         let overtaken = u32::try_from(self.overtaken).unwrap_or(u32::MAX);
         self.oldest >= patience
@@ -53,7 +53,7 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    /// Two threads that took their work just now, while one item waits that has come since.
+    /// Two threads that took work just now; one item has been queued since.
     const BUSY: Pressure = Pressure {
         waiting: 1,
         oldest: Duration::ZERO,

@@ -1,10 +1,10 @@
-//! What waits, and the threads that take it.
+//! Queued work, and the threads that take it.
 //!
 //! Threads either *pull* ([`WorkQueue::take`] blocks until there is work) or get batches *pushed* by the loop once per
 //! turn ([`WorkQueue::drain`]). A thread that finds nothing to pull runs a loop itself if it can (`leader`), else it is
 //! parked. Wake-ups are chained: a push wakes at most one parked thread, and a woken thread wakes the next only when it
 //! leaves work behind. Waking a thread costs more than parsing a request. The thread that parked last is woken first,
-//! so that of a pool which has once grown only the threads that are needed work, and stay warm.
+//! so that in a pool that has grown, only the threads that are needed work, and their caches stay warm.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,36 +16,36 @@ use super::place::{Crew, PLACE, Place, Staffed};
 use super::pressure::Pressure;
 use crate::sync::{Instant, Mutex, MutexGuard, thread};
 
-/// Where a queue's work goes.
+/// How a queue's work reaches threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Threads pull it. What they cannot take in time is reported to [`Sink::on_starved`](crate::server::Sink),
-    /// which may start threads or take it away with [`WorkQueue::drain`].
+    /// Threads pull it. Work that they cannot take in time is reported to [`Sink::on_starved`](crate::server::Sink),
+    /// which may start threads or take the work with [`WorkQueue::drain`].
     Pull,
     /// The loop hands everything to [`Sink::on_work`](crate::server::Sink) at the end of each turn.
     Push,
 }
 
-/// Threads that run the loops themselves call others for help once this much has waited for this time.
+/// Backlog (items, age of the oldest) at which a thread that also runs a loop wakes another.
 const MANY: usize = 8;
 const LONG: Duration = Duration::from_millis(1);
-/// A parked thread that is kept does not look more often than that whether it still is.
+/// Shortest time after which a parked thread that is kept checks again whether it still is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a queue is told at its start.
+/// A queue's settings.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct Settings {
     pub(in crate::server) mode: Mode,
-    /// Items that may wait, besides those that free threads will take and those that must not be lost.
+    /// Items that may be queued, besides those that free threads will take and those that must not be lost.
     pub(in crate::server) limit: usize,
     /// Threads that pull, at most.
     pub(in crate::server) threads: usize,
-    /// Threads that stay though nothing comes for them, and how long the others do.
+    /// Threads that stay while idle, and how long the others do.
     pub(in crate::server) kept: usize,
     pub(in crate::server) keep_alive: Duration,
 }
 
-/// Bounded queue, see the module's text.
+/// A bounded queue; see the module docs.
 #[derive(Debug)]
 pub struct WorkQueue<T> {
     pub(super) inner: Arc<Mutex<Inner<T>>>,
@@ -56,21 +56,20 @@ pub struct WorkQueue<T> {
 #[derive(Debug)]
 pub(super) struct Inner<T> {
     items: VecDeque<Item<T>>,
-    /// In the order in which they parked.
+    /// Idle threads, in the order in which they parked.
     pub(super) parked: Vec<Arc<Parked>>,
-    /// Those that run a loop.
+    /// Idle threads that run a loop.
     pub(super) leading: Vec<Arc<Parked>>,
     /// How many threads there are.
     pub(super) crew: Crew,
-    /// A parked thread has been woken and has not come yet, nor has another. One that runs a loop does not
-    /// count: its loop may be held up, by a slow disk for example, and the others must not wait for that. Any
-    /// parked thread that comes ends it: then it may be false too early, which costs one wake-up too many, and is
-    /// never true for good.
+    /// A parked thread has been woken and none has arrived since. One that runs a loop does not count: its loop may be
+    /// delayed, by a slow disk for example, and the others must not wait for that. Any parked thread that arrives
+    /// clears it. So it may be false too early, which costs one extra wake-up, but it never stays true.
     pub(super) waking: bool,
     /// Items that threads have taken so far.
     taken: u64,
-    /// When a thread last took one while the loops' own threads ran all loops. At other times work is short, and
-    /// asking for the time would cost a part of it.
+    /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
+    /// reading the clock would be a noticeable part of their cost.
     last_taken: Option<Instant>,
     shut: bool,
 }
@@ -93,7 +92,7 @@ impl<T> Default for Inner<T> {
 #[derive(Debug)]
 struct Item<T> {
     since: Instant,
-    /// [`Inner::taken`] when this came.
+    /// [`Inner::taken`] when this was queued.
     before: u64,
     work: T,
 }
@@ -101,9 +100,9 @@ struct Item<T> {
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Pushed {
-    /// A parked thread is there for it.
+    /// A parked thread will take it.
     Served,
-    /// There is more work than parked threads: the attendant should look at it soon.
+    /// There is more work than parked threads: the queue should be checked soon (`attend`).
     Starved,
 }
 
@@ -114,8 +113,8 @@ impl<T: Send> Staffed for Inner<T> {
 }
 
 impl<T> Inner<T> {
-    /// Takes a thread off its list, which the caller wakes without the lock. First this thread, if it runs a
-    /// loop and that has brought work; then the one that parked last; then one that runs another loop.
+    /// Takes a thread off its list; the caller wakes it without the lock. First choice: this thread, if it runs the
+    /// loop that brought the work. Then the one that parked last. Then one that runs another loop.
     fn pick(&mut self) -> Option<Arc<Parked>> {
         if let Some(here) = self.leading.iter().position(Parked::is_this) {
             self.crew.awake += 1;
@@ -135,12 +134,12 @@ impl<T> Inner<T> {
         self.crew.awake += 1;
     }
 
-    /// Whether this thread runs a loop, and so will look for work at the end of its turn.
+    /// Whether this thread runs a loop, and so will look for work when the loop's turn ends.
     fn is_led_here(&self) -> bool {
         self.leading.iter().any(Parked::is_this) || Parked::is_this_woken()
     }
 
-    /// Whether one thread would not get through what waits in good time.
+    /// Whether the queued work is too much for one thread.
     fn is_behind(&self) -> bool {
         self.items.len() >= MANY
             && self
@@ -157,8 +156,7 @@ fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushe
         before,
         work,
     });
-    // The thread being woken counts as well. Its handler may never return: what it does not take
-    // itself needs another thread.
+    // The thread being woken counts too, for one item only: its handler may never return.
     let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
     let pushed = if inner.items.len() <= coming {
         Pushed::Served
@@ -169,7 +167,7 @@ fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushe
     pushed
 }
 
-/// Wakes one thread if there is work, unless one is on its way.
+/// Wakes one thread if there is work, unless one is already being woken.
 fn wake_next<T>(mut inner: MutexGuard<'_, Inner<T>>) {
     if inner.waking || inner.items.is_empty() || Parked::is_this_woken() {
         return;
@@ -181,12 +179,12 @@ fn wake_next<T>(mut inner: MutexGuard<'_, Inner<T>>) {
     }
 }
 
-/// Runs a loop until that brings work, or this thread is woken.
+/// Runs a loop until it brings work, or this thread is woken.
 fn run_loop<T>(queue: &Mutex<Inner<T>>, inner: MutexGuard<'_, Inner<T>>, lead: &Leadership) {
     let this = Parked::this();
     let fallen = begin_leading(queue, inner, &this);
     lead.run(this.woken());
-    // Who woke it has taken it off the list and counted it.
+    // The thread that woke this one has taken it off the list and counted it.
     std::mem::forget(fallen);
 }
 
@@ -200,7 +198,7 @@ pub(super) fn begin_leading<'a, T>(
     Fallen { queue, this }
 }
 
-/// A thread whose loop panics.
+/// Cleans up after a leader whose loop panics.
 pub(super) struct Fallen<'a, T> {
     queue: &'a Mutex<Inner<T>>,
     this: &'a Arc<Parked>,
@@ -220,8 +218,8 @@ impl<T> Drop for Fallen<'_, T> {
 }
 
 impl<T: Send + 'static> WorkQueue<T> {
-    /// A queue that holds as many items as `settings` allow, and what its free threads will take besides.
-    /// Closings are never refused.
+    /// A queue that holds as many items as `settings` allow, plus one for each free thread. Close events are never
+    /// refused.
     pub(in crate::server) fn new(settings: Settings) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner::default())),
@@ -234,7 +232,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.settings.mode
     }
 
-    /// Adds work; gives it back when the queue is full or shut.
+    /// Adds work; returns it if the queue is full or shut.
     pub(in crate::server) fn push(&self, since: Instant, work: T) -> Result<Pushed, T> {
         let inner = self.inner.lock();
         let free = self.settings.threads.saturating_sub(inner.crew.busy);
@@ -244,7 +242,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         Ok(add(inner, since, work))
     }
 
-    /// Adds work that must not be lost (a closing), whatever the limit. Refused only when shut.
+    /// Adds work that must not be lost (a close event), beyond the limit if need be. Refused only once shut.
     pub(in crate::server) fn push_unbounded(&self, since: Instant, work: T) -> Result<Pushed, T> {
         let inner = self.inner.lock();
         if inner.shut {
@@ -253,7 +251,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         Ok(add(inner, since, work))
     }
 
-    /// The next item, waiting for it or looking for it at the sockets; `None` once the queue is shut and
+    /// The next item. Until there is one, this thread is parked or runs a loop. `None` once the queue is shut and
     /// empty, or when this thread is one too many.
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
         PLACE.with(|place| {
@@ -278,9 +276,9 @@ impl<T: Send + 'static> WorkQueue<T> {
                     inner.last_taken = Some(Instant::now());
                 }
                 leader::note_taken();
-                // A thread that runs the loop gets through a few short ones before another has woken up.
-                // It may be left alone with them only while a loop stands still: no thread begins to run
-                // that before all is taken, and its own thread rouses others if that takes long.
+                // A leader finishes a few short items before another thread has woken up. It may keep them to itself
+                // only while a loop stands still: no worker leads that loop before all work is taken, and if that takes
+                // long, the loop's own thread wakes others.
                 if inner.leading.len() >= watched || inner.is_behind() {
                     wake_next(inner);
                 }
@@ -296,9 +294,9 @@ impl<T: Send + 'static> WorkQueue<T> {
                 continue;
             }
             if !yielded && inner.crew.awake <= self.processors {
-                // The loop is often about to push: giving it the processor once is cheaper than
-                // being parked and woken. Not when there are more of us: taking turns at that,
-                // all would go on sharing what a few could do.
+                // The loop is often about to push, and yielding once is cheaper than being parked and woken. Not when
+                // more of us are awake than there are processors: yielding to each other, all would keep sharing work
+                // for a few.
                 yielded = true;
                 drop(inner);
                 thread::yield_now();
@@ -310,7 +308,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         }
     }
 
-    /// Until it is woken; `None` if it is not for long, and this thread is not one to be kept.
+    /// Parks until woken; `None` after `keep_alive` if this thread is not one to keep.
     fn park<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>) -> Option<MutexGuard<'a, Inner<T>>> {
         let since = Instant::now();
         let this = Parked::this();
@@ -319,7 +317,7 @@ impl<T: Send + 'static> WorkQueue<T> {
         loop {
             let left = self.settings.keep_alive.saturating_sub(since.elapsed());
             let superfluous = inner.crew.threads > self.settings.kept;
-            // One that is off the list has been woken for work, and must come for it.
+            // If it is off the list, it has been woken for work and must take it.
             if superfluous
                 && left.is_zero()
                 && let Some(at) = inner.parked.iter().position(Parked::is_this)
@@ -329,14 +327,14 @@ impl<T: Send + 'static> WorkQueue<T> {
                 return None;
             }
             drop(inner);
-            // One that is kept looks again now and then: others may have come, of which one runs a loop and
-            // does not leave.
+            // A kept thread checks again now and then: there may be more threads by now, and one that runs a loop does
+            // not leave in its place.
             thread::park_timeout(match superfluous {
                 true => left,
                 false => self.settings.keep_alive.max(LOOK_AGAIN),
             });
-            // Before the lock: a token of `unpark` that is left over, from a time when this thread ran a loop
-            // for example, costs one more turn here and nothing else.
+            // Before the lock. A left-over `unpark` token, from when this thread ran a loop for example, costs one more
+            // pass here and nothing else.
             let woken = this.has_been_woken();
             inner = self.inner.lock();
             if woken {
@@ -345,13 +343,13 @@ impl<T: Send + 'static> WorkQueue<T> {
         }
     }
 
-    /// Wakes a parked thread for what waits.
+    /// Wakes a thread if work is queued and none is being woken.
     pub(in crate::server) fn wake_for_work(&self) {
         wake_next(self.inner.lock());
     }
 
-    /// Wakes a parked thread that may run a loop, though one may be on its way for work: it would leave the
-    /// loop alone for as long as that takes.
+    /// Wakes a parked thread that may run a loop, even if another is being woken for work: that one would leave the
+    /// loop standing still while it runs its handler.
     pub(in crate::server) fn wake_for_loop(&self) {
         let mut inner = self.inner.lock();
         if let Some(thread) = inner.parked.pop() {
@@ -361,13 +359,13 @@ impl<T: Send + 'static> WorkQueue<T> {
         }
     }
 
-    /// Takes everything that waits.
+    /// Takes all queued items.
     pub fn drain(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
         inner.items.drain(..).map(|item| item.work).collect()
     }
 
-    /// Refuses all further work; threads end once they have taken what is there.
+    /// Refuses all further work; threads end once the queue is empty.
     pub fn shut(&self) {
         let mut inner = self.inner.lock();
         inner.shut = true;
@@ -382,8 +380,8 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.inner.lock().shut
     }
 
-    /// How it stands, if anything waits. `dated`: the loops' own threads run all of them, so that what was taken
-    /// has a date (see `next`); an older one would make threads look stuck that have just taken their work.
+    /// The pressure, if anything is queued. `dated`: the loops' own threads run all loops, so `last_taken` is current
+    /// (see `next`); an older time would make threads look stuck that have just taken work.
     pub(in crate::server) fn pressure(&self, dated: bool) -> Option<Pressure> {
         let inner = self.inner.lock();
         let oldest = inner.items.front()?;
@@ -393,7 +391,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             oldest: now.saturating_duration_since(oldest.since),
             overtaken: inner.taken - oldest.before,
             busy: inner.crew.busy,
-            // Threads that have yet to come for the first time are on their way, not stuck.
+            // With no thread counted yet, the first ones are starting, not stuck.
             all_busy: inner.crew.threads > 0 && inner.crew.busy >= inner.crew.threads,
             quiet: match inner.last_taken {
                 _ if !dated => Duration::ZERO,
