@@ -1,4 +1,4 @@
-//! One request in flight: its limits, and the promise of exactly one end.
+//! One request in flight: its limits, and the guarantee that its end is reported exactly once.
 
 use super::control::Control;
 use super::error::{CallError, ErrorKind};
@@ -11,8 +11,8 @@ use crate::net::foreign::TransportId;
 use std::rc::Rc;
 use tokio::time::Instant;
 
-/// One request in flight. It tells the sink its end once, at the latest when
-/// it is dropped: a lost task must not leave its caller waiting.
+/// One request in flight. It reports its end to the sink once, at the latest when it is dropped, so that a lost task
+/// does not leave its caller waiting.
 pub(super) struct Call {
     pub id: CallId,
     pub spec: Box<CallSpec>,
@@ -50,7 +50,7 @@ impl Call {
         &self.shared
     }
 
-    /// Whether it may use a pooled connection and leave its own behind.
+    /// Whether it may use a pooled connection, and return its connection to the pool.
     pub(super) fn takes_pooled(&self) -> bool {
         self.spec.timeouts.keepalive.0 > 0
     }
@@ -59,7 +59,7 @@ impl Call {
         self.spec.timeouts.keepalive.after(Instant::now())
     }
 
-    /// When the wait for a connection ends, and the error then.
+    /// When a queued call times out, and with which error.
     pub(super) fn queue_limit(&self) -> Limit {
         let connect = self.connect_limit(self.since);
         match self.spec.timeouts.pool {
@@ -72,14 +72,13 @@ impl Call {
         }
     }
 
-    /// When a connect that belongs to a wait since `start` ends.
+    /// When a connection attempt that began at `start` times out.
     pub(super) fn connect_limit(&self, start: Instant) -> Limit {
         let connect = self.spec.timeouts.connect;
         self.with_deadline(Limit::of_peer(connect, start, "connect timeout"))
     }
 
-    /// When silence since `last` ends the call; `None` while silence is not
-    /// the peer's fault.
+    /// When silence since `last` ends the call. `last` is `None` while the silence is not the peer's fault.
     pub(super) fn idle_limit(&self, last: Option<Instant>) -> Option<Limit> {
         let idle = last.map(|last| Limit::of_peer(self.spec.timeouts.idle, last, "idle timeout"));
         match idle {
@@ -110,7 +109,7 @@ impl Call {
         self.shared.report(self.id, error, transport);
     }
 
-    /// The sink is about to be told of the end; no upcall may follow it.
+    /// The end is about to be reported to the sink; no upcall may follow it.
     pub(super) fn settle(&mut self) {
         if !self.settled {
             self.settled = true;
@@ -134,7 +133,7 @@ impl Drop for Call {
     }
 }
 
-/// A moment, and the timeout that it means.
+/// A point in time, and the timeout that it stands for.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
     pub at: Instant,

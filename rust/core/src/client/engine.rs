@@ -1,4 +1,4 @@
-//! The loop: commands in, calls to connections, connections to the pool.
+//! The loop: takes commands, assigns calls to connections, and returns connections to the pool.
 
 use super::call::Call;
 use super::connect::{self, Conn};
@@ -25,7 +25,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
-/// What another thread asks of the loop.
+/// A request from another thread to the loop.
 pub(super) enum Command {
     Call(CallId, Box<CallSpec>, Instant),
     Credit(CallId, usize),
@@ -41,7 +41,7 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Brings calls to connections, and connections to the pool.
+/// Assigns calls to connections, and returns connections to the pool.
 pub(super) struct Engine {
     shared: Rc<Shared>,
     pool: Rc<SharedPool>,
@@ -86,14 +86,14 @@ impl Engine {
         }
     }
 
-    /// The loop is over: a call that still comes has its end at once.
+    /// The loop is over: a call that arrives now fails immediately.
     fn refuse(&self, command: &Command) {
         if let Command::Call(id, ..) = command {
             self.shared.report(*id, &CallError::stopped(), None);
         }
     }
 
-    /// The loop is over: its thread may wait until the sink takes what is left.
+    /// The loop is over: its thread may block until the sink has accepted the remaining ends of calls.
     fn tell_at_last(&self) {
         self.shared.untold.tell_at_last(&*self.shared.sink);
     }
@@ -111,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// Brings a call to a connection: an idle one, a new one, or the queue.
+    /// Assigns a call to an idle or new connection, or queues it.
     pub(super) fn submit(self: &Rc<Self>, mut call: Call) {
         while call.takes_pooled() {
             let Some(ear) = self.pool.with(|pool| pool.checkout(&call.key)) else {
@@ -133,7 +133,7 @@ impl Engine {
         self.enqueue(call);
         self.pump();
         self.pool.with(|pool| {
-            // Behind the pump, a call that still waits is the last one.
+            // If the pump did not take the call, it is the last in the queue.
             if pool.is_last(id) {
                 pool.evict_for(&key);
             }
@@ -152,7 +152,7 @@ impl Engine {
         self.pool.with(|pool| pool.enqueue(Queued { call, watch }));
     }
 
-    /// Opens connections for queued calls as far as there is room.
+    /// Opens connections for queued calls while there is room.
     fn pump(self: &Rc<Self>) {
         while let Some(queued) = self.pool.with(Pool::next_opened) {
             queued.watch.abort();
@@ -165,8 +165,7 @@ impl Engine {
         let permit = Permit::new(self.pool.clone(), call.key.clone());
         let engine = self.clone();
         spawn_local(async move {
-            // Boxed: a handshake's state is large, and this task lives as long
-            // as the connection.
+            // Boxed: the state of a handshake is large, and this task lives as long as the connection.
             match Box::pin(connect::open(&call, permit)).await {
                 Ok(conn) => serve(&engine, call, conn).await,
                 Err(failure) => call.fail(&failure.error, failure.transport),
@@ -174,7 +173,7 @@ impl Engine {
         });
     }
 
-    /// Lets a free connection wait for its next call; `None` ends it.
+    /// The next call for a free connection, which is parked until one comes; `None` closes it.
     async fn next_call(self: &Rc<Self>, conn: &mut Conn, expiry: Instant) -> Option<Call> {
         match self.pool.with(|pool| pool.next_for(&conn.key)) {
             Next::Serve(queued) => {
@@ -200,7 +199,7 @@ impl Engine {
         .await;
         match call {
             Some(call) if alive => Some(call),
-            // Nothing was written yet, so that any method may go elsewhere.
+            // Nothing has been written yet, so any method may use another connection.
             Some(call) => {
                 self.submit(call);
                 None
@@ -213,10 +212,9 @@ impl Engine {
     }
 }
 
-/// Serves `call`, then whatever comes for the same connection.
+/// Serves `call`, then further calls assigned to the same connection.
 ///
-/// The order of the parameters makes a dropped task close its connection
-/// before it reports its call.
+/// Because of the order of the parameters, a dropped task closes its connection before it reports its call.
 async fn serve(engine: &Rc<Engine>, mut call: Call, mut conn: Conn) {
     let stats = &engine.shared.stats;
     loop {
@@ -274,7 +272,7 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
         queued.call.fail(&CallError::stopped(), None);
     }
     inbox.close();
-    // Commands that crossed the stop: no call may stay without its end.
+    // Commands sent while the loop stopped: every call must be told its end.
     runtime.block_on(async {
         while let Some(command) = inbox.recv().await {
             engine.refuse(&command);
@@ -284,9 +282,8 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
     Ok(())
 }
 
-/// A runtime, and the command that has to be done first. Where there is none
-/// to be had, for want of descriptors, calls fail until there is: a client
-/// must not stay dead. `Err` after a stop.
+/// A runtime, and the command to execute first. While no runtime can be made, usually because the process is out of
+/// descriptors, calls fail, and each one tries again: the client must recover. `Err` after a stop.
 fn runtime(
     engine: &Rc<Engine>,
     inbox: &mut UnboundedReceiver<Command>,
@@ -326,7 +323,7 @@ async fn turn(engine: Rc<Engine>, first: Option<Command>, inbox: &mut UnboundedR
         if matches!(command, Command::Stop) {
             return;
         }
-        // A fault of ours costs one command, never the loop.
+        // A bug of ours costs one command, never the loop.
         let _ = catch_unwind(AssertUnwindSafe(|| engine.dispatch(command)));
         next = inbox.recv().await;
     }

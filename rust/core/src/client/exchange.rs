@@ -1,8 +1,7 @@
 //! One request and its response on one connection.
 //!
-//! Reading and writing go on side by side, so that an early answer reaches the
-//! caller while the request is still being written. Nothing is read that the
-//! caller has no window for.
+//! Reading and writing run concurrently, so that an early response reaches the caller while the request is still being
+//! written. Nothing is read beyond the caller's window.
 
 use super::call::{Call, Limit};
 use super::ceiling::{Collected, over_limit};
@@ -22,12 +21,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// Step in which decoded bytes are held against their limit.
+/// Granularity of the limit on decoded bytes.
 const DECODED_STEP: u64 = 4096;
 /// Output buffer of a decoder.
 const INFLATE_BUFFER: usize = 16 * 1024;
-/// Most decoded bytes in one go: a small piece can become thousands of times
-/// as many, and other calls wait for the same loop.
+/// Most bytes decoded before yielding: a small piece can expand a thousandfold, and other calls share the loop.
 const DECODED_TURN: usize = 256 * 1024;
 
 /// How an exchange ended.
@@ -45,7 +43,7 @@ pub(super) struct Complete {
     body: Vec<u8>,
 }
 
-/// What is known of the response besides its bytes.
+/// What is known of the response apart from its body.
 struct Response {
     decoder: Decoder,
     trailers: bool,
@@ -110,12 +108,12 @@ impl From<CallError> for Stop {
     }
 }
 
-/// What a turn of reading brought.
+/// The outcome of one read.
 #[derive(PartialEq, Eq)]
 enum Progress {
     Nothing,
     Some,
-    /// Complete; whether bytes came behind the response.
+    /// Complete; `surplus` says whether bytes followed the response.
     Complete {
         surplus: bool,
     },
@@ -132,13 +130,12 @@ struct Exchange<'a> {
     /// Bytes collected or handed out.
     emitted: u64,
     decoded: u64,
-    /// Input that waits for window or for the next turn: wire bytes behind a
-    /// piece, and coded bytes of that piece.
+    /// Input kept for lack of window or until the next turn: wire bytes behind a piece, and coded bytes of that piece.
     backlog: Vec<u8>,
     coded: Vec<u8>,
-    /// Go on with what is kept.
+    /// Input is kept: continue with it before reading.
     stalled: bool,
-    /// Bytes decoded since the loop last saw to others.
+    /// Bytes decoded since the task last yielded.
     turn: usize,
     announced: bool,
     /// When bytes last moved, and how many had moved by then.
@@ -194,7 +191,7 @@ impl<'a> Exchange<'a> {
         let mut progress = false;
         loop {
             if self.turn >= DECODED_TURN {
-                // It wakes this task behind the loop's next look at its sockets.
+                // This wakes the task again after the loop has next polled its sockets.
                 let _ = pin!(yield_now()).poll(cx);
                 break;
             }
@@ -209,7 +206,7 @@ impl<'a> Exchange<'a> {
             }
             progress = true;
         }
-        // A part of a TLS record is no progress yet, but no silence either.
+        // Part of a TLS record is not progress yet, but the peer is not silent either.
         let moved = self.conn.meter.bytes();
         if progress || moved != self.moved {
             (self.last, self.moved) = (Instant::now(), moved);
@@ -221,7 +218,7 @@ impl<'a> Exchange<'a> {
         Poll::Ready(Err(Stop::Failed(limit.error())))
     }
 
-    /// Silence counts only while it is the peer's turn.
+    /// Silence counts only while we wait for the peer.
     fn limit(&self) -> Option<Limit> {
         let ours = self.blocked() || self.outgoing.waits_for_source();
         self.call.idle_limit((!ours).then_some(self.last))
@@ -251,7 +248,7 @@ impl<'a> Exchange<'a> {
 
     /// The peer ended its side, or the connection broke.
     fn broken_off(&mut self, error: Option<io::Error>) -> Result<Progress, Stop> {
-        // Many servers just close a TLS connection; that is an end like any.
+        // Many servers close TLS connections without close_notify; that is treated as an ordinary end.
         let error = error.filter(|error| error.kind() != io::ErrorKind::UnexpectedEof);
         if self.repeatable() {
             return Err(Stop::Stale);
@@ -261,12 +258,12 @@ impl<'a> Exchange<'a> {
         }
         self.response.decoder.finish()?;
         self.end_body()?;
-        // Not reusable anyhow: the decoder knows that the body ended so.
+        // Not reusable in any case: the decoder knows that the body ended with the connection.
         Ok(Progress::Complete { surplus: true })
     }
 
-    /// A pooled connection died before the status line: GET and HEAD go to
-    /// another one, others may have had their effect.
+    /// Whether the request may be repeated: a pooled connection died before the status line. Only GET and HEAD use
+    /// another connection; other methods may already have had their effect.
     fn repeatable(&self) -> bool {
         self.response.reused
             && self.call.spec.method != Method::Other
@@ -274,7 +271,7 @@ impl<'a> Exchange<'a> {
             && self.response.decoder.untouched()
     }
 
-    /// Goes on with what was kept while there was no window.
+    /// Continues with input that was kept.
     fn resume(&mut self) -> Result<Progress, Stop> {
         self.stalled = false;
         let coded = std::mem::take(&mut self.coded);
@@ -320,8 +317,7 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// A body that would not be taken is not waited for. How long a coded one
-    /// becomes is not known yet.
+    /// Fails early if the announced body exceeds its limit. The decoded length of a coded one is not known yet.
     fn check_announced(&self) -> Result<(), CallError> {
         match self.response.decoder.announced() {
             Some(length) if self.inflater.is_none() => {
@@ -357,7 +353,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Decodes as far as there is window and turn; the rest is kept.
+    /// Decodes until the window or this turn's share is used up; the rest is kept.
     fn inflate(&mut self, mut coded: &[u8]) -> Result<(), CallError> {
         let Some(mut inflater) = self.inflater.take() else {
             return Ok(());

@@ -1,12 +1,10 @@
 //! HTTP/1.1 client: pool, connect, proxies, calls.
 //!
-//! One loop thread runs everything: it calls [`Client::run`] and stays. Any
-//! thread calls down through [`Client`]; each of those is one message to the
-//! loop. The only way out is [`Sink`], called on the loop thread: every call
-//! that [`Client::call`] accepted ends with exactly one of `on_response`,
-//! `on_end` and `on_failure`.
+//! One loop thread runs everything, inside [`Client::run`]. Any thread may call [`Client`]; each call is one message to
+//! the loop. The only way out is [`Sink`], called on the loop thread: every call that [`Client::call`] accepted ends
+//! with exactly one of `on_response`, `on_end` and `on_failure`.
 //!
-//! Not here: DNS, redirects, cookies, what a body means.
+//! Not here: DNS, redirects, cookies, the meaning of a body.
 
 mod call;
 mod ceiling;
@@ -50,7 +48,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-/// A client. Shared by all threads; one of them runs it.
+/// A client, shared by all threads; one of them runs it.
 pub struct Client {
     commands: UnboundedSender<Command>,
     inbox: Mutex<Option<UnboundedReceiver<Command>>>,
@@ -70,8 +68,8 @@ impl Client {
         }
     }
 
-    /// The loop; returns after [`Client::stop`] when every call ended and
-    /// every connection is closed. A second run returns at once.
+    /// Runs the loop. Returns after [`Client::stop`], once every call has ended and every connection is closed. A
+    /// second run returns immediately.
     pub fn run(&self, sink: Rc<dyn Sink>) -> std::io::Result<()> {
         let Some(inbox) = self.inbox.lock().take() else {
             return Ok(());
@@ -80,7 +78,7 @@ impl Client {
         engine::run(engine, inbox)
     }
 
-    /// Ends the loop; calls under way fail with [`ErrorKind::Stopped`].
+    /// Ends the loop; calls in progress fail with [`ErrorKind::Stopped`].
     pub fn stop(&self) {
         self.send(Command::Stop);
     }
@@ -110,7 +108,7 @@ impl Client {
         self.send(Command::SendFailed(call));
     }
 
-    /// What TLS connections are made with from now on.
+    /// Sets the TLS context for new connections.
     pub fn set_tls(&self, context: TlsContext) {
         self.send(Command::Tls(Arc::new(context)));
     }

@@ -1,7 +1,7 @@
 //! Kept-alive connections and the limits on all of them.
 //!
-//! The pool holds no sockets: a connection's own task waits in the pool with
-//! an open ear. Handing it a call wakes it; dropping its ear closes it.
+//! The pool holds no sockets: a connection's own task waits on a oneshot receiver (its `ear`), whose sender is in the
+//! pool. Sending a call wakes the task; dropping the sender closes the connection.
 
 use super::call::Call;
 use super::key::{HostKey, PoolKey};
@@ -10,16 +10,16 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// A place in the pool: expiry first, so that the first one is nearest to it.
+/// A place in the pool. It begins with the expiry, so the first ticket expires next.
 pub(super) type Ticket = (Instant, u64);
 
-/// A call that waits for a connection, with the task that watches its limits.
+/// A call queued for a connection, and the task that watches its time limits.
 pub(super) struct Queued {
     pub call: Call,
     pub watch: tokio::task::AbortHandle,
 }
 
-/// See the module's words.
+/// See the module docs.
 #[derive(Default)]
 pub(super) struct Pool {
     idle: HashMap<Rc<PoolKey>, BTreeMap<Ticket, oneshot::Sender<Call>>>,
@@ -53,7 +53,7 @@ impl Pool {
         self.queue.len()
     }
 
-    /// Takes the idle connection of `key` that is nearest to its expiry.
+    /// Takes the idle connection for `key` that expires next.
     pub(super) fn checkout(&mut self, key: &PoolKey) -> Option<oneshot::Sender<Call>> {
         let entries = self.idle.get_mut(key)?;
         let (ticket, ear) = entries.pop_first()?;
@@ -64,7 +64,7 @@ impl Pool {
         Some(ear)
     }
 
-    /// Enters an idle connection.
+    /// Adds an idle connection.
     pub(super) fn park(
         &mut self,
         key: Rc<PoolKey>,
@@ -78,7 +78,7 @@ impl Pool {
         (ticket, calls)
     }
 
-    /// Removes an idle connection that ends by itself.
+    /// Removes an idle connection, to be closed.
     pub(super) fn leave(&mut self, key: &PoolKey, ticket: &Ticket) {
         self.by_expiry.remove(ticket);
         if let Some(entries) = self.idle.get_mut(key) {
@@ -89,7 +89,7 @@ impl Pool {
         }
     }
 
-    /// Counts one more connection to `key` if the limits allow it.
+    /// Counts one more connection to `key`, if the limits allow it.
     pub(super) fn reserve(&mut self, key: &PoolKey) -> bool {
         if !self.room_for(key) {
             return false;
@@ -125,8 +125,8 @@ impl Pool {
         self.limits.per_host.is_none_or(|limit| open() < limit)
     }
 
-    /// Closes an idle connection to make room for `key`: of any host, or of
-    /// the same one when that is what is full; the nearest to its expiry.
+    /// Closes the idle connection that expires next, to make room for `key`: one to the same host if that host's limit
+    /// is reached, else one to any host.
     pub(super) fn evict_for(&mut self, key: &PoolKey) {
         let any_host = self.host_room(key);
         let victim = self
@@ -148,13 +148,13 @@ impl Pool {
         self.queue.back().is_some_and(|last| last.call.id == call)
     }
 
-    /// Takes a queued call out, for whatever reason.
+    /// Removes a call from the queue, for any reason.
     pub(super) fn remove_queued(&mut self, call: u64) -> Option<Queued> {
         let at = self.queue.iter().position(|q| q.call.id == call)?;
         self.queue.remove(at)
     }
 
-    /// The first queued call for which there is room now, with that room.
+    /// The first queued call for which there is room now; a connection is reserved for it.
     pub(super) fn next_opened(&mut self) -> Option<Queued> {
         if !self.total_room() {
             return None;
@@ -168,9 +168,9 @@ impl Pool {
         Some(queued)
     }
 
-    /// The queued call that a connection to `key`, free again, should serve:
-    /// the first one in line if it wants that host. Otherwise the first one
-    /// gets the place, unless only its own host is what is full.
+    /// What a free connection to `key` does next. The first queued call that it can serve, or that could use its place,
+    /// decides: the connection serves it, or closes to make room for it. Calls that only their own host's limit holds
+    /// back are skipped.
     pub(super) fn next_for(&mut self, key: &PoolKey) -> Next {
         let fits = |queued: &Queued| *queued.call.key == *key && queued.call.takes_pooled();
         let found = self.queue.iter().position(|queued| {
@@ -186,7 +186,7 @@ impl Pool {
         }
     }
 
-    /// Everybody in the queue, and no ear left open.
+    /// Takes all queued calls, and closes all idle connections.
     pub(super) fn clear(&mut self) -> Vec<Queued> {
         self.idle.clear();
         self.by_expiry.clear();

@@ -1,4 +1,4 @@
-//! The task that looks after the queue and makes the upcalls that came up under a lock.
+//! The task that watches the queue and makes deferred upcalls: those that came up under a lock.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::sink::Notice;
 use super::work::Mode;
 use super::work::pressure::TICK;
 
-/// How long [`attend`] rests after a panic.
+/// Pause of [`attend`] after a panic.
 const PANIC_REST: Duration = Duration::from_millis(10);
 
-/// Keeps [`attend`] going: a panic in an upcall must not end all further ones.
+/// Restarts [`attend`]: a panic in one upcall must not prevent later ones.
 pub(super) async fn keep_attending(shared: Arc<Shared>) {
     while tokio::spawn(attend(shared.clone()))
         .await
@@ -25,7 +25,7 @@ pub(super) async fn keep_attending(shared: Arc<Shared>) {
     }
 }
 
-/// Looks after the queue and makes the upcalls that came up under a lock.
+/// Watches the queue and makes deferred upcalls.
 async fn attend(shared: Arc<Shared>) {
     match shared.queue.mode() {
         Mode::Push => push_on(&shared).await,
@@ -33,7 +33,7 @@ async fn attend(shared: Arc<Shared>) {
     }
 }
 
-/// Hands over what each turn of the loop brings.
+/// Hands over the work of each turn of the loop.
 async fn push_on(shared: &Arc<Shared>) {
     loop {
         shared.make_deferred_upcalls();
@@ -45,18 +45,18 @@ async fn push_on(shared: &Arc<Shared>) {
     }
 }
 
-/// Calls for help when threads do not get through what waits.
+/// Asks the embedder for help when threads do not keep up with queued work.
 async fn call_for_help(shared: &Arc<Shared>) {
     let mut tick = pin!(sleep(TICK));
     let mut ticking = false;
     let mut waits = false;
-    // Help was called for what still waits: it needs time to come.
+    // Help has been asked for and work is still queued: help needs time to come.
     let mut called = false;
     loop {
         shared.make_deferred_upcalls();
-        // Workers that run loops come back to the queue by themselves, at the end of each turn: a look now and
-        // then is enough. When the loops' own threads run them, each turn that brings more than parked threads
-        // can take ends with a look.
+        // Workers that run loops return to the queue by themselves at the end of each turn, so a check now and then is
+        // enough. When the loops' own threads run them, each turn that brings more work than parked threads can take
+        // ends with a check.
         let led = shared.loops.watched() > 0;
         let at_once = !called && !led;
         if !waits || !ticking || at_once {
@@ -97,7 +97,7 @@ mod tests {
     use super::super::{Address, Config, Exchange, Server, Sink, Work};
     use super::*;
 
-    /// Counts the calls for help; takes away what waits then, if that is known.
+    /// Counts the calls for help, and takes the queued work if it knows the server.
     #[derive(Debug, Default)]
     struct Calls {
         count: AtomicUsize,
@@ -117,7 +117,7 @@ mod tests {
         fn on_notice(&self, _: Notice) {}
     }
 
-    /// Events of a connection that is none.
+    /// Events of a connection without a peer.
     fn works_of(server: &Server) -> impl Fn() -> Work + use<> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -149,7 +149,7 @@ mod tests {
             .unwrap();
         let _entered = runtime.enter();
         let mut attendant = pin!(call_for_help(shared));
-        // No time passes on the runtime's clock between these, which never runs.
+        // The runtime never runs, so no time passes on its clock between these.
         let mut turn = || {
             let waiting = attendant
                 .as_mut()

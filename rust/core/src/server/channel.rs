@@ -1,4 +1,4 @@
-//! A channel: its events on their way to user code, and what its senders wait for.
+//! A channel: its events for user code, and back-pressure on its senders.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl State {
         self.channel.get_or_insert_with(|| Events::new(limit))
     }
 
-    /// Queues an event and, if no thread works on the chain, work for one.
+    /// Queues an event and, if no thread is working on the chain, work for one.
     pub(super) fn report(&mut self, conn: &Arc<Conn>, event: Event) {
         let closing = matches!(event, Event::Closed(..) | Event::HalfClosed);
         let bound = self.name != 0;
@@ -25,16 +25,16 @@ impl State {
         let channel = self.channel(conn);
         channel.push(event);
         if let Some((code, reason)) = channel.held_up_closing() {
-            // A callback may go on until it hears of this.
+            // A callback may be running until it is told of this.
             conn.shared.defer(Deferred::Closing(name, code, reason));
         }
-        // Before it is bound, the request itself has not reached user code: `bind` will see to it.
+        // Before it is bound, the request itself has not reached user code: `bind` begins the chain.
         if bound {
             self.begin_chain(conn, closing);
         }
     }
 
-    /// Makes a thread hear of the channel's events, unless one works on them.
+    /// Queues work for the channel's events, unless a thread is working on them.
     fn begin_chain(&mut self, conn: &Arc<Conn>, closing: bool) {
         if !self.channel(conn).begin() {
             return;
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// Drops what has not been handed out, and hands over the closing, which must not be lost.
+    /// Drops events that have not been handed out, except the close event, which must not be lost.
     pub(super) fn drop_messages(&mut self, conn: &Arc<Conn>) {
         let closing = self
             .channel
@@ -58,12 +58,12 @@ impl State {
         }
     }
 
-    /// Whether fewer than `limit` bytes are queued; if not, the caller will hear when it may continue.
+    /// Whether fewer than `limit` bytes are queued. If not, the caller is told when it may continue.
     pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
         if self.transport.pending() < limit {
             return true;
         }
-        // Under the lock that a flush needs: the end of it cannot be missed.
+        // Under the lock that a flush needs, so its end cannot be missed.
         self.drain = Some(conn.shared.clone());
         self.insisted |= flags & INSIST != 0;
         false
@@ -71,8 +71,8 @@ impl State {
 
     /// Sends one piece of a stream or one frame.
     ///
-    /// The first send of a callback leaves at once: most callbacks send once, and gathering costs
-    /// the loop a wake-up. Those after it are gathered until the callback ends.
+    /// The first send of a callback is written immediately: most callbacks send once, and corking costs the loop a
+    /// wake-up. Later sends are corked until the callback ends.
     pub(super) fn send(&mut self, bytes: &[u8], flags: u32) {
         if flags & CORK != 0 && std::mem::replace(&mut self.sent_in_callback, true) {
             self.transport.push(bytes);
@@ -89,7 +89,7 @@ impl State {
         }
     }
 
-    /// As [`Self::send`] for what is large: it does not wait to be gathered.
+    /// As [`Self::send`], for a large payload, which is not corked.
     pub(super) fn send_payload(
         &mut self,
         head: &[u8],
@@ -122,7 +122,7 @@ impl Conn {
             return false;
         }
         state.name = name;
-        // The peer's end may have come before.
+        // The peer may have ended its side already.
         if state.channel.is_some() {
             state.begin_chain(self, true);
         }
@@ -146,7 +146,7 @@ impl Conn {
         true
     }
 
-    /// Not only for the current phase: the closing itself is heard after the connection is over.
+    /// In any phase: the close event is delivered after the connection has ended.
     pub(super) fn take_events(&self, seq: u32) -> Vec<Event> {
         let mut state = self.lock();
         if state.seq != seq {
@@ -156,7 +156,7 @@ impl Conn {
             Some(channel) => channel.take(),
             None => Vec::new(),
         };
-        // The chain ends when there are none, under the lock under which `report` would begin the next.
+        // The chain ends when there are none, under the same lock under which `report` begins the next one.
         state.sent_in_callback = false;
         if events.is_empty() && state.transport.is_corked() {
             state.flush();

@@ -1,7 +1,7 @@
-//! What a server is told at its start: in Rust a struct with defaults, for others numbers by name.
+//! A server's settings: a struct with defaults in Rust, numbers by name for other languages.
 //!
-//! A new option that is a number needs a field, its default and a line of [`Config::set`] here; the way
-//! from the user's map to that line knows no names.
+//! A new numeric option needs a field, its default and a line in [`Config::set`] here. The code between the user's
+//! option map and that line passes names through.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -11,14 +11,13 @@ use super::work::Mode;
 use crate::h1::Limits;
 use crate::h1::proxy::ProxyMode;
 
-/// How long a peer may take less than 1 KiB of a response, of a file, or of what a sender waits for room for,
-/// unless the embedder says otherwise.
+/// Default of [`Config::unread_time`].
 pub const UNREAD_TIME: Duration = Duration::from_secs(60);
 
-/// Everything a server is told at its start.
+/// All settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What a request may be at most.
+    /// Limits on requests.
     pub limits: Limits,
     /// PROXY protocol on new connections. Default: none.
     pub proxy: ProxyMode,
@@ -26,7 +25,7 @@ pub struct Config {
     pub server_header: Option<Vec<u8>>,
     /// Bytes of one reassembled WebSocket message. Default 4 MiB.
     pub max_message: u64,
-    /// Messages of one channel that wait for user code before its socket is no longer read. Default 256.
+    /// Messages of one channel queued for user code at which its socket is no longer read. Default 256.
     pub max_pending_messages: usize,
     /// Connections that the kernel completes before we accept them. Default 1024.
     pub backlog: i32,
@@ -36,28 +35,27 @@ pub struct Config {
     pub reuse_port: bool,
     /// How work reaches user code. Default: threads pull it.
     pub mode: Mode,
-    /// Requests and messages that may wait for a thread. Default: as many as there are.
+    /// Requests and messages that may be queued for a thread. Default: unlimited.
     pub queue: usize,
-    /// Threads that pull work, at most: what they are free for does not count as waiting. Default 0.
+    /// Most threads that pull work. One item per free thread does not count toward `queue`. Default 0.
     pub threads: usize,
-    /// How many of them stay in any case. Default: all.
+    /// How many of them stay while idle. Default: all.
     pub kept: usize,
-    /// The others leave [`Server::take`](super::Server::take) when nothing has come for them for this time.
-    /// Default one minute.
+    /// The others return from [`Server::take`](super::Server::take) after being idle for this time. Default one minute.
     pub keep_alive: Duration,
     /// How long a peer that has ended its side keeps its connection while a response is due and nothing is
     /// sent. Default [`HALF_CLOSE_TIME`].
     pub half_close_time: Duration,
     /// How many connections are kept for such peers; the oldest are closed first. Default [`max_half_closed`].
     pub max_half_closed: usize,
-    /// Whether user code hears of such a peer at once: [`Event::HalfClosed`](super::Event::HalfClosed).
-    /// Default: no.
+    /// Whether user code is told of such a peer immediately: [`Event::HalfClosed`](super::Event::HalfClosed). Default:
+    /// no.
     pub tell_half_close: bool,
-    /// How long a peer may take next to nothing of its last answer, of a file, or of what a sender waits for
-    /// room for. Default [`UNREAD_TIME`].
+    /// How long a peer may take less than 1 KiB of a response or file, or of what fills the queue while a sender
+    /// insists on room. Default [`UNREAD_TIME`].
     pub unread_time: Duration,
-    /// How many bytes the kernel holds that were written to a socket and that its peer has not taken; 0, the
-    /// default, where that cannot be told.
+    /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
+    /// if unknown.
     pub unsent: fn(BorrowedFd<'_>) -> u64,
 }
 
@@ -107,8 +105,8 @@ impl std::fmt::Display for OptionError {
 impl std::error::Error for OptionError {}
 
 impl Config {
-    /// Sets the option that users know by `name` (without a colon), or that the embedder gives by itself.
-    /// Flags are 0 or 1, times are in milliseconds; a limit below 0 is 0, which nothing passes.
+    /// Sets the option with the user's `name` for it (without a colon), or one of the embedder's own. Flags are 0 or 1,
+    /// times are in milliseconds; a limit below 0 means 0.
     pub fn set(&mut self, name: &str, value: i64) -> Result<(), OptionError> {
         let wrong = || OptionError::Value(name.to_owned(), value);
         let size = || usize::try_from(value).map_err(|_| wrong());

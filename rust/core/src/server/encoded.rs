@@ -65,12 +65,12 @@ impl Conn {
 }
 
 impl Terms {
-    /// What the connection goes by after this response, whose end the peer can tell if it is `delimited`.
+    /// The terms of the connection after this response. `delimited`: the peer can tell where it ends.
     fn after_encoded(self, head: &EncodedHead, delimited: bool, stopping: bool) -> Self {
         let rule = Persistence {
             version: self.version,
             close: self.close,
-            // A peer of HTTP/1.0 waits for the end unless it is told that there will be none.
+            // An HTTP/1.0 peer waits for the connection to close unless it is told that it stays open.
             keep_alive: self.keep_alive && head.keep_alive,
             websocket: self.upgrade,
             handler_close: head.close,

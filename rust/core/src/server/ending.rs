@@ -28,7 +28,7 @@ impl State {
         conn.shared.ended.fetch_add(1, Ordering::Relaxed);
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
-            // It may only have said all it wants to say: it still gets its response.
+            // It may only have half-closed: it still gets its response.
             _ if self.phase.owes_response() && !held => self.half_close(conn),
             Phase::Http(Receiving::HeldBack, _) => self.half_close(conn),
             Phase::Http(_, Responding::Idle) if !self.transport.all_is_written() => {
@@ -40,11 +40,12 @@ impl State {
         }
     }
 
-    /// The user of a channel hears that the peer has ended its side. The peer may still read what was sent to it,
-    /// such as the responses before.
+    /// Tells the user of a channel that the peer has ended its side. The peer may still read what was sent to it, such
+    /// as earlier responses.
     pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
         self.finish_connection();
-        // A sender that waits for room must see that the channel is over, whether or not the peer reads on.
+        // A sender that waits for room must learn that the channel is closed, whether or not the peer continues to
+        // read.
         self.drained();
         self.report(conn, Event::Closed(-1, String::new()));
     }
@@ -72,7 +73,7 @@ impl State {
         self.inbound.clear();
     }
 
-    /// The last bytes are written or queued: after them the connection ends.
+    /// The last bytes are written or queued; the connection ends after them.
     pub(super) fn finish_connection(&mut self) {
         self.phase = Phase::Lingering;
         self.half_closed = None;
@@ -80,7 +81,7 @@ impl State {
         self.transport.wake();
     }
 
-    /// Ends a connection whose peer has ended its side, once there is no whole request left.
+    /// Ends a connection whose peer has ended its side, once no complete request is left.
     pub(super) fn finish_if_all_is_said(&mut self) {
         if self.eof
             && matches!(
@@ -92,7 +93,7 @@ impl State {
         }
     }
 
-    /// Cuts the connection with a reset, so that a peer in the middle of a response sees it as broken.
+    /// Closes the connection with a reset, so that a peer in the middle of a response sees it as incomplete.
     pub(super) fn reset(&mut self, conn: &Arc<Conn>) {
         self.transport.reset_on_close();
         self.transport.wake();

@@ -1,16 +1,16 @@
-//! The events of a channel that its user code has yet to hear.
+//! Events queued for a channel's callbacks.
 //!
-//! They are a chain: at most one thread works on it at a time, in order, until there are none. Which thread that is,
-//! `channel.rs` arranges.
+//! They form a chain: at most one thread at a time works on it, in order, until there are none. `channel.rs` arranges
+//! which thread that is.
 
 use std::collections::VecDeque;
 
 use super::types::Event;
 
-/// Events that are handed out at once, at most, so that a batch stays small.
+/// Most events handed out together, so that a batch stays small.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
-/// The messages of one channel that user code has yet to hear may take this much memory before reading stops.
+/// Bytes of one channel's queued messages at which reading stops.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The events of one exchange.
@@ -22,15 +22,15 @@ pub(super) struct Events {
     running: bool,
     /// A thread has taken events, and runs callbacks for them.
     taken: bool,
-    /// It has been told of a closing behind these events.
+    /// It has been told of a close event behind these events.
     told: bool,
-    /// User code keeps the exchange and wants to hear when the peer leaves.
+    /// User code keeps the exchange and wants to be told when the peer disconnects.
     pub(super) held: bool,
     limit: usize,
 }
 
 impl Events {
-    /// Full from `limit` events on.
+    /// Full at `limit` events.
     pub(super) fn new(limit: usize) -> Box<Self> {
         Box::new(Self {
             limit,
@@ -48,12 +48,12 @@ impl Events {
         self.queue.push_back(event);
     }
 
-    /// True when no thread works on the chain: the caller has to make one do so.
+    /// True if no thread works on the chain: the caller must queue work for one.
     pub(super) fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.running, true)
     }
 
-    /// The next events; the closing comes alone.
+    /// The next events; the close event is returned alone.
     pub(super) fn take(&mut self) -> Vec<Event> {
         let mut bytes = 0;
         let mut count = 0;
@@ -80,7 +80,7 @@ impl Events {
         batch
     }
 
-    /// The closing that is behind the callbacks of events that have been taken; told once.
+    /// The close event queued behind taken events whose callbacks may be running; returned once.
     pub(super) fn held_up_closing(&mut self) -> Option<(i32, String)> {
         match self.queue.back() {
             Some(Event::Closed(code, reason)) if self.taken && !self.told => {
@@ -91,8 +91,8 @@ impl Events {
         }
     }
 
-    /// Drops what has not been handed out, and ends the chain: no thread has come for it. The closing, which must
-    /// not be lost, is returned.
+    /// Drops events that have not been handed out, and ends the chain, because no thread took it. Returns the close
+    /// event, which must not be lost.
     pub(super) fn drop_messages(&mut self) -> Option<Event> {
         let last = self.queue.pop_back();
         self.queue.clear();

@@ -1,17 +1,17 @@
-//! Memory that was freed and that the allocator keeps.
+//! Freed memory that the allocator keeps.
 //!
-//! An allocator such as glibc's seldom returns what was freed to the system. When much of what peers had yet to
-//! read, or had sent, is gone, the embedder is told ([`super::Notice::Freed`]) and can make it do so: a while later, as
-//! peers seldom leave alone, and so not again and again.
+//! An allocator such as glibc's seldom returns freed memory to the system. When many bytes of queued output or received
+//! input have been freed, the embedder is told ([`super::Notice::Freed`]) and can make it do so. The notice is delayed,
+//! because peers often disconnect together, and one notice is enough.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Less than this at once is not counted: the allocator will need it again.
+/// Smaller amounts are not counted: the allocator will reuse them.
 const COUNTED: usize = 16 * 1024;
 /// Freed bytes that are worth a notice.
 const MUCH: usize = 16 * 1024 * 1024;
-/// How long a notice waits for more.
+/// Delay of a notice, to cover what is freed next.
 pub(super) const DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -21,14 +21,14 @@ pub(super) struct Freed {
 }
 
 impl Freed {
-    /// Counts freed bytes. True when that makes enough for a notice: once until [`Self::noticed`].
+    /// Counts freed bytes. True when they suffice for a notice, once until [`Self::noticed`].
     pub(super) fn note(&self, bytes: usize) -> bool {
         bytes >= COUNTED
             && self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= MUCH
             && !self.noticed.swap(true, Ordering::Relaxed)
     }
 
-    /// The embedder is about to be told: counting starts anew.
+    /// The embedder is about to be told: counting starts over.
     pub(super) fn noticed(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         self.noticed.store(false, Ordering::Relaxed);

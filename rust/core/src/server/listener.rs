@@ -16,9 +16,9 @@ use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
 use super::types::{Address, Stage};
 
-/// Accepting rests this long after it has failed, for want of descriptors most likely.
+/// Pause after a failed accept (usually: out of file descriptors).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// Accepting rests this long while connections are closed to make room.
+/// Pause of accepting while connections are closed to free descriptors.
 const ROOM_REST: Duration = Duration::from_millis(2);
 
 type Accepted = (ReadHalf, WriteHalf, Ends);
@@ -61,7 +61,7 @@ impl Listener {
         })
     }
 
-    /// A connection that is there already.
+    /// Accepts a connection that the kernel has already completed.
     fn accept_now(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
@@ -172,12 +172,12 @@ pub(super) async fn accept(
     }
 }
 
-/// Takes the connections that the kernel has accepted: closing the listener would reset them.
+/// Takes the connections that the kernel has accepted, because closing the listener would reset them.
 fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    // As many as can have been there; those that still come would go on for as long as they like.
+    // At most the backlog: connections that keep arriving would make this endless.
     for _ in 0..shared.config.backlog {
         match listener.accept_now() {
             Ok(accepted) => start(shared, accepted),
@@ -200,7 +200,7 @@ fn is_want_of_room(error: &io::Error) -> bool {
     )
 }
 
-/// The connection was gone before we took it: nothing is wrong with the listener.
+/// Whether the connection was gone before we took it, so that nothing is wrong with the listener.
 fn is_peers_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,

@@ -1,4 +1,4 @@
-//! Bytes, and parts of files and other sources, that wait for a socket to become writable.
+//! Bytes, and parts of files and other sources, queued until a socket is writable.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-/// Small writes are gathered up to this size before they become a piece of their own.
+/// Small writes are combined up to this size.
 const GATHER: usize = 16 * 1024;
-/// Bytes of a file that are sent in one go: reading them may have to wait for a disk.
+/// Bytes of a file per call, since a read may block on the disk.
 const FILE_STEP: u64 = 256 * 1024;
-/// A peer that takes less than this in a long time may be there to hold resources.
+/// A peer that takes less than this in a long time may only be holding resources.
 pub(crate) const LEAST_TAKEN: i64 = 1024;
-/// Bytes of a [`Source`] that are copied at once.
+/// Bytes of a [`Source`] copied per step.
 const SOURCE_STEP: usize = 256 * 1024;
-/// Bytes of files and sources after which other connections get their turn.
+/// Bytes of files and sources after which a flush yields to other connections.
 const TURN: usize = 1024 * 1024;
 
 thread_local! {
@@ -25,30 +25,30 @@ thread_local! {
     static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes that are kept elsewhere, and copied as the peer takes them.
+/// Bytes kept elsewhere, and copied as the peer takes them.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// Copies the bytes from `at` on, as many as `to` has room for. Never asked for bytes behind the end that
-    /// was given with it. A connection's lock is held meanwhile.
+    /// Fills `to` with the bytes from `at` on. Never called for bytes beyond the end of its [`Kept`] part. A
+    /// connection's lock is held meanwhile.
     fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()>;
 }
 
 /// A part of a [`Source`].
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Who copies them.
+    /// Where the bytes come from.
     pub source: Arc<dyn Source>,
-    /// Where they begin in it.
+    /// Where they begin in the source.
     pub at: usize,
-    /// How many they are.
+    /// How many bytes.
     pub len: usize,
 }
 
 /// Bytes to be sent on a channel.
 #[derive(Debug)]
 pub enum Payload<'a> {
-    /// What the socket does not take is copied.
+    /// What the socket does not accept is copied.
     Borrowed(&'a [u8]),
-    /// What the socket does not take is kept as it is.
+    /// What the socket does not accept is kept without a copy.
     Shared(Arc<Vec<u8>>),
 }
 
@@ -100,9 +100,9 @@ impl std::ops::Deref for Payload<'_> {
 #[derive(Debug)]
 pub(crate) enum Chunk<'a> {
     Bytes(&'a [IoSlice<'a>]),
-    /// This many bytes of a file from there on.
+    /// A file, an offset, and how many bytes from there on.
     File(&'a File, u64, usize),
-    /// Nothing yet: 0 is written if the socket may take something.
+    /// No bytes yet: returns 0 if the socket may accept some.
     Probe,
 }
 
@@ -111,7 +111,7 @@ pub(crate) enum Chunk<'a> {
 pub(crate) enum Failure {
     /// The socket's fault, or the peer's.
     Socket,
-    /// What was to be sent cannot be read, or not to where it ended before.
+    /// The content cannot be read, or has become shorter.
     Content(io::Error),
 }
 
@@ -138,7 +138,7 @@ impl Piece {
         }
     }
 
-    /// Drops the first `n` bytes, fewer than all.
+    /// Drops the first `n` bytes, which are not all.
     fn advance(&mut self, n: usize) {
         match self {
             Self::Bytes(bytes) => bytes.advance(n),
@@ -158,11 +158,11 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pieces: VecDeque<Piece>,
-    /// Small writes after `pieces`, gathered.
+    /// Small writes after `pieces`, combined.
     tail: Vec<u8>,
     len: usize,
     written: u64,
-    /// Bytes in memory that have been dropped and not been asked for.
+    /// Bytes of memory freed since the last [`Self::take_freed`].
     freed: usize,
 }
 
@@ -171,12 +171,12 @@ impl Output {
         self.len
     }
 
-    /// Grows by the bytes that are written. That all is written counts for [`LEAST_TAKEN`] more.
+    /// Counts written bytes, plus [`LEAST_TAKEN`] each time the queue has become empty.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// This many bytes were written that did not have to wait.
+    /// This many bytes were written directly, without being queued.
     pub(crate) fn note_written(&mut self, n: usize) {
         self.written += n as u64;
     }
@@ -199,7 +199,7 @@ impl Output {
         }
     }
 
-    /// Appends all but the first `skip` bytes of `payload`, shared ones uncopied unless they are few.
+    /// Appends all but the first `skip` bytes of `payload`; shared ones are copied only if they are few.
     pub(crate) fn push_payload(&mut self, payload: Payload<'_>, skip: usize) {
         match payload {
             Payload::Shared(bytes) if bytes.len() - skip >= GATHER => {
@@ -238,7 +238,7 @@ impl Output {
         }
     }
 
-    /// Drops everything that waits.
+    /// Drops everything queued.
     pub(crate) fn clear(&mut self) {
         let in_memory = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
         *self = Self {
@@ -248,13 +248,13 @@ impl Output {
         };
     }
 
-    /// How much memory has been freed since this was last asked.
+    /// Bytes of memory freed since the last call.
     pub(crate) fn take_freed(&mut self) -> usize {
         std::mem::take(&mut self.freed)
     }
 
-    /// Writes until all is out, `write` reports `WouldBlock`, or files and sources have had their turn: then
-    /// true.
+    /// Writes until the queue is empty or `write` reports `WouldBlock`. True if it stopped only because files and
+    /// sources have used up their turn.
     pub(crate) fn flush(
         &mut self,
         mut write: impl FnMut(Chunk<'_>) -> io::Result<usize>,
@@ -342,7 +342,7 @@ impl Output {
     }
 }
 
-/// Writes what has been copied of a source until the socket takes no more: it would have to be copied again.
+/// Writes each copied step of a source until the socket accepts no more, because the rest must be copied again.
 fn write_kept(
     kept: &Kept,
     write: &mut impl FnMut(Chunk<'_>) -> io::Result<usize>,

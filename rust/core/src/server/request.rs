@@ -1,6 +1,5 @@
-//! A request in the compact form in which it crosses to user code: one block
-//! of bytes with offsets into itself, so that it can be copied in one go and
-//! decoded as far as a reader looks.
+//! A request in the compact form in which it crosses to user code: one block of bytes with offsets into itself, copied
+//! as a whole and decoded on demand.
 //!
 //! All numbers are little endian:
 //!
@@ -47,11 +46,11 @@ pub const FLAG_HEAD: u8 = 8;
 pub const FLAG_PROXIED: u8 = 16;
 
 thread_local! {
-    /// Room for the field table of the next request.
+    /// A buffer for the field table of the next request.
     static TABLE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Longer tables are not kept.
+/// Larger table buffers are not kept.
 const KEPT_TABLE: usize = 4096;
 
 const FIXED: usize = 72;
@@ -59,7 +58,7 @@ const ENTRY: usize = 16;
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Nanoseconds since a moment before the first request.
+/// Nanoseconds since a fixed time before the first request.
 pub fn clock() -> u64 {
     EPOCH.elapsed().as_nanos() as u64
 }
@@ -69,7 +68,7 @@ pub(super) fn put_name(block: &mut [u8], name: i64) {
     block[0..8].copy_from_slice(&name.to_le_bytes());
 }
 
-/// A request whose head is there and whose body may still be arriving.
+/// A request whose head is complete and whose body may still be arriving.
 #[derive(Debug)]
 pub(crate) struct Draft {
     block: Vec<u8>,
@@ -82,7 +81,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Copies a head out of the connection's buffer.
     ///
-    /// `expected` is how much of the body is already there: room is made for received bytes only.
+    /// `expected` is how much of the body has already been received: memory is reserved for received bytes only.
     pub(crate) fn new(
         head: &RequestHead,
         buf: &[u8],
@@ -204,8 +203,8 @@ impl Draft {
         self.block.len() - self.get_u32(40)
     }
 
-    /// Ends the body, adds trailers and the field table. Returns the block, which has yet to be named, and when
-    /// the head had arrived.
+    /// Ends the body, and adds trailers and the field table. Returns the block, not yet named, and when the head had
+    /// arrived.
     pub(crate) fn finish(mut self, trailers: &[Header], buf: &[u8]) -> (Vec<u8>, Instant) {
         self.put_u32(44, self.body_len());
         let proxied = self.block[10] & FLAG_PROXIED != 0;
@@ -250,7 +249,7 @@ fn flags(head: &RequestHead, proxy: Option<&ProxyHeader>) -> u8 {
         | bit(proxy.is_some_and(|p| p.source.is_some()), FLAG_PROXIED)
 }
 
-/// The client's own claims must not stand beside what the proxy says.
+/// The client's own claims must not appear beside the proxy's.
 fn replaced_by_proxy(name: &[u8]) -> bool {
     [
         &b"x-forwarded-for"[..],

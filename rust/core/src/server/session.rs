@@ -54,7 +54,7 @@ impl Session {
         self.closing
     }
 
-    /// We close, at user code's request. False if we have closed before.
+    /// Records that we close, so that the peer's close is not reported again. False if we had closed before.
     pub(super) fn close(&mut self) -> bool {
         self.reported |= !self.closing;
         !std::mem::replace(&mut self.closing, true)

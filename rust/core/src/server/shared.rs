@@ -1,5 +1,4 @@
-//! What all connections and loops of one server share: its settings, its queue, who is connected, and the
-//! upcalls that are due.
+//! State shared by all connections and loops of one server: settings, queue, open connections, deferred upcalls.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -26,15 +25,15 @@ use crate::h1::{date, response};
 pub(super) enum Deferred {
     Notice(Notice),
     Drained(i64),
-    /// A channel's closing waits behind its callbacks.
+    /// A channel is closed, with its close event queued behind running callbacks.
     Closing(i64, i32, String),
     /// A channel's messages were refused.
     Overload(Exchange),
-    /// A closing that came after the queue was shut.
+    /// A close event that came after the queue was shut.
     Orphan(Work),
     /// One half-closed connection too many.
     GiveUp(Oldest<Conn>),
-    /// Much memory was freed.
+    /// A lot of memory was freed.
     Freed,
 }
 
@@ -55,11 +54,11 @@ pub(crate) struct Shared {
     pub(super) stop: Progress,
 }
 
-/// How far a server has come on its way to the end.
+/// How far a server has stopped.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) draining: AtomicBool,
-    /// Loops that accept, or have yet to take what the kernel has accepted for them.
+    /// Loops that still accept, or take connections that the kernel has accepted.
     pub(super) accepting: AtomicUsize,
 }
 
@@ -80,7 +79,7 @@ impl Drop for Accepting {
 }
 
 thread_local! {
-    /// The second that was last asked for, and its text.
+    /// The latest second, and its text.
     static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
 }
 
@@ -108,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Hands work over; what no thread can take is refused.
+    /// Queues work; refuses it if the queue is full.
     pub(super) fn offer(&self, mut work: Work) {
         loop {
             work = match self.queue.push(work.since(), work) {
@@ -123,13 +122,13 @@ impl Shared {
                         None => return,
                     }
                 }
-                // Its connection's lock may be held here.
+                // Deferred: its connection's lock may be held here.
                 Work::Events(exchange) => return self.defer(Deferred::Overload(exchange)),
             }
         }
     }
 
-    /// Hands a channel's closing over, which is never refused.
+    /// Queues a channel's close event, which is never refused.
     pub(super) fn offer_closing(&self, work: Work) {
         match self.queue.push_unbounded(work.since(), work) {
             Ok(pushed) => self.pushed(pushed),
@@ -213,7 +212,7 @@ impl Shared {
         })
     }
 
-    /// Appends the fields that the server adds by itself.
+    /// Appends the header fields that the server adds itself.
     pub(super) fn own_fields(&self, out: &mut Vec<u8>, server: bool, date: bool) {
         if let Some(server) = self.config.server_header.as_ref().filter(|_| server) {
             response::header(out, b"Server", server);
@@ -232,19 +231,19 @@ impl Shared {
         response::error_response(out, violation, head_request, server, &self.date());
     }
 
-    /// Whether the server stops: connections end with the responses that are made now.
+    /// Whether the server is stopping: each connection ends with its current response.
     pub(super) fn is_draining(&self) -> bool {
         self.stop.draining.load(Ordering::Relaxed)
     }
 
-    /// This many bytes of memory are free now, or soon will be. Any lock may be held.
+    /// This many bytes of memory have been freed, or soon will be. Any lock may be held.
     pub(super) fn note_freed(&self, bytes: usize) {
         if self.freed.note(bytes) {
             self.defer(Deferred::Freed);
         }
     }
 
-    /// Tells the embedder after a while. On a loop, or when the last one has ended.
+    /// Tells the embedder after a delay. Called on a loop, or after the last one has ended.
     fn notice_freed(self: &Arc<Self>) {
         let shared = self.clone();
         let tell = move || {

@@ -5,16 +5,16 @@ use crate::error::Violation;
 
 /// The embedder's side: what the loop calls. None of these may run user code or block.
 pub trait Sink: Send + Sync + std::fmt::Debug {
-    /// What came up in one turn of a loop ([`Mode::Push`](super::Mode::Push)), or closings after the queue was shut.
+    /// Work of one turn of a loop ([`Mode::Push`](super::Mode::Push)), or close events after the queue was shut.
     fn on_work(&self, work: Vec<Work>);
-    /// This many items wait, and the threads that take them are stuck or too slow ([`Mode::Pull`](super::Mode::Pull)
-    /// only).
+    /// This many items are queued, and the threads that take them are stuck or too slow
+    /// ([`Mode::Pull`](super::Mode::Pull) only).
     fn on_starved(&self, waiting: usize);
-    /// All bytes of the exchange of this name are written: what was refused may be tried again.
+    /// All bytes of this exchange are written: a refused send may be tried again.
     fn on_drained(&self, name: i64);
-    /// The channel of this name is closed, for the reason of [`Event::Closed`](super::Event::Closed), while a thread runs callbacks
-    /// for events that it has taken. That event follows them: this is for callbacks that go on until they
-    /// hear of it.
+    /// The channel of this name is closed, for the reason of [`Event::Closed`](super::Event::Closed), while a thread
+    /// runs callbacks for events that it has taken. The close event follows them; this upcall is for callbacks that run
+    /// until they are told.
     fn on_closing(&self, name: i64, code: i32, reason: &str);
     /// Something to be logged or counted.
     fn on_notice(&self, notice: Notice);
@@ -23,7 +23,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
 /// Something to be logged or counted.
 #[derive(Debug)]
 pub enum Notice {
-    /// A request broke a rule and got the response for that.
+    /// A request broke a rule, and got the matching error response.
     Violation(Violation),
     /// A WebSocket peer broke a rule.
     Frame {
@@ -36,11 +36,11 @@ pub enum Notice {
     RequestRefused,
     /// The queue was full: a channel was closed.
     EventsRefused,
-    /// Accepting failed; it is tried again.
+    /// Accepting failed; it is retried.
     Accept(String),
-    /// A file that was being sent could not be read to its end: its connection was cut.
+    /// A file being sent could not be read to its end, so its connection was reset.
     File(String),
-    /// Much memory was freed, which the allocator may keep from the system.
+    /// A lot of memory was freed, which the allocator may not have returned to the system.
     Freed,
     /// A bug or a failing loop.
     LoopError(String),

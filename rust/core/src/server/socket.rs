@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::output::Chunk;
 
-/// Bytes of a file that are copied at once where the kernel cannot send it by itself.
+/// Bytes of a file copied per call where the kernel cannot send it directly.
 const COPIED: usize = 64 * 1024;
 
 /// The loop's half.
@@ -71,7 +71,7 @@ impl ReadHalf {
         }
     }
 
-    /// Whether the peer has closed its side, even while bytes are queued that we do not read.
+    /// Whether the peer has closed its side, even if unread bytes are queued before that.
     pub(crate) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         let ready = match self {
             Self::Tcp(read) => pin!(read.ready(Interest::READABLE)).poll(cx),
@@ -116,14 +116,14 @@ impl WriteHalf {
                 Poll::Ready(ready) => ready?,
             }
             match self.try_write(chunk) {
-                // It was not ready after all, which tokio knows now.
+                // It was not ready after all, and tokio has noted that.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 written => return written,
             }
         }
     }
 
-    /// Whether bytes have arrived that are not read yet.
+    /// Whether unread bytes have arrived.
     pub(crate) fn has_input(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match self {
@@ -148,14 +148,14 @@ impl WriteHalf {
         };
     }
 
-    /// Makes the close that follows a reset, so that the peer notices at once.
+    /// Makes the following close a reset, so that the peer notices immediately.
     pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(write) = self {
             let _ = SockRef::from(write.as_ref()).set_linger(Some(std::time::Duration::ZERO));
         }
     }
 
-    /// Gives the descriptor up without the extra shutdown call that dropping makes.
+    /// Drops this half without the extra shutdown call that a plain drop makes.
     pub(crate) fn release(self) {
         match self {
             Self::Tcp(write) => write.forget(),
@@ -164,7 +164,7 @@ impl WriteHalf {
     }
 }
 
-/// From the kernel's cache straight to the socket, if the file's system can do that.
+/// Sends from the page cache straight to the socket, if the file system supports it.
 fn send_file(socket: impl AsFd, file: &File, at: u64, count: usize) -> io::Result<usize> {
     let mut from = at;
     match rustix::fs::sendfile(&socket, file, Some(&mut from), count) {

@@ -1,9 +1,8 @@
-//! How a server stops: what it still waits for, and what it cuts.
+//! How a server stops: which connections it waits for, and which it closes.
 //!
-//! [`Server::drain`] ends accepting. What arrives on open connections is served from then on with
-//! `Connection: Close`, and the embedder asks [`Server::unfinished`] from time to time whether there is anything to
-//! wait for. An idle connection is not cut at once: a request may be on its way to it.
-//! [`Server::close`] cuts what is left.
+//! [`Server::drain`] stops accepting. Requests on open connections are still served, with `Connection: Close`, and the
+//! embedder polls [`Server::unfinished`] for connections worth waiting for. An idle connection is not closed
+//! immediately: a request may be on its way to it. [`Server::close`] closes the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +15,11 @@ use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
 use super::types::Stage;
 
-/// How many times as long as one that may come a request gets that has begun to arrive.
+/// A request that has begun to arrive gets this many times the grace of an idle connection.
 const BEGUN: u32 = 4;
 
 impl Server {
-    /// Stops accepting, once the connections that the kernel has accepted are taken, and closes WebSockets.
+    /// Stops accepting, after taking the connections that the kernel has accepted, and closes WebSockets.
     pub fn drain(&self) {
         self.shared.stop.draining.store(true, Ordering::SeqCst);
         self.listener.lock().take();
@@ -30,10 +29,10 @@ impl Server {
         }
     }
 
-    /// What a server that drains has yet to do: connections whose requests have no whole response yet, or whose
-    /// responses are not written; not channels, which have no end. Closes connections that are idle and have
-    /// been silent for `grace` while this was called again and again; until then they count, and so does,
-    /// four times as long, one on which a part of a request has arrived.
+    /// Connections that a draining server must still wait for: those with an incomplete response, or one not yet
+    /// written; not channels, which have no end. To be called repeatedly: it closes idle connections that have been
+    /// silent for `grace` since a first call. Until then they count, and one with a partial request counts for four
+    /// times as long.
     pub fn unfinished(&self, grace: Duration) -> usize {
         let now = Instant::now();
         let accepting = self.shared.stop.accepting.load(Ordering::SeqCst);
@@ -52,7 +51,7 @@ impl Server {
         self.advance(Stage::Closed);
     }
 
-    /// Connections whose responses have yet to be written: not channels, which have no end.
+    /// Connections with responses not yet written; not channels, which have no end.
     pub fn unsent(&self) -> usize {
         let conns = self.shared.all();
         conns.iter().filter(|conn| conn.lock().is_unsent()).count()
@@ -77,7 +76,7 @@ impl Conn {
         }
     }
 
-    /// Cuts the connection, unless it only waits for its peer to read.
+    /// Closes the connection, unless it only waits for its peer to read.
     fn cut(self: &Arc<Self>) {
         if self.go_away() {
             return;
@@ -90,12 +89,12 @@ impl Conn {
 }
 
 impl State {
-    /// Nothing of a request has arrived, as far as the kernel knows, and nothing is left to be sent.
+    /// No byte of a request has arrived, not even in the kernel, and nothing is left to send.
     fn is_idle(&self) -> bool {
         self.inbound.is_empty() && self.transport.all_is_written() && !self.transport.has_input()
     }
 
-    /// Whether responses that are no channels' have yet to be written.
+    /// Whether a response, not a channel's, is still to be written.
     fn is_unsent(&self) -> bool {
         !self.transport.all_is_written() && self.channel.is_none()
     }

@@ -1,4 +1,4 @@
-//! What a connection's task waits for besides its socket, each made when it is first needed.
+//! The timers of a connection's task, each created when first needed.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -8,36 +8,37 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::output::LEAST_TAKEN;
 
-/// Corked bytes leave after this at the latest.
+/// Longest that bytes stay corked.
 const CORK_TIME: Duration = Duration::from_millis(1);
-/// How long a connection that has sent its last response waits for the peer to finish sending.
+/// Longest wait for the peer to finish sending, after our last response.
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How often a connection whose input is full is checked for having been closed.
+/// How often a connection that is not being read is checked for a disconnect.
 const WATCH_TIME: Duration = Duration::from_millis(250);
-/// How long a WebSocket's peer may take to respond to our close frame with its own (RFC 6455 7.1.1).
+/// Time allowed for the peer's close frame after ours (RFC 6455 7.1.1).
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
-/// What only the task needs, and only in rare states.
+/// Timers that only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// By [`Wait`]. Each has its own: one that took another's place would put that one off forever.
+    /// Indexed by [`Wait`]. Each has its own: if they shared one, resetting it for one purpose would keep delaying the
+    /// other.
     sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
-    /// For a WebSocket's peer that has been silent, see `Session::patience`.
+    /// For a silent WebSocket peer, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
     /// For a peer that has ended its side.
     half_closed: Option<Pin<Box<Sleep>>>,
     unread: Option<Unread>,
 }
 
-/// A peer has something to read, and `time` to take some of it.
+/// A peer has unread output, and `time` to read some of it.
 struct Unread {
     time: Duration,
-    /// How much it had taken at the beginning.
+    /// How much it had taken at the start.
     mark: u64,
     sleep: Pin<Box<Sleep>>,
 }
 
-/// What a connection's task can be waiting for besides its socket.
+/// Events with a fixed time limit.
 #[derive(Clone, Copy)]
 pub(super) enum Wait {
     Cork,
@@ -60,7 +61,7 @@ impl Wait {
 }
 
 impl Timers {
-    /// True once the time of `wait` has passed since it was first asked for; the task is woken then.
+    /// True once the time of `wait` has passed since the first call; wakes the task then.
     pub(super) fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
         let slot = &mut self.sleeps[wait as usize];
         let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
@@ -71,12 +72,12 @@ impl Timers {
         true
     }
 
-    /// What `wait` was asked for has come about: the next one begins anew.
+    /// The awaited event has happened: the next wait starts over.
     pub(super) fn over(&mut self, wait: Wait) {
         self.sleeps[wait as usize] = None;
     }
 
-    /// True once the peer has taken next to nothing for `time`, as `taken` counts, and that `matters`.
+    /// True once the peer has taken less than [`LEAST_TAKEN`] for `time`, as counted by `taken`, if that `matters`.
     pub(super) fn stalled(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,12 +109,12 @@ impl Timers {
         sleep.as_mut().poll(cx).is_ready()
     }
 
-    /// The peer has taken everything, or need not: the next wait for it begins anew.
+    /// The peer has taken everything: the next wait starts over.
     pub(super) fn all_taken(&mut self) {
         self.unread = None;
     }
 
-    /// True once it is `deadline`, which moves as things are sent to a peer that has ended its side.
+    /// True once `deadline` has passed; it moves when something is sent to a half-closed peer.
     pub(super) fn reached(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         let sleep = self
             .half_closed
@@ -136,7 +137,7 @@ impl Timers {
         true
     }
 
-    /// The peer is there: the wait for it begins anew.
+    /// The peer has sent something: the wait starts over.
     pub(super) fn heard(&mut self) {
         self.peer = None;
     }

@@ -25,7 +25,7 @@ impl std::fmt::Display for Address {
 /// Status and header fields of a response, as the handler gave them.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
-    /// 200-999; interim responses are the core's business.
+    /// 200-999; the core sends interim responses itself.
     pub status: u16,
     /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.
     pub headers: &'a [u8],
@@ -43,27 +43,27 @@ pub const GIVEN_SERVER: u32 = 2;
 pub const GIVEN_CONNECTION: u32 = 4;
 /// The connection ends after this response.
 pub const CLOSE: u32 = 8;
-/// The caller will run the connection's next pipelined request itself, at once.
+/// The caller will run the connection's next pipelined request itself, immediately.
 pub const INLINE: u32 = 16;
-/// The send is made inside a callback or handler, more may follow at once: it may be gathered with
-/// what follows for at most a millisecond.
+/// The send is made inside a callback or handler, and more may follow: it may be held back for at most a millisecond,
+/// to be combined with them.
 pub const CORK: u32 = 32;
-/// A sender that is refused for want of room waits for it: a peer that takes less than 1 KiB in
-/// [`super::Config::unread_time`] meanwhile is cut off.
+/// A sender that is refused waits for room. Meanwhile a peer that takes less than 1 KiB in
+/// [`super::Config::unread_time`] is disconnected.
 pub const INSIST: u32 = 64;
 
 /// What became of a response that the embedder encoded itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoded {
-    /// It has no head of a final response: nothing was written, the exchange goes on.
+    /// It does not start with the head of a final response: nothing was written, the exchange stays open.
     Malformed,
     /// The exchange was over: nothing was written.
     Stale,
-    /// The rest of it has to come, through [`Exchange::body`](super::Exchange::body).
+    /// The rest must follow, through [`Exchange::body`](super::Exchange::body).
     More,
     /// The response is complete.
     Done,
-    /// It was a 101 to a request for a WebSocket, which the connection is from now on.
+    /// It was a 101 to a WebSocket request: the connection is a WebSocket from now on.
     Upgraded,
 }
 
@@ -74,12 +74,12 @@ pub enum Sent {
     Accepted,
     /// The channel is closed.
     Closed,
-    /// Refused: as many earlier bytes as the caller's limit still wait.
-    /// [`super::Sink::on_drained`] follows once they are out.
+    /// Refused: queued bytes have reached the caller's limit. [`super::Sink::on_drained`] follows once they are
+    /// written.
     Full,
 }
 
-/// What user code hears on a channel.
+/// An event on a channel, for user code.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A text message, checked to be UTF-8.
@@ -90,18 +90,18 @@ pub enum Event {
     Ping(Vec<u8>),
     /// A pong.
     Pong(Vec<u8>),
-    /// The peer has ended its side, and may be gone; a response is still sent, if it comes soon. Only with
-    /// [`super::Config::tell_half_close`], once a request.
+    /// The peer has ended its side, and may be gone; a response is still sent if it comes soon. Only with
+    /// [`super::Config::tell_half_close`], once per request.
     HalfClosed,
-    /// The channel is closed, as [`Event::Closed`] will say behind these events and others that wait. Comes
-    /// first, once, for callbacks that go on until they hear of it. See [`super::Sink::on_closing`].
+    /// The channel is closed, as [`Event::Closed`] will report after all queued events. Comes first in its batch, once,
+    /// for callbacks that run until they are told. See [`super::Sink::on_closing`].
     Closing(i32, String),
-    /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1
-    /// (an HTTP client left).
+    /// The last event: why the channel closed. A WebSocket close code, 0 (the server closed) or -1 (an HTTP client
+    /// disconnected).
     Closed(i32, String),
 }
 
-/// Pings that the core sends by itself on a WebSocket.
+/// Pings that the core sends on a WebSocket by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pings {
     /// A ping is sent whenever nothing has been received for this time.
@@ -110,7 +110,7 @@ pub struct Pings {
     pub timeout: Duration,
 }
 
-/// What a WebSocket's user wants to hear.
+/// Which events a WebSocket's user wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Report pings.
@@ -121,7 +121,7 @@ pub struct Interest {
     pub manual_pong: bool,
 }
 
-/// How far a server is on its way from its start to its end.
+/// A server's stage between start and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Accepting,

@@ -1,6 +1,6 @@
-//! What is done to a connection that has become a WebSocket.
+//! Operations on a connection that has become a WebSocket.
 //!
-//! Not here: frames (`ws`), and what is remembered between them (`session.rs`).
+//! Not here: frames (`ws`), and the state between them (`session.rs`).
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl Conn {
         state.start_closing(self, code, reason)
     }
 
-    /// No thread can run the callbacks: queued events are dropped, and both sides are told.
+    /// No thread can run the callbacks: drops queued events, and tells both sides.
     pub(super) fn overload(self: &Arc<Self>, seq: u32) {
         let mut state = self.lock();
         if state.seq != seq {
@@ -95,12 +95,12 @@ impl Conn {
         state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 
-    /// The server stops: says so to a WebSocket's peer. False if this is none, or was closed before.
+    /// The server stops: tells a WebSocket's peer. False if this is not a WebSocket, or was already closed.
     pub(super) fn go_away(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         let closes = state.start_closing(self, GOING_AWAY, "");
         if closes {
-            // Its close frame is not awaited: the process is about to end.
+            // Do not wait for its close frame: the process is about to end.
             state.finish_connection();
         }
         closes
@@ -108,7 +108,7 @@ impl Conn {
 }
 
 impl State {
-    /// Sends the head of the 101, behind which the connection is a WebSocket.
+    /// Sends the head of the 101, after which the connection is a WebSocket.
     pub(super) fn open_websocket(
         &mut self,
         conn: &Arc<Conn>,
@@ -131,9 +131,8 @@ impl State {
         self.transport.wake();
     }
 
-    /// Sends our close frame, and ends the chain of events: user code that asked for it knows
-    /// already, but what is queued before has yet to be delivered. False if the channel was closed
-    /// or is no WebSocket.
+    /// Sends our close frame, and queues the close event as the last one: user code that asked for it knows already,
+    /// but earlier events must still be delivered. False if the channel was closed or is not a WebSocket.
     fn start_closing(&mut self, conn: &Arc<Conn>, code: u16, reason: &str) -> bool {
         let Phase::WebSocket(session) = &mut self.phase else {
             return false;
@@ -147,7 +146,7 @@ impl State {
         true
     }
 
-    /// Nothing was received for as long as the session waits.
+    /// Nothing was received for the session's `patience`.
     pub(super) fn tick(&mut self, conn: &Arc<Conn>) {
         let Phase::WebSocket(session) = &mut self.phase else {
             return;
@@ -177,7 +176,7 @@ impl State {
         if let Phase::WebSocket(session) = &mut self.phase {
             session.heard();
         }
-        // What an earlier read left undecoded comes first.
+        // Bytes left undecoded by an earlier read come first.
         let kept = self.inbound.take();
         let joined;
         let mut bytes = fresh;

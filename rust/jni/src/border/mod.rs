@@ -1,4 +1,4 @@
-//! What the ways up and down share: numbers, handles, arrays, errors.
+//! Shared by downcalls and upcalls: numbers, handles, arrays, errors.
 
 pub(crate) mod abi;
 pub(crate) mod arrays;

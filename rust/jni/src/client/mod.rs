@@ -53,8 +53,8 @@ pub(crate) fn run<'local>(env: &mut Env<'local>, _: JClass<'local>, client: jlon
     let Some(found) = CLIENTS.get(client) else {
         return Ok(());
     };
-    // Without memory for it the client stays, and with it the calls that wait: Java tries again.
-    // SAFETY: the sink is dropped with the loop, before this frame ends.
+    // If memory is short, this fails, and the client stays with its queued calls: Java tries again. SAFETY: the sink is
+    // dropped with the loop, before this frame ends.
     let sink = Rc::new(unsafe { JavaSink::new(env) }?);
     let result = found.run(sink);
     CLIENTS.remove(client);
@@ -119,7 +119,7 @@ pub(crate) fn cancel<'local>(
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)] // An array crosses with its part.
+#[allow(clippy::too_many_arguments)] // An array crosses with its offset and length.
 pub(crate) fn send<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

@@ -4,6 +4,6 @@ use httpkit_core::server::Exchange;
 
 use crate::border::handle::HandleTable;
 
-/// An exchange is here from the moment when its request is handed over until it is answered, or, as a channel, until
-/// its closing is told.
+/// An exchange is here from the handover of its request until its response is complete or, for a channel, until its
+/// close event is delivered.
 pub(crate) static EXCHANGES: HandleTable<Exchange> = HandleTable::new();

@@ -32,13 +32,13 @@ use work::{Handover, block, hand_over};
 
 pub(crate) static SERVERS: HandleTable<Arc<Server>> = HandleTable::new();
 
-/// What a body or message may have at most, so that it fits into one array with all that comes
-/// with it: Java's arrays end at 2^31.
+/// Most bytes of a body or message, so that it fits into one array together with its metadata: a Java array has fewer
+/// than 2^31.
 const MAX_CONTENT: u64 = (1 << 31) - (1 << 24);
 
 impl Sink for ServerUpcalls {
     fn on_work(&self, work: Vec<Work>) {
-        // All of them first: a panic on the way must not lose what comes after.
+        // Handovers for all items first, so that a panic on the way does not lose the later ones.
         let work: Vec<_> = work.into_iter().map(|w| (Handover::of(&w), w)).collect();
         faults::point();
         self.on_work(work.into_iter().filter_map(ready).collect());
@@ -51,7 +51,7 @@ impl Sink for ServerUpcalls {
 
     fn on_drained(&self, name: i64) {
         faults::point();
-        // Senders wait for it, and the closing of their channel ends that wait too.
+        // Senders wait for this upcall. If it failed, closing their channel ends the wait.
         if !self.on_drained(name)
             && let Some(exchange) = EXCHANGES.get(name)
         {
@@ -83,7 +83,7 @@ impl Sink for ServerUpcalls {
     }
 }
 
-/// Work with its block; `None` when it is over before it began.
+/// Work with its block; `None` if its exchange is already over.
 fn ready((handover, work): (Handover, Work)) -> Option<(Handover, Vec<u8>)> {
     match block(work) {
         Some(block) => Some((handover, block)),
@@ -100,7 +100,7 @@ fn server(handle: jlong) -> Result<Arc<Server>> {
         .ok_or_else(|| BridgeError::State("the server has been freed".into()))
 }
 
-#[allow(clippy::too_many_arguments)] // The one call that opens a server takes all that it needs.
+#[allow(clippy::too_many_arguments)] // The single call that opens a server takes everything that it needs.
 pub(crate) fn open<'local>(
     env: &mut Env<'local>,
     _class: JClass<'local>,
@@ -222,17 +222,17 @@ pub(crate) fn connections<'local>(
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<jint> {
-    // A server that is printed may have stopped.
+    // A server that is being printed may have stopped.
     Ok(server(handle).map_or(0, |server| server.connections() as jint))
 }
 
-/// Everything that waits, for the threads that Java adds when the others are stuck.
+/// Hands all queued work to threads that Java adds while the others are stuck.
 pub(crate) fn spill<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
     server(handle)?.push_all();
     Ok(())
 }
 
-/// Null when there is no work any more, which a freed server has not either.
+/// Null when there is no more work, as after the server was freed.
 pub(crate) fn take<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -242,8 +242,8 @@ pub(crate) fn take<'local>(
 }
 
 thread_local! {
-    /// The server whose work this thread took last, so that workers do not meet at its entry in
-    /// [`SERVERS`]. Kept only until the server has no more work.
+    /// The server whose work this thread took last, so that workers do not contend for its entry in [`SERVERS`]. Kept
+    /// only until the server has no more work.
     static WORKS_FOR: RefCell<Option<(jlong, Arc<Server>)>> = const { RefCell::new(None) };
 }
 

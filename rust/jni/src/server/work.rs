@@ -1,4 +1,4 @@
-//! Work on its way up: the blocks of bytes in which requests and channels' events cross.
+//! Work on its way to Java: requests and channel events, encoded as blocks of bytes.
 
 use httpkit_core::server::{Event, Exchange, Work};
 use jni::Env;
@@ -9,8 +9,8 @@ use crate::border::abi;
 use crate::border::arrays::array;
 use crate::border::error::Result;
 
-/// Work on its way to Java. What does not get there, because of a panic or for want of memory for
-/// its array, is cut off, so that no peer waits for a response that no thread will give.
+/// Work on its way to Java. If it cannot be delivered (a panic, or no memory for its array), its connection is cut, so
+/// that no peer waits for a response that never comes.
 pub(crate) struct Handover(Option<Exchange>);
 
 impl Handover {
@@ -36,12 +36,12 @@ impl Drop for Handover {
 
 /// Cuts the connection of work that will not be done.
 pub(crate) fn give_up(exchange: &Exchange) {
-    // Ends the chain of events, if this was part of one, so that the closing begins a new one.
+    // Ends the chain of events, if this was part of one, so that the close event begins a new one.
     while events_block(exchange).is_some() {}
     exchange.abort();
 }
 
-/// The array in which work crosses; `None` when it is over before it began.
+/// The work as a Java array; `None` if its exchange is already over.
 pub(crate) fn hand_over<'local>(
     env: &mut Env<'local>,
     work: Work,
@@ -56,7 +56,7 @@ pub(crate) fn hand_over<'local>(
     Ok(Some(array))
 }
 
-/// The block of bytes in which work crosses; `None` when it is over before it began.
+/// The work as a block of bytes; `None` if its exchange is already over.
 pub(crate) fn block(work: Work) -> Option<Vec<u8>> {
     match work {
         Work::Request(request) => {
