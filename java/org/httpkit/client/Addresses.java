@@ -21,7 +21,7 @@ final class Addresses {
     private final boolean internetOnly;
 
     /**
-     * @param internetOnly whether nothing but a resolved internet address can be connected to
+     * @param internetOnly whether only resolved internet addresses can be connected to
      */
     Addresses(AddressFinder finder, boolean internetOnly) {
         this.finder = finder;
@@ -29,8 +29,8 @@ final class Addresses {
     }
 
     /**
-     * Those of the host that a request is sent to, in the order in which they are tried. Runs on
-     * the caller's thread, which waits no longer than the request's deadline.
+     * The addresses of the host that a request is sent to, in the order in which to try them. Runs
+     * on the caller's thread, which waits no longer than the request's deadline.
      */
     SocketAddress[] of(URI endpoint, RequestConfig config) throws Exception {
         SocketAddress[] found = config.deadline < 0 ? find(endpoint) : findUntil(endpoint, config);
@@ -42,7 +42,7 @@ final class Addresses {
         return found;
     }
 
-    // A factory's channels may know what to do with names and other families: SOCKS, Tor.
+    // A factory's channels may support names and other families: SOCKS, Tor.
     private static void checkConnectable(SocketAddress address) {
         IllegalArgumentException refused;
         if (!(address instanceof InetSocketAddress)) {

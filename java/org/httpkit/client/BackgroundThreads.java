@@ -9,14 +9,14 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Daemon threads for work that may block and belongs on no loop: channel factories, TLS tasks,
- * listeners, name lookups under a deadline. Sources of uploads have {@link SourceThreads}.
+ * Daemon threads for work that may block and so must not run on a loop: channel factories, TLS
+ * tasks, listeners, name lookups under a deadline. Sources of uploads have {@link SourceThreads}.
  */
 final class BackgroundThreads {
     private static final int LOOKUPS = 16;
 
     /**
-     * A thread per job, reused: such jobs wait for each other's peers, so none may queue behind
+     * A thread per job, reused: jobs may depend on each other's peers, so none may queue behind
      * another.
      */
     private static final ThreadPoolExecutor JOBS =
@@ -52,7 +52,7 @@ final class BackgroundThreads {
         return JOBS;
     }
 
-    /** A caller that abandons a job has to {@link ThreadPoolExecutor#remove} it. */
+    /** A caller that abandons a job must {@link ThreadPoolExecutor#remove} it. */
     static ThreadPoolExecutor lookups() {
         return LOOKUP;
     }

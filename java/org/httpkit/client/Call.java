@@ -8,9 +8,9 @@ import java.net.SocketAddress;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * One request in flight, from submission to its end; what the core's news about it reach.
+ * One request in flight, from submission to its end; receives the core's events for it.
  *
- * <p>How the response gets to the listener is the subclasses' matter.
+ * <p>Subclasses decide how the response reaches the listener.
  */
 abstract class Call extends ClientUpcalls.Call {
     private static final AtomicLong IDS = new AtomicLong();
@@ -22,7 +22,7 @@ abstract class Call extends ClientUpcalls.Call {
     private SocketAddress[] addresses;
     private Upload upload;
 
-    /** What the first of the methods that failed has thrown. */
+    /** The exception of the first method that failed. */
     private Throwable fault;
 
     Call(HttpClient client) {
@@ -45,23 +45,23 @@ abstract class Call extends ClientUpcalls.Call {
     /** Whether the body comes in pieces. */
     abstract boolean streams();
 
-    /** Whether content codings stay as they are. */
+    /** Whether content codings are left unchanged. */
     abstract boolean raw();
 
     abstract long wireLimit();
 
     abstract long decodedLimit();
 
-    /** Most bytes of a body that the core hands out, -1 for what the heap has room for. */
+    /** Most bytes of a body that the core hands out; -1 for as many as the heap has room for. */
     long bodyLimit(RequestConfig config) {
         return config.maxResponseBytes;
     }
 
-    /** The request failed; the only and last news. Called on a loop. */
+    /** The request failed; the last event. Called on a loop. */
     abstract void fail(Throwable t);
 
     /**
-     * @return false when the client is stopped: no news will come
+     * @return false if the client is stopped: no events will come
      */
     boolean start(CallSpec spec, RequestBody body, TlsChoice choice, SocketAddress[] resolved) {
         tls = choice;
@@ -89,14 +89,14 @@ abstract class Call extends ClientUpcalls.Call {
         return accepted;
     }
 
-    /** The request failed before the core heard of it; on the caller's thread. */
+    /** The request failed before it reached the core; on the caller's thread. */
     abstract void refuse(Throwable t);
 
     public void cancel() {
         Native.clientCancel(client.handle(), id);
     }
 
-    /** The core is done with the request: no news after this. */
+    /** The core is done with the request: no events follow. */
     void finished() {
         if (upload != null) {
             upload.finish();
@@ -172,7 +172,7 @@ abstract class Call extends ClientUpcalls.Call {
         throw new IllegalStateException("streamed response for a buffered call");
     }
 
-    /** A response that the core collects and decodes: one piece of news. */
+    /** A response that the core collects and decodes: a single event. */
     private static final class BufferedCall extends Call {
         private final RespListener listener;
 
@@ -218,11 +218,9 @@ abstract class Call extends ClientUpcalls.Call {
         }
     }
 
-    /** A response whose body the user reads while it arrives: delivered at the first body byte. */
+    /** A response whose body the user reads as it arrives; delivered at the first body byte. */
     private static final class StreamedCall extends Call implements ResponseStream.Source {
-        /**
-         * Forgotten once told: it leads to the stream, and a forgotten stream has to be noticed.
-         */
+        /** Cleared once told: it references the stream, and an abandoned stream must be noticed. */
         private RespListener listener;
 
         private final ResponseStream.Feed feed = new ResponseStream.Feed(this);

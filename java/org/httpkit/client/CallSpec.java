@@ -9,15 +9,15 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * One request in the form that the core takes: everything but a body in memory, in one array.
+ * One request in native form: everything but an in-memory body, in one array.
  *
- * <p>Numbers are little endian, texts UTF-8 behind a 16-bit length; the order is that of the core's
- * reader.
+ * <p>Numbers are little endian, texts are UTF-8 after a 16-bit length; the order is that of the
+ * core's reader.
  */
 final class CallSpec {
     static final int MAX_ADDRESSES = 255;
 
-    /** Bytes of a streamed response that may wait for their reader. */
+    /** Bytes of a streamed response that may be unread. */
     private static final int WINDOW = 256 * 1024;
 
     private static final int MAX_TEXT = 0xffff;
@@ -108,7 +108,7 @@ final class CallSpec {
         text(socks == null ? "" : socks[1]);
     }
 
-    /** Whether the core can connect to it; of others it only compares the text. */
+    /** Whether the core can connect to it; it only compares the text of others. */
     private static boolean isNative(SocketAddress address) {
         return address instanceof InetSocketAddress
                 && !((InetSocketAddress) address).isUnresolved();

@@ -22,7 +22,7 @@ public class ClientSslEngineFactory {
         return client(SSLHolder.CONTEXT.createSSLEngine());
     }
 
-    /** As {@link #trustAnybody}, knowing whom it will talk to: sends the name as SNI. */
+    /** As {@link #trustAnybody}, for a known peer: sends its name as SNI. */
     static SSLEngine trustAnybodyAt(String host, int port) {
         return client(SSLHolder.CONTEXT.createSSLEngine(host, port));
     }

@@ -6,12 +6,16 @@ import java.net.InetSocketAddress;
 import java.net.NoRouteToHostException;
 import java.net.SocketAddress;
 
-/** Says in the text of a failed connect where to: neither the JDK's texts nor the core's do. */
+/**
+ * Adds the address to the text of a connect failure: neither the JDK's texts nor the core's have
+ * it.
+ */
 final class ConnectFailure {
     private ConnectFailure() {}
 
     /**
-     * The failure with its place, of the same class; others than of the network stay as they are.
+     * The failure with its address, of the same class; failures other than network ones are
+     * unchanged.
      */
     static IOException named(IOException failure, SocketAddress to) {
         IOException named;
@@ -30,7 +34,7 @@ final class ConnectFailure {
         return message + ": " + place(to);
     }
 
-    /** {@code host:port}, and the IP address where that is not the host. */
+    /** {@code host:port}, and the IP address if that is not the host. */
     private static String place(SocketAddress to) {
         if (!(to instanceof InetSocketAddress)) {
             return to.toString();

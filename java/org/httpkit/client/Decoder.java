@@ -20,7 +20,7 @@ import java.util.Arrays;
  * Decodes one response (RFC 9112) from any number of buffers, with the client's own parser.
  *
  * <p>Calls the listener for status line, headers and body, never {@link IRespListener#onCompleted}
- * or {@link IRespListener#onThrowable}: what is wrong is thrown.
+ * or {@link IRespListener#onThrowable}: errors are thrown.
  */
 public class Decoder {
     private static final Cleaner CLEANER = Cleaner.create();
@@ -41,9 +41,9 @@ public class Decoder {
     }
 
     /**
-     * Takes bytes up to the end of the response; what is beyond stays in the buffer.
+     * Takes bytes up to the end of the response; later bytes stay in the buffer.
      *
-     * @return ALL_READ when the response is complete
+     * @return ALL_READ once the response is complete
      */
     public State decode(ByteBuffer buffer)
             throws LineTooLargeException, ProtocolException, AbortException {
@@ -109,7 +109,7 @@ public class Decoder {
     }
 }
 
-/** How far a {@link Decoder} got. */
+/** The state of a {@link Decoder}. */
 enum State {
     READ_INITIAL(Abi.STATE_STATUS),
     READ_HEADER(Abi.STATE_HEADERS),

@@ -6,12 +6,12 @@ import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** Response headers as the core hands them up. */
+/** Response headers in the core's form. */
 final class HeaderBlock {
     private HeaderBlock() {}
 
     /**
-     * Name, lower-case, to value, sorted by name: that is the order in which users see few headers.
+     * Lower-case name to value, sorted by name: the order in which users see maps of a few headers.
      */
     static Map<String, Object> parse(byte[] block) {
         ByteBuffer in = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN);

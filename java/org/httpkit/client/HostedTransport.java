@@ -21,8 +21,8 @@ import javax.net.ssl.SSLException;
 /**
  * One channel, plain or with TLS, that carries bytes between the core and a peer.
  *
- * <p>Upcalls come from the client's loop, connecting runs on a background thread; all the rest is
- * confined to the selector's thread.
+ * <p>Upcalls come from the client's loop, and connecting runs on a background thread; everything
+ * else is confined to the selector's thread.
  */
 final class HostedTransport implements ClientUpcalls.Transport {
     private static final int PLAIN_READ = 16 * 1024;
@@ -33,15 +33,13 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private final long client;
     private final SocketAddress[] addresses;
 
-    /**
-     * False where plain bytes can only be a peer that speaks no TLS: the engine has to see them.
-     */
+    /** False where plain bytes can only mean a peer without TLS: the engine has to see them. */
     private final boolean mayReadPlain;
 
     private final AtomicBoolean failed = new AtomicBoolean();
     private final ConcurrentLinkedQueue<byte[]> arrived = new ConcurrentLinkedQueue<>();
 
-    /** Bytes that the core takes besides {@link #credit}. */
+    /** Bytes that the core accepts besides {@link #credit}. */
     private final AtomicInteger granted = new AtomicInteger();
 
     private final HostedTransports.Task work = this::work;
@@ -57,7 +55,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private int credit;
     private boolean eof;
 
-    /** Whether the core heard of bytes in this turn. */
+    /** Whether the core was told of bytes in this turn. */
     private boolean told;
 
     private TlsChannel tls;
@@ -134,7 +132,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
-    /** The selector saw something. */
+    /** The selector found the channel ready. */
     void ready() {
         if (failed.get() || closed) {
             return;
@@ -163,7 +161,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
-    /** On the loop: from here on all bytes go through the engine. */
+    /** On the loop: from now on all bytes go through the engine. */
     void startTls(Supplier<SSLEngine> made, int level) {
         owner.execute(
                 this,
@@ -199,7 +197,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         owner.execute(this, work);
     }
 
-    /** Does what can be done now, then tells the selector what to wait for. */
+    /** Does what it can now, then tells the selector what to wait for. */
     private void work() {
         if (failed.get() || closed || key == null) {
             return;
@@ -283,7 +281,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
                 hand(plain.array(), plain.arrayOffset() + plain.position(), plain.remaining());
             }
             if (i == READS_PER_TURN) {
-                // The selector does not know of what is decrypted or buffered already.
+                // The selector does not know of bytes already decrypted or buffered.
                 owner.execute(this, work);
                 return;
             }
@@ -291,8 +289,8 @@ final class HostedTransport implements ClientUpcalls.Transport {
     }
 
     /**
-     * Bytes of a handshake or a part of a record: the core sees nothing of them, but they are no
-     * silence.
+     * Reports bytes of a handshake or a partial record: the core does not see them, but the peer is
+     * not silent.
      */
     private void reportMoves() {
         if (tls.moved() && !told) {
@@ -321,7 +319,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         }
     }
 
-    // A user's channel may throw what it likes.
+    // A user's channel may throw anything.
     private void closeAnyhow() {
         try {
             closeChannel();

@@ -18,14 +18,14 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * The channels that Java carries for the core, where a user's channel factory or TLS engine is in
- * play: one selector thread per client, started with the first of them.
+ * The channels that Java carries for the core when a user's channel factory or TLS engine is
+ * involved: one selector thread per client, started with the first channel.
  *
  * <p>The core sees plain bytes, so pool, parser, limits and timers are the same as for its own
  * connections. Channel factories and TLS tasks run on background threads.
  *
- * <p>What is thrown costs the transport that it is about. Where the selector itself fails, all
- * transports fail with it, and the next one starts anew.
+ * <p>An exception costs only its transport. If the selector itself fails, all transports fail with
+ * it, and the next one starts a new selector.
  */
 final class HostedTransports {
     private static final int REMEMBERED_FAILURES = 256;
@@ -36,8 +36,8 @@ final class HostedTransports {
     private final ReentrantLock starting = new ReentrantLock();
 
     /**
-     * Of transports that the core has closed but whose calls it has not failed yet; loop thread
-     * only.
+     * Failures of transports that the core has closed but whose calls it has not failed yet; loop
+     * thread only.
      */
     private final Map<Long, Throwable> failures =
             new LinkedHashMap<>() {
@@ -78,7 +78,7 @@ final class HostedTransports {
         return client;
     }
 
-    /** On the loop: connects a channel to the first of the addresses that answers. */
+    /** On the loop: connects a channel to the first address that accepts. */
     void open(long id, SocketAddress[] addresses, boolean tlsFromTheStart) {
         HostedTransport transport = new HostedTransport(this, id, addresses, tlsFromTheStart);
         ClientUpcalls.registerTransport(id, transport);
@@ -86,7 +86,7 @@ final class HostedTransports {
         BackgroundThreads.execute(transport::connectNext);
     }
 
-    /** On the loop: the transport is gone. */
+    /** On the loop: the transport is closed. */
     void closed(HostedTransport transport, long id, Throwable failure) {
         open.remove(transport);
         wakeup(selector);
@@ -95,13 +95,13 @@ final class HostedTransports {
         }
     }
 
-    /** On the loop: why a transport broke; null when it did not by itself. */
+    /** On the loop: why a transport broke; null if it did not break by itself. */
     Throwable failure(long id) {
         return failures.remove(id);
     }
 
     /**
-     * Runs the task on the selector's thread; the transport fails when that cannot be, or when the
+     * Runs the task on the selector's thread; the transport fails if that is impossible, or if the
      * task throws.
      */
     void execute(HostedTransport transport, Task task) {
@@ -154,14 +154,13 @@ final class HostedTransports {
     }
 
     private void run(Selector own) {
-        // Not before `selector` says so: jobs register with that one.
+        // Not before `selector` is set: jobs register with it.
         starting.lock();
         starting.unlock();
         try {
             while (!stopped) {
                 own.select();
-                // A selector does not wait on a thread that is interrupted; interrupts mean
-                // nothing here.
+                // A selector does not block on an interrupted thread; interrupts mean nothing here.
                 Thread.interrupted();
                 runJobs();
                 serveReady(own);
@@ -197,7 +196,7 @@ final class HostedTransports {
         }
     }
 
-    /** Those that come meanwhile have either a new selector or are among them. */
+    /** Transports that arrive meanwhile either have a new selector or are failed too. */
     private void failAll(Throwable why) {
         for (boolean all = false; !all && !stopped; ) {
             try {
@@ -219,7 +218,7 @@ final class HostedTransports {
         }
     }
 
-    /** The loop has ended and with it every transport. */
+    /** The loop has ended, and every transport with it. */
     void stop() {
         stopped = true;
         wakeup(selector);

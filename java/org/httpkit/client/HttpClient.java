@@ -26,8 +26,8 @@ import javax.net.ssl.SSLEngine;
 /**
  * An HTTP client: a pool of connections and the daemon thread that drives them.
  *
- * <p>Requests are checked, converted and addressed on the caller's thread; connections, parsing,
- * decoding and timers are the native core's; whatever users may block in runs on worker pools.
+ * <p>Requests are checked, converted and addressed on the caller's thread; the native core handles
+ * connections, parsing, decoding and timers; user code that may block runs on worker pools.
  */
 public class HttpClient implements Runnable {
     /** Decides where a request is connected to; called once per request, on the caller's thread. */
@@ -53,19 +53,19 @@ public class HttpClient implements Runnable {
                 };
 
         /**
-         * @param address what the address finder returned, be it unresolved
-         * @return an open channel; it is connected to the address unless it is connected already
+         * @param address the address finder's result, which may be unresolved
+         * @return an open channel; the client connects it unless it is already connected
          */
         SocketChannel createChannel(SocketAddress address) throws IOException;
     }
 
     /** Prepares the TLS engine of an https request; called for each, on the caller's thread. */
     public interface SSLEngineURIConfigurer {
-        /** Leaves the engine alone: no check of the host name. */
+        /** Leaves the engine unchanged: the host name is not checked. */
         SSLEngineURIConfigurer NOP = (engine, uri) -> {};
 
         /**
-         * @param uri of the peer that TLS is spoken with: the target, or an https proxy
+         * @param uri of the TLS peer: the target, or an https proxy
          */
         void configure(SSLEngine engine, URI uri);
     }
@@ -89,7 +89,7 @@ public class HttpClient implements Runnable {
     private final ReentrantLock nativeTlsLock = new ReentrantLock();
     private volatile Boolean nativeTls;
 
-    /** Without limits, and without a check of host names. */
+    /** Without limits, and without checking host names. */
     public HttpClient() throws IOException {
         this(-1);
     }
@@ -205,7 +205,7 @@ public class HttpClient implements Runnable {
         try {
             ensureLoop();
         } catch (OutOfMemoryError e) {
-            // Not the end: this may be the default client, which is made once. The next request
+            // Not fatal: this may be the default client, which is made only once. The next request
             // tries again.
             impossible(e);
         }
@@ -225,7 +225,7 @@ public class HttpClient implements Runnable {
         }
     }
 
-    // Others are bound in Java, where the channel factory makes channels for them.
+    // Other addresses are bound in Java, on channels from the channel factory.
     private static byte[] bindRecord(SocketAddress address) {
         if (address instanceof InetSocketAddress && ((InetSocketAddress) address).isUnresolved()) {
             throw new IllegalArgumentException("bind address is unresolved: " + address);
@@ -243,10 +243,11 @@ public class HttpClient implements Runnable {
         return DefaultContext.get();
     }
 
-    /** The loop; not to be called. */
+    /** The loop; do not call it. */
     @Override
     public void run() {
-        // Again, since a loop may lack the memory to begin. One that has ended ends at once.
+        // Retries, since a loop may lack the memory to begin. After the loop has ended, run returns
+        // immediately.
         for (boolean ended = false; !ended; ) {
             try {
                 Native.clientRun(handle);
@@ -260,7 +261,7 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Sends a request; never throws, whatever is wrong reaches the listener.
+     * Sends a request; never throws: errors go to the listener.
      *
      * @param engine for https requests, null for one from {@link #getDefaultContext}; it serves one
      *     connection
@@ -272,7 +273,7 @@ public class HttpClient implements Runnable {
     /**
      * As {@link #exec}.
      *
-     * @return cancels the request: the listener gets a CancellationException, unless it was over
+     * @return cancels the request: the listener gets a CancellationException, unless it is over
      */
     public Runnable submit(
             String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
@@ -314,7 +315,7 @@ public class HttpClient implements Runnable {
     public void stop() throws IOException {
         Native.clientStop(handle);
         if (!loopStarted) {
-            // What the loop would do: it ends at once.
+            // Do what the loop would do; it ends immediately.
             run();
         } else if (Thread.currentThread() != loop) {
             try {
@@ -326,10 +327,10 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Counts, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones,
-     * connections made in total, requests in total, requests on reused connections, retries,
-     * connections with native TLS, connections carried by Java, bytes buffered, connects under way.
-     * All 0 after stop.
+     * Counters, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones,
+     * total connections, total requests, requests on reused connections, retries, connections with
+     * native TLS, connections carried by Java, bytes buffered, connection attempts in progress. All
+     * 0 after stop.
      */
     public long[] stats() {
         long[] out = new long[Abi.CLIENT_STATS];
@@ -338,7 +339,8 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Hands the JVM's anchors and key to the core, once, before the first call that needs them.
+     * Passes the JVM's trust anchors and key to the core, once, before the first call that needs
+     * them.
      *
      * @return false when only the JDK's TLS can work with them
      */
@@ -386,9 +388,7 @@ public class HttpClient implements Runnable {
         return bindAddress;
     }
 
-    /**
-     * Reports a fault that is not the peer's: ours, or that of a filter or listener. Never throws.
-     */
+    /** Reports an error that is not the peer's: ours, or a filter's or listener's. Never throws. */
     void impossible(Throwable t) {
         logError("should not happen", t);
         try {
@@ -398,7 +398,7 @@ public class HttpClient implements Runnable {
         }
     }
 
-    /** Logs what user code threw, by this client's error logger. Never throws. */
+    /** Logs an exception of user code with this client's error logger. Never throws. */
     public void logError(String message, Throwable t) {
         try {
             errorLogger.log(message, t);
@@ -407,12 +407,12 @@ public class HttpClient implements Runnable {
         }
     }
 
-    // The request that this is about still waits for its end.
+    // Never throws: the request concerned must still be told its end.
     private static void loggerFailed(Throwable t) {
         try {
             HttpUtils.printError("a logger of this client failed", t);
         } catch (Throwable e) {
-            // There is no memory for a line: nothing can be told.
+            // There is no memory for a line: nothing can be reported.
         }
     }
 

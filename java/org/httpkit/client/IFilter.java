@@ -5,18 +5,18 @@ import org.httpkit.DynamicBytes;
 import java.util.Map;
 
 /**
- * Decides, while a response arrives, whether the request goes on or is aborted with an {@link
+ * Decides, while a response arrives, whether to continue the request or abort it with an {@link
  * AbortException}.
  *
  * <p>Implementations may be called from several threads, for different responses, but never
  * concurrently for one response.
  */
 public interface IFilter {
-    /** Accepts everything; the only filter that lets {@code :as :stream} be a live stream. */
+    /** Accepts everything; the only filter with which {@code :as :stream} is a live stream. */
     IFilter ACCEPT_ALL = new AcceptAll();
 
     /**
-     * Called with each header block, again when trailers came.
+     * Called with the header block, and again if there are trailers.
      *
      * @param headers lower-case name to value, repeats joined by a newline
      * @return false to abort the request
@@ -26,8 +26,8 @@ public interface IFilter {
     /**
      * Called after each piece of the body.
      *
-     * @param partialBody all bytes received so far, as they came over the wire (before gzip or
-     *     deflate is undone)
+     * @param partialBody all bytes received so far, as sent over the wire (before gzip or deflate
+     *     is undone)
      * @return false to abort the request
      */
     boolean accept(DynamicBytes partialBody);
@@ -53,8 +53,8 @@ public interface IFilter {
     /**
      * Accepts bodies up to a number of bytes.
      *
-     * <p>The limit also holds for the decoded body; that check is not overridable, so that a
-     * subclass cannot open the door to a decompression bomb.
+     * <p>The limit also applies to the decoded body; that check cannot be overridden, so that a
+     * subclass cannot let in a decompression bomb.
      */
     class MaxBodyFilter implements IFilter {
         private final int length;

@@ -10,18 +10,18 @@ import java.util.Map;
  * is called, last; calls for one response never overlap.
  */
 public interface IRespListener {
-    /** The status line; not called for 1xx answers, 101 excepted. */
+    /** The status line; not called for 1xx responses, except 101. */
     void onInitialLineReceived(HttpVersion version, HttpStatus status) throws AbortException;
 
     /**
-     * The header block, and once more with the trailers merged in when trailers came.
+     * The header block, and once more with trailers merged in, if there are any.
      *
      * @param headers lower-case name to value, repeats joined by a newline
      */
     void onHeadersReceived(Map<String, Object> headers) throws AbortException;
 
     /**
-     * One piece of the body, never empty, as it came over the wire.
+     * One piece of the body, never empty, as sent over the wire.
      *
      * @param buf valid during the call only
      * @param length number of bytes, from index 0

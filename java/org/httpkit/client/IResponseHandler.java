@@ -2,7 +2,7 @@ package org.httpkit.client;
 
 import java.util.Map;
 
-/** What becomes of a request; {@link RespListener} calls exactly one of the two, once. */
+/** The outcome of a request; {@link RespListener} calls exactly one of the two methods, once. */
 public interface IResponseHandler {
     /**
      * @param headers lower-case name to value, repeats joined by a newline

@@ -11,10 +11,10 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * A response whose pieces a listener or filter of the user's wants to see.
+ * A response whose pieces a user's listener or filter wants to see.
  *
- * <p>They are passed on one by one, in order, on a background thread: user code may block, and the
- * loop serves others. Unprocessed pieces are bounded by the window of the call.
+ * <p>They are passed on one by one, in order, on a background thread, because user code may block
+ * and the loop serves other calls. The call's window limits unprocessed pieces.
  */
 final class ListenedCall extends Call {
     private final IRespListener listener;
@@ -22,7 +22,7 @@ final class ListenedCall extends Call {
     private final AtomicInteger waiting = new AtomicInteger();
     private boolean headSeen;
 
-    /** Written by the one thread that passes news on. */
+    /** Written by the single thread that passes events on. */
     private volatile boolean over;
 
     private interface News {
@@ -54,7 +54,7 @@ final class ListenedCall extends Call {
         return -1;
     }
 
-    // A collector counts what it decodes, not what arrives.
+    // A collector counts decoded bytes, not received ones.
     @Override
     long bodyLimit(RequestConfig config) {
         return listener instanceof RespListener ? -1 : super.bodyLimit(config);
@@ -108,7 +108,7 @@ final class ListenedCall extends Call {
                 });
     }
 
-    // Nothing is in flight yet, and the caller may know what to do with an exception at once.
+    // Nothing is in flight yet, and the caller may want to handle an exception immediately.
     @Override
     void refuse(Throwable t) {
         listener.onThrowable(t);
@@ -125,7 +125,7 @@ final class ListenedCall extends Call {
         try {
             BackgroundThreads.execute(this::passOn);
         } catch (Throwable noThread) {
-            // The listener must learn of the end, on whatever thread there is.
+            // The listener must be told the end, on any thread.
             client.impossible(noThread);
             passOn();
         }

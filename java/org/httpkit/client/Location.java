@@ -18,8 +18,8 @@ public final class Location {
     /**
      * @param base an absolute URL
      * @param header the header's value, a char per byte
-     * @return the URL to ask for next, with the reference's fragment, in ASCII
-     * @throws IllegalArgumentException caused by a URISyntaxException, if one of them is no URI
+     * @return the URL to request next, with the reference's fragment, in ASCII
+     * @throws IllegalArgumentException caused by a URISyntaxException, if one of them is not a URI
      */
     public static String resolve(String base, String header) {
         URI from = URI.create(base);
@@ -52,7 +52,7 @@ public final class Location {
                 to);
     }
 
-    /** Percent-encodes what is not ASCII: UTF-8 as it is, else the characters of ISO-8859-1. */
+    /** Percent-encodes non-ASCII bytes: as they are if UTF-8, else as ISO-8859-1 characters. */
     private static String ascii(String header) {
         byte[] bytes = header.getBytes(StandardCharsets.ISO_8859_1);
         StringBuilder out = new StringBuilder(bytes.length);

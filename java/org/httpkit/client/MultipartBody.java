@@ -14,7 +14,7 @@ import java.util.List;
 /**
  * A multipart body whose large files are read while it is sent.
  *
- * <p>Everything else is in memory, so the length is known: the wire is the same as with {@link
+ * <p>Everything else is in memory, so the length is known: the wire format is that of {@link
  * MultipartEntity#encode}. Not API.
  */
 public class MultipartBody {
@@ -27,7 +27,7 @@ public class MultipartBody {
     /**
      * A ByteBuffer for bodies without large files, else a MultipartBody; both are request bodies.
      *
-     * @throws IOException when a part cannot be read
+     * @throws IOException if a part cannot be read
      * @throws IllegalArgumentException as {@link MultipartEntity#encode}
      */
     public static Object of(String boundary, List<MultipartEntity> entities, Boolean mixed)
@@ -84,7 +84,7 @@ public class MultipartBody {
         }
     }
 
-    /** A file as long as it was: it may grow meanwhile, and other parts follow it. */
+    /** A file up to its initial length: it may grow meanwhile, and other parts follow it. */
     private static final class Beginning extends FilterInputStream {
         private long left;
 
@@ -136,7 +136,7 @@ public class MultipartBody {
         return length;
     }
 
-    /** Opens all files at once, so that a missing one fails before the connection is made. */
+    /** Opens all files together, so that a missing one fails before the connection is made. */
     InputStream open() throws IOException {
         List<InputStream> streams = new ArrayList<>();
         for (Piece piece : pieces) {

@@ -18,7 +18,7 @@ public class MultipartEntity {
     private final String filename;
     private final String contentType;
 
-    /** A part without a content type of its own. */
+    /** A part without its own content type. */
     public MultipartEntity(String name, Object content, String filename) {
         this(name, content, filename, null);
     }
@@ -58,7 +58,7 @@ public class MultipartEntity {
      *
      * @param mixed true for multipart/mixed: parts without Content-Disposition
      * @return a buffer at position 0
-     * @throws IOException when a File or InputStream cannot be read
+     * @throws IOException if a File or InputStream cannot be read
      * @throws IllegalArgumentException for contents of another class, or a missing name
      */
     public static ByteBuffer encode(String boundary, List<MultipartEntity> entities, Boolean mixed)

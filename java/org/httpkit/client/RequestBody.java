@@ -17,10 +17,10 @@ import java.nio.charset.StandardCharsets;
 import java.util.Map;
 
 /**
- * What a request carries: bytes in memory, or a source that is read while it is sent.
+ * The body of a request: bytes in memory, or a source that is read while it is sent.
  *
- * <p>Sources are used where the length is known beforehand, so that the wire is the same as with a
- * buffered body, or where the user asked for chunks.
+ * <p>Sources are used if the length is known beforehand, so that the wire format is that of a
+ * buffered body, or if the user asked for chunks.
  */
 final class RequestBody implements Closeable {
     /** Above this many bytes a body of known length is read while it is sent. */
@@ -54,8 +54,8 @@ final class RequestBody implements Closeable {
     /**
      * Converts the body of a request; InputStreams that are not streamed are read and closed here.
      *
-     * @return null when the request has none
-     * @throws RuntimeException for classes that are no body
+     * @return null if the request has none
+     * @throws RuntimeException for classes that cannot be a body
      */
     static RequestBody of(RequestConfig config) throws IOException {
         Object body = config.body;
@@ -148,7 +148,7 @@ final class RequestBody implements Closeable {
         }
     }
 
-    // Only streams that turn out to be long, and say how long, are worth a pump.
+    // Only streams that turn out to be long, with a known length, are worth a pump.
     private static RequestBody ofStream(InputStream in, long declared) throws IOException {
         boolean streamed = false;
         try {
@@ -176,18 +176,15 @@ final class RequestBody implements Closeable {
         return new SequenceInputStream(new ByteArrayInputStream(prefix), in).readAllBytes();
     }
 
-    /**
-     * A FileInputStream's own ways to read much at once ask for its position, which a pipe does not
-     * have.
-     */
+    /** FileInputStream's bulk reads ask for its position, which a pipe does not have. */
     static InputStream plain(InputStream in) {
         boolean pipe = in instanceof FileInputStream && remaining((FileInputStream) in) < 0;
         return pipe ? new FilterInputStream(in) {} : in;
     }
 
     /**
-     * Bytes up to the end of the file; -1 where that is not a place: pipes, devices, sockets (of
-     * Java 11).
+     * Bytes up to the end of the file; -1 for files without one: pipes, devices, sockets (on Java
+     * 11).
      */
     static long remaining(FileInputStream in) {
         try {
@@ -210,7 +207,7 @@ final class RequestBody implements Closeable {
         return -1;
     }
 
-    /** Number of bytes, or -1 when only the end of the source will tell. */
+    /** Number of bytes, or -1 if unknown until the end of the source. */
     long length() {
         return length;
     }
@@ -236,12 +233,12 @@ final class RequestBody implements Closeable {
         return source;
     }
 
-    /** Whether a read of the source may wait for more than a disk. */
+    /** Whether a read of the source may block on more than a disk. */
     boolean mayBlock() {
         return mayBlock;
     }
 
-    /** Whether the source must end where the length says. */
+    /** Whether the source must end at its length. */
     boolean exact() {
         return exact;
     }

@@ -32,7 +32,8 @@ public class RequestConfig {
     boolean proxyTunnel;
 
     /**
-     * GET with the documented defaults: a minute to connect and of silence, two minutes kept alive.
+     * GET with the documented defaults: a minute to connect, a minute of silence, two minutes kept
+     * alive.
      */
     public RequestConfig() {
         this(HttpMethod.GET, null, null, MINUTE, MINUTE, 2 * MINUTE, null, false, true);
@@ -68,7 +69,7 @@ public class RequestConfig {
      * @param connectTimeout from submission to connected
      * @param idleTimeout longest silence once connected
      * @param keepAlive how long the connection may idle afterwards; 0 or less: neither taken from
-     *     nor given to the pool
+     *     nor returned to the pool
      * @param proxyUrl null for none
      * @param tunnel refused together with a proxy; see {@link #proxyTunnel}
      * @param autoCompression ask for gzip and deflate
@@ -108,14 +109,14 @@ public class RequestConfig {
     }
 
     /**
-     * Replaces the method, by one that may have no constant: a token (RFC 9110 9.1), case counts.
+     * Replaces the method, even by one without a constant: a token (RFC 9110 9.1), case-sensitive.
      */
     public RequestConfig method(String name) {
         methodName = name;
         return this;
     }
 
-    /** Adds or replaces a header; the map given to the constructor is not touched. */
+    /** Adds or replaces a header; the map given to the constructor is not changed. */
     public void setHeader(String name, Object value) {
         Map<String, Object> copy = new LinkedHashMap<>();
         if (headers != null) {
@@ -130,9 +131,9 @@ public class RequestConfig {
     }
 
     /**
-     * Bounds the whole request, DNS included.
+     * Limits the time of the whole request, DNS included.
      *
-     * @param totalMillis what the user asked for, named in the error
+     * @param totalMillis the user's number, named in the error
      * @param atNanos when it ends, in {@link System#nanoTime} terms
      */
     public RequestConfig deadline(int totalMillis, long atNanos) {
@@ -142,8 +143,8 @@ public class RequestConfig {
     }
 
     /**
-     * Bounds the wait for a free connection under the client's limits; negative: only the connect
-     * timeout does.
+     * Limits the wait for a free connection under the client's limits; if negative, only the
+     * connect timeout applies.
      */
     public RequestConfig poolTimeout(int millis) {
         poolTimeout = millis;
@@ -151,24 +152,23 @@ public class RequestConfig {
     }
 
     /**
-     * Bounds the body of the response in bytes as it is handed out, decompressed or raw; a longer
-     * one fails with a ContentTooLargeException. Negative: as much as the heap has room for,
-     * streams aside.
+     * Limits the response body, in bytes as handed out, decompressed or raw; a longer one fails
+     * with a ContentTooLargeException. Negative: as much as the heap has room for, except for
+     * streams.
      */
     public RequestConfig maxResponseBytes(long bytes) {
         maxResponseBytes = bytes;
         return this;
     }
 
-    /** Sends the body with chunked transfer coding, read while it is sent. */
+    /** Sends the body with chunked transfer coding, reading it while sending. */
     public RequestConfig chunked(boolean on) {
         chunked = on;
         return this;
     }
 
     /**
-     * Goes through the proxy in a tunnel (CONNECT, or SOCKS5 for a socks5 URL): end-to-end TLS for
-     * https.
+     * Tunnels through the proxy (CONNECT, or SOCKS5 for a socks5 URL): end-to-end TLS for https.
      */
     public RequestConfig proxyTunnel(boolean on) {
         proxyTunnel = on;

@@ -12,10 +12,10 @@ import java.util.Arrays;
 import java.util.Map;
 
 /**
- * Writes request heads (RFC 9112 3, 5): the user's headers in their order, then what is missing.
+ * Writes request heads (RFC 9112 3, 5): the user's headers in their order, then missing ones.
  *
- * <p>Nothing that could split a head gets through: names are tokens, values hold no control
- * characters, and the headers that frame the message are ours alone.
+ * <p>Nothing that could split a head is accepted: names are tokens, values contain no control
+ * characters, and only we write headers that frame the message.
  */
 final class RequestHead {
     private final Route route;
@@ -150,7 +150,7 @@ final class RequestHead {
         return s == null || s.next() != null ? null : s.first();
     }
 
-    // Its place counts, its number only without a body.
+    // Its position is kept; its number is used only without a body.
     private void userContentLength(Object value) throws ProtocolException {
         if (body != null) {
             writeBodyLength();

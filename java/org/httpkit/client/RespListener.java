@@ -26,8 +26,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * <p>Where the filter allows it the core collects and decodes instead, and this class only coerces:
  * see {@link #collectedByCore}.
  *
- * <p>A pool that rejects the work gets its RejectedExecutionException delivered to the handler, on
- * the thread that noticed.
+ * <p>If the pool rejects the work, the handler gets the RejectedExecutionException, on the thread
+ * that noticed.
  */
 public class RespListener implements IRespListener {
     static final int NONE = 0;
@@ -37,7 +37,7 @@ public class RespListener implements IRespListener {
     static final int BYTES = 4;
     static final int RAW_BYTES = 5;
 
-    /** How often a pool without memory is asked, from a loop. */
+    /** How often a loop retries a pool that has no memory. */
     private static final int MOST_ATTEMPTS = 12;
 
     private static final int CHARSET_LOOK_AHEAD = 512;
@@ -147,11 +147,11 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * Whether the core may keep the body until it is complete, since no filter or consumer wants
+     * Whether the core may keep the body until it is complete, because no filter or consumer needs
      * the pieces.
      */
     boolean collectedByCore() {
-        // A negative limit would mean none to the core; as a filter it accepts no body at all.
+        // To the core a negative limit would mean none; as a filter it accepts no body at all.
         return getClass() == RespListener.class
                 && (filter == IFilter.ACCEPT_ALL
                         || filter.getClass() == IFilter.MaxBodyFilter.class && wireLimit() >= 0);
@@ -164,12 +164,12 @@ public class RespListener implements IRespListener {
                 && getClass() == RespListener.class;
     }
 
-    /** Bounds what is collected here; what the core collects is bounded there. */
+    /** Limits bodies collected here; the core limits those that it collects. */
     void maxBytes(long most) {
         maxBytes = most;
     }
 
-    /** Whether content codings stay as they came. */
+    /** Whether content codings are left as received. */
     boolean raw() {
         return coercion == NONE || coercion == RAW_BYTES;
     }
@@ -235,11 +235,11 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * As {@link #deliver}, but a pool that has no memory or thread is not the end yet: the handler
-     * is the user's and should not run on a loop. What is thrown then lets the core try again
+     * As {@link #deliver}, but does not give up when the pool has no memory or thread: the handler
+     * is user code and should not run on a loop. The exception thrown then makes the core retry
      * later.
      *
-     * @return false when the handler has been told of another failure
+     * @return false if the handler has been told of another failure
      */
     private boolean deliverFromLoop() {
         try {
@@ -256,10 +256,10 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * The one call of the handler; true once that has begun. A pool may take it and throw all the
-     * same, or run it at once.
+     * The single call of the handler; true once that has begun. A pool may accept it and still
+     * throw, or run it immediately.
      *
-     * <p>Made with the listener: when it is needed there may be no memory for it.
+     * <p>Created with the listener, since there may be no memory for it when it is needed.
      */
     private final class Delivery extends AtomicBoolean implements Runnable {
         private static final long serialVersionUID = 1;
@@ -273,7 +273,7 @@ public class RespListener implements IRespListener {
                 try {
                     tell();
                 } catch (Throwable t) {
-                    // The handler's own, which has had its call.
+                    // Thrown by the handler itself, which has had its call.
                     HttpUtils.printError("a response handler failed", t);
                 }
             }
@@ -297,7 +297,7 @@ public class RespListener implements IRespListener {
         }
 
         /**
-         * @return whether the handler had to be told why, on this thread
+         * @return whether the handler had to be told, on this thread
          */
         boolean refused(Throwable why) {
             if (get()) {
@@ -329,7 +329,7 @@ public class RespListener implements IRespListener {
                 maxBytes < 0 ? ClientUpcalls.room() : -1);
     }
 
-    /** What is to be undone; 0 for nothing. */
+    /** The content coding to undo; 0 for none. */
     private int coding() {
         String name = raw() ? null : header("content-encoding");
         switch (name == null ? "" : name.toLowerCase(Locale.ROOT)) {
@@ -372,7 +372,10 @@ public class RespListener implements IRespListener {
         return new String(bytes, charset);
     }
 
-    /** The rule of {@code :as :auto}: all but 200 is text, a 200 is text when its type says so. */
+    /**
+     * The rule of {@code :as :auto}: a status other than 200 is text; a 200 is text if its type
+     * says so.
+     */
     static boolean isText(int code, String contentType) {
         if (code != 200) {
             return true;

@@ -11,11 +11,11 @@ import java.util.concurrent.locks.ReentrantLock;
 /**
  * The body of a response that is still arriving.
  *
- * <p>Reads block in Java, so virtual threads may read; one read gives at most one network chunk.
- * What is read is given back to the connection as window: a slow reader slows the peer down. After
- * a failure the bytes that came before it are still readable, then an IOException is thrown.
+ * <p>Reads block in Java, so virtual threads may read; one read returns at most one network chunk.
+ * Read bytes are returned to the connection as window, so a slow reader slows the peer down. After
+ * a failure, earlier bytes are still readable; then an IOException is thrown.
  *
- * <p>A stream that is closed, or forgotten, before its end drops the connection.
+ * <p>A stream that is closed or abandoned before its end drops the connection.
  */
 final class ResponseStream extends InputStream {
     private static final Cleaner CLEANER = Cleaner.create();
@@ -56,9 +56,7 @@ final class ResponseStream extends InputStream {
         void cancel();
     }
 
-    /**
-     * What the loop fills; holds no reference to the stream, so that a forgotten one is noticed.
-     */
+    /** Filled by the loop; does not reference the stream, so that an abandoned one is noticed. */
     static final class Feed {
         private final Source source;
         private final ReentrantLock lock = new ReentrantLock();

@@ -12,8 +12,8 @@ import java.util.Base64;
 import java.util.Locale;
 
 /**
- * Where a request goes and on which way: the parsed URL, the proxy, and every check of both that
- * needs no network.
+ * Where a request goes, and how: the parsed URL, the proxy, and every check of both that needs no
+ * network.
  */
 final class Route {
     private static final int MAX_PORT = 65535;
@@ -111,14 +111,13 @@ final class Route {
         return proxy != null && kind == Abi.ROUTE_DIRECT;
     }
 
-    /** Whom the socket is connected to. */
+    /** The peer that the socket is connected to. */
     URI endpoint() {
         return proxy == null ? uri : proxy;
     }
 
     /**
-     * The peer that the request itself is spoken to: the target, or a proxy of absolute-form
-     * requests.
+     * The peer that receives the request itself: the target, or a proxy of absolute-form requests.
      */
     URI peer() {
         return absoluteForm() ? proxy : uri;
@@ -134,7 +133,7 @@ final class Route {
         return kind == Abi.ROUTE_TUNNEL && https(proxy);
     }
 
-    /** What the request line names. */
+    /** The target in the request line. */
     String target() {
         return absoluteForm() ? HttpUtils.getProxyTarget(uri) : HttpUtils.getPath(uri);
     }
@@ -149,7 +148,7 @@ final class Route {
         return Authority.of(uri).bareHost();
     }
 
-    /** The port of a SOCKS5 proxy is 1080 where the URL names none. */
+    /** A SOCKS5 proxy's port is 1080 if the URL names none. */
     static int port(URI uri) {
         boolean socks = scheme(uri).startsWith("socks") && Authority.of(uri).port == -1;
         int port = socks ? 1080 : HttpUtils.getPort(uri);

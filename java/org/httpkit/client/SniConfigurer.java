@@ -11,7 +11,7 @@ import javax.net.ssl.SSLParameters;
  * The configurer of the default client: sends the host name as SNI and has the certificate checked
  * against it.
  *
- * <p>The client recognises this class and can have the same done natively.
+ * <p>The client recognises this class and can do the same natively.
  */
 public class SniConfigurer implements HttpClient.SSLEngineURIConfigurer {
     /** Both on. */
@@ -34,8 +34,8 @@ public class SniConfigurer implements HttpClient.SSLEngineURIConfigurer {
     }
 
     /**
-     * @throws IllegalArgumentException for hosts that are no SNI name, such as one with a trailing
-     *     dot
+     * @throws IllegalArgumentException for hosts that are not SNI names, such as one with a
+     *     trailing dot
      */
     @Override
     public void configure(SSLEngine engine, URI uri) {

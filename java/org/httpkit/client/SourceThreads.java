@@ -8,17 +8,15 @@ import java.util.concurrent.LinkedTransferQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
-/** Daemon threads that read the sources of {@link Upload}s, as many as are needed up to a bound. */
+/** Daemon threads that read the sources of {@link Upload}s: as many as needed, up to a limit. */
 final class SourceThreads implements Executor {
     private static final int FILES = 16;
     private static final int STREAMS = 256;
 
-    /** Files block no longer than a disk does, so that few threads are enough for all. */
+    /** Files block no longer than a disk does, so a few threads are enough for all. */
     private static final SourceThreads OF_FILES = new SourceThreads(FILES, "http-kit-client-file-");
 
-    /**
-     * An InputStream holds its thread until it has something; those beyond the bound wait for one.
-     */
+    /** An InputStream holds its thread until it has data; those beyond the limit are queued. */
     private static final SourceThreads OF_STREAMS =
             VirtualThreads.available()
                     ? new SourceThreads(VirtualThreads.newExecutor(), null)
@@ -26,7 +24,7 @@ final class SourceThreads implements Executor {
 
     private final Executor threads;
 
-    /** Tasks that wait for a thread; null where each has its own. */
+    /** Tasks queued for a thread; null if each has its own. */
     private final Handover waiting;
 
     private SourceThreads(Executor threads, Handover waiting) {
@@ -47,7 +45,10 @@ final class SourceThreads implements Executor {
                         (task, pool) -> waiting.keep(task));
     }
 
-    /** Refuses what no thread waits for, which is when a ThreadPoolExecutor starts one. */
+    /**
+     * Refuses a task if no thread is waiting for one, which makes a ThreadPoolExecutor start a
+     * thread.
+     */
     private static final class Handover extends LinkedTransferQueue<Runnable> {
         private static final long serialVersionUID = 1;
 
@@ -70,7 +71,7 @@ final class SourceThreads implements Executor {
         threads.execute(task);
     }
 
-    /** Whether tasks wait for a thread. */
+    /** Whether tasks are queued for a thread. */
     boolean isCrowded() {
         return waiting != null && !waiting.isEmpty();
     }

@@ -14,7 +14,7 @@ import javax.net.ssl.SSLException;
 
 /**
  * An SSLEngine over a non-blocking channel. Used by one thread; delegated tasks run on background
- * threads, meanwhile every method does nothing.
+ * threads, and meanwhile every method does nothing.
  */
 final class TlsChannel {
     private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
@@ -41,7 +41,7 @@ final class TlsChannel {
     private volatile boolean inTasks;
 
     /**
-     * @param afterTasks hears that delegated tasks have ended, null, or what they threw
+     * @param afterTasks called when delegated tasks have ended, with null or their exception
      */
     TlsChannel(SSLEngine engine, SocketChannel channel, Consumer<Throwable> afterTasks) {
         this.engine = engine;
@@ -58,7 +58,7 @@ final class TlsChannel {
     }
 
     /**
-     * Takes the handshake, the first one or a later message, as far as the network lets it.
+     * Advances the handshake, the first one or a later message, as far as the network allows.
      *
      * @return whether application bytes may flow
      */
@@ -105,7 +105,7 @@ final class TlsChannel {
                             task.run();
                         }
                     } catch (Throwable t) {
-                        // The engine does not know of it, and would wait without end for its task.
+                        // The engine does not know of it, and would wait forever for its task.
                         failure = t;
                     }
                     inTasks = false;
@@ -114,7 +114,7 @@ final class TlsChannel {
     }
 
     /**
-     * @return false when the engine has nothing more to say
+     * @return false if the engine has nothing more to send
      */
     private boolean wrapHandshake() throws IOException {
         try {
@@ -164,9 +164,9 @@ final class TlsChannel {
     }
 
     /**
-     * Encrypts and writes as much as the network takes.
+     * Encrypts and writes as much as the network accepts.
      *
-     * @return how many of the plain bytes have left
+     * @return how many plain bytes were written
      */
     int write(ArrayDeque<ByteBuffer> outgoing) throws IOException {
         int left = 0;
@@ -183,8 +183,8 @@ final class TlsChannel {
                 outgoing.remove();
             }
             if (result.getStatus() == SSLEngineResult.Status.CLOSED) {
-                // The peer has said goodbye, which ends both directions of TLS 1.2: nothing
-                // leaves any more.
+                // The peer has sent close_notify, which ends both directions of TLS 1.2: nothing
+                // more can be sent.
                 outgoing.clear();
             }
         }
@@ -194,7 +194,7 @@ final class TlsChannel {
     /**
      * Decrypted bytes, at most {@code most}.
      *
-     * @return an empty buffer when nothing is there now, null at the end
+     * @return an empty buffer if there is nothing now, null at the end
      */
     ByteBuffer read(int most) throws IOException, ProtocolException {
         while (!plainIn.hasRemaining()) {
@@ -219,7 +219,7 @@ final class TlsChannel {
     }
 
     /**
-     * @return false when the network has to deliver first
+     * @return false if more bytes from the network are needed
      */
     private boolean unwrap() throws IOException, ProtocolException {
         if (plainIn.hasRemaining()) {
@@ -271,7 +271,7 @@ final class TlsChannel {
         return n > 0;
     }
 
-    /** Whether bytes came or left since this was last asked. */
+    /** Whether bytes were received or sent since the last call. */
     boolean moved() {
         boolean did = moved;
         moved = false;

@@ -17,7 +17,7 @@ import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLParameters;
 
 /**
- * Which TLS a request gets: the native one wherever it can do the same as the JDK's, else an
+ * Which TLS a request uses: the native one wherever it can do the same as the JDK's, else an
  * SSLEngine on a Java-hosted channel.
  */
 final class TlsChoice {
@@ -27,11 +27,11 @@ final class TlsChoice {
     private static final Map<SSLEngine, Supplied> SUPPLIED =
             Collections.synchronizedMap(new WeakHashMap<>());
 
-    /** {@code java} keeps the native TLS out of the way. */
+    /** {@code java} disables native TLS. */
     private static final boolean JAVA_ONLY =
             "java".equals(System.getProperty("http-kit.client.tls"));
 
-    /** An engine that came with a request: connections made with it serve it alone. */
+    /** An engine supplied with a request: its connection serves only requests with that engine. */
     private static final class Supplied {
         final long policy = POLICIES.incrementAndGet();
         final AtomicBoolean used = new AtomicBoolean();
@@ -41,8 +41,8 @@ final class TlsChoice {
     private final Supplier<SSLEngine> engine;
 
     /**
-     * Whether nothing but TLS is spoken on a hosted channel; false in a tunnel, which is asked for
-     * in the clear.
+     * Whether a hosted channel carries only TLS; false in a tunnel, which is requested in the
+     * clear.
      */
     final boolean fromTheStart;
 
@@ -90,7 +90,8 @@ final class TlsChoice {
                 || configurer.getClass() == SniConfigurer.class;
     }
 
-    // An application's own context is called by its protocol, only the JDK's default one "Default".
+    // An application's own context is named after its protocol; only the JDK's default one is
+    // "Default".
     private static boolean isJdksOwnContext() {
         return "Default".equals(HttpClient.getDefaultContext().getProtocol());
     }
@@ -104,7 +105,7 @@ final class TlsChoice {
         URI peer = route.peer();
         String host = peer.getHost();
         if (sni != null && sni.sni() && SniConfigurer.isName(host)) {
-            // For its IllegalArgumentException: a trailing dot is refused as the JDK refuses it.
+            // For its IllegalArgumentException: a trailing dot is refused, as by the JDK.
             new SNIHostName(host);
         }
         boolean verifyName = sni != null && sni.hostnameVerification();
@@ -165,14 +166,12 @@ final class TlsChoice {
         return engine;
     }
 
-    /** The engine of a hosted channel; null without TLS, or where only the native one will do. */
+    /** The engine of a hosted channel; null without TLS, or where only native TLS will do. */
     SSLEngine engine() {
         return engine == null ? null : engine.get();
     }
 
-    /**
-     * Whether the JDK's TLS takes over where the native one and the peer have nothing in common.
-     */
+    /** Whether the JDK's TLS takes over if native TLS and the peer have nothing in common. */
     boolean takesOver() {
         return !hosted && engine != null;
     }
@@ -186,7 +185,7 @@ final class TlsChoice {
                         HttpClient.getDefaultContext().createSSLEngine(host, port));
     }
 
-    /** To be called before a handshake: an engine can make only one. */
+    /** Call it before a handshake: an engine can make only one. */
     static void claim(SSLEngine engine) throws SSLException {
         Supplied supplied = SUPPLIED.get(engine);
         if (supplied != null && supplied.used.getAndSet(true)) {

@@ -18,8 +18,8 @@ import javax.net.ssl.TrustManagerFactory;
 import javax.net.ssl.X509TrustManager;
 
 /**
- * What the JVM's own TLS trusts and presents, in the form that the native one takes: trust anchors
- * and client key by the {@code javax.net.ssl} properties, else the JDK's cacerts.
+ * The trust and key material of the JVM's own TLS, in native form: trust anchors and client key
+ * from the {@code javax.net.ssl} properties, else the JDK's cacerts.
  *
  * <p>Read once per process, as the JDK's default context is.
  */
@@ -39,7 +39,7 @@ final class TlsMaterial {
 
     private TlsMaterial() {}
 
-    /** Null when only the JDK can do what this JVM is set up for. */
+    /** Null if only the JDK's TLS supports this JVM's configuration. */
     static byte[] get() {
         return Holder.ENCODED;
     }
@@ -54,7 +54,7 @@ final class TlsMaterial {
             try {
                 return encode(anchors(), keyEntry());
             } catch (GeneralSecurityException | IOException | UnsupportedOperationException e) {
-                // The JDK path meets the same fault and reports it to the request, in its own
+                // The JDK's TLS meets the same error and reports it to the request in its own
                 // words.
                 return null;
             }

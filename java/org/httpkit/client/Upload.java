@@ -10,18 +10,18 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Pumps a streamed request body into the core, as far as the core grants credit.
+ * Pumps a streamed request body into the core, within the credit that the core grants.
  *
- * <p>A task that is run whenever there is credit, from the first on, that is once the connection
- * stands. While the peer takes nothing no thread and no buffer belongs to it.
+ * <p>A task that runs whenever there is credit; the first comes once the connection is established.
+ * While the peer takes nothing, it holds no thread and no buffer.
  */
 final class Upload implements Runnable {
     private static final int PIECE = 64 * 1024;
 
-    /** Pieces in a row before others that wait for a thread get their turn. */
+    /** Pieces in a row before it yields to tasks queued for a thread. */
     private static final int TURN = 4;
 
-    /** A thread waits as long for credit, unless others wait for the thread. */
+    /** How long a thread waits for credit, unless other tasks are queued for it. */
     private static final long PATIENCE = TimeUnit.MILLISECONDS.toNanos(20);
 
     private final HttpClient client;
@@ -31,7 +31,7 @@ final class Upload implements Runnable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
 
-    /** Guarded by the lock, as the three below: the task is running, or going to. */
+    /** Guarded by the lock, as the three below: the task is running or about to. */
     private boolean scheduled;
 
     /** The source is closed, or being closed. */
@@ -42,7 +42,7 @@ final class Upload implements Runnable {
 
     private long credit;
 
-    /** Of the running task, as the buffer. */
+    /** Used by the running task only, like the buffer. */
     private long left;
 
     private volatile Throwable failure;
@@ -67,7 +67,7 @@ final class Upload implements Runnable {
         schedule();
     }
 
-    /** The call is over, whatever was sent. Never throws. */
+    /** The call is over, however much was sent. Never throws. */
     void finish() {
         lock.lock();
         try {
@@ -133,7 +133,8 @@ final class Upload implements Runnable {
     }
 
     /**
-     * @return whether the source is no longer needed; otherwise the task may be running anew by now
+     * @return whether the source is no longer needed; otherwise the task may already be running
+     *     again
      */
     private boolean pump() throws IOException, InterruptedException {
         byte[] piece = null;
@@ -156,13 +157,11 @@ final class Upload implements Runnable {
         }
     }
 
-    /**
-     * Bytes that may be sent now; 0 when the task has to wait for credit, -1 when the call is over.
-     */
+    /** Bytes that may be sent now; 0 if the task has to wait for credit, -1 if the call is over. */
     private int room() throws InterruptedException {
         lock.lock();
         try {
-            // A peer that reads gives credit soon: that is quicker than to start the task anew.
+            // A peer that reads gives credit soon: waiting is quicker than restarting the task.
             for (long wait = PATIENCE;
                     credit == 0 && !finished && wait > 0 && !sources.isCrowded(); ) {
                 wait = changed.awaitNanos(wait);
@@ -178,7 +177,7 @@ final class Upload implements Runnable {
     }
 
     /**
-     * @return false when that was all
+     * @return false if that was all
      */
     private boolean send(byte[] piece, int room) throws IOException {
         InputStream in = body.source();

@@ -3,7 +3,7 @@ package org.httpkit.jni;
 /**
  * Numbers that Java and Rust share; the Rust side is {@code rust/jni/src/border/abi.rs}. {@code
  * tests/abi} compares the two, and fails for a number that nothing here or in {@code clojure} uses
- * by its name.
+ * by name.
  */
 public final class Abi {
     private Abi() {}
@@ -65,7 +65,7 @@ public final class Abi {
     public static final int CALL_HOSTED = 4;
     public static final int CALL_HOSTED_TLS = 8;
 
-    /** A method, as far as a call depends on it. */
+    /** A method, where a call depends on it. */
     public static final int METHOD_OTHER = 0;
 
     public static final int METHOD_GET = 1;
@@ -119,7 +119,7 @@ public final class Abi {
     public static final int FAIL_TOO_LARGE = 20;
     public static final int FAIL_SOURCE = 21;
 
-    /** Records of a decoder's answer. */
+    /** Records of a decoder's result. */
     public static final int DECODED_STATUS = 1;
 
     public static final int DECODED_HEADERS = 2;
@@ -127,7 +127,7 @@ public final class Abi {
     public static final int DECODED_ERROR = 4;
     public static final int DECODED_STATE = 5;
 
-    /** Where a decoder stands. */
+    /** A decoder's state. */
     public static final int STATE_STATUS = 0;
 
     public static final int STATE_HEADERS = 1;
@@ -144,7 +144,7 @@ public final class Abi {
 
     public static final int CODING_DEFLATE = 2;
 
-    /** Places of the numbers that {@link Native#clientStats} fills in. */
+    /** Indexes of the numbers that {@link Native#clientStats} fills in. */
     public static final int STAT_OPEN = 0;
 
     public static final int STAT_IDLE = 1;

@@ -9,7 +9,7 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.Map;
 
-/** Who can change what a path leads to, by POSIX owners and modes. */
+/** Which users can change what a path leads to, by POSIX owners and modes. */
 final class Access {
     static final boolean POSIX =
             Paths.get("").getFileSystem().supportedFileAttributeViews().contains("unix");
@@ -25,7 +25,7 @@ final class Access {
 
     private Access() {}
 
-    /** The number of the user that this process acts as. */
+    /** The id of the user that this process runs as. */
     static String user() {
         return Integer.toUnsignedString(USER);
     }
@@ -34,20 +34,18 @@ final class Access {
      * The directory's real path, if only this user (and the administrator) can change what is in it
      * and what its path leads to.
      *
-     * <p>From the root down, so that what has been looked at stays as it is: no link, owned by this
-     * user or the administrator, and without others' write permission. They may write where files
-     * cannot be renamed or deleted but by their owners (the sticky bit of /tmp), but not in the
-     * directory itself.
+     * <p>Checks from the root down, so that a checked part cannot change: not a link, owned by this
+     * user or the administrator, and not writable by others. Others may write where only owners can
+     * rename or delete files (the sticky bit of /tmp), but not in the directory itself.
      *
-     * @throws FileSystemException that names the first directory that others can change
+     * @throws FileSystemException naming the first directory that others can change
      */
     static Path requirePrivate(Path directory) throws IOException {
         Path real = directory.toRealPath();
         if (!POSIX) {
             return real;
         }
-        // In a container that maps only its own user, root's number is another one; / is root's
-        // anyway.
+        // In a container that maps only its own user, root has another id; / still belongs to root.
         int administrator = owner(attributes(real.getRoot()));
         for (int depth = 0; depth <= real.getNameCount(); depth++) {
             Path at = depth == 0 ? real.getRoot() : real.getRoot().resolve(real.subpath(0, depth));
@@ -66,9 +64,9 @@ final class Access {
     }
 
     /**
-     * Whether a file is a regular one, no link, that no other user can write.
+     * Whether a file is a regular one, not a link, that no other user can write.
      *
-     * @param shared whether the administrator's files will do, whatever their mode
+     * @param shared whether to accept the administrator's files, whatever their mode
      */
     static boolean isTrusted(Path file, boolean shared) throws IOException {
         if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
@@ -99,8 +97,8 @@ final class Access {
     }
 
     /**
-     * From /proc, or else as the owner of what this process makes; -1, which nothing belongs to, if
-     * neither says.
+     * From /proc, or else as the owner of a file that this process creates; -1, which owns nothing,
+     * if neither works.
      */
     private static int readUser() {
         try {
@@ -111,7 +109,7 @@ final class Access {
                             StandardCharsets.ISO_8859_1);
             int ids = text.indexOf("\nUid:\t");
             if (ids >= 0) {
-                // Real, effective, saved, file system's.
+                // Real, effective, saved, file system.
                 return Integer.parseUnsignedInt(
                         text.substring(ids + 6, text.indexOf('\n', ids + 6)).split("\t")[1]);
             }

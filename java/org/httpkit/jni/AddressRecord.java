@@ -7,8 +7,8 @@ import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 
 /**
- * IP address and port as they cross: the number of octets, these, of IPv6 the scope in four bytes,
- * and the port in two; numbers little endian. The Rust side is {@code
+ * IP address and port in the form that crosses: the number of octets, the octets, for IPv6 the
+ * scope in four bytes, and the port in two; numbers little endian. The Rust side is {@code
  * rust/jni/src/border/fields.rs}.
  *
  * <p>Not API.
@@ -20,7 +20,7 @@ public final class AddressRecord {
 
     private AddressRecord() {}
 
-    /** Writes one at {@code at}. @return where it ends */
+    /** Writes one record at {@code at}. @return where it ends */
     public static int write(InetSocketAddress address, byte[] to, int at) {
         InetAddress ip = address.getAddress();
         byte[] octets = ip.getAddress();
@@ -37,7 +37,7 @@ public final class AddressRecord {
         return at;
     }
 
-    /** Reads the next one, without its scope. @param records little endian */
+    /** Reads the next record, without its scope. @param records little endian */
     public static InetSocketAddress read(ByteBuffer records) {
         byte[] octets = new byte[records.get()];
         records.get(octets);

@@ -20,19 +20,19 @@ import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLHandshakeException;
 
 /**
- * What the native client calls: finds the Java object behind an id and passes the news on.
+ * Upcalls of the native client: finds the Java object for an id and forwards the event.
  *
- * <p>All of it runs on a client's loop thread, so nothing here may block or throw. Each method says
- * whether its news was taken. What was not, since a {@link Call} threw or the heap is full, fails
- * that call: the core then calls {@link #callFailed}, again and again until that is taken. Ids
+ * <p>All of it runs on a client's loop thread, so nothing here may block or throw. Each method
+ * returns whether its event was accepted. If not, because a {@link Call} threw or the heap is full,
+ * that call fails: the core then calls {@link #callFailed}, repeatedly until it is accepted. Ids
  * without an object are ignored.
  *
  * <p>Not API.
  */
 public final class ClientUpcalls {
     /**
-     * One request in flight. Ends with exactly one of done, end and failed that returns; one that
-     * throws has not told anybody.
+     * One request in flight. It ends with exactly one of done, end and failed that returns
+     * normally; one that throws does not count.
      */
     public abstract static class Call {
         /** Whether one of the ends has returned. Loop thread only. */
@@ -58,7 +58,7 @@ public final class ClientUpcalls {
         public abstract void fault(Throwable t);
     }
 
-    /** One channel that Java carries for the core. What throws breaks it. */
+    /** One channel that Java carries for the core. An exception from any method breaks it. */
     public interface Transport {
         void write(byte[] data);
 
@@ -73,7 +73,7 @@ public final class ClientUpcalls {
 
     private ClientUpcalls() {}
 
-    /** Makes the call known; to be done before the core hears of the id. */
+    /** Registers the call; do this before passing the id to the core. */
     public static void register(long id, Call call) {
         CALLS.put(id, call);
     }
@@ -83,7 +83,7 @@ public final class ClientUpcalls {
         CALLS.remove(id);
     }
 
-    /** Makes the transport known; it is forgotten when the core closes it. */
+    /** Registers the transport; it is removed when the core closes it. */
     public static void registerTransport(long id, Transport transport) {
         TRANSPORTS.put(id, transport);
     }
@@ -123,8 +123,8 @@ public final class ClientUpcalls {
     }
 
     /**
-     * Bytes of responses that the heap has room for: its maximum less what is in use, but a quarter
-     * of it at least, as nothing tells how much of what is in use is garbage.
+     * Bytes of responses that the heap has room for: its maximum minus the used part, but at least
+     * a quarter of it, since an unknown share of the used part is garbage.
      */
     public static long room() {
         Runtime jvm = Runtime.getRuntime();
@@ -247,8 +247,8 @@ public final class ClientUpcalls {
 
     /**
      * The exception that users see for a kind of native failure. For {@code FAIL_FOREIGN} and
-     * {@code FAIL_SOURCE} it is one of Java's own, kept with the transport or the upload, if that
-     * is still there.
+     * {@code FAIL_SOURCE} it is the Java exception kept with the transport or the upload, if that
+     * still exists.
      */
     public static Throwable failure(int kind, String message) {
         switch (kind) {

@@ -4,9 +4,9 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * Objects by the id that the core knows them by.
+ * Objects by the core's id for them.
  *
- * <p>Asking takes no memory: a loop has to find a call and tell it its end even when the heap is
+ * <p>A look-up takes no memory: a loop must find a call and report its end even when the heap is
  * full.
  */
 final class Ids<T> {
@@ -26,7 +26,7 @@ final class Ids<T> {
 
     private final Map<Id, T> objects = new ConcurrentHashMap<>();
 
-    /** Used over and over by the thread that asks. */
+    /** Reused for each look-up on a thread. */
     private final ThreadLocal<Id> asked = ThreadLocal.withInitial(Id::new);
 
     private Id asked(long id) {

@@ -26,9 +26,9 @@ import java.util.List;
  */
 final class LibraryCache {
     private enum Kind {
-        /** The user named it: its permissions and its contents are the user's affair. */
+        /** Named by the user, who is responsible for its permissions and contents. */
         CHOSEN,
-        /** Private, under a name that is always the same: later JVMs find the file there. */
+        /** Private, under a fixed name, so that later JVMs find the file there. */
         KEPT,
         /** Private, under a name that did not exist before; removed once the library is loaded. */
         FRESH
@@ -39,7 +39,7 @@ final class LibraryCache {
     private final Kind kind;
     private final Path path;
 
-    /** The {@link #path}'s real one, once it has been checked. */
+    /** The real path of {@link #path}, once it has been checked. */
     private Path directory;
 
     private LibraryCache(Kind kind, Path path) {
@@ -66,18 +66,18 @@ final class LibraryCache {
             found.add(new LibraryCache(Kind.KEPT, Paths.get(home, ".cache", "http-kit")));
         }
         Path temporary = Paths.get(System.getProperty("java.io.tmpdir")).toAbsolutePath();
-        // By number: a user without a name is "?" to Java, and so is the next one.
+        // By id: Java calls every user without a name "?".
         found.add(new LibraryCache(Kind.KEPT, temporary.resolve("http-kit-" + Access.user())));
-        // Another user can make that directory first, but not this one.
+        // Another user could create that directory first, but not this one.
         found.add(new LibraryCache(Kind.FRESH, temporary));
         return found;
     }
 
     /**
-     * The file of that name with those bytes, written if it is not there already.
+     * The file with that name and those bytes, written unless it exists.
      *
-     * <p>What is there is compared byte by byte: on a JVM that has just started, that takes a tenth
-     * of the time of a SHA-256.
+     * <p>An existing file is compared byte by byte: on a JVM that has just started, that takes a
+     * tenth of the time of a SHA-256.
      *
      * @param sha256 what the bytes must hash to, checked before they are written
      * @throws IOException with a message that says what is wrong with the directory or the bytes
@@ -111,13 +111,13 @@ final class LibraryCache {
     }
 
     /**
-     * Cleans up after an attempt to load what {@link #provide} gave.
+     * Cleans up after an attempt to load a file from {@link #provide}.
      *
      * @param reusable whether a later JVM looks for this name
      */
     void release(Path file, boolean reusable) {
         try {
-            // A loaded library stays usable without its name; where that is not so, as on
+            // A loaded library stays usable after its file is deleted; where it does not, as on
             // Windows, the file stays.
             if (POSIX && (kind == Kind.FRESH || !reusable)) {
                 Files.deleteIfExists(file);
@@ -129,8 +129,8 @@ final class LibraryCache {
                 StaleLibraries.remove(directory, file);
             }
         } catch (IOException | DirectoryIteratorException e) {
-            // What is left behind is no reason to fail: the library is loaded, or another error
-            // is on its way.
+            // A leftover file is no reason to fail: the library is loaded, or another error is
+            // being reported.
         }
     }
 

@@ -1,17 +1,16 @@
 package org.httpkit.jni;
 
 /**
- * Every native method of the library: the whole Java-to-Rust door.
+ * Every native method of the library: the complete Java-to-Rust interface.
  *
- * <p>Handles are opaque: a slot and a generation, never an address. A stale one is safe; each
- * method says what it does with it. Nothing blocks but {@link #take}, {@link #answerAndTake} and
- * {@link #serverRun}, which platform threads call. Arrays are copied before a call returns, so
- * callers may reuse them; but the array of a response's large body is kept until the peer has read
- * it, or has left, and must not change. A bug in the native code arrives as an {@code
- * IllegalStateException}.
+ * <p>Handles are opaque: a slot and a generation, never an address. A stale handle is safe; each
+ * method says what it does with one. Only {@link #take}, {@link #answerAndTake}, {@link #serverRun}
+ * and {@link #clientRun} block; platform threads call them. Arrays are copied before a call
+ * returns, so callers may reuse them. The exception is the array of a large response body, which is
+ * kept until the peer has read it or disconnected, and must not change. A bug in the native code
+ * arrives as an {@code IllegalStateException}.
  *
- * <p>Callers go through {@link NativeLibrary#load} first, which says what is wrong when there is no
- * library.
+ * <p>Call {@link NativeLibrary#load} first: if the library cannot be loaded, it says why.
  *
  * <p>Not API. The classes that hold handles are the only callers.
  */
@@ -26,8 +25,8 @@ public final class Native {
     static void initialise() {}
 
     /**
-     * The number that this class loader has taken, see {@link NativeLibrary}; given back when it is
-     * collected.
+     * Registers the number that this class loader has taken, see {@link NativeLibrary}; released
+     * when the loader is collected.
      */
     public static native void loaderNumber(int number);
 
@@ -42,40 +41,39 @@ public final class Native {
     public static native String buildProfile();
 
     /**
-     * @return nanoseconds on the clock by which requests say when they arrived
+     * @return nanoseconds on the clock of request arrival times
      */
     public static native long clock();
 
     /**
-     * @return the header names that requests carry as numbers, one a line
+     * @return the header names that requests carry as numbers, one per line
      */
     public static native String knownHeaders();
 
     /**
-     * @return the methods that requests carry as a number, in that order, one a line
+     * @return the methods that requests carry as numbers, in that order, one per line
      */
     public static native String knownMethods();
 
     /**
-     * @return objects that Java holds by handle; 0 when nothing is open
+     * @return the number of objects that Java holds by handle; 0 when nothing is open
      */
     public static native long liveHandles();
 
-    /** Gives memory that was freed back to the system; takes milliseconds. */
+    /** Returns freed memory to the system; takes milliseconds. */
     public static native void trimMemory();
 
     /**
      * Binds and listens.
      *
      * @param address IP address of 4 or 16 bytes, or a path
-     * @param names of options, see {@code rust/core/src/server/config.rs}; the others have their
+     * @param names options to set, see {@code rust/core/src/server/config.rs}; others keep their
      *     defaults
-     * @param values of these options
+     * @param values their values
      * @param serverHeader value of the Server header, or null for none
      * @return a server
      * @throws java.net.BindException if the address cannot be had
-     * @throws IllegalArgumentException for a name that is no option's, or a value that it cannot
-     *     have
+     * @throws IllegalArgumentException for an unknown option, or a value that it cannot have
      */
     public static native long serverOpen(
             ServerUpcalls upcalls,
@@ -94,55 +92,54 @@ public final class Native {
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
     public static native void serverRun(long server, boolean first);
 
-    /** Stops accepting, once what the kernel has accepted is taken; closes WebSockets. */
+    /** Stops accepting, after taking what the kernel has accepted; closes WebSockets. */
     public static native void serverDrain(long server);
 
-    /** No more work is taken in; {@link #take} returns null once the rest is taken. */
+    /** Accepts no more work; {@link #take} returns null once the queue is empty. */
     public static native void serverShutQueue(long server);
 
     /** Closes every connection and ends the loops. */
     public static native void serverClose(long server);
 
-    /** Gives the server up, after its loops have ended. A stale handle is ignored. */
+    /** Frees the server; call it after its loops have ended. A stale handle is ignored. */
     public static native void serverFree(long server);
 
     /**
-     * @return connections whose answers have yet to be written; channels do not count
+     * @return connections with responses not yet written; channels do not count
      */
     public static native int serverUnsent(long server);
 
     /**
-     * How much a server that drains has yet to do. Closes idle connections that have been silent
-     * for {@code grace} msecs while this was called again and again.
+     * Counts the connections that a draining server must still wait for. Call it repeatedly: it
+     * closes idle connections that have been silent for {@code grace} msecs since an earlier call.
      *
-     * @return connections whose requests have not been answered in full, or on which one may still
-     *     come
+     * @return connections with an incomplete response, or on which a request may still come
      */
     public static native int serverUnfinished(long server, long grace);
 
     /**
-     * @return open connections; 0 of a server that is gone
+     * @return open connections; 0 if the server has been freed
      */
     public static native int serverConnections(long server);
 
-    /** Hands all waiting work to {@link ServerUpcalls#onWork}, on this thread. */
+    /** Hands all queued work to {@link ServerUpcalls#onWork}, on this thread. */
     public static native void serverSpill(long server);
 
     /**
-     * Waits for work.
+     * Blocks until there is work.
      *
-     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty, and when
-     *     there are more threads than are kept and this one has waited for long
+     * @return a block, see {@code Abi.KIND_*}; null once the queue is shut and empty, or when there
+     *     are more threads than are kept and this one has been idle for long
      */
     public static native byte[] take(long server);
 
     /**
-     * Answers, with the header lines at the start of {@code buffer}, the body behind them and, if
-     * not null, the part of {@code large} behind that.
+     * Responds with the header lines at the start of {@code buffer}, then the body after them and,
+     * if not null, the given part of {@code large}.
      *
-     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code knows
+     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code can reach
      *     {@code large}
-     * @param declared Content-Length for an answer without content, or -1
+     * @param declared Content-Length for a response without content, or -1
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
     public static native int answer(
@@ -158,7 +155,7 @@ public final class Native {
             int largeLength);
 
     /**
-     * Answers with a file, which is read as the peer takes it. Should that fail, the connection is
+     * Responds with a file, which is read as the peer takes it. If reading fails, the connection is
      * cut and {@code NOTICE_FILE} says why.
      *
      * @param path in the encoding of the file system
@@ -183,13 +180,13 @@ public final class Native {
             int largeLength);
 
     /**
-     * Sends an answer that is encoded already, as it is; a body where none is allowed is left out.
+     * Sends a response that is already encoded, unchanged; a body that is not allowed is dropped.
      *
      * @param bytes its start, with the whole head
      * @param more how many bytes follow through {@link #body}
-     * @param hear {@code Abi.HEAR_*}, if it opens a WebSocket
-     * @return as {@link #answer}, or {@code ANSWER_UPGRADED} for a 101 to a request for a WebSocket
-     * @throws IllegalArgumentException if they are no final answer; the exchange goes on
+     * @param hear {@code Abi.HEAR_*}, in case it opens a WebSocket
+     * @return as {@link #answer}, or {@code ANSWER_UPGRADED} for a 101 to a WebSocket request
+     * @throws IllegalArgumentException if it is not a final response; the exchange stays open
      */
     public static native int answerEncoded(
             long exchange, byte[] bytes, int start, int length, long more, int hear);
@@ -197,12 +194,12 @@ public final class Native {
     /**
      * The next part of the body that {@link #answerEncoded} has announced.
      *
-     * @param owned whether no user code knows {@code rest}
+     * @param owned whether no user code can reach {@code rest}
      * @return as {@link #answer}, or {@code ANSWER_MORE}
      */
     public static native int body(long exchange, byte[] rest, int start, int length, boolean owned);
 
-    /** Starts an answer of unknown length. @param first its first piece, or null */
+    /** Starts a response of unknown length. @param first its first piece, or null */
     public static native int stream(
             long exchange,
             int status,
@@ -214,16 +211,16 @@ public final class Native {
             int length);
 
     /**
-     * The next piece of a streamed answer.
+     * The next piece of a streamed response.
      *
      * @param flags {@code Abi.CORK}, {@code INSIST}
-     * @param limit refuse it while this many bytes are queued
+     * @param limit queued bytes at which it is refused
      * @return {@code Abi.SENT_*}
      */
     public static native int chunk(
             long exchange, byte[] piece, int start, int length, int flags, int limit);
 
-    /** Ends a streamed answer. @return {@code Abi.SENT_*} */
+    /** Ends a streamed response. @return {@code Abi.SENT_*} */
     public static native int end(long exchange);
 
     /**
@@ -240,7 +237,7 @@ public final class Native {
     public static native boolean closeWebSocket(long channel, int code, byte[] reason);
 
     /**
-     * Answers 101 with these header lines.
+     * Responds with a 101 and these header lines.
      *
      * @param pingInterval msecs of silence after which the core pings; 0 for never
      * @param pingTimeout msecs of silence after a ping that end the connection
@@ -257,38 +254,40 @@ public final class Native {
     /**
      * Asks for {@link ServerUpcalls#onDrained}.
      *
-     * @return false if nothing waits to be written: then it does not come
+     * @return false if nothing is queued: then there is no upcall
      */
     public static native boolean whenDrained(long exchange);
 
     /**
-     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more wait to be written,
-     * as with {@code Abi.INSIST}.
+     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more are queued, as with
+     * {@code Abi.INSIST}.
      *
-     * @return false if there is room, or the peer is gone: then it does not come
+     * @return false if there is room, or the peer has disconnected: then there is no upcall
      */
     public static native boolean awaitRoom(long exchange, int limit);
 
-    /** Changes what is reported of a WebSocket, {@code Abi.HEAR_*}. A stale handle is ignored. */
+    /**
+     * Changes which WebSocket events are reported, {@code Abi.HEAR_*}. A stale handle is ignored.
+     */
     public static native void listen(long channel, int hear);
 
-    /** The exchange is kept as a channel. @return false if the peer has left */
+    /** Keeps the exchange as a channel. @return false if the peer has disconnected */
     public static native boolean hold(long exchange);
 
-    /** A callback that used {@code Abi.CORK} is over. A stale handle is ignored. */
+    /** Flushes at the end of a callback that used {@code Abi.CORK}. A stale handle is ignored. */
     public static native void settle(long exchange);
 
-    /** Cuts the connection. @return true if it was still there */
+    /** Cuts the connection. @return true if it was still open */
     public static native boolean abort(long exchange);
 
     /**
-     * Work that was taken could not be done: cuts its connection. If it was a channel's, the
-     * closing is heard all the same, as new work. A stale handle is ignored.
+     * Work that was taken cannot be done: cuts its connection. If it was a channel's, the close
+     * event still comes, as new work. A stale handle is ignored.
      */
     public static native void abandon(long exchange);
 
     /**
-     * @return whether the exchange goes on and the peer is there
+     * @return whether the exchange is in progress and the peer is connected
      */
     public static native boolean isOpen(long exchange);
 
@@ -304,21 +303,21 @@ public final class Native {
     public static native byte[] addresses(long exchange);
 
     /**
-     * @return the channel's next events as a block, null if there are none; then the chain is over
+     * @return the channel's next events as a block; null if there are none, which ends the chain
      */
     public static native byte[] takeEvents(long channel);
 
-    /** Answers 503. A stale handle is ignored. */
+    /** Responds with 503. A stale handle is ignored. */
     public static native void refuse(long exchange);
 
-    /** No thread can run the channel's callbacks: it is closed with 1013. */
+    /** No thread can run the channel's callbacks: closes it with 1013. */
     public static native void overload(long channel);
 
-    // The client. Calls have ids that Java chooses, transports ids that the core chooses; unknown
-    // and ended ones are ignored.
+    // The client. Java chooses the ids of calls, the core those of transports; unknown and ended
+    // ones are ignored.
 
     /**
-     * Opens a client; {@link #clientRun} makes it work.
+     * Opens a client, which does nothing until {@link #clientRun}.
      *
      * @param maxConnections to all hosts, 0 or less for no limit; {@code maxPerHost} likewise
      * @param bind an address record as in the call spec, or null
@@ -331,11 +330,11 @@ public final class Native {
      */
     public static native void clientRun(long client);
 
-    /** Asks the loop to end; returns at once. */
+    /** Asks the loop to end; returns immediately. */
     public static native void clientStop(long client);
 
     /**
-     * Sets what native TLS trusts and presents; to be called once, before the first call that needs
+     * Sets the trust and key material of native TLS. Call it once, before the first call that needs
      * it.
      *
      * @throws IllegalArgumentException for unusable key material
@@ -346,7 +345,7 @@ public final class Native {
      * Starts a call.
      *
      * @param spec see {@code CallSpec}
-     * @param body null for none, and for streamed ones
+     * @param body null for none, or if it is streamed
      * @return true: exactly one last upcall will come; false: the client is stopped, none will
      * @throws IllegalArgumentException for a malformed spec
      */
@@ -359,18 +358,15 @@ public final class Native {
             int bodyOffset,
             int bodyLength);
 
-    /** Gives read window back to a streamed call. */
+    /** Returns read window to a streamed call. */
     public static native void clientCredit(long client, long call, int n);
 
-    /**
-     * Drops the call's connection; it fails with {@code Abi.FAIL_CANCELLED} unless it ended before.
-     */
+    /** Drops the call's connection; the call fails with {@code Abi.FAIL_CANCELLED} if not over. */
     public static native void clientCancel(long client, long call);
 
     /**
-     * One piece of a streamed upload. The caller keeps within the credit of {@link
-     * ClientUpcalls#callSendCredit}: nothing refuses what exceeds it. Ignored once the call has
-     * ended.
+     * One piece of a streamed upload. The caller must stay within the credit of {@link
+     * ClientUpcalls#callSendCredit}: it is not enforced. Ignored once the call has ended.
      *
      * @return false when the client is stopped
      */
@@ -381,22 +377,21 @@ public final class Native {
     public static native void clientSendFailed(long client, long call);
 
     /**
-     * Counts into an array of {@code Abi.CLIENT_STATS}, at {@code Abi.STAT_*}.
+     * Writes the counters into an array of length {@code Abi.CLIENT_STATS}, at {@code Abi.STAT_*}.
      *
      * @return false for an unknown client
      */
     public static native boolean clientStats(long client, long[] out);
 
-    /** Answers {@link ClientUpcalls#transportOpen} and {@link ClientUpcalls#transportStartTls}. */
+    /** Completes {@link ClientUpcalls#transportOpen} or {@link ClientUpcalls#transportStartTls}. */
     public static native void transportReady(long client, long transport);
 
-    /** The transport broke; at any time. */
+    /** The transport broke; may be called at any time. */
     public static native void transportFailed(long client, long transport);
 
     /**
-     * Bytes from the peer. The caller keeps within the credit of {@link
-     * ClientUpcalls#transportReadCredit}: nothing refuses what exceeds it. Ignored once the
-     * transport is closed.
+     * Bytes from the peer. The caller must stay within the credit of {@link
+     * ClientUpcalls#transportReadCredit}: it is not enforced. Ignored once the transport is closed.
      *
      * @return false when the client is stopped
      */
@@ -407,29 +402,29 @@ public final class Native {
     public static native void transportEof(long client, long transport);
 
     /**
-     * This many bytes of {@link ClientUpcalls#transportWrite} have left; 0 says that bytes of the
-     * transport's own moved, such as a handshake's.
+     * This many bytes of {@link ClientUpcalls#transportWrite} were written; 0 means that the
+     * transport moved bytes of its own, such as a handshake's.
      */
     public static native void transportWritten(long client, long transport, int n);
 
-    /** A response decoder on its own. */
+    /** Opens a stand-alone response decoder. */
     public static native long decoderOpen(boolean headRequest);
 
     /**
-     * @return what the bytes mean, as records, see {@code Decoder}
+     * @return the decoded bytes as records, see {@code Decoder}
      */
     public static native byte[] decoderFeed(long decoder, byte[] data, int offset, int length);
 
     public static native void decoderClose(long decoder);
 
     /**
-     * Undoes a content coding; to be called on a worker.
+     * Undoes a content coding; call it on a worker.
      *
      * @param coding {@code Abi.CODING_*}
-     * @param filter most decoded bytes before an AbortException; -1 for any
-     * @param limit most decoded bytes that the user allows; more are a ContentTooLargeException, -1
-     *     for any
-     * @param room what the heap has room for; likewise
+     * @param filter most decoded bytes before an AbortException; -1 for no limit
+     * @param limit most decoded bytes that the user allows; more is a ContentTooLargeException; -1
+     *     for no limit
+     * @param room most decoded bytes that fit the heap; likewise
      */
     public static native byte[] decodeContent(
             int coding, byte[] data, int offset, int length, long filter, long limit, long room);

@@ -19,16 +19,15 @@ import java.util.TreeSet;
  * <p>The library is a resource, {@code /native/<os>-<arch>[-musl]/<file>}, listed with its SHA-256
  * in {@code /native/httpkit.properties}. It is unpacked into a private directory under a name with
  * its hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one
- * loads a copy, which loses its name once it is loaded.
+ * loads a copy, which is deleted once it is loaded.
  *
  * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else), {@code
  * http-kit.native.dir} (unpack here; default: {@code http-kit} in the user's cache directory, then
  * {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code glibc} or {@code musl}).
  *
- * <p>While the library loads, its native side looks {@link Native} up, and so waits until that
- * class is initialised. A thread that takes the lock of loading has therefore initialised Native
- * before, or is doing so: in the other order it would wait for a thread that began with a call of
- * Native, and that one for it.
+ * <p>While the library loads, its native side looks up {@link Native}, and so waits until that
+ * class is initialised. A thread must therefore initialise Native before it takes the loading lock.
+ * In the other order it could deadlock with a thread that started with a call to Native.
  *
  * <p>Not API.
  */
@@ -36,11 +35,10 @@ public final class NativeLibrary {
     private static final String INDEX = "/native/httpkit.properties";
 
     /**
-     * With a number: taken by a class loader that has loaded the library or is about to. The first
-     * copy has number 0 and the plain name. The native side gives a number back when its loader is
-     * collected, so that a JVM that loads anew again and again does not use up names, each of which
-     * may cost memory: the C library keeps an image while a thread lives that has left something in
-     * it.
+     * Prefix of a number taken by a class loader that has loaded the library or is about to. The
+     * first copy has number 0 and the plain name. The native side releases a number when its loader
+     * is collected, so that a JVM that loads repeatedly does not use up names. Each may cost
+     * memory: the C library keeps an image while a thread lives that has left data in it.
      */
     private static final String TAKEN = "http-kit.native.loader.";
 
@@ -49,11 +47,11 @@ public final class NativeLibrary {
     private NativeLibrary() {}
 
     /**
-     * Loads the library unless this class loader has it already. Any thread may call it, any number
-     * of times; after a failure the next call tries again.
+     * Loads the library unless this class loader already has. Any thread may call it repeatedly;
+     * after a failure the next call tries again.
      *
      * @throws UnsatisfiedLinkError with one message: what was looked for, where, what the jar
-     *     holds, how to override
+     *     contains, how to override
      */
     public static void load() {
         if (loaded == null) {
@@ -62,20 +60,18 @@ public final class NativeLibrary {
         }
     }
 
-    /**
-     * For the static initialiser, which runs once only, and so must not be where a failure ends up.
-     */
+    /** For the static initialiser, which runs only once, so a failure must not surface there. */
     static void loadFromNative() {
         try {
             loadOnce();
         } catch (Throwable t) {
-            // The caller of `load` tries again now, and hears of it.
+            // The caller of `load` tries again now, and gets the failure.
         }
     }
 
     /**
-     * What was loaded: {@code version} that the jar gives, {@code file}, {@code platform} and
-     * {@code libc} (null but on Linux). Loads the library if need be.
+     * What was loaded: the jar's {@code version}, {@code file}, {@code platform} and {@code libc}
+     * (null except on Linux). Loads the library if necessary.
      */
     public static Map<String, Object> info() {
         load();
@@ -88,7 +84,7 @@ public final class NativeLibrary {
         }
     }
 
-    /** One try, with what it learnt on its way for the message. */
+    /** One attempt, with its findings for the message. */
     private static final class Attempt {
         private final List<String> tried = new ArrayList<>();
         private final Properties index = readIndex();
@@ -199,7 +195,7 @@ public final class NativeLibrary {
             return file;
         }
 
-        /** With the process's number: other JVMs write their copies into the same directory. */
+        /** Includes the process id: other JVMs write their copies into the same directory. */
         private String copyName(String sha256, int number) {
             return name(sha256, "-copy" + number + "-" + ProcessHandle.current().pid());
         }
@@ -242,7 +238,7 @@ public final class NativeLibrary {
                             + " noexec>, -Dhttp-kit.native.libc=glibc|musl");
             UnsatisfiedLinkError error = new UnsatisfiedLinkError(message.toString());
             if (cause != null) {
-                // Not as its cause: Clojure's REPL shows the innermost cause only, without this
+                // Not as its cause: Clojure's REPL only shows the innermost cause, without this
                 // message.
                 error.addSuppressed(cause);
             }
@@ -281,13 +277,13 @@ public final class NativeLibrary {
                 index.load(in);
             }
         } catch (IOException e) {
-            // Same outcome as no index: the failure's message says so, and how to go on.
+            // Same outcome as no index: the failure's message says so, and what to do.
             index.clear();
         }
         return index;
     }
 
-    /** Takes the first free number; the JVM's one Properties is what all class loaders share. */
+    /** Takes the first free number; all class loaders share the JVM's system Properties. */
     private static int takeNumber() {
         int number = 0;
         while (System.getProperties().putIfAbsent(TAKEN + number, "taken") != null) {

@@ -13,7 +13,7 @@ import java.util.Locale;
 /**
  * What the running Java binary can load: operating system, architecture and, on Linux, libc.
  *
- * <p>The libc is that of the Java binary and not of the machine: a glibc Java on Alpine needs the
+ * <p>The libc is that of the Java binary, not of the machine: a glibc Java on Alpine needs the
  * glibc library.
  */
 final class Platform {
@@ -128,7 +128,7 @@ final class Platform {
     /**
      * Path of the dynamic loader that a 64-bit ELF file asks for.
      *
-     * @return null if the file is no 64-bit ELF file or is linked statically
+     * @return null if the file is not a 64-bit ELF file, or is linked statically
      */
     static String elfInterpreter(Path file) throws IOException {
         try (SeekableByteChannel channel = Files.newByteChannel(file)) {

@@ -1,26 +1,25 @@
 package org.httpkit.jni;
 
 /**
- * What the native server calls, on its loop threads. Nothing here may block or run user code, and
- * nothing may be thrown.
+ * Upcalls of the native server, on its loop threads. They must not block, run user code or throw.
  */
 public interface ServerUpcalls {
-    /** Work that no thread pulls: requests and channels' events, one block each. */
+    /** Work that no thread pulls: requests and channel events, one block each. */
     void onWork(byte[][] blocks);
 
     /** This many pieces of work are queued while every thread that pulls is busy. */
     void onStarved(int waiting);
 
     /**
-     * All that was sent is written. Comes after {@link Native#whenDrained} or {@link
-     * Native#awaitRoom} has returned true, and after a send with {@code Abi.INSIST} was refused for
-     * want of room.
+     * All sent bytes are written. Follows {@link Native#whenDrained} or {@link Native#awaitRoom} if
+     * they returned true, and a send with {@code Abi.INSIST} that was refused because the queue was
+     * full.
      */
     void onDrained(long exchange);
 
     /**
-     * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} will say so
-     * behind them; this is for callbacks that go on until they hear of it.
+     * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} follows
+     * them; this upcall is for callbacks that run until they are told.
      */
     void onClosing(long channel, int code, String reason);
 

@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 
-/** Removes unpacked libraries of other versions, and what a JVM that was killed left half done. */
+/** Removes unpacked libraries of other versions, and partial files of killed JVMs. */
 final class StaleLibraries {
     /** Names that {@link NativeLibrary} and {@link LibraryCache} make. */
     private static final Pattern OURS =
@@ -19,14 +19,14 @@ final class StaleLibraries {
                     "(lib)?httpkit-.+-[0-9a-f]{32}(-copy.*)?\\.(so|dylib|dll)|\\.unpack.*\\.tmp");
 
     /**
-     * A file that was used less long ago stays: a JVM may be about to load it, and two versions
-     * that are started in turn should not unpack each time.
+     * A file used more recently than this stays: a JVM may be about to load it, and two versions
+     * that are started alternately should not unpack each time.
      */
     private static final long KEPT_MILLIS = TimeUnit.HOURS.toMillis(1);
 
     /**
-     * Where a mapped file stays usable without a name. Not over a network: there, removing a file
-     * that a JVM on another machine has mapped ends that JVM.
+     * File systems on which a mapped file stays usable after deletion. No network ones: there,
+     * deleting a file that a JVM on another machine has mapped kills that JVM.
      */
     private static final List<String> LOCAL =
             Arrays.asList(
@@ -36,8 +36,7 @@ final class StaleLibraries {
     private StaleLibraries() {}
 
     /**
-     * Removes what is ours in a private directory, unless it was used lately or a process has it
-     * loaded.
+     * Removes our files from a private directory, unless recently used or loaded by a process.
      *
      * @param current stays
      */
@@ -57,7 +56,7 @@ final class StaleLibraries {
         }
     }
 
-    /** By what the processes of this user have mapped. A system without /proc does not say. */
+    /** Whether a process of this user has mapped it. Unknown on a system without /proc. */
     private static boolean isLoaded(Path file) throws IOException {
         Path processes = Paths.get("/proc");
         if (!Files.isDirectory(processes)) {

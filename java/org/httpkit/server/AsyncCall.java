@@ -6,26 +6,25 @@ import clojure.lang.IFn;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * One call of a Ring handler that responds by {@code respond}, by {@code raise} or by throwing. The
- * first of these counts; the rest is silently ignored.
+ * One call of a Ring handler, which ends by {@code respond}, by {@code raise} or by throwing. The
+ * first of these counts; later ones are silently ignored.
  */
 abstract class AsyncCall {
     private final AtomicBoolean over = new AtomicBoolean();
 
     /**
-     * What the handler returned, or passed on. Kept here and in no local variable, and cleared when
-     * its body is streamed: a lazy seq may be longer than the heap, as long as nothing holds its
-     * head.
+     * The handler's response. Kept here and in no local variable, and cleared when its body is
+     * streamed: a lazy seq may be longer than the heap if nothing holds its head.
      */
     Object response;
 
     /** Sends {@link #response}. */
     abstract void respond();
 
-    /** Answers 500. */
+    /** Responds with 500. */
     abstract void raised(Throwable e);
 
-    /** One of the two above has thrown: nothing else answers any more. */
+    /** One of the two above has thrown: no response will be sent. */
     abstract void lost(Throwable e);
 
     /** Never throws. */

@@ -14,13 +14,14 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongToIntFunction;
 
 /**
- * What a handler answers through: one HTTP exchange, or a WebSocket.
+ * A handler's channel for its response: one HTTP exchange, or a WebSocket.
  *
- * <p>Thread safe. One {@code send} is one contiguous chunk or frame; sends never block. Once it is
- * closed it stays closed; the next request on the connection has a channel of its own.
+ * <p>Thread-safe. One {@code send} is one contiguous chunk or frame; sends block only under {@link
+ * Overflow#BLOCK}. A closed channel stays closed; the next request on the connection has its own
+ * channel.
  */
 public class AsyncChannel {
-    /** Whether the channel is closed; set just before the close handlers run, once the cause is. */
+    /** Whether the channel is closed; set after the cause, just before the close handlers run. */
     public final AtomicBoolean closedRan = new AtomicBoolean();
 
     final HttpServer server;
@@ -31,7 +32,7 @@ public class AsyncChannel {
     volatile boolean hearing;
 
     /**
-     * What tells its close handlers, once it is closed and a callback goes on; see {@link
+     * Runs the close handlers if the channel is closed while a callback runs; see {@link
      * LateClosing}.
      */
     volatile FutureTask<?> lateClosing;
@@ -42,13 +43,11 @@ public class AsyncChannel {
     private boolean manualPong;
 
     /**
-     * Both ends' addresses in their native form, a sixth of the size of Java's; null without any.
+     * Both ends' addresses in native form, a sixth of the size of Java's; null if there are none.
      */
     private byte[] ends;
 
-    /**
-     * A channel without a connection, closed from the start: there are no selection keys any more.
-     */
+    /** A channel without a connection, closed from the start: selection keys no longer exist. */
     public AsyncChannel(SelectionKey key, HttpServer server) {
         this(server, 0, Terms.NONE, false);
     }
@@ -65,10 +64,10 @@ public class AsyncChannel {
     }
 
     /**
-     * The handler keeps the exchange: from now on a peer that leaves closes the channel, even if it
-     * only ends its own side.
+     * Keeps the exchange for the handler: from now on the channel is closed when the peer
+     * disconnects, or only half-closes.
      *
-     * @return false if it has left
+     * @return false if the peer has disconnected
      */
     public boolean hold() {
         return sender.hold();
@@ -88,9 +87,9 @@ public class AsyncChannel {
      * and {@code :body}, or just a body. Later ones are chunks. On a WebSocket it is one message or
      * control frame.
      *
-     * @param close whether the channel is closed after it
+     * @param close whether to close the channel after it
      * @return whether it was accepted; false if the channel is closed
-     * @throws IllegalArgumentException for what cannot be sent; the channel stays open
+     * @throws IllegalArgumentException for data that cannot be sent; the channel stays open
      */
     public boolean send(Object data, boolean close) throws IOException {
         int sent = sender.send(data, close);
@@ -101,37 +100,37 @@ public class AsyncChannel {
         return ended || sent == Abi.SENT_ACCEPTED;
     }
 
-    /** Runs {@code task} on the worker pool once all that was sent has been written, or is lost. */
+    /** Runs {@code task} on the worker pool once all sent bytes have been written, or are lost. */
     public void whenFlushed(Runnable task) {
         sender.whenFlushed(task);
     }
 
     /**
-     * @return bytes that were accepted and wait for the peer to read
+     * @return accepted bytes that are still queued for the peer
      */
     public long pendingBytes() {
         return Native.pendingBytes(handle());
     }
 
     /**
-     * Bounds what may wait for the peer. A send is refused only while earlier bytes wait, so that
-     * one large message always passes.
+     * Limits the bytes queued for the peer. A send is refused only while earlier bytes are queued,
+     * so a single large message is always accepted.
      *
      * @param limit bytes; 0 keeps the server's
      * @param policy null keeps the server's
-     * @param onDrain (fn [channel]), called on the worker pool when what made a send fail has been
-     *     written; or null
+     * @param onDrain (fn [channel]) or null; called on the worker pool once the bytes that made a
+     *     send fail have been written
      */
     public void boundPending(int limit, Overflow policy, IFn onDrain) {
         sender.boundPending(limit, policy, onDrain);
     }
 
-    /** The server pings the peer by itself. To be set before the handshake. */
+    /** Makes the server ping the peer by itself. Set it before the handshake. */
     public void keepAlive(long intervalMillis, long timeoutMillis) {
         sender.keepAlive(intervalMillis, timeoutMillis);
     }
 
-    /** Closes normally, see {@link #serverClose(int, String)}. */
+    /** Closes without a reason, see {@link #serverClose(int, String)}. */
     public boolean serverClose(int status) {
         return serverClose(status, "");
     }
@@ -156,14 +155,14 @@ public class AsyncChannel {
         return true;
     }
 
-    /** Cuts the TCP connection at once. @return true if it was still there */
+    /** Cuts the TCP connection immediately. @return true if it was still open */
     public boolean abort() {
         return Native.abort(handle());
     }
 
     /**
-     * Answers with what {@code send} sends for a handle, see {@link Native#answerEncoded}; not if
-     * something was sent before.
+     * Responds with what {@code send} sends for a handle, see {@link Native#answerEncoded}; does
+     * nothing if something was sent before.
      */
     void answer(LongToIntFunction send) {
         if (sender.answer(send)) {
@@ -172,15 +171,15 @@ public class AsyncChannel {
     }
 
     /**
-     * The handler has returned, with an answer of its own or not.
+     * The handler has returned, with or without a response.
      *
-     * @return whether its answer is to be sent: not if the channel has begun one
+     * @return whether to send its response: not if one has begun on the channel
      */
     boolean handlerReturned(boolean answered) {
         boolean send = answered && sender.takeFresh();
         leaveCallback();
         if (send) {
-            // Its answer has yet to be sent: a failing close handler must not lose it.
+            // Its response is still to be sent: a failing close handler must not lose it.
             closing.tellServerClose(false);
         } else if (sender.isFresh()) {
             hold();
@@ -191,11 +190,11 @@ public class AsyncChannel {
     /**
      * The handler has thrown.
      *
-     * @return whether a 500 is to be sent. If an answer has begun, the peer sees that it is cut; a
+     * @return whether to send a 500. A response that has begun is cut, visibly to the peer; a
      *     WebSocket stays open, as after any failing callback.
      */
     boolean handlerFailed() {
-        // If the peer has left, there is nothing to answer: the closing is heard as ever.
+        // If the peer has disconnected, there is nothing to send: the close event comes as usual.
         boolean send = Native.isOpen(handle()) && sender.takeFresh();
         leaveCallback();
         if (send) {
@@ -218,14 +217,14 @@ public class AsyncChannel {
         sender.leaveCallback();
     }
 
-    /** Answers 101 with these headers; the channel is a WebSocket from then on. */
+    /** Sends the 101 with these headers; the channel is a WebSocket from then on. */
     public void sendHandshake(Map<String, Object> headers) {
         sender.handshake(headers);
     }
 
     int hear() {
         if (server != null && server.embedded != null) {
-            return Abi.HEAR_PINGS | Abi.HEAR_PONGS; // they are frames to its handler
+            return Abi.HEAR_PINGS | Abi.HEAR_PONGS; // its handler is given them as frames
         }
         return (pingHandler != null ? Abi.HEAR_PINGS : 0)
                 | (pongHandler != null ? Abi.HEAR_PONGS : 0)
@@ -240,7 +239,7 @@ public class AsyncChannel {
         return closedRan.get() || handle() == 0 || !sender.isHeld();
     }
 
-    /** Whether the request asked for a WebSocket: true before the handshake, too. */
+    /** Whether the request asked for a WebSocket: true even before the handshake. */
     public boolean isWebSocket() {
         return sender.isUpgradeRequested();
     }
@@ -258,7 +257,7 @@ public class AsyncChannel {
     }
 
     /**
-     * @param handler (fn [bytes]); the pong has been sent
+     * @param handler (fn [bytes]); the pong has already been sent
      */
     public void setPingHandler(IFn handler) {
         requireUnset(pingHandler, "ping");
@@ -275,7 +274,7 @@ public class AsyncChannel {
         listen();
     }
 
-    /** Pings are answered by the ping handler, not by the server. */
+    /** Leaves pongs to the ping handler; the server does not send them. */
     public void answerPingsByHandler() {
         manualPong = true;
         listen();
@@ -348,35 +347,32 @@ public class AsyncChannel {
         closing.tell(status, status, reason, true);
     }
 
-    /** The native side's last word: the peer left, or what we closed is over. */
+    /** The native side's last event: the peer disconnected, or a close of ours is complete. */
     void peerClosed(int status, String reason) {
         if (sender.peerLeft()) {
-            // Else what closed it reports that, with the code it gave, before its call returns.
+            // Otherwise the call that closed it reports that, with its own code, before it returns.
             closing.tell(status, status, reason, false);
         }
         server.channels.forget(this);
     }
 
-    /** As {@link #peerClosed}, for an embedder. @return whether it has yet to hear of it */
+    /** As {@link #peerClosed}, for an embedder. @return whether it must still be told */
     boolean peerGone() {
         sender.peerLeft();
         server.channels.forget(this);
         return !closedRan.get();
     }
 
-    /**
-     * Whether an embedder is to hear that the peer has left: once, though it may leave in two
-     * steps.
-     */
+    /** Whether to tell an embedder that the peer is gone: once, though it may half-close first. */
     boolean isFirstClosing() {
         return closing.isFirst(Closing.EMBEDDER_TOLD);
     }
 
     /**
-     * Makes this the channel of another request to the same server, without handlers. Servers do
-     * not do so: a request's channel is a new one.
+     * Makes this the channel of another request to the same server, without handlers. The server
+     * itself never does this: each request has a new channel.
      *
-     * @throws IllegalStateException if this channel is not closed, or the request has none
+     * @throws IllegalStateException if this channel is not closed, or the request has no channel
      */
     public void reset(HttpRequest request) {
         AsyncChannel other = request.channel;

@@ -4,28 +4,28 @@ import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 /**
- * Sends what is read from a source: its first part on the handler's thread, the rest, if it is long
- * or slow, as a task that ends whenever the peer is behind, and is run again when that has caught
- * up.
+ * Sends what it reads from a source. The first part is sent on the handler's thread. If the source
+ * is long or slow, the rest is sent by a task, which ends whenever the peer falls behind and runs
+ * again once the peer has caught up.
  */
 final class BodyPump extends BodyTask {
-    /** Most bodies are short, and read at once. */
+    /** Most bodies are short enough for one read. */
     private static final int FIRST_PIECE = 8 * 1024;
 
     private static final int PIECE = 64 * 1024;
 
-    /** Pieces that are sent before other bodies get this thread. */
+    /** Pieces sent before this thread yields to other bodies. */
     private static final int TURN = 16;
 
     private BodySource source;
 
-    /** What has become of a body on the handler's thread. */
+    /** The state of a body after {@link #begin}. */
     enum Begun {
-        /** All of it is in the writer, for the caller to send. */
+        /** The writer holds the whole body, for the caller to send. */
         WHOLE,
-        /** All that is to be sent is sent. */
+        /** Everything has been sent. */
         SENT,
-        /** It is long, or slow, and being streamed: the rest is for {@link #start}. */
+        /** It is long or slow, and is being streamed: {@link #start} sends the rest. */
         STREAMING
     }
 
@@ -34,7 +34,7 @@ final class BodyPump extends BodyTask {
         this.source = source;
     }
 
-    /** Reads on the calling thread, which waits for the source alone. */
+    /** Reads on the calling thread, which blocks only on the source. */
     Begun begin() throws Exception {
         try {
             for (int size = FIRST_PIECE; !body.isStreaming(); size = PIECE) {
@@ -76,7 +76,7 @@ final class BodyPump extends BodyTask {
         fail(e);
     }
 
-    /** Otherwise this task is run again, or runs already: it must not be touched any more. */
+    /** If false, this task will run again or is already running: do not touch it any more. */
     private boolean hasRoom() throws PeerGoneException {
         if (!body.isStreaming() || Native.pendingBytes(body.handle) < OpenBody.WINDOW) {
             return true;
@@ -89,7 +89,7 @@ final class BodyPump extends BodyTask {
         return true;
     }
 
-    /** The source may be slow: nothing is read from it for a peer that has left. */
+    /** The source may be slow, so stop reading once the peer has disconnected. */
     private void requirePeer() throws PeerGoneException {
         if (!Native.isOpen(body.handle)) {
             throw new PeerGoneException();
@@ -101,7 +101,7 @@ final class BodyPump extends BodyTask {
     }
 
     /**
-     * @return false if no more is wanted
+     * @return false if no more is needed
      */
     private boolean sendPiece() throws PeerGoneException {
         int count = Math.min(source.count, PIECE);
@@ -114,7 +114,7 @@ final class BodyPump extends BodyTask {
             case OpenBody.UNWANTED:
                 return false;
             default:
-                return true; // there is no room: the piece is sent later
+                return true; // no room: the piece is sent later
         }
     }
 

@@ -10,9 +10,9 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.Objects;
 
-/** What a body is read from, piece by piece. */
+/** The source of a body, read piece by piece. */
 abstract class BodySource implements Closeable {
-    /** The piece that was read; the range from position on is still to be sent. */
+    /** The piece that was read; bytes from position on are still to be sent. */
     byte[] bytes;
 
     int start;
@@ -30,7 +30,7 @@ abstract class BodySource implements Closeable {
     /**
      * Reads the next piece, on the calling thread.
      *
-     * @param size bytes that are wanted at most, as far as that can be chosen
+     * @param size most bytes wanted, where the source allows a choice
      * @return false at the end
      */
     abstract boolean read(int size) throws IOException;
@@ -46,10 +46,10 @@ abstract class BodySource implements Closeable {
         }
     }
 
-    /** All is sent. */
+    /** Everything is sent. */
     void rest() {}
 
-    /** Frees what can be had again, for a wait that may be long. */
+    /** Frees what can be recreated, before a wait that may be long. */
     void shrink() {}
 
     private static final class StreamSource extends BodySource {

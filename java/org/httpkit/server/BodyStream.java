@@ -8,7 +8,7 @@ import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * What code that writes a body itself writes to. A write waits while the peer does not read.
+ * The stream for code that writes a body itself. A write blocks while the peer does not read.
  *
  * <p>A close alone does not end the response: code that fails inside {@code with-open} closes too,
  * and half a body must not pass for a whole one.
@@ -61,7 +61,7 @@ final class BodyStream extends OutputStream {
         }
     }
 
-    /** Whether writes are refused because the rest is not wanted, which is no failure. */
+    /** Whether writes are refused because the rest is not needed, which is not a failure. */
     boolean hasEnough() {
         return enough;
     }

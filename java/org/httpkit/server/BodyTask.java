@@ -3,7 +3,7 @@ package org.httpkit.server;
 import java.io.IOException;
 import java.util.concurrent.atomic.AtomicReference;
 
-/** Makes and sends one body, on threads that are no handler's. */
+/** Produces and sends one body, on threads other than the handlers'. */
 abstract class BodyTask implements Runnable {
     final HttpServer server;
     final OpenBody body;
@@ -15,7 +15,7 @@ abstract class BodyTask implements Runnable {
     private final AtomicReference<Thread> thread = new AtomicReference<>();
 
     /**
-     * @param out what {@code body} was made with
+     * @param out the writer that {@code body} was made with
      */
     BodyTask(OpenBody body, ResponseWriter out) {
         this.server = body.server;
@@ -23,7 +23,7 @@ abstract class BodyTask implements Runnable {
         this.out = out;
     }
 
-    /** From now on this is a task: see {@link #run}. @param about method and URI, for the log */
+    /** Queues this as a task, see {@link #run}. @param about method and URI, for the log */
     final void start(String about) {
         this.about = about;
         server.bodies.run(this);
@@ -37,7 +37,7 @@ abstract class BodyTask implements Runnable {
         try {
             run();
         } finally {
-            // Another thread may be running this by now.
+            // Another thread may already be running this.
             thread.compareAndSet(here, null);
         }
     }
@@ -66,8 +66,8 @@ abstract class BodyTask implements Runnable {
     }
 
     /**
-     * Answers 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer is
-     * gone.
+     * Responds with 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer
+     * has disconnected.
      */
     final void fail(Throwable e) {
         try {
@@ -89,7 +89,7 @@ abstract class BodyTask implements Runnable {
         }
     }
 
-    /** The peer is gone: not an error of the body. */
+    /** The peer has disconnected: not an error of the body. */
     static final class PeerGoneException extends IOException {
         private static final long serialVersionUID = 1L;
 

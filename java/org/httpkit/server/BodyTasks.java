@@ -9,16 +9,14 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 
 /**
- * Where a server's long and slow bodies are made: on threads of their own, so that no peer that
- * reads slowly holds a thread that runs handlers.
+ * Runs a server's long and slow bodies on threads of their own, so that a peer that reads slowly
+ * never holds a handler thread.
  */
 final class BodyTasks {
-    /**
-     * For bodies that are read from a source; they hold no thread while they wait for their peers.
-     */
+    /** For bodies read from a source; they hold no thread while they wait for their peers. */
     private static final int MAX_PUMPS = 256;
 
-    /** For code that writes its body, and waits in that while its peer does not read. */
+    /** For code that writes its body, and blocks while its peer does not read. */
     private static final int MAX_WRITERS = 256;
 
     private static final String PREFIX = "http-kit-server-body-";
@@ -29,7 +27,7 @@ final class BodyTasks {
     private final Set<BodyTask> going = ConcurrentHashMap.newKeySet();
 
     /**
-     * @param virtual run each task on a virtual thread, as many as there are
+     * @param virtual run each task on a virtual thread, without a limit
      */
     BodyTasks(boolean virtual) {
         if (virtual) {
@@ -54,8 +52,8 @@ final class BodyTasks {
     }
 
     /**
-     * @return whether {@code pump} will be run again when its peer has taken what waits, or runs
-     *     already
+     * @return whether {@code pump} will run again once its peer has taken queued bytes, or already
+     *     runs
      */
     boolean awaitsRoom(BodyPump pump) {
         long handle = pump.body.handle;
@@ -63,7 +61,7 @@ final class BodyTasks {
         return Native.awaitRoom(handle, OpenBody.WINDOW) || !waiting.remove(handle, pump);
     }
 
-    /** All that waited for this peer is written, or the peer is gone. Called on a loop. */
+    /** All bytes queued for this peer are written, or it has disconnected. Called on a loop. */
     void drained(long handle) {
         BodyPump pump = waiting.remove(handle);
         if (pump != null) {
@@ -72,7 +70,7 @@ final class BodyTasks {
     }
 
     /**
-     * @return whether pumps wait for a thread
+     * @return whether pumps are queued for a thread
      */
     boolean isCrowded() {
         return pumps instanceof GrowingPool && ((GrowingPool) pumps).isCrowded();
@@ -83,13 +81,13 @@ final class BodyTasks {
     }
 
     /**
-     * @return whether bodies are being made
+     * @return whether bodies are being produced
      */
     boolean areGoing() {
         return !going.isEmpty();
     }
 
-    /** Interrupts the code that makes bodies. */
+    /** Interrupts the code that produces bodies. */
     void interrupt() {
         going.forEach(BodyTask::interrupt);
     }

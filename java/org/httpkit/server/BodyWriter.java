@@ -3,8 +3,8 @@ package org.httpkit.server;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * Runs the code of Ring's StreamableResponseBody, which writes its body to a stream and waits there
- * while the peer does not read. It cannot be made to wait elsewhere: it has a thread of its own.
+ * Runs the code of a Ring StreamableResponseBody, which writes its body to a stream and blocks
+ * there while the peer does not read. That cannot be avoided, so it has a thread of its own.
  */
 final class BodyWriter extends BodyTask {
     private Object streamable;
@@ -12,13 +12,13 @@ final class BodyWriter extends BodyTask {
     private final boolean asynchronous;
 
     /**
-     * The writing code has returned; and, if others may go on writing, the stream has been closed.
+     * What is still to come: the code's return and, if others may continue to write, the stream's
+     * close.
      */
     private final AtomicInteger awaited;
 
     /**
-     * @param asynchronous whether the body may be written on after the code has returned, until a
-     *     close
+     * @param asynchronous whether writing may continue after the code has returned, until a close
      */
     BodyWriter(
             OpenBody body,
@@ -42,8 +42,8 @@ final class BodyWriter extends BodyTask {
             }
             body.maker = null;
             if (asynchronous) {
-                // Code that goes on writing does so on a thread of its own: a stop does not
-                // wait for them.
+                // Code that continues writing does so on its own threads: stop does not wait for
+                // them.
                 server.bodies.ended(this);
             } else {
                 stream.close();

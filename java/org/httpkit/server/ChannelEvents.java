@@ -7,14 +7,14 @@ import org.httpkit.jni.Native;
 
 import java.util.Arrays;
 
-/** Runs a channel's callbacks for what the native side reports of it, in order. */
+/** Runs a channel's callbacks for the events that the native side reports, in order. */
 final class ChannelEvents {
     /** Handle and kind. */
     private static final int START = 9;
 
     private ChannelEvents() {}
 
-    /** Whether the block ends with the channel's closing. */
+    /** Whether the block ends with the channel's close event. */
     static boolean isClosing(byte[] block) {
         int last = -1;
         for (int at = START; at < block.length; at += 5 + RequestBlock.readInt(block, at + 1)) {
@@ -23,7 +23,7 @@ final class ChannelEvents {
         return last == Abi.EVENT_CLOSED;
     }
 
-    /** Runs the callbacks for {@code block} and for what comes up meanwhile. */
+    /** Runs the callbacks for {@code block} and for events that arrive meanwhile. */
     static void run(HttpServer server, byte[] block) {
         long handle = RequestBlock.handle(block);
         AsyncChannel channel = server.channels.get(handle);
@@ -34,9 +34,7 @@ final class ChannelEvents {
         }
     }
 
-    /**
-     * The chain goes on to the closing whatever happens: no other thread learns of later events.
-     */
+    /** Continues after a failing callback: no other thread gets the later events. */
     static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
         channel.enterCallback();
         channel.hearing = true;
@@ -86,7 +84,7 @@ final class ChannelEvents {
         return RequestBlock.readInt(block, start);
     }
 
-    /** What stands behind the code of a closing. */
+    /** The reason, which follows the code in a close event. */
     static String reason(byte[] block, int start, int end) {
         return new String(block, start + 4, end - start - 4, UTF_8);
     }

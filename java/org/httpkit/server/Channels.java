@@ -7,8 +7,8 @@ import java.util.Collection;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * A server's channels by their handles, from a request until the closing is heard, and who waits
- * for room on them.
+ * A server's channels by handle, from the request until the close event is delivered, and the
+ * senders that wait for room on them.
  */
 final class Channels {
     private final HttpServer server;
@@ -19,17 +19,17 @@ final class Channels {
         this.server = server;
     }
 
-    /** The channel of a request, made when it is asked for. */
+    /** The channel of a request, made on demand. */
     AsyncChannel make(RequestBlock block) {
         AsyncChannel channel = makeUnclosed(block);
         if (!Native.isOpen(block.handle())) {
-            // Its closing may have come before it was there to hear it, and does not come again.
+            // Its close event may have come before the channel existed, and does not come again.
             channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
         }
         return channel;
     }
 
-    /** The channel of a request whose closing is yet to be heard of. */
+    /** The channel of a request whose close event has not been delivered. */
     AsyncChannel makeUnclosed(RequestBlock block) {
         AsyncChannel channel =
                 new AsyncChannel(
@@ -51,7 +51,7 @@ final class Channels {
     }
 
     /**
-     * @return null for one that is not remembered
+     * @return null if unknown
      */
     AsyncChannel get(long handle) {
         return channels.get(handle);
@@ -69,7 +69,7 @@ final class Channels {
         return drains.computeIfAbsent(exchange, key -> new Drain(server, key));
     }
 
-    /** Nothing waits to be written any more; the native side's word on that may find no one now. */
+    /** Nothing is queued any more, and the native side's upcall may find no waiter. */
     void forgetDrain(long exchange) {
         Drain drain = drains.remove(exchange);
         if (drain != null) {
@@ -77,7 +77,7 @@ final class Channels {
         }
     }
 
-    /** Senders that wait for room check again whether the channel is still there. */
+    /** Makes blocked senders check again whether the channel is open. */
     void wakeSenders(long exchange) {
         Drain drain = drains.get(exchange);
         if (drain != null) {
@@ -85,7 +85,7 @@ final class Channels {
         }
     }
 
-    /** All that was sent is written. Called on a loop. */
+    /** All sent bytes are written. Called on a loop. */
     void drained(long exchange) {
         Drain drain = drains.get(exchange);
         if (drain != null) {

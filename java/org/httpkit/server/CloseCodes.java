@@ -4,9 +4,9 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import clojure.lang.Keyword;
 
-/** Why a channel closed, as {@code on-close} hears it. */
+/** Why a channel closed, as passed to {@code on-close}. */
 final class CloseCodes {
-    /** No WebSocket code: an HTTP client left. */
+    /** Not a WebSocket code: an HTTP client disconnected. */
     static final int CLIENT_CLOSE = -1;
 
     private static final int MAX_REASON = 123;

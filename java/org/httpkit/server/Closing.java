@@ -4,21 +4,21 @@ import clojure.lang.IFn;
 
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 
-/** The end of a channel: told once to its close handlers, also to those that are set afterwards. */
+/** The close of a channel: reported once to its close handlers, even if they are set later. */
 final class Closing {
-    /** Our own side has closed it; no WebSocket code. */
+    /** We closed the channel; not a WebSocket code. */
     static final int SERVER_CLOSE = 0;
 
     /**
-     * What is done once, a bit each in {@link #done}: an object for each would cost every idle
-     * channel memory.
+     * Actions that happen once, one bit of {@link #done} each: an object for each would cost every
+     * idle channel memory.
      */
     private static final int REPORTED = 1;
 
     private static final int HANDLER_RAN = 2;
     private static final int RING_HANDLER_RAN = 4;
 
-    /** An embedder has heard that the peer is gone, or has ended its side. */
+    /** An embedder has been told that the peer has disconnected or half-closed. */
     static final int EMBEDDER_TOLD = 8;
 
     private static final AtomicIntegerFieldUpdater<Closing> DONE =
@@ -28,8 +28,8 @@ final class Closing {
     private volatile int done;
 
     /**
-     * Set before {@link AsyncChannel#closedRan} is looked at, and the other way round in {@link
-     * #tell}.
+     * Set before {@link AsyncChannel#closedRan} is read; {@link #tell} sets that first, then reads
+     * this.
      */
     private volatile IFn handler;
 
@@ -59,8 +59,8 @@ final class Closing {
     }
 
     /**
-     * See {@link AsyncChannel#setCloseHandler}. @return false if the channel is closed: then it has
-     * been called
+     * See {@link AsyncChannel#setCloseHandler}. @return false if the channel is closed: then the
+     * handler has been called
      */
     boolean setHandler(IFn given) {
         AsyncChannel.requireUnset(handler, "close");
@@ -83,7 +83,7 @@ final class Closing {
         return open;
     }
 
-    /** Our own side has closed the channel, with no code. */
+    /** We closed the channel, without a code. */
     void tellServerClose(boolean throwing) {
         tell(SERVER_CLOSE, SERVER_CLOSE, "", throwing);
     }
@@ -91,9 +91,9 @@ final class Closing {
     /**
      * The channel is closed: the first call runs the close handlers.
      *
-     * @param cause what the close handler hears, as a keyword
-     * @param code what the Ring handler hears
-     * @param throwing whether the caller gets what they throw, or the log
+     * @param cause passed to the close handler, as a keyword
+     * @param code passed to the Ring handler
+     * @param throwing whether to throw their exceptions to the caller, instead of logging them
      */
     void tell(int cause, int code, String reason, boolean throwing) {
         if (!isFirst(REPORTED)) {
@@ -116,7 +116,7 @@ final class Closing {
         }
     }
 
-    /** The channel is closed, and no close handler is told. */
+    /** Closes the channel without running the close handlers. */
     void tellNone() {
         isFirst(REPORTED);
         channel.closedRan.set(true);
@@ -131,7 +131,7 @@ final class Closing {
         }
     }
 
-    /** The closing and the setting of the handler may meet: the first of them runs it. */
+    /** Closing and setting the handler may race: the first to get here runs it. */
     private void runHandler() {
         if (handler != null && isFirst(HANDLER_RAN)) {
             handler.invoke(CloseCodes.keyword(cause));

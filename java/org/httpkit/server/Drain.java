@@ -11,14 +11,14 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
 
 /**
- * Waiting for room: for senders that may block, and for those that want to be told.
+ * Waits for room in a channel's queue: for blocking senders, and for those that want a callback.
  *
  * <p>Blocks in Java, never inside a native frame, so that virtual threads may wait here.
  */
 final class Drain {
     /**
-     * A sender that waits tries again after this time at the latest. The core cuts peers off that
-     * do not read.
+     * A blocked sender retries after this time at the latest. The core disconnects peers that do
+     * not read.
      */
     private static final long RETRY_SECONDS = 60;
 
@@ -34,7 +34,7 @@ final class Drain {
         this.handle = handle;
     }
 
-    /** Lets those who block try again, whatever is written. */
+    /** Makes blocked senders retry, whatever has been written. */
     void wake() {
         lock.lock();
         try {
@@ -45,7 +45,7 @@ final class Drain {
         }
     }
 
-    /** Everything is written, or the connection is gone. Called on a loop. */
+    /** Everything is written, or the connection is closed. Called on a loop. */
     void drained() {
         List<Runnable> told;
         lock.lock();
@@ -60,7 +60,7 @@ final class Drain {
         told.forEach(server.workers::callback);
     }
 
-    /** Runs {@code task} on the worker pool once everything is written; at once if it is. */
+    /** Runs {@code task} on the worker pool once everything is written, which may be now. */
     void whenDrained(Runnable task) {
         lock.lock();
         try {
@@ -74,10 +74,10 @@ final class Drain {
     }
 
     /**
-     * Repeats {@code send} until it is not refused for want of room.
+     * Repeats {@code send} until it is no longer refused because the queue is full.
      *
-     * @param send to be made with {@code Abi.INSIST}, so that it comes to an end
-     * @return what it returned; {@code SENT_CLOSED} too if this thread is interrupted: then the
+     * @param send must use {@code Abi.INSIST}, so that this ends
+     * @return its result; also {@code SENT_CLOSED} if this thread is interrupted: then the
      *     connection is cut
      */
     int insist(IntSupplier send) {

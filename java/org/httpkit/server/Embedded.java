@@ -12,7 +12,7 @@ import java.io.IOException;
 import java.nio.channels.ServerSocketChannel;
 import java.util.Arrays;
 
-/** Turns a server's work into calls of an {@link IHandler}. */
+/** Turns a server's work into calls to an {@link IHandler}. */
 final class Embedded {
     private final HttpServer server;
     private final IHandler handler;
@@ -22,7 +22,7 @@ final class Embedded {
         this.handler = handler;
     }
 
-    /** What the constructors of {@link HttpServer} with many arguments mean. */
+    /** Options from the arguments of {@link HttpServer}'s long constructors. */
     static ServerOptions options(
             HttpServer.AddressFinder addressFinder,
             HttpServer.ServerChannelFactory channelFactory,
@@ -66,7 +66,7 @@ final class Embedded {
         AsyncChannel channel = server.channels.makeUnclosed(block);
         HttpMethod method = methodOf(block);
         if (method == null) {
-            // No constant of HttpMethod stands for it.
+            // HttpMethod has no constant for it.
             String message = "unsupported method " + block.methodName();
             answer(block, channel.handlerFailed(), 400, message);
             return;
@@ -111,7 +111,7 @@ final class Embedded {
     }
 
     /**
-     * @return what has come up meanwhile, to be run after what others wait for; null if nothing has
+     * @return events that arrived meanwhile, to run after other queued work; null if there are none
      */
     byte[] events(byte[] block) {
         long handle = RequestBlock.handle(block);
@@ -142,7 +142,7 @@ final class Embedded {
                 tellClosed(channel, CloseCodes.CLIENT_CLOSE, "");
                 break;
             case Abi.EVENT_CLOSING:
-                break; // there is one thread for all calls, and no other may hear of it
+                break; // one thread makes all calls, and no other may be told of it
             default:
                 closed(
                         channel,

@@ -8,22 +8,22 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /**
- * The one thread that calls an {@link IHandler}. In http-kit that is the loop, so handlers count on
- * not being called by two threads; ours keeps them off the loop.
+ * The single thread that calls an {@link IHandler}. In http-kit that is the loop, so handlers rely
+ * on never being called by two threads at a time; here it is a thread apart from the loop.
  */
 final class EmbeddedWorkers extends Workers {
     private final IHandler handler;
 
     /**
-     * Never shut down: closings are heard after the stop, in order. It ends by itself when idle.
+     * Never shut down: close events are delivered even after the stop, in order. It ends when idle.
      */
     private final GrowingPool thread =
             GrowingPool.named("http-kit-server-handler", 1, Integer.MAX_VALUE);
 
-    /** The thread while it is in a call. */
+    /** The thread, while it is in a call. */
     private volatile Thread running;
 
-    /** The server stops and has waited: requests that still wait will not be answered. */
+    /** The server has stopped and waited: requests still queued get no response. */
     private volatile boolean over;
 
     EmbeddedWorkers(HttpServer server, IHandler handler) {
@@ -37,7 +37,7 @@ final class EmbeddedWorkers extends Workers {
     @Override
     void submit(byte[] block) {
         if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
-            // On this thread, however late: the handler is not to be called by two.
+            // On this thread, however late: two must not call the handler.
             thread.execute(() -> call(block));
         } else if (shut) {
             reject(block, null);
@@ -59,12 +59,12 @@ final class EmbeddedWorkers extends Workers {
             server.log.error("worker", e);
         } finally {
             running = null;
-            // An interrupt was meant for the handler that is over.
+            // An interrupt was meant for the handler, which has ended.
             Thread.interrupted();
         }
     }
 
-    /** What comes up meanwhile runs after what others wait for. */
+    /** Events that arrive meanwhile run after other queued work. */
     private void events(byte[] block) {
         for (byte[] next = block; next != null; ) {
             byte[] after = server.embedded.events(next);
@@ -72,7 +72,7 @@ final class EmbeddedWorkers extends Workers {
         }
     }
 
-    /** False if there is no memory for it: no other thread learns of these events. */
+    /** False if there is no memory for it: then this thread must run these events. */
     private boolean isQueued(byte[] events) {
         try {
             thread.execute(() -> call(events));
@@ -107,7 +107,7 @@ final class EmbeddedWorkers extends Workers {
         }
     }
 
-    /** Waits for the calls that are queued. */
+    /** Waits for queued calls. */
     private boolean isDoneIn(int timeout) {
         FutureTask<?> last = new FutureTask<>(() -> {}, null);
         thread.execute(last);

@@ -38,7 +38,7 @@ final class ExecutorWorkers extends Workers {
         shutDown(pool, timeout);
     }
 
-    /** Lets what runs on a pool end for {@code timeout} msecs, then interrupts it. */
+    /** Gives a pool's tasks {@code timeout} msecs to end, then interrupts them. */
     static void shutDown(ExecutorService pool, int timeout) {
         pool.shutdown();
         try {

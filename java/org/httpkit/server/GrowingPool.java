@@ -5,24 +5,24 @@ import java.util.concurrent.ThreadFactory;
 
 /**
  * Threads for tasks that may block: one is started for each task that no idle one can take, up to a
- * bound. What is more waits, in order. A thread without work ends after a while.
+ * limit. Further tasks are queued, in order. A thread without work ends after a while.
  *
- * <p>Not a {@code ThreadPoolExecutor}, which does not bear a full heap: its queue takes memory to
- * wait, and it may forget a thread for good that it had no memory to wake. Here only {@link
- * #execute} takes memory, before it changes anything; and a task for which no thread can be started
- * waits for one.
+ * <p>Not a {@code ThreadPoolExecutor}, which does not survive a full heap: waiting on its queue
+ * takes memory, and it may lose a thread that it had no memory to wake. Here only {@link #execute}
+ * takes memory, before it changes anything; and a task for which no thread can be started stays
+ * queued.
  */
 final class GrowingPool implements Executor {
     private static final int IDLE_MILLIS = 5000;
 
-    /** When not even one thread could be started. */
+    /** Pause when not even one thread could be started. */
     private static final int RETRY_MILLIS = 100;
 
     private final int max;
     private final int maxWaiting;
     private final ThreadFactory factory;
 
-    /** Guarded by this, as all that follows. */
+    /** Guarded by this, like all fields below. */
     private Waiting first;
 
     private Waiting last;
@@ -44,7 +44,7 @@ final class GrowingPool implements Executor {
     }
 
     /**
-     * @param maxWaiting tasks that wait for a thread; more are dropped
+     * @param maxWaiting most queued tasks; more are dropped
      */
     GrowingPool(int max, int maxWaiting, ThreadFactory factory) {
         this.max = max;
@@ -69,13 +69,13 @@ final class GrowingPool implements Executor {
                 });
     }
 
-    /** Never blocks. @throws OutOfMemoryError if there is no memory to remember {@code task} */
+    /** Never blocks. @throws OutOfMemoryError if there is no memory to queue {@code task} */
     @Override
     public void execute(Runnable task) {
         run(task);
     }
 
-    /** As {@link #execute}. @return false if there is no thread now that would ever take it */
+    /** As {@link #execute}. @return false if there is no thread now to take it */
     synchronized boolean run(Runnable task) {
         Waiting added = new Waiting(task);
         if (waiting < maxWaiting) {
@@ -86,7 +86,7 @@ final class GrowingPool implements Executor {
     }
 
     /**
-     * As {@link #execute}, for what others wait for.
+     * As {@link #execute}, for tasks that other threads wait for.
      *
      * @throws OutOfMemoryError also if there is no thread, and none can be started: then it is not
      *     run
@@ -106,7 +106,7 @@ final class GrowingPool implements Executor {
     }
 
     /**
-     * @return whether tasks wait for a thread
+     * @return whether tasks are queued for a thread
      */
     synchronized boolean isCrowded() {
         return waiting > idle;
@@ -167,13 +167,13 @@ final class GrowingPool implements Executor {
             } catch (Throwable e) {
                 Loggers.complain("what a task has thrown", null, e);
             }
-            // An interrupt was meant for the task that is over.
+            // An interrupt was meant for the task, which has ended.
             Thread.interrupted();
         }
     }
 
     /**
-     * @return null if this thread is to end
+     * @return null if this thread should end
      */
     private synchronized Runnable next() {
         long deadline = System.nanoTime() + IDLE_MILLIS * 1_000_000L;
@@ -182,7 +182,7 @@ final class GrowingPool implements Executor {
             try {
                 wait(left);
             } catch (InterruptedException e) {
-                // It was meant for the task that is over.
+                // It was meant for the task, which has ended.
             }
             left = (deadline - System.nanoTime()) / 1_000_000;
         }

@@ -6,8 +6,8 @@ import java.io.Serializable;
 import java.util.Comparator;
 
 /**
- * The order of the keys in the map of a request with many headers: Strings by their characters, and
- * behind them whatever else a program puts in.
+ * The key order of the map of a request with many headers: Strings by their characters, then any
+ * other keys that a program adds.
  *
  * <p>Peers choose the names, and could choose thousands that share one hash. A hash map would then
  * compare each of them with all others.

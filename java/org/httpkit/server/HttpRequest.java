@@ -13,7 +13,7 @@ import org.httpkit.jni.Abi;
 import java.io.InputStream;
 import java.util.Map;
 
-/** A request, as an {@link IHandler} gets it. */
+/** A request for an {@link IHandler}. */
 public class HttpRequest {
     private static final Keyword HEADERS = Keyword.intern(null, "headers");
     private static final Keyword REMOTE_ADDR = Keyword.intern(null, "remote-addr");
@@ -21,7 +21,7 @@ public class HttpRequest {
     private static final Keyword CONTENT_LENGTH = Keyword.intern(null, "content-length");
     private static final Keyword START_TIME = Keyword.intern(null, "start-time");
 
-    /** Never null: servers answer methods that have no constant with 400. */
+    /** Never null: servers respond with 400 to methods that have no constant. */
     public final HttpMethod method;
 
     /** The target as sent, up to its first question mark. */
@@ -33,8 +33,8 @@ public class HttpRequest {
     public final HttpVersion version;
 
     /**
-     * Names in lower case; values are Strings, repeated ones joined. The map is not to be changed,
-     * see {@link #setHeaders}.
+     * Names in lower case; values are Strings, repeated ones joined. Do not modify the map, see
+     * {@link #setHeaders}.
      */
     public volatile Map<String, Object> headers;
 
@@ -46,7 +46,7 @@ public class HttpRequest {
     private final HttpServer server;
     private volatile boolean channelWanted;
 
-    /** What the setters have replaced: from then on it counts for a {@link RingHandler}, too. */
+    /** Whether the setters have replaced them: then a {@link RingHandler} uses the new ones too. */
     private volatile boolean headersSet;
 
     private volatile BytesInputStream body;
@@ -92,7 +92,7 @@ public class HttpRequest {
     }
 
     /**
-     * @return when the request had arrived, by {@link System#nanoTime}; 0 if it is not known
+     * @return when the request had arrived, by {@link System#nanoTime}; 0 if unknown
      */
     public long getStartTime() {
         Long set = startTime;
@@ -107,7 +107,7 @@ public class HttpRequest {
     }
 
     /**
-     * @return a Ring request with what was set here instead of what was received
+     * @return a Ring request in which values set here replace the received ones
      */
     IPersistentMap replaceIn(IPersistentMap request) {
         IPersistentMap map = request;
@@ -136,8 +136,8 @@ public class HttpRequest {
     }
 
     /**
-     * @return a stream of its own for each call, a {@link org.httpkit.BytesInputStream}; null
-     *     without a body
+     * @return a new stream for each call, a {@link org.httpkit.BytesInputStream}; null without a
+     *     body
      */
     public InputStream getBody() {
         BytesInputStream given = body;
@@ -164,8 +164,8 @@ public class HttpRequest {
     }
 
     /**
-     * The channel, for streams and WebSockets. Once it was asked for, a peer that ends its side
-     * while the request is unanswered counts as gone; otherwise it still gets its answer.
+     * The channel, for streams and WebSockets. After this call, a peer that half-closes before its
+     * response has begun counts as disconnected; otherwise it still gets its response.
      */
     public AsyncChannel getChannel() {
         channelWanted = true;

@@ -22,8 +22,7 @@ import java.util.concurrent.atomic.AtomicReference;
  * A server: bound when it is made, serving from {@link #start} to {@link #stop}.
  *
  * <p>Its sockets live in the native library, in loops on the threads {@code server-loop}, which are
- * daemons iff the thread that made the server is one. Handlers and callbacks run on the worker
- * pool.
+ * daemons if the thread that made the server is one. Handlers and callbacks run on the worker pool.
  */
 public class HttpServer implements Runnable {
     /** Decides where a server listens. */
@@ -31,7 +30,7 @@ public class HttpServer implements Runnable {
         SocketAddress findAddress() throws IOException;
     }
 
-    /** Makes the channel whose socket options a server takes over. */
+    /** Makes the channel whose socket options the server copies. */
     public interface ServerChannelFactory {
         ServerSocketChannel createChannel(SocketAddress address) throws IOException;
     }
@@ -47,13 +46,13 @@ public class HttpServer implements Runnable {
             (message, error) ->
                     HttpUtils.printWarning(error == null ? message : error.getMessage());
 
-    /** How often a stop looks whether all answers are written. */
+    /** How often {@code stop} checks whether all responses have been written. */
     private static final int UNSENT_TICK_MILLIS = 5;
 
-    /** How long a stop waits for the callbacks of what it has closed. */
+    /** How long {@code stop} waits for the callbacks of channels that it has closed. */
     private static final int CALLBACK_MILLIS = 1000;
 
-    /** Value of the Server header, null for none. */
+    /** Value of the Server header, or null for none. */
     public final String serverHeader;
 
     final long handle;
@@ -65,7 +64,7 @@ public class HttpServer implements Runnable {
     final Workers workers;
     final RingExchanges ringHandler;
 
-    /** What an embedder's handler is called by; null if there is none. */
+    /** Calls an embedder's handler; null if there is none. */
     final Embedded embedded;
 
     final ServerOptions options;
@@ -105,15 +104,15 @@ public class HttpServer implements Runnable {
     /**
      * Binds, for programs that embed a server with a handler of their own.
      *
-     * @param ip address to bind; {@code 0.0.0.0} is IPv6, too
-     * @param port 0 for any free one
-     * @param maxBody bytes of a request's body, more is 413
-     * @param maxLine bytes of a request line, more is 414, or of a header line, more is 431
-     * @param maxWs bytes of a WebSocket message, more closes with 1009
-     * @param serverHeader Server header of answers that the server gives by itself, null for none
-     * @param legacyContentLength false: a Content-Length that is sent on a channel counts in the
-     *     response to HEAD
-     * @param errorLogger hears of what a handler throws, unless a {@link RingHandler} logs it
+     * @param ip address to bind; {@code 0.0.0.0} includes IPv6
+     * @param port 0 for any free port
+     * @param maxBody most bytes of a request body; more is a 413
+     * @param maxLine most bytes of a request line (more is a 414) or header line (more is a 431)
+     * @param maxWs most bytes of a WebSocket message; more closes the channel with 1009
+     * @param serverHeader Server header of responses that the server makes itself, or null for none
+     * @param legacyContentLength false: a response to HEAD keeps a Content-Length sent on its
+     *     channel
+     * @param errorLogger is given what a handler throws, unless a {@link RingHandler} logs it
      * @throws java.net.BindException if the address cannot be had
      */
     public HttpServer(
@@ -151,8 +150,8 @@ public class HttpServer implements Runnable {
      * As the other constructor with 13 arguments.
      *
      * @param addressFinder where to listen
-     * @param channelFactory makes a channel whose socket options are taken over; null for those of
-     *     the system
+     * @param channelFactory makes a channel whose socket options are copied; null for the system's
+     *     defaults
      */
     public HttpServer(
             AddressFinder addressFinder,
@@ -207,7 +206,7 @@ public class HttpServer implements Runnable {
             this.port = Native.serverPort(handle);
             this.workers = Workers.of(this, options);
         } catch (Throwable e) {
-            Native.serverFree(handle); // or the port would stay taken
+            Native.serverFree(handle); // otherwise the port would stay bound
             throw e;
         }
         this.loops = new Thread[options.ioThreads];
@@ -241,8 +240,8 @@ public class HttpServer implements Runnable {
     /**
      * Starts serving.
      *
-     * @return false if it has been started before: a stopped server cannot be started again
-     * @throws IOException never, but declared, as programs expect it
+     * @return false if it was started before: a stopped server cannot be started again
+     * @throws IOException never; declared because programs expect it
      */
     public boolean start() throws IOException {
         if (workers.isShut() || !status.compareAndSet(Status.STOPPED, Status.RUNNING)) {
@@ -254,13 +253,13 @@ public class HttpServer implements Runnable {
                 loop.start();
             }
         } catch (Throwable e) {
-            stop(0, null); // no memory for a thread, say: nothing half started is left behind
+            stop(0, null); // out of memory for a thread, for example: leave nothing half started
             throw e;
         }
         return true;
     }
 
-    /** Starts serving, unless it was started before, and returns when the server has stopped. */
+    /** Starts serving, unless started before, and returns when the server has stopped. */
     @Override
     public void run() {
         try {
@@ -284,9 +283,10 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * Stops: no new connections at once. Requests that run, or come on open connections, get {@code
-     * timeout} msecs to end and to be read, for which this call blocks; then callbacks of what it
-     * closes, a second. Silent connections are closed after half of the time, at most 500 msecs.
+     * Stops: accepts no new connections. Running requests, and those that arrive on open ones, get
+     * {@code timeout} msecs to end and be read, for which this blocks; then callbacks of channels
+     * that it closes get a second. Silent connections are closed after half of it, at most 500
+     * msecs.
      *
      * @return true for the call that stopped it
      */
@@ -318,7 +318,9 @@ public class HttpServer implements Runnable {
         return true;
     }
 
-    /** Answers of handlers that ended in time are written, as far as their peers read. */
+    /**
+     * Blocks until the responses of handlers that ended in time are written, if their peers read.
+     */
     private void awaitUnsent(long deadline) throws InterruptedException {
         while (deadline - System.nanoTime() > 0
                 && (bodies.areGoing() || Native.serverUnsent(handle) > 0)) {
@@ -328,13 +330,14 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * The callbacks of what was just closed: the caller of a stop may take away next what they use.
+     * Waits for the callbacks of channels just closed: the caller of {@code stop} may release next
+     * what they use.
      */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
         for (Thread loop : loops) {
             if (loop == Thread.currentThread()) {
-                return; // it failed, and has yet to end
+                return; // it failed, and is about to end
             }
             TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
         }
@@ -364,7 +367,7 @@ public class HttpServer implements Runnable {
         }
     }
 
-    /** Where it listens, its state, and how many connections and channels are open. */
+    /** The address, the state, and the number of open connections and channels. */
     @Override
     public String toString() {
         Status now = status.get();
@@ -395,7 +398,7 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * @return the bound port, also after a stop; -1 for a Unix domain socket
+     * @return the bound port, even after a stop; -1 for a Unix domain socket
      */
     public int getPort() {
         return port;
@@ -406,13 +409,13 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * @return whether the loop runs
+     * @return whether the loop is running
      */
     public boolean isAlive() {
         return loops[0].isAlive();
     }
 
-    /** The body of a 500 for what has this message. */
+    /** The body of a 500 for an exception with this message. */
     String errorText(String message) {
         return options.errorMessages ? message : "Internal Server Error";
     }

@@ -1,18 +1,17 @@
 package org.httpkit.server;
 
 /**
- * What a server runs, for programs that embed it without Ring: see {@link
+ * A server's handler, for programs that embed it without Ring: see {@link
  * HttpServer#HttpServer(String, int, IHandler, int, int, int, ProxyProtocolOption)}.
  *
- * <p>All but {@link #close} is called on one thread of the server, one call after the other: one
- * that blocks delays the others, and should hand its work to threads of its own. What is thrown is
- * logged.
+ * <p>All methods but {@link #close} are called on one thread, one call at a time. A call that
+ * blocks delays the others; move long work to your own threads. Exceptions are logged.
  */
 public interface IHandler {
     /**
-     * A request. Answered through {@code callback}, now or later and from any thread, or through
-     * {@link HttpRequest#getChannel}. A call that throws before anything was sent is answered with
-     * 500.
+     * Handles a request. Respond through {@code callback}, now or later and from any thread, or
+     * through {@link HttpRequest#getChannel}. If this throws before anything was sent, a 500 is
+     * sent.
      */
     void handle(HttpRequest request, RespCallback callback);
 
@@ -29,8 +28,8 @@ public interface IHandler {
     void clientClose(AsyncChannel channel, int status);
 
     /**
-     * The peer has left before its request was answered, or a WebSocket has ended otherwise than by
-     * {@link AsyncChannel#serverClose}. The channel's own close handlers have not run: {@link
+     * The peer has disconnected before its response, or a WebSocket has ended other than by {@link
+     * AsyncChannel#serverClose}. The channel's own close handlers have not run: {@link
      * AsyncChannel#onClose(int, String)} runs them.
      *
      * @param status a close code; -1 for a request, 0 when the server stops
@@ -40,9 +39,10 @@ public interface IHandler {
     }
 
     /**
-     * The server stops: no more requests come. Called on the stopping thread, which it may block.
+     * The server stops: no more requests will come. Called on the stopping thread, which it may
+     * block.
      *
-     * @param timeout msecs that work still under way may take; 0 if {@link #handle} took them all
+     * @param timeout msecs that remaining work may take; 0 if {@link #handle} used them up
      */
     void close(int timeout);
 }

@@ -5,22 +5,22 @@ import org.httpkit.jni.Native;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The first part of a stop: requests that run, or come on open connections, are served to their
- * end.
+ * The first part of {@code stop}: running requests, and those that arrive on open connections, are
+ * completed.
  */
 final class LastRequests {
-    /** How often it is looked whether there are any, at most. */
+    /** Shortest pause between checks for such requests. */
     private static final int TICK_MILLIS = 5;
 
-    /** How long a silent connection is kept, at most, as a request may be on its way to it. */
+    /** Longest that a silent connection is kept, as a request may be on its way to it. */
     private static final int GRACE_MILLIS = 500;
 
     private LastRequests() {}
 
     /**
-     * Waits until there are none, at most {@code timeout} msecs.
+     * Waits until there are none, for at most {@code timeout} msecs.
      *
-     * @return msecs that are left for what else runs; 0 if the time is over or the thread is
+     * @return remaining msecs, for other running work; 0 if the time is over or the thread is
      *     interrupted
      */
     static int serve(long server, int timeout) {
@@ -35,7 +35,7 @@ final class LastRequests {
             long now = System.nanoTime();
             left = millis(deadline - now);
             try {
-                // Looking at very many connections takes its time: not more than half of all.
+                // Checking very many connections takes time: spend at most half of it on that.
                 Thread.sleep(Math.min(left, Math.max(TICK_MILLIS, millis(now - before))));
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
@@ -45,7 +45,7 @@ final class LastRequests {
         return 0;
     }
 
-    /** Rounded up: a time that is not over is not 0. */
+    /** Rounded up, so that remaining time is never 0. */
     private static int millis(long nanos) {
         return (int) Math.max(0, TimeUnit.NANOSECONDS.toMillis(nanos + 999_999));
     }

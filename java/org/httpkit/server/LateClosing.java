@@ -6,17 +6,17 @@ import java.util.concurrent.FutureTask;
 import java.util.function.BooleanSupplier;
 
 /**
- * The closing of a channel whose callbacks go on: one may run until the close handler stops it.
+ * Closes a channel whose callbacks are still running: one may run until the close handler stops it.
  *
- * <p>A closing is heard behind what came before it. But once a callback of its channel has held it
- * up for a while, the close handlers run on another thread, and what else waits is delivered after
- * them.
+ * <p>A close event is normally delivered after earlier events. But once a running callback has
+ * delayed it for a while, the close handlers run on another thread, and queued events are delivered
+ * after them.
  */
 final class LateClosing {
-    /** How long a callback that runs holds its channel's closing up. */
+    /** How long a running callback may delay its channel's close event. */
     private static final int PATIENCE_MILLIS = 100;
 
-    /** How long the pool may take to begin with it: perhaps all its threads run such callbacks. */
+    /** How long the pool may take to start it: all its threads may be running such callbacks. */
     private static final int POOL_MILLIS = 1000;
 
     private final FutureTask<?> closing;
@@ -26,8 +26,8 @@ final class LateClosing {
 
     /**
      * @param closing runs the close handlers, unless they have run
-     * @param heard whether they have run, or run now
-     * @param callbackRuns whether a callback of the channel runs
+     * @param heard whether they have run, or are running
+     * @param callbackRuns whether a callback of the channel is running
      */
     LateClosing(
             FutureTask<?> closing,
@@ -43,7 +43,7 @@ final class LateClosing {
     /** {@code channel} is closed while a thread runs its callbacks. */
     static void watch(HttpServer server, AsyncChannel channel, int code, String reason) {
         if (server.embedded != null || channel.closedRan.get()) {
-            return; // one thread makes all calls; or our own side has closed it, and knows
+            return; // one thread makes all calls; or we closed it, and know
         }
         channel.lateClosing = new FutureTask<>(() -> channel.peerClosed(code, reason), null);
         new LateClosing(
@@ -54,7 +54,7 @@ final class LateClosing {
                 .watch();
     }
 
-    /** The server stops: closings that callbacks hold up are heard now. */
+    /** The server stops: delivers close events that callbacks are delaying. */
     static void hurry(Collection<AsyncChannel> channels, Workers workers) {
         for (AsyncChannel channel : channels) {
             FutureTask<?> closing = channel.lateClosing;
@@ -64,9 +64,9 @@ final class LateClosing {
         }
     }
 
-    /** Sees to it that the closing is heard. Never blocks. */
+    /** Ensures that the close handlers run. Never blocks. */
     void watch() {
-        // What it waits behind may have yet to begin, for want of a thread.
+        // The callback ahead of it may not have begun, for lack of a thread.
         boolean runs = callbackRuns.getAsBoolean();
         if (!ServerTimer.after(PATIENCE_MILLIS, () -> look(runs))) {
             run();
@@ -93,7 +93,7 @@ final class LateClosing {
         ServerTimer.after(POOL_MILLIS, this::hurry);
     }
 
-    /** Has it heard outside of the pool. */
+    /** Runs the close handlers outside the pool. */
     private void hurry() {
         if (!closing.isDone()) {
             Workers.aside(closing);

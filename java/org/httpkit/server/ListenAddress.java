@@ -10,9 +10,9 @@ import java.net.UnknownHostException;
 import java.nio.channels.UnresolvedAddressException;
 import java.nio.charset.Charset;
 
-/** Where a server listens, as the native side takes it. */
+/** Where a server listens, in native form. */
 final class ListenAddress {
-    /** Of the paths of files. */
+    /** The charset of file paths. */
     static final Charset PATHS = pathCharset();
 
     /** {@code Abi.ADDRESS_*}. */

@@ -4,8 +4,8 @@ import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 
 /**
- * Calls users' loggers. Whatever these throw ends here: what they are to log has yet to be answered
- * or cut off, and the thread goes on to serve others.
+ * Calls users' loggers. Their exceptions end here: the exchange being logged must still get its
+ * response or be cut, and the thread continues to serve others.
  */
 final class Loggers {
     private Loggers() {}
@@ -27,7 +27,7 @@ final class Loggers {
     }
 
     /**
-     * Says on standard error what is not logged.
+     * Reports on standard error what could not be logged.
      *
      * <p>{@code failure} may be {@code error} itself: when the heap is full, the JVM throws one
      * object again and again.
@@ -38,7 +38,7 @@ final class Loggers {
             System.err.println("http-kit: not logged, because of " + failure + ": " + what);
         } catch (Throwable e) {
             // There is no memory for a line, or the exceptions' own texts throw: nothing can be
-            // told.
+            // reported.
         }
     }
 }

@@ -7,26 +7,25 @@ import java.util.Arrays;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * The body of a response whose length shows only while it is made. Nothing here waits for the peer.
+ * The body of a response whose length is unknown until it has been produced. Nothing here waits for
+ * the peer.
  *
- * <p>Up to {@code :body-buffer-size} it is kept, and leaves with a Content-Length when it ends
- * early enough. What is longer is streamed from there on, and so is what comes from a source that
- * falls silent.
+ * <p>It is buffered up to {@code :body-buffer-size}, and sent with a Content-Length if it ends by
+ * then. A longer body is streamed from there on, and so is one whose source falls silent.
  */
 final class OpenBody {
-    /** Bytes that may wait for the peer before a sender does. */
+    /** Bytes queued for the peer at which a sender waits. */
     static final int WINDOW = 256 * 1024;
 
     /**
-     * Outcome of a send besides {@code Abi.SENT_*}: the rest is not wanted, since this answers
-     * HEAD.
+     * Outcome of a send besides {@code Abi.SENT_*}: the rest is not needed in a response to HEAD.
      */
     static final int UNWANTED = -1;
 
-    /** A source is silent when it has given nothing for this many ticks: some 20 ms. */
+    /** A source is silent after this many ticks without data: about 20 ms. */
     private static final int SILENT_TICKS = 2;
 
-    /** As long as its thread is not seen to wait, it may have been put off by a busy machine. */
+    /** The same if its thread is not seen to block: a busy machine may have delayed it. */
     private static final int BUSY_TICKS = 6;
 
     private enum State {
@@ -41,13 +40,13 @@ final class OpenBody {
     private final boolean headRequest;
     private final int keep;
 
-    /** The thread that makes the body; null if that is not known. */
+    /** The thread that produces the body; null if unknown. */
     volatile Thread maker = Thread.currentThread();
 
-    /** Guards what follows, until the body is streamed; never held while anything blocks. */
+    /** Guards the fields below until the body is streamed; never held across blocking calls. */
     private final ReentrantLock lock = new ReentrantLock();
 
-    /** Status and header lines, and the place for a short body. */
+    /** Status and header lines, and a buffer for a short body. */
     private ResponseWriter out;
 
     private volatile State state = State.KEEPING;
@@ -69,7 +68,7 @@ final class OpenBody {
         this.keep = server.options.bodyBufferSize;
     }
 
-    /** Whether a body of this length is read into memory at once. */
+    /** Whether a body of this length is read into memory whole. */
     static boolean isShort(HttpServer server, long length) {
         return length <= server.options.bodyBufferSize;
     }
@@ -78,13 +77,13 @@ final class OpenBody {
         return state == State.STREAMING;
     }
 
-    /** Whether the answer to HEAD has been sent, so that no more of the body is needed. */
+    /** Whether the response to HEAD has been sent, so that no more of the body is needed. */
     boolean isUnwanted() {
         return headRequest && state == State.STREAMING;
     }
 
     /**
-     * Sends a part of the body, or keeps it.
+     * Sends a part of the body, or buffers it.
      *
      * @return {@code Abi.SENT_*}, or {@link #UNWANTED}
      */
@@ -103,7 +102,7 @@ final class OpenBody {
     }
 
     /**
-     * @return {@code SENT_FULL} if the part is to be sent on, after what has been kept
+     * @return {@code SENT_FULL} if the caller must send the part itself, after the buffered bytes
      */
     private int keep(byte[] bytes, int start, int count) {
         lock.lock();
@@ -126,7 +125,7 @@ final class OpenBody {
         return Abi.SENT_ACCEPTED;
     }
 
-    /** HEAD asks for the length only; a body that would be streamed has none to tell. */
+    /** HEAD only needs the length, and a streamed body has none. */
     private int countOnly() {
         if (total <= keep) {
             watch();
@@ -155,7 +154,7 @@ final class OpenBody {
         }
     }
 
-    /** Sends the head with what has been kept. @return false if the peer is gone */
+    /** Sends the head and the buffered bytes. @return false if the peer has disconnected */
     private boolean stream() {
         int sent = Responses.start(handle, out, kept, 0, length);
         state = State.STREAMING;
@@ -164,7 +163,7 @@ final class OpenBody {
         return sent != Abi.SENT_CLOSED;
     }
 
-    /** What has been kept leaves now, as the start of a stream; without any, the head alone. */
+    /** Sends the head and any buffered bytes now, as the start of a stream. */
     void start() {
         lock.lock();
         try {
@@ -176,7 +175,7 @@ final class OpenBody {
         }
     }
 
-    /** {@link #start} if something is kept. */
+    /** {@link #start} if anything is buffered. */
     void flush() {
         if (length > 0 && !headRequest) {
             start();
@@ -186,7 +185,7 @@ final class OpenBody {
     /** Called by the timer. */
     void tick() {
         if (!lock.tryLock()) {
-            silentTicks = 0; // it is just being sent on
+            silentTicks = 0; // it is being used right now
             return;
         }
         try {
@@ -206,9 +205,7 @@ final class OpenBody {
         return thread != null && thread.getState() == Thread.State.RUNNABLE;
     }
 
-    /**
-     * The body is complete. @return whether all of it is in the writer now, for the caller to send
-     */
+    /** The body is complete. @return whether the writer holds all of it, for the caller to send */
     boolean end() {
         if (takeBack()) {
             if (headRequest) {
@@ -224,7 +221,7 @@ final class OpenBody {
         return false;
     }
 
-    /** Ends it as if nothing had been sent. @return false if something was */
+    /** Ends it without a trace if nothing was sent. @return false if something was */
     boolean takeBack() {
         lock.lock();
         try {
@@ -241,7 +238,7 @@ final class OpenBody {
         }
     }
 
-    /** The peer must see that the body is cut. */
+    /** Cuts the body, visibly to the peer. */
     void cut() {
         announce();
         Native.abort(handle);

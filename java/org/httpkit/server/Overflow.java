@@ -1,10 +1,10 @@
 package org.httpkit.server;
 
-/** What becomes of a send while too many earlier bytes wait for the peer. */
+/** What happens to a send while too many bytes are queued for the peer. */
 public enum Overflow {
     /** The connection is cut. */
     CLOSE,
-    /** The sender waits; a peer that takes less than 1 KiB in a minute is cut. */
+    /** The sender blocks; a peer that takes less than 1 KiB in a minute is disconnected. */
     BLOCK,
     /** The send is refused. */
     REJECT

@@ -12,10 +12,10 @@ import java.util.Map;
 import java.util.function.IntSupplier;
 
 /**
- * What is sent on a channel as one chunk or frame.
+ * Data to send on a channel, as one chunk or frame.
  *
- * <p>Each is a call that sends it, as often as it is refused for want of room, and returns {@code
- * Abi.SENT_*}.
+ * <p>Each is a call that tries to send it and returns {@code Abi.SENT_*}; it may be repeated while
+ * the queue is full.
  */
 final class Pieces {
     private static final int MAX_CONTROL = 125;

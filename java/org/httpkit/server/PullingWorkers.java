@@ -11,17 +11,17 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The server's own threads: each takes work from the native queue, and hands an answer down and
- * takes the next piece of work in one call.
+ * The server's own threads. Each takes work from the native queue; one call sends a response and
+ * takes the next piece of work.
  *
- * <p>There are few at first. When all of them are stuck in blocking handlers, more are started, up
- * to the maximum, and those that have had nothing to do for long end; or, on JVMs that have them,
- * virtual threads get what waits.
+ * <p>There are few at first. When all are stuck in blocking handlers, more are started, up to the
+ * maximum, and threads end after being idle for a while. With virtual threads, those run the queued
+ * work instead.
  */
 final class PullingWorkers extends Workers {
     private static final String NO_THREAD = "cannot start a worker thread";
 
-    /** How long it is not tried again when no thread could be started. */
+    /** How long to wait before retrying when no thread could be started. */
     private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
     private final int first;
@@ -29,10 +29,10 @@ final class PullingWorkers extends Workers {
     private final PrefixThreadFactory factory;
     private final ExecutorService virtual;
 
-    /** All that have been started and have not ended; guards itself and {@link #wanted}. */
+    /** All threads that were started and have not ended; guards itself and {@link #wanted}. */
     private final List<Thread> threads = new ArrayList<>();
 
-    /** More are being started while there are fewer. */
+    /** The target number of threads; more are started while there are fewer. */
     private int wanted;
 
     /** No thread could be started, which has been logged. */
@@ -62,8 +62,8 @@ final class PullingWorkers extends Workers {
     }
 
     /**
-     * Each thread starts the next one that is wanted: on a loop, where this is called, there is
-     * time for one.
+     * Starts the next wanted thread, which starts the one after it: the loop, which calls this too,
+     * only has time for one.
      */
     private void startNext() {
         Thread thread = null;
@@ -74,7 +74,7 @@ final class PullingWorkers extends Workers {
                 failing = false;
             }
         } catch (Throwable e) {
-            // What waits asks for more again.
+            // Queued work asks for more again.
             synchronized (threads) {
                 threads.remove(thread);
                 wanted = threads.size();
@@ -98,7 +98,7 @@ final class PullingWorkers extends Workers {
         }
     }
 
-    /** Whatever goes wrong costs one piece of work, never the thread. */
+    /** Any failure costs one piece of work, never the thread. */
     private final class Worker implements Runnable {
         private ResponseWriter out;
 
@@ -116,7 +116,7 @@ final class PullingWorkers extends Workers {
             }
         }
 
-        /** Until there is no more work, or has been none for long. */
+        /** Runs until the queue is shut and empty, or this thread has been idle for too long. */
         private void pull() {
             byte[] block = null;
             boolean over = false;
@@ -142,7 +142,7 @@ final class PullingWorkers extends Workers {
                     }
                     ready = server.ringHandler.handle(new RequestBlock(block), out);
                 }
-                // An interrupt was meant for the handler that is over.
+                // An interrupt was meant for the handler, which has ended.
                 Thread.interrupted();
                 return ready
                         ? Responses.sendAndTake(server.handle, RequestBlock.handle(block), out)
@@ -154,7 +154,7 @@ final class PullingWorkers extends Workers {
         }
     }
 
-    /** Leaves the count; one that is wanted still is replaced. */
+    /** Stops counting this thread, and replaces it if it is still wanted. */
     private void ended(boolean superfluous) {
         synchronized (threads) {
             threads.remove(Thread.currentThread());
@@ -185,8 +185,8 @@ final class PullingWorkers extends Workers {
         }
         synchronized (threads) {
             int size = threads.size();
-            // Not while some are still being started; twice as many at most, then it is looked
-            // at again.
+            // Not while some are still being started. At most doubles their number; then the need
+            // is checked again.
             if (size >= wanted) {
                 wanted = size + Math.min(waiting, Math.min(Math.max(size, 1), max - size));
             }
@@ -194,7 +194,7 @@ final class PullingWorkers extends Workers {
         startNext();
     }
 
-    /** Rare, and not what the native queue carries. */
+    /** Rare, and not work for the native queue. */
     @Override
     void execute(Runnable task) {
         if (virtual == null || shut) {
@@ -204,7 +204,7 @@ final class PullingWorkers extends Workers {
         try {
             virtual.execute(task);
         } catch (Throwable e) {
-            aside(task); // a stop came between, or there is no memory for its thread
+            aside(task); // stopped meanwhile, or there is no memory for its thread
         }
     }
 
@@ -221,7 +221,7 @@ final class PullingWorkers extends Workers {
         }
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         if (timeout <= 0 || !joinAll(running, deadline)) {
-            // What waits would begin after the interrupt, and nothing would end it.
+            // Otherwise queued work would begin after the interrupt, and nothing would end it.
             Native.serverSpill(server.handle);
             interrupt(running);
         }

@@ -21,7 +21,7 @@ import java.util.TreeMap;
 
 /**
  * A request as the native side hands it over: one array with offsets into itself (the layout is in
- * {@code rust/core/src/server/request.rs}). Each value is made on demand.
+ * {@code rust/core/src/server/request.rs}). Each value is computed on demand.
  */
 final class RequestBlock {
     private static final VarHandle LONG =
@@ -36,12 +36,11 @@ final class RequestBlock {
     private static final int DEFAULT_PORT = 80;
 
     /**
-     * Header lines up to which the header map is an array map, as http-kit's always is; beyond, a
-     * tree.
+     * Header lines up to which the header map is an array map, as in http-kit; beyond that, a tree.
      */
     private static final int ARRAY_MAP = 64;
 
-    /** What {@code System.nanoTime} was at the native clock's zero. */
+    /** {@code System.nanoTime} at the native clock's zero. */
     private static final long CLOCK = System.nanoTime() - Native.clock();
 
     /** The native side's own table, so that the two cannot differ. */
@@ -181,7 +180,7 @@ final class RequestBlock {
                 used == pairs.length ? pairs : java.util.Arrays.copyOf(pairs, used));
     }
 
-    /** Names that have a number are always the same string. */
+    /** Names with a number are always the same String object. */
     private static int findSame(Object[] pairs, int used, String name) {
         for (int i = 0; i < used; i += 2) {
             if (name == pairs[i]) {
@@ -224,7 +223,7 @@ final class RequestBlock {
         return name.equals("cookie") ? ';' : ',';
     }
 
-    /** Repeated ones on lines of their own: http-kit joins them so here, and only here. */
+    /** Repeated values on lines of their own: http-kit joins only this header so. */
     private String contentTypeLines() {
         return header("content-type", '\n', true);
     }
@@ -308,7 +307,7 @@ final class RequestBlock {
         return charset == null || charset.isEmpty() ? null : charset;
     }
 
-    /** The client expects a Connection header that says close. */
+    /** Whether the client expects a Connection header with close. */
     boolean endsConnection() {
         return has(Abi.REQUEST_CLOSE) || has(Abi.REQUEST_UPGRADE);
     }

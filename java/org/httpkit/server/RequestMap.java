@@ -25,11 +25,11 @@ import java.util.Iterator;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * The Ring request map: an ordinary persistent map whose values are made when they are asked for.
+ * The Ring request map: an ordinary persistent map whose values are computed on demand.
  *
- * <p>What middleware adds lies in a small map over the lazy base, so that a request which is looked
- * at in three places costs three values. Whatever needs all of it (seq, dissoc of a base key,
- * transients) turns it into a hash map, once.
+ * <p>Keys that middleware adds are in a small map over the lazy base, so a request of which three
+ * keys are read costs three values. Operations that need all of it (seq, dissoc of a base key,
+ * transients) turn it into a hash map, once.
  */
 final class RequestMap extends APersistentMap
         implements IObj, IEditableCollection, IKVReduce, IMapIterable {
@@ -64,7 +64,7 @@ final class RequestMap extends APersistentMap
     private final IPersistentMap meta;
     private transient volatile IPersistentMap whole;
 
-    /** The values, made once however many maps stand on them. */
+    /** The values, shared by all maps made from this request. */
     private static final class Base {
         final RequestBlock block;
         final HttpServer server;
@@ -76,7 +76,7 @@ final class RequestMap extends APersistentMap
             java.util.Arrays.fill(values, UNSET);
         }
 
-        /** Two threads may both make a plain value; stateful ones are made under a lock. */
+        /** Two threads may both compute a plain value; stateful ones are made under a lock. */
         Object value(int index) {
             Object value = VALUES.getAcquire(values, index);
             return value == UNSET ? make(index) : value;

@@ -6,9 +6,9 @@ import org.httpkit.jni.Native;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 
-/** Answers one request with bytes that are a whole HTTP response already. */
+/** Responds to one request with the bytes of a complete HTTP response. */
 public class RespCallback {
-    /** Bytes of a body that go down with the head; the rest is not copied. */
+    /** Body bytes passed down with the head; the rest is not copied. */
     private static final int PIECE = 64 * 1024;
 
     private static final String HEAD_END = "\r\n\r\n";
@@ -16,8 +16,8 @@ public class RespCallback {
     private final HttpRequest request;
 
     /**
-     * A callback of no request: what it is given goes nowhere. There are no selection keys any
-     * more.
+     * A callback without a request; responses given to it are discarded. Selection keys no longer
+     * exist.
      */
     public RespCallback(SelectionKey key, HttpServer server) {
         this((HttpRequest) null);
@@ -28,16 +28,16 @@ public class RespCallback {
     }
 
     /**
-     * Sends a response as {@code HttpUtils.HttpEncode} makes it, as it is, and consumes the
+     * Sends a response, as {@code HttpUtils.HttpEncode} makes it, unchanged, and consumes the
      * buffers. Only the first response to a request counts. Never blocks; may be called from any
      * thread.
      *
-     * <p>The connection goes on if request and response allow it, and if the peer can tell where
-     * the response ends: by a Content-Length that is true, or by chunks. A 101 to a request for a
-     * WebSocket opens it. To HEAD, and with a status that has no body, only the head is sent.
+     * <p>The connection is kept if request and response allow it and the response has a clear end:
+     * a correct Content-Length, or chunks. A 101 to a WebSocket request opens the WebSocket. For
+     * HEAD, and with a status that has no body, only the head is sent.
      *
-     * @throws IllegalArgumentException if that is no final response, head first; the request may
-     *     still be answered
+     * @throws IllegalArgumentException if that is not a final response, head first; another
+     *     response may still be sent
      */
     public void run(ByteBuffer... buffers) {
         if (request != null) {
@@ -51,7 +51,7 @@ public class RespCallback {
         for (ByteBuffer buffer : buffers) {
             left += buffer.remaining();
         }
-        // The head must not be cut: it is the first buffer, or the beginning of it.
+        // The head must not be split: it is the first buffer, or the start of it.
         int first = buffers.length == 0 ? 0 : headLength(buffers[0]);
         byte[] piece = take(buffers, Math.min(left, Math.max(first, PIECE)));
         int sent = Native.answerEncoded(handle, piece, 0, piece.length, left - piece.length, hear);

@@ -3,8 +3,8 @@ package org.httpkit.server;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * What a server's log says of responses that are allowed, but not what one would write on purpose.
- * Each is said once, since each request would say it again.
+ * Warnings about responses that are allowed but probably not intended. Each is logged once, since
+ * every request would repeat it.
  */
 final class ResponseWarnings {
     private final ServerLog log;
@@ -15,7 +15,7 @@ final class ResponseWarnings {
         this.log = log;
     }
 
-    /** A :status that is no integer counts as 200. */
+    /** A :status that is not an integer counts as 200. */
     void ignoredStatus(String request, Object given) {
         if (first(statusSaid)) {
             String shown =

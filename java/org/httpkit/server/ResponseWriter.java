@@ -22,8 +22,8 @@ import java.util.Arrays;
 import java.util.Map;
 
 /**
- * Turns a Ring response into what the native side takes: a status, header lines and a body in one
- * reusable array. Framing headers are the native side's business.
+ * Turns a Ring response into the native form: a status, and header lines and a body in one reusable
+ * array. The native side adds framing headers.
  */
 final class ResponseWriter {
     static final Keyword STATUS = Keyword.intern(null, "status");
@@ -43,7 +43,7 @@ final class ResponseWriter {
 
     int status;
 
-    /** A response's :status that is no integer, and so counts as 200; else null. */
+    /** A response's :status that is not an integer and so counts as 200; else null. */
     Object ignoredStatus;
 
     int flags;
@@ -55,9 +55,7 @@ final class ResponseWriter {
     int largeStart;
     int largeLength;
 
-    /**
-     * A body that may be too long to be held in memory: InputStream, File, Seqable or a Ring type.
-     */
+    /** A body that may be too long for memory: InputStream, File, Seqable or a Ring type. */
     Object stream;
 
     private String contentLength;
@@ -81,7 +79,7 @@ final class ResponseWriter {
      * Writes a Ring response map.
      *
      * @throws IOException if the body cannot be read
-     * @throws RuntimeException if it is no response
+     * @throws RuntimeException if it is not a response
      */
     void ring(Map<?, ?> response, Terms terms) throws IOException {
         reset();
@@ -91,7 +89,8 @@ final class ResponseWriter {
     }
 
     /**
-     * @throws ClassCastException for another class, as http-kit does; it says what a response is
+     * @throws ClassCastException for another class, as in http-kit; the message says what is
+     *     expected
      */
     static Map<?, ?> map(Object response) {
         if (response instanceof Map) {
@@ -118,7 +117,7 @@ final class ResponseWriter {
         }
     }
 
-    /** Writes a plain answer of the server's own. */
+    /** Writes one of the server's own plain responses. */
     void plain(int status, String text, boolean typed) {
         reset();
         this.status = status;
@@ -184,7 +183,7 @@ final class ResponseWriter {
     }
 
     /**
-     * @throws ClassCastException for another class, as http-kit does; it says which header that is
+     * @throws ClassCastException for another class, as in http-kit; the message names the header
      */
     static String name(Object key) {
         if (key instanceof String) {
@@ -234,7 +233,7 @@ final class ResponseWriter {
             case 10:
                 if (name.equalsIgnoreCase("Connection")) {
                     if (terms.endsConnection || value == null) {
-                        return; // the server says it itself
+                        return; // the server adds it itself
                     }
                     flags |= Abi.GIVEN_CONNECTION;
                 }
@@ -289,7 +288,7 @@ final class ResponseWriter {
         return false;
     }
 
-    /** Appends a value, as one byte a character as long as that is UTF-8 too. */
+    /** Appends a value: one byte per character while it is ASCII, UTF-8 otherwise. */
     private void value(byte[] name, String value) {
         int length = value.length();
         reserve(length);
@@ -352,7 +351,7 @@ final class ResponseWriter {
     }
 
     /**
-     * @return status and header lines in a writer of their own, for an answer that ends later
+     * @return status and header lines in a new writer, for a response that ends later
      */
     ResponseWriter headCopy() {
         ResponseWriter copy = new ResponseWriter();
@@ -364,12 +363,12 @@ final class ResponseWriter {
         return copy;
     }
 
-    /** Whether it is announced as events for a page, each of which is to arrive at once. */
+    /** Whether its type is server-sent events, each of which must arrive immediately. */
     boolean isEventStream() {
         return indexOf(EVENT_STREAM) >= 0;
     }
 
-    /** Where these bytes of a lower-case line are in the head, in any case. */
+    /** Where the head has a line that starts with these bytes, ignoring case; -1 if nowhere. */
     private int indexOf(byte[] line) {
         for (int at = 0; at <= head - line.length; at++) {
             int same = 0;
@@ -384,7 +383,7 @@ final class ResponseWriter {
     }
 
     /**
-     * @return {@link #stream}, which is not held any longer
+     * @return {@link #stream}, which this no longer holds
      */
     Object takeStream() {
         Object body = stream;
@@ -392,15 +391,14 @@ final class ResponseWriter {
         return body;
     }
 
-    /** Takes a body that has turned out to be short whole. */
+    /** Reads a whole body that has turned out to be short. */
     void read(Object content) throws IOException {
         stream = null;
         body(content);
     }
 
     /**
-     * Sets a body that no user code knows, so that equal ones can be kept once while their peers
-     * read.
+     * Sets a body that no user code can reach, so equal bodies can share one copy while peers read.
      */
     void setOwnBody(byte[] bytes, int n) {
         setBody(bytes, 0, n);
@@ -434,7 +432,7 @@ final class ResponseWriter {
         }
     }
 
-    /** The response to HEAD for a body of this length, unless the handler said otherwise. */
+    /** Declares the length in a response to HEAD, unless the handler declared one. */
     void declareLength(long length) {
         if (declared < 0) {
             declared = length;

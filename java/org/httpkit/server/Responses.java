@@ -7,7 +7,7 @@ import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
 
-/** Hands responses that are written down to the native side. */
+/** Passes finished responses down to the native side. */
 final class Responses {
     private Responses() {}
 
@@ -30,7 +30,7 @@ final class Responses {
         return sent != Abi.SENT_CLOSED;
     }
 
-    /** {@link #send}s, and waits for the next piece of work. */
+    /** {@link #send}s, then blocks until the next piece of work. */
     static byte[] sendAndTake(long server, long exchange, ResponseWriter out) {
         byte[] large = out.large;
         out.large = null;
@@ -49,12 +49,12 @@ final class Responses {
     }
 
     /**
-     * Answers with a file, which is read as the peer takes it.
+     * Responds with a file, which is read as the peer takes it.
      *
      * @throws IOException if it cannot be opened: then nothing was sent
      */
     static void sendFile(long exchange, ResponseWriter out, File file) throws IOException {
-        // Says in Java's own words what is wrong with it, if something is.
+        // If something is wrong with the file, Java's own exception says what.
         new FileInputStream(file).close();
         byte[] path = file.getPath().getBytes(ListenAddress.PATHS);
         Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);

@@ -10,7 +10,7 @@ import org.httpkit.HttpVersion;
 
 import java.util.Map;
 
-/** One request that a {@link RingHandler} answers through a callback. */
+/** One request to which a {@link RingHandler} responds through a callback. */
 final class RingCall extends AsyncCall implements Runnable {
     private static final Keyword ASYNC_CHANNEL = Keyword.intern(null, "async-channel");
 
@@ -100,7 +100,7 @@ final class RingCall extends AsyncCall implements Runnable {
                 && "keep-alive".equalsIgnoreCase((String) request.headers.get("connection"));
     }
 
-    /** A plain answer of the server's own. */
+    /** Sends one of the server's own plain responses. */
     void plain(int status, String text) {
         HeaderMap headers = new HeaderMap();
         headers.put("Content-Type", "text/plain; charset=utf-8");
@@ -112,7 +112,7 @@ final class RingCall extends AsyncCall implements Runnable {
         try {
             ring.logError(request.method + " " + request.uri, e);
             if (request.channel != null && request.channel.isStreaming()) {
-                request.channel.abort(); // the peer must see that the answer is cut
+                request.channel.abort(); // the peer must see that the response is cut
                 return;
             }
             plain(500, HttpUtils.messageOf(e));

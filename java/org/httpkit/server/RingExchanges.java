@@ -13,7 +13,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
 
-/** Runs a Ring handler for one request after the other and turns what it returns into an answer. */
+/** Runs a Ring handler for each request, and turns its result into a response. */
 final class RingExchanges {
     private final HttpServer server;
     private final IFn handler;
@@ -28,8 +28,8 @@ final class RingExchanges {
     /**
      * Runs the handler.
      *
-     * @return whether {@code out} holds the answer, which the caller sends; otherwise it has been
-     *     sent, or will be through the channel or {@code respond}
+     * @return whether {@code out} holds the response, for the caller to send; otherwise it has been
+     *     sent, or will be, through the channel or {@code respond}
      */
     boolean handle(RequestBlock block, ResponseWriter out) {
         RequestMap request = new RequestMap(block, server);
@@ -46,7 +46,7 @@ final class RingExchanges {
         }
     }
 
-    /** Logs what a handler or its body has thrown, and writes a 500 for it. */
+    /** Logs an exception of a handler or its body, and writes a 500 for it. */
     static void failed(HttpServer server, String about, Throwable e, ResponseWriter out) {
         server.log.error(about, e);
         out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
@@ -60,18 +60,18 @@ final class RingExchanges {
         server.log.event(server.log.events.serverStatus500);
     }
 
-    /** Throws anything, as user code does. */
+    /** Throws any exception, as user code may. */
     @SuppressWarnings("unchecked")
     private static <E extends Throwable> E sneaky(Throwable e) throws E {
         throw (E) e;
     }
 
-    /** One request and what has become of it. */
+    /** One request and its response. */
     private final class Exchange extends AsyncCall {
         final RequestBlock block;
         final RequestMap request;
 
-        /** The answer is a stream of ours: nothing can be sent on the channel any more. */
+        /** We stream the response: nothing more can be sent on the channel. */
         private boolean claimed;
 
         Exchange(RequestBlock block, RequestMap request) {
@@ -79,7 +79,7 @@ final class RingExchanges {
             this.request = request;
         }
 
-        /** Writes what the handler returned; false if there is nothing for the caller to send. */
+        /** Writes the handler's result; false if there is nothing for the caller to send. */
         boolean finish(ResponseWriter out) {
             boolean answered = write(out);
             AsyncChannel channel = request.channelIfMade();
@@ -110,7 +110,7 @@ final class RingExchanges {
         }
 
         /**
-         * @return false if the answer goes through the channel
+         * @return false if the response goes through the channel
          */
         private boolean writeHead(Map<?, ?> response, ResponseWriter out) throws IOException {
             Object body = response.get(ResponseWriter.BODY);
@@ -129,7 +129,7 @@ final class RingExchanges {
             }
         }
 
-        /** This body will not be read. */
+        /** Closes a body that will not be read. */
         private void discard(Object body) {
             try {
                 if (body instanceof InputStream) {
@@ -176,7 +176,7 @@ final class RingExchanges {
             return body instanceof File || body instanceof InputStream || body instanceof Seqable;
         }
 
-        /** A Ring WebSocket response becomes one whose body is the channel. */
+        /** Turns a Ring WebSocket response into one whose body is the channel. */
         private Object upgraded() {
             IFn upgrade = server.options.upgrade;
             return upgrade == null || !block.has(Abi.REQUEST_UPGRADE)
@@ -192,15 +192,15 @@ final class RingExchanges {
 
         private void requireBody(Object body) throws IOException {
             if (!isOurs(body) && !isStreamable(body)) {
-                HttpUtils.bodyBuffer(body); // throws, and says what can be sent
+                HttpUtils.bodyBuffer(body); // throws, and names what can be sent
             }
         }
 
         /**
-         * Sends a body of unknown length: its first part from here, if that does not make this
-         * thread wait for others than the body's source, the rest from a thread of its own.
+         * Sends a body of unknown length. The first part is sent on this thread if that can block
+         * only on the body's source; the rest is sent on a thread of its own.
          *
-         * @return whether all of it is in {@code out}
+         * @return whether {@code out} holds the whole body
          */
         private boolean sendStream(ResponseWriter out) throws IOException {
             Object content = out.takeStream();
@@ -208,7 +208,7 @@ final class RingExchanges {
             ResponseWriter own = apart ? out.headCopy() : out;
             OpenBody body = new OpenBody(server, block.handle(), own, block.has(Abi.REQUEST_HEAD));
             if (out.isEventStream()) {
-                body.start(); // a listening peer wants to know that it is heard
+                body.start(); // a listening peer wants to see that it is connected
             }
             if (!isOurs(content)) {
                 new BodyWriter(body, own, content, response, async).start(describe());
@@ -248,7 +248,7 @@ final class RingExchanges {
             }
         }
 
-        /** Writes a 500; false if an answer has begun. */
+        /** Writes a 500; false if a response has begun. */
         boolean fail(Throwable e, ResponseWriter out) {
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !claimed && !channel.handlerFailed()) {

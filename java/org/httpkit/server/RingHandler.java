@@ -21,12 +21,13 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /**
  * Runs a Ring handler on a pool of threads, for programs that make an {@link HttpServer} by hand.
  *
- * <p>A server that is given one, not of a subclass and with the server's own header, event loggers
- * and {@code legacyContentLength}, runs the Ring handler as {@code run-server} does. What other
- * {@link IHandler}s pass on to one is answered through the callback, its body whole in memory.
+ * <p>A server that is given one runs its Ring handler as {@code run-server} does, unless it is of a
+ * subclass or has another header, event loggers or {@code legacyContentLength} than the server. For
+ * requests that another {@link IHandler} passes on, it responds through the callback, with the
+ * whole body in memory.
  */
 public class RingHandler implements IHandler {
-    /** Frames of one WebSocket that wait for its callbacks, before it is closed. */
+    /** Frames queued for one WebSocket's callbacks at which it is closed. */
     private static final int MAX_WAITING = 20480;
 
     final IFn handler;
@@ -40,7 +41,7 @@ public class RingHandler implements IHandler {
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
     private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
 
-    /** What a channel has yet to hear: one thread at a time, in order. */
+    /** Events queued for a channel: delivered in order, by one thread at a time. */
     private static final class Chain {
         final Queue<Runnable> tasks = new ArrayDeque<>();
         volatile boolean runs;
@@ -84,8 +85,8 @@ public class RingHandler implements IHandler {
      *
      * @param thread how many threads
      * @param handler see the constructor with 8 arguments
-     * @param prefix of the threads' names
-     * @param queueSize requests that may wait for a thread; more are answered with 503
+     * @param prefix prefix of thread names
+     * @param queueSize requests that may be queued for a thread; more get a 503
      * @param serverHeader value of the Server header, null for none
      */
     public RingHandler(
@@ -118,11 +119,10 @@ public class RingHandler implements IHandler {
     /**
      * @param handler (fn [request]), or (fn [request respond raise]) if {@code ringAsync}
      * @param execs runs it, and belongs to this object: {@link #close} shuts it down
-     * @param errorLogger hears what the handler throws
-     * @param eventLogger hears the status of each answer
+     * @param errorLogger is given what the handler throws
+     * @param eventLogger is given the status of each response
      * @param serverHeader value of the Server header, null for none
-     * @param legacyContentLength false: a Content-Length of the handler counts in the response to
-     *     HEAD
+     * @param legacyContentLength false: a response to HEAD keeps the handler's Content-Length
      */
     public RingHandler(
             IFn handler,
@@ -144,7 +144,7 @@ public class RingHandler implements IHandler {
     }
 
     /**
-     * Tells a server's options what this is, if the server can do it by itself. @return whether it
+     * Describes this in a server's options, if the server can run it by itself. @return whether it
      * can
      */
     static boolean describe(IHandler handler, ServerOptions options) {
@@ -211,7 +211,7 @@ public class RingHandler implements IHandler {
         }
     }
 
-    /** Runs what a channel hears. @return false if too much of it waits */
+    /** Runs a task for a channel's event. @return false if too many are queued */
     private boolean inOrder(AsyncChannel channel, Runnable task) {
         boolean[] begins = new boolean[1];
         boolean[] full = new boolean[1];
@@ -265,9 +265,7 @@ public class RingHandler implements IHandler {
         clientClose(channel, status, "");
     }
 
-    /**
-     * Runs the channel's close handlers, behind what it has yet to hear unless that goes on and on.
-     */
+    /** Runs the channel's close handlers, after queued events unless those take too long. */
     @Override
     public void clientClose(AsyncChannel channel, int status, String reason) {
         FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);
@@ -300,7 +298,7 @@ public class RingHandler implements IHandler {
         }
     }
 
-    /** Shuts the pool down; what still runs after {@code timeout} msecs is interrupted. */
+    /** Shuts the pool down; tasks still running after {@code timeout} msecs are interrupted. */
     @Override
     public void close(int timeout) {
         ExecutorWorkers.shutDown(execs, timeout);

@@ -16,23 +16,23 @@ import java.util.function.LongToIntFunction;
 import java.util.function.Predicate;
 
 /**
- * The sending side of a channel: what it is at, and what may be sent next. Sends of several threads
- * follow each other. Nothing here tells the close handlers.
+ * The sending side of a channel: its phase, and what may be sent next. Sends by several threads are
+ * serialised. Nothing here runs the close handlers.
  */
 final class Sender {
     private static final int NORMAL = 1000;
 
-    /** Outcomes of a send besides {@code Abi.SENT_*}: another thread's send was the first. */
+    /** Outcome of a send besides {@code Abi.SENT_*}: another thread's send was first. */
     private static final int BEGUN = -1;
 
     /** It was accepted, and the channel is closed. */
     static final int ENDED = -2;
 
-    /** It was refused, and the channel is closed for that. */
+    /** It was refused, and the channel is closed for that reason. */
     static final int CUT = -3;
 
     private enum Phase {
-        /** Nothing is answered yet. */
+        /** No response has begun. */
         FRESH,
         STREAMING,
         WEBSOCKET,
@@ -42,7 +42,7 @@ final class Sender {
     private final AsyncChannel channel;
     private final HttpServer server;
 
-    /** Of the exchange; 0 for none. What belongs to one request changes in {@link #become} only. */
+    /** The exchange's handle; 0 for none. State of one request changes only in {@link #become}. */
     volatile long handle;
 
     private Terms terms;
@@ -53,7 +53,7 @@ final class Sender {
 
     private volatile Phase phase;
 
-    /** The thread that runs a handler or callback of this channel: its sends may be gathered. */
+    /** The thread that runs a handler or callback of this channel: its sends may be corked. */
     private volatile Thread callbackThread;
 
     private volatile boolean held;
@@ -85,7 +85,8 @@ final class Sender {
     }
 
     /**
-     * Asking for the peer, or for the closing, holds the channel. @return whether the peer is there
+     * Asking about the peer, or setting a close handler, holds the channel. @return whether the
+     * peer is connected
      */
     boolean isHeld() {
         return held ? Native.isOpen(handle) : hold();
@@ -99,7 +100,7 @@ final class Sender {
         return sent == BEGUN ? sendLater(data, close) : sent;
     }
 
-    /** Sends a chunk or a frame, and does what was asked for when there is no room. */
+    /** Sends a chunk or a frame, and applies the overflow policy when there is no room. */
     private int sendLater(Object data, boolean close) throws IOException {
         IntSupplier piece = piece(data);
         int sent = sendNow(piece, close);
@@ -108,7 +109,7 @@ final class Sender {
         }
         switch (overflow) {
             case BLOCK:
-                // Without the lock: closing does not wait for a sender that waits.
+                // Without the lock, so that closing does not wait for a blocked sender.
                 return insist(() -> sendNow(piece, close));
             case REJECT:
                 if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
@@ -123,7 +124,7 @@ final class Sender {
     private int insist(IntSupplier send) {
         int sent = server.channels.drain(handle).insist(send);
         if (sent == Abi.SENT_CLOSED) {
-            // The closing thread may have been here before, see whenFlushed.
+            // The closing thread may have been here already, see whenFlushed.
             server.channels.forgetDrain(handle);
         }
         return sent;
@@ -189,7 +190,7 @@ final class Sender {
             }
             int sent = startStream(out);
             if (sent == Abi.SENT_ACCEPTED && terms.head) {
-                // The head is all that HEAD gets, and the length is unknown.
+                // The response to HEAD ends with the head, and the length is unknown.
                 Native.end(handle);
                 phase = Phase.CLOSED;
                 return ENDED;
@@ -213,7 +214,7 @@ final class Sender {
                 : Responses.start(handle, out, out.buffer, out.head, out.body);
     }
 
-    /** What sends {@code data} as one chunk or frame. */
+    /** An action that sends {@code data} as one chunk or frame. */
     private IntSupplier piece(Object data) throws IOException {
         switch (phase) {
             case WEBSOCKET:
@@ -225,7 +226,7 @@ final class Sender {
         }
     }
 
-    /** Sends nothing, which an open channel takes. */
+    /** Sends nothing, which an open channel accepts. */
     int nothing() {
         return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
     }
@@ -239,7 +240,7 @@ final class Sender {
     void whenFlushed(Runnable task) {
         server.channels.drain(handle).whenDrained(task);
         if (!Native.isOpen(handle)) {
-            // What closed it may have been here before.
+            // The closing thread may have been here already.
             server.channels.forgetDrain(handle);
         }
     }
@@ -291,7 +292,7 @@ final class Sender {
         }
     }
 
-    /** Nothing was sent: an empty answer, or with HTTP/1.0 just the end of the connection. */
+    /** Nothing was sent: sends an empty response or, with HTTP/1.0, just closes the connection. */
     private boolean closeUnanswered() {
         ResponseWriter out = server.writers.borrow();
         try {
@@ -310,7 +311,7 @@ final class Sender {
         return true;
     }
 
-    /** See {@link AsyncChannel#answer}. @return whether the channel is closed by it */
+    /** See {@link AsyncChannel#answer}. @return whether that closed the channel */
     boolean answer(LongToIntFunction send) {
         lock.lock();
         try {
@@ -356,7 +357,7 @@ final class Sender {
         return closeIf(now -> now == Phase.FRESH);
     }
 
-    /** The peer has left. @return whether the channel was open */
+    /** The peer has disconnected. @return whether the channel was open */
     boolean peerLeft() {
         return closeIf(now -> now != Phase.CLOSED);
     }
@@ -419,10 +420,10 @@ final class Sender {
     }
 
     /**
-     * Sends for another request from now on, if this channel is closed.
+     * Switches to another request, if this channel is closed.
      *
-     * @param before what is to be done before the handle changes
-     * @param after what is to be done afterwards
+     * @param before runs before the handle changes
+     * @param after runs after that
      * @return false if this channel is not closed
      */
     boolean become(Sender other, Runnable before, Runnable after) {

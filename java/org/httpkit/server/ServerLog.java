@@ -2,13 +2,13 @@ package org.httpkit.server;
 
 import org.httpkit.logger.EventNames;
 
-/** A server's loggers, as its user has given them. Nothing here throws. */
+/** The user's loggers for a server. Nothing here throws. */
 final class ServerLog {
     final EventNames events;
 
     private final ServerOptions options;
 
-    /** Not built anew for each request. */
+    /** Built once, not for each request. */
     private final String status200;
 
     ServerLog(ServerOptions options) {

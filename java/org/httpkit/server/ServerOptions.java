@@ -14,7 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
 
-/** What {@code run-server} passes to a server, checked and with its defaults. */
+/** The options that {@code run-server} passes to a server, checked and with defaults. */
 public final class ServerOptions {
     public static final String SERVER_HEADER = "http-kit";
 
@@ -28,29 +28,29 @@ public final class ServerOptions {
      */
     public IFn upgrade;
 
-    /** What runs instead of {@link #handler}; or null. */
+    /** Runs instead of {@link #handler}; or null. */
     IHandler embedded;
 
     /** The user's own pool, or null: then the server has threads of its own. */
     public ExecutorService pool;
 
-    /** Own threads that are kept once they have been needed; at least one is. */
+    /** Own threads that are kept once started; at least one is. */
     public int minThreads;
 
     public int maxThreads;
     public String threadPrefix;
 
-    /** Work that the server's own threads cannot take at once goes to virtual threads. */
+    /** Work that the server's own threads cannot take immediately goes to virtual threads. */
     public boolean virtual;
 
     public int ioThreads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
 
-    /** Bytes that may wait for a channel's peer before {@link #overflow} applies. */
+    /** Bytes queued for a channel's peer at which {@link #overflow} applies. */
     public int maxPendingBytes = 16 * 1024 * 1024;
 
     public Overflow overflow = Overflow.CLOSE;
 
-    /** Bytes of a body of unknown length that are kept before it is streamed. */
+    /** Bytes of a body of unknown length that are buffered before it is streamed. */
     public int bodyBufferSize = 256 * 1024;
 
     /**
@@ -63,7 +63,7 @@ public final class ServerOptions {
     public boolean trustForwarded;
     public boolean legacyContentLength;
 
-    /** Whether the message of what a handler throws is the body of the 500. */
+    /** Whether a handler's exception message is the body of the 500. */
     public boolean errorMessages = true;
 
     public ContextLogger<String, Throwable> errorLogger;
@@ -71,12 +71,12 @@ public final class ServerOptions {
     public EventLogger<String> eventLogger;
     public EventNames eventNames;
 
-    /** Numbers that only the core knows the meaning of, by name. */
+    /** Numeric options by name; only the core knows their meaning. */
     private final Map<String, Long> numbers = new LinkedHashMap<>();
 
     /**
-     * Sets an option of the core, see {@code rust/core/src/server/config.rs}; those that are not
-     * set have their defaults. The server that is made with a name that is none fails, and says so.
+     * Sets an option of the core, see {@code rust/core/src/server/config.rs}; others keep their
+     * defaults. With an unknown name, creating the server fails and names it.
      */
     public void set(String name, long value) {
         numbers.put(name, value);
@@ -94,7 +94,7 @@ public final class ServerOptions {
         return Math.max(1, minThreads);
     }
 
-    /** Takes over what was set on a channel that a user made. */
+    /** Copies the socket options of a user's channel. */
     public void copyFrom(ServerSocketChannel channel) throws IOException {
         if (!channel.supportedOptions().contains(StandardSocketOptions.SO_REUSEPORT)) {
             return;

@@ -4,9 +4,9 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Runs short tasks of the servers later, on one thread that starts on demand and ends when idle.
+ * Runs short delayed tasks of all servers, on one thread that starts on demand and ends when idle.
  *
- * <p>Tasks must not block, nor run user code.
+ * <p>Tasks must neither block nor run user code.
  */
 final class ServerTimer {
     private static final int IDLE_SECONDS = 5;

@@ -5,15 +5,15 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * Looks after bodies of which a part is kept: when their sources fall silent, it leaves.
+ * Watches bodies that are partly buffered: when a source falls silent, the buffered part is sent.
  *
- * <p>A body that is quick costs its entry in a set, nothing else: while bodies come, the timer
- * ticks, and looks at those that are there.
+ * <p>A quick body costs only its entry in a set. While there are bodies, a timer ticks and checks
+ * those that remain.
  */
 final class SilentBodies {
     static final int TICK_MILLIS = 10;
 
-    /** Ticks that the timer survives without a body: starting it again costs more. */
+    /** Ticks without a body before the timer stops: restarting it costs more. */
     private static final int IDLE_TICKS = 100;
 
     private static final Set<OpenBody> BODIES = ConcurrentHashMap.newKeySet();
@@ -38,7 +38,7 @@ final class SilentBodies {
         }
     }
 
-    /** Without memory for a timer, bodies leave when they end, or the next one starts it. */
+    /** Without memory for a timer, bodies are sent when they end, or the next body starts it. */
     private static void tickLater() {
         if (!ServerTimer.after(TICK_MILLIS, SilentBodies::tick)) {
             TICKS.set(false);

@@ -8,7 +8,7 @@ final class StatusCodes {
         return given instanceof Long || given instanceof Integer;
     }
 
-    /** Whether it is none, and so counts as 200. */
+    /** Whether it is not an integer, and so counts as 200. */
     static boolean isIgnored(Object status) {
         return status != null && !isInteger(status);
     }
@@ -16,7 +16,7 @@ final class StatusCodes {
     /**
      * The status that a response with this :status has.
      *
-     * @throws IllegalArgumentException for an integer that is no final status
+     * @throws IllegalArgumentException for an integer that is not a final status
      */
     static int of(Object given) {
         if (!isInteger(given)) {

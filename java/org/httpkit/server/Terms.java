@@ -2,15 +2,15 @@ package org.httpkit.server;
 
 import org.httpkit.jni.Abi;
 
-/** What a response must respect of its request. */
+/** How a request constrains its response. */
 final class Terms {
-    /** Of no request. */
+    /** Without a request. */
     static final Terms NONE = new Terms(false, false, false, false);
 
     final boolean head;
     final boolean endsConnection;
 
-    /** The handler's own Content-Length counts in the response to HEAD. */
+    /** A response to HEAD keeps the handler's own Content-Length. */
     final boolean keepLength;
 
     final boolean http10;

@@ -7,8 +7,7 @@ import org.httpkit.jni.ServerUpcalls;
 import java.io.IOException;
 
 /**
- * Passes on what a server's loops report. Runs on them: user code, loggers included, runs
- * elsewhere.
+ * Forwards reports of a server's loops. Runs on the loops, so user code and loggers run elsewhere.
  */
 final class Upcalls implements ServerUpcalls {
     private static final String LOOP_ERROR = "http server loop error, see stack trace for details";

@@ -9,8 +9,8 @@ import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 
 /**
- * Decodes the WebSocket frames of a client (RFC 6455 5), for programs that have a connection of
- * their own: servers here decode natively. One object per connection, for one thread at a time.
+ * Decodes a client's WebSocket frames (RFC 6455 5), for programs with their own connections:
+ * servers here decode natively. One object per connection, for one thread at a time.
  */
 public class WSDecoder {
     public static final byte OPCODE_CONT = 0x0;
@@ -25,12 +25,12 @@ public class WSDecoder {
 
     private final int maxSize;
 
-    /** The head of the frame that is being read, as far as it has come. */
+    /** The head of the current frame, as far as received. */
     private final byte[] head = new byte[MAX_HEAD];
 
     private int headLength;
 
-    /** Bytes of its payload that have yet to come; -1 while its head is incomplete. */
+    /** Payload bytes still to come; -1 while the head is incomplete. */
     private long left = -1;
 
     private int opcode;
@@ -45,7 +45,7 @@ public class WSDecoder {
     private int messageOpcode;
 
     /**
-     * @param maxSize bytes of a message; more is a {@link WebSocketException} with code 1009
+     * @param maxSize most bytes of a message; more is a {@link WebSocketException} with code 1009
      */
     public WSDecoder(int maxSize) {
         this.maxSize = maxSize;
@@ -54,10 +54,9 @@ public class WSDecoder {
     /**
      * Takes bytes from the buffer up to the end of a message or control frame.
      *
-     * @return it, with the fragments of a message joined; null if more bytes are needed: then all
-     *     of the buffer was taken
-     * @throws WebSocketException if the client breaks the protocol; its code is that for the close
-     *     frame
+     * @return it, with fragments joined; null if more bytes are needed: then the whole buffer was
+     *     taken
+     * @throws WebSocketException if the client breaks the protocol; its code is for the close frame
      */
     public Frame decode(ByteBuffer buffer) throws ProtocolException {
         while (left >= 0 || readHead(buffer)) {

@@ -6,9 +6,7 @@ import org.httpkit.HttpUtils;
 
 import java.util.concurrent.ConcurrentHashMap;
 
-/**
- * Names of response headers, as handlers write them, to names as they are sent. Handlers use few.
- */
+/** Maps response header names, as handlers write them, to names as sent. Handlers use few. */
 final class WireNames {
     private static final ConcurrentHashMap<String, byte[]> NAMES = new ConcurrentHashMap<>();
     private static final int MAX_NAMES = 1024;
@@ -16,7 +14,7 @@ final class WireNames {
     private WireNames() {}
 
     /**
-     * @throws IllegalArgumentException for what is no token
+     * @throws IllegalArgumentException if it is not a token
      */
     static byte[] of(String name) {
         byte[] known = NAMES.get(name);

@@ -20,12 +20,12 @@ abstract class Workers {
     private static final String CALLBACK = "callback of a send";
     private static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
-    /** Log calls of the core, in order; when too many are queued, further ones are dropped. */
+    /** Runs the core's log calls, in order; when too many are queued, further ones are dropped. */
     private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
 
     /**
-     * Callbacks that no pool takes any more, at most one a connection; they may wait for each
-     * other.
+     * Runs callbacks that no pool accepts any more, at most one per connection; they may wait for
+     * each other.
      */
     private static final GrowingPool CALLBACKS =
             GrowingPool.named("http-kit-server-aside", 256, Integer.MAX_VALUE);
@@ -34,13 +34,13 @@ abstract class Workers {
     volatile boolean shut;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
 
-    /** Callbacks of the channels that a stop has closed. */
+    /** Callbacks of channels closed by {@code stop}. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
 
     Workers(HttpServer server) {
         this.server = server;
-        // The JVM links it now, while there is memory: who cannot read a handle can abandon
-        // nothing.
+        // Makes the JVM link it now, while there is memory: abandoning an exchange takes its
+        // handle.
         RequestBlock.handle(new byte[Long.BYTES]);
     }
 
@@ -55,7 +55,7 @@ abstract class Workers {
 
     abstract void start();
 
-    /** Runs work that no thread pulls. If that cannot be, its peer is told so. Called on a loop. */
+    /** Runs work that no thread pulls; if that fails, rejects it. Called on a loop. */
     final void accept(byte[] block) {
         try {
             submit(block);
@@ -64,16 +64,16 @@ abstract class Workers {
         }
     }
 
-    /** Runs work on the pool, or throws. Called on a loop: must not block. */
+    /** Runs work on the pool, or throws. Called on a loop, so it must not block. */
     abstract void submit(byte[] block);
 
-    /** This much work is queued, and no thread takes it. Called on a loop. */
+    /** {@code waiting} pieces of work are queued, and no thread takes them. Called on a loop. */
     abstract void starved(int waiting);
 
-    /** Runs a task of the server's own that calls user code. */
+    /** Runs one of the server's own tasks that call user code. */
     abstract void execute(Runnable task);
 
-    /** Lets running work end for {@code timeout} msecs, then interrupts it. */
+    /** Gives running work {@code timeout} msecs to end, then interrupts it. */
     abstract void stop(int timeout);
 
     boolean isShut() {
@@ -81,8 +81,8 @@ abstract class Workers {
     }
 
     /**
-     * Classes cannot be read once the process is out of descriptors, which is to be logged. No
-     * thread is started for it: an idle one would keep a class loader alive.
+     * Classes cannot be loaded once the process is out of descriptors, and that must be logged.
+     * Starts no thread: an idle one would keep a class loader alive.
      */
     static void loadWhatLoggingNeeds() {
         GrowingPool.load();
@@ -127,7 +127,7 @@ abstract class Workers {
         server.log.event(server.log.events.serverStatus503Todo);
     }
 
-    /** Runs one block; whatever is thrown here has not been seen by user code's own handling. */
+    /** Runs one block; exceptions caught here were not handled with the user code. */
     final void perform(byte[] block) {
         try {
             if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
@@ -141,7 +141,7 @@ abstract class Workers {
         }
     }
 
-    /** Runs the handler and sends its response, if it gave one. */
+    /** Runs the handler and sends its response, if there is one. */
     private void request(RequestBlock block) {
         ResponseWriter out = server.writers.borrow();
         if (server.ringHandler.handle(block, out)) {
@@ -150,7 +150,10 @@ abstract class Workers {
         server.writers.giveBack(out);
     }
 
-    /** Runs a user's callback on the pool. Called on a loop, between others: never throws. */
+    /**
+     * Runs a user's callback on the pool. Called on a loop, between other upcalls, so it never
+     * throws.
+     */
     final void callback(Runnable callback) {
         try {
             execute(() -> runCallback(callback));
@@ -167,15 +170,15 @@ abstract class Workers {
         }
     }
 
-    /** Runs callbacks of what a stop has closed: it waits for them. */
+    /** Runs callbacks of a channel closed by {@code stop}, which waits for them. */
     final void closing(FutureTask<?> callbacks) {
         closings.add(callbacks);
         aside(callbacks);
     }
 
     /**
-     * Waits until the callbacks of what a stop has closed have run; a limited time, since one may
-     * hang.
+     * Waits until the callbacks of channels closed by {@code stop} have run; for a limited time,
+     * since one may hang.
      */
     final void awaitClosings(long deadline) throws InterruptedException {
         for (FutureTask<?> next = closings.poll(); next != null; next = closings.poll()) {
@@ -190,8 +193,8 @@ abstract class Workers {
     }
 
     /**
-     * A pool refused a block: its peer is told so, or else cut off, and never waits without end.
-     * Called on a loop, between other blocks: never throws.
+     * A pool refused a block: tells its peer or cuts the connection, so no peer waits forever.
+     * Called on a loop, between other blocks, so it never throws.
      */
     final void reject(byte[] block, Throwable cause) {
         try {
