@@ -36,7 +36,7 @@ public final class Authority {
         int colon = raw.indexOf(':', at + 1);
         String host = raw.substring(at + 1, colon < 0 ? raw.length() : colon);
         String port = colon < 0 ? "" : raw.substring(colon + 1);
-        // Longer numbers are no int, and no port by far.
+        // Longer numbers do not fit an int, and are not ports.
         if (!host.matches("[A-Za-z0-9._~-]+") || !port.matches("[0-9]{0,9}")) {
             return new Authority(null, null, -1);
         }

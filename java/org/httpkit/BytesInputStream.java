@@ -7,10 +7,10 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * A body that is already in memory, read from an array which is not copied.
+ * A body in memory, read from an array that is not copied.
  *
- * <p>It can be read again: {@link #reset} without a mark goes to the start, {@link #bytes} does not
- * look at the position, and {@link #close} changes nothing.
+ * <p>It can be read again: {@link #reset} without a mark goes to the start, {@link #bytes} ignores
+ * the position, and {@link #close} does nothing.
  */
 public class BytesInputStream extends InputStream {
     private final byte[] buf;
@@ -29,7 +29,7 @@ public class BytesInputStream extends InputStream {
     /**
      * A window into a larger array.
      *
-     * @throws IndexOutOfBoundsException if the window is not inside of the array
+     * @throws IndexOutOfBoundsException if the window is not inside the array
      */
     public BytesInputStream(byte[] buf, int offset, int length) {
         Objects.checkFromIndexSize(offset, length, buf.length);
@@ -41,14 +41,14 @@ public class BytesInputStream extends InputStream {
     }
 
     /**
-     * @return a copy of the whole content, whatever has been read of it
+     * @return a copy of the whole content, however much has been read
      */
     public byte[] bytes() {
         return Arrays.copyOfRange(buf, start, end);
     }
 
     /**
-     * @return length of the whole content, in bytes
+     * @return the length of the whole content, in bytes
      */
     public int getCount() {
         return end - start;
@@ -115,7 +115,7 @@ public class BytesInputStream extends InputStream {
         mark = pos;
     }
 
-    /** Back to the mark, at first the start. Never throws. */
+    /** Returns to the mark, initially the start. Never throws. */
     @Override
     public void reset() {
         pos = mark;

@@ -42,7 +42,7 @@ final class Charsets {
     }
 
     /**
-     * @return null if there is no such charset here, or no name
+     * @return null if the charset is unknown here, or the name is null or invalid
      */
     static Charset forName(String name) {
         try {

@@ -9,14 +9,14 @@ import java.util.Objects;
 
 /** A byte array that grows as bytes are appended. For one thread at a time. */
 public class DynamicBytes {
-    /** The longest array that common JVMs make, less one word for safety. */
+    /** The longest array that common JVMs allow, minus one word for safety. */
     private static final int MAX_CAPACITY = Integer.MAX_VALUE - 8;
 
     private byte[] data;
     private int length;
 
     /**
-     * @param capacity in bytes, to begin with
+     * @param capacity initial capacity, in bytes
      */
     public DynamicBytes(int capacity) {
         data = new byte[capacity];
@@ -37,7 +37,7 @@ public class DynamicBytes {
     }
 
     /**
-     * @return a copy of what has been appended
+     * @return a copy of the appended bytes
      */
     public byte[] bytes() {
         return Arrays.copyOf(data, length);

@@ -10,8 +10,8 @@ import java.util.Map;
 import java.util.function.Predicate;
 
 /**
- * Headers of one message, in the order in which they were put. A name may be there more than once;
- * look-up finds the first, and is case-sensitive. For one thread at a time.
+ * Headers of one message, in insertion order. A name may occur more than once; look-up finds the
+ * first, and is case-sensitive. For one thread at a time.
  */
 public class HeaderMap {
     private static final int INITIAL_SIZE = 8;
@@ -33,7 +33,7 @@ public class HeaderMap {
         return map;
     }
 
-    /** Adds a header; one of the same name stays. */
+    /** Adds a header, and keeps any with the same name. */
     public void put(String name, Object value) {
         if (size == names.length) {
             names = Arrays.copyOf(names, 2 * size);
@@ -98,8 +98,8 @@ public class HeaderMap {
      * Writes {@code name: value} lines and the empty line that ends them, in UTF-8. A Seqable, a
      * Collection and an array make one line per element, a null value none.
      *
-     * @throws IllegalArgumentException if a name is no token, or a value has a control character
-     *     other than TAB (RFC 9110 5.1, 5.5); {@code out} then holds a part of the lines
+     * @throws IllegalArgumentException if a name is not a token, or a value has a control character
+     *     other than TAB (RFC 9110 5.1, 5.5); {@code out} then contains some of the lines
      * @throws NullPointerException if an element is null
      */
     public void encodeHeaders(DynamicBytes out) {
@@ -139,8 +139,8 @@ public class HeaderMap {
     }
 
     /**
-     * What is thrown for a value that has a control character: it names the header, and keeps the
-     * value, which may be private, out of logs and answers.
+     * The exception for a value that has a control character: it names the header, and keeps the
+     * value, which may be private, out of logs and responses.
      */
     public static IllegalArgumentException badValue(String name, String value) {
         return new IllegalArgumentException(
@@ -151,7 +151,7 @@ public class HeaderMap {
     }
 
     /**
-     * @return where the first control character other than TAB is; -1 without one
+     * @return the index of the first control character other than TAB; -1 if there is none
      */
     private static int controlIn(String value) {
         for (int i = 0; i < value.length(); i++) {
@@ -172,7 +172,7 @@ public class HeaderMap {
         return text.append('}').toString();
     }
 
-    /** For framing headers, which must not survive under any spelling. */
+    /** For framing headers, which must be removed in any spelling. */
     void removeIgnoringCase(String name) {
         removeIf(name::equalsIgnoreCase);
     }

@@ -5,7 +5,7 @@ import clojure.lang.Seqable;
 import java.util.Collection;
 
 /**
- * Which values of a header stand for a line per element, in requests and responses alike.
+ * Which header values stand for one line per element, in requests and responses alike.
  *
  * <p>Not API.
  */

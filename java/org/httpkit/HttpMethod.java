@@ -6,7 +6,7 @@ import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 
-/** The request methods with a name of their own. */
+/** The request methods with a constant. */
 public enum HttpMethod {
     GET,
     HEAD,

@@ -1,8 +1,8 @@
 package org.httpkit;
 
 /**
- * A status code with its reason phrase. The codes that have a constant here are always that object,
- * so that they can be compared by identity.
+ * A status code with its reason phrase. Codes with a constant here are always that object, so they
+ * can be compared by identity.
  */
 public class HttpStatus {
     private static final HttpStatus[] KNOWN = new HttpStatus[600];
@@ -73,7 +73,7 @@ public class HttpStatus {
     /**
      * @param code 100 to 999
      * @param reasonPhrase without control characters
-     * @throws IllegalArgumentException if either cannot stand in a status line
+     * @throws IllegalArgumentException if either is not allowed in a status line
      */
     public HttpStatus(int code, String reasonPhrase) {
         this.code = checkCode(code);

@@ -28,7 +28,7 @@ import java.util.Objects;
 /**
  * Functions over URIs, charsets, bodies and messages.
  *
- * <p>Nothing here touches a socket or the native library, {@link #getServerAddr} asks the resolver.
+ * <p>Nothing here uses a socket or the native library; {@link #getServerAddr} uses the resolver.
  */
 public class HttpUtils {
     /** From this length on, in bytes, files are mapped instead of read. */
@@ -105,8 +105,8 @@ public class HttpUtils {
     }
 
     /**
-     * Escapes, as UTF-8, what cannot stand in a request target. A percent sign is kept, so that
-     * nothing is escaped twice.
+     * Escapes, as UTF-8, characters not allowed in a request target. A percent sign is kept, so
+     * that nothing is escaped twice.
      */
     public static String encodeURI(String uri) {
         byte[] bytes = uri.getBytes(UTF_8);
@@ -168,7 +168,7 @@ public class HttpUtils {
     }
 
     /**
-     * @return the charset a Content-Type names; null if it names none, or none known here
+     * @return the charset that a Content-Type names; null if it names none, or an unknown one
      */
     public static Charset parseCharset(String contentType) {
         return Charsets.forName(Charsets.parameter(contentType));
@@ -183,8 +183,8 @@ public class HttpUtils {
     }
 
     /**
-     * Finds the charset of a document: as its Content-Type says, else as its first 512 bytes do, in
-     * HTML's {@code http-equiv} or in the XML declaration; else UTF-8.
+     * Finds the charset of a document: from its Content-Type, else from its first 512 bytes (HTML's
+     * {@code http-equiv} or the XML declaration), else UTF-8.
      *
      * @param headers under lower-case names; a content-type other than a String is ignored
      */
@@ -238,14 +238,14 @@ public class HttpUtils {
             if (error != null) {
                 error.printStackTrace(out);
             }
-            // One call, so that the texts of two threads do not mix.
+            // One call, so that output of two threads does not mix.
             System.err.print(text);
         } catch (Throwable unprintable) {
             printName(message, error);
         }
     }
 
-    /** For want of memory, and for exceptions that throw when they are printed. */
+    /** For lack of memory, and for exceptions that throw when printed. */
     private static void printName(String message, Throwable error) {
         try {
             System.err.println(
@@ -254,7 +254,7 @@ public class HttpUtils {
                             + ", "
                             + (error == null ? null : error.getClass().getName()));
         } catch (Throwable e) {
-            // Nothing is left to tell it with, and the caller has more to do, such as to end a
+            // Nothing more can be reported, and the caller has more to do, such as ending a
             // request.
             return;
         }
@@ -267,14 +267,14 @@ public class HttpUtils {
     }
 
     /**
-     * @return what a peer may be told of an exception; empty if it has no message, or throws then
+     * @return an exception's message for a peer; empty if there is none, or if reading it throws
      */
     public static String messageOf(Throwable error) {
         return messageOf(error, "");
     }
 
     /**
-     * @return what a peer is told of a body that cannot be read
+     * @return the message for a peer about a body that cannot be read
      */
     public static String unreadableMessage(IOException error) {
         return messageOf(error, "I/O error encoding response");
@@ -315,12 +315,12 @@ public class HttpUtils {
      * Encodes a whole response. A body that cannot be read makes it a 500 without the headers
      * given.
      *
-     * @param headers under camel-cased names; changed: Content-Length and Transfer-Encoding are
-     *     replaced by what is true of the body, Server and Date added where missing
-     * @param body see {@link #bodyBuffer}; closed unread where the status allows none
-     * @param serverHeader the Server header, null for none
-     * @param legacyContentLength false: a Content-Length given counts in the response to HEAD
-     * @param headRequest whether the request was a HEAD, so that the body is measured only
+     * @param headers under camel-cased names; modified: Content-Length and Transfer-Encoding are
+     *     replaced to match the body, Server and Date are added if missing
+     * @param body see {@link #bodyBuffer}; closed unread if the status allows none
+     * @param serverHeader the Server header, or null for none
+     * @param legacyContentLength false: a response to HEAD keeps a given Content-Length
+     * @param headRequest whether the request was a HEAD, so that the body is only measured
      * @return the head, then the body if there is one
      * @throws IllegalArgumentException if the status or a header cannot be sent
      */
@@ -341,7 +341,7 @@ public class HttpUtils {
      *
      * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File, or a
      *     Seqable, whose elements' texts are joined; texts in UTF-8
-     * @return the bytes, not copied where that can be; null for null
+     * @return the bytes, not copied if possible; null for null
      * @throws IOException if it cannot be read
      * @throws RuntimeException for any other class
      */

@@ -1,6 +1,6 @@
 package org.httpkit;
 
-/** The two versions that are spoken here. */
+/** The two supported versions. */
 public enum HttpVersion {
     HTTP_1_0,
     HTTP_1_1

@@ -3,7 +3,7 @@ package org.httpkit;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** Makes daemon threads named by a prefix and a number from 1: {@code w-1}, {@code w-2}. */
+/** Makes daemon threads named with a prefix and a number from 1: {@code w-1}, {@code w-2}. */
 public class PrefixThreadFactory implements ThreadFactory {
     private final AtomicInteger made = new AtomicInteger();
     private final String prefix;

@@ -4,17 +4,17 @@ import java.util.TreeSet;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * A queue ordered by {@code compareTo}, which must be 0 for the same element only.
+ * A queue ordered by {@code compareTo}, which must be 0 only for the same element.
  *
  * <p>Unlike {@link java.util.PriorityQueue} it removes from the middle in logarithmic time: most
- * timeouts are cancelled long before they are due. Safe for use by several threads.
+ * timeouts are cancelled long before they are due. Thread-safe.
  */
 public class PriorityQueue<E extends Comparable<? super E>> {
     private final ReentrantLock lock = new ReentrantLock();
     private final TreeSet<E> elements = new TreeSet<>();
 
     /**
-     * @return whether the element was not yet there
+     * @return whether the element was added; false if it was already there
      */
     public boolean offer(E element) {
         lock.lock();

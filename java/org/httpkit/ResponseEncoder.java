@@ -6,7 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 
-/** Encodes one whole response, with a framing that always fits the body. */
+/** Encodes one whole response, with framing that always matches the body. */
 final class ResponseEncoder {
     private static final String LENGTH = "content-length";
 
@@ -16,7 +16,7 @@ final class ResponseEncoder {
     private final boolean headRequest;
 
     /**
-     * @param keepLength whether a Content-Length given counts more than the body's
+     * @param keepLength whether a given Content-Length overrides the body's
      */
     ResponseEncoder(
             HeaderMap headers, String serverHeader, boolean keepLength, boolean headRequest) {

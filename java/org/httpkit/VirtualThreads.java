@@ -9,8 +9,8 @@ import java.util.concurrent.Executors;
 /**
  * Virtual threads, on JVMs that have them.
  *
- * <p>Looked up when the class loads, not when it is compiled, so that code compiled on an old JVM
- * finds them on a new one.
+ * <p>Looked up when the class is loaded, not compiled, so that code compiled on an old JVM finds
+ * them on a new one.
  */
 public final class VirtualThreads {
     private static final MethodHandle NEW_EXECUTOR = find();
@@ -25,8 +25,8 @@ public final class VirtualThreads {
     }
 
     /**
-     * @return an executor that runs each task on a virtual thread of its own
-     * @throws UnsupportedOperationException where there are none
+     * @return an executor that runs each task on its own virtual thread
+     * @throws UnsupportedOperationException if there are none
      */
     public static ExecutorService newExecutor() {
         if (!available()) {

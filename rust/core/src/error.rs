@@ -1,12 +1,11 @@
-//! What can be wrong with the bytes of a peer, and what the peer is told.
+//! Protocol errors in a peer's bytes, and the error response for each.
 
 use std::fmt;
 
 /// The rule of HTTP/1.1 (or of PROXY) that a request broke.
 ///
-/// Whatever it is, the connection answers with [`Violation::status`] and
-/// [`Violation::message`], and closes: after a broken request it is unknown
-/// where the next one begins.
+/// For each, the connection responds with [`Violation::status`] and [`Violation::message`], and closes: after a
+/// malformed request it is unknown where the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Violation {
@@ -18,7 +17,7 @@ pub enum Violation {
     Version,
     /// Control, white space or one of 0x80-0xA0 in the target.
     Target,
-    /// What stands for host and port in a target of absolute or authority form is none.
+    /// Invalid host and port in a target of absolute or authority form.
     Authority,
     /// LF without CR before it (RFC 9112 2.2 would allow it, the contract does not).
     BareLf,
@@ -48,13 +47,13 @@ pub enum Violation {
     LengthConflict,
     /// Not plain hexadecimal digits, or above 31 bits.
     ChunkSize,
-    /// Not what RFC 9112 7.1.1 allows behind a chunk's size.
+    /// Not what RFC 9112 7.1.1 allows after a chunk's size.
     ChunkExtension,
     /// More than 16 KiB of extensions, and of zeros before sizes, in one body.
     ChunkExtensionsTooLarge,
-    /// A chunk's data without CRLF behind it.
+    /// Chunk data without CRLF after it.
     ChunkEnd,
-    /// A trailer line that is no header line.
+    /// A trailer line that is not a field line.
     Trailer,
     /// A trailer that would change framing, routing or authentication.
     ForbiddenTrailer,
@@ -73,9 +72,9 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Status of the answer: 400, 413, 414 or 431.
+    /// Status of the response: 400, 413, 414 or 431.
     ///
-    /// 414 also stands for chunk-size lines, as http-kit answers.
+    /// 414 also covers chunk-size lines, as in http-kit.
     pub fn status(self) -> u16 {
         match self {
             Violation::BodyTooLarge | Violation::ChunkExtensionsTooLarge => 413,
@@ -87,7 +86,7 @@ impl Violation {
         }
     }
 
-    /// What breaks the limit on lines breaks it in a header or trailer line.
+    /// Turns a broken limit on lines into that for header or trailer lines.
     pub(crate) fn in_header(self) -> Violation {
         match self {
             Violation::LineTooLong => Violation::HeaderLineTooLong,
@@ -95,7 +94,7 @@ impl Violation {
         }
     }
 
-    /// One sentence for people, sent as the body of the answer; never the peer's own bytes.
+    /// One sentence for people, sent as the body of the response; never contains the peer's bytes.
     pub fn message(self) -> &'static str {
         use Violation::*;
         match self {

@@ -1,4 +1,4 @@
-//! What HTTP says of bytes, for the server and the client.
+//! HTTP's grammar of bytes, for the server and the client.
 
 /// Which bytes are ASCII letters, digits or one of `marks`.
 pub(crate) const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
@@ -33,14 +33,13 @@ pub enum Version {
     Http11,
 }
 
-/// Bytes of a head, interim responses and trailers included, unless an option says otherwise.
+/// Default limit on the bytes of a head, including interim responses and trailers.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
-/// Largest chunk that either side takes, whatever the limit for bodies.
+/// Largest chunk that either side accepts, whatever the limit for bodies.
 pub(crate) const MAX_CHUNK: u64 = i32::MAX as u64;
 
-/// Fields that must not come behind a body: they would change what the head said about framing, routing
-/// or authentication (RFC 9110 6.5.1).
+/// Fields that must not be trailers: they would change the head's framing, routing or authentication (RFC 9110 6.5.1).
 pub(crate) const FORBIDDEN_TRAILERS: [&str; 10] = [
     "host",
     "content-length",
@@ -71,7 +70,7 @@ pub(crate) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
     })
 }
 
-/// `value` without blanks at its ends.
+/// `value` without leading and trailing blanks.
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -82,29 +81,28 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Bytes per body that size lines may have beside sizes: extensions, and digits beyond the eight
-/// that the largest size has.
+/// Bytes per body that size lines may have besides sizes: extensions, and digits beyond the eight of the largest size.
 pub(crate) const MAX_EXTENSIONS: usize = 16 * 1024;
 
-/// Hexadecimal digits that a chunk's size needs: neither side takes larger ones than 31 bits.
+/// Hexadecimal digits of the largest chunk size: neither side accepts more than 31 bits.
 pub(crate) const SIZE_DIGITS: usize = 8;
 
-/// Where in a chunk extension the last byte stood.
+/// The position of the last byte in a chunk extension.
 ///
 /// ```text
 /// chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
 /// ```
 ///
-/// No extension means anything here, but what another parser could read in another way must not
-/// pass (RFC 9112 7.1.1).
+/// No extension has a meaning here, but bytes that another parser could read differently must not be accepted (RFC 9112
+/// 7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extension {
-    /// At its semicolon, or in a blank behind that.
+    /// At its semicolon, or in a blank after that.
     Start,
     Name,
-    /// In a blank behind the name.
+    /// In a blank after the name.
     NameEnd,
-    /// At the equals sign, or in a blank behind that.
+    /// At the equals sign, or in a blank after that.
     Equals,
     Value,
     Quoted,
@@ -112,12 +110,12 @@ pub(crate) enum Extension {
     Escape,
     /// At the closing quote.
     QuotedEnd,
-    /// In a blank behind the value.
+    /// In a blank after the value.
     ValueEnd,
 }
 
 impl Extension {
-    /// The place of byte `b`, which is neither CR nor LF; `None` if it must not stand there.
+    /// The position of byte `b`, which is neither CR nor LF; `None` if it is not allowed there.
     pub(crate) fn next(self, b: u8) -> Option<Extension> {
         use Extension::*;
         let blank = matches!(b, b' ' | b'\t');
@@ -153,7 +151,7 @@ impl Extension {
     }
 }
 
-/// What may stand between quotes, and in a field's value: no control character but TAB.
+/// A byte allowed between quotes, and in a field's value: no control character except TAB.
 pub(crate) fn is_text(b: u8) -> bool {
     b == b'\t' || b >= b' ' && b != 0x7f
 }

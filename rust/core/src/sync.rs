@@ -1,5 +1,5 @@
-//! Where threads meet. Rooms whose interleavings are searched by a test take these from here, and that test builds
-//! them with others of the same names, whose scheduler it controls (`tests/work_model`).
+//! Synchronisation primitives. Modules whose interleavings a test explores import them from here; that test builds the
+//! modules with substitutes of the same names, whose scheduler it controls (`tests/work_model`).
 
 pub(crate) use std::sync::atomic;
 pub(crate) use std::thread;

@@ -6,17 +6,11 @@ import java.net.InetSocketAddress;
 import java.net.NoRouteToHostException;
 import java.net.SocketAddress;
 
-/**
- * Adds the address to the text of a connect failure: neither the JDK's texts nor the core's have
- * it.
- */
+/** Adds the address to a connect failure's text, which the JDK and the core leave out. */
 final class ConnectFailure {
     private ConnectFailure() {}
 
-    /**
-     * The failure with its address, of the same class; failures other than network ones are
-     * unchanged.
-     */
+    /** The failure with its address, of the same class; any but network failures are unchanged. */
     static IOException named(IOException failure, SocketAddress to) {
         IOException named;
         if (failure.getClass() == ConnectException.class) {

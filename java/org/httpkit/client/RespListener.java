@@ -372,10 +372,7 @@ public class RespListener implements IRespListener {
         return new String(bytes, charset);
     }
 
-    /**
-     * The rule of {@code :as :auto}: a status other than 200 is text; a 200 is text if its type
-     * says so.
-     */
+    /** The rule of {@code :as :auto}: all but 200 is text, a 200 is text if its type says so. */
     static boolean isText(int code, String contentType) {
         if (code != 200) {
             return true;

@@ -45,10 +45,7 @@ final class SourceThreads implements Executor {
                         (task, pool) -> waiting.keep(task));
     }
 
-    /**
-     * Refuses a task if no thread is waiting for one, which makes a ThreadPoolExecutor start a
-     * thread.
-     */
+    /** Refuses a task if no thread waits for one: then a ThreadPoolExecutor starts a thread. */
     private static final class Handover extends LinkedTransferQueue<Runnable> {
         private static final long serialVersionUID = 1;
 

@@ -1,6 +1,6 @@
 package org.httpkit.logger;
 
-/** Where countable events go, such as one name of {@link EventNames}. */
+/** Receives countable events, such as a name from {@link EventNames}. */
 public interface EventLogger<T> {
     EventLogger<String> NOP = event -> {};
 

@@ -284,9 +284,8 @@ public class HttpServer implements Runnable {
 
     /**
      * Stops: accepts no new connections. Running requests, and those that arrive on open ones, get
-     * {@code timeout} msecs to end and be read, for which this blocks; then callbacks of channels
-     * that it closes get a second. Silent connections are closed after half of it, at most 500
-     * msecs.
+     * {@code timeout} msecs to end and be read, for which this blocks; then callbacks of closed
+     * channels get a second. Silent connections are closed after half the time, at most 500 msecs.
      *
      * @return true for the call that stopped it
      */
@@ -318,9 +317,7 @@ public class HttpServer implements Runnable {
         return true;
     }
 
-    /**
-     * Blocks until the responses of handlers that ended in time are written, if their peers read.
-     */
+    /** Waits until responses of handlers that ended in time are written, if peers read them. */
     private void awaitUnsent(long deadline) throws InterruptedException {
         while (deadline - System.nanoTime() > 0
                 && (bodies.areGoing() || Native.serverUnsent(handle) > 0)) {
@@ -329,10 +326,7 @@ public class HttpServer implements Runnable {
         bodies.interrupt();
     }
 
-    /**
-     * Waits for the callbacks of channels just closed: the caller of {@code stop} may release next
-     * what they use.
-     */
+    /** Waits for callbacks of just closed channels: a caller may next release what they use. */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
         for (Thread loop : loops) {

@@ -85,8 +85,7 @@ final class Sender {
     }
 
     /**
-     * Asking about the peer, or setting a close handler, holds the channel. @return whether the
-     * peer is connected
+     * Asking about the peer, or setting a close handler, holds the channel. @return if it is there
      */
     boolean isHeld() {
         return held ? Native.isOpen(handle) : hold();

@@ -150,10 +150,7 @@ abstract class Workers {
         server.writers.giveBack(out);
     }
 
-    /**
-     * Runs a user's callback on the pool. Called on a loop, between other upcalls, so it never
-     * throws.
-     */
+    /** Runs a user's callback on the pool. Called on a loop, between others, so it never throws. */
     final void callback(Runnable callback) {
         try {
             execute(() -> runCallback(callback));

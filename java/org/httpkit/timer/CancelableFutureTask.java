@@ -9,7 +9,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** A function that a timer calls once, later, unless it is cancelled before. */
+/** A function that a timer calls once, later, unless cancelled before. */
 public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
     private static final AtomicLong MADE = new AtomicLong();
 
@@ -29,8 +29,8 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
     private final AtomicBoolean doneOrCanceled = new AtomicBoolean();
 
     /**
-     * @param timeout ms from now; 0 and less mean at once
-     * @param queue from which the task takes itself out when it is cancelled
+     * @param timeout ms from now; 0 or less means immediately
+     * @param queue from which the task removes itself when cancelled
      */
     public CancelableFutureTask(
             int timeout, IFn function, PriorityQueue<CancelableFutureTask> queue) {
@@ -52,7 +52,7 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
         return canceled;
     }
 
-    /** Calls the function, unless cancelled. What it throws is printed, and harms no other task. */
+    /** Calls the function, unless cancelled. Exceptions are printed, and affect no other task. */
     void runTask() {
         if (doneOrCanceled.compareAndSet(false, true)) {
             try {
@@ -74,7 +74,7 @@ public class CancelableFutureTask implements Comparable<CancelableFutureTask> {
         try {
             HttpUtils.printError("timer task", error);
         } catch (Throwable unprintable) {
-            // Out of memory, say: the timer's thread, and all other tasks, are worth more.
+            // Out of memory, for example: keep the timer's thread and all other tasks alive.
         }
     }
 

@@ -9,10 +9,10 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Calls functions later, all of them on one thread, {@code timer-service}.
+ * Calls functions later, all on one thread, {@code timer-service}.
  *
- * <p>The thread starts with the first task and ends when there was none for two minutes; the next
- * task starts another one.
+ * <p>The thread starts with the first task and ends after two minutes without one; the next task
+ * starts a new thread.
  */
 public class TimerService implements Runnable {
     public static final TimerService SERVICE = new TimerService(120_000);
@@ -20,7 +20,7 @@ public class TimerService implements Runnable {
     private final PriorityQueue<CancelableFutureTask> queue = new PriorityQueue<>();
     private final long idleNanos;
 
-    /** Makes adding a task and ending an idle thread exclude each other. */
+    /** Makes adding a task and ending an idle thread mutually exclusive. */
     private final ReentrantLock lock = new ReentrantLock();
 
     private volatile Thread thread;
@@ -33,8 +33,8 @@ public class TimerService implements Runnable {
     }
 
     /**
-     * @param timeout ms from now; 0 and less mean at once
-     * @param function called without arguments; must not block, it would delay all others
+     * @param timeout ms from now; 0 or less means immediately
+     * @param function called without arguments; must not block, as that would delay all others
      */
     public CancelableFutureTask scheduleTask(int timeout, IFn function) {
         CancelableFutureTask task = new CancelableFutureTask(timeout, function, queue);
@@ -65,8 +65,8 @@ public class TimerService implements Runnable {
     }
 
     /**
-     * Calls what is due until there was nothing for a while; returns at once if another thread
-     * does. Nothing needs to call this: the first task starts a thread for it.
+     * Calls due functions until there have been none for a while; returns immediately if another
+     * thread does so. No need to call this: the first task starts a thread for it.
      */
     @Override
     public void run() {
@@ -104,7 +104,7 @@ public class TimerService implements Runnable {
     private void runOrWait(CancelableFutureTask head) {
         long delay = head.delayNanos();
         if (delay > 0) {
-            // Not longer than idle: the task may be cancelled, and with it the reason to stay.
+            // No longer than the idle time: the task may be cancelled, and then the thread may end.
             LockSupport.parkNanos(this, Math.min(delay, idleNanos));
         } else if (queue.remove(head)) {
             head.runTask();

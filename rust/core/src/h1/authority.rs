@@ -1,9 +1,7 @@
-//! Host and port, as `Host` and targets hold them (RFC 3986 3.2.2, 3.2.3).
+//! Host and port, as in `Host` and targets (RFC 3986 3.2.2, 3.2.3).
 //!
-//! Handlers make links, log lines and look-ups of them: nothing else passes.
-//! Two habits of http-kit stay. Colons may stand in a name, where the last one
-//! splits off the port; and one in front splits nothing off, so that `:80` is
-//! a name.
+//! Handlers use them in links, log lines and look-ups, so nothing else is accepted. Two habits of http-kit stay. A name
+//! may contain colons, and the last one splits off the port; a leading one splits off nothing, so `:80` is a name.
 
 use std::net::Ipv6Addr;
 
@@ -14,14 +12,14 @@ use crate::grammar::letters_digits_and;
 /// A host with an optional port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// With the brackets of an IPv6 address; never empty.
+    /// Includes the brackets of an IPv6 address; never empty.
     pub name: Span,
     /// `None` when absent or empty.
     pub port: Option<u16>,
 }
 
 impl Authority {
-    /// Splits `value`, which starts at `start` of its buffer; `None` for what is no authority.
+    /// Splits `value`, which starts at `start` of its buffer; `None` if it is not an authority.
     pub(super) fn parse(value: &[u8], start: usize) -> Option<Authority> {
         let name_len = match value.first()? {
             b'[' => literal_len(value)?,
@@ -37,7 +35,7 @@ impl Authority {
     }
 }
 
-/// The inner `None` is for an empty port, the outer one for what is no port.
+/// The inner `None` means an empty port, the outer one an invalid port.
 fn port_number(digits: &[u8]) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);
@@ -70,11 +68,11 @@ fn is_name(mut text: &[u8]) -> bool {
     }
 }
 
-/// What needs no percent sign in a name: unreserved and sub-delims of RFC 3986 2.3 and 2.2, and
-/// the colon.
+/// Characters allowed in a name without percent-encoding: unreserved and sub-delims of RFC 3986 2.3 and 2.2, and the
+/// colon.
 const NAME: [bool; 256] = letters_digits_and(b"-._~!$&'()*+,;=:");
 
-/// Length of an address in brackets, with them.
+/// Length of an address in brackets, including them.
 fn literal_len(value: &[u8]) -> Option<usize> {
     let close = value.iter().position(|&b| b == b']')?;
     let address = &value[1..close];
@@ -85,8 +83,7 @@ fn literal_len(value: &[u8]) -> Option<usize> {
     good.then_some(close + 1)
 }
 
-/// An IPv6 address, also with the zone that names a link of the sender (RFC 6874): Java's clients
-/// leave it in.
+/// An IPv6 address, possibly with a zone that names a link of the sender (RFC 6874): Java's clients leave it in.
 fn is_ipv6(address: &[u8]) -> bool {
     let zone_at = address.iter().position(|&b| b == b'%');
     let (ip, zone) = address.split_at(zone_at.unwrap_or(address.len()));
@@ -101,7 +98,7 @@ fn is_ipv6(address: &[u8]) -> bool {
     zone_fits && matches!(ip, Some(Ok(_)))
 }
 
-/// What follows the `v` of an address of a later version.
+/// The part after the `v` of an address of a later version.
 fn is_future(text: &[u8]) -> bool {
     let Some(dot) = text.iter().position(|&b| b == b'.') else {
         return false;
@@ -112,10 +109,10 @@ fn is_future(text: &[u8]) -> bool {
     !version.is_empty() && all_hex && !address.is_empty() && plain
 }
 
-/// Whether a target other than a path (RFC 9112 3.2) has a good authority, if it has one: the
-/// absolute form, and for CONNECT the whole target.
+/// Whether the authority in a target other than a path (RFC 9112 3.2) is valid, if there is one: in the absolute form,
+/// and for CONNECT the whole target.
 ///
-/// Other forms stay as they are, http-kit's handlers see them too.
+/// Other forms are passed through, as http-kit's handlers see them too.
 pub(super) fn fits_target(target: &[u8], connect: bool) -> bool {
     match after_scheme(target) {
         Some(rest) => {
@@ -126,7 +123,7 @@ pub(super) fn fits_target(target: &[u8], connect: bool) -> bool {
     }
 }
 
-/// What follows `scheme://`.
+/// The part after `scheme://`.
 fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     let colon = target.iter().position(|&b| b == b':')?;
     let (scheme, rest) = (&target[..colon], target[colon + 1..].strip_prefix(b"//")?);

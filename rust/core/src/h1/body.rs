@@ -1,4 +1,4 @@
-//! Chunked bodies (RFC 9112 7.1): from the wire to the bytes they stand for.
+//! Chunked bodies (RFC 9112 7.1): from the wire to body bytes.
 
 use super::head::{Header, MAX_NAME, UNKNOWN_HEADER, known_header};
 use super::line::{LineScanner, split_header};
@@ -44,9 +44,9 @@ pub struct ChunkedDecoder {
     head_fields: usize,
     /// Bytes of the current size line.
     line: usize,
-    /// Bytes of all size lines that were no part of a size.
+    /// Bytes of all size lines that were not part of a size.
     extensions: usize,
-    /// What the current chunk still has to bring.
+    /// Bytes of the current chunk still to come.
     left: u64,
     /// Of all chunks announced so far.
     total: u64,
@@ -56,8 +56,8 @@ pub struct ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// For the body after a head of `head_len` bytes and `head_fields` header lines, which share
-    /// their limits with the trailers.
+    /// A decoder for the body after a head of `head_len` bytes and `head_fields` header lines, which share their limits
+    /// with the trailers.
     pub fn new(limits: &Limits, head_len: usize, head_fields: usize) -> ChunkedDecoder {
         ChunkedDecoder {
             state: State::SizeStart,
@@ -77,8 +77,7 @@ impl ChunkedDecoder {
     /// Appends the body bytes of `input` to `out`; returns how much of `input` was used and
     /// whether the body is complete. All of `input` is used unless it is.
     ///
-    /// The bytes that are left belong to the next request. After a violation the decoder is
-    /// of no further use.
+    /// The remaining bytes belong to the next request. After a violation the decoder must not be used again.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Violation> {
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
@@ -167,7 +166,7 @@ impl ChunkedDecoder {
         })
     }
 
-    /// Takes input up to the end of a line, since what follows the last one is not ours.
+    /// Takes input up to the end of a line, since bytes after the last line are not ours.
     fn trailer_lines(&mut self, input: &[u8]) -> Result<usize, Violation> {
         let n = input
             .iter()

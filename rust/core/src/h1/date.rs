@@ -1,4 +1,4 @@
-//! Dates as HTTP writes them (RFC 9110 5.6.7).
+//! Dates in HTTP's format (RFC 9110 5.6.7).
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTHS: [&[u8; 3]; 12] = [

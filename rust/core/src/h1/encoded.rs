@@ -1,14 +1,14 @@
-//! The head of an answer that an embedder has encoded itself: what the connection must know of it.
+//! The head of a response that an embedder has encoded: what the connection needs to know about it.
 //!
-//! It is sent as it is. One pass says where it ends, and whether the peer can
-//! tell from it where the body ends and whether the connection goes on.
+//! It is sent unchanged. One pass finds where it ends, whether it tells the peer where the body ends, and whether the
+//! connection is kept.
 
 use super::head::has_token;
 
-/// What an encoded answer says of itself.
+/// What the head of an encoded response says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodedHead {
-    /// Bytes up to and with the empty line.
+    /// Bytes up to and including the empty line.
     pub len: usize,
     /// Of its status line.
     pub status: u16,
@@ -31,7 +31,7 @@ enum Framing {
 }
 
 impl EncodedHead {
-    /// `None` unless `bytes` begin with a status line and hold the whole head.
+    /// `None` unless `bytes` begin with a status line and contain the whole head.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let len = 4 + bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
         let mut lines = bytes[..len - 4].split(|&b| b == b'\n');
@@ -75,7 +75,7 @@ impl EncodedHead {
         };
     }
 
-    /// Whether a peer that gets `body` bytes after the head knows that they are all.
+    /// Whether a peer that gets `body` bytes after the head can tell that the body is complete.
     pub fn delimits(&self, body: u64) -> bool {
         match self.framing {
             Framing::Length(length) => length == body,

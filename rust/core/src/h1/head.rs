@@ -1,8 +1,7 @@
 //! Request heads: from bytes on the socket to spans into those bytes.
 //!
-//! A head is parsed once and never copied: [`RequestHead`] holds offsets, and
-//! the bytes stay in the connection's buffer until the exchange ends. A
-//! string is made from a span only at the border, where one is needed.
+//! A head is parsed once and never copied: [`RequestHead`] holds offsets, and the bytes stay in the connection's buffer
+//! until the exchange ends. A string is made from a span only at the border, if one is needed.
 //!
 //! Strict where leniency lets two parsers disagree about where a request ends
 //! (RFC 9112 11.2): white space, line ends, lengths, `Host`.
@@ -31,12 +30,12 @@ pub enum BodyFraming {
     Chunked,
 }
 
-/// One header line; the value without the white space around it, maybe empty.
+/// One header line; the value is without surrounding white space, and may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// As it came, in any case; never empty.
+    /// As received, in any letter case; never empty.
     pub name: Span,
-    /// Without control characters but for TAB.
+    /// Without control characters except TAB.
     pub value: Span,
     /// Index into [`KNOWN_HEADERS`], or [`UNKNOWN_HEADER`].
     pub id: u8,
@@ -49,7 +48,7 @@ pub struct RequestHead {
     pub method: Span,
     /// Index into [`METHODS`], or [`EXTENSION_METHOD`].
     pub method_id: u8,
-    /// As it came: origin, absolute, authority or asterisk form.
+    /// As received: origin, absolute, authority or asterisk form.
     pub target: Span,
     /// Of the request line.
     pub version: Version,
@@ -57,22 +56,22 @@ pub struct RequestHead {
     pub headers: Vec<Header>,
     /// Where the body ends.
     pub framing: BodyFraming,
-    /// `None` without a `Host` line, which only HTTP/1.0 may leave out.
+    /// `None` without a `Host` line, which only HTTP/1.0 may omit.
     pub authority: Option<Authority>,
     /// `Connection` has the token `close`.
     pub close: bool,
     /// `Connection` has the token `keep-alive`.
     pub keep_alive: bool,
-    /// `Upgrade` has the token `websocket`, be the handshake valid or not.
+    /// `Upgrade` has the token `websocket`, whether or not the handshake is valid.
     pub upgrade_websocket: bool,
     /// HTTP/1.1 with `Expect: 100-continue`.
     pub expect_continue: bool,
-    /// Bytes of the head with its blank line, and with the empty line that came before it.
+    /// Bytes of the head, including its final blank line and any empty line before it.
     pub len: usize,
 }
 
 impl RequestHead {
-    /// Forgets the request but keeps the room for its headers.
+    /// Clears the request but keeps the capacity for headers.
     pub fn clear(&mut self) {
         let mut headers = std::mem::take(&mut self.headers);
         headers.clear();
@@ -82,14 +81,14 @@ impl RequestHead {
         };
     }
 
-    /// Whether the answer must not have body bytes. Also right after a violation further down.
+    /// Whether the response must not have body bytes. Also valid after a violation later in the head.
     pub fn is_head(&self) -> bool {
         !self.method.is_empty() && self.method_id == HEAD
     }
 }
 
-/// Bytes of a field's name. Reached only with limits far above the defaults: behind the parser the
-/// length has 16 bits.
+/// Most bytes of a field name. Reached only with limits far above the defaults: after the parser the length has 16
+/// bits.
 pub(super) const MAX_NAME: usize = u16::MAX as usize;
 
 const HEAD: u8 = 1;
@@ -110,7 +109,7 @@ enum Phase {
     Headers,
 }
 
-/// Parses one head after the other, each from a buffer that begins with it and grows at its end.
+/// Parses heads one by one, each from a buffer that begins with it and grows at its end.
 #[derive(Debug, Default)]
 pub struct HeadParser {
     lines: LineScanner,
@@ -126,23 +125,22 @@ impl HeadParser {
         HeadParser::default()
     }
 
-    /// Ready for the next head. Done by [`HeadParser::parse`] itself when it returns anything
-    /// but `Ok(false)`; needed when a half-parsed head is abandoned.
+    /// Prepares for the next head. [`HeadParser::parse`] does so itself unless it returns `Ok(false)`; needed when a
+    /// half-parsed head is abandoned.
     pub fn reset(&mut self) {
         *self = HeadParser::default();
     }
 
-    /// Counts bytes that came before the head, such as a PROXY line, towards its limit.
+    /// Counts bytes before the head, such as a PROXY line, towards its limit.
     pub fn charge(&mut self, bytes: usize) {
         self.charged = bytes;
     }
 
-    /// Parses on, where `buf` is what was given before plus what arrived since.
+    /// Continues parsing, where `buf` is the earlier input plus bytes received since.
     ///
-    /// `Ok(true)` once `head` is complete; its body (see [`RequestHead::framing`]) begins at
-    /// `head.len`. `Ok(false)` needs more bytes. A line that can no longer become good is a
-    /// violation at once, everything else in it when it is complete; the same bytes give the
-    /// same answer, however they are cut.
+    /// `Ok(true)` once `head` is complete; its body (see [`RequestHead::framing`]) begins at `head.len`. `Ok(false)`
+    /// needs more bytes. A line that can no longer become valid is a violation immediately; everything else is checked
+    /// once the line is complete. The same bytes give the same result, however they are split.
     pub fn parse(
         &mut self,
         buf: &[u8],

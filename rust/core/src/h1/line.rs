@@ -1,4 +1,4 @@
-//! Lines of a head: where they end and whether they are clean.
+//! Lines of a head: where they end, and whether they contain control characters.
 
 use super::Limits;
 use crate::error::Violation;
@@ -19,10 +19,10 @@ impl Line {
     }
 }
 
-/// Finds line after line in a buffer that grows at its end.
+/// Finds successive lines in a buffer that grows at its end.
 ///
-/// Remembers how far it looked: a peer that sends one byte at a time costs as
-/// much as one that sends all at once.
+/// Remembers how far it has scanned: a peer that sends one byte at a time costs as much as one that sends everything
+/// together.
 #[derive(Debug, Default)]
 pub(super) struct LineScanner {
     start: usize,
@@ -38,8 +38,8 @@ impl LineScanner {
 
     /// The next complete line, or `None` when its CRLF has not arrived.
     ///
-    /// A line is judged only when complete, except for the three things that
-    /// cannot become good: bare CR, bare LF, too long.
+    /// A line is checked only when complete, except for the three errors that cannot become valid: bare CR, bare LF,
+    /// too long.
     #[inline]
     pub(super) fn next(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Line>, Violation> {
         loop {
@@ -81,7 +81,7 @@ const HIGH: u64 = ONES << 7;
 
 /// Offset of the first control character other than TAB at or after `from`, else the length.
 ///
-/// Eight bytes a step: this loop sees every byte of every head.
+/// Eight bytes per step: this loop sees every byte of every head.
 fn find_control(buf: &[u8], from: usize) -> usize {
     let mut at = from.min(buf.len());
     while let Some(eight) = buf.get(at..at + 8) {
@@ -112,7 +112,7 @@ fn is_control(b: u8) -> bool {
     b.is_ascii_control() && b != b'\t'
 }
 
-/// Offsets of a header line's name and of its value without the white space around it.
+/// Offsets of a header line's name and of its value without surrounding white space.
 #[inline]
 pub(super) fn split_header(buf: &[u8], line: Line) -> Result<[usize; 3], Violation> {
     let bytes = &buf[line.start..line.end];
@@ -146,8 +146,8 @@ fn is_blank(b: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What a call looks at again is at most one byte, so that the cost of a head is linear in
-    /// its bytes and in the number of pieces, whatever their sizes.
+    /// A call looks again at no more than one byte, so the cost of a head is linear in its bytes and in the number of
+    /// pieces, whatever their sizes.
     #[test]
     fn a_scanner_never_looks_twice_at_more_than_a_final_cr() {
         let limits = Limits::default();

@@ -1,11 +1,10 @@
-//! HTTP/1.1, the server's side, as functions of bytes: no sockets, no clock, no threads.
+//! HTTP/1.1, server side, as functions of bytes: no sockets, no clock, no threads.
 //!
-//! Heads and trailers stay in the buffer they arrived in and are described by
-//! [`Span`]s; bodies are unframed into the caller's buffer. Every decoder gives
-//! the same result for the same bytes, however they were cut into pieces.
+//! Heads and trailers stay in the buffer they arrived in and are described by [`Span`]s; bodies are unframed into the
+//! caller's buffer. Every decoder gives the same result for the same bytes, however they were split.
 //!
-//! Not here: when to read, when to answer, what follows from keep-alive
-//! (`server`), and answers as a client sees them (`client`).
+//! Not here: when to read, when to respond, what follows from keep-alive (`server`), and responses as a client sees
+//! them (`client`).
 
 mod authority;
 pub mod body;
@@ -31,7 +30,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Offsets are below the sum of two limits, each an `int` on the other side: they fit.
+    /// Offsets are below the sum of two limits, each an `int` on the Java side, so they fit.
     pub fn new(start: usize, end: usize) -> Span {
         Span {
             start: start as u32,
@@ -39,7 +38,7 @@ impl Span {
         }
     }
 
-    /// The bytes in `buf`; empty if `buf` is not the buffer this was made for and is too short.
+    /// The bytes in `buf`; empty if `buf` is too short, and so not the buffer this was made for.
     pub fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
@@ -50,13 +49,13 @@ impl Span {
         self.end.saturating_sub(self.start) as usize
     }
 
-    /// Whether it has none, as the default has.
+    /// Whether it has none, like the default.
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }
 }
 
-/// How much of a peer's bytes is taken before it is refused. In bytes but for `fields`.
+/// How much a peer may send before it is refused. In bytes, except `fields`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// A request, header or chunk-size line with its CRLF. Default 8192.
@@ -71,11 +70,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limit on fields that always holds: behind the parser their number has 16 bits, and a
-    /// PROXY header adds some.
+    /// The limit on fields that always applies: after the parser their number has 16 bits, and a PROXY header adds
+    /// some.
     pub const MOST_FIELDS: usize = 60_000;
 
-    /// Limits as `:max-line` and `:max-body` ask for them.
+    /// Limits for `:max-line` and `:max-body`.
     pub fn with_line(line: usize, body: u64) -> Limits {
         Limits {
             line,
@@ -86,13 +85,13 @@ impl Limits {
         .with_max_line(line)
     }
 
-    /// These limits with one of `:max-line` on a line.
+    /// These limits, with `:max-line` as the limit on a line.
     pub fn with_max_line(self, line: usize) -> Limits {
         let head = line.max(65536);
         Limits { line, head, ..self }
     }
 
-    /// These limits with one of `:max-headers` on the number of fields; `None` takes it off.
+    /// These limits, with `:max-headers` as the limit on the number of fields; `None` removes it.
     pub fn with_fields(self, fields: Option<usize>) -> Limits {
         let fields = fields.map_or(Limits::MOST_FIELDS, |n| n.min(Limits::MOST_FIELDS));
         Limits { fields, ..self }

@@ -1,4 +1,4 @@
-//! Methods and header names that have a number, so that a request crosses borders without them.
+//! Methods and header names that have a number, so that requests cross the border without their text.
 
 use crate::error::Violation;
 use crate::grammar::is_token;
@@ -42,8 +42,7 @@ pub fn known_method(method: &[u8]) -> Option<u8> {
 
 /// Id of any acceptable method: a token (RFC 9110 9.1) without lower-case letters.
 ///
-/// `get` is refused since http-kit always did so, and since a handler could not
-/// tell it from `GET`.
+/// `get` is refused because http-kit always did so, and because a handler could not tell it from `GET`.
 pub(super) fn method_id(method: &[u8]) -> Result<u8, Violation> {
     if let Some(id) = known_method(method) {
         return Ok(id);
@@ -146,13 +145,13 @@ pub fn known_header(name: &[u8]) -> Option<u8> {
     same_name(name, known.as_bytes()).then_some(id)
 }
 
-/// Setting bit 5 turns letters to lower case; the other characters of `known` have it set, and
-/// what it could be confused with (control characters) is in no token.
+/// Setting bit 5 turns letters to lower case. The other characters of `known` have it set, and the bytes that they
+/// could be confused with (control characters) are not allowed in tokens.
 fn same_name(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len() && name.iter().zip(known).all(|(a, b)| a | 0x20 == *b)
 }
 
-/// A hash under which no two known names meet: found by trying, kept true by the compiler.
+/// A hash without collisions among known names: found by trial, checked at compile time.
 const SEED: u32 = 0x639d_b14f;
 
 const fn slot(name: &[u8]) -> Option<usize> {

@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: who really is on the other side of a load balancer.
+//! The PROXY protocol, versions 1 and 2: the real peer behind a load balancer.
 //!
-//! Addresses are numeric only; nothing is ever looked up. The header comes once per connection,
-//! before its first request, and holds for all of them.
+//! Addresses are numeric only; nothing is ever looked up. The header comes once per connection, before its first
+//! request, and applies to all of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,25 +16,25 @@ pub enum ProxyMode {
     Disable,
     /// Always: anything else is refused.
     Enable,
-    /// Perhaps: what does not begin like one is a request.
+    /// Perhaps: anything that does not begin like one is a request.
     Optional,
 }
 
-/// What a PROXY header said.
+/// The content of a PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
     /// `None` when the balancer does not say (`UNKNOWN`, `LOCAL`, Unix sockets).
     pub source: Option<SocketAddr>,
     /// The address that the peer connected to; present whenever `source` is.
     pub destination: Option<SocketAddr>,
-    /// Bytes of the header; the request begins behind them.
+    /// Bytes of the header; the request begins after them.
     pub len: usize,
 }
 
-/// What a connection begins with, as far as it has arrived.
+/// What a connection begins with, as far as received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyOutcome {
-    /// That cannot be told yet.
+    /// Not known yet.
     NeedMore,
     /// No PROXY header: the buffer begins with a request.
     None,
@@ -46,11 +46,11 @@ const V1_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, with CRLF.
 const V1_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Addresses and TLVs of version 2. The wire allows 65535, but all of it is
-/// buffered before the first answer, and real headers stay far below this.
+/// Addresses and TLVs of version 2. The protocol allows 65535, but all of it is buffered before the first response, and
+/// real headers stay far below this.
 const V2_MAX: usize = 16 * 1024;
 
-/// Reads the PROXY header at the start of a connection; `buf` is all that has arrived.
+/// Reads the PROXY header at the start of a connection; `buf` is everything received so far.
 pub fn parse(buf: &[u8], mode: ProxyMode) -> Result<ProxyOutcome, Violation> {
     if mode == ProxyMode::Disable {
         return Ok(ProxyOutcome::None);
@@ -140,7 +140,7 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, Violation> {
     Ok(outcome(addresses, fixed + length))
 }
 
-/// Source and destination of a payload; what follows them are TLVs, which say nothing we use.
+/// Source and destination of a payload; the TLVs after them are not used.
 fn v2_addresses(family: u8, payload: &[u8]) -> Result<Option<(SocketAddr, SocketAddr)>, Violation> {
     // The lower half is stream or datagram (or unspecified); only the address family matters.
     if family & 0x0f > 2 {
@@ -177,8 +177,8 @@ fn outcome(addresses: Option<(SocketAddr, SocketAddr)>, len: usize) -> ProxyOutc
     })
 }
 
-/// An address as `:remote-addr` shows it: IPv6 in eight groups, never shortened, and IPv4 also
-/// when it came through an IPv6 socket.
+/// An address as `:remote-addr` shows it: IPv6 in eight groups, never shortened, and IPv4 even if it came through an
+/// IPv6 socket.
 pub fn address_text(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),

@@ -1,7 +1,7 @@
-//! Answers: status lines, framing headers, and what an answer may or must carry.
+//! Responses: status lines, framing headers, and which of them a response may or must have.
 //!
-//! The server owns framing: the embedder gives status, headers and body,
-//! and these functions add how long it is and whether the connection goes on.
+//! The server owns framing: the embedder gives status, headers and body, and these functions add the length and whether
+//! the connection is kept.
 
 use crate::error::Violation;
 use crate::grammar::Version;
@@ -122,7 +122,7 @@ pub fn content_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the line before a chunk of `n` bytes; behind them comes another CRLF.
+/// Appends the line before a chunk of `n` bytes; another CRLF follows the chunk.
 ///
 /// `n` must not be 0: that would end the body.
 pub fn chunk_header(out: &mut Vec<u8>, n: u64) {
@@ -149,10 +149,10 @@ fn digits<const BASE: u64>(out: &mut Vec<u8>, mut n: u64) {
     out.extend_from_slice(&buf[at..]);
 }
 
-/// Which `content-length` an answer carries.
+/// Which `content-length` a response has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthHeader {
-    /// The length of the body that was given, also when the answer is to HEAD and without it.
+    /// The length of the given body, even in a response to HEAD, which omits the body.
     OfBody,
     /// 0: the status says that there is no body, and the header says so again.
     Zero,
@@ -162,7 +162,7 @@ pub enum LengthHeader {
     AsGiven,
 }
 
-/// The rule for `content-length` of an answer that is sent in one piece.
+/// The rule for `content-length` of a response that is sent in one piece.
 pub fn length_header(status: u16) -> LengthHeader {
     match status {
         100..=199 | 204 => LengthHeader::Absent,
@@ -172,18 +172,18 @@ pub fn length_header(status: u16) -> LengthHeader {
     }
 }
 
-/// How an answer of unknown length is delimited.
+/// How a response of unknown length is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFraming {
     /// HTTP/1.1: chunks, the last of them empty.
     Chunked,
     /// HTTP/1.0: raw bytes until the connection closes, announced by `Connection: Close`.
     UntilClose,
-    /// It cannot have a body that arrives later: answer in one piece.
+    /// It cannot have a body that arrives later: respond in one piece.
     Whole,
 }
 
-/// The rule for answers that a handler streams.
+/// The rule for responses that a handler streams.
 pub fn stream_framing(
     status: u16,
     version: Version,
@@ -199,7 +199,7 @@ pub fn stream_framing(
     }
 }
 
-/// What decides whether a connection outlives an answer.
+/// What decides whether a connection is kept after a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
     /// The request's.
@@ -208,27 +208,27 @@ pub struct Persistence {
     pub close: bool,
     /// The request's `Connection` had `keep-alive`.
     pub keep_alive: bool,
-    /// The request asked for a WebSocket and gets an ordinary answer.
+    /// The request asked for a WebSocket and gets an ordinary response.
     pub websocket: bool,
-    /// The answer's own `Connection` has `close`.
+    /// The response's own `Connection` has `close`.
     pub handler_close: bool,
     /// The server stops, and the response has no `Connection` of its own.
     pub stopping: bool,
-    /// The answer ends with the connection, see [`StreamFraming::UntilClose`].
+    /// The response ends with the connection, see [`StreamFraming::UntilClose`].
     pub until_close: bool,
 }
 
-/// What becomes of the connection, and how the peer is told.
+/// Whether the connection is kept, and how the peer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionRule {
-    /// Close once the answer is written.
+    /// Close once the response is written.
     pub close: bool,
     /// The `Connection` line to write instead of the handler's; empty: the handler's stays.
     pub line: &'static [u8],
 }
 
 impl Persistence {
-    /// Whether it does, and the `Connection` line that says so (RFC 9112 9.3).
+    /// Whether to close, and the `Connection` line that says so (RFC 9112 9.3).
     pub fn rule(self) -> ConnectionRule {
         let (close, line): (bool, &'static [u8]) = match self.version {
             _ if self.websocket || self.until_close => (true, CONNECTION_CLOSE),
@@ -251,7 +251,7 @@ pub fn server_and_date(out: &mut Vec<u8>, server: Option<&[u8]>, date: &[u8]) {
     header(out, b"Date", date);
 }
 
-/// Appends one header line as it is; name and value are the caller's responsibility.
+/// Appends one header line unchanged; name and value are the caller's responsibility.
 pub fn header(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
@@ -259,7 +259,7 @@ pub fn header(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the whole answer to a request that broke a rule; the connection closes behind it.
+/// Appends the whole response to a request that broke a rule; the connection closes after it.
 pub fn error_response(
     out: &mut Vec<u8>,
     violation: Violation,
@@ -278,8 +278,8 @@ pub fn error_response(
     }
 }
 
-/// Appends the interim answer to `Expect: 100-continue`, for a request whose body is not
-/// complete when all that arrived has been read. Once per request.
+/// Appends the interim response to `Expect: 100-continue`, for a request whose body is incomplete after all received
+/// bytes have been read. Once per request.
 pub fn continue_response(out: &mut Vec<u8>, server: Option<&[u8]>, date: &[u8]) {
     status_line(out, 100);
     server_and_date(out, server, date);

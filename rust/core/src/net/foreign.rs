@@ -1,13 +1,10 @@
-//! Foreign transports: connections that the embedder runs, not we.
+//! Foreign transports: connections that the embedder runs.
 //!
-//! The embedder exchanges plain bytes with the core: it hands over what it
-//! received (within the read credit that it was given) and takes what is to be
-//! sent (at most [`WRITE_WINDOW`] unacknowledged), so that neither side can
-//! flood the other. To everything above, a [`ForeignStream`] is a stream like
-//! any other.
+//! The embedder exchanges plain bytes with the core: it hands over received bytes (within its read credit) and takes
+//! bytes to send (at most [`WRITE_WINDOW`] unacknowledged), so that neither side can flood the other. To everything
+//! above, a [`ForeignStream`] is a stream like any other.
 //!
-//! All of this lives on one loop thread; the embedder's calls reach it as
-//! commands of that loop.
+//! All of this runs on one loop thread; the embedder's calls reach it as commands of that loop.
 
 use super::stream::Meter;
 use bytes::{Buf, Bytes};
@@ -24,15 +21,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Name of a foreign transport, unique in the process, never 0.
 pub type TransportId = u64;
 
-/// Bytes that may wait for the embedder's acknowledgement.
+/// Bytes that may be unacknowledged by the embedder.
 pub const WRITE_WINDOW: usize = 256 * 1024;
-/// Bytes that the embedder may hand over unread.
+/// Bytes that the embedder may hand over before they are read.
 pub const READ_WINDOW: usize = 64 * 1024;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// The embedder's side: each call must return without blocking. `false` says
-/// that it could not take the news (no memory), which breaks the transport.
+/// The embedder's side: each call must return without blocking. `false` means that it could not accept the call (no
+/// memory), which breaks the transport.
 pub trait TransportHost {
     /// Connect for this call, then report ready or failed.
     #[must_use]
@@ -41,7 +38,7 @@ pub trait TransportHost {
     /// inside TLS.
     #[must_use]
     fn transport_start_tls(&self, transport: TransportId, call: u64, level: u8) -> bool;
-    /// Send these bytes and acknowledge them when they left.
+    /// Send these bytes and acknowledge them once written.
     #[must_use]
     fn transport_write(&self, transport: TransportId, data: &[u8]) -> bool;
     /// `n` more bytes may be handed over.
@@ -58,7 +55,7 @@ struct State {
     failed: Cell<bool>,
     eof: Cell<bool>,
     inbound: RefCell<VecDeque<Bytes>>,
-    /// Bytes read by the core and not yet given back as credit.
+    /// Bytes read by the core and not yet returned as credit.
     consumed: Cell<usize>,
     unacknowledged: Cell<usize>,
     meter: Meter,
@@ -94,7 +91,7 @@ impl Foreigners {
         })
     }
 
-    /// Asks the embedder for a connection for `call`; `meter` moves with it.
+    /// Asks the embedder for a connection for `call`; `meter` counts its bytes.
     pub fn open(self: &Rc<Self>, call: u64, meter: Meter) -> ForeignStream {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let state = Rc::new(State {
@@ -111,7 +108,7 @@ impl Foreigners {
         stream
     }
 
-    /// The embedder connected, or TLS stands.
+    /// The embedder has connected, or TLS is established.
     pub fn ready(&self, transport: TransportId) {
         self.with(transport, |state| state.ready.set(true));
     }
@@ -136,8 +133,7 @@ impl Foreigners {
         self.with(transport, |state| state.eof.set(true));
     }
 
-    /// `n` bytes left. 0 says that the embedder's own bytes moved, such as
-    /// those of a handshake.
+    /// `n` bytes were written. 0 means that the embedder moved bytes of its own, such as those of a handshake.
     pub fn written(&self, transport: TransportId, n: usize) {
         self.with(transport, |state| {
             state.meter.count(n.max(1));
@@ -168,14 +164,14 @@ impl ForeignStream {
         self.id
     }
 
-    /// Waits until the embedder has connected, then lets it hand over bytes.
+    /// Waits until the embedder has connected, then grants it read credit.
     pub async fn connected(&self) -> io::Result<()> {
         self.until_ready().await?;
         self.heard(self.all.host.transport_read_credit(self.id, READ_WINDOW));
         Ok(())
     }
 
-    /// Starts TLS and waits until it stands.
+    /// Starts TLS and waits until it is established.
     pub async fn start_tls(&self, call: u64, level: u8) -> io::Result<()> {
         self.state.ready.set(false);
         self.state.secured.set(true);
@@ -212,7 +208,7 @@ impl ForeignStream {
         self.heard(self.all.host.transport_read_credit(self.id, consumed));
     }
 
-    /// An embedder that did not hear of something would leave us waiting.
+    /// An embedder that missed a call would leave us waiting, so the transport fails.
     fn heard(&self, heard: bool) {
         if !heard {
             self.state.failed.set(true);

@@ -1,4 +1,4 @@
-//! The client's own certificate, and which servers get to see it.
+//! The client's own certificate, and which servers it is sent to.
 
 use super::x509;
 use rustls::SignatureScheme;
@@ -8,9 +8,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 
-/// A certificate chain with its key, shown as the JDK's key manager does: to a
-/// server that names no authorities, or one that issued a certificate of the
-/// chain. Others get none, and may serve the client all the same.
+/// A certificate chain with its key, used as the JDK's key manager does: for a server that names no authorities, or one
+/// that issued a certificate of the chain. Others get none, and may still serve the client.
 #[derive(Debug)]
 pub(super) struct Identity {
     key: Arc<CertifiedKey>,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-/// Counts the bytes of a socket for a holder of the counter alone.
+/// Counts the bytes of a socket, readable without access to the socket.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Rc<Cell<u64>>);
 

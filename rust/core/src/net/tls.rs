@@ -1,10 +1,8 @@
-//! TLS by rustls: trust anchors and client key from the embedder, the checks
-//! and the error texts of the JDK.
+//! TLS by rustls: trust anchors and client key from the embedder, checks and error texts as in the JDK.
 //!
-//! Where rustls is stricter than the JDK it stays so (TLS 1.2 and 1.3, AEAD
-//! suites, RSA from 2048 bits), and [`is_unsupported`] tells; where an ordinary set-up would break, it
-//! follows the JDK: a certificate that is itself trusted needs no chain, and a
-//! common name counts when there are no DNS names.
+//! Where rustls is stricter than the JDK it stays so (TLS 1.2 and 1.3, AEAD suites, RSA from 2048 bits), and
+//! [`is_unsupported`] recognises the failure. Where an ordinary set-up would break, this follows the JDK: a certificate
+//! that is itself trusted needs no chain, and a common name counts if there are no DNS names.
 
 use super::identity::Identity;
 use super::stream::Stream;
@@ -35,7 +33,7 @@ pub enum TlsMode {
     TrustAll,
 }
 
-/// What TLS connections of a client are made with.
+/// The settings of a client's TLS connections.
 pub struct TlsContext {
     trust: Arc<Trust>,
     identity: Option<Arc<Identity>>,
@@ -44,7 +42,7 @@ pub struct TlsContext {
 
 struct Trust {
     roots: RootCertStore,
-    /// The anchors themselves, for servers that present one of them.
+    /// The anchors themselves, for servers that present one.
     certificates: HashSet<Vec<u8>>,
     provider: Arc<CryptoProvider>,
 }
@@ -86,7 +84,7 @@ impl TlsContext {
     ) -> io::Result<Stream> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, UnusableName))?;
-        // The JDK's servers refuse a handshake with such a name, its client sends none.
+        // The JDK's servers refuse a handshake with such a name, and its client does not send it.
         let sni = sni && !name.contains('_');
         let config = self.config(mode, sni).map_err(io::Error::other)?;
         let stream = TlsConnector::from(config).connect(server, stream).await?;
@@ -112,7 +110,7 @@ impl TlsContext {
                 trust: self.trust.clone(),
             }));
         let mut config = match &self.identity {
-            // As the JDK's engines that trust all: they have no key.
+            // As with the JDK's trust-all engines, which have no key.
             Some(identity) if mode != TlsMode::TrustAll => {
                 builder.with_client_cert_resolver(identity.clone())
             }
@@ -211,7 +209,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// A name that the certificate does not carry, in the JDK's words.
+/// A name that is not in the certificate, in the JDK's words.
 #[derive(Debug)]
 struct WrongName(String);
 
@@ -253,10 +251,10 @@ fn check_name(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Er
     Err(Error::InvalidCertificate(CertificateError::Other(error)))
 }
 
-/// What a TLS failure is to the user.
+/// A TLS failure as the user sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsFailure {
-    /// It concerns the handshake, at whatever time it came.
+    /// It concerns the handshake, whenever it occurred.
     pub handshake: bool,
     /// The JDK's text, where it has one.
     pub message: String,
@@ -299,8 +297,8 @@ impl TlsFailure {
     }
 }
 
-/// Whether a handshake failed for something that rustls does not do and other
-/// implementations may: versions and suites, X.509 version 1, short RSA keys.
+/// Whether a handshake failed over a feature that rustls lacks and other implementations may have: versions and suites,
+/// X.509 version 1, short RSA keys.
 pub fn is_unsupported(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
@@ -316,7 +314,7 @@ pub fn is_unsupported(error: &io::Error) -> bool {
     }
 }
 
-/// Whether a certificate was understood, and refused.
+/// Whether a certificate was understood and refused.
 fn is_verdict(reason: &CertificateError) -> bool {
     use CertificateError as E;
     match reason {
@@ -361,7 +359,7 @@ fn certificate_text(reason: &CertificateError) -> String {
     }
 }
 
-/// Alerts after which the JDK speaks of a failed handshake.
+/// Alerts that the JDK reports as a failed handshake.
 fn concerns_handshake(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     !matches!(
@@ -378,7 +376,7 @@ fn concerns_handshake(alert: AlertDescription) -> bool {
     )
 }
 
-/// `BadCertificate` is `bad_certificate` on the wire's registry.
+/// `BadCertificate` is `bad_certificate` in the IANA registry.
 fn alert_name(alert: AlertDescription) -> String {
     let name = format!("{alert:?}").replace("CA", "Ca");
     let mut out = String::with_capacity(name.len() + 4);

@@ -1,9 +1,8 @@
-//! The names in a certificate (RFC 5280): subject common name, DNS names, and
-//! whether there are IP addresses; its issuer. rustls checks names itself but
-//! neither falls back to the common name, as the JDK does, nor says what there
-//! was, and it does not compare distinguished names.
+//! The names in a certificate (RFC 5280): subject common name, DNS names, and whether there are IP addresses; its
+//! issuer. rustls checks names itself but neither falls back to the common name, as the JDK does, nor reports the names
+//! found, and it does not compare distinguished names.
 
-/// Names that a certificate carries.
+/// The names in a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub common_name: Option<String>,
@@ -25,7 +24,7 @@ const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 
 impl Names {
-    /// The names in a DER certificate; `None` when it is no certificate.
+    /// The names in a DER certificate; `None` if it is not a certificate.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
         let mut body = Der(certificate.expect(SEQUENCE)?);
@@ -89,10 +88,9 @@ pub(super) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
     Some(&from[..from.len() - body.0.len()])
 }
 
-/// A distinguished name in the form in which equal ones are the same bytes:
-/// letter case, blanks at the ends and their number within do not count, nor
-/// does the type of a string, as with the JDK's `X500Principal`. What is no
-/// name stays as it is.
+/// A distinguished name in a canonical form, in which equal names are the same bytes: letter case, leading and trailing
+/// blanks, their number within, and string types are ignored, as in the JDK's `X500Principal`. Anything but a name is
+/// returned unchanged.
 pub(super) fn comparable(name: &[u8]) -> Vec<u8> {
     relative_names(name).map_or_else(|| name.to_vec(), |parts| parts.concat())
 }
@@ -107,7 +105,7 @@ fn relative_names(name: &[u8]) -> Option<Vec<Vec<u8>>> {
             attributes.push(attribute(set.expect(SEQUENCE)?)?);
         }
         attributes.sort();
-        // A mark of the border: attributes begin with another byte.
+        // Marks the boundary: attributes begin with another byte.
         attributes.insert(0, vec![SET]);
         parts.push(attributes.concat());
     }
@@ -158,7 +156,7 @@ pub(super) fn matches(host: &str, pattern: &str) -> bool {
     }
 }
 
-/// What is left of a DER value list.
+/// The rest of a DER value list.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -214,7 +212,7 @@ mod tests {
     #[test]
     fn names_are_found_where_they_are() {
         let names = Names::of(&certificate()).unwrap();
-        // rcgen has a common name of its own in front of ours.
+        // rcgen puts a common name of its own before ours.
         assert_eq!(names.common_name.as_deref(), Some("common"));
         assert_eq!(names.dns, ["a.test", "*.b.test"]);
         assert!(names.has_alternatives);

@@ -2,7 +2,7 @@
 
 use super::{Event, Fault};
 
-/// Bytes of a close reason: what a control frame holds beside the code.
+/// Most bytes of a close reason: the payload of a control frame minus the code.
 pub const MAX_REASON: usize = 123;
 
 /// Whether a close frame may carry `code`: those of RFC 6455 7.4.1 and its registry that are not
@@ -15,7 +15,7 @@ pub fn valid_close_code(code: u16) -> bool {
 
 /// Payload of a close frame. A reason over [`MAX_REASON`] bytes is cut between characters.
 ///
-/// Callers that owe their user an error for a bad code or a long reason check before.
+/// A caller that must report a bad code or a long reason as an error checks first.
 pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
     let mut payload = Vec::with_capacity(2 + reason.len());

@@ -1,14 +1,13 @@
 //! From bytes to events: one [`Decoder`] per WebSocket.
 //!
-//! Payload is unmasked into the message as it arrives, so memory follows what
-//! was received and not what a header announces, and the caller never has to
-//! keep input for later. Between messages a decoder owns no heap memory.
+//! Payload is unmasked into the message as it arrives. So memory grows with bytes received, never with an announced
+//! length, and the caller never has to keep input for later. Between messages a decoder owns no heap memory.
 
 use super::frame::{Head, HeadParser, Mask, Opcode};
 use super::{Fault, close};
 use std::task::Poll;
 
-/// Something that the peer said.
+/// An event from the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A whole text message, checked to be UTF-8.
@@ -17,7 +16,7 @@ pub enum Event {
     Binary(Vec<u8>),
     /// A ping; the peer wants a pong with this payload.
     Ping(Vec<u8>),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong(Vec<u8>),
     /// The peer closes. What it sends after this is ignored (RFC 6455 5.5.1).
     Close {
@@ -35,8 +34,7 @@ pub enum Event {
 pub struct Decoder {
     max_message: u64,
     state: State,
-    /// What the fragments so far make. Boxed: between messages, which is
-    /// nearly always, it costs one word.
+    /// The message so far, from its fragments. Boxed: between messages, which is nearly always, it costs one word.
     fragments: Option<Box<Message>>,
 }
 
@@ -59,15 +57,14 @@ enum State {
     Closed,
 }
 
-/// What one step of decoding came to: pending, all input is used; ready, go
-/// on, with what was decoded if it was the end of something.
+/// The outcome of one decoding step. Pending: all input is used. Ready: continue, with an event if one was completed.
 type Progress = Poll<Option<Event>>;
 
 impl Decoder {
     /// A decoder for the bytes after the handshake.
     ///
-    /// A message of more than `max_message` bytes is a fault (1009), seen at
-    /// the header that announces too much. Control frames do not count.
+    /// A message of more than `max_message` bytes is a fault (1009), detected at the header that announces too much.
+    /// Control frames do not count.
     pub fn new(max_message: u64) -> Self {
         Decoder {
             max_message,
@@ -76,10 +73,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes up to one event; how much of `input` was used comes with it.
+    /// Decodes up to one event, and returns how much of `input` was used with it.
     ///
-    /// Without an event all of `input` is used. With one, call again with the
-    /// rest. After a close or a fault everything is used and nothing said.
+    /// Without an event all of `input` is used. With one, call again with the rest. After a close or a fault all input
+    /// is discarded, without events.
     ///
     /// # Errors
     ///
@@ -148,7 +145,7 @@ impl Decoder {
         }
     }
 
-    /// A header has come: what its frame belongs to, and whether that fits.
+    /// A header is complete: finds the message of its frame, and checks that it fits.
     fn begin(&mut self, head: Head, rest: &mut &[u8]) -> Result<Option<Event>, Fault> {
         let Head {
             opcode,
@@ -168,7 +165,7 @@ impl Decoder {
             return Ok(None);
         }
         let fragments = self.resume(opcode, len)?;
-        // The common case, a small message that is all there, needs no state.
+        // The common case, a small message that has arrived whole, needs no state.
         if fragments.is_none() && last && len <= rest.len() as u64 {
             let mut message = Message::new(opcode);
             message.push(take(rest, len), &mut mask, Some(0))?;
@@ -184,7 +181,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The message that a data frame goes on with, if it begins none (RFC 6455 5.4).
+    /// The message that a data frame continues, unless it begins one (RFC 6455 5.4).
     fn resume(&mut self, opcode: Opcode, len: u64) -> Result<Option<Box<Message>>, Fault> {
         let fragments = self.fragments.take();
         match (&fragments, opcode) {
@@ -206,7 +203,7 @@ impl Decoder {
         Ok(fragments)
     }
 
-    /// All payload of a data frame is there: the message ends, or waits for its next fragment.
+    /// The payload of a data frame is complete: the message ends, or waits for its next fragment.
     fn end_data(&mut self) -> Result<Option<Event>, Fault> {
         match self.next_head() {
             State::Data {
@@ -239,7 +236,7 @@ impl Decoder {
         }
     }
 
-    /// The frame is over: its state, exchanged for the wait for a header.
+    /// The frame is over: returns its state, and waits for the next header.
     fn next_head(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Head(HeadParser::default()))
     }
@@ -253,13 +250,13 @@ fn take<'a>(rest: &mut &'a [u8], n: u64) -> &'a [u8] {
     taken
 }
 
-/// A text or binary message on its way.
+/// A text or binary message being received.
 #[derive(Debug)]
 struct Message {
     bytes: Vec<u8>,
     text: bool,
-    /// How many of `bytes` are whole, valid characters; used for text only.
-    /// Each byte is looked at once, however small the pieces.
+    /// How many of `bytes` are whole, valid characters; used for text only. Each byte is checked once, however small
+    /// the pieces.
     checked: usize,
 }
 
@@ -272,15 +269,15 @@ impl Message {
         }
     }
 
-    /// Adds a piece. `left` is what the message still lacks after it, if known.
+    /// Adds a piece. `left` is how much of the message is still to come after it, if known.
     fn push(&mut self, masked: &[u8], mask: &mut Mask, left: Option<u64>) -> Result<(), Fault> {
         self.reserve(masked.len(), left);
         mask.append(&mut self.bytes, masked);
         if self.text { self.check() } else { Ok(()) }
     }
 
-    /// Room for `n` bytes: at least doubling, but not beyond a known end, so
-    /// that a big frame ends in a vector of its size.
+    /// Reserves `n` bytes: at least doubles, but not beyond a known end, so that a big frame ends in a vector of its
+    /// size.
     fn reserve(&mut self, n: usize, left: Option<u64>) {
         let len = self.bytes.len();
         if self.bytes.capacity() - len >= n {
@@ -295,7 +292,7 @@ impl Message {
     fn check(&mut self) -> Result<(), Fault> {
         match std::str::from_utf8(&self.bytes[self.checked..]) {
             Ok(text) => self.checked += text.len(),
-            // A character that has begun well and may be continued.
+            // An incomplete character that is valid so far.
             Err(e) if e.error_len().is_none() => self.checked += e.valid_up_to(),
             Err(_) => return Err(Fault::not_utf8("text message")),
         }

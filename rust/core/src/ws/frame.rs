@@ -10,7 +10,7 @@ pub const MAX_CONTROL: usize = 125;
 /// Longest header of a masked frame: two bytes, 64 bit length, mask.
 const MAX_HEADER: usize = 14;
 
-/// What a frame carries; the numbers are those on the wire.
+/// The type of a frame; the numbers are those on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -20,16 +20,16 @@ pub enum Opcode {
     Text = 1,
     /// Bytes.
     Binary = 2,
-    /// Start or answer of the closing handshake.
+    /// Starts or completes the closing handshake.
     Close = 8,
     /// Asks for a pong with the same payload.
     Ping = 9,
-    /// Answers a ping, or comes on its own.
+    /// Response to a ping, or unsolicited.
     Pong = 10,
 }
 
 impl Opcode {
-    /// The opcode of that number, `None` for the reserved ones.
+    /// The opcode with that number, `None` for reserved ones.
     pub const fn from_u8(number: u8) -> Option<Self> {
         Some(match number {
             0 => Opcode::Continuation,
@@ -74,7 +74,7 @@ pub fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Header of a frame from a client, checked as far as one frame can be.
+/// Header of a frame from a client, with all checks that a single frame allows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub opcode: Opcode,
@@ -128,8 +128,8 @@ impl Head {
     }
 }
 
-/// The bytes of a header so far. They are kept here, so that a connection
-/// which stopped in the middle of a header needs no read buffer.
+/// The bytes of a header so far, kept here so that a connection that stops in the middle of a header needs no read
+/// buffer.
 #[derive(Debug, Default)]
 pub(super) struct HeadParser {
     bytes: [u8; MAX_HEADER],
@@ -137,8 +137,8 @@ pub(super) struct HeadParser {
 }
 
 impl HeadParser {
-    /// Goes on with `input`: the header and how much of `input` it took, or
-    /// `None` when all of `input` was taken and more is needed.
+    /// Continues with `input`: returns the header and how much of `input` it took, or `None` if all of `input` was
+    /// taken and more is needed.
     pub(super) fn parse(&mut self, input: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
         let before = usize::from(self.len);
         let parsed = if before == 0 {
@@ -155,7 +155,7 @@ impl HeadParser {
         Ok(parsed.map(|(head, size)| (head, size - before)))
     }
 
-    /// Copies behind the bytes taken before; how many there are then.
+    /// Appends `input` to the bytes taken before, as far as it fits; returns their new number.
     fn fill(&mut self, input: &[u8]) -> usize {
         let before = usize::from(self.len);
         let n = input.len().min(MAX_HEADER - before);
@@ -164,12 +164,12 @@ impl HeadParser {
     }
 }
 
-/// Masking key, turned so that its first byte is for the next byte of payload.
+/// Masking key, rotated so that its first byte applies to the next byte of payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mask(pub [u8; 4]);
 
 impl Mask {
-    /// Appends `masked` unmasked to `out`, and turns the key on.
+    /// Appends `masked`, unmasked, to `out`, and rotates the key.
     pub(super) fn append(&mut self, out: &mut Vec<u8>, masked: &[u8]) {
         let start = out.len();
         out.extend_from_slice(masked);
@@ -177,7 +177,7 @@ impl Mask {
         self.0.rotate_left(masked.len() % 4);
     }
 
-    /// Eight bytes at a time: the compiler makes vector instructions of it.
+    /// Eight bytes at a time, which the compiler turns into vector instructions.
     fn apply(self, bytes: &mut [u8]) {
         let [a, b, c, d] = self.0;
         let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,14 +1,11 @@
 //! WebSocket, server side: RFC 6455 as pure functions.
 //!
-//! [`Decoder`] turns the bytes of one connection into [`Event`]s or one
-//! [`Fault`]; [`encode`], [`header`] and [`close_payload`] make the bytes that
-//! go back. tungstenite parses and formats the frame headers; assembly,
-//! unmasking, UTF-8, strictness and limits are ours, because its own session
-//! keeps a read buffer per socket.
+//! [`Decoder`] turns the bytes of one connection into [`Event`]s or one [`Fault`]; [`encode`], [`header`] and
+//! [`close_payload`] produce the bytes to send. tungstenite parses and formats the frame headers; assembly, unmasking,
+//! UTF-8, strictness and limits are ours, because its own session keeps a read buffer per socket.
 //!
-//! Not here: sockets, who answers a ping, when a closing handshake times out
-//! (`server`), and whether a request may be upgraded at all (the embedder
-//! decides, on the request that its handler saw).
+//! Not here: sockets, who sends pongs, when a closing handshake times out (`server`), and whether a request may be
+//! upgraded at all (the embedder decides, from the request that its handler saw).
 
 mod close;
 mod decoder;
@@ -18,7 +15,7 @@ pub use close::{MAX_REASON, close_payload, valid_close_code};
 pub use decoder::{Decoder, Event};
 pub use frame::{MAX_CONTROL, Opcode, encode, header};
 
-/// A rule that the peer broke: the connection answers `code` and closes.
+/// A rule that the peer broke: the connection sends `code` in a close frame and closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// 1002 protocol, 1007 not UTF-8, 1009 too big (RFC 6455 7.4.1).
