@@ -1,7 +1,6 @@
-//! The way down: one table of native methods, registered when the library is loaded.
+//! Downcalls: one table of native methods, registered when the library is loaded.
 //!
-//! A method whose Java and Rust sides have drifted apart fails there, by name, and
-//! not when it is first called.
+//! A method whose Java and Rust sides have diverged fails at registration, by name, not when first called.
 
 use jni::objects::{JClass, JValue};
 use jni::strings::JNIString;
@@ -94,8 +93,8 @@ const NATIVES: &[NativeMethod] = natives! {
     fn decode_content(coding: jint, data: jbyte[], offset: jint, length: jint, filter: jlong, limit: jlong, room: jlong) -> jbyte[] = decoder::decode_content;
 };
 
-/// What this library's class loader took with `NativeLibrary`; -1 before it says so. Set anew for each loader: the
-/// C library may keep an image, and with it what is static, from one loader to the next.
+/// The number that this library's class loader took with `NativeLibrary`; -1 until it is registered. Set anew for each
+/// loader: the C library may keep an image, with its statics, from one loader to the next.
 static LOADER_NUMBER: AtomicI32 = AtomicI32::new(-1);
 
 fn loader_number<'local>(
@@ -108,7 +107,7 @@ fn loader_number<'local>(
     Ok(())
 }
 
-/// Gives the number of a collected class loader back.
+/// Releases the number of a collected class loader.
 ///
 /// # Safety
 ///
@@ -121,7 +120,7 @@ pub unsafe extern "system" fn JNI_OnUnload(vm: *mut jni::sys::JavaVM, _: *mut c_
     }
     // SAFETY: the JVM passes a valid `JavaVM` that lives as long as the process.
     let vm = unsafe { JavaVM::from_raw(vm) };
-    // A number that stays taken costs a name, so neither a panic nor an exception is worth more than going on.
+    // A number that stays taken only costs a name, so panics and exceptions are ignored.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         vm.attach_current_thread(|env| {
             let key = env.new_string(format!("http-kit.native.loader.{number}"))?;
@@ -136,7 +135,7 @@ pub unsafe extern "system" fn JNI_OnUnload(vm: *mut jni::sys::JavaVM, _: *mut c_
     }));
 }
 
-/// Registers the table, so that a mismatch between Java and Rust fails at load and says which method.
+/// Registers the table, so that a mismatch between Java and Rust fails at load and names the method.
 ///
 /// # Safety
 ///
@@ -158,7 +157,7 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
     JNI_ERR
 }
 
-/// Says why the library cannot be used, unless Java said so itself.
+/// Throws an error that says why the library cannot be used, unless an exception is already pending.
 fn refuse(env: &mut Env<'_>, reason: &str) -> jni::errors::Result<()> {
     if env.exception_check() {
         return Ok(());
@@ -220,7 +219,7 @@ fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, Bridge
     Ok(httpkit_core::server::request::clock() as jlong)
 }
 
-/// Gives what was freed back to the system. glibc keeps it otherwise; others do so by themselves.
+/// Returns freed memory to the system. glibc keeps it otherwise; other libraries return it by themselves.
 fn trim_memory<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<(), BridgeError> {
     faults::point();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -231,7 +230,7 @@ fn trim_memory<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<(), Bri
     Ok(())
 }
 
-/// Objects that Java holds by handle, and arrays that we keep for peers; zero when nothing is open.
+/// Number of objects that Java holds by handle, and of arrays kept for peers; zero when nothing is open.
 fn live_handles<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, BridgeError> {
     let server = server::SERVERS.live() + exchanges::EXCHANGES.live();
     let client = client::CLIENTS.live() + decoder::DECODERS.live();

@@ -1,6 +1,5 @@
-//! How many bytes of a response may come together in memory: what its caller
-//! said, or else what the embedder has room for, all responses of a client
-//! taken together.
+//! Limits on response bytes held in memory: the caller's for one response, or else the embedder's room for all
+//! responses of a client together.
 
 use super::call::Call;
 use super::error::{CallError, ErrorKind};
@@ -10,10 +9,10 @@ use std::sync::atomic::Ordering;
 
 /// Longest array of the embedder.
 const MAX_BUFFERED: usize = 0x7fff_fff7;
-/// The embedder is asked for its room again after as many bytes.
+/// The embedder is asked for its room again after this many bytes.
 const STEP: u64 = 256 * 1024;
 
-/// What the embedder has room for, as of the last time it was asked.
+/// The embedder's room, as of the last time it was asked.
 #[derive(Default)]
 pub(super) struct Room {
     /// Bytes that fit without asking.
@@ -33,7 +32,7 @@ impl Room {
     }
 }
 
-/// The room that `more` bytes would leave.
+/// Asks for the room that `more` bytes would leave.
 fn ask(call: &Call, more: u64) -> Result<u64, CallError> {
     let shared = call.shared();
     let room = shared.sink.room();
@@ -41,7 +40,7 @@ fn ask(call: &Call, more: u64) -> Result<u64, CallError> {
     room.checked_sub(together).ok_or_else(|| over_room(room))
 }
 
-/// A body that is handed out whole.
+/// A body to be handed out whole.
 pub(super) struct Collected<'a> {
     call: &'a Call,
     bytes: Vec<u8>,
@@ -55,7 +54,7 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// Announces this many bytes: too many are an error now, not once they are there.
+    /// This many bytes were announced: too many are an error now, not once they have arrived.
     pub(super) fn announced(&self, length: u64) -> Result<(), CallError> {
         if self.call.spec.max_body.is_none() && length > STEP {
             ask(self.call, length)?;
@@ -68,7 +67,7 @@ impl<'a> Collected<'a> {
         if self.call.spec.max_body.is_none() {
             self.call.shared().room.take(self.call, more)?;
         }
-        // Without the reservation a lack of memory would end the process.
+        // Without the reservation, running out of memory would end the process.
         if self.bytes.len() + data.len() > MAX_BUFFERED
             || self.bytes.try_reserve(data.len()).is_err()
         {
@@ -79,7 +78,7 @@ impl<'a> Collected<'a> {
         Ok(())
     }
 
-    /// The body; who takes it counts it out of [`Stats::buffered`].
+    /// The body; the caller subtracts it from [`Stats::buffered`].
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -92,14 +91,14 @@ impl Drop for Collected<'_> {
     }
 }
 
-/// What [`decode_whole`](super::decode_whole) may make of a body.
+/// Limits for [`decode_whole`](super::decode_whole).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ceilings {
-    /// Of a filter: more are refused as [`ErrorKind::Abort`].
+    /// A filter's limit: more bytes are refused as [`ErrorKind::Abort`].
     pub filter: Option<u64>,
-    /// Of the caller: more are [`ErrorKind::TooLarge`].
+    /// The caller's limit: more bytes are [`ErrorKind::TooLarge`].
     pub limit: Option<u64>,
-    /// What the embedder has room for; likewise.
+    /// The embedder's room; likewise.
     pub room: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! New connections: sockets, the way through proxies, TLS.
+//! New connections: sockets, proxies, TLS.
 
 use super::call::{Call, Limit};
 use super::error::{CallError, ErrorKind};
@@ -27,19 +27,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Head start of an address over the next one (RFC 8305, 8).
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Pause before a Unix socket with a full backlog is tried again: the kernel
-/// has no event for that.
+/// Pause before retrying a Unix socket with a full backlog: the kernel has no event for that.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// One connection, owned by its task.
 ///
-/// The fields' order matters: the socket closes before the place is free.
+/// The order of the fields matters: the socket closes before its permit is released.
 pub(super) struct Conn {
     pub stream: Stream,
     pub timer: Timer,
     pub transport: Option<TransportId>,
     pub tls: bool,
-    /// Bytes of the socket, TLS and proxies included.
+    /// Bytes of the socket, including TLS and proxies.
     pub meter: Meter,
     /// Calls that it has served.
     pub served: u64,
@@ -48,7 +47,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    /// Whether an idle peer sent something or left: either way it is lost.
+    /// Whether an idle peer sent something or disconnected: either way the connection is lost.
     pub(super) fn spoke(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
@@ -64,8 +63,8 @@ pub(super) struct Failure {
     pub transport: Option<TransportId>,
 }
 
-/// Connects for `call`. Its connect timeout ends with the connection to the
-/// peer or proxy; from there on its idle timeout counts.
+/// Connects for `call`. Its connect timeout covers the connection to the peer or proxy; after that its idle timeout
+/// applies.
 pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let stats = &*call.shared().stats;
     let connecting = Connecting::new(stats);
@@ -114,14 +113,14 @@ impl Drop for Connecting<'_> {
     }
 }
 
-/// One try to get to the peer.
+/// One attempt to reach the peer.
 struct Attempt<'a> {
     call: &'a Call,
     hosted: bool,
     since: Instant,
     meter: Meter,
     transport: Option<TransportId>,
-    /// It failed for what rustls does not do.
+    /// It failed over something that rustls does not support.
     not_our_tls: Cell<bool>,
 }
 
@@ -157,7 +156,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Waits for `future` as long as bytes move, which `meter` tells.
+/// Waits for `future` while bytes move, as counted by `meter`.
 async fn while_busy<T>(
     call: &Call,
     meter: &Meter,
@@ -185,7 +184,7 @@ async fn while_busy<T>(
     .await
 }
 
-/// Waits for `future`, for its limit and for the end of the call from outside.
+/// Waits for `future`, until its limit or until the call is ended from outside.
 async fn within<T, E: Into<CallError>>(
     call: &Call,
     limit: Limit,
@@ -211,8 +210,7 @@ impl From<io::Error> for CallError {
     }
 }
 
-/// Tries the addresses in order, each with a head start over the next one;
-/// the first error is the one that is reported.
+/// Tries the addresses in order, each with a head start over the next; reports the first error.
 async fn connect_any(
     addresses: &[Address],
     bind: Option<&Address>,
@@ -291,7 +289,7 @@ async fn connect_tcp(address: SocketAddr, bind: Option<&Address>) -> io::Result<
     socket.connect(address).await
 }
 
-/// The JDK's "any address" is one of IPv4: it means any of the peer's family.
+/// The JDK's "any address" is an IPv4 one; it stands for any address of the peer's family.
 fn local_for(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
     match (local.ip().is_unspecified(), peer) {
         (false, _) => local,
@@ -309,7 +307,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// The way from a connected socket to the target: proxy, then TLS.
+/// Prepares a connected socket for the target: proxy, then TLS.
 async fn prepare(
     call: &Call,
     stream: Stream,

@@ -1,4 +1,4 @@
-//! What other threads may change of a call under way.
+//! The state of a call in progress that other threads may change.
 
 use super::error::{CallError, ErrorKind};
 use bytes::Bytes;
@@ -6,12 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-/// How other threads control a call under way: through commands to its loop.
+/// How other threads control a call in progress: through commands to its loop.
 #[derive(Default)]
 pub(super) struct Control {
     pub cancelled: Cell<bool>,
     pub source_failed: Cell<bool>,
-    /// Bytes that may still be handed out; below 0 when a piece overshot.
+    /// Bytes that may still be handed out; below 0 after a piece exceeded them.
     pub credit: Cell<i64>,
     pub upload: RefCell<VecDeque<(Bytes, bool)>>,
     waker: RefCell<Option<Waker>>,
@@ -33,7 +33,7 @@ impl Control {
         }
     }
 
-    /// Whether the outside ended the call.
+    /// Whether the call was ended from outside.
     pub(super) fn broken(&self) -> Result<(), CallError> {
         if self.cancelled.get() {
             return Err(CallError::cancelled());

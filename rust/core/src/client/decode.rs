@@ -1,12 +1,11 @@
 //! Responses: from wire bytes to events, strictly (RFC 9112 and the contract).
 //!
-//! A pull parser: [`Decoder::next`] eats a part of its input and says what it
-//! saw; body bytes are slices of that input, never copied. It keeps at most
-//! one line and the heads, both limited, so that any split of the input gives
-//! the same events.
+//! A pull parser: [`Decoder::next`] consumes part of its input and returns an event; body bytes are slices of that
+//! input, never copied. It keeps at most one line and the heads, both limited, so any split of the input gives the same
+//! events.
 //!
-//! Not here: content codings (`decompress.rs`), the end of the connection
-//! other than its meaning for the body ([`Decoder::finish`]).
+//! Not here: content codings (`decompress.rs`), and the end of the connection, except for its effect on the body
+//! ([`Decoder::finish`]).
 
 use super::error::{CallError, ErrorKind};
 use super::headers::Headers;
@@ -19,20 +18,20 @@ const MAX_LINE: usize = 16190;
 /// Type and major version of the record.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
-/// What [`Decoder::next`] saw.
+/// An event of [`Decoder::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The input is eaten, more is needed.
+    /// All input is consumed, more is needed.
     More,
     /// The status line of the final response: [`Decoder::status`].
     Status,
-    /// The empty line behind the headers: [`Decoder::headers`].
+    /// The empty line after the headers: [`Decoder::headers`].
     Headers,
     /// A piece of the body, never empty.
     Body(&'a [u8]),
-    /// Trailers came; they are merged into [`Decoder::headers`].
+    /// Trailers, merged into [`Decoder::headers`].
     Trailers,
-    /// The response is complete. Input behind it is left alone.
+    /// The response is complete. Input after it is not consumed.
     End,
 }
 
@@ -49,9 +48,9 @@ pub enum State {
     ChunkSize,
     /// In a chunk.
     Chunk,
-    /// Behind a chunk.
+    /// After a chunk.
     ChunkEnd,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers,
     /// In a body that ends with the connection.
     UntilClose,
@@ -70,10 +69,9 @@ pub struct Decoder {
     status: u16,
     headers: Headers,
     remaining: u64,
-    /// Bytes of chunk lines that were no part of a size.
+    /// Bytes of chunk lines that were not part of a size.
     extensions: usize,
-    /// The headers were announced, their framing not yet judged: an error in
-    /// it comes after the event.
+    /// The headers were announced, but their framing not yet checked: an error in it comes after the event.
     framing_due: bool,
     until_close: bool,
     has_trailers: bool,
@@ -81,7 +79,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for the response to a HEAD request or to any other one.
+    /// A decoder for the response to a HEAD request, or to any other.
     pub fn new(head_request: bool) -> Self {
         Self {
             state: State::Status,
@@ -105,12 +103,12 @@ impl Decoder {
         self.state
     }
 
-    /// Version of the response, once its status line came.
+    /// Version of the response, once its status line has arrived.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Status of the response, 0 before its status line came.
+    /// Status of the response, 0 until its status line has arrived.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -120,13 +118,12 @@ impl Decoder {
         &self.headers
     }
 
-    /// Whether no line of the response came yet, not even a 1xx one.
+    /// Whether no line of the response has arrived yet, not even a 1xx one.
     pub(super) fn untouched(&self) -> bool {
         self.state == State::Status && self.head_bytes == 0
     }
 
-    /// Eats a part of `input` and says what it was. After [`Event::End`] it
-    /// says `End` again.
+    /// Consumes part of `input` and returns its event. After [`Event::End`] it returns `End` again.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Event<'a>, CallError> {
         loop {
             if self.framing_due {
@@ -151,7 +148,7 @@ impl Decoder {
         }
     }
 
-    /// The connection ended: `Ok` when that completes the response.
+    /// The connection ended: `Ok` if that completes the response.
     pub fn finish(&mut self) -> Result<(), CallError> {
         if self.state == State::UntilClose {
             self.state = State::Done;
@@ -162,8 +159,8 @@ impl Decoder {
         }
     }
 
-    /// Says so when the first line is a TLS alert: that of a peer which takes
-    /// a request in the clear for a broken handshake.
+    /// Reports a TLS alert in place of the first line: from a peer that takes a request in the clear for a broken
+    /// handshake.
     fn perhaps_tls(&self, error: CallError) -> CallError {
         if self.untouched() && self.line.starts_with(&TLS_ALERT) {
             let text = error.message;
@@ -174,8 +171,7 @@ impl Decoder {
         error
     }
 
-    /// Whether the connection may serve another request, as far as this
-    /// response goes.
+    /// Whether this response allows another request on its connection.
     pub fn reusable(&self) -> bool {
         if self.state != State::Done || self.until_close || self.status == 101 {
             return false;
@@ -189,8 +185,7 @@ impl Decoder {
         }
     }
 
-    /// Length of the body that is about to come behind [`Event::Headers`],
-    /// where the head tells it.
+    /// Length of the body that follows [`Event::Headers`], if the head announces it.
     pub(super) fn announced(&self) -> Option<u64> {
         let chunked = self.has("transfer-encoding");
         let length = self.headers.get("content-length");
@@ -249,7 +244,7 @@ impl Decoder {
             }
             self.state = State::ChunkSize;
         } else if line.is_empty() {
-            // Blank lines count as head bytes, or they could go on without end.
+            // Blank lines count as head bytes, or a peer could send them forever.
             self.count_head(0)?;
         } else {
             self.remaining = self.chunk_size(&line)?;
@@ -273,7 +268,7 @@ impl Decoder {
         Ok(size)
     }
 
-    /// One line without its CRLF, or `None` when `input` ended before it.
+    /// One line without its CRLF, or `None` if `input` ended before it.
     fn read_line(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, CallError> {
         let end = input.iter().position(|byte| *byte == b'\n');
         let (piece, rest) = match end {
@@ -300,7 +295,7 @@ impl Decoder {
         Ok(Some(std::mem::take(&mut self.line)))
     }
 
-    /// Gives a line's memory back for the next one.
+    /// Keeps a line's memory for the next one.
     fn recycle(&mut self, mut line: Vec<u8>) {
         line.clear();
         self.line = line;
@@ -323,7 +318,7 @@ impl Decoder {
         Ok((!self.interim()).then_some(Event::Status))
     }
 
-    /// 1xx other than 101 is skipped, whatever it says.
+    /// 1xx other than 101 is skipped, whatever its headers.
     fn interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }

@@ -1,7 +1,6 @@
 //! Content codings: gzip (all members) and deflate (zlib or raw).
 //!
-//! The caller brings the output buffer, so that a bomb expands exactly as far
-//! as its reader has room for it.
+//! The caller provides the output buffer, so that a decompression bomb expands only as far as its reader has room.
 
 use super::ceiling::Ceilings;
 use super::error::{CallError, ErrorKind};
@@ -17,8 +16,8 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// The coding of a Content-Encoding value, in any case; `None` for lists
-    /// and unknown ones, which stay as they are.
+    /// The coding of a Content-Encoding value, in any letter case; `None` for lists and unknown ones, which are left
+    /// encoded.
     pub fn of(value: &[u8]) -> Option<Self> {
         let is = |name: &[u8]| value.eq_ignore_ascii_case(name);
         if is(b"gzip") || is(b"x-gzip") {
@@ -31,10 +30,10 @@ impl Coding {
     }
 }
 
-/// What one [`Inflater::inflate`] did.
+/// The result of one [`Inflater::inflate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Bytes eaten of the input.
+    /// Bytes of input consumed.
     pub consumed: usize,
     /// Bytes written to the output.
     pub produced: usize,
@@ -58,7 +57,7 @@ enum Stage {
     Data,
     /// Reading a gzip trailer.
     GzipTrailer(Vec<u8>),
-    /// Whatever follows is ignored.
+    /// Further input is ignored.
     Done,
 }
 
@@ -73,7 +72,7 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// At the start of a body.
+    /// An inflater at the start of a body.
     pub fn new(coding: Coding) -> Self {
         let stage = match coding {
             Coding::Gzip => Stage::GzipHeader(GzipHeader::default()),
@@ -98,8 +97,8 @@ impl Inflater {
         }
     }
 
-    /// Decodes until the input is eaten or the output is full. A step that
-    /// neither eats nor writes means that `input` is empty.
+    /// Decodes until the input is consumed or the output is full. A step that neither consumes nor produces means that
+    /// `input` is empty.
     pub fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
         self.started |= !input.is_empty();
         let mut step = Step {
@@ -117,7 +116,7 @@ impl Inflater {
         }
     }
 
-    /// The body ended: `Err` when the coding did not. An empty body is fine.
+    /// The body ended: `Err` if the coding did not. An empty body is fine.
     pub fn finish(&self) -> Result<(), CallError> {
         let whole = match &self.stage {
             Stage::Done => true,
@@ -157,8 +156,7 @@ impl Inflater {
                 }
                 Ok(eaten(length))
             }
-            // What follows a member and is none itself is ignored, as
-            // GZIPInputStream does.
+            // Bytes after a member that are not another member are ignored, as by GZIPInputStream.
             Err(_) if self.members > 0 => {
                 self.stage = Stage::Done;
                 Ok(eaten(input.len()))
@@ -184,7 +182,7 @@ impl Inflater {
         eaten(wanted)
     }
 
-    /// The bytes that told zlib from raw belong to the data: they go first.
+    /// The bytes that told raw from zlib belong to the data: they are decoded first.
     fn replay(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
         let Stage::Replay(header, at) = &mut self.stage else {
             return Ok(eaten(0));
@@ -244,8 +242,8 @@ impl Inflater {
     }
 }
 
-/// A gzip header on its way in (RFC 1952, 2.3). Each byte is looked at once: a
-/// name may be long, and come in pieces of one byte.
+/// A gzip header being received (RFC 1952, 2.3). Each byte is checked once: a name may be long, and arrive in pieces of
+/// one byte.
 #[derive(Default)]
 struct GzipHeader {
     flags: u8,
@@ -255,7 +253,7 @@ struct GzipHeader {
 /// The part of a header that the next byte belongs to.
 #[derive(Clone, Copy)]
 enum Part {
-    /// With the number of bytes behind us.
+    /// With the number of bytes read.
     Fixed(u8),
     ExtraLow,
     ExtraHigh(u8),
@@ -312,7 +310,7 @@ impl GzipHeader {
         })
     }
 
-    /// The first part that is there, less those that came before.
+    /// The first optional part that is present, after the first `before` ones.
     fn optional(&self, before: usize) -> Part {
         let parts = [
             (4, Part::ExtraLow),

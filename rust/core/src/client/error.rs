@@ -10,7 +10,7 @@ use std::io;
 pub enum ErrorKind {
     /// Any other I/O failure.
     Io,
-    /// The connect itself failed (refused, timed out in the kernel).
+    /// The connection attempt itself failed (refused, timed out in the kernel).
     Connect,
     /// The connection broke (reset).
     Socket,
@@ -22,17 +22,17 @@ pub enum ErrorKind {
     Timeout,
     /// The peer broke HTTP, or a proxy refused.
     Protocol,
-    /// A line of the response is over the limit.
+    /// A line of the response exceeds the limit.
     LineTooLarge,
-    /// The heads of the response are over the limit.
+    /// The heads of the response exceed the limit.
     HeadersTooLarge,
     /// A limit of the caller refused the body.
     Abort,
     /// The content coding is corrupt.
     Zip,
-    /// The content coding is cut.
+    /// The content coding is truncated.
     Eof,
-    /// TLS could not be agreed on, certificates included.
+    /// The TLS handshake failed, including certificate checks.
     SslHandshake,
     /// TLS failed otherwise.
     Ssl,
@@ -44,9 +44,9 @@ pub enum ErrorKind {
     Foreign,
     /// The caller's data are unusable.
     Argument,
-    /// A fault of this library.
+    /// A bug in this library.
     Internal,
-    /// A buffered body outgrew what an array can hold.
+    /// A buffered body exceeds its limit, or the size of an array.
     TooLarge,
     /// The source of a streamed upload failed; its owner knows why.
     SourceFailed,
@@ -87,7 +87,7 @@ impl CallError {
         Self::new(ErrorKind::Cancelled, "request was cancelled")
     }
 
-    /// The embedder could not take a response.
+    /// The embedder could not accept a response.
     pub(crate) fn refused() -> Self {
         Self::internal("the response was not taken over: out of memory")
     }
@@ -101,7 +101,7 @@ impl CallError {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// What a socket error means, in the words of the JDK.
+    /// Maps a socket error to the JDK's words.
     pub(crate) fn from_io(error: &io::Error) -> Self {
         use io::ErrorKind as Io;
         if foreign::is_foreign(error) {
@@ -134,7 +134,7 @@ impl CallError {
     }
 }
 
-/// The system's text without Rust's ` (os error N)` behind it.
+/// The system's text without Rust's ` (os error N)` suffix.
 fn os_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {

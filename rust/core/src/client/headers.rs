@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Above this many fields repeats are looked up by hash: a hostile peer can
-/// send some 16,000 fields, and comparing each pair would take seconds.
+/// Above this many fields, repeats are found by hash: a hostile peer can send about 16,000 fields, and comparing each
+/// pair would take seconds.
 const SMALL: usize = 24;
 
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Headers {
         &self.bytes[range.start as usize..range.end as usize]
     }
 
-    /// All fields in order of arrival, repeats apart.
+    /// All fields in order of arrival, repeats not joined.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields
             .iter()
@@ -74,9 +74,8 @@ impl Headers {
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// Appends the block that the embedder reads: u16 count, then u16 name
-    /// length, u16 value length, name, value; little endian, repeats joined by
-    /// line feeds at the place of the first one.
+    /// Appends the block that the embedder reads: u16 count, then u16 name length, u16 value length, name, value;
+    /// little endian, repeats joined by line feeds at the position of the first one.
     ///
     /// The limit on heads keeps every length within 16 bits.
     pub fn encode(&self, out: &mut Vec<u8>) {

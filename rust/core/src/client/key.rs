@@ -3,8 +3,7 @@
 use super::spec::{Address, CallSpec, Route};
 use crate::net::tls::TlsMode;
 
-/// What the limit per host counts: the host as written, where it is and the
-/// way there.
+/// The key of the per-host limit: the host as written, its addresses and the route to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HostKey {
     address: Option<Address>,
@@ -12,7 +11,7 @@ pub(super) struct HostKey {
     route: Route,
 }
 
-/// What makes two connections the same.
+/// Connections with equal keys are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub host: HostKey,

@@ -1,4 +1,4 @@
-//! Lines of a response: from bytes to what they say, or an error that quotes them.
+//! Lines of a response: from bytes to values, or to an error that quotes them.
 
 use super::error::CallError;
 use crate::grammar::{
@@ -6,7 +6,7 @@ use crate::grammar::{
     trim,
 };
 
-/// Version and status of a status line; words may be any number of blanks apart.
+/// Version and status of a status line; any number of blanks may separate words.
 pub(super) fn status(line: &[u8]) -> Result<(Version, u16), CallError> {
     let mut words = line
         .split(|byte| matches!(byte, b' ' | b'\t'))
@@ -94,7 +94,7 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, CallError> {
     })
 }
 
-/// Size of a chunk by its line, and how many of the line's bytes were no part of it.
+/// Size of a chunk from its line, and how many of the line's bytes were not part of it.
 pub(super) fn chunk_size(line: &[u8]) -> Result<(u64, usize), CallError> {
     let end = line.iter().position(|byte| *byte == b';');
     let (size, extensions) = line.split_at(end.unwrap_or(line.len()));

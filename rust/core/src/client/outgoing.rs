@@ -1,4 +1,4 @@
-//! The request on its way out, written as far as the socket takes it.
+//! The outgoing request, written as fast as the socket accepts it.
 
 use super::call::Call;
 use super::connect::Conn;
@@ -13,21 +13,21 @@ use tokio::io::AsyncWrite;
 
 /// Most bytes of a streamed upload on their way to the socket.
 const SEND_WINDOW: usize = 128 * 1024;
-/// Credit is given back in parts of at least this size.
+/// Credit is returned in amounts of at least this size.
 const SEND_STEP: usize = 64 * 1024;
-/// The request on its way out.
+/// The outgoing request.
 pub(super) struct Outgoing {
-    /// Bytes to write, each with the payload whose credit it gives back.
+    /// Bytes to write, each with the payload bytes whose credit it returns.
     pieces: VecDeque<(Bytes, usize)>,
     upload: Upload,
-    /// Payload bytes that may still come, of a known length.
+    /// Payload bytes still to come, if the length is known.
     rest: u64,
     source_done: bool,
     greeted: bool,
-    /// Payload written and not yet given back as credit.
+    /// Payload bytes written and not yet returned as credit.
     written: usize,
     unflushed: bool,
-    /// Writing failed: only the answer counts now.
+    /// Writing failed: only the response matters now.
     broken: bool,
 }
 
@@ -61,7 +61,7 @@ impl Outgoing {
         !self.source_done && self.pieces.is_empty() && !self.broken
     }
 
-    /// Writes what the socket takes; whether it took anything.
+    /// Writes what the socket accepts; returns whether it accepted anything.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl Outgoing {
             }
             match self.write(cx, conn) {
                 Poll::Pending => break,
-                // The peer may have answered before it hung up.
+                // The peer may have responded before it closed the connection.
                 Poll::Ready(Err(_)) => {
                     self.broken = true;
                     return Ok(true);
@@ -102,7 +102,7 @@ impl Outgoing {
         Ok(progress)
     }
 
-    /// Takes over the pieces that the source sent.
+    /// Queues the pieces that the source has sent.
     fn accept(&mut self, call: &Call) -> Result<(), CallError> {
         if self.source_done {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The pool as the loop's tasks share it, and the right to a connection.
+//! The pool shared by the loop's tasks, and the right to a connection.
 
 use super::key::PoolKey;
 use super::pool::Pool;
@@ -48,7 +48,7 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// For a connection that [`Pool::reserve`] has allowed.
+    /// A permit for a connection that [`Pool::reserve`] has allowed.
     pub(super) fn new(pool: Rc<SharedPool>, key: Rc<PoolKey>) -> Self {
         Stats::add(&pool.stats.open, 1);
         Stats::add(&pool.stats.opened, 1);

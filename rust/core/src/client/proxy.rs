@@ -32,8 +32,7 @@ pub(super) async fn tunnel(
     }
 }
 
-/// Reads byte by byte: what follows the head belongs to the target, and there
-/// is no place to keep it.
+/// Reads byte by byte: bytes after the head belong to the target, and there is no place to keep them.
 async fn read_head(stream: &mut Stream) -> Result<u16, CallError> {
     let mut decoder = Decoder::new(true);
     loop {

@@ -1,4 +1,4 @@
-//! What all tasks of a client's loop share, connections aside.
+//! State shared by all tasks of a client's loop, except connections.
 
 use super::ceiling::Room;
 use super::control::Control;
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub bind: Option<Address>,
     pub tls: RefCell<Option<Arc<TlsContext>>>,
     pub scratch: RefCell<Box<[u8]>>,
-    /// Calls under way, by their names.
+    /// Calls in progress, by id.
     pub calls: Calls,
     pub untold: Untold,
     pub room: Room,
@@ -49,7 +49,7 @@ impl Shared {
         })
     }
 
-    /// Reports the failure of a call, as soon as the sink can take it.
+    /// Reports the failure of a call, as soon as the sink can accept it.
     pub(super) fn report(&self, call: CallId, error: &CallError, transport: Option<TransportId>) {
         if !self.sink.on_failure(call, error, transport) {
             self.untold.keep(call, error.clone(), transport);
@@ -57,7 +57,7 @@ impl Shared {
     }
 }
 
-/// The calls under way.
+/// The calls in progress.
 #[derive(Default)]
 pub(super) struct Calls(RefCell<HashMap<CallId, Rc<Control>>>);
 
@@ -70,7 +70,7 @@ impl Calls {
         self.0.borrow_mut().remove(&call);
     }
 
-    /// Changes the control of a call and wakes its task; nothing if the call has ended.
+    /// Changes the control of a call and wakes its task; does nothing if the call has ended.
     pub(super) fn change(&self, call: CallId, change: impl FnOnce(&Control)) {
         let control = self.0.borrow().get(&call).cloned();
         if let Some(control) = control {

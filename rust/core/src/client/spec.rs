@@ -1,4 +1,4 @@
-//! What a client is made with, and what a call asks for.
+//! The settings of a client, and the specification of a call.
 
 use crate::net::tls::TlsMode;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a client is made with.
+/// The settings of a client.
 #[derive(Clone, Debug, Default)]
 pub struct ClientConfig {
     /// Most connections, idle ones included; `None` = no limit.
@@ -27,7 +27,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The methods that matter here.
+/// The methods that are treated differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// May be repeated on a fresh connection.
@@ -38,7 +38,7 @@ pub enum Method {
     Other,
 }
 
-/// How the request gets to its target.
+/// How the request reaches its target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     /// Straight to the addresses: the target, or a plain proxy.
@@ -65,10 +65,10 @@ pub enum Route {
     },
 }
 
-/// What follows the head.
+/// How the body follows the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upload {
-    /// [`CallSpec::body`], maybe empty.
+    /// [`CallSpec::body`], which may be empty.
     Whole,
     /// Pieces of this total length.
     Length(u64),
@@ -76,11 +76,10 @@ pub enum Upload {
     Chunked,
 }
 
-/// What a peer has time for when its timeout is 0, as with http-kit: that
-/// looks at its timeouts when something happens, and else every 200 ms.
+/// A peer's time when its timeout is 0, as in http-kit, which checks timeouts on events, and otherwise every 200 ms.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// A user's number of milliseconds: kept as given, since error texts show it.
+/// A user's number of milliseconds, kept as given because error texts show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub i32);
 
@@ -90,7 +89,7 @@ impl Millis {
         start + Duration::from_millis(millis)
     }
 
-    /// As [`after`](Millis::after), for waits of the peer: of 0 they last a moment.
+    /// As [`after`](Millis::after), for waits for the peer: 0 means [`MOMENT`].
     pub(super) fn patience(self, start: Instant) -> Instant {
         match self.0 {
             0 => start + MOMENT,
@@ -99,19 +98,19 @@ impl Millis {
     }
 }
 
-/// The waits of a call.
+/// The timeouts of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// From the call to its connection, queueing included; 0 lasts 200 ms.
     pub connect: Millis,
-    /// From the connection on; every byte either way starts it anew; 0 lasts 200 ms.
+    /// From the connection on; restarted by every byte either way; 0 lasts 200 ms.
     pub idle: Millis,
-    /// Life of the connection in the pool afterwards; 0 or less: the call
-    /// neither takes a pooled connection nor leaves one.
+    /// How long the connection stays in the pool afterwards; 0 or less: the call neither takes a pooled connection nor
+    /// returns its own.
     pub keepalive: Millis,
-    /// From the call to the last byte; with the number that the text shows.
+    /// From the call to the last byte; with the number to show in the error text.
     pub deadline: Option<(Millis, Millis)>,
-    /// Longest wait in the queue.
+    /// Longest time in the queue.
     pub pool: Option<Millis>,
 }
 
@@ -120,21 +119,21 @@ pub struct Timeouts {
 pub struct CallSpec {
     /// Hand the response out piece by piece.
     pub streamed: bool,
-    /// Leave the content coding alone.
+    /// Do not undo the content coding.
     pub raw: bool,
     /// The embedder runs the connection.
     pub hosted: bool,
-    /// It can do so where our TLS and the peer have nothing in common.
+    /// The embedder can do so if our TLS and the peer have nothing in common.
     pub hosted_tls: bool,
-    /// The method, as far as it matters.
+    /// The method, where it matters.
     pub method: Method,
     /// TLS to the target (or to a plain proxy).
     pub tls: Option<TlsMode>,
     /// Send the name in the handshake.
     pub sni: bool,
-    /// How to get there.
+    /// The route to the target.
     pub route: Route,
-    /// What follows the head.
+    /// How the body is sent.
     pub upload: Upload,
     /// Part of the pool key: connections of different policies do not mix.
     pub policy: i64,
@@ -142,16 +141,16 @@ pub struct CallSpec {
     pub max_wire: Option<u64>,
     /// Most body bytes after decoding.
     pub max_decoded: Option<u64>,
-    /// Most body bytes that are handed out; without it what is collected is
-    /// held against [`Sink::room`](super::Sink::room).
+    /// Most body bytes that are handed out; without it, collected bytes are limited by
+    /// [`Sink::room`](super::Sink::room).
     pub max_body: Option<u64>,
-    /// The waits.
+    /// The timeouts.
     pub timeouts: Timeouts,
     /// First read window of a streamed call, in bytes.
     pub window: usize,
     /// Part of the pool key: the host as the user wrote it.
     pub host: String,
-    /// Name for the handshake and for the check.
+    /// Name for the handshake and the certificate check.
     pub tls_name: String,
     /// Where to connect, in order.
     pub addresses: Vec<Address>,
@@ -162,7 +161,7 @@ pub struct CallSpec {
 }
 
 impl Default for Timeouts {
-    /// A minute for each wait, two for a kept connection, no deadline.
+    /// A minute for each timeout, two for an idle connection, no deadline.
     fn default() -> Self {
         Self {
             connect: Millis(60_000),
@@ -175,7 +174,7 @@ impl Default for Timeouts {
 }
 
 impl Default for CallSpec {
-    /// A GET in the clear over a pooled connection; addresses and head are missing.
+    /// A GET in the clear over a pooled connection; without addresses and head.
     fn default() -> Self {
         Self {
             streamed: false,

@@ -2,32 +2,32 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of a client; all may be read from any thread.
+/// Counters of a client, readable from any thread.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Connections, from the connect on.
+    /// Connections, counted from the connect on.
     pub open: AtomicU64,
-    /// Those that wait in the pool.
+    /// Idle connections in the pool.
     pub idle: AtomicU64,
-    /// Accepted calls without their end.
+    /// Accepted calls that have not ended.
     pub active: AtomicU64,
-    /// Those of them that wait for a connection.
+    /// Active calls queued for a connection.
     pub queued: AtomicU64,
-    /// Connections ever opened.
+    /// Total connections opened.
     pub opened: AtomicU64,
-    /// Calls ever accepted.
+    /// Total calls accepted.
     pub calls: AtomicU64,
     /// Calls on a connection that another call used before.
     pub reused: AtomicU64,
-    /// Repeats because a pooled connection was stale.
+    /// Calls repeated because a pooled connection was stale.
     pub retries: AtomicU64,
-    /// Connections that rustls secured.
+    /// Connections with rustls.
     pub tls: AtomicU64,
-    /// Connections that the embedder ran.
+    /// Connections run by the embedder.
     pub hosted: AtomicU64,
     /// Response bytes held in buffers.
     pub buffered: AtomicU64,
-    /// Connects under way.
+    /// Connection attempts in progress.
     pub connecting: AtomicU64,
 }
 

@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Fires at the moment asked for in each poll.
+/// Fires at the time given in each poll.
 ///
-/// Moving a runtime timer costs a lock and a wheel insertion, and a call moves
-/// its timeout with every byte: so it is moved only to an earlier moment, and
-/// when it fires too early it is armed anew.
+/// Moving a runtime timer costs a lock and a wheel insertion, and a call moves its timeout with every byte. So it is
+/// moved only to an earlier time, and rearmed if it fires too early.
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
 }
@@ -21,7 +20,7 @@ impl Timer {
         }
     }
 
-    /// Ready when `at` has come.
+    /// Ready once `at` has passed.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         if at < self.sleep.deadline() {
             self.sleep.as_mut().reset(at);

@@ -1,5 +1,5 @@
-//! Failures that the sink could not take, for want of memory: every call that
-//! was accepted has its end, so they are told again until it can.
+//! Failures that the sink could not accept for lack of memory. Every accepted call must be told its end, so they are
+//! reported again until the sink accepts them.
 
 use super::error::CallError;
 use super::sink::{CallId, Sink};
@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Pause before the first repetition; each is twice as long as the one before.
+/// Pause before the first retry; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A client that stops waits this long for memory: a stop must end.
+/// A stopping client waits this long for memory: a stop must end.
 const LAST_CHANCE: Duration = Duration::from_secs(10);
 
 struct Failure {
@@ -21,7 +21,7 @@ struct Failure {
     transport: Option<TransportId>,
 }
 
-/// See the module's words.
+/// See the module docs.
 #[derive(Default)]
 pub(super) struct Untold {
     failures: RefCell<VecDeque<Failure>>,
@@ -39,7 +39,7 @@ impl Untold {
         self.kept.notify_one();
     }
 
-    /// Tells failures whenever there are some.
+    /// Reports failures whenever there are any.
     pub(super) async fn keep_telling(&self, sink: &dyn Sink) {
         loop {
             self.kept.notified().await;
@@ -51,7 +51,7 @@ impl Untold {
         }
     }
 
-    /// Tells what is left when the loop is over; blocks the loop's thread.
+    /// Reports the rest when the loop is over; blocks the loop's thread.
     pub(super) fn tell_at_last(&self, sink: &dyn Sink) {
         let end = Instant::now() + LAST_CHANCE;
         while !self.tell(sink) && Instant::now() < end {
@@ -59,7 +59,7 @@ impl Untold {
         }
     }
 
-    /// Whether all are told.
+    /// Reports failures; returns whether all were accepted.
     fn tell(&self, sink: &dyn Sink) -> bool {
         loop {
             let Some(next) = self.failures.borrow_mut().pop_front() else {

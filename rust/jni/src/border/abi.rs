@@ -11,9 +11,9 @@ pub const KIND_EVENTS: u8 = 2;
 /// An event in a block: text, binary, ping and pong carry their WebSocket opcode.
 pub const EVENT_TEXT: u8 = 1;
 pub const EVENT_BINARY: u8 = 2;
-/// The peer has ended its side before it got its response. Only with the option `tell-half-close`.
+/// The peer has ended its side before getting its response. Only with the option `tell-half-close`.
 pub const EVENT_HALF_CLOSED: u8 = 3;
-/// The channel is closed, which its last event will say in its turn; with what that carries.
+/// The channel is closed, as its last event will report in order; same payload as that.
 pub const EVENT_CLOSING: u8 = 7;
 /// The channel is closed: four bytes of code, then the reason. The last event of a channel.
 pub const EVENT_CLOSED: u8 = 8;
@@ -27,24 +27,24 @@ pub const REQUEST_CLOSE: u8 = 4;
 pub const REQUEST_HEAD: u8 = 8;
 pub const REQUEST_PROXIED: u8 = 16;
 
-/// Bits that accompany an answer or a send.
+/// Bits that accompany a response or a send.
 pub const GIVEN_DATE: jint = 1;
 pub const GIVEN_SERVER: jint = 2;
 pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
 pub const INSIST: jint = 64;
-/// No user code knows the response's large array.
+/// No user code can reach the response's large array.
 pub const OWNED: jint = 128;
 
-/// What became of an answer or a send.
+/// The outcome of a response or a send.
 pub const SENT_CLOSED: jint = 0;
 pub const SENT_ACCEPTED: jint = 1;
 pub const SENT_FULL: jint = 2;
 pub const ANSWER_MORE: jint = 3;
 pub const ANSWER_UPGRADED: jint = 4;
 
-/// What a WebSocket's user wants to hear.
+/// Which events a WebSocket's user wants.
 pub const HEAR_PINGS: jint = 1;
 pub const HEAR_PONGS: jint = 2;
 pub const MANUAL_PONG: jint = 4;
@@ -91,7 +91,7 @@ pub const CALL_RAW: u32 = 2;
 pub const CALL_HOSTED: u32 = 4;
 pub const CALL_HOSTED_TLS: u32 = 8;
 
-/// A method, as far as a call depends on it.
+/// A method, where a call depends on it.
 pub const METHOD_OTHER: u8 = 0;
 pub const METHOD_GET: u8 = 1;
 pub const METHOD_HEAD: u8 = 2;
@@ -138,14 +138,14 @@ pub const FAIL_INTERNAL: jint = 19;
 pub const FAIL_TOO_LARGE: jint = 20;
 pub const FAIL_SOURCE: jint = 21;
 
-/// Records of a decoder's answer.
+/// Records of a decoder's result.
 pub const DECODED_STATUS: u8 = 1;
 pub const DECODED_HEADERS: u8 = 2;
 pub const DECODED_BODY: u8 = 3;
 pub const DECODED_ERROR: u8 = 4;
 pub const DECODED_STATE: u8 = 5;
 
-/// Where a decoder stands.
+/// A decoder's state.
 pub const STATE_STATUS: u8 = 0;
 pub const STATE_HEADERS: u8 = 1;
 pub const STATE_FIXED: u8 = 2;
@@ -160,7 +160,7 @@ pub const STATE_DONE: u8 = 8;
 pub const CODING_GZIP: jint = 1;
 pub const CODING_DEFLATE: jint = 2;
 
-/// Places of the numbers that `clientStats` fills in.
+/// Indexes of the numbers that `clientStats` fills in.
 pub const STAT_OPEN: usize = 0;
 pub const STAT_IDLE: usize = 1;
 pub const STAT_ACTIVE: usize = 2;
@@ -175,7 +175,7 @@ pub const STAT_BUFFERED: usize = 10;
 pub const STAT_CONNECTING: usize = 11;
 pub const CLIENT_STATS: usize = 12;
 
-/// Each of a client's numbers has a place of its own.
+/// Each of a client's numbers has its own index.
 const _: () = {
     let places = [
         STAT_OPEN,

@@ -1,7 +1,6 @@
 //! Java's byte arrays, copied in and out.
 //!
-//! Always copied, never pinned: a pinned array would hold up the collector for as long as a socket is
-//! slow.
+//! Always copied, never pinned: a pinned array would block the collector while a socket is slow.
 
 use std::cell::RefCell;
 
@@ -11,8 +10,8 @@ use jni::sys::jint;
 
 use super::error::{BridgeError, Result};
 
-/// Arrays are copied through a buffer of this size: small enough to stay in the processor's cache, and so large
-/// that a body of a megabyte takes a few system calls.
+/// Size of the buffer through which arrays are copied: small enough for the processor's cache, and large enough that a
+/// body of a megabyte takes only a few system calls.
 const PIECE: usize = 256 * 1024;
 
 thread_local! {
@@ -27,8 +26,8 @@ pub(crate) fn array<'local>(
         return Ok(JByteArray::null());
     };
     let len = size_of_array(block.len())?;
-    // The safe layer asks for pending exceptions before and after each call, and each question
-    // costs as much as the call: here none can be pending before, and null tells the one after.
+    // The safe layer checks for pending exceptions before and after each call, and each check costs as much as the
+    // call. Here none can be pending before, and null indicates one after.
     let raw = env.get_raw();
     // SAFETY: `env` is this thread's, no exception is pending, and `len` is not negative. The array
     // that comes back is a local reference of this frame, exactly as long as `block`.
@@ -46,8 +45,8 @@ pub(crate) fn size_of_array(len: usize) -> Result<jint> {
     jint::try_from(len).map_err(|_| BridgeError::State(format!("{len} bytes are too many")))
 }
 
-/// Runs `f` on a copy of a part of `array`, at most [`PIECE`] bytes at a time, until it is through
-/// or `f` returns false. An empty part is one empty piece.
+/// Runs `f` on copies of a part of `array`, at most [`PIECE`] bytes at a time, until the end or until `f` returns
+/// false. An empty part is one empty piece.
 pub(crate) fn in_pieces(
     env: &mut Env<'_>,
     array: &JByteArray<'_>,
@@ -95,7 +94,7 @@ pub(crate) fn bytes(
     bytes_of(env, array, size(start)?, size(len)?)
 }
 
-/// As [`bytes`]; none of a null array.
+/// As [`bytes`]; empty for a null array.
 pub(crate) fn bytes_or_none(
     env: &Env<'_>,
     array: &JByteArray<'_>,
@@ -114,7 +113,7 @@ pub(crate) fn bytes_of(
     start: usize,
     len: usize,
 ) -> Result<Vec<u8>> {
-    // No room for what is not there.
+    // Reserve nothing for bytes that are not there.
     if array.len(env)? < start.saturating_add(len) {
         return Err(BridgeError::Argument(format!(
             "no {len} bytes from {start} on in the array"
@@ -138,7 +137,7 @@ pub(crate) fn in_buffer<R>(
 ) -> Result<R> {
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.len() < len {
-            // No room for what is not there.
+            // Reserve nothing for bytes that are not there.
             if array.len(env)? < len {
                 return Err(BridgeError::Argument(format!(
                     "no {len} bytes in the array"

@@ -1,4 +1,4 @@
-//! What a native method tells Java when it fails, panics included.
+//! How failures of native methods reach Java, including panics.
 
 use std::any::Any;
 use std::fmt::Arguments;
@@ -17,13 +17,13 @@ pub(crate) type Result<T> = std::result::Result<T, BridgeError>;
 /// A failure on its way to Java; each kind is one exception class.
 #[derive(Debug)]
 pub(crate) enum BridgeError {
-    /// The caller passed something that cannot be meant: `IllegalArgumentException`.
+    /// The caller passed an invalid argument: `IllegalArgumentException`.
     Argument(String),
     /// The object is not in a state for this call: `IllegalStateException`.
     State(String),
     /// The operating system refused: `BindException`, `ConnectException` or `IOException`.
     Io(io::Error, String),
-    /// A JNI call failed. When Java threw, its exception is pending and stays.
+    /// A JNI call failed. If Java threw, its exception stays pending.
     Jni(jni::errors::Error),
 }
 
@@ -48,7 +48,7 @@ impl BridgeError {
     }
 }
 
-/// The classes that are thrown from here; their order is that of [`CLASSES`].
+/// The exception classes thrown here, in the order of [`CLASSES`].
 #[derive(Clone, Copy)]
 enum Exception {
     Argument,
@@ -72,10 +72,10 @@ impl Exception {
     }
 }
 
-/// Looks up all classes of exceptions, ours and those that the `jni` crate tells apart when it catches one.
+/// Looks up all exception classes, ours and those that the `jni` crate distinguishes when it catches one.
 ///
-/// Not when they are needed: a look-up takes memory. Without memory that of the crate fails with an exception
-/// whose class it then looks up, and so on until the stack is used up, which ends the JVM.
+/// Not when they are needed, since a look-up takes memory. Without memory, the crate's look-up fails with an exception
+/// whose class it then looks up, and so on until the stack overflows, which ends the JVM.
 pub(crate) fn resolve(env: &mut Env<'_>) -> jni::errors::Result<()> {
     let mut class = |name| -> jni::errors::Result<_> {
         let found = env.find_class(name)?;
@@ -111,16 +111,16 @@ fn throw(env: &mut Env<'_>, class: Exception, message: &str) -> jni::errors::Res
     }
 }
 
-/// Writes a line to standard error. Unlike `eprintln!` it does not panic where nothing reads it any more.
+/// Writes a line to standard error. Unlike `eprintln!`, it does not panic if standard error is closed.
 pub(crate) fn complain(line: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "http-kit: {line}");
 }
 
-/// Runs an upcall in a local frame of its own; false when it failed. No exception is pending
-/// afterwards: one that stayed would be thrown by whatever Java called, up to the thread of the loop.
+/// Runs an upcall in its own local frame; false if it failed. No exception is pending afterwards: it would be thrown by
+/// the native method that Java had called, even the one that runs the loop.
 ///
-/// The Java side catches what user code throws, so what arrives here is a JVM without memory. That is
-/// told with as little as possible: asking the exception for its message takes memory.
+/// The Java side catches exceptions of user code, so a failure here means a JVM without memory. The report uses as
+/// little memory as possible: even the exception's message would take some.
 pub(crate) fn upcall(
     env: &mut Env<'_>,
     references: usize,
@@ -133,7 +133,7 @@ pub(crate) fn upcall(
     result.is_ok()
 }
 
-/// Tells that a call of Java has failed, and leaves no exception pending.
+/// Reports that a call to Java has failed, and leaves no exception pending.
 pub(crate) fn failed(env: &Env<'_>, error: &jni::errors::Error) {
     complain(format_args!("a call of Java failed: {error}"));
     if env.exception_check() {
@@ -142,8 +142,7 @@ pub(crate) fn failed(env: &Env<'_>, error: &jni::errors::Error) {
     }
 }
 
-/// What the panic said. The stock policy of the `jni` crate loses messages
-/// that were formatted, which are most of them.
+/// The panic's message. The stock policy of the `jni` crate loses formatted messages, which are most of them.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<String>()

@@ -1,8 +1,7 @@
 //! Panics on demand, for `tests/faults`: only in builds with the feature `faults`, never in the jar.
 //!
-//! Every native method passes a [`point`], most of them where they look their
-//! handle up; so do the loops, when they hand work over. The Java side is
-//! `org.httpkit.jni.Faults`, which the JVM links by name.
+//! Every native method passes a [`point`], most of them where they look up their handle; so do the loops, when they
+//! hand work over. The Java side is `org.httpkit.jni.Faults`, which the JVM links by name.
 
 #[cfg(not(feature = "faults"))]
 pub(crate) fn point() {}
@@ -41,7 +40,7 @@ mod enabled {
         }
     }
 
-    /// Panics while the library is loaded, if the environment asks for it: nothing can be armed by then.
+    /// Panics while the library is being loaded, if the environment asks for it: nothing can be armed that early.
     pub(crate) fn loading() {
         if std::env::var_os("HTTPKIT_FAULT_AT_LOAD").is_some() {
             panic!("fault injected while loading");
@@ -54,14 +53,14 @@ mod enabled {
         ARMED.set(true);
     }
 
-    /// Every `n`-th point panics, on whatever thread; none with 0.
+    /// Every `n`-th point panics, on any thread; none with 0.
     #[unsafe(no_mangle)]
     pub extern "system" fn Java_org_httpkit_jni_Faults_every(
         _: *mut c_void,
         _: *mut c_void,
         n: jint,
     ) {
-        // Thousands of them would hide what a test has to say.
+        // Thousands of panic messages would hide a test's output.
         std::panic::set_hook(Box::new(|_| {}));
         EVERY.store(n.unsigned_abs(), Ordering::Relaxed);
     }

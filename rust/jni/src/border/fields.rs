@@ -1,4 +1,4 @@
-//! What crosses in one array: fields one behind the other, numbers little endian.
+//! Fields packed into one array, one after the other, numbers little endian.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -47,20 +47,20 @@ impl<'a> Fields<'a> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
-    /// UTF-8 behind its length of two bytes.
+    /// UTF-8 after a two-byte length.
     pub(crate) fn string(&mut self) -> Result<String> {
         let length = usize::from(self.u16()?);
         let text = std::str::from_utf8(self.bytes(length)?);
         text.map(str::to_owned).map_err(|_| malformed("not UTF-8"))
     }
 
-    /// Bytes behind their length of four.
+    /// Bytes after a four-byte length.
     pub(crate) fn long_bytes(&mut self) -> Result<&'a [u8]> {
         let length = self.u32()? as usize;
         self.bytes(length)
     }
 
-    /// As [`Self::long_bytes`], as many times as the two bytes before them say.
+    /// A two-byte count, then that many [`Self::long_bytes`].
     pub(crate) fn list(&mut self) -> Result<Vec<Vec<u8>>> {
         let count = self.u16()?;
         (0..count)
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// What [`push_address`] writes, and `AddressRecord` in Java.
+    /// An address as written by [`push_address`], and by `AddressRecord` in Java.
     pub(crate) fn address(&mut self) -> Result<SocketAddr> {
         match self.u8()? {
             4 => {
@@ -96,7 +96,7 @@ pub(crate) fn unknown<T>(what: &str) -> Result<T> {
     Err(malformed(&format!("unknown {what}")))
 }
 
-/// An address: the number of its octets, these, of IPv6 the scope, and the port.
+/// An address: the number of its octets, the octets, for IPv6 the scope, and the port.
 pub(crate) fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => {

@@ -1,8 +1,7 @@
 //! Java's names for Rust objects: a slot and a generation, never an address.
 //!
-//! A stale handle is ordinary use (`send!` after the peer left, from any
-//! thread), so it must find nothing instead of another object: every
-//! removal bumps the slot's generation, and a lookup compares it.
+//! A stale handle is ordinary use (`send!` after the peer has disconnected, from any thread), so it must find nothing
+//! instead of another object: every removal bumps the slot's generation, and a lookup compares it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::faults;
 
-/// Number of parts. A thread that adds uses one of them, so workers seldom meet at a lock.
+/// Number of shards. Each thread adds to one of them, so workers seldom contend for a lock.
 const SHARDS: usize = 8;
 
 /// Objects that Java holds by handle. Zero is never a handle.
@@ -35,7 +34,7 @@ struct Entry<T> {
     value: Option<T>,
 }
 
-/// The part of every table that this thread adds to.
+/// The shard of every table that this thread adds to.
 fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -66,7 +65,7 @@ impl<T: Clone> HandleTable<T> {
         slots.entry(generation, index)?.value.clone()
     }
 
-    /// What `f` makes of the object; `stale` where there is none any more.
+    /// The result of `f` for the object; `stale` if there is none any more.
     pub(crate) fn with<R>(&self, handle: i64, stale: R, f: impl FnOnce(&T) -> R) -> R {
         match self.get(handle) {
             Some(value) => f(&value),
@@ -74,7 +73,7 @@ impl<T: Clone> HandleTable<T> {
         }
     }
 
-    /// Takes the object out; only the first call for a handle gets it.
+    /// Removes the object; only the first call for a handle gets it.
     pub(crate) fn remove(&self, handle: i64) -> Option<T> {
         let removed = self.take_out(handle);
         faults::point();
@@ -106,7 +105,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Returns the slot's generation and its number here.
+    /// Returns the slot's generation and its index.
     fn insert(&mut self, value: T) -> (u32, u32) {
         self.live += 1;
         let slot = match self.free.pop() {
@@ -135,9 +134,8 @@ impl<T> Slots<T> {
         let slot = index as usize / SHARDS;
         let entry = &mut self.entries[slot];
         let value = entry.value.take()?;
-        // 31 bits, so that handles stay positive; a handle would have to be
-        // kept over two thousand million reuses of its slot to be mistaken.
-        // Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
+        // 31 bits, so that handles stay positive; a handle would have to be kept over two billion reuses of its slot to
+        // be mistaken. Never 0: a busy server gets there in a day, and slot 0 must not become handle 0.
         entry.generation = entry.generation % MAX_GENERATION + 1;
         self.free.push(slot as u32);
         self.live -= 1;

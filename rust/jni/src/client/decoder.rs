@@ -1,4 +1,4 @@
-//! The native methods that decode: one response on its own, and content codings.
+//! The native methods that decode: a stand-alone response, and content codings.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(crate) fn feed_bytes<'local>(
     Ok(env.byte_array_from_slice(&records)?)
 }
 
-/// The records of what `decoder` sees in `data`.
+/// Feeds `data` to `decoder`, and returns its events as records.
 fn feed(decoder: &mut Decoder, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 64);
     let mut rest = data;
@@ -90,7 +90,7 @@ fn push(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 
 fn push_error(out: &mut Vec<u8>, error: &CallError) {
     let message = error.message.as_bytes();
-    // A line is at most 16190 characters, so that its message always fits.
+    // A line has at most 16190 characters, so its message always fits.
     let message = &message[..message.len().min(usize::from(u16::MAX))];
     out.extend([abi::DECODED_ERROR, kind_number(error.kind) as u8]);
     out.extend((message.len() as u16).to_le_bytes());
@@ -111,7 +111,7 @@ fn state_number(state: State) -> u8 {
     }
 }
 
-#[allow(clippy::too_many_arguments)] // Each limit has an error of its own.
+#[allow(clippy::too_many_arguments)] // Each limit has its own error.
 pub(crate) fn decode_content<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

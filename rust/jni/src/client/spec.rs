@@ -1,5 +1,5 @@
-//! What Java packs into one array for a call: read here, checked completely,
-//! so that a fault above is an exception and never a wrong request.
+//! The array into which Java packs a call: read here and checked completely, so that a mistake in Java is an exception
+//! and never a wrong request.
 
 use httpkit_core::client::{Address, Bytes, CallSpec, Method, Millis, Route, Timeouts, Upload};
 use httpkit_core::net::tls::{TlsContext, TlsMode};
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// A spec with every field in its place.
+    /// A spec with every field present.
     fn packed() -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(13_u32.to_le_bytes());

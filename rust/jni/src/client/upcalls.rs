@@ -1,4 +1,4 @@
-//! The client's way up: `org.httpkit.jni.ClientUpcalls`, ids resolved once for each loop.
+//! The client's upcalls: `org.httpkit.jni.ClientUpcalls`, with ids resolved once per loop.
 
 use std::cell::RefCell;
 
@@ -19,8 +19,8 @@ use crate::border::error::upcall;
 /// Local references of an upcall.
 const REFERENCES: usize = 4;
 
-/// Kept by a loop while it runs, and by nothing else: the reference keeps the class, and with it
-/// the class loader and everything that came through it, from being collected.
+/// Only a running loop keeps it: the reference prevents the class, its class loader and everything loaded through that
+/// from being collected.
 struct Methods {
     class: Global<JClass<'static>>,
     done: JStaticMethodID,
@@ -66,20 +66,20 @@ impl Methods {
 
 const CLASS: &JNIStr = jni_str!("org/httpkit/jni/ClientUpcalls");
 
-/// `failure`, for what a native method throws.
+/// `failure`, for exceptions of native methods.
 fn failure(env: &mut Env<'_>, class: &JClass<'_>) -> Result<JStaticMethodID> {
     let signature = jni_sig!("(ILjava/lang/String;)Ljava/lang/Throwable;");
     env.get_static_method_id(class, jni_str!("failure"), signature)
 }
 
-/// Looks everything up once, so that a Java side that does not fit fails when the library loads.
+/// Looks everything up once, so that a mismatched Java side fails when the library loads.
 pub(crate) fn check(env: &mut Env<'_>) -> Result<()> {
     let methods = Methods::resolve(env)?;
     failure(env, &methods.class)?;
     Ok(())
 }
 
-/// Throws what Java makes of a failure.
+/// Throws Java's exception for a failure.
 pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
     let class = env.find_class(CLASS)?;
     let failure = failure(env, &class)?;
@@ -105,11 +105,11 @@ pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
     }
 }
 
-/// The sink of one loop, made and used by the thread that runs it.
+/// The sink of one loop, created and used by the thread that runs it.
 pub(crate) struct JavaSink {
     env: *mut JNIEnv,
     methods: Methods,
-    /// Header blocks are put together here.
+    /// A buffer in which header blocks are assembled.
     block: RefCell<Vec<u8>>,
 }
 
@@ -125,8 +125,8 @@ impl JavaSink {
         })
     }
 
-    /// Runs an upcall in a local frame, which takes the references of what it makes: the loop never
-    /// returns to Java. `false` when Java did not take it.
+    /// Runs an upcall in a local frame, which releases the references that it creates, because the loop never returns
+    /// to Java. `false` if Java did not accept it.
     fn call(&self, run: impl FnOnce(&mut Env<'_>, &Methods) -> Result<bool>) -> bool {
         // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
         // sink cannot leave the frame's thread, since pointers are not `Send`.
@@ -139,7 +139,7 @@ impl JavaSink {
         called && taken
     }
 
-    /// One that passes numbers only.
+    /// An upcall that only passes numbers.
     fn tell(&self, method: JStaticMethodID, args: &[jvalue]) -> bool {
         self.call(|env, methods| taken(env, methods, method, args))
     }
@@ -156,7 +156,7 @@ impl JavaSink {
     }
 }
 
-/// Calls a method that says whether it took its news.
+/// Calls a method that returns whether it accepted the event.
 fn taken(
     env: &mut Env<'_>,
     methods: &Methods,
@@ -224,7 +224,7 @@ impl Sink for JavaSink {
         })
     }
 
-    /// None where Java cannot even be asked.
+    /// 0 if Java cannot even be asked.
     fn room(&self) -> u64 {
         let mut room = 0;
         self.call(|env, methods| {
@@ -251,7 +251,7 @@ impl Sink for JavaSink {
         self.tell(self.methods.end, &[long(call)])
     }
 
-    /// Told without its text where there is no memory for that.
+    /// Reported without its text if there is no memory for that.
     fn on_failure(&self, call: CallId, error: &CallError, transport: Option<TransportId>) -> bool {
         let kind = int(kind_number(error.kind));
         let transport = long(transport.unwrap_or(0));
@@ -291,7 +291,7 @@ impl TransportHost for JavaSink {
     }
 
     fn transport_close(&self, transport: TransportId) {
-        // Java takes this one without memory, see `ClientUpcalls`.
+        // Java accepts this one even without memory, see `ClientUpcalls`.
         let _ = self.tell(self.methods.close, &[long(transport)]);
     }
 }

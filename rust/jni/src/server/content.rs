@@ -1,9 +1,9 @@
-//! What is sent of Java's byte arrays, and where it is kept while a peer does not read it.
+//! Content sent from Java's byte arrays, and where it is kept until a peer reads it.
 //!
-//! A response's body stays in its array, of which pieces are copied as the socket takes them: an array that
-//! many peers are sent costs one array. A response's array must not change, as in http-kit, which does not
-//! copy it either. What is sent on a channel may change once the call has returned: it is copied, once.
-//! Of both, what a peer has yet to read is shared with other peers that are sent the same.
+//! A response's body stays in its array, from which pieces are copied as the socket accepts them, so an array sent to
+//! many peers costs one array. It must not change, as in http-kit, which does not copy it either. Arrays sent on a
+//! channel may change once the call has returned, so they are copied, once. In both cases, unread bytes are shared with
+//! other peers that are sent the same content.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,12 +21,12 @@ use crate::border::arrays::{bytes_of, copy, in_pieces, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::faults;
 
-/// What is left of a body is copied if it is shorter than this.
+/// The rest of a body is copied if it is shorter than this.
 const SHORT: usize = 32 * 1024;
 /// Messages and chunks from this size on are shared.
 const SHARED: usize = 128 * 1024;
-/// From this size on only one is compared and kept at a time: two threads that are about to send the same would
-/// not see each other's.
+/// From this size on, contents are compared and kept one at a time: otherwise two threads that send the same content
+/// would not see each other's.
 const ONE_BY_ONE: usize = 1024 * 1024;
 /// How many of the latest unread bodies are compared with the next one.
 const RECENT: usize = 4;
@@ -34,7 +34,7 @@ const RECENT: usize = 4;
 const FIRST_STEP: usize = 4 * 1024;
 const STEP: usize = 64 * 1024;
 
-/// Arrays that peers have yet to read from, for the leak tests.
+/// Arrays with unread bytes, for the leak tests.
 static KEPT_ARRAYS: AtomicUsize = AtomicUsize::new(0);
 
 static COPYING: Mutex<()> = Mutex::new(());
@@ -59,13 +59,13 @@ impl Part {
     }
 }
 
-/// An array that the collector leaves alone until its peers have read it, or have left.
+/// An array protected from the collector until its peers have read it or disconnected.
 #[derive(Debug)]
 struct KeptArray {
     vm: JavaVM,
     array: Global<JByteArray<'static>>,
     part: Part,
-    /// No user code knows it.
+    /// No user code can reach it.
     owned: bool,
 }
 
@@ -91,14 +91,14 @@ impl Drop for KeptArray {
 
 impl Source for KeptArray {
     fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()> {
-        // Sockets are written to by loops and by threads inside a native method: all are Java's.
+        // Loops and threads inside native methods write to sockets: all are Java threads.
         self.vm
             .with_top_local_frame(|env| copy(env, &self.array, self.part.start + at, to))
             .map_err(|e: BridgeError| io::Error::other(format!("cannot read an array: {e:?}")))
     }
 }
 
-/// The last few things that were kept and still are.
+/// The latest kept contents that are still in use.
 struct Recent<T>(Mutex<VecDeque<Weak<T>>>);
 
 impl<T> Recent<T> {
@@ -107,7 +107,7 @@ impl<T> Recent<T> {
     }
 
     fn find(&self, is_same: impl Fn(&T) -> Result<bool>) -> Result<Option<Arc<T>>> {
-        // Comparing takes its time: not under the lock.
+        // Comparing takes time, so not under the lock.
         let recent: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
         for kept in recent {
             if is_same(&kept)? {
@@ -125,7 +125,7 @@ impl<T> Recent<T> {
     }
 }
 
-/// Cuts a connection off unless its body was sent: its peer waits for it, and must see that it does not come.
+/// Cuts a connection unless its body was sent: its peer waits for it, and must see that it will not come.
 struct Unsent<'a>(Option<&'a Exchange>);
 
 impl Drop for Unsent<'_> {
@@ -136,8 +136,8 @@ impl Drop for Unsent<'_> {
     }
 }
 
-/// Sends the rest of a body, which is this part of an array; cuts the connection if that fails. Whether user
-/// code does not know the array is `owned`.
+/// Sends the rest of a body, which is this part of an array; cuts the connection if that fails. `owned`: no user code
+/// can reach the array.
 pub(crate) fn send_body(
     env: &mut Env<'_>,
     exchange: &Exchange,
@@ -241,7 +241,7 @@ fn shared_copy(env: &Env<'_>, array: &JByteArray<'_>, part: Part) -> Result<Arc<
     Ok(copied)
 }
 
-/// Whether a part of an array holds what `other` copies from a start of 0 on.
+/// Whether a part of an array equals the content that `other` copies from offset 0 on.
 fn is_equal(
     env: &Env<'_>,
     array: &JByteArray<'_>,

@@ -1,4 +1,4 @@
-//! The native method for answers that come encoded, for the embedders of old.
+//! The native method for pre-encoded responses (http-kit's `IHandler` API).
 
 use httpkit_core::server::Encoded;
 use jni::Env;
@@ -11,7 +11,7 @@ use crate::border::abi;
 use crate::border::arrays::bytes;
 use crate::border::error::{BridgeError, Result};
 
-#[allow(clippy::too_many_arguments)] // An array's part is three of them.
+#[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
 pub(crate) fn answer<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

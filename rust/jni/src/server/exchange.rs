@@ -1,4 +1,4 @@
-//! The native methods on one exchange: answering, streaming, and what is to be known of it.
+//! The native methods on one exchange: responding, streaming, and its state.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::border::arrays::{array, bytes, in_buffer, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::fields::push_address;
 
-/// An answer's bytes as Java passes them.
+/// A response's bytes as Java passes them.
 pub(crate) struct AnswerBytes<'local> {
     pub(crate) buffer: JByteArray<'local>,
     pub(crate) head: jint,
@@ -29,7 +29,7 @@ pub(crate) struct AnswerBytes<'local> {
     pub(crate) large_len: jint,
 }
 
-#[allow(clippy::too_many_arguments)] // One crossing per answer: its parts are its arguments.
+#[allow(clippy::too_many_arguments)] // One crossing per response: its parts are its arguments.
 pub(crate) fn answer<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -88,7 +88,7 @@ pub(crate) fn answer_and_take<'local>(
     {
         return Ok(array);
     }
-    // Not for as long as this thread waits for work.
+    // Do not hold it while this thread waits for work.
     env.delete_local_ref(bytes.large);
     take_from(env, handle)
 }
@@ -235,7 +235,7 @@ pub(crate) fn stream<'local>(
     })
 }
 
-#[allow(clippy::too_many_arguments)] // An array's part is three of them.
+#[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
 pub(crate) fn chunk<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -325,7 +325,7 @@ pub(crate) fn pending_bytes<'local>(
     Ok(EXCHANGES.with(handle, 0, |exchange| exchange.pending_bytes() as jlong))
 }
 
-/// The local and the peer's address, one record each; null when stale or without addresses.
+/// The local and the peer's address, one record each; null if stale or without addresses.
 pub(crate) fn addresses<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,

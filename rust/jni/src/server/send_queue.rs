@@ -1,4 +1,4 @@
-//! What the kernel holds of what was written to a socket: a system call that no safe crate wraps.
+//! The number of written bytes that the kernel still holds: a system call that no safe crate wraps.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -1,4 +1,4 @@
-//! The way up: the few Java methods that Rust calls, their ids resolved once for each server.
+//! Upcalls: the few Java methods that Rust calls, with ids resolved once per server.
 
 use jni::ids::JMethodID;
 use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
@@ -11,11 +11,11 @@ use jni::{Env, JavaVM, jni_sig, jni_str};
 use super::work::Handover;
 use crate::border::error::{failed, upcall};
 
-/// Local references of an upcall; those of [`ServerUpcalls::on_work`]'s elements are given back one by one.
+/// Local references of an upcall; those of [`ServerUpcalls::on_work`]'s elements are released one by one.
 const REFERENCES: usize = 4;
 
-/// `org.httpkit.jni.ServerUpcalls`. Kept by a server and by nothing else, as what it refers to
-/// cannot be collected meanwhile.
+/// `org.httpkit.jni.ServerUpcalls`. Only a server keeps it, since the classes that it refers to cannot be collected
+/// meanwhile.
 #[derive(Debug)]
 struct ServerMethods {
     on_work: JMethodID,
@@ -50,7 +50,7 @@ impl ServerMethods {
     }
 }
 
-/// Looks everything up once, so that a Java side that does not fit fails when the library loads.
+/// Looks everything up once, so that a mismatched Java side fails when the library loads.
 pub(crate) fn check(env: &mut Env<'_>) -> jni::errors::Result<()> {
     ServerMethods::resolve(env).map(drop)
 }
@@ -72,7 +72,7 @@ impl ServerUpcalls {
         })
     }
 
-    /// Hands blocks of work over. One for which there is no memory costs its own connection.
+    /// Hands blocks of work over. If there is no memory for one, only its connection is closed.
     pub(crate) fn on_work(&self, blocks: Vec<(Handover, Vec<u8>)>) {
         if blocks.is_empty() {
             return;
@@ -92,7 +92,7 @@ impl ServerUpcalls {
                     Err(error) => failed(env, &error),
                 }
             }
-            // Nothing can go wrong any more before Java has them.
+            // From here on nothing can fail before Java has them.
             arrived.into_iter().for_each(Handover::arrived);
             self.void(env, methods.on_work, &[jvalue { l: array.as_raw() }])
         });
@@ -103,7 +103,7 @@ impl ServerUpcalls {
         self.call(|env, methods| self.void(env, methods.on_starved, &[jvalue { i: waiting }]));
     }
 
-    /// False if Java did not hear of it.
+    /// False if the upcall failed.
     pub(crate) fn on_drained(&self, name: i64) -> bool {
         self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]))
     }

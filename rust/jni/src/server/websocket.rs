@@ -15,7 +15,7 @@ use crate::border::abi;
 use crate::border::arrays::{bytes, size};
 use crate::border::error::{BridgeError, Result};
 
-#[allow(clippy::too_many_arguments)] // An array's part is three of them.
+#[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
 pub(crate) fn message<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -57,7 +57,7 @@ pub(crate) fn close<'local>(
     })
 }
 
-#[allow(clippy::too_many_arguments)] // One crossing: all that the handshake settles.
+#[allow(clippy::too_many_arguments)] // One crossing: everything that the handshake sets.
 pub(crate) fn upgrade<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
