@@ -304,7 +304,7 @@ public class AsyncChannel {
         }
     }
 
-    /** Runs the receive handler; what it throws is logged. */
+    /** Runs the receive handler; its exceptions are logged. */
     public void messageReceived(Object message) {
         callback(receiveHandler, message);
     }
@@ -317,7 +317,7 @@ public class AsyncChannel {
         callback(pongHandler, payload);
     }
 
-    /** Calls a user's handler, if there is one; what it throws is logged. */
+    /** Calls a user's handler, if there is one; its exceptions are logged. */
     void callback(IFn handler, Object argument) {
         if (handler == null) {
             return;
@@ -342,7 +342,7 @@ public class AsyncChannel {
         onClose(status, "");
     }
 
-    /** Runs the close handlers, once; what they throw reaches the caller. */
+    /** Runs the close handlers, once; their exceptions reach the caller. */
     public void onClose(int status, String reason) {
         closing.tell(status, status, reason, true);
     }

@@ -42,7 +42,7 @@ final class CloseCodes {
         return Keyword.intern(null, name(code));
     }
 
-    /** Names of RFC 6455 7.4.1, and two of http-kit's own for what is no WebSocket. */
+    /** Names of RFC 6455 7.4.1, and two of http-kit's own for HTTP. */
     private static String name(int code) {
         switch (code) {
             case 0:

@@ -326,7 +326,7 @@ public class HttpServer implements Runnable {
         bodies.interrupt();
     }
 
-    /** Waits for callbacks of just closed channels: a caller may next release what they use. */
+    /** Waits for callbacks of just closed channels: a caller may next release their resources. */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
         for (Thread loop : loops) {

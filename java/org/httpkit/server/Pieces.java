@@ -23,7 +23,7 @@ final class Pieces {
     private Pieces() {}
 
     /**
-     * @throws IllegalArgumentException for what cannot be sent
+     * @throws IllegalArgumentException for data that cannot be sent
      */
     static IntSupplier chunk(Sender to, Object data) throws IOException {
         Object body = bodyOf(data);
@@ -42,7 +42,7 @@ final class Pieces {
     }
 
     /**
-     * @throws IllegalArgumentException for what cannot be sent
+     * @throws IllegalArgumentException for data that cannot be sent
      */
     static IntSupplier frame(Sender to, Object data) throws IOException {
         Object payload = bodyOf(data);

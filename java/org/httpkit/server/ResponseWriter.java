@@ -30,7 +30,7 @@ final class ResponseWriter {
     static final Keyword HEADERS = Keyword.intern(null, "headers");
     static final Keyword BODY = Keyword.intern(null, "body");
 
-    /** Bodies up to this size are copied behind the header lines. */
+    /** Bodies up to this size are copied after the header lines. */
     private static final int INLINE = 16 * 1024;
 
     private static final byte[] SEPARATOR = {':', ' '};

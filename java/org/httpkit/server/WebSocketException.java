@@ -2,7 +2,7 @@ package org.httpkit.server;
 
 import org.httpkit.ProtocolException;
 
-/** A peer breaks the WebSocket protocol; says which close code it is told (RFC 6455 7.4). */
+/** A peer breaks the WebSocket protocol; has the close code to send it (RFC 6455 7.4). */
 public class WebSocketException extends ProtocolException {
     private static final long serialVersionUID = 1L;
 

@@ -43,7 +43,7 @@ pub(super) struct Complete {
     body: Vec<u8>,
 }
 
-/// What is known of the response apart from its body.
+/// The response, apart from its body.
 struct Response {
     decoder: Decoder,
     trailers: bool,
@@ -69,7 +69,7 @@ impl Response {
 }
 
 impl Complete {
-    /// Tells the sink.
+    /// Delivers the response to the sink.
     pub(super) fn deliver(self, mut call: Call) {
         call.settle();
         let sink = &call.shared().sink;

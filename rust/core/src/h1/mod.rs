@@ -25,7 +25,7 @@ pub use head::{BodyFraming, HeadParser, Header, RequestHead, Version};
 pub struct Span {
     /// Offset of the first byte.
     pub start: u32,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 

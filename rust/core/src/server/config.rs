@@ -51,8 +51,8 @@ pub struct Config {
     /// Whether user code is told of such a peer immediately: [`Event::HalfClosed`](super::Event::HalfClosed). Default:
     /// no.
     pub tell_half_close: bool,
-    /// How long a peer may take less than 1 KiB of a response or file, or of what fills the queue while a sender
-    /// insists on room. Default [`UNREAD_TIME`].
+    /// How long a peer may take less than 1 KiB of a response or file, or of queued bytes while a sender insists on
+    /// room. Default [`UNREAD_TIME`].
     pub unread_time: Duration,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
     /// if unknown.

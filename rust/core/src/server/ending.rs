@@ -44,8 +44,7 @@ impl State {
     /// as earlier responses.
     pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
         self.finish_connection();
-        // A sender that waits for room must learn that the channel is closed, whether or not the peer continues to
-        // read.
+        // A sender that waits for room must learn that the channel is closed, even if the peer continues to read.
         self.drained();
         self.report(conn, Event::Closed(-1, String::new()));
     }

@@ -60,7 +60,7 @@ impl Request {
     }
 }
 
-/// What became of a whole response, or of a piece of its body.
+/// The outcome of a whole response, or of a piece of its body.
 #[derive(Debug)]
 pub enum Answered {
     /// The exchange was over: nothing was written.
@@ -157,7 +157,7 @@ impl Exchange {
         self.conn.upgrade(self.seq, headers, interest, pings)
     }
 
-    /// Changes what is reported on a WebSocket.
+    /// Changes which events of a WebSocket are reported.
     pub fn listen(&self, interest: Interest) {
         self.conn.listen(self.seq, interest);
     }
@@ -179,7 +179,7 @@ impl Exchange {
         self.conn.close_ws(self.seq, code, reason)
     }
 
-    /// The callback whose sends were marked [`CORK`](super::CORK) is over: flushes what they queued.
+    /// The callback whose sends were marked [`CORK`](super::CORK) is over: flushes their bytes.
     pub fn settle(&self) {
         self.conn.settle(self.seq);
     }

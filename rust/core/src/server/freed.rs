@@ -11,7 +11,7 @@ use std::time::Duration;
 const COUNTED: usize = 16 * 1024;
 /// Freed bytes that are worth a notice.
 const MUCH: usize = 16 * 1024 * 1024;
-/// Delay of a notice, to cover what is freed next.
+/// Delay of a notice, so that it covers memory freed soon after.
 pub(super) const DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Which connections of a server are half-closed, and since when. What that means for one is in `half_close.rs`.
+//! Which connections of a server are half-closed, and since when. How one is treated is in `half_close.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

@@ -75,7 +75,7 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
-/// A request, what it asks of its response, and the decoder that knows its trailers.
+/// A request, the terms of its response, and the decoder that has its trailers.
 pub(super) type Parsed = (Draft, Terms, Option<ChunkedDecoder>);
 
 impl Inbound {
@@ -134,7 +134,7 @@ impl Inbound {
         bytes
     }
 
-    /// The next request in the kept bytes and `fresh`, which come from `peer`. Bytes behind it are kept.
+    /// The next request in the kept bytes and `fresh`, which come from `peer`. Bytes after it are kept.
     pub(super) fn parse(
         &mut self,
         config: &Config,

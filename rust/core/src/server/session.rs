@@ -25,7 +25,7 @@ pub(super) struct Session {
     awaiting: bool,
 }
 
-/// What the session's timer asks of the connection.
+/// What to do when the session's timer fires.
 pub(super) enum Tick {
     Nothing,
     Ping,

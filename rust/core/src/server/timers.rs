@@ -20,8 +20,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// Timers that only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Indexed by [`Wait`]. Each has its own: if they shared one, resetting it for one purpose would keep delaying the
-    /// other.
+    /// Indexed by [`Wait`]. Each has its own: in a shared one, resets for one purpose would delay the other forever.
     sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a silent WebSocket peer, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,

@@ -290,8 +290,7 @@ impl Transport {
         self.out.push(&tail[skip.max(behind) - behind..]);
     }
 
-    /// Writes as much as the socket accepts now, which is nothing while other bytes are queued. `None` if the write
-    /// failed.
+    /// Writes as much as the socket accepts now, which is nothing while other bytes are queued. `None` if it failed.
     pub(super) fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
         let io = self.socket.as_ref()?;
         if !self.out.is_empty() {

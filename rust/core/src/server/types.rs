@@ -52,7 +52,7 @@ pub const CORK: u32 = 32;
 /// [`super::Config::unread_time`] is disconnected.
 pub const INSIST: u32 = 64;
 
-/// What became of a response that the embedder encoded itself.
+/// The outcome of a response that the embedder encoded itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoded {
     /// It does not start with the head of a final response: nothing was written, the exchange stays open.
@@ -67,7 +67,7 @@ pub enum Encoded {
     Upgraded,
 }
 
-/// What became of a message or chunk.
+/// The outcome of a message or chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// Accepted: written or queued.

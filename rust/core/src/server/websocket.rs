@@ -95,7 +95,7 @@ impl Conn {
         state.start_closing(self, OVERLOADED, "Server overloaded");
     }
 
-    /// The server stops: tells a WebSocket's peer. False if this is not a WebSocket, or was already closed.
+    /// The server stops: tells a WebSocket's peer. False if it is not a WebSocket, or already closed.
     pub(super) fn go_away(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         let closes = state.start_closing(self, GOING_AWAY, "");

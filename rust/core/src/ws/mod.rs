@@ -4,7 +4,7 @@
 //! [`close_payload`] produce the bytes to send. tungstenite parses and formats the frame headers; assembly, unmasking,
 //! UTF-8, strictness and limits are ours, because its own session keeps a read buffer per socket.
 //!
-//! Not here: sockets, who sends pongs, when a closing handshake times out (`server`), and whether a request may be
+//! Not here: sockets, when pongs are sent, when a closing handshake times out (`server`), and whether a request may be
 //! upgraded at all (the embedder decides, from the request that its handler saw).
 
 mod close;

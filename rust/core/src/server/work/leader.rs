@@ -243,8 +243,7 @@ impl Loops {
 /// What the thread that owns a loop needs from its server.
 pub(in crate::server) trait Owner {
     fn is_closed(&self) -> bool;
-    /// Completes when it is. Unparked threads check [`Self::is_closed`] instead: closing the server calls
-    /// [`Loops::alert`].
+    /// Completes when it is. Unparked threads check [`Self::is_closed`]; closing the server calls [`Loops::alert`].
     fn closed(&mut self) -> impl Future<Output = ()>;
     /// A worker may run the loop now: wake one.
     fn loop_is_free(&self);

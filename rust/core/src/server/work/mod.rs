@@ -21,7 +21,7 @@
 //! |---|---|---|---|
 //! | owned | its own thread holds the runtime and runs it; `owned` | standing still | its own thread, asked by a worker that is out of work |
 //! | led | a worker holds the runtime; `turns` is odd | standing still | this worker, when the loop has brought it work, or it was woken |
-//! | standing still | no one holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`leader::STALL_LIMIT`] or while workers back off |
+//! | standing still | no thread holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`leader::STALL_LIMIT`] or while workers back off |
 //!
 //! While workers *back off* (all loops of a server together, see [`Loops`]) no loop becomes led, and those that stand
 //! still become owned immediately. A led loop stays led until it brings work.

@@ -97,7 +97,7 @@ struct Item<T> {
     work: T,
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Pushed {
     /// A parked thread will take it.

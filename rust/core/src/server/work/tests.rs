@@ -23,7 +23,7 @@ fn push(queue: &WorkQueue<()>) -> Result<Pushed, ()> {
     queue.push(Instant::now(), ())
 }
 
-/// A thread that is none.
+/// A parked entry without a thread of its own.
 fn parked() -> Arc<Parked> {
     Arc::new(Parked::here())
 }
@@ -54,7 +54,7 @@ fn work_that_is_left_behind_wakes_a_thread_that_runs_a_loop_if_no_loop_stands_st
         let queue = queue();
         let other = parked();
         queue.inner.lock().leading.push(other.clone());
-        // This thread has been woken, and is slow to come.
+        // This thread has been woken, but has not arrived yet.
         queue.inner.lock().waking = true;
         assert!(push(&queue).is_ok());
         assert!(push(&queue).is_ok());
