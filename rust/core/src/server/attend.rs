@@ -117,7 +117,7 @@ mod tests {
         fn on_notice(&self, _: Notice) {}
     }
 
-    /// Events of a connection without a peer.
+    /// Events of a connection that is none.
     fn works_of(server: &Server) -> impl Fn() -> Work + use<> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -149,7 +149,7 @@ mod tests {
             .unwrap();
         let _entered = runtime.enter();
         let mut attendant = pin!(call_for_help(shared));
-        // The runtime never runs, so no time passes on its clock between these.
+        // No time passes on the runtime's clock between these, which never runs.
         let mut turn = || {
             let waiting = attendant
                 .as_mut()
