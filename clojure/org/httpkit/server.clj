@@ -23,29 +23,29 @@
 
 (defn new-worker
   "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
-  (all sizing options are then without effect), else a `ThreadPoolExecutor`.
-  A server that is given no pool has threads of its own, for which these options
-  mean the same: few at first, more while handlers keep all of them busy.
+  (sizing options then have no effect), else a `ThreadPoolExecutor`. A server
+  without a given pool has threads of its own, to which these options also apply:
+  few at first, more while handlers keep all of them busy.
 
   Returns {:type :virtual :n-cores _ :pool _}, or
   {:type :fixed :n-cores _ :n-min-threads _ :n-max-threads _ :queue-type _
    :queue-size _ :queue _ :pool _}.
 
   Options:
-    :allow-virtual? ; Use virtual threads where there are any?     (default true)
-    :n-min-threads  ; Threads kept once needed   (default `:n-threads`, else 1 a core, min 2);
-                    ; a server keeps one at least
-    :n-max-threads  ; Threads at most            (default `:n-threads`, else 16 a core, min 2)
+    :allow-virtual? ; Use virtual threads if available?            (default true)
+    :n-min-threads  ; Threads kept once needed   (default `:n-threads`, else 1 per core, min 2);
+                    ; a server keeps at least one
+    :n-max-threads  ; Maximum threads            (default `:n-threads`, else 16 per core, min 2)
     :n-threads      ; Both of the above, also called `:thread`
     :queue-type     ; `:array` or `:linked`                        (default `:array`)
-    :queue-size     ; Tasks that may wait, more are rejected       (default 20480)
-    :keep-alive-msecs ; Idle life of threads beyond the minimum
-                    ; (default 0, of a server's own threads 60000)
+    :queue-size     ; Maximum queued tasks, more are rejected      (default 20480)
+    :keep-alive-msecs ; How long threads beyond the minimum may idle
+                    ; (default 0, for a server's own threads 60000)
     :prefix         ; Of thread names, also `:worker-name-prefix`  (default \"http-kit-server-worker-\")
 
-  Other options are warned of on standard error. Throws IllegalArgumentException
-  for sizes or a queue type that make no pool, ClassCastException for values of a
-  wrong class."
+  Other options get a warning on standard error. Throws IllegalArgumentException
+  if the sizes or queue type are invalid, ClassCastException for values of a wrong
+  class."
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads thread queue-type
                         queue-size keep-alive-msecs prefix worker-name-prefix] :as opts}])}
   [opts]
@@ -63,7 +63,7 @@
 (def ^:private default-stop-timeout 100)
 
 (defn- stop-timeout
-  "The msecs of `opts`, all names of which are known or warned of."
+  "The `:timeout` of `opts` in msecs; warns of unknown names."
   [^HttpServer server what opts]
   (let [opts (merge {:timeout default-stop-timeout} opts)]
     (options/check options/stop opts)
@@ -84,21 +84,21 @@
     (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))
 
 (defn server-stop!
-  "Stops `server`: no new connections at once, WebSockets get close code 1001.
-  Requests that run, or come on open connections, get time to end, and their
-  responses to be written; silent connections are closed after half of that time,
-  500 msecs at most. Blocks for as long as that takes, and until the `on-close`
-  callbacks of what it has closed have run (1 s at most).
+  "Stops `server`: it accepts no new connections, and WebSockets get close code
+  1001. Requests that are running, or arrive on open connections, get time to
+  complete and their responses to be written; silent connections are closed after
+  half of that time, 500 msecs at most. Blocks until then, and until the `on-close`
+  callbacks have run (1 s at most).
 
   Returns a promise, delivered with true when the port is free again, or nil if
   the server was not running.
 
   Options:
     :timeout ; msecs that requests may take before they are interrupted and their
-             ; connections closed (default 100); what still waits then gets 503
+             ; connections closed (default 100); requests still queued then get 503
 
-  Throws IllegalArgumentException for what is no server, and, as for a wrong
-  `:timeout`, stops nothing then."
+  Throws IllegalArgumentException if `server` is no server. It stops nothing then,
+  nor if `:timeout` is invalid."
   {:arglists '([server] [server {:keys [timeout] :as opts}])}
   ([server]      (server-stop! server nil))
   ([server opts]
@@ -117,7 +117,7 @@
 
 (defn- stop-arguments
   "The options among the arguments of the stop function: `:timeout 100`, or one
-  map. Others are warned of: a server that is to be stopped is stopped."
+  map. Others get a warning, and the server is stopped all the same."
   [^HttpServer server args]
   (let [[pairs [extra]] (split-at (- (count args) (rem (count args) 2)) args)]
     (when-not (or (nil? extra) (map? extra))
@@ -169,12 +169,12 @@
     (:local-port (meta stop)) ; The bound port
     (stop :timeout 500)       ; Returns nil; see `server-stop!` for what happens
 
-  A Var as handler is looked up for each request: redefining it takes effect.
-  The handler runs on the worker pool; what it throws is logged and answered
-  with 500. Bodies are read there until they are streamed. A peer that reads slowly
-  holds no thread, and is cut off if it takes less than 1 KiB in 60 s. Ring's
-  StreamableResponseBody is written on a thread of its own: a virtual one if the
-  default pool has them, else one of at most 256, for which more of them wait.
+  If the handler is a Var, it is looked up for each request: redefining it takes
+  effect. The handler runs on the worker pool; if it throws, the exception is logged
+  and the response is 500. Bodies are read there until they are streamed. A peer
+  that reads slowly holds no thread, and is cut off if it takes less than 1 KiB in
+  60 s. Ring's StreamableResponseBody is written on a thread of its own: a virtual
+  one if the default pool has them, else one of at most 256; more are queued.
 
   The server's thread is a daemon iff the calling thread is one, so
   that a main function which only starts a server keeps the JVM alive.
@@ -184,13 +184,14 @@
     :port                 ; 0 for any free one                   (default 8090)
     :worker-pool          ; `ExecutorService` or delay of one; the server owns it
                           ; and shuts it down                    (default see `new-worker`)
-    :max-body             ; bytes of a request's body, more is 413   (default 8 MiB)
-    :max-ws               ; bytes of a WebSocket message, more is 1009 (default 4 MiB)
-    :max-line             ; bytes of a request, header or chunk-size line (default 8192);
-                          ; more is 414, in a header 431; all lines together: 64 KiB,
-                          ; more is 431
-    :max-headers          ; Header lines and trailers of a request, more is 431; 0 or
-                          ; nil for no limit                     (default 1000)
+    :max-body             ; Maximum bytes of a request body, else 413  (default 8 MiB)
+    :max-ws               ; Maximum bytes of a WebSocket message, else close code
+                          ; 1009                                 (default 4 MiB)
+    :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or
+                          ; header line (else 431)               (default 8192);
+                          ; all lines together: 64 KiB, else 431
+    :max-headers          ; Maximum header lines and trailers of a request, else 431;
+                          ; 0 or nil for no limit                (default 1000)
     :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
                           ; protocol v1 and v2                   (default `:disable`)
     :server-header        ; Value of Server, nil for none        (default \"http-kit\")
@@ -198,8 +199,8 @@
     :legacy-unsafe-remote-addr? ; `:remote-addr` from X-Forwarded-For, which clients
                           ; can forge?                           (default true)
     :legacy-content-length? ; Ignore a handler's Content-Length on HEAD? (default true)
-    :legacy-error-messages? ; Send the message of what a handler throws as the body
-                          ; of the 500, which may tell strangers too much? (default true)
+    :legacy-error-messages? ; Send a handler's exception message as the body of the
+                          ; 500? It may leak internals.          (default true)
     :legacy-return-value? ; false: return an `HttpServer`, for `server-stop!` and
                           ; the like, instead of a function      (default true)
     :error-logger         ; (fn [msg throwable])                 (default to stderr)
@@ -209,29 +210,28 @@
     :address-finder       ; (fn []) -> `SocketAddress`, instead of `:ip` and `:port`;
                           ; Inet or Unix domain
     :channel-factory      ; (fn [address]) -> `ServerSocketChannel`, whose socket
-                          ; options are taken over; it is closed
-    :io-threads           ; Threads that read and write (default half the cores, min 1)
-    :backlog              ; Connections waiting to be accepted   (default 1024)
-    :max-pending-messages ; WebSocket messages that wait for a channel's callbacks
+                          ; options are copied; it is then closed
+    :io-threads           ; I/O threads               (default half the cores, min 1)
+    :backlog              ; Accept backlog                       (default 1024)
+    :max-pending-messages ; WebSocket messages queued for a channel's callbacks
                           ; before its socket is no longer read  (default 256)
-    :max-pending-bytes    ; bytes sent on a channel that wait for its peer to read,
-                          ; before `:on-overflow` applies        (default 16 MiB)
-    :on-overflow          ; `:close` cuts the connection, `:block` lets the sender
-                          ; wait, `:reject` makes `send!` return false (default `:close`)
-    :body-buffer-size     ; bytes of a body of unknown length (InputStream, seq)
-                          ; that are kept to send it with Content-Length; longer
-                          ; ones, and those that pause for some 20 ms, are
-                          ; streamed, chunked, and HEAD tells no length of them;
-                          ; larger Files are streamed with their length
-                          ;                                      (default 256 KiB)
+    :max-pending-bytes    ; bytes queued for a channel's slow peer before
+                          ; `:on-overflow` applies               (default 16 MiB)
+    :on-overflow          ; `:close` cuts the connection, `:block` blocks the sender,
+                          ; `:reject` makes `send!` return false (default `:close`)
+    :body-buffer-size     ; Bodies of unknown length (InputStream, seq) up to this
+                          ; many bytes are buffered and sent with Content-Length.
+                          ; Longer ones, and those that pause for some 20 ms, are
+                          ; streamed in chunks (no Content-Length on HEAD). Larger
+                          ; Files are streamed with their length (default 256 KiB)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
-  Throws in this thread, before anything is bound, for wrong options, naming
-  option, value and what is allowed: IllegalArgumentException, or, as http-kit,
+  For invalid options, throws in this thread, before anything is bound, naming the
+  option, its value and what is allowed: IllegalArgumentException, or, as http-kit,
   ClassCastException for values of a wrong class, NullPointerException for nil
-  instead of a number and ArithmeticException for numbers beyond an int. Names
-  that are no option are warned of, once each, through `:warn-logger`.
-  Throws `java.net.BindException` when the address is in use, and
+  instead of a number and ArithmeticException for numbers beyond an int. Unknown
+  names get one warning each through `:warn-logger`.
+  Throws `java.net.BindException` if the address is in use, and
   `java.nio.channels.UnresolvedAddressException`, whose cause says more, for an
   unknown host."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
@@ -260,7 +260,7 @@
 ;;;; Channels
 
 (defprotocol Channel
-  "What a handler answers through: an HTTP exchange, or a WebSocket."
+  "A handler's channel to its client: an HTTP exchange or a WebSocket."
   (open? [ch] "Returns true iff the channel is open.")
   (close [ch]
     "Closes the channel: ends the response, or closes the WebSocket with code 1000.
@@ -268,36 +268,35 @@
   (websocket? [ch]
     "Returns true iff the request asked for a WebSocket, even before the handshake.")
   (send! [ch data] [ch data close-after-send?]
-    "Sends `data`; never blocks. Returns true if it was accepted, which is not
-    delivered, or false if the channel is closed.
+    "Sends `data`; never blocks. Returns true if it was accepted (not necessarily
+    delivered), false if the channel is closed.
 
     HTTP: the first send is a response map {:status _ :headers _ :body _}, or a
     body (status 200). Without headers its type is \"text/html; charset=utf-8\".
     With `close-after-send?` (default true) it is the whole response; with
     false it starts a stream, each further send is one chunk of it, and `close`
-    or a send with true ends it. Bodies are those of Ring, and byte arrays and
-    `ByteBuffer`s.
+    or a send with true ends it. Bodies are Ring's, byte arrays and `ByteBuffer`s.
 
     WebSocket: a String is a text message; a byte array or InputStream a binary
-    one; `Frame$PingFrame` and `Frame$PongFrame` are control frames; of a map the
+    one; `Frame$PingFrame` and `Frame$PongFrame` are control frames; for a map, its
     `:body` is sent. `close-after-send?` (default false) closes with code 1000.
 
     Throws IllegalArgumentException, or RuntimeException on HTTP, for other
     types; the channel stays open.")
   (on-receive [ch callback]
-    "Sets (fn [message]) for WebSocket messages, String or byte array. They come
-    one at a time and in order, on the worker pool. Throws if it is set already.")
+    "Sets (fn [message]) for WebSocket messages, String or byte array. It is called
+    for one at a time, in order, on the worker pool. Throws if it is already set.")
   (on-ping [ch callback]
     "Sets (fn [bytes]) for WebSocket pings, called after the pong was sent.")
   (on-close [ch callback]
-    "Sets (fn [status]), called once when the channel is closed, or at once if
-    it is; behind the messages that came before, unless their callback runs for
+    "Sets (fn [status]), called once when the channel closes, or immediately if it
+    already has; after the messages received before, unless their callback runs for
     more than 100 ms. Status is
 
       :server-close      ; By `close`, the end of a response, or the server's stop
-      :client-close      ; The HTTP client left
+      :client-close      ; The HTTP client disconnected
       :normal            ; WebSocket close code 1000
-      :going-away        ; 1001, also when the client just left
+      :going-away        ; 1001, also if the client just disconnected
       :protocol-error    ; 1002
       :unsupported       ; 1003
       :no-status-received; 1005
@@ -339,7 +338,7 @@
   (on-close   [ch callback] (.setCloseHandler   ch callback)))
 
 (defn pending-bytes
-  "Returns how many bytes sent on channel `ch` wait for its peer to read."
+  "Returns the number of bytes queued on channel `ch` for its peer."
   [^AsyncChannel ch]
   (.pendingBytes ch))
 
@@ -361,14 +360,14 @@
   (handshake/check ring-req))
 
 (defn send-checked-websocket-handshake!
-  "Answers 101 with what `websocket-handshake-check` returned. Returns true."
+  "Responds with 101 and what `websocket-handshake-check` returned. Returns true."
   [^AsyncChannel ch checked-sec-websocket-key]
   (.sendHandshake ch (handshake/headers checked-sec-websocket-key))
   true)
 
 (defn send-websocket-handshake!
-  "Checks the Ring request and answers 101. Returns true, or nil if it is no
-  valid handshake: then nothing is sent."
+  "Checks the Ring request and responds with 101. Returns true, or nil, sending
+  nothing, if it is no valid handshake."
   [ch ring-req]
   (when-let [checked (websocket-handshake-check ring-req)]
     (send-checked-websocket-handshake! ch checked)))
@@ -404,7 +403,7 @@
       (send! ch (handshake/telling-version bad-handshake ring-req)))))
 
 (def ^:private warned
-  "What of `as-channel` has been warned of: each request would do so again."
+  "Keys of warnings that `as-channel` has given: each request would repeat them."
   (atom #{}))
 
 (defn- warn-once! [ch k message]
@@ -438,9 +437,9 @@
   {:body ch})
 
 (defn as-channel
-  "Answers a Ring request through a channel, HTTP or WebSocket: both have the
-  same callbacks. Returns the response for the handler to return, or nil if the
-  request did not come from this server.
+  "Responds to a Ring request through a channel, HTTP or WebSocket, with the same
+  callbacks. Returns the response for the handler to return, or nil if the request
+  did not come from this server.
 
     (defn handler [req]
       (as-channel req
@@ -449,29 +448,29 @@
          :on-close   (fn [ch status] (swap! channels disj ch))}))
 
   Options, each a function:
-    :init               ; [ch], before everything else; sending here answers the request
-    :on-open            ; [ch], when it can be sent on: at once, or after the handshake
+    :init               ; [ch], before everything else; sending here is the response
+    :on-open            ; [ch], once it accepts sends: immediately, or after the handshake
     :on-receive         ; [ch message], WebSocket only, see `on-receive`
     :on-ping            ; [ch bytes],   WebSocket only, see `on-ping`
     :on-close           ; [ch status],  see `on-close`
-    :on-handshake-error ; [ch], for a bad WebSocket handshake (default: answers 400)
+    :on-handshake-error ; [ch], for a bad WebSocket handshake (default: responds with 400)
     :on-close-raw       ; [ch code reason], WebSocket close code (0 for ours, -1 for an
-                        ; HTTP client that left) and reason
+                        ; HTTP client that disconnected) and reason
     :on-drain           ; [ch], when the bytes that made `send!` return false under
                         ; `:on-overflow :reject` have been written
 
   Other options:
     :max-pending-bytes, :on-overflow ; As for `run-server`, for this channel
     :subprotocols   ; WebSocket: names in order of preference; the first that the
-                    ; client offers is agreed on
-    :headers        ; WebSocket: further headers of the handshake's answer
+                    ; client offers is selected
+    :headers        ; WebSocket: further headers of the handshake response
     :ping-interval  ; WebSocket: msecs of silence after which the server pings
                     ; (default none)
-    :ping-timeout   ; WebSocket: msecs after a ping in which something must come,
-                    ; or the channel closes as `:abnormal` (default `:ping-interval`)
+    :ping-timeout   ; WebSocket: msecs to wait for any data after a ping before
+                    ; closing as `:abnormal` (default `:ping-interval`)
 
-  Messages may arrive before `:on-open` has returned. What callbacks throw is
-  logged; what `:on-open` throws before an answer has begun is answered 500."
+  Messages may arrive before `:on-open` has returned. Exceptions in callbacks are
+  logged; one in `:on-open`, before the response has started, becomes a 500."
   {:arglists '([ring-req {:keys [init on-open on-receive on-ping on-close on-close-raw
                                  on-handshake-error on-drain max-pending-bytes on-overflow
                                  subprotocols headers ping-interval ping-timeout] :as opts}])}
