@@ -1,9 +1,9 @@
 (ns org.httpkit.client
   "An asynchronous HTTP client.
 
-  `request` and the verbs (`get`, `post` ...) send a request and return at once;
-  deref what they return, or give them a callback. Failures are delivered, not
-  thrown: the result then has an `:error`.
+  `request` and the verbs (`get`, `post` ...) send a request and return immediately;
+  deref the result, or pass a callback. Failures are delivered, not thrown: the
+  result then has an `:error`.
 
     @(get \"http://example.org\")
     (get \"http://example.org\" (fn [{:keys [status body error]}] ...))"
@@ -37,7 +37,7 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private warned
-  "Which names have been warned of: every request would do so again."
+  "Names that a warning was given for: every request would repeat it."
   (atom #{}))
 
 (defn- warn-of-unknown! [what known opts]
@@ -48,20 +48,20 @@
 (defn new-worker
   "Makes a pool for `:worker-pool`, which decodes responses and runs callbacks.
   See `org.httpkit.utils/new-worker` for options and result; the defaults are
-  a virtual thread per response on Java 21+, before it as many threads as cores
-  (2 at least) and an unbounded queue.
+  a virtual thread per response on Java 21+, and before that a thread per core
+  (at least 2) and an unbounded queue.
 
   Options:
-    :allow-virtual? ; Use virtual threads where there are any? (default true)
+    :allow-virtual? ; Use virtual threads if available? (default true)
     :n-min-threads  ; Threads kept (default cores, min 2)
-    :n-max-threads  ; Threads at most (default 2 x cores, min 2)
+    :n-max-threads  ; Maximum threads (default 2 x cores, min 2)
     :n-threads      ; Both of the above
     :queue-type     ; `:linked` or `:array` (default `:linked`)
-    :queue-size     ; Responses that may wait (default unbounded)
-    :keep-alive-msecs ; Idle life of threads beyond the minimum (default 60000)
+    :queue-size     ; Maximum queued responses (default unbounded)
+    :keep-alive-msecs ; How long threads beyond the minimum may idle (default 60000)
     :prefix         ; Of thread names (default \"http-kit-client-worker-\")
 
-  Other options are warned of on standard error."
+  Other options get a warning on standard error."
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads queue-type
                         queue-size keep-alive-msecs prefix] :as opts}])}
   [opts]
@@ -87,8 +87,8 @@
 ;;;; Clients
 
 (defn- ssl-configurer
-  "The built-in configurers are handed over as such: what they ask for can be
-  done without an SSLEngine."
+  "The built-in configurers are passed on as they are: their settings need no
+  SSLEngine."
   [opts]
   (let [f (clojure.core/get opts :ssl-configurer ::default)]
     (cond
@@ -126,34 +126,34 @@
    (long (or max-connections-per-host -1))))
 
 (defn make-client
-  "Makes a client, for the `:client` option and `*default-client*`: connections
-  of its own, and a daemon thread that drives them. `client-stop!` ends it.
+  "Makes a client, for the `:client` option and `*default-client*`, with its own
+  connections and a daemon thread that drives them. `client-stop!` stops it.
 
   Options:
-    :max-connections ; To all hosts, idle ones included; further requests wait
-                     ; (default nil, unlimited; also -1)
+    :max-connections ; To all hosts, including idle ones; further requests are
+                     ; queued (default nil, unlimited; also -1)
     :max-connections-per-host
                      ; To one host (default nil, unlimited)
     :address-finder  ; (fn [URI]) => SocketAddress to connect to, called once per
                      ; request, with the proxy's URI if there is one
                      ; (default resolves the host)
     :channel-factory ; (fn [SocketAddress]) => open SocketChannel, called once per
-                     ; connection with what `:address-finder` returned, be it
-                     ; unresolved; connected here unless it is (default TCP)
+                     ; connection with the result of `:address-finder`, even if
+                     ; unresolved; connected here if not yet (default TCP)
     :ssl-configurer  ; (fn [SSLEngine URI]), called for every https request
                      ; (default `sni-client/ssl-configurer`; nil for none, then
                      ; host names are not verified)
-    :error-logger    ; (fn [msg ex]) for what a callback throws, and for faults
-                     ; that belong to no response, e.g. a `:filter` that throws
+    :error-logger    ; (fn [msg ex]) for exceptions in callbacks, and errors that
+                     ; belong to no response, e.g. a `:filter` that throws
                      ; (default prints to System.err)
     :event-logger    ; (fn [event-name]) (default none)
     :event-names     ; Map of replacements for event names, e.g.
                      ; {\"clientImpossible\" \"my.event\"}, or `EventNames`
     :bind-address    ; Local SocketAddress of connections (default any)
 
-  Other options are warned of on standard error, once each. Throws
+  Other options get a warning on standard error, once each. Throws
   IllegalArgumentException or ClassCastException, with the option's name, for
-  values that these options cannot have."
+  invalid values."
   {:arglists '([{:keys [max-connections max-connections-per-host address-finder channel-factory
                         ssl-configurer error-logger event-logger event-names bind-address]
                  :as opts}])}
@@ -164,37 +164,37 @@
     (new-client opts)))
 
 (def default-client
-  "Delay of the client of requests that name none: SNI, host names verified."
+  "Delay of the client for requests without one: SNI, host names verified."
   (delay (make-client {})))
 
 (def legacy-client
-  "Delay of a client that verifies certificates but not for which host they are.
-  Prefer `default-client`."
+  "Delay of a client that verifies certificates, but not their host names. Prefer
+  `default-client`."
   (delay (HttpClient.)))
 
 (def insecure-client
-  "Delay of the client of `:insecure?` requests that name none: SNI, host names
-  not verified."
+  "Delay of the client for `:insecure?` requests without one: SNI, host names not
+  verified."
   (delay (HttpClient. -1 HttpClient$AddressFinder/DEFAULT
            (SniConfigurer. true false)
            ContextLogger/ERROR_PRINTER EventLogger/NOP EventNames/DEFAULT)))
 
 (def ^:dynamic *default-client*
-  "The client, or delay of one, of requests without `:client`; nil and a delay of
-  nil mean `default-client`. Read when a request is made, by the calling thread."
+  "The client, or delay of one, for requests without `:client`; nil and a delay of
+  nil mean `default-client`. Read by the calling thread when it makes a request."
   default-client)
 
 (defn client-stats
   "Counts of `client` (or a delay of one), all 0 once it is stopped:
 
-    {:connections  _ ; Open ones, idle ones and connects under way included
+    {:connections  _ ; Open ones, including idle ones and connects in progress
      :idle         _ ; Kept alive, unused
-     :connecting   _ ; Connects under way
+     :connecting   _ ; Connects in progress
      :active       _ ; Requests that have a connection
-     :queued       _ ; Requests that wait for one
+     :queued       _ ; Requests waiting for one
      :opened       _ ; Connections made in total
      :requests     _ ; Requests in total
-     :reused       _ ; of these, served by a kept-alive connection
+     :reused       _ ; Of these, sent on a kept-alive connection
      :retried      _ ; Times that a kept-alive connection turned out to be dead
      :native-tls   _ ; Connections that used the built-in TLS
      :java-hosted  _ ; Connections carried by Java: a `:channel-factory`,
@@ -217,7 +217,7 @@
 
 (defn client-stop!
   "Stops `client` (or a delay of one): its requests fail with an IOException, its
-  connections are closed. Returns nil when that is done; can be repeated."
+  connections are closed. Returns nil once done; may be called again."
   [client]
   (.stop ^HttpClient (force client)))
 
@@ -229,7 +229,7 @@
 
 (defn make-ssl-engine
   "An SSLEngine for `:sslengine`, from the SSLContext `ctx`, by default the JVM's
-  current default context. It is good for one connection."
+  current default context. It can be used for one connection."
   (^SSLEngine [] (make-ssl-engine (SSLContext/getDefault)))
   (^SSLEngine [^SSLContext ctx] (.createSSLEngine ctx)))
 
@@ -237,7 +237,7 @@
   "A `:filter` that aborts a request whose body has more than `max-length` bytes,
   as received or decoded: its `:error` is an `AbortException`.
 
-  Throws ArithmeticException if `max-length` is no int."
+  Throws ArithmeticException if `max-length` does not fit an int."
   [max-length]
   (IFilter$MaxBodyFilter. (Math/toIntExact (long max-length))))
 
@@ -258,13 +258,13 @@
     :comma-separated ; v=1,2
     :indexed         ; v[0]=1&v[1]=2; the style for maps in vectors
 
-  Keys are Named, else ClassCastException. Maps with more than 8 keys lose their
-  order."
+  Throws ClassCastException for keys that are not Named. Maps with more than 8 keys
+  lose their order."
   ([params] (params/query-string params))
   ([params nested-param-style] (params/query-string params nested-param-style)))
 
 (def ^:private coerce-req
-  "Programs that test their requests reach for it by its Var."
+  "Some programs use this Var to test their requests."
   coerce/request)
 
 ;;;; Requests
@@ -310,8 +310,8 @@
       (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
 
 (defn- check-request!
-  "Throws for values that options cannot have, and warns of names that are nearly
-  those of options: all others come back in `:opts`."
+  "Throws for invalid values, and warns of names that are nearly those of options:
+  all others are returned in `:opts`."
   [opts]
   (options/check options/request
     (cond-> opts
@@ -321,7 +321,7 @@
     #(warn-of-slip! opts %)))
 
 (defn- forced
-  "Value of option `k`, be it delayed."
+  "Value of option `k`, forced if it is a delay."
   [opts k]
   (let [given (clojure.core/get opts k)
         value (force given)]
@@ -330,7 +330,7 @@
     value))
 
 (defn ^:redef request
-  "Sends a request and returns at once: an object to deref, with or without a
+  "Sends a request and immediately returns an object to deref, with or without a
   timeout, that is also a `java.util.concurrent.Future` (`future-cancel` aborts
   the request and closes its connection).
 
@@ -340,27 +340,27 @@
     {:opts opts :error ex} ; Failed; `ex` is a `TimeoutException`,
                            ; `java.net.ConnectException`, `ProtocolException` ...
 
-  Thrown are only mistakes in options, with the option's name, and parameters or
-  parts that cannot be encoded: NullPointerException for nil, ClassCastException
-  for a wrong class, else mostly IllegalArgumentException. The callback is called once,
-  on the worker pool, with the response map; if it throws, the value is
-  {:opts opts :error ex}, and the client's `:error-logger` gets `ex`.
+  Only invalid options, by name, and parameters or parts that cannot be encoded
+  throw: NullPointerException for nil, ClassCastException for a wrong class, else
+  mostly IllegalArgumentException. The callback is called once, on the worker pool,
+  with the response map; if it throws, the value is {:opts opts :error ex}, and the
+  client's `:error-logger` gets `ex`.
 
-  Request options (unknown ones come back in `:opts`; a name that is an option's but
-  for a letter or two is warned of on standard error, once):
+  Request options (unknown ones are returned in `:opts`; one within a letter or two
+  of an option gets a warning on standard error, once):
     :url                ; Required, a String
     :method             ; Keyword of a registered method (default `:get`)
     :headers            ; {String value}; a seq, Collection or array gives a line
                         ; per element, nil none, not even the automatic one;
-                        ; Proxy-Authorization is sent to proxies only
+                        ; Proxy-Authorization is sent only to proxies
     :body               ; String, byte[], ByteBuffer, File, InputStream (closed) or
                         ; seq of things to join. Large Files, and InputStreams of
                         ; known length (FileInputStream, or a Content-Length
-                        ; header), are read while they are sent
-    :chunked?           ; Send the body with chunked transfer coding, read while it
+                        ; header), are read as they are sent
+    :chunked?           ; Send the body with chunked transfer coding, read as it
                         ; is sent? (default false)
     :query-params       ; Added to the URL, see `query-string`
-    :form-params        ; Sent as form body, replaces `:body`
+    :form-params        ; Sent as a form body, replaces `:body`
     :nested-param-style ; Of both, see `query-string`
     :multipart          ; [{:name _ :content _ :filename _ :content-type _}],
                         ; content a String, Number, byte[], ByteBuffer, File or
@@ -374,33 +374,33 @@
   Response options:
     :as                 ; `:auto` (default), String or `BytesInputStream` by status
                         ; and content type; `:text`; `:byte-array`; `:stream`, an
-                        ; InputStream of what arrives, to be closed;
+                        ; InputStream of the arriving body, to be closed;
                         ; `:raw-byte-array`, `:none`: not decompressed
-    :max-response-bytes ; Most bytes of a body, decompressed unless `:as` says
-                        ; otherwise; more are a ContentTooLargeException (default
-                        ; what the heap has room for, for all responses that are
-                        ; being received together; any number for `:stream`)
+    :max-response-bytes ; Maximum bytes of a body, decompressed unless `:as` says
+                        ; otherwise, else ContentTooLargeException (default what
+                        ; fits in the heap, shared by all responses being
+                        ; received; no limit for `:stream`)
     :filter             ; `IFilter` that may abort, see `max-body-filter`
     :worker-pool        ; ExecutorService (or delay) that decodes and calls back
                         ; (default that of `default-worker_`)
     :response           ; Promise to deliver the value to (default a new one)
-    :deadlock-guard?    ; Refuse a deref inside of callbacks? (default true)
+    :deadlock-guard?    ; Refuse deref inside callbacks? (default true)
 
   Times, in msecs:
-    :connect-timeout    ; From submission to connected, less DNS (default 60000)
+    :connect-timeout    ; From submission to connected, without DNS (default 60000)
     :idle-timeout       ; Longest silence on the connection (default 60000)
-    :timeout            ; Both of the above; 0 lasts 200 ms, less than 0 none
-    :deadline           ; From this call to the last byte, DNS and redirects
-                        ; included (default none)
+    :timeout            ; Both of the above; 0 means 200 ms, negative none
+    :deadline           ; From this call to the last byte, including DNS and
+                        ; redirects (default none)
     :pool-timeout       ; Longest wait for a connection under the client's limits
                         ; (default none, `:connect-timeout` covers it)
     :keepalive          ; How long the connection may idle afterwards; 0 or less:
-                        ; a connection of its own (default 120000)
+                        ; a new connection, not kept (default 120000)
 
   Redirects (301 302 303 307 308):
     :follow-redirects   ; (default true)
     :max-redirects      ; (default 10)
-    :trace-redirects    ; URLs visited before, they count too
+    :trace-redirects    ; URLs visited so far, which also count
     :allow-unsafe-redirect-methods
                         ; Keep method and body on 301-303? (default false: GET)
 

@@ -1,6 +1,6 @@
 (ns org.httpkit.handshake
-  "The server's side of a WebSocket handshake (RFC 6455 4.2); not for callers, who have the functions
-  of `org.httpkit.server`."
+  "The server's side of a WebSocket handshake (RFC 6455 4.2). Not API: use the functions of
+  `org.httpkit.server`."
   (:require
    [clojure.string :as str]
    [org.httpkit.encode :refer [base64-encode]])
@@ -52,8 +52,8 @@
     (first (filter offer subprotocols))))
 
 (defn headers
-  "Headers of the 101: what `check` returned, the subprotocol that was agreed on, and
-  `more`, which win over none of these."
+  "Headers of the 101: the result of `check`, the agreed subprotocol, and `more`,
+  which override neither."
   ([accept] (headers accept nil nil))
   ([accept subprotocol more]
    (cond-> (assoc (into {} more)
@@ -63,8 +63,8 @@
      subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
 
 (defn telling-version
-  "`response`, which refuses a handshake, with the version that is spoken here if the client's is
-  another one (RFC 6455 4.4)."
+  "`response`, which rejects a handshake, with the supported version if the client's is another one
+  (RFC 6455 4.4)."
   [response ring-req]
   (if (contains? #{nil "13"} (get-in ring-req [:headers "sec-websocket-version"]))
     response

@@ -1,11 +1,11 @@
 (ns ^:no-doc org.httpkit.options
-  "Which values options may have, in one table per function. Not API.
+  "The allowed values of options, in one table per function. Not API.
 
   A table maps an option to [predicate expectation] or [predicate expectation
   thrown], `thrown` being a function of message and value that makes the
-  exception. Metadata of that vector: ^:secret, of options that may hold a password,
-  whose values are never printed; :core, of options that are passed on as a number
-  under their name, which CONTRIBUTING.md (Add an option) says more of."
+  exception. Metadata of that vector: ^:secret for options that may hold a password,
+  whose values are never printed; :core for options that are passed on as a number
+  under their name, see CONTRIBUTING.md (Add an option)."
   (:require
    [clojure.string :as str])
   (:import
@@ -25,8 +25,8 @@
 (def ^:private max-shown 60)
 
 (defn- shown
-  "Text of `x` for a message: a short scalar as it is, of everything else the
-  class alone, since it may be long, endless or private."
+  "Text of `x` for a message: a short scalar as it is, for everything else only the
+  class, since the value may be long, infinite or private."
   [x]
   (if (or (nil? x) (boolean? x) (number? x) (keyword? x) (symbol? x) (string? x))
     (let [text (pr-str x)]
@@ -45,7 +45,7 @@
 
 (defn check
   "Throws for the first of `opts`, a map or nil, whose value the table `known`
-  does not allow. Calls `on-unknown` with each name that the table does not have."
+  does not allow. Calls `on-unknown` with each name that is not in the table."
   ([known opts] (check known opts nil))
   ([known opts on-unknown]
    (reduce-kv
@@ -74,8 +74,8 @@
   (if (keyword? k) (subs (str k) 1) (str k)))
 
 (defn- distance
-  "How many letters must be put in, left out, replaced or swapped with their
-  neighbour to make `a` of `b`."
+  "How many letters must be inserted, deleted, replaced or swapped with their
+  neighbour to turn `b` into `a`."
   [^String a ^String b]
   (let [width (inc (count b))
         cost  (fn [rows i j]
@@ -95,10 +95,10 @@
                         (range 1 width)))]
     (peek (peek (reduce add [(vec (range width))] (range 1 (inc (count a))))))))
 
-(def ^:private max-name "Longer names are no typing errors." 40)
+(def ^:private max-name "Longer names are not taken for typos." 40)
 
 (defn nearest
-  "The option of table `known` that `k` is likely to be a slip of, in at most `most`
+  "The option of table `known` that `k` is likely a typo of, by at most `most`
   letters; or nil."
   ([known k] (nearest known k max-name))
   ([known k most]
@@ -113,7 +113,7 @@
 
 (defn slip
   "The option of table `known` that `k` misses by a letter or two; or nil. For maps
-  that hold other things on purpose: `:uri` beside `:url` is none."
+  that hold other things on purpose: `:uri` next to `:url` is no typo."
   [known opts k]
   (when (and (simple-keyword? k) (< 2 (count (name k))))
     (let [meant (nearest known k 2)]
@@ -121,21 +121,21 @@
         meant))))
 
 (defn unknown-name
-  "What to say of the name `k` that is no option of `what`."
+  "The warning for the name `k`, which is no option of `what`."
   [what known k]
   (let [meant (nearest known k)]
     (str (shown k) " is no option of " what (when meant (str "; did you mean " meant "?")))))
 
 (defn unknown-names
-  "What to say of each of `opts` that the table `known` does not have."
+  "The warnings for those of `opts` that are not in the table `known`."
   [what known opts]
   (map #(unknown-name what known %) (remove known (keys opts))))
 
 (def ^:private max-remembered 1000)
 
 (defn first-time!
-  "Whether `k` is new to the set in the atom `seen`. Of what comes often, say of
-  each request, one warning is enough; false for all once 1000 were seen."
+  "Whether `k` is new to the set in the atom `seen`, so that repeated events, such as
+  one per request, give one warning; false for all once 1000 have been seen."
   [seen k]
   (let [known @seen]
     (if (or (contains? known k) (<= max-remembered (count known)))
@@ -148,7 +148,7 @@
 (def ^:private anything [(constantly true) "anything"])
 
 (defn- number-thrown
-  "What a cast to int throws, and http-kit with it."
+  "The exception of a cast to int, as in http-kit."
   [^String message v]
   (cond
     (nil? v)                                       (NullPointerException. message)
@@ -157,7 +157,7 @@
     :else                                          (ArithmeticException. message)))
 
 (defn integer
-  "Entry for a number from `least` on."
+  "Entry for a number from `least` to `most`."
   ([least] (integer least Integer/MAX_VALUE))
   ([least most]
    [#(and (number? %) (<= least % most))
@@ -165,7 +165,7 @@
     number-thrown]))
 
 (def any-int
-  "Entry for a number whose negative values mean no more than 0 does."
+  "Entry for a number whose negative values mean the same as 0."
   [#(and (number? %) (<= Integer/MIN_VALUE % Integer/MAX_VALUE))
    (str "an integer of at most " Integer/MAX_VALUE)
    number-thrown])
@@ -177,7 +177,7 @@
     (meta entry)))
 
 (defn- class-thrown
-  "A value of a wrong class is a ClassCastException, as it is in http-kit."
+  "A value of a wrong class gives a ClassCastException, as in http-kit."
   [^String message v]
   (if (nil? v)
     (IllegalArgumentException. message)
@@ -194,18 +194,19 @@
   (Math/toIntExact (long n)))
 
 (defn- core-number
-  "nil, for no limit, is 0."
+  "nil, which means no limit, becomes 0."
   [v]
   (to-int (or v 0)))
 
 (defn- core
-  "The table entry of an option that the Rust core knows, by its name here. It gets a
-  number: what `numbers`, a map, has for the value, or the value itself."
+  "The table entry of an option that the Rust core knows by the same name. The core
+  gets a number: the value's entry in `numbers`, a map, or the value itself."
   ([entry] (core entry core-number))
   ([entry numbers] (vary-meta entry assoc :core numbers)))
 
 (defn core-numbers
-  "{name number} of what the core is told of `opts`, which the table `known` allows."
+  "{name number} for those of `opts` that go to the core; the table `known` allows
+  them."
   [known opts]
   (into {}
         (for [[k v] opts
@@ -214,7 +215,7 @@
           [(name k) (number v)])))
 
 (defn function
-  "Entry for a function of `args`, nil or false meaning none."
+  "Entry for a function of `args`; nil or false for none."
   [args]
   [#(or (not %) (ifn? %)) (str "a function of " args)])
 
@@ -247,7 +248,7 @@
              "a map with String keys, or EventNames"]))
 
 (def server
-  "Of `run-server`. The options of its worker pool are for `new-worker` to check."
+  "Of `run-server`. `new-worker` checks the options of its worker pool."
   (merge
     (zipmap (keys server-worker) (repeat anything))
     {:ip                          [string? "a host name or an address, as a String" class-thrown]
@@ -334,7 +335,7 @@
    :bind-address             (optional (instance SocketAddress "a SocketAddress"))})
 
 (def further-methods
-  "Registered, or in wide use, without a constant of HttpMethod."
+  "Registered or widely used methods without a constant in HttpMethod."
   #{:ban :baseline-control :bind :checkin :checkout :label :link :merge :mkactivity :mkcalendar
     :mkredirectref :mkworkspace :notify :orderpatch :purge :query :rebind :search :subscribe
     :unbind :uncheckout :unlink :unsubscribe :update :updateredirectref :version-control})

@@ -1,10 +1,10 @@
 (ns org.httpkit.ring-streams
   "Ring's StreamableResponseBody. Loaded by `org.httpkit.server` when the protocol
-  is on the classpath; not for callers."
+  is on the classpath. Not API."
   (:require [ring.core.protocols :as protocols]))
 
 (defn streamable?
-  "Does Ring know how to write this body?"
+  "Can Ring write this body?"
   [body]
   (satisfies? protocols/StreamableResponseBody body))
 

@@ -1,6 +1,6 @@
 (ns org.httpkit.ring-websocket
   "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server` when
-  Ring's protocols are on the classpath; not for callers."
+  Ring's protocols are on the classpath. Not API."
   (:require
    [org.httpkit.handshake :as handshake]
    [ring.websocket.protocols :as ws])
@@ -41,7 +41,7 @@
     (-send-async [_ message succeed fail] (send-async! ch message succeed fail))))
 
 (defn- reporting
-  "Runs `f`; the listener hears what it throws before it is logged."
+  "Runs `f`; reports its exception to the listener, before it is logged."
   [listener socket f]
   (try
     (f)
@@ -72,8 +72,8 @@
                (when (map? listener) ": maps are once ring.websocket is loaded"))))))
 
 (defn upgrade
-  "Returns what to answer instead of `response`: the channel if it is a WebSocket
-  response to a valid handshake, 400 if the handshake is bad."
+  "Returns the response to send instead of `response`: the channel if it is a
+  WebSocket response to a valid handshake, 400 if the handshake is invalid."
   [request response]
   (if-let [listener (when (map? response) (:ring.websocket/listener response))]
     (if-let [accept (handshake/check request)]

@@ -1,7 +1,7 @@
 (ns org.httpkit.sni-client
   "Server name indication and host name verification for TLS engines. The
-  default client of `org.httpkit.client` does both by itself; this namespace is
-  for clients that configure their engines, and for older code."
+  default client of `org.httpkit.client` does both itself; this namespace is for
+  clients that configure their own engines, and for older code."
   (:import
    [java.net URI]
    [javax.net.ssl SSLEngine]
@@ -12,12 +12,12 @@
   For `:ssl-configurer` of `org.httpkit.client/make-client`.
 
   Options:
-    :sni?                   ; Tell the server which host is meant? Not for IP
+    :sni?                   ; Send the host name to the server? Not for IP
                             ; addresses. (default true)
     :hostname-verification? ; Must the certificate be for that host or IP
                             ; address? (default true)
 
-  Throws IllegalArgumentException for hosts that cannot be indicated, such as
+  Throws IllegalArgumentException for hosts that cannot be sent in SNI, such as
   one with a trailing dot."
   ([ssl-engine uri] (ssl-configurer nil ssl-engine uri))
   ([{:keys [sni? hostname-verification?]
@@ -28,6 +28,6 @@
 
 (def ^{:deprecated "v2.7"} default-client
   "A delay of nil, which means `org.httpkit.client/default-client` wherever a
-  client is asked for: that one does what this one was for. Kept for code that
+  client is expected: that client now does what this one did. Kept for code that
   binds `org.httpkit.client/*default-client*` to it."
   (delay nil))

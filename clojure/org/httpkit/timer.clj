@@ -1,21 +1,21 @@
 (ns org.httpkit.timer
-  "Things to do later, all of them on one thread that must not be blocked."
+  "Delayed tasks, all on one thread that must not be blocked."
   (:import
    [org.httpkit.timer CancelableFutureTask TimerService]))
 
 (defmacro schedule-task
-  "Evaluates `body` once, `ms` msecs from now (at once if `ms` <= 0), on the
-  timer's thread. What it throws goes to standard error.
+  "Evaluates `body` once, `ms` msecs from now (immediately if `ms` <= 0), on the
+  timer's thread. Exceptions are printed to standard error.
 
-  Returns a task for `cancel`. Throws ArithmeticException if `ms` is no int."
+  Returns a task for `cancel`. Throws ArithmeticException if `ms` does not fit an int."
   [ms & body]
   `(.scheduleTask TimerService/SERVICE
      (Math/toIntExact (long ~ms))
      (^{:once true} fn* [] ~@body)))
 
 (defn cancel
-  "Cancels a scheduled task. Returns true iff it had neither started, nor been
-  cancelled before."
+  "Cancels a scheduled task. Returns true iff it had neither started nor already
+  been cancelled."
   [^CancelableFutureTask task]
   (.cancel task))
 
@@ -25,7 +25,7 @@
 
     - The first call in time calls the original, with any arguments.
     - If there is none in time, `timeout-form` is evaluated on the timer's thread.
-    - Calls after either return nil, and do nothing.
+    - Later calls return nil and do nothing.
 
     (with-timeout callback 1000 (callback :timed-out)
       (future (callback (slow-work))))"

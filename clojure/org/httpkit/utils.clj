@@ -1,5 +1,5 @@
 (ns org.httpkit.utils
-  "What server and client share: worker pools, and what this JVM can do."
+  "Shared by server and client: worker pools, and this JVM's capabilities."
   (:require
    [org.httpkit.workers :as workers])
   (:import
@@ -7,9 +7,9 @@
    [org.httpkit.jni Native NativeLibrary]))
 
 (defmacro compile-if
-  "Expands to `then` if `test`, evaluated while compiling, is truthy, otherwise
-  (also when it throws) to `else`. The answer stays in AOT-compiled code: ask
-  about libraries this way, not about the JVM."
+  "Expands to `then` if `test`, evaluated at compile time, is truthy, otherwise
+  (also if it throws) to `else`. The result is fixed in AOT-compiled code: test
+  for libraries this way, not for the JVM."
   [test then else]
   (if (try (eval test) (catch Throwable _ false))
     then
@@ -21,7 +21,7 @@
   (>= (.feature (Runtime/version)) (long n)))
 
 (defn have-virtual-threads?
-  "True iff the running JVM has virtual threads, i.e. Java 21+. Decided at run
+  "True iff the running JVM has virtual threads, i.e. Java 21+. Checked at run
   time: code compiled on an older JVM finds them on a newer one."
   []
   (VirtualThreads/available))
@@ -35,47 +35,47 @@
 
   with `:queue-type` as in `user-opts`, nil if it was not given.
 
-  On Java 21+ the pool is virtual, and all sizing options are without effect,
-  unless `:allow-virtual?` is given and false or nil.
+  On Java 21+ the pool is virtual, and sizing options have no effect, unless
+  `:allow-virtual?` is given and false or nil.
 
   `user-opts`:
-    :allow-virtual? ; Use virtual threads where there are any? (default true)
+    :allow-virtual? ; Use virtual threads if available? (default true)
     :n-min-threads  ; Threads kept  (default `:n-threads`, else by cores, min 2)
-    :n-max-threads  ; Threads at most, used only while the queue is full
+    :n-max-threads  ; Maximum threads, reached only while the queue is full
                     ; (default `:n-threads`, else by cores, min 2)
     :n-threads      ; Both of the above
     :queue-type     ; `:array` or `:linked`
-    :queue-size     ; Tasks that may wait, more are rejected
-    :keep-alive-msecs ; Idle life of threads beyond the minimum
-    :prefix         ; Of the threads' names, numbered from 1
+    :queue-size     ; Maximum queued tasks, more are rejected
+    :keep-alive-msecs ; How long threads beyond the minimum may idle
+    :prefix         ; Of the thread names, numbered from 1
 
   `internal-opts`, the defaults of server, client ...:
     :default-prefix       ; (default \"http-kit-worker-\")
     :default-queue-type   ; (default `:array`)
-    :default-queue-size   ; (default nil: `:linked` unbounded, `:array` refused)
+    :default-queue-size   ; (default nil: `:linked` unbounded, `:array` throws)
     :n-min-threads-factor ; Threads per core (default 1)
     :n-max-threads-factor ; Threads per core (default 1)
-    :keep-alive-msecs     ; Idle life of threads beyond the minimum (default 0)
+    :keep-alive-msecs     ; How long threads beyond the minimum may idle (default 0)
 
-  Throws IllegalArgumentException for sizes or a queue type that make no pool,
-  NullPointerException for an `:array` queue without size."
+  Throws IllegalArgumentException if the sizes or queue type are invalid,
+  NullPointerException for an `:array` queue without a size."
   [internal-opts user-opts]
   (workers/worker (workers/spec internal-opts user-opts)))
 
 (defn native-info
-  "Returns what runs beneath, and loads it if need be:
+  "Describes the native library, loading it if necessary:
 
     :version      ; Of the native library, e.g. \"0.1.0\"
     :profile      ; Its build, \"release\" or \"debug\"
-    :file         ; The file that was loaded, after unpacking. A copy, for a second
-                  ; class loader, has been removed since
-    :platform     ; Which of the jar's libraries that is, e.g. \"linux-x86_64-musl\"
+    :file         ; The file that was loaded, after unpacking. A copy for a second
+                  ; class loader has since been removed
+    :platform     ; Which of the jar's libraries it is, e.g. \"linux-x86_64-musl\"
     :libc         ; \"glibc\" or \"musl\" on Linux, else nil
-    :live-handles ; Native objects held for the JVM now: a number that only
+    :live-handles ; Native objects currently held for the JVM: a number that only
                   ; grows is a leak
 
-  Throws UnsatisfiedLinkError, whose message says what was looked for, where, what
-  the jar holds and how to override, if the library cannot be loaded."
+  Throws UnsatisfiedLinkError if the library cannot be loaded; its message says what
+  was looked for, where, what the jar contains and how to override."
   []
   (let [info (NativeLibrary/info)]
     {:version      (Native/version)

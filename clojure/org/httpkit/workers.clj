@@ -1,6 +1,6 @@
 (ns ^:no-doc org.httpkit.workers
-  "Worker pools: described and checked here, and made from the description. Not API: that is `new-worker` of
-  `org.httpkit.server`, `.client` and `.utils`."
+  "Worker pools: checks their options, and makes them from a spec. Not API: use `new-worker` of
+  `org.httpkit.server`, `.client` or `.utils`."
   (:require
    [org.httpkit.options :as options])
   (:import
@@ -11,8 +11,8 @@
 (set! *warn-on-reflection* true)
 
 (defn- n-threads
-  "First non-nil of the `given` numbers, else `factor` threads per core, but 2 at
-  least."
+  "First non-nil of the `given` numbers, else `factor` threads per core, but at
+  least 2."
   [given n-cores factor]
   (int
    (or (first (remove nil? given))
@@ -53,12 +53,12 @@
   (and (get user-opts :allow-virtual? true) (VirtualThreads/available)))
 
 (defn spec
-  "What the pool of these options is, see `org.httpkit.utils/new-worker`; nothing is
-  made. Throws what that throws.
+  "Describes the pool for these options, see `org.httpkit.utils/new-worker`, without
+  making it. Throws the same exceptions.
 
     {:type :virtual :n-cores _}
     {:type :fixed :n-cores _ :n-min-threads _ :n-max-threads _ :queue-type _ :queue-size _
-     :queue _            ; `:array` or `:linked`, where `:queue-type` is what was asked for
+     :queue _            ; `:array` or `:linked`; `:queue-type` is as requested
      :keep-alive-msecs _ :prefix _}"
   [internal-opts user-opts]
   (let [n-cores (.availableProcessors (Runtime/getRuntime))]
@@ -74,7 +74,7 @@
               (LinkedBlockingQueue.))))
 
 (defn worker
-  "What `new-worker` returns for a spec."
+  "The result of `new-worker` for a spec."
   [{:keys [type n-min-threads n-max-threads keep-alive-msecs ^String prefix] :as spec}]
   (if (= type :virtual)
     (assoc spec :pool (VirtualThreads/newExecutor))
@@ -97,7 +97,7 @@
    :n-max-threads-factor 16})
 
 (defn- with-alias
-  "Old option `alias` counts as `k` unless `k` is present, even as nil."
+  "The old option `alias` counts as `k` unless `k` is present, even if nil."
   [opts k alias]
   (if (and (contains? opts alias) (not (contains? opts k)))
     (assoc opts k (get opts alias))

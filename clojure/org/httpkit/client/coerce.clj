@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.client.coerce
-  "From the options of `request` to what Java's client takes. Not API."
+  "Converts the options of `request` for Java's client. Not API."
   (:require
    [org.httpkit.client.headers :as headers]
    [org.httpkit.client.params  :as params]
@@ -44,14 +44,14 @@
     :else       req))
 
 (defn- coerce-method
-  "An HttpMethod, or the name of a method that it has no constant for."
+  "An HttpMethod, or the name of a method without a constant there."
   [^Keyword method]
   (if (options/further-methods method)
     (.toUpperCase (name method) Locale/ROOT)
     (HttpMethod/fromKeyword method)))
 
 (defn- coerce-with
-  "`encode` makes the body from boundary, multipart entities and mixed?."
+  "`encode` makes the body from boundary, multipart entities and `mixed?`."
   [{:keys [url method query-params nested-param-style basic-auth oauth-token user-agent] :as req}
    encode]
   (cond-> (assoc req
@@ -66,14 +66,14 @@
     user-agent   (update :headers headers/with "User-Agent" user-agent)))
 
 (defn request
-  "The request map with what its options mean folded into `:url`, `:method` (see
+  "The request map with its options folded into `:url`, `:method` (see
   `coerce-method`), `:headers` and `:body`."
   [req]
   (coerce-with req (fn [boundary entities mixed?]
                      (MultipartEntity/encode boundary entities mixed?))))
 
 (defn streamed-request
-  "As `request`, but large files in a multipart body are left where they are."
+  "As `request`, but large files in a multipart body are not read into memory."
   [req]
   (coerce-with req (fn [boundary entities mixed?]
                      (MultipartBody/of boundary entities mixed?))))
@@ -90,7 +90,7 @@
     :raw-byte-array 5))
 
 (defn request-config
-  "From a coerced request, its options, and the control of its call."
+  "The RequestConfig of a coerced request, its options, and its call's control."
   ^RequestConfig
   [{:keys [method headers body]}
    {:keys [timeout connect-timeout idle-timeout keepalive proxy-url proxy-host proxy-port tunnel?

@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.client.ending
-  "One call, over all its redirects: how it is cancelled, and its one end. Not API."
+  "One call, including its redirects: how it is cancelled and completed. Not API."
   (:import
    [clojure.lang IBlockingDeref IDeref IPending]
    [java.util Locale]
@@ -16,8 +16,8 @@
 (def ^:private cancelled (Object.))
 
 (defn- new-control
-  "What the hops of one call share: the latest hop's canceller (a Runnable), or
-  `cancelled`, how far its end is, and when the call has to be over."
+  "State shared by the hops of one call: the latest hop's canceller (a Runnable), or
+  `cancelled`, the stage of its completion, and its deadline."
   [deadline]
   {:hop         (AtomicReference.)
    :stage       (AtomicInteger.)
@@ -25,7 +25,7 @@
    :deadline-at (when deadline (+ (System/nanoTime) (* 1000000 (long deadline))))})
 
 (defn control
-  "That of the call which `opts` go on with, after a redirect, or a new one."
+  "The control of the call that `opts` continue after a redirect, or a new one."
   [{:keys [deadline] :as opts}]
   (or (::control (meta opts))
       (new-control (some-> deadline long (max 0)))))
@@ -34,7 +34,7 @@
   (vary-meta opts assoc ::control control))
 
 (defn set-hop!
-  "From now on, cancelling is running `canceller`; at once if the call is cancelled."
+  "Cancelling now runs `canceller`; immediately if the call is already cancelled."
   [{:keys [^AtomicReference hop]} ^Runnable canceller]
   (loop []
     (let [current (.get hop)]
@@ -56,8 +56,8 @@
     (throw (Exception. "Deref of a response in a callback: this could wait for its own thread (deadlock-guard). Pass on what the callback gets, or give :deadlock-guard? false."))))
 
 (defn guarded
-  "The result of a request: its promise, refusing to wait in callbacks, and a
-  Future."
+  "The result of a request: its promise, which refuses to block in callbacks, and
+  a Future."
   [promise control]
   (reify
     IDeref
@@ -125,7 +125,7 @@
     {:opts opts :error t}))
 
 (defn- call-back-at-last
-  "What the callback makes of the last resort."
+  "The callback's value for the last resort."
   [^Ending ending]
   (try (.set ^AtomicInteger (.-stage ending) 2)
        ((.-callback ending) (.-last-resort ending))
@@ -143,8 +143,8 @@
        (catch OutOfMemoryError _ (.-last-resort ending))))
 
 (defn end!
-  "Delivers `response`, or what the callback makes of it, or why it could not.
-  False, and nothing happens, when that has begun before."
+  "Delivers `response`, or the callback's value for it, or the callback's error.
+  Does nothing and returns false if the call is already completing."
   [^Ending ending response]
   (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
     (do (deliver (.-promise ending)

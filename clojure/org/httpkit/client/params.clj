@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.client.params
-  "Parameters as text: query strings and form bodies. Not API: callers have `query-string` and `url-encode` of
+  "Parameters as text: query strings and form bodies. Not API: use `query-string` and `url-encode` of
   `org.httpkit.client`."
   (:require
    [clojure.string :as str]
@@ -18,8 +18,8 @@
   (str (if (instance? clojure.lang.Named k) (name k) k) "[" (name sub) "]"))
 
 (defn- nest-maps
-  "{:a {:b 1}} => {\"a[b]\" 1}, at any depth. A 2-vector whose second is a map is
-  taken for a map entry, as it always was."
+  "{:a {:b 1}} => {\"a[b]\" 1}, at any depth. A 2-vector whose second element is a
+  map is treated as a map entry, as in http-kit."
   [params]
   (walk/prewalk
    (fn [x]
@@ -60,7 +60,7 @@
         (str/join "&"))))
 
 (defn add-query
-  "`url` with `params` in its query, in front of the fragment."
+  "`url` with `params` added to its query, before the fragment."
   [^String url params style]
   (let [fragment (str/index-of url "#")
         base     (if fragment (subs url 0 fragment) url)]

@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.client.redirects
-  "Which request follows a redirect. Not API."
+  "The request that follows a redirect. Not API."
   (:require
    [org.httpkit.client.headers :as headers])
   (:import
@@ -19,7 +19,7 @@
   #{"authorization" "cookie" "host"})
 
 (defn redirect?
-  "Is `status` one that is followed?"
+  "Is `status` a redirect that is followed?"
   [^long status]
   (case status (301 302 303 307 308) true false))
 
@@ -47,7 +47,7 @@
   (assoc opts :method (or (:method opts) :get)))
 
 (defn- without-credentials
-  "Those for a proxy stay only where there is one: it is still the same."
+  "Keeps those for a proxy if there is one: it is still the same."
   [{:keys [headers proxy-url proxy-host] :as opts}]
   (let [names (cond-> origin-headers
                 (not (or proxy-url proxy-host)) (conj "proxy-authorization"))]
@@ -56,7 +56,7 @@
         (assoc :headers (not-empty (headers/without headers names))))))
 
 (defn- next-hop
-  "Options of the request that follows the redirect. Throws the redirect's errors."
+  "Options of the request that follows the redirect. Throws for invalid redirects."
   [opts ^String url status ^String location]
   (let [to (Location/resolve url location)]
     (cond-> (if (or (contains? #{307 308} status) (:allow-unsafe-redirect-methods opts))

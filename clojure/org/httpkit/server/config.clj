@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.server.config
-  "From the options of `run-server` to a server's, but for the plain values. Not API."
+  "Converts the options of `run-server`, except for plain values. Not API."
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
@@ -15,7 +15,7 @@
 (set! *warn-on-reflection* true)
 
 (defn check!
-  "Throws for values that the handler or the options of a server cannot have."
+  "Throws if the handler or an option of a server is invalid."
   [handler {:keys [address-finder] :as opts}]
   (when-not (or (nil? handler) (ifn? handler))
     (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
@@ -23,7 +23,7 @@
   (options/check options/server (if address-finder (dissoc opts :ip :port) opts)))
 
 (defn warnings
-  "What is odd about them, one text each."
+  "Warnings about them, as texts."
   [handler {:keys [pool-opts] :as opts}]
   (concat
     (when (nil? handler)
@@ -32,7 +32,7 @@
     (options/unknown-names "new-worker" options/server-worker pool-opts)))
 
 (def overflows
-  "Values of `:on-overflow`, of servers and channels."
+  "Values of `:on-overflow`, for servers and channels."
   {:close  Overflow/CLOSE
    :block  Overflow/BLOCK
    :reject Overflow/REJECT})
@@ -61,15 +61,16 @@
     (factory address)))
 
 (defn- copy-socket-options!
-  "The native server cannot take a JDK channel over: what was set on it counts,
-  then it is closed."
+  "The native server cannot use a JDK channel: the channel's socket options are
+  copied, then it is closed."
   [^ServerOptions options factory address]
   (when factory
     (with-open [channel (make-channel factory address)]
       (.copyFrom options channel))))
 
 (defn set-address!
-  "Where it listens, and how. Throws what `run-server` throws for the address."
+  "Sets the address and socket options. Throws what `run-server` throws for the
+  address."
   [^ServerOptions options {:keys [channel-factory] :as opts}]
   (set! (.address options) (find-address opts))
   (copy-socket-options! options channel-factory (.address options)))
@@ -82,8 +83,8 @@
   (force pool))
 
 (defn- set-own-workers!
-  "The server's threads are its own and pull their work, see ARCHITECTURE.md: of the pool that `new-worker` would make,
-  they have the sizes."
+  "The server has its own threads, which pull their work (see ARCHITECTURE.md); they have the sizes of the pool that
+  `new-worker` would make."
   [^ServerOptions options {:keys [keep-alive-msecs prefix worker-name-prefix] :as opts}]
   (let [{:keys [type n-cores n-min-threads n-max-threads queue-size]} (workers/server-spec opts)
         virtual? (= type :virtual)]
@@ -112,7 +113,7 @@
        (catch java.io.FileNotFoundException _ false)))
 
 (def ^:private ring-upgrade
-  "(fn [request response]), which takes responses of Ring's WebSocket API over; nil without that API."
+  "(fn [request response]), which handles responses of Ring's WebSocket API; nil without that API."
   (when (and (not= "true" (System/getProperty "http-kit.no-ring-websockets"))
              (on-class-path? 'ring.websocket.protocols))
     (require 'org.httpkit.ring-websocket)
