@@ -34,7 +34,7 @@
   (vary-meta opts assoc ::control control))
 
 (defn set-hop!
-  "Cancelling now runs `canceller`; immediately if the call is already cancelled."
+  "From now on, cancelling runs `canceller`; immediately if already cancelled."
   [{:keys [^AtomicReference hop]} ^Runnable canceller]
   (loop []
     (let [current (.get hop)]
