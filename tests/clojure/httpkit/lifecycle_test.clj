@@ -175,11 +175,13 @@
   (future
     (let [connected (fn [] (some #(try [% (wire/connect %)] (catch java.net.ConnectException _ nil)) ports))
           close     (fn [^java.io.Closeable conn] (.close conn))]
-      (loop [[port conn] (connected), served {}, since (System/nanoTime)]
-        (let [silent-ms (quot (- (System/nanoTime) (long since)) 1000000)
+      (loop [[port conn] (connected), served {}, before (System/nanoTime)]
+        (let [sent      (System/nanoTime)
               answer    (do (wire/send! conn (wire/get-request "/"))
                             (try (wire/answer conn) (catch Exception e e)))
-              ended?    (= "Close" (get-in answer [:headers "connection"]))]
+              ended?    (= "Close" (get-in answer [:headers "connection"]))
+              ;; From the request before, at the latest: this thread may have been kept from reading its response.
+              silent-ms (quot (- (System/nanoTime) (long before)) 1000000)]
           (cond
             ;; On a machine under load we may have been as silent as a client that has no more to say.
             (and (= :closed answer) (< 400 silent-ms))
@@ -193,7 +195,7 @@
               (when (or ended? @over?) (close conn))
               (if @over?
                 served
-                (recur (if ended? (connected) [port conn]) served (System/nanoTime))))))))))
+                (recur (if ended? (connected) [port conn]) served sent)))))))))
 
 (deftest a-rolling-restart-behind-keep-alive-connections-loses-no-request
   (doseq [[about handler options]

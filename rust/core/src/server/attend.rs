@@ -90,6 +90,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use parking_lot::Mutex;
+    use tokio::runtime::{Builder, Runtime};
 
     use super::super::connection::Conn;
     use super::super::socket::split_unix;
@@ -117,12 +118,13 @@ mod tests {
         fn on_notice(&self, _: Notice) {}
     }
 
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
     /// Events of a connection that is none.
     fn works_of(server: &Server) -> impl Fn() -> Work + use<> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let _entered = runtime.enter();
         let (stream, _) = tokio::net::UnixStream::pair().unwrap();
         let (_, write, ends) = split_unix(stream);
@@ -143,10 +145,7 @@ mod tests {
         *calls.server.lock() = Arc::downgrade(&server);
         let work = works_of(&server);
         let shared = &server.shared;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let _entered = runtime.enter();
         let mut attendant = pin!(call_for_help(shared));
         // No time passes on the runtime's clock between these, which never runs.
