@@ -3,15 +3,20 @@
 
   Start and stop    ; `run-server`, `server-stop!`, `server-status`, `server-port`, `server-join`
   Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
+  Parts of files    ; `file-part`, `wrap-range`
   Threads           ; `new-worker`
   Handshakes by hand; `websocket-handshake-check`, `send-checked-websocket-handshake!`"
   (:require
    [org.httpkit.handshake :as handshake]
    [org.httpkit.options :as options]
+   [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
    [org.httpkit.workers :as workers])
   (:import
+   [java.io File]
+   [java.nio.file Path]
    [java.util Locale]
+   [org.httpkit FilePart]
    [org.httpkit.server AsyncChannel HttpServer ServerOptions]))
 
 (set! *warn-on-reflection* true)
@@ -497,3 +502,40 @@
        (do
          ~@body
          {:body ~ch-name}))))
+
+;;;; Parts of files
+
+(defn file-part
+  "A body that is `length` bytes of a file, from `offset` on (0 is the first byte).
+  `file` is a File, a Path, or a path as a String. Like a File as a body it is read as
+  the peer takes it, by the kernel, and needs no memory.
+
+    {:status  206
+     :headers {\"Content-Range\" \"bytes 1000-1499/8000\"}
+     :body    (file-part \"video.mp4\" 1000 500)}
+
+  Throws IllegalArgumentException for numbers below 0 and for anything else as `file`.
+  A file that is shorter when the response is sent makes it a 500, which is logged."
+  [file offset length]
+  (FilePart. (cond
+               (instance? File file)   file
+               (instance? Path file)   (.toFile ^Path file)
+               (string? file)          (File. ^String file)
+               :else (throw (IllegalArgumentException.
+                              (str "file-part of " (pr-str file) ": expected a File, a Path or a String"))))
+             (long offset) (long length)))
+
+(defn wrap-range
+  "Ring middleware: a GET with a `Range` of bytes gets that part of a file (RFC 9110 14),
+  so that downloads can be resumed and media players can seek.
+
+    (run-server (wrap-range (fn [_] {:body (io/file \"video.mp4\")})) {:port 8080})
+
+  Concerns responses with status 200 whose body is a File. They get `Accept-Ranges: bytes`;
+  one range makes them 206 with `Content-Range`, or 416 when the file has no byte of it.
+  Several ranges, other units, and an `If-Range` that is not the response's strong `ETag`
+  or its `Last-Modified` get the whole file. For synchronous and asynchronous handlers."
+  [handler]
+  (fn
+    ([request] (ranges/response request (handler request)))
+    ([request respond raise] (handler request #(respond (ranges/response request %)) raise))))

@@ -339,8 +339,8 @@ public class HttpUtils {
     /**
      * Turns a message body into bytes.
      *
-     * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File, or a
-     *     Seqable, whose elements' texts are joined; texts in UTF-8
+     * @param body null, String, byte[], ByteBuffer, InputStream (read whole and closed), File,
+     *     FilePart, or a Seqable, whose elements' texts are joined; texts in UTF-8
      * @return the bytes, not copied if possible; null for null
      * @throws IOException if it cannot be read
      * @throws RuntimeException for any other class
@@ -358,6 +358,8 @@ public class HttpUtils {
             }
         } else if (body instanceof File) {
             return readAll((File) body);
+        } else if (body instanceof FilePart) {
+            return ((FilePart) body).read();
         } else if (body instanceof Seqable) {
             return join((Seqable) body);
         }

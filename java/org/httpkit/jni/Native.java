@@ -159,11 +159,20 @@ public final class Native {
      * cut and {@code NOTICE_FILE} says why.
      *
      * @param path in the encoding of the file system
+     * @param offset of the first byte that is sent
+     * @param length in bytes; -1 for all to the end
      * @return as {@link #answer}
-     * @throws java.io.IOException if it cannot be opened: then nothing was sent
+     * @throws java.io.IOException if it cannot be opened, or is shorter: then nothing was sent
      */
     public static native int answerFile(
-            long exchange, int status, int flags, byte[] buffer, int head, byte[] path);
+            long exchange,
+            int status,
+            int flags,
+            byte[] buffer,
+            int head,
+            byte[] path,
+            long offset,
+            long length);
 
     /** {@link #answer}, then {@link #take}. */
     public static native byte[] answerAndTake(

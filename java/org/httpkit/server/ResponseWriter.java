@@ -9,6 +9,7 @@ import clojure.lang.Keyword;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
 
+import org.httpkit.FilePart;
 import org.httpkit.HeaderMap;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
@@ -55,7 +56,7 @@ final class ResponseWriter {
     int largeStart;
     int largeLength;
 
-    /** A body that may be too long for memory: InputStream, File, Seqable or a Ring type. */
+    /** May be too long for memory: InputStream, File, FilePart, Seqable or a Ring type. */
     Object stream;
 
     private String contentLength;
@@ -105,6 +106,7 @@ final class ResponseWriter {
         boolean unbounded =
                 content instanceof InputStream
                         || content instanceof File
+                        || content instanceof FilePart
                         || content instanceof Seqable
                         || !(content == null
                                 || content instanceof String

@@ -49,15 +49,18 @@ final class Responses {
     }
 
     /**
-     * Responds with a file, which is read as the peer takes it.
+     * Responds with bytes of a file, which are read as the peer takes them.
      *
-     * @throws IOException if it cannot be opened: then nothing was sent
+     * @param length -1 for all to the end
+     * @throws IOException if it cannot be opened, or is shorter: then nothing was sent
      */
-    static void sendFile(long exchange, ResponseWriter out, File file) throws IOException {
+    static void sendFile(long exchange, ResponseWriter out, File file, long offset, long length)
+            throws IOException {
         // If something is wrong with the file, Java's own exception says what.
         new FileInputStream(file).close();
         byte[] path = file.getPath().getBytes(ListenAddress.PATHS);
-        Native.answerFile(exchange, out.status, out.flags, out.buffer, out.head, path);
+        Native.answerFile(
+                exchange, out.status, out.flags, out.buffer, out.head, path, offset, length);
     }
 
     /** Starts a response of unknown length with {@code length} bytes. @return {@code Abi.SENT_*} */

@@ -4,6 +4,7 @@ import clojure.lang.IFn;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
 
+import org.httpkit.FilePart;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
@@ -147,7 +148,8 @@ final class RingExchanges {
          * @throws IOException if it failed before anything was sent
          */
         private boolean stream(ResponseWriter out) throws IOException {
-            if (isShortFile(out.stream)) {
+            FilePart file = file(out.stream);
+            if (file != null && OpenBody.isShort(server, file.length())) {
                 out.read(out.stream);
                 server.log.status(out.status);
                 return true;
@@ -160,20 +162,26 @@ final class RingExchanges {
                 return false;
             }
             claimed = true;
-            if (out.stream instanceof File) {
-                sendFile((File) out.stream, out);
+            if (file != null) {
+                sendFile(file, out.stream instanceof File, out);
                 server.log.status(out.status);
                 return false;
             }
             return sendStream(out);
         }
 
-        private boolean isShortFile(Object body) {
-            return body instanceof File && OpenBody.isShort(server, ((File) body).length());
+        /** All of a file, or the part that is to be sent; null for other bodies. */
+        private FilePart file(Object body) {
+            return body instanceof File
+                    ? new FilePart((File) body, 0, ((File) body).length())
+                    : body instanceof FilePart ? (FilePart) body : null;
         }
 
         private boolean isOurs(Object body) {
-            return body instanceof File || body instanceof InputStream || body instanceof Seqable;
+            return body instanceof File
+                    || body instanceof FilePart
+                    || body instanceof InputStream
+                    || body instanceof Seqable;
         }
 
         /** Turns a Ring WebSocket response into one whose body is the channel. */
@@ -239,12 +247,15 @@ final class RingExchanges {
             }
         }
 
-        private void sendFile(File file, ResponseWriter out) throws IOException {
+        /** {@code whole}: the file may have grown or shrunk meanwhile, and is sent as it is. */
+        private void sendFile(FilePart file, boolean whole, ResponseWriter out) throws IOException {
             if (block.has(Abi.REQUEST_HEAD)) {
+                file.requirePresent();
                 out.declareLength(file.length());
                 Responses.send(block.handle(), out);
             } else {
-                Responses.sendFile(block.handle(), out, file);
+                long length = whole ? -1 : file.length();
+                Responses.sendFile(block.handle(), out, file.file(), file.offset(), length);
             }
         }
 

@@ -91,7 +91,7 @@ impl Conn {
         self: &Arc<Self>,
         seq: u32,
         reply: &Reply<'_>,
-        file: File,
+        file: (File, u64),
         len: u64,
     ) -> Answered {
         let mut answered = self.respond_locked(seq, reply, &[], len);
@@ -101,14 +101,14 @@ impl Conn {
         self.hand_on(answered, reply.flags)
     }
 
-    fn file_locked(self: &Arc<Self>, seq: u32, file: File, flags: u32) -> Answered {
+    fn file_locked(self: &Arc<Self>, seq: u32, (file, at): (File, u64), flags: u32) -> Answered {
         let Some(mut state) = self.current(seq) else {
             return Answered::Stale;
         };
         let Some((terms, left)) = state.phase.sending() else {
             return Answered::Stale;
         };
-        state.transport.push_file(file, left);
+        state.transport.push_file(file, at, left);
         Answered::Done(self.finish(&mut state, terms, flags))
     }
 

@@ -82,10 +82,10 @@ impl Exchange {
         self.conn.respond(self.seq, reply, body, total)
     }
 
-    /// Responds with the first `len` bytes of `file`, which are read only as the peer takes them. Until then they are
-    /// not in memory, and no thread is blocked.
-    pub fn respond_file(&self, reply: &Reply<'_>, file: File, len: u64) -> Answered {
-        self.conn.respond_file(self.seq, reply, file, len)
+    /// Responds with the `len` bytes of `file` from `at` on, which are read only as the peer takes them. Until then they
+    /// are not in memory, and no thread is blocked.
+    pub fn respond_file(&self, reply: &Reply<'_>, file: File, at: u64, len: u64) -> Answered {
+        self.conn.respond_file(self.seq, reply, (file, at), len)
     }
 
     /// The next piece of the body that [`Self::respond`] announced. What the socket does not accept is copied, without

@@ -219,11 +219,11 @@ impl Output {
         self.pieces.push_back(Piece::Kept(kept));
     }
 
-    /// Appends the first `len` bytes of a file, which are read when they are sent.
-    pub(crate) fn push_file(&mut self, file: File, len: u64) {
+    /// Appends the `len` bytes of a file from `at` on, which are read when they are sent.
+    pub(crate) fn push_file(&mut self, file: File, at: u64, len: u64) {
         self.len += usize::try_from(len).unwrap_or(usize::MAX);
         self.seal();
-        let (at, left) = (0, len);
+        let left = len;
         self.pieces.push_back(Piece::File { file, at, left });
     }
 

@@ -221,9 +221,9 @@ impl Transport {
         self.out.push(bytes);
     }
 
-    /// Queues the first `len` bytes of a file.
-    pub(super) fn push_file(&mut self, file: File, len: u64) {
-        self.out.push_file(file, len);
+    /// Queues the `len` bytes of a file from `at` on.
+    pub(super) fn push_file(&mut self, file: File, at: u64, len: u64) {
+        self.out.push_file(file, at, len);
     }
 
     /// Queues bytes that are copied only when they are sent.

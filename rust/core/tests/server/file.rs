@@ -57,7 +57,7 @@ fn files_of_any_length_arrive_whole_and_the_connection_goes_on() {
         peer.write_all(GET).unwrap();
         let answered = server
             .request()
-            .respond_file(&reply(), file.open(), len as u64);
+            .respond_file(&reply(), file.open(), 0, len as u64);
         assert!(
             matches!(answered, Answered::Done(None)),
             "{len}: {answered:?}"
@@ -76,7 +76,7 @@ fn a_file_for_a_peer_that_does_not_read_holds_no_thread_and_its_successor_waits(
     // Returns although next to nothing of it has been read.
     let answered = server
         .request()
-        .respond_file(&reply(), file.open(), LONG as u64);
+        .respond_file(&reply(), file.open(), 0, LONG as u64);
     assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
     let mut other = server.connect();
     other.write_all(GET).unwrap();
@@ -103,7 +103,7 @@ fn the_last_answer_of_a_connection_may_be_a_file() {
     };
     server
         .request()
-        .respond_file(&last, file.open(), LONG as u64);
+        .respond_file(&last, file.open(), 0, LONG as u64);
     read_long_head(&mut peer);
     let mut body = Vec::new();
     peer.read_to_end(&mut body).unwrap();
@@ -117,7 +117,7 @@ fn an_answer_to_head_has_the_length_of_the_file_and_nothing_of_it() {
     let mut peer = server.connect();
     peer.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         .unwrap();
-    server.request().respond_file(&reply(), file.open(), 7);
+    server.request().respond_file(&reply(), file.open(), 0, 7);
     let mut all = String::new();
     peer.read_to_string(&mut all).unwrap();
     assert!(
@@ -135,7 +135,7 @@ fn a_file_that_becomes_shorter_cuts_the_connection_and_is_reported() {
     peer.write_all(GET).unwrap();
     server
         .request()
-        .respond_file(&reply(), file.open(), LONG as u64);
+        .respond_file(&reply(), file.open(), 0, LONG as u64);
     File::options()
         .write(true)
         .open(&file.0)
@@ -169,7 +169,7 @@ fn a_peer_that_leaves_in_the_middle_of_a_file_is_no_error() {
     peer.write_all(GET).unwrap();
     server
         .request()
-        .respond_file(&reply(), file.open(), LONG as u64);
+        .respond_file(&reply(), file.open(), 0, LONG as u64);
     read_long_head(&mut peer);
     drop(peer);
     wait_until("the connection is given up", || {

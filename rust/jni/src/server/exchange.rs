@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use httpkit_core::server::{Answered, Exchange, INLINE, Reply, Sent, Work};
 use jni::Env;
@@ -147,6 +148,20 @@ fn final_status(status: jint) -> Result<u16> {
         .ok_or_else(|| BridgeError::Argument(format!("status {status}")))
 }
 
+/// A file, and how many bytes from `at` on are to be sent: all, or `wanted`, which it must have.
+fn open_part(path: &Path, at: u64, wanted: Option<u64>) -> io::Result<(File, u64)> {
+    let file = File::open(path)?;
+    let there = file.metadata()?.len().checked_sub(at);
+    match (there, wanted) {
+        (Some(there), None) => Ok((file, there)),
+        (Some(there), Some(wanted)) if wanted <= there => Ok((file, wanted)),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("it has no {} bytes from {at} on", wanted.unwrap_or(0)),
+        )),
+    }
+}
+
 #[allow(clippy::too_many_arguments)] // One crossing: the head's parts and the file's.
 pub(crate) fn answer_file<'local>(
     env: &mut Env<'local>,
@@ -157,12 +172,16 @@ pub(crate) fn answer_file<'local>(
     buffer: JByteArray<'local>,
     head: jint,
     path: JByteArray<'local>,
+    offset: jlong,
+    length: jlong,
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let status = final_status(status)?;
+        let at =
+            u64::try_from(offset).map_err(|_| BridgeError::Argument(format!("offset {offset}")))?;
         let path = PathBuf::from(OsString::from_vec(env.convert_byte_array(&path)?));
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (len, file) = opened.map_err(|e| BridgeError::Io(e, path.display().to_string()))?;
+        let (file, len) = open_part(&path, at, u64::try_from(length).ok())
+            .map_err(|e| BridgeError::Io(e, path.display().to_string()))?;
         let answered = in_buffer(env, &buffer, size(head)?, |headers| {
             let reply = Reply {
                 status,
@@ -170,7 +189,7 @@ pub(crate) fn answer_file<'local>(
                 flags: flags as u32 & !INLINE,
                 declared: -1,
             };
-            exchange.respond_file(&reply, file, len)
+            exchange.respond_file(&reply, file, at, len)
         })?;
         forget_done(handle, &answered);
         Ok(answered_code(&answered))

@@ -1,0 +1,83 @@
+(ns org.httpkit.ranges
+  "Ranges of files (RFC 9110 14): what of a response goes to a request with `Range`."
+  (:require
+   [clojure.string :as str])
+  (:import
+   [java.io File]
+   [org.httpkit FilePart]))
+
+(set! *warn-on-reflection* true)
+
+(defn- named? [header [k _]]
+  (.equalsIgnoreCase ^String header (name k)))
+
+(defn- value [headers header]
+  (some-> (first (filter #(named? header %) headers)) val str))
+
+(defn- without [headers & names]
+  (into {} (remove (fn [entry] (some #(named? % entry) names))) headers))
+
+(defn- number
+  "Of digits, however many."
+  [digits]
+  (let [digits (str/replace digits #"^0+(?=\d)" "")]
+    (if (< 18 (count digits)) Long/MAX_VALUE (Long/parseLong digits))))
+
+(defn part-of
+  "[offset length] of the bytes that a `Range` value asks for, of a file of `n` bytes;
+  `:unsatisfiable` if it has none of them, nil if the value is not one range of bytes
+  and so is ignored (RFC 9110 14.1.2, 14.2)."
+  [range-value n]
+  (when-let [[_ from to] (re-matches #"(?i)bytes=[ \t]*(\d*)-(\d*)[ \t]*" range-value)]
+    (let [n    (long n)
+          from (when (seq from) (number from))
+          to   (when (seq to) (number to))]
+      (cond
+        (not (or from to))          nil
+        (and from to (< to from))   nil
+        from                        (if (< from n)
+                                      [from (inc (- (min (or to Long/MAX_VALUE) (dec n)) from))]
+                                      :unsatisfiable)
+        (or (zero? to) (zero? n))   :unsatisfiable
+        :else                       [(max 0 (- n to)) (min n to)]))))
+
+(defn- current?
+  "Whether what the client has a part of is what is sent: `If-Range` (RFC 9110 13.1.5)
+  is a strong ETag or a date, and the same as that of the response."
+  [request headers]
+  (let [given (get-in request [:headers "if-range"])]
+    (or (nil? given)
+        (= given (value headers (if (str/starts-with? given "\"") "ETag" "Last-Modified"))))))
+
+(defn- divisible?
+  "Whether parts of this response may be sent."
+  [request {:keys [status headers body]}]
+  (and (instance? File body)
+       (#{:get :head} (:request-method request))
+       (or (nil? status) (= 200 status))
+       (nil? (value headers "Content-Range"))
+       (not= "none" (value headers "Accept-Ranges"))
+       (.isFile ^File body)))
+
+(defn- divided [response part n]
+  (let [headers (without (:headers response) "Content-Length")
+        ranged  #(assoc %1 "Content-Range" (str "bytes " %2 "/" n))]
+    (if (= :unsatisfiable part)
+      {:status 416, :headers (ranged (without headers "Content-Type") "*"), :body nil}
+      (let [[offset length] part]
+        (assoc response
+               :status  206
+               :headers (ranged headers (str offset "-" (dec (+ (long offset) (long length)))))
+               :body    (FilePart. (:body response) offset length))))))
+
+(defn response
+  "The response that `request` gets: the whole of a file, a part of it, or 416."
+  [request response]
+  (if-not (and (map? response) (divisible? request response))
+    response
+    (let [n        (.length ^File (:body response))
+          headers  (:headers response)
+          asked    (when (= :get (:request-method request)) (get-in request [:headers "range"]))
+          part     (when (and asked (current? request headers)) (part-of asked n))
+          response (assoc response :headers (assoc (without headers "Accept-Ranges") "Accept-Ranges" "bytes"))]
+      (if part (divided response part n) response))))
