@@ -17,7 +17,7 @@
   "What asks for the JVM's default locale."
   [#"\.to(?:Lower|Upper)Case\(\s*\)"
    #"::to(?:Lower|Upper)Case"
-   #"\b(?:String\.format|printf)\((?!Locale\.)"
+   #"\b(?:String\.format|printf)\((?!\s*Locale\.)"
    #"\bofPattern\((?![^;]*Locale\.)"
    #"\.formatted\("
    #"\bnew (?:SimpleDateFormat|DecimalFormat|Formatter|Scanner)\("
@@ -44,7 +44,7 @@
                "out.printf(\"%s\", 1)" "\"%d\".formatted(1)" "new SimpleDateFormat(\"d\")" "DateTimeFormatter.ofPattern(\"d\")"
                "(.toLowerCase s)" "(.toUpperCase ^String s)" "(.toLowerCase (str k))" "(str/lower-case k)" "(map str/upper-case ks)" "(str/capitalize k)" "(format \"%d\" 1)"]]
     (is (= 1 (count (faults bad))) bad))
-  (doseq [good ["x.toLowerCase(Locale.ROOT)" "String.format(Locale.ROOT, \"%d\", 1)" "out.printf(Locale.ROOT, \"%s\", 1)"
+  (doseq [good ["x.toLowerCase(Locale.ROOT)" "String.format(Locale.ROOT, \"%d\", 1)" "out.printf(Locale.ROOT, \"%s\", 1)" "out.printf(\n  Locale.ROOT, \"%s\", 1)"
                 "FORMAT.format(now)" "DateTimeFormatter.ofPattern(\"d\", Locale.ROOT)"
                 "(.toLowerCase s Locale/ROOT)" "(.toLowerCase ^String s Locale/ROOT)" "(.toUpperCase (name m) Locale/ROOT)"
                 "(some-> ^String % (.toLowerCase Locale/ROOT))"]]
