@@ -1,21 +1,14 @@
-(ns org.httpkit.ranges
-  "Ranges of files (RFC 9110 14): what of a response goes to a request with `Range`."
+(ns ^:no-doc org.httpkit.ranges
+  "Ranges of files (RFC 9110 14): what of a response goes to a request with `Range`.
+  Not API: use `org.httpkit.server/wrap-range`."
   (:require
-   [clojure.string :as str])
+   [clojure.string      :as str]
+   [org.httpkit.headers :as headers])
   (:import
    [java.io File]
    [org.httpkit FilePart]))
 
 (set! *warn-on-reflection* true)
-
-(defn- named? [header [k _]]
-  (.equalsIgnoreCase ^String header (name k)))
-
-(defn- value [headers header]
-  (some-> (first (filter #(named? header %) headers)) val str))
-
-(defn- without [headers & names]
-  (into {} (remove (fn [entry] (some #(named? % entry) names))) headers))
 
 (defn- number
   "Of digits, however many."
@@ -44,30 +37,30 @@
 (defn- current?
   "Whether what the client has a part of is what is sent: `If-Range` (RFC 9110 13.1.5)
   is a strong ETag or a date, and the same as that of the response."
-  [request headers]
+  [request response]
   (let [given (get-in request [:headers "if-range"])]
     (or (nil? given)
-        (= given (value headers (if (str/starts-with? given "\"") "ETag" "Last-Modified"))))))
+        (= given (headers/value-of (:headers response)
+                                (if (str/starts-with? given "\"") "etag" "last-modified"))))))
 
 (defn- divisible?
   "Whether parts of this response may be sent."
-  [request {:keys [status headers body]}]
+  [request {:keys [status body] :as response}]
   (and (instance? File body)
        (#{:get :head} (:request-method request))
        (or (nil? status) (= 200 status))
-       (nil? (value headers "Content-Range"))
-       (not= "none" (value headers "Accept-Ranges"))
+       (nil? (headers/value-of (:headers response) "content-range"))
+       (not= "none" (headers/value-of (:headers response) "accept-ranges"))
        (.isFile ^File body)))
 
 (defn- divided [response part n]
-  (let [headers (without (:headers response) "Content-Length")
-        ranged  #(assoc %1 "Content-Range" (str "bytes " %2 "/" n))]
+  (let [headers #(assoc (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]
     (if (= :unsatisfiable part)
-      {:status 416, :headers (ranged (without headers "Content-Type") "*"), :body nil}
+      {:status 416, :headers (headers #{"content-length" "content-type"} "*"), :body nil}
       (let [[offset length] part]
         (assoc response
                :status  206
-               :headers (ranged headers (str offset "-" (dec (+ (long offset) (long length)))))
+               :headers (headers #{"content-length"} (str offset "-" (dec (+ (long offset) (long length)))))
                :body    (FilePart. (:body response) offset length))))))
 
 (defn response
@@ -76,8 +69,7 @@
   (if-not (and (map? response) (divisible? request response))
     response
     (let [n        (.length ^File (:body response))
-          headers  (:headers response)
           asked    (when (= :get (:request-method request)) (get-in request [:headers "range"]))
-          part     (when (and asked (current? request headers)) (part-of asked n))
-          response (assoc response :headers (assoc (without headers "Accept-Ranges") "Accept-Ranges" "bytes"))]
+          part     (when (and asked (current? request response)) (part-of asked n))
+          response (update response :headers headers/with "Accept-Ranges" "bytes")]
       (if part (divided response part n) response))))

@@ -1,7 +1,7 @@
 (ns ^:no-doc org.httpkit.client.coerce
   "Converts the options of `request` for Java's client. Not API."
   (:require
-   [org.httpkit.client.headers :as headers]
+   [org.httpkit.headers :as headers]
    [org.httpkit.client.params  :as params]
    [org.httpkit.encode  :refer [base64-encode]]
    [org.httpkit.options :as options])

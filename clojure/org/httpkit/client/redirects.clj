@@ -1,7 +1,7 @@
 (ns ^:no-doc org.httpkit.client.redirects
   "The request that follows a redirect. Not API."
   (:require
-   [org.httpkit.client.headers :as headers])
+   [org.httpkit.headers :as headers])
   (:import
    [java.io InputStream]
    [java.net URI]

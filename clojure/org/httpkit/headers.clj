@@ -1,0 +1,24 @@
+(ns ^:no-doc org.httpkit.headers
+  "Headers as users give them, of a request or a response: a map with names in any case. Not API."
+  (:import
+   [java.util Locale]))
+
+(set! *warn-on-reflection* true)
+
+(defn- lower-case [k]
+  (.toLowerCase (str k) Locale/ROOT))
+
+(defn value-of
+  "The value, as a string, of the header with this name (lower case); nil if there is none."
+  [headers header]
+  (some (fn [[k v]] (when (= header (lower-case k)) (some-> v str))) headers))
+
+(defn without
+  "`headers` without those named in `names` (lower case), ignoring case."
+  [headers names]
+  (into {} (remove (fn [[k _]] (contains? names (lower-case k)))) headers))
+
+(defn with
+  "`headers` with this one, replacing any of the same name."
+  [headers header value]
+  (assoc (without headers #{(lower-case header)}) header value))
