@@ -235,8 +235,7 @@ pub(crate) fn stream<'local>(
     len: jint,
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
-        let status =
-            u16::try_from(status).map_err(|_| BridgeError::Argument(format!("status {status}")))?;
+        let status = final_status(status)?;
         let headers = bytes(env, &buffer, 0, head)?;
         let reply = Reply {
             status,
