@@ -20,7 +20,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Pace {
     pub interval: Duration,
-    /// One in so many is this one instead.
+    /// Every how many requests one is [`Self::blocking`].
     pub blocking_one_in: usize,
     pub blocking: Vec<u8>,
 }

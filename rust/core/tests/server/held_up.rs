@@ -16,7 +16,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 /// Its response is a [`Gated`] source.
 const GET_GATED: &[u8] = b"GET /gated HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// Zeros, for which whoever asks waits while the gate is shut.
+/// Zeros; copying them blocks while the gate is shut.
 #[derive(Debug, Default)]
 struct Gated {
     shut: Mutex<bool>,

@@ -164,7 +164,7 @@ impl Server {
     }
 }
 
-/// A server with so many loops and workers serves `bursts`, each once the one before is served, and is closed.
+/// Runs a server with `loops` and `workers` until it has served `bursts`, one after the other, and closes it.
 pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) {
     let server = Arc::new(Server::new());
     let sockets: Vec<Arc<Sockets>> = (0..loops).map(|_| Arc::default()).collect();

@@ -122,7 +122,7 @@ fn a_thread_that_runs_a_loop_is_woken_only_for_work_that_no_parked_thread_can_ta
     assert!(parked.has_been_woken() && !leading.has_been_woken());
     queue.inner.lock().parked.push(parked.clone());
     queue.wake_for_loop();
-    assert!(parked.has_been_woken(), "a loop is to be had");
+    assert!(parked.has_been_woken(), "a loop is free");
     queue.inner.lock().waking = false;
     queue.wake_for_work();
     assert!(leading.has_been_woken(), "no one else is there");
