@@ -81,7 +81,7 @@
             protocol (:ring.websocket/protocol response)
             socket   (socket ch)]
         (check-listener listener)
-        (.hold ch)
+        (.watchPeer ch)
         (listen! ch listener socket)
         (.sendHandshake ch (handshake/headers accept protocol nil))
         (reporting listener socket #(ws/on-open listener socket))

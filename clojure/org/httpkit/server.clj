@@ -430,7 +430,7 @@
 (defn- open-channel! [ring-req ch {:keys [init on-open on-close on-close-raw] :as opts}]
   (check-channel! ch opts)
   (when (instance? AsyncChannel ch)
-    (.hold ^AsyncChannel ch)
+    (.watchPeer ^AsyncChannel ch)
     (bound-pending! ch opts))
   (when init (init ch))
   (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))

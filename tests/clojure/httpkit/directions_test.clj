@@ -38,7 +38,7 @@
 (deftest the-reader-of-imports-sees-every-form
   (let [graph (imports/rust)]
     (testing "use of a module, of an item in braces, of a re-exported item, and a path in code"
-      (is (contains? (graph "core/server/answer") "core/h1/response"))
+      (is (contains? (graph "core/server/respond") "core/h1/response"))
       (is (contains? (graph "core/server/exchange") "core/ws/frame"))
       (is (contains? (graph "jni/server/exchange") "core/server/exchange")))
     (testing "tests' imports do not count"

@@ -136,7 +136,7 @@
       (wire/send! conn (wire/get-request "/hello?still"))
       (is (= "hello still" (:body (wire/answer conn)))))))
 
-(deftest only-the-first-answer-counts
+(deftest only-the-first-response-counts
   (with-handler [port (new-handler)]
     (with-open [conn (wire/connect port)]
       (wire/send! conn (wire/get-request "/twice") (wire/get-request "/hello?next"))
@@ -185,7 +185,7 @@
       #(doseq [bytes ["nonsense" "HTTP/1.1 200 OK\r\n" "HTTP/1.1 abc\r\n\r\n" "HTTP/1.1 100 Continue\r\n\r\n"
                       "HTTP/1.1 101 Switching Protocols\r\n\r\n" "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"]]
          (let [{:keys [status body]} (wire/fetch port (post "/raw" bytes))]
-           (is (= [500 "the bytes are not an encoded final answer"] [status body]) bytes))))))
+           (is (= [500 "the bytes are not an encoded final response"] [status body]) bytes))))))
 
 (deftest a-half-closed-peer-gets-its-answer
   (with-handler [port (new-handler)]

@@ -45,26 +45,26 @@
                            {:status 200
                             :body
                             (pr-str
-                              (for [f [#(Native/answer handle 200 0 -1 nil 10 0 nil 0 0)
-                                       #(Native/answer handle 200 0 -1 (byte-array 4) 10 10 nil 0 0)
-                                       #(Native/answer handle 200 0 -1 (byte-array 4) -1 0 nil 0 0)
-                                       #(Native/answer handle 200 0 -1 (byte-array 4) Integer/MAX_VALUE Integer/MAX_VALUE
+                              (for [f [#(Native/respond handle 200 0 -1 nil 10 0 nil 0 0)
+                                       #(Native/respond handle 200 0 -1 (byte-array 4) 10 10 nil 0 0)
+                                       #(Native/respond handle 200 0 -1 (byte-array 4) -1 0 nil 0 0)
+                                       #(Native/respond handle 200 0 -1 (byte-array 4) Integer/MAX_VALUE Integer/MAX_VALUE
                                                        nil 0 0)
-                                       #(Native/answer handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0)
-                                       #(Native/answerFile handle 200 0 (byte-array 4) 0 nil 0 -1)
-                                       #(Native/answerFile handle 200 0 (byte-array 4) 0 (.getBytes "/no/such/file") 0 -1)
-                                       #(Native/answerFile handle 200 0 (byte-array 4) 10 (.getBytes "/etc/passwd") 0 -1)
-                                       #(Native/answerFile handle 200 0 (byte-array 4) -1 (.getBytes "/etc/passwd") 0 -1)
-                                       #(Native/answerFile handle 7 0 (byte-array 4) 0 (.getBytes "/etc/passwd") 0 -1)
-                                       #(Native/answerEncoded handle nil 0 10 0 0)
-                                       #(Native/answerEncoded handle (byte-array 4) 0 4 0 0)
-                                       #(Native/answerEncoded handle (byte-array 4) 2 10 0 0)
-                                       #(Native/answerEncoded handle (byte-array 4) 0 4 -1 0)
+                                       #(Native/respond handle 99999 0 -1 (byte-array 4) 0 0 nil 0 0)
+                                       #(Native/respondFile handle 200 0 (byte-array 4) 0 nil 0 -1)
+                                       #(Native/respondFile handle 200 0 (byte-array 4) 0 (.getBytes "/no/such/file") 0 -1)
+                                       #(Native/respondFile handle 200 0 (byte-array 4) 10 (.getBytes "/etc/passwd") 0 -1)
+                                       #(Native/respondFile handle 200 0 (byte-array 4) -1 (.getBytes "/etc/passwd") 0 -1)
+                                       #(Native/respondFile handle 7 0 (byte-array 4) 0 (.getBytes "/etc/passwd") 0 -1)
+                                       #(Native/respondEncoded handle nil 0 10 0 0)
+                                       #(Native/respondEncoded handle (byte-array 4) 0 4 0 0)
+                                       #(Native/respondEncoded handle (byte-array 4) 2 10 0 0)
+                                       #(Native/respondEncoded handle (byte-array 4) 0 4 -1 0)
                                        #(Native/stream handle -5 0 (byte-array 4) 0 nil 0 0)
                                        #(Native/stream handle 200 0 (byte-array 4) 0 (byte-array 4) 3 10)
                                        #(Native/upgrade handle nil 5 0 0 0)
                                        #(Native/upgrade handle (byte-array 4) 50 0 0 0)
-                                       #(Native/message handle 99 (byte-array 1) 0 1 0 0)]]
+                                       #(Native/sendFrame handle 99 (byte-array 1) 0 1 0 0)]]
                                 (try (f) :no-exception
                                      (catch UnsatisfiedLinkError _ :link-error)
                                      (catch Exception _ :exception))))}))

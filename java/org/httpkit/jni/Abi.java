@@ -39,8 +39,8 @@ public final class Abi {
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;
     public static final int SENT_FULL = 2;
-    public static final int ANSWER_MORE = 3;
-    public static final int ANSWER_UPGRADED = 4;
+    public static final int RESPONSE_MORE = 3;
+    public static final int RESPONSE_UPGRADED = 4;
 
     public static final int HEAR_PINGS = 1;
     public static final int HEAR_PONGS = 2;

@@ -4,11 +4,11 @@ package org.httpkit.jni;
  * Every native method of the library: the complete Java-to-Rust interface.
  *
  * <p>Handles are opaque: a slot and a generation, never an address. A stale handle is safe; each
- * method says what it does with one. Only {@link #take}, {@link #answerAndTake}, {@link #serverRun}
- * and {@link #clientRun} block; platform threads call them. Arrays are copied before a call
- * returns, so callers may reuse them. The exception is the array of a large response body, which is
- * kept until the peer has read it or disconnected, and must not change. A bug in the native code
- * arrives as an {@code IllegalStateException}.
+ * method says what it does with one. Only {@link #take}, {@link #respondAndTake}, {@link
+ * #serverRun} and {@link #clientRun} block; platform threads call them. Arrays are copied before a
+ * call returns, so callers may reuse them. The exception is the array of a large response body,
+ * which is kept until the peer has read it or disconnected, and must not change. A bug in the
+ * native code arrives as an {@code IllegalStateException}.
  *
  * <p>Call {@link NativeLibrary#load} first: if the library cannot be loaded, it says why.
  *
@@ -142,7 +142,7 @@ public final class Native {
      * @param declared Content-Length for a response without content, or -1
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
-    public static native int answer(
+    public static native int respond(
             long exchange,
             int status,
             int flags,
@@ -161,10 +161,10 @@ public final class Native {
      * @param path in the encoding of the file system
      * @param offset of the first byte that is sent
      * @param length in bytes; -1 for all to the end
-     * @return as {@link #answer}
+     * @return as {@link #respond}
      * @throws java.io.IOException if it cannot be opened, or is shorter: then nothing was sent
      */
-    public static native int answerFile(
+    public static native int respondFile(
             long exchange,
             int status,
             int flags,
@@ -174,8 +174,8 @@ public final class Native {
             long offset,
             long length);
 
-    /** {@link #answer}, then {@link #take}. */
-    public static native byte[] answerAndTake(
+    /** {@link #respond}, then {@link #take}. */
+    public static native byte[] respondAndTake(
             long server,
             long exchange,
             int status,
@@ -192,21 +192,22 @@ public final class Native {
      * Sends a response that is already encoded, unchanged; a body that is not allowed is dropped.
      *
      * @param bytes its start, with the whole head
-     * @param more how many bytes follow through {@link #body}
+     * @param more how many bytes follow through {@link #sendBody}
      * @param hear {@code Abi.HEAR_*}, in case it opens a WebSocket
-     * @return as {@link #answer}, or {@code ANSWER_UPGRADED} for a 101 to a WebSocket request
+     * @return as {@link #respond}, or {@code RESPONSE_UPGRADED} for a 101 to a WebSocket request
      * @throws IllegalArgumentException if it is not a final response; the exchange stays open
      */
-    public static native int answerEncoded(
+    public static native int respondEncoded(
             long exchange, byte[] bytes, int start, int length, long more, int hear);
 
     /**
-     * The next part of the body that {@link #answerEncoded} has announced.
+     * The next part of the body that {@link #respondEncoded} has announced.
      *
      * @param owned whether no user code can reach {@code rest}
-     * @return as {@link #answer}, or {@code ANSWER_MORE}
+     * @return as {@link #respond}, or {@code RESPONSE_MORE}
      */
-    public static native int body(long exchange, byte[] rest, int start, int length, boolean owned);
+    public static native int sendBody(
+            long exchange, byte[] rest, int start, int length, boolean owned);
 
     /** Starts a response of unknown length. @param first its first piece, or null */
     public static native int stream(
@@ -226,11 +227,11 @@ public final class Native {
      * @param limit queued bytes at which it is refused
      * @return {@code Abi.SENT_*}
      */
-    public static native int chunk(
+    public static native int sendChunk(
             long exchange, byte[] piece, int start, int length, int flags, int limit);
 
     /** Ends a streamed response. @return {@code Abi.SENT_*} */
-    public static native int end(long exchange);
+    public static native int endStream(long exchange);
 
     /**
      * Sends one WebSocket frame.
@@ -239,7 +240,7 @@ public final class Native {
      * @return {@code Abi.SENT_*}
      * @throws IllegalArgumentException on any other opcode
      */
-    public static native int message(
+    public static native int sendFrame(
             long channel, int opcode, byte[] payload, int start, int length, int flags, int limit);
 
     /** Starts the close handshake. @return true for the call that did it */
@@ -278,13 +279,13 @@ public final class Native {
     /**
      * Changes which WebSocket events are reported, {@code Abi.HEAR_*}. A stale handle is ignored.
      */
-    public static native void listen(long channel, int hear);
+    public static native void setInterest(long channel, int hear);
 
     /** Keeps the exchange as a channel. @return false if the peer has disconnected */
-    public static native boolean hold(long exchange);
+    public static native boolean watchPeer(long exchange);
 
     /** Flushes at the end of a callback that used {@code Abi.CORK}. A stale handle is ignored. */
-    public static native void settle(long exchange);
+    public static native void uncork(long exchange);
 
     /** Cuts the connection. @return true if it was still open */
     public static native boolean abort(long exchange);

@@ -69,8 +69,8 @@ public class AsyncChannel {
      *
      * @return false if the peer has disconnected
      */
-    public boolean hold() {
-        return sender.hold();
+    public boolean watchPeer() {
+        return sender.watchPeer();
     }
 
     /** Passes a warning to the server's logger; never throws. */
@@ -161,11 +161,11 @@ public class AsyncChannel {
     }
 
     /**
-     * Responds with what {@code send} sends for a handle, see {@link Native#answerEncoded}; does
+     * Responds with what {@code send} sends for a handle, see {@link Native#respondEncoded}; does
      * nothing if something was sent before.
      */
-    void answer(LongToIntFunction send) {
-        if (sender.answer(send)) {
+    void respond(LongToIntFunction send) {
+        if (sender.respond(send)) {
             closing.tellServerClose(false);
         }
     }
@@ -182,7 +182,7 @@ public class AsyncChannel {
             // Its response is still to be sent: a failing close handler must not lose it.
             closing.tellServerClose(false);
         } else if (sender.isFresh()) {
-            hold();
+            watchPeer();
         }
         return send;
     }
@@ -232,7 +232,7 @@ public class AsyncChannel {
     }
 
     private void listen() {
-        Native.listen(handle(), hear());
+        Native.setInterest(handle(), hear());
     }
 
     public boolean isClosed() {

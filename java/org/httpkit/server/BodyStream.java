@@ -53,7 +53,7 @@ final class BodyStream extends OutputStream {
         }
         if (sent == OpenBody.UNWANTED) {
             enough = true;
-            throw new IOException("the body of an answer to HEAD is not sent");
+            throw new IOException("the body of a response to HEAD is not sent");
         }
         if (sent == Abi.SENT_CLOSED) {
             body.server.channels.forgetDrain(body.handle);

@@ -68,7 +68,7 @@ final class Embedded {
         if (method == null) {
             // HttpMethod has no constant for it.
             String message = "unsupported method " + block.methodName();
-            answer(block, channel.handlerFailed(), 400, message);
+            respond(block, channel.handlerFailed(), 400, message);
             return;
         }
         HttpRequest request = new HttpRequest(server, block, method, channel);
@@ -95,19 +95,19 @@ final class Embedded {
 
     private void failed(RequestBlock block, AsyncChannel channel, Throwable e) {
         server.log.error(block.methodName() + " " + block.uri(), e);
-        if (answer(block, channel.handlerFailed(), 500, HttpUtils.messageOf(e))) {
+        if (respond(block, channel.handlerFailed(), 500, HttpUtils.messageOf(e))) {
             server.log.event(server.log.events.serverStatus500);
         }
     }
 
-    private boolean answer(RequestBlock block, boolean unanswered, int status, String text) {
-        if (unanswered) {
+    private boolean respond(RequestBlock block, boolean noResponse, int status, String text) {
+        if (noResponse) {
             ResponseWriter out = server.writers.borrow();
             out.plain(status, text, true);
             Responses.send(block.handle(), out);
             server.writers.giveBack(out);
         }
-        return unanswered;
+        return noResponse;
     }
 
     /**

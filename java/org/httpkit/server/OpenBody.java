@@ -98,7 +98,7 @@ final class OpenBody {
         if (headRequest) {
             return UNWANTED;
         }
-        return Native.chunk(handle, bytes, start, count, Abi.INSIST, WINDOW);
+        return Native.sendChunk(handle, bytes, start, count, Abi.INSIST, WINDOW);
     }
 
     /**
@@ -217,7 +217,7 @@ final class OpenBody {
             return true;
         }
         announce();
-        Native.end(handle);
+        Native.endStream(handle);
         return false;
     }
 

@@ -38,7 +38,7 @@ final class Pieces {
         int start = bytes.hasArray() ? bytes.arrayOffset() + bytes.position() : 0;
         int flags = to.flags();
         int length = bytes.remaining();
-        return () -> Native.chunk(to.handle, array, start, length, flags, to.pendingLimit);
+        return () -> Native.sendChunk(to.handle, array, start, length, flags, to.pendingLimit);
     }
 
     /**
@@ -80,7 +80,7 @@ final class Pieces {
     private static IntSupplier frame(Sender to, int opcode, byte[] payload) {
         int flags = to.flags();
         return () ->
-                Native.message(
+                Native.sendFrame(
                         to.handle, opcode, payload, 0, payload.length, flags, to.pendingLimit);
     }
 

@@ -42,7 +42,7 @@ public class RespCallback {
     public void run(ByteBuffer... buffers) {
         if (request != null) {
             AsyncChannel channel = request.channel;
-            channel.answer(handle -> send(handle, channel.hear(), buffers));
+            channel.respond(handle -> send(handle, channel.hear(), buffers));
         }
     }
 
@@ -54,8 +54,8 @@ public class RespCallback {
         // The head must not be split: it is the first buffer, or the start of it.
         int first = buffers.length == 0 ? 0 : headLength(buffers[0]);
         byte[] piece = take(buffers, Math.min(left, Math.max(first, PIECE)));
-        int sent = Native.answerEncoded(handle, piece, 0, piece.length, left - piece.length, hear);
-        for (int i = 0; sent == Abi.ANSWER_MORE; i++) {
+        int sent = Native.respondEncoded(handle, piece, 0, piece.length, left - piece.length, hear);
+        for (int i = 0; sent == Abi.RESPONSE_MORE; i++) {
             if (buffers[i].hasRemaining()) {
                 sent = sendRest(handle, buffers[i]);
             }
@@ -68,11 +68,11 @@ public class RespCallback {
         if (!rest.hasArray()) {
             byte[] copy = new byte[length];
             rest.get(copy);
-            return Native.body(handle, copy, 0, length, true);
+            return Native.sendBody(handle, copy, 0, length, true);
         }
         int start = rest.arrayOffset() + rest.position();
         rest.position(rest.limit());
-        return Native.body(handle, rest.array(), start, length, false);
+        return Native.sendBody(handle, rest.array(), start, length, false);
     }
 
     /**

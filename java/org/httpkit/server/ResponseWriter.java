@@ -205,7 +205,8 @@ final class ResponseWriter {
     }
 
     /**
-     * Header lines are written with {@link #body} as the end; from here on it is the body's size.
+     * Header lines are written with {@link #sendBody} as the end; from here on it is the body's
+     * size.
      */
     private void endHead() {
         head = body;

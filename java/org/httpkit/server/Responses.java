@@ -16,7 +16,7 @@ final class Responses {
      */
     static boolean send(long exchange, ResponseWriter out) {
         int sent =
-                Native.answer(
+                Native.respond(
                         exchange,
                         out.status,
                         out.flags,
@@ -34,7 +34,7 @@ final class Responses {
     static byte[] sendAndTake(long server, long exchange, ResponseWriter out) {
         byte[] large = out.large;
         out.large = null;
-        return Native.answerAndTake(
+        return Native.respondAndTake(
                 server,
                 exchange,
                 out.status,
@@ -59,7 +59,7 @@ final class Responses {
         // If something is wrong with the file, Java's own exception says what.
         new FileInputStream(file).close();
         byte[] path = file.getPath().getBytes(ListenAddress.PATHS);
-        Native.answerFile(
+        Native.respondFile(
                 exchange, out.status, out.flags, out.buffer, out.head, path, offset, length);
     }
 

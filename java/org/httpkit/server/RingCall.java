@@ -117,11 +117,11 @@ final class RingCall extends AsyncCall implements Runnable {
             }
             plain(500, HttpUtils.messageOf(e));
             ring.event(ring.eventNames.serverStatus500);
-        } catch (Throwable noAnswer) {
+        } catch (Throwable failure) {
             if (request.channel != null) {
                 request.channel.abort();
             }
-            ring.logError("worker", noAnswer);
+            ring.logError("worker", failure);
         }
     }
 }

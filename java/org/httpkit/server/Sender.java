@@ -78,17 +78,17 @@ final class Sender {
         this.overflow = server == null ? Overflow.REJECT : server.options.overflow;
     }
 
-    /** See {@link AsyncChannel#hold}. */
-    boolean hold() {
+    /** See {@link AsyncChannel#watchPeer}. */
+    boolean watchPeer() {
         held = true;
-        return Native.hold(handle);
+        return Native.watchPeer(handle);
     }
 
     /**
      * Asking about the peer, or setting a close handler, holds the channel. @return if it is there
      */
     boolean isHeld() {
-        return held ? Native.isOpen(handle) : hold();
+        return held ? Native.isOpen(handle) : watchPeer();
     }
 
     /**
@@ -146,7 +146,7 @@ final class Sender {
         if (phase == Phase.WEBSOCKET) {
             return closeWebSocket(NORMAL, "");
         }
-        Native.end(handle);
+        Native.endStream(handle);
         phase = Phase.CLOSED;
         return true;
     }
@@ -190,7 +190,7 @@ final class Sender {
             int sent = startStream(out);
             if (sent == Abi.SENT_ACCEPTED && terms.head) {
                 // The response to HEAD ends with the head, and the length is unknown.
-                Native.end(handle);
+                Native.endStream(handle);
                 phase = Phase.CLOSED;
                 return ENDED;
             }
@@ -206,7 +206,7 @@ final class Sender {
 
     private int startStream(ResponseWriter out) {
         if (!terms.head) {
-            hold();
+            watchPeer();
         }
         return out.large != null
                 ? Responses.start(handle, out, out.large, out.largeStart, out.largeLength)
@@ -274,10 +274,10 @@ final class Sender {
                     closes = closeWebSocket(status, reason);
                     break;
                 case STREAMING:
-                    closes = Native.end(handle) != Abi.SENT_CLOSED;
+                    closes = Native.endStream(handle) != Abi.SENT_CLOSED;
                     break;
                 case FRESH:
-                    closes = closeUnanswered();
+                    closes = closeWithoutResponse();
                     break;
                 default:
                     return false;
@@ -292,7 +292,7 @@ final class Sender {
     }
 
     /** Nothing was sent: sends an empty response or, with HTTP/1.0, just closes the connection. */
-    private boolean closeUnanswered() {
+    private boolean closeWithoutResponse() {
         ResponseWriter out = server.writers.borrow();
         try {
             out.plain(200, "", false);
@@ -310,15 +310,15 @@ final class Sender {
         return true;
     }
 
-    /** See {@link AsyncChannel#answer}. @return whether that closed the channel */
-    boolean answer(LongToIntFunction send) {
+    /** See {@link AsyncChannel#respond}. @return whether that closed the channel */
+    boolean respond(LongToIntFunction send) {
         lock.lock();
         try {
             if (phase != Phase.FRESH) {
                 return false;
             }
             int sent = send.applyAsInt(handle);
-            if (sent == Abi.ANSWER_UPGRADED) {
+            if (sent == Abi.RESPONSE_UPGRADED) {
                 phase = Phase.WEBSOCKET;
                 upgraded = true;
             }
@@ -406,7 +406,7 @@ final class Sender {
 
     void leaveCallback() {
         callbackThread = null;
-        Native.settle(handle);
+        Native.uncork(handle);
     }
 
     /** A closed WebSocket is remembered until its last queued message has been delivered. */

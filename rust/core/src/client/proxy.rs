@@ -133,7 +133,7 @@ async fn read_reply(stream: &mut Stream) -> Result<(), CallError> {
         IPV4 => 4,
         IPV6 => 16,
         NAME => usize::from(stream.read_u8().await?),
-        _ => return Err(refused("its answer is malformed")),
+        _ => return Err(refused("its response is malformed")),
     };
     let mut rest = vec![0; address + 2];
     stream.read_exact(&mut rest).await?;

@@ -134,7 +134,7 @@ impl Conn {
         if state.seq == seq { state.name } else { 0 }
     }
 
-    pub(super) fn hold(self: &Arc<Self>, seq: u32) -> bool {
+    pub(super) fn watch_peer(self: &Arc<Self>, seq: u32) -> bool {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
@@ -171,7 +171,7 @@ impl Conn {
     }
 
     /// The callback that corked its sends is over.
-    pub(super) fn settle(&self, seq: u32) {
+    pub(super) fn uncork(&self, seq: u32) {
         if let Some(mut state) = self.current(seq) {
             state.sent_in_callback = false;
             if state.transport.is_corked() {

@@ -4,7 +4,7 @@
 //! through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an upcall or an
 //! await.
 //!
-//! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`answer.rs`), WebSockets
+//! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`respond.rs`), WebSockets
 //! (`websocket.rs`).
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Conn;
-use super::exchange::Answered;
+use super::exchange::Responded;
 use super::inbound::Terms;
 use super::phase::Responding;
 use super::types::{Encoded, Interest};
@@ -59,7 +59,7 @@ impl Conn {
         }
         let next = self.finish(&mut state, terms, 0);
         drop(state);
-        self.hand_on(Answered::Done(next), 0);
+        self.hand_on(Responded::Done(next), 0);
         Encoded::Done
     }
 }

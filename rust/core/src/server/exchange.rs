@@ -11,7 +11,7 @@ use super::connection::Conn;
 use super::output::{Kept, Payload};
 use super::request::put_name;
 use super::socket::Ends;
-use super::types::{Encoded, Event, Interest, Pings, Reply, Sent};
+use super::types::{Encoded, Event, Interest, Pings, ResponseHead, Sent};
 use crate::ws::Opcode;
 
 /// One request and its response. Once it is over (the response is complete, or the peer has disconnected), every call
@@ -62,7 +62,7 @@ impl Request {
 
 /// The outcome of a whole response, or of a piece of its body.
 #[derive(Debug)]
-pub enum Answered {
+pub enum Responded {
     /// The exchange was over: nothing was written.
     Stale,
     /// More of the announced body must follow.
@@ -78,31 +78,37 @@ impl Exchange {
     }
 
     /// Responds, with the first piece of a body of `total` bytes. It may be the whole body.
-    pub fn respond(&self, reply: &Reply<'_>, body: &[u8], total: u64) -> Answered {
-        self.conn.respond(self.seq, reply, body, total)
+    pub fn respond(&self, response: &ResponseHead<'_>, body: &[u8], total: u64) -> Responded {
+        self.conn.respond(self.seq, response, body, total)
     }
 
     /// Responds with the `len` bytes of `file` from `at` on, which are read only as the peer takes them. Until then they
     /// are not in memory, and no thread is blocked.
-    pub fn respond_file(&self, reply: &Reply<'_>, file: File, at: u64, len: u64) -> Answered {
-        self.conn.respond_file(self.seq, reply, (file, at), len)
+    pub fn respond_file(
+        &self,
+        response: &ResponseHead<'_>,
+        file: File,
+        at: u64,
+        len: u64,
+    ) -> Responded {
+        self.conn.respond_file(self.seq, response, (file, at), len)
     }
 
     /// The next piece of the body that [`Self::respond`] announced. What the socket does not accept is copied, without
     /// a limit, so use it for short pieces.
-    pub fn body(&self, piece: &[u8], flags: u32) -> Answered {
-        self.conn.body(self.seq, piece, flags)
+    pub fn send_body(&self, piece: &[u8], flags: u32) -> Responded {
+        self.conn.send_body(self.seq, piece, flags)
     }
 
     /// Writes as much of the next piece of the body as the socket accepts now, and returns how much that was. The rest
     /// is not kept.
-    pub fn offer(&self, piece: &[u8], flags: u32) -> (usize, Answered) {
-        self.conn.offer(self.seq, piece, flags)
+    pub fn offer_body(&self, piece: &[u8], flags: u32) -> (usize, Responded) {
+        self.conn.offer_body(self.seq, piece, flags)
     }
 
     /// The next piece of the body, copied from where it is kept as the peer takes it.
-    pub fn rest(&self, kept: Kept, flags: u32) -> Answered {
-        self.conn.rest(self.seq, kept, flags)
+    pub fn send_rest(&self, kept: Kept, flags: u32) -> Responded {
+        self.conn.send_rest(self.seq, kept, flags)
     }
 
     /// Sends a response that the embedder has encoded, unchanged. `bytes` contain the whole head; `more` bytes follow.
@@ -115,14 +121,14 @@ impl Exchange {
     }
 
     /// Starts a response of unknown length, and sends its first piece with the head.
-    pub fn stream<'a>(&self, reply: &Reply<'_>, first: impl Into<Payload<'a>>) -> Sent {
-        self.conn.stream(self.seq, reply, first.into())
+    pub fn stream<'a>(&self, response: &ResponseHead<'_>, first: impl Into<Payload<'a>>) -> Sent {
+        self.conn.stream(self.seq, response, first.into())
     }
 
     /// The next piece of a streamed response; nothing is sent for an empty one. Refused while `limit` bytes or more are
     /// queued; a single large piece is always accepted.
-    pub fn chunk<'a>(&self, piece: impl Into<Payload<'a>>, flags: u32, limit: usize) -> Sent {
-        self.conn.chunk(self.seq, piece.into(), flags, limit)
+    pub fn send_chunk<'a>(&self, piece: impl Into<Payload<'a>>, flags: u32, limit: usize) -> Sent {
+        self.conn.send_chunk(self.seq, piece.into(), flags, limit)
     }
 
     /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued, on the terms of
@@ -132,8 +138,8 @@ impl Exchange {
     }
 
     /// Ends a streamed response.
-    pub fn end(&self) -> Sent {
-        self.conn.end(self.seq)
+    pub fn end_stream(&self) -> Sent {
+        self.conn.end_stream(self.seq)
     }
 
     /// Responds with 503: no thread can run the request. Returns the connection's next one.
@@ -148,8 +154,8 @@ impl Exchange {
 
     /// User code keeps the exchange as a channel and wants to be told when the peer disconnects or half-closes. False
     /// if the peer has disconnected.
-    pub fn hold(&self) -> bool {
-        self.conn.hold(self.seq)
+    pub fn watch_peer(&self) -> bool {
+        self.conn.watch_peer(self.seq)
     }
 
     /// Switches to WebSocket, with `headers` (complete field lines) in the 101.
@@ -158,12 +164,12 @@ impl Exchange {
     }
 
     /// Changes which events of a WebSocket are reported.
-    pub fn listen(&self, interest: Interest) {
-        self.conn.listen(self.seq, interest);
+    pub fn set_interest(&self, interest: Interest) {
+        self.conn.set_interest(self.seq, interest);
     }
 
-    /// Sends one WebSocket frame: a whole message, a ping or a pong. Refused as [`Self::chunk`] is.
-    pub fn message<'a>(
+    /// Sends one WebSocket frame: a whole message, a ping or a pong. Refused as [`Self::send_chunk`] is.
+    pub fn send_frame<'a>(
         &self,
         opcode: Opcode,
         payload: impl Into<Payload<'a>>,
@@ -171,7 +177,7 @@ impl Exchange {
         limit: usize,
     ) -> Sent {
         self.conn
-            .message(self.seq, opcode, payload.into(), flags, limit)
+            .send_frame(self.seq, opcode, payload.into(), flags, limit)
     }
 
     /// Starts the close handshake. True for the call that did it.
@@ -180,8 +186,8 @@ impl Exchange {
     }
 
     /// The callback whose sends were marked [`CORK`](super::CORK) is over: flushes their bytes.
-    pub fn settle(&self) {
-        self.conn.settle(self.seq);
+    pub fn uncork(&self) {
+        self.conn.uncork(self.seq);
     }
 
     /// Cuts the connection. True when it was still there.

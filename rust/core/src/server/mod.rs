@@ -6,7 +6,6 @@
 //!
 //! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
 
-mod answer;
 mod attend;
 mod channel;
 mod config;
@@ -24,6 +23,7 @@ mod output;
 mod phase;
 mod receiving;
 pub mod request;
+mod respond;
 mod session;
 mod shared;
 mod sink;
@@ -49,13 +49,13 @@ use types::Stage;
 use work::Owner;
 
 pub use config::{Config, OptionError, UNREAD_TIME};
-pub use exchange::{Answered, Exchange, Request, Work};
+pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
-    INSIST, Interest, Pings, Reply, Sent,
+    INSIST, Interest, Pings, ResponseHead, Sent,
 };
 pub use work::{Mode, WorkQueue};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::connection::Conn;
-use super::exchange::Answered;
+use super::exchange::Responded;
 use super::inbound::Terms;
 use super::output::Payload;
 use super::phase::Responding;
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{Reply, Sent};
+use super::types::{ResponseHead, Sent};
 use crate::h1::response::{
     LAST_CHUNK, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header, stream_framing,
 };
@@ -17,7 +17,7 @@ impl Conn {
     pub(super) fn stream(
         self: &Arc<Self>,
         seq: u32,
-        reply: &Reply<'_>,
+        response: &ResponseHead<'_>,
         first: Payload<'_>,
     ) -> Sent {
         let Some(mut state) = self.current(seq) else {
@@ -27,21 +27,21 @@ impl Conn {
             return Sent::Closed;
         };
         // An ordinary streamed response to a WebSocket request is framed like any other.
-        let framing = stream_framing(reply.status, terms.version, terms.head, false);
+        let framing = stream_framing(response.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
-        let (close, line) = terms.connection(reply, until_close, stopping);
+        let (close, line) = terms.connection(response, until_close, stopping);
         state
             .phase
             .go_on(Responding::Streaming(Terms { close, ..terms }));
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
-            self.start_head(head, reply, line);
+            self.start_head(head, response, line);
             if terms.chunked() {
                 head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
             }
-            self.end_head(head, reply);
+            self.end_head(head, response);
             if terms.head {
                 state.transport.write(head, &[]);
             } else if first.len() < CORK_SIZE {
@@ -57,7 +57,7 @@ impl Conn {
         Sent::Accepted
     }
 
-    pub(super) fn chunk(
+    pub(super) fn send_chunk(
         self: &Arc<Self>,
         seq: u32,
         piece: Payload<'_>,
@@ -89,7 +89,7 @@ impl Conn {
         Sent::Accepted
     }
 
-    pub(super) fn end(self: &Arc<Self>, seq: u32) -> Sent {
+    pub(super) fn end_stream(self: &Arc<Self>, seq: u32) -> Sent {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -101,7 +101,7 @@ impl Conn {
         }
         let next = self.finish(&mut state, terms, 0);
         drop(state);
-        self.hand_on(Answered::Done(next), 0);
+        self.hand_on(Responded::Done(next), 0);
         Sent::Accepted
     }
 }

@@ -24,7 +24,7 @@ impl std::fmt::Display for Address {
 
 /// Status and header fields of a response, as the handler gave them.
 #[derive(Debug, Clone, Copy)]
-pub struct Reply<'a> {
+pub struct ResponseHead<'a> {
     /// 200-999; the core sends interim responses itself.
     pub status: u16,
     /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.

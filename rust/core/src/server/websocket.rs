@@ -40,7 +40,7 @@ impl Conn {
         true
     }
 
-    pub(super) fn listen(&self, seq: u32, interest: Interest) {
+    pub(super) fn set_interest(&self, seq: u32, interest: Interest) {
         if let Some(mut state) = self.current(seq)
             && let Phase::WebSocket(session) = &mut state.phase
         {
@@ -48,7 +48,7 @@ impl Conn {
         }
     }
 
-    pub(super) fn message(
+    pub(super) fn send_frame(
         &self,
         seq: u32,
         opcode: Opcode,
@@ -155,7 +155,10 @@ impl State {
             Tick::Nothing => {}
             Tick::Ping => self.send_control(Opcode::Ping, &[]),
             Tick::GiveUp => {
-                self.report(conn, Event::Closed(ABNORMAL, "no answer to a ping".into()));
+                self.report(
+                    conn,
+                    Event::Closed(ABNORMAL, "no response to a ping".into()),
+                );
                 self.reset(conn);
             }
         }

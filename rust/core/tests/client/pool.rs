@@ -57,7 +57,7 @@ fn keepalive_of_zero_or_less_neither_takes_nor_leaves_a_connection() {
 }
 
 #[test]
-fn only_the_right_answers_leave_their_connection_open() {
+fn only_the_right_responses_leave_their_connection_open() {
     let close: [&'static [u8]; 7] = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: x , CLOSE\r\n\r\nok",
@@ -477,7 +477,7 @@ fn cancel_closes_the_connection() {
 }
 
 #[test]
-fn an_early_answer_reaches_the_caller_while_it_still_writes() {
+fn an_early_response_reaches_the_caller_while_it_still_writes() {
     let server = Server::new(|_, stream| {
         let mut head = [0; 20];
         stream.read_exact(&mut head).unwrap();

@@ -168,7 +168,7 @@ fn socks_refusals_say_why() {
         (b"HT", b"", "it does not speak SOCKS5"),
         (&[5, 0xff], b"", "it wants another authentication"),
         (&[5, 0], &[5, 5, 0, 1], "connection refused"),
-        (&[5, 0], &[5, 0, 0, 9], "its answer is malformed"),
+        (&[5, 0], &[5, 0, 0, 9], "its response is malformed"),
     ];
     for (greeting, reply, reason) in cases {
         let proxy = Server::new(move |_, stream| {

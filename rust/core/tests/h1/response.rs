@@ -162,7 +162,7 @@ fn error_responses_close_and_say_why_but_not_to_head() {
 }
 
 #[test]
-fn the_interim_answer_carries_server_and_date_only() {
+fn the_interim_response_carries_server_and_date_only() {
     let answer = written(|out| continue_response(out, Some(b"s"), b"d"));
     assert_eq!(
         answer,

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 
 use httpkit_core::h1::encoded::EncodedHead;
-use httpkit_core::server::{Answered, Encoded, Interest, Mode};
+use httpkit_core::server::{Encoded, Interest, Mode, Responded};
 
-use crate::support::{Running, answer, config, frame, read_answer, read_head, wait_until};
+use crate::support::{Running, answer, config, frame, read_head, read_response, wait_until};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -48,7 +48,7 @@ fn a_head_says_where_it_ends_and_how_its_body_does() {
 }
 
 #[test]
-fn whatever_is_not_the_head_of_an_answer_is_none() {
+fn what_is_not_the_head_of_a_response_is_rejected() {
     for cut in 0..OK.len() - 2 {
         assert_eq!(EncodedHead::of(&OK[..cut]), None, "cut at {cut}");
     }
@@ -65,7 +65,7 @@ fn whatever_is_not_the_head_of_an_answer_is_none() {
 }
 
 #[test]
-fn encoded_answers_are_sent_as_they_are_and_the_connection_goes_on() {
+fn encoded_responses_are_sent_as_they_are_and_the_connection_goes_on() {
     let server = Running::start(config(Mode::Push));
     let mut peer = server.connect();
     for _ in 0..3 {
@@ -87,19 +87,19 @@ fn encoded_answers_are_sent_as_they_are_and_the_connection_goes_on() {
 }
 
 #[test]
-fn pipelined_requests_follow_an_encoded_answer() {
+fn pipelined_requests_follow_an_encoded_response() {
     let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(&GET.repeat(3)).unwrap();
     for _ in 0..3 {
         let sent = server.request().respond_encoded(OK, 0, Interest::default());
         assert_eq!(sent, Encoded::Done);
-        assert_eq!(read_answer(&mut peer), b"ok");
+        assert_eq!(read_response(&mut peer), b"ok");
     }
 }
 
 #[test]
-fn the_rest_of_an_encoded_answer_may_come_in_pieces() {
+fn the_rest_of_an_encoded_response_may_come_in_pieces() {
     let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
@@ -109,17 +109,17 @@ fn the_rest_of_an_encoded_answer_may_come_in_pieces() {
     assert_eq!(sent, Encoded::More);
     let sender = std::thread::spawn(move || {
         for _ in 0..2 {
-            let answered = exchange.body(&[b'x'; 100_000], 0);
-            assert!(matches!(answered, Answered::More));
+            let answered = exchange.send_body(&[b'x'; 100_000], 0);
+            assert!(matches!(answered, Responded::More));
         }
-        let answered = exchange.body(&[b'x'; 100_000], 0);
-        assert!(matches!(answered, Answered::Done(None)));
+        let answered = exchange.send_body(&[b'x'; 100_000], 0);
+        assert!(matches!(answered, Responded::Done(None)));
     });
-    assert_eq!(read_answer(&mut peer).len(), 300_000);
+    assert_eq!(read_response(&mut peer).len(), 300_000);
     sender.join().unwrap();
     peer.write_all(GET).unwrap();
     answer(&server.request(), b"next");
-    assert_eq!(read_answer(&mut peer), b"next");
+    assert_eq!(read_response(&mut peer), b"next");
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn a_body_is_left_out_where_none_is_allowed() {
     }
     peer.write_all(GET).unwrap();
     answer(&server.request(), b"next");
-    assert_eq!(read_answer(&mut peer), b"next");
+    assert_eq!(read_response(&mut peer), b"next");
 }
 
 #[test]
-fn a_connection_ends_where_the_peer_cannot_tell_where_the_answer_does() {
+fn a_connection_ends_where_the_peer_cannot_tell_where_the_response_does() {
     let http10: &[u8] = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     for (request, bytes) in [
         (GET, &b"HTTP/1.1 200 OK\r\n\r\nok"[..]),
@@ -175,7 +175,7 @@ fn a_connection_ends_where_the_peer_cannot_tell_where_the_answer_does() {
 }
 
 #[test]
-fn what_is_no_final_answer_leaves_the_exchange_alone() {
+fn what_is_no_final_response_leaves_the_exchange_alone() {
     let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
@@ -189,7 +189,7 @@ fn what_is_no_final_answer_leaves_the_exchange_alone() {
         assert_eq!(sent, Encoded::Malformed);
     }
     answer(&exchange, b"ok");
-    assert_eq!(read_answer(&mut peer), b"ok");
+    assert_eq!(read_response(&mut peer), b"ok");
 }
 
 #[test]

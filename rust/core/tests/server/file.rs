@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use httpkit_core::server::{Answered, CLOSE, Mode, Notice, Reply};
+use httpkit_core::server::{CLOSE, Mode, Notice, Responded, ResponseHead};
 
-use crate::support::{Running, answer, config, read_answer, read_head, reply, wait_until};
+use crate::support::{Running, answer, config, read_head, read_response, reply, wait_until};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -59,10 +59,10 @@ fn files_of_any_length_arrive_whole_and_the_connection_goes_on() {
             .request()
             .respond_file(&reply(), file.open(), 0, len as u64);
         assert!(
-            matches!(answered, Answered::Done(None)),
+            matches!(answered, Responded::Done(None)),
             "{len}: {answered:?}"
         );
-        assert!(read_answer(&mut peer) == content(len), "{len} bytes");
+        assert!(read_response(&mut peer) == content(len), "{len} bytes");
     }
     assert_eq!(server.server.accepted(), 1);
 }
@@ -77,27 +77,27 @@ fn a_file_for_a_peer_that_does_not_read_holds_no_thread_and_its_successor_waits(
     let answered = server
         .request()
         .respond_file(&reply(), file.open(), 0, LONG as u64);
-    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
     let mut other = server.connect();
     other.write_all(GET).unwrap();
     answer(&server.request(), b"meanwhile");
-    assert_eq!(read_answer(&mut other), b"meanwhile");
+    assert_eq!(read_response(&mut other), b"meanwhile");
 
     read_long_head(&mut peer);
     let mut body = vec![0; LONG];
     peer.read_exact(&mut body).unwrap();
     assert!(body == content(LONG));
     answer(&server.request(), b"second");
-    assert_eq!(read_answer(&mut peer), b"second");
+    assert_eq!(read_response(&mut peer), b"second");
 }
 
 #[test]
-fn the_last_answer_of_a_connection_may_be_a_file() {
+fn the_last_response_of_a_connection_may_be_a_file() {
     let server = Running::start(config(Mode::Pull));
     let file = Temporary::new("last", &content(LONG));
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
-    let last = Reply {
+    let last = ResponseHead {
         flags: CLOSE,
         ..reply()
     };
@@ -111,7 +111,7 @@ fn the_last_answer_of_a_connection_may_be_a_file() {
 }
 
 #[test]
-fn an_answer_to_head_has_the_length_of_the_file_and_nothing_of_it() {
+fn a_response_to_head_has_the_length_of_the_file_and_nothing_of_it() {
     let server = Running::start(config(Mode::Pull));
     let file = Temporary::new("head", b"content");
     let mut peer = server.connect();

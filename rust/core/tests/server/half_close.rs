@@ -2,9 +2,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use httpkit_core::server::{Answered, Config, Event, Exchange, INLINE, Mode, Reply, Sent, Work};
+use httpkit_core::server::{
+    Config, Event, Exchange, INLINE, Mode, Responded, ResponseHead, Sent, Work,
+};
 
-use crate::support::{Running, answer, closings, config, read_answer, reply, wait_until};
+use crate::support::{Running, answer, closings, config, read_response, reply, wait_until};
 
 /// Nanoseconds of processor time that the threads of this process named `name` have used.
 fn processor_time(name: &str) -> u64 {
@@ -20,7 +22,7 @@ fn processor_time(name: &str) -> u64 {
 }
 
 #[test]
-fn a_half_closed_connection_costs_no_processor_time_while_its_answer_is_made() {
+fn a_half_closed_connection_costs_no_processor_time_while_its_response_is_made() {
     let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -48,8 +50,8 @@ fn a_stream_that_nobody_holds_goes_on_after_a_half_close() {
     let exchange = server.request();
     assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
     server.end(&peer);
-    assert_eq!(exchange.chunk(b"second", 0, 1000), Sent::Accepted);
-    assert_eq!(exchange.end(), Sent::Accepted);
+    assert_eq!(exchange.send_chunk(b"second", 0, 1000), Sent::Accepted);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
     let mut answer = String::new();
     peer.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("6\r\nsecond\r\n0\r\n\r\n"), "{answer}");
@@ -66,12 +68,12 @@ fn a_stream_to_a_peer_that_is_gone_ends_although_it_had_half_closed_before() {
     assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
     drop(peer);
     wait_until("the stream is refused", || {
-        exchange.chunk(b"more", 0, 1000) != Sent::Accepted
+        exchange.send_chunk(b"more", 0, 1000) != Sent::Accepted
     });
 }
 
 #[test]
-fn an_answer_that_still_waits_is_read_to_its_end_after_a_half_close() {
+fn a_response_that_still_waits_is_read_to_its_end_after_a_half_close() {
     const SIZE: usize = 20_000_000;
     for fields in ["", "Connection: close\r\n"] {
         let server = Running::start(config(Mode::Pull));
@@ -104,9 +106,9 @@ fn requests_received_before_a_half_close_are_all_answered_in_order() {
     answer(&first, b"first");
     let second = server.request();
     assert_eq!(second.stream(&reply(), b"second"), Sent::Accepted);
-    assert_eq!(second.end(), Sent::Accepted);
+    assert_eq!(second.end_stream(), Sent::Accepted);
     answer(&server.request(), b"third");
-    assert_eq!(read_answer(&mut peer), b"first");
+    assert_eq!(read_response(&mut peer), b"first");
     let mut rest = String::new();
     peer.read_to_string(&mut rest).unwrap();
     assert!(
@@ -117,20 +119,21 @@ fn requests_received_before_a_half_close_are_all_answered_in_order() {
 }
 
 #[test]
-fn answers_before_a_channel_that_a_half_close_ends_are_still_read() {
+fn responses_before_a_channel_that_a_half_close_ends_are_still_read() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, first) =
         peer_that_said_all(&server, &b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
     // Gathered with what follows, since the caller runs the next request at once.
     let flags = INLINE;
-    let Answered::Done(Some(second)) = first.respond(&Reply { flags, ..reply() }, b"first", 5)
+    let Responded::Done(Some(second)) =
+        first.respond(&ResponseHead { flags, ..reply() }, b"first", 5)
     else {
         panic!("the second request was not handed on");
     };
     let second = second.exchange;
     assert!(second.bind(7));
-    assert!(!second.hold(), "the peer has left");
-    assert_eq!(read_answer(&mut peer), b"first");
+    assert!(!second.watch_peer(), "the peer has left");
+    assert_eq!(read_response(&mut peer), b"first");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     let heard = closings(vec![server.server.take().unwrap()]);
     assert_eq!(heard, [Event::Closed(-1, String::new())]);
@@ -143,21 +146,21 @@ fn who_waits_for_room_on_a_channel_is_told_when_a_half_close_ends_it() {
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     let exchange = server.request();
-    assert!(exchange.hold());
+    assert!(exchange.watch_peer());
     assert_eq!(
         exchange.stream(&reply(), &vec![b'x'; 20_000_000]),
         Sent::Accepted
     );
-    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Full);
+    assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Full);
     peer.shutdown(Shutdown::Write).unwrap();
     wait_until("the sender is told", || {
         !server.sink.drained.lock().is_empty()
     });
-    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Closed);
+    assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Closed);
 }
 
 #[test]
-fn half_a_request_before_a_half_close_ends_the_connection_behind_the_answers() {
+fn half_a_request_before_a_half_close_ends_the_connection_behind_the_responses() {
     let server = Running::start(config(Mode::Pull));
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nPOST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nx";
     let (mut peer, first) = peer_that_said_all(&server, bytes);
@@ -179,9 +182,9 @@ fn requests_held_back_for_a_peer_that_does_not_read_are_answered_after_its_half_
         .unwrap();
     answer(&server.request(), &vec![b'x'; SIZE]);
     server.end(&peer);
-    assert_eq!(read_answer(&mut peer).len(), SIZE);
+    assert_eq!(read_response(&mut peer).len(), SIZE);
     answer(&server.request(), b"second");
-    assert_eq!(read_answer(&mut peer), b"second");
+    assert_eq!(read_response(&mut peer), b"second");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
 
@@ -221,7 +224,7 @@ fn a_half_closed_peer_whose_response_takes_too_long_is_given_up() {
     wait_until("its socket is closed", || server.server.connections() == 0);
     assert!(!exchange.is_open());
     let late = exchange.respond(&reply(), b"late", 4);
-    assert!(matches!(late, Answered::Stale), "{late:?}");
+    assert!(matches!(late, Responded::Stale), "{late:?}");
     let heard = closings(vec![server.server.take().unwrap()]);
     assert_eq!(heard, [Event::Closed(-1, String::new())]);
 }
@@ -236,7 +239,7 @@ fn a_half_closed_peer_of_a_silent_stream_is_given_up_as_well() {
     assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
     peer.shutdown(Shutdown::Write).unwrap();
     wait_until("its socket is closed", || server.server.connections() == 0);
-    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Closed);
+    assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Closed);
 }
 
 #[test]
@@ -271,9 +274,9 @@ fn what_is_sent_begins_the_time_of_a_half_closed_peer_anew() {
     let second = server.request();
     assert_eq!(second.stream(&reply(), b"second"), Sent::Accepted);
     pause();
-    assert_eq!(second.chunk(b"third", 0, 1000), Sent::Accepted);
-    assert_eq!(second.end(), Sent::Accepted);
-    assert_eq!(read_answer(&mut peer), b"first");
+    assert_eq!(second.send_chunk(b"third", 0, 1000), Sent::Accepted);
+    assert_eq!(second.end_stream(), Sent::Accepted);
+    assert_eq!(read_response(&mut peer), b"first");
     let mut rest = String::new();
     peer.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("third\r\n0\r\n\r\n"), "{rest}");
@@ -290,7 +293,7 @@ fn of_too_many_half_closed_peers_the_oldest_are_given_up() {
     // One that has got its response no longer counts.
     let (mut served, exchange) = peer_that_said_all(&server, request);
     answer(&exchange, b"served");
-    assert_eq!(read_answer(&mut served), b"served");
+    assert_eq!(read_response(&mut served), b"served");
     wait_until("it is gone", || server.server.connections() == 1);
     let (mut second, kept) = peer_that_said_all(&server, request);
     assert!(refused.is_open(), "there is room for two");
@@ -299,7 +302,7 @@ fn of_too_many_half_closed_peers_the_oldest_are_given_up() {
     assert!(!refused.is_open());
     for (peer, exchange) in [(&mut second, kept), (&mut third, kept_too)] {
         answer(&exchange, b"kept");
-        assert_eq!(read_answer(peer), b"kept");
+        assert_eq!(read_response(peer), b"kept");
     }
 }
 
@@ -326,7 +329,7 @@ fn an_embedder_that_asks_for_it_hears_of_a_half_close_at_once_and_may_still_resp
     assert_eq!(events(), [Event::HalfClosed]);
     assert_eq!(second.take_events(), []);
     answer(&second, b"second");
-    assert_eq!(read_answer(&mut peer), b"first");
-    assert_eq!(read_answer(&mut peer), b"second");
+    assert_eq!(read_response(&mut peer), b"first");
+    assert_eq!(read_response(&mut peer), b"second");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

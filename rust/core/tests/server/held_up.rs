@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use httpkit_core::server::{Answered, Kept, Mode, Server, Source, Work};
+use httpkit_core::server::{Kept, Mode, Responded, Server, Source, Work};
 use parking_lot::{Condvar, Mutex};
 
-use crate::support::{PATIENCE, Running, any_port, config, join, read_answer, reply, wait_until};
+use crate::support::{PATIENCE, Running, any_port, config, join, read_response, reply, wait_until};
 
 const SIZE: usize = 20_000_000;
 const WORKERS: usize = 6;
@@ -69,9 +69,9 @@ fn work(server: &Server, sources: &Mutex<Vec<Arc<Gated>>>) {
         }
         let source = sources.lock().remove(0);
         let begun = exchange.respond(&reply(), &[], SIZE as u64);
-        assert!(matches!(begun, Answered::More), "{begun:?}");
+        assert!(matches!(begun, Responded::More), "{begun:?}");
         let (at, len) = (0, SIZE);
-        exchange.rest(Kept { source, at, len }, 0);
+        exchange.send_rest(Kept { source, at, len }, 0);
     }
 }
 
@@ -79,7 +79,7 @@ fn work(server: &Server, sources: &Mutex<Vec<Arc<Gated>>>) {
 fn acquainted(server: &Running) -> TcpStream {
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
-    assert_eq!(read_answer(&mut peer), b"x");
+    assert_eq!(read_response(&mut peer), b"x");
     peer
 }
 
@@ -137,7 +137,7 @@ fn peers_of_other_loops_are_served_while_a_loop_is_held_up() {
     for _ in 0..20 {
         acquainted(&server);
     }
-    assert_eq!(read_answer(&mut waiting), b"x", "what the turn brought");
+    assert_eq!(read_response(&mut waiting), b"x", "what the turn brought");
     assert!(second.holds(), "all of it happened meanwhile");
     second.open();
     server.stop();

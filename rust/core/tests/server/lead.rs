@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use httpkit_core::server::{Config, Exchange, Mode, Server, Work};
 
-use crate::support::{PATIENCE, Running, any_port, config, join, read_answer, reply};
+use crate::support::{PATIENCE, Running, any_port, config, join, read_response, reply};
 
 const SHORT: &str = "/short";
 /// Takes longer than a loop may stand still.
 const LONG: &str = "/long";
 /// Blocks until [`TOGETHER`] of them are being handled.
 const MEET: &str = "/meet";
-/// Answered by a thread that pulls no work.
+/// Responded by a thread that pulls no work.
 const ELSEWHERE: &str = "/elsewhere";
 
 const TOGETHER: usize = 2;
@@ -151,7 +151,7 @@ fn ask(peer: &mut TcpStream, targets: &[&str], seed: u64, stop: &AtomicBool) -> 
             .collect();
         peer.write_all(burst.concat().as_bytes()).unwrap();
         for _ in &burst {
-            assert_eq!(read_answer(peer), b"x");
+            assert_eq!(read_response(peer), b"x");
         }
         asked += burst.len();
         if random.below(3) == 0 {
@@ -173,12 +173,12 @@ fn requests_that_wait_for_one_another_all_get_threads() {
                 peer.write_all(get(MEET).as_bytes()).unwrap();
             }
             for peer in &mut peers {
-                assert_eq!(read_answer(peer), b"x", "{loops} loops, round {round}");
+                assert_eq!(read_response(peer), b"x", "{loops} loops, round {round}");
             }
             // Short work in between has the workers lead, pauses end their rests.
             for _ in 0..random.below(20) {
                 peers[0].write_all(get(SHORT).as_bytes()).unwrap();
-                assert_eq!(read_answer(&mut peers[0]), b"x");
+                assert_eq!(read_response(&mut peers[0]), b"x");
             }
             std::thread::sleep(Duration::from_micros(random.below(4000) as u64));
         }
@@ -213,7 +213,11 @@ fn every_request_is_answered_whatever_else_blocks_and_whoever_answers() {
                 peer.write_all(get(MEET).as_bytes()).unwrap();
             }
             for peer in &mut meeting {
-                assert_eq!(read_answer(peer), b"x", "{loops} loops, {workers} workers");
+                assert_eq!(
+                    read_response(peer),
+                    b"x",
+                    "{loops} loops, {workers} workers"
+                );
             }
         }
         stop.store(true, Ordering::Relaxed);

@@ -2,13 +2,13 @@
 
 mod support;
 
-mod answering;
 mod encoded;
 mod file;
 mod half_close;
 mod held_up;
 mod lead;
 mod pipelining;
+mod responding;
 mod stop;
 mod stream;
 mod unix;

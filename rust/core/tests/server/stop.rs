@@ -3,11 +3,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use httpkit_core::server::{
-    Answered, Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Mode, Reply, Sent,
+    Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Mode, Responded, ResponseHead,
+    Sent,
 };
 
 use crate::support::{
-    PATIENCE, Running, answer, any_port, closings, config, read_answer, read_head, reply,
+    PATIENCE, Running, answer, any_port, closings, config, read_head, read_response, reply,
     wait_until,
 };
 
@@ -19,7 +20,7 @@ fn idle_peer(server: &Running) -> TcpStream {
     peer.write_all(GET).unwrap();
     let exchange = server.request();
     answer(&exchange, b"first");
-    assert_eq!(read_answer(&mut peer), b"first");
+    assert_eq!(read_response(&mut peer), b"first");
     peer
 }
 
@@ -42,7 +43,7 @@ fn a_draining_server_answers_on_open_connections_and_says_that_they_end() {
         |exchange| answer(exchange, b"last"),
         |exchange| {
             assert_eq!(exchange.stream(&reply(), b"last"), Sent::Accepted);
-            assert_eq!(exchange.end(), Sent::Accepted);
+            assert_eq!(exchange.end_stream(), Sent::Accepted);
         },
         |exchange| {
             let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast";
@@ -70,21 +71,21 @@ fn a_draining_server_leaves_a_given_connection_header_alone() {
     let mut peer = idle_peer(&server);
     server.server.drain();
     peer.write_all(GET).unwrap();
-    let given = Reply {
+    let given = ResponseHead {
         headers: b"Connection: keep-alive\r\n",
         flags: GIVEN_CONNECTION,
         ..reply()
     };
     let answered = server.request().respond(&given, b"kept", 4);
-    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
-    assert_eq!(read_answer(&mut peer), b"kept");
+    assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
+    assert_eq!(read_response(&mut peer), b"kept");
     let encoded = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\nkept";
     peer.write_all(GET).unwrap();
     let sent = server
         .request()
         .respond_encoded(encoded, 0, Interest::default());
     assert_eq!(sent, Encoded::Done);
-    assert_eq!(read_answer(&mut peer), b"kept");
+    assert_eq!(read_response(&mut peer), b"kept");
 }
 
 #[test]
@@ -95,7 +96,8 @@ fn of_pipelined_requests_the_last_response_says_that_the_connection_ends() {
     let first = server.request();
     server.server.drain();
     let flags = INLINE;
-    let Answered::Done(Some(second)) = first.respond(&Reply { flags, ..reply() }, b"first", 5)
+    let Responded::Done(Some(second)) =
+        first.respond(&ResponseHead { flags, ..reply() }, b"first", 5)
     else {
         panic!("the second request was not handed on");
     };
@@ -205,8 +207,8 @@ fn channels_are_not_waited_for() {
     let [unanswered, streaming] = [server.request(), server.request()];
     server.server.drain();
     assert!(server.server.unfinished(PATIENCE) >= 2);
-    assert!(unanswered.hold());
-    assert!(streaming.hold());
+    assert!(unanswered.watch_peer());
+    assert!(streaming.watch_peer());
     assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
     wait_until("nothing is waited for", || {
         server.server.unfinished(PATIENCE) == 0
@@ -242,7 +244,7 @@ fn closings_that_a_stop_causes_are_handed_over_in_either_mode() {
                 Mode::Pull => server.request(),
                 Mode::Push => server.pushed_request(),
             };
-            assert!(exchange.hold());
+            assert!(exchange.watch_peer());
             server.stop();
             let work = std::mem::take(&mut *server.sink.work.lock());
             assert_eq!(

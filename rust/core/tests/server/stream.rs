@@ -18,7 +18,7 @@ fn a_stream_to_http_1_0_is_raw_even_if_a_websocket_was_asked_for() {
         .unwrap();
     let exchange = server.request();
     assert_eq!(exchange.stream(&reply(), b"raw"), Sent::Accepted);
-    assert_eq!(exchange.end(), Sent::Accepted);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
     let mut answer = String::new();
     peer.read_to_string(&mut answer).unwrap();
     assert!(!answer.contains("chunked"), "{answer}");
@@ -38,7 +38,7 @@ fn what_a_reset_has_lost_does_not_count_as_written() {
         read_head(&mut peer);
         drop(peer);
         // The loop may or may not have noticed.
-        exchange.chunk(&long, 0, usize::MAX);
+        exchange.send_chunk(&long, 0, usize::MAX);
         let written = !exchange.when_drained() && exchange.is_open();
         assert!(!written, "nobody could have read it");
         assert!(matches!(server.server.take(), Some(Work::Events(_))));
@@ -61,7 +61,7 @@ fn full_stream(server: &Running) -> (TcpStream, Exchange) {
     assert_eq!(exchange.stream(&reply(), b""), Sent::Accepted);
     read_head(&mut peer);
     let long = vec![b'x'; 12 << 20];
-    assert_eq!(exchange.chunk(&long, 0, usize::MAX), Sent::Accepted);
+    assert_eq!(exchange.send_chunk(&long, 0, usize::MAX), Sent::Accepted);
     assert!(exchange.pending_bytes() > 1 << 20);
     (peer, exchange)
 }
@@ -71,7 +71,7 @@ fn a_peer_that_takes_nothing_is_cut_off_if_a_sender_waits_for_room() {
     let server = impatient(Duration::from_millis(100));
     let waits: [fn(&Exchange) -> bool; 2] = [
         |exchange| exchange.await_room(1000),
-        |exchange| exchange.chunk(b"more", INSIST, 1000) == Sent::Full,
+        |exchange| exchange.send_chunk(b"more", INSIST, 1000) == Sent::Full,
     ];
     for wait in waits {
         let (_peer, exchange) = full_stream(&server);
@@ -81,7 +81,7 @@ fn a_peer_that_takes_nothing_is_cut_off_if_a_sender_waits_for_room() {
             !std::mem::take(&mut *server.sink.drained.lock()).is_empty()
         });
         assert!(!exchange.await_room(1000), "nobody is there to wait for");
-        assert_eq!(exchange.chunk(b"more", INSIST, 1000), Sent::Closed);
+        assert_eq!(exchange.send_chunk(b"more", INSIST, 1000), Sent::Closed);
         server.server.take();
     }
 }
@@ -91,7 +91,7 @@ fn a_peer_that_takes_nothing_is_kept_if_no_sender_waits() {
     let time = Duration::from_millis(50);
     let server = impatient(time);
     let (_peer, exchange) = full_stream(&server);
-    assert_eq!(exchange.chunk(b"more", 0, 1000), Sent::Full);
+    assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Full);
     std::thread::sleep(time * 10); // Ten times as long as an insisting sender would have waited.
     assert!(exchange.is_open());
 }
@@ -136,5 +136,5 @@ fn who_waits_for_room_hears_when_there_is_some() {
         !std::mem::take(&mut *server.sink.drained.lock()).is_empty()
     });
     assert!(!exchange.await_room(1000));
-    assert_eq!(exchange.end(), Sent::Accepted);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
 }

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use httpkit_core::server::{
-    Address, Answered, Config, Event, Exchange, Interest, Mode, Notice, Pings, Reply, Server, Sink,
-    Work,
+    Address, Config, Event, Exchange, Interest, Mode, Notice, Pings, Responded, ResponseHead,
+    Server, Sink, Work,
 };
 use parking_lot::Mutex;
 
@@ -218,8 +218,8 @@ pub fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap()
 }
 
-pub fn reply() -> Reply<'static> {
-    Reply {
+pub fn reply() -> ResponseHead<'static> {
+    ResponseHead {
         status: 200,
         headers: b"",
         flags: 0,
@@ -229,7 +229,7 @@ pub fn reply() -> Reply<'static> {
 
 pub fn answer(exchange: &Exchange, body: &[u8]) {
     let answered = exchange.respond(&reply(), body, body.len() as u64);
-    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
 }
 
 /// The closings among `work`.
@@ -252,7 +252,7 @@ pub fn closings(work: Vec<Work>) -> Vec<Event> {
 }
 
 /// The body of the next answer, which has a Content-Length.
-pub fn read_answer(peer: &mut TcpStream) -> Vec<u8> {
+pub fn read_response(peer: &mut TcpStream) -> Vec<u8> {
     let head = read_head(peer).to_ascii_lowercase();
     let length = head
         .split("content-length: ")

@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use httpkit_core::server::{
-    Answered, Config, Exchange, Interest, Kept, Mode, Notice, Reply, Sent, Source,
+    Config, Exchange, Interest, Kept, Mode, Notice, Responded, ResponseHead, Sent, Source,
 };
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, config, read_answer, read_head, reply, wait_until};
+use crate::support::{Running, config, read_head, read_response, reply, wait_until};
 
 const SIZE: usize = 20_000_000;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -40,12 +40,12 @@ impl Source for Content {
 fn respond(exchange: &Exchange, flags: u32) -> Weak<Content> {
     let source = Arc::new(Content::default());
     let kept = Arc::downgrade(&source);
-    let reply = Reply { flags, ..reply() };
+    let reply = ResponseHead { flags, ..reply() };
     let begun = exchange.respond(&reply, &[], SIZE as u64);
-    assert!(matches!(begun, Answered::More), "{begun:?}");
+    assert!(matches!(begun, Responded::More), "{begun:?}");
     let (at, len) = (0, SIZE);
-    let answered = exchange.rest(Kept { source, at, len }, flags);
-    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
+    let answered = exchange.send_rest(Kept { source, at, len }, flags);
+    assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
     kept
 }
 
@@ -66,12 +66,12 @@ fn a_body_is_copied_from_its_source_as_the_peer_reads() {
     let (mut peer, exchange) = asking(&server);
     let source = respond(&exchange, 0);
     assert!(!is_dropped(&source), "the peer has yet to read");
-    assert!(read_answer(&mut peer) == content(0, SIZE));
+    assert!(read_response(&mut peer) == content(0, SIZE));
     wait_until("the source is dropped", || is_dropped(&source));
     // The connection goes on.
     peer.write_all(GET).unwrap();
     respond(&server.request(), 0);
-    assert!(read_answer(&mut peer) == content(0, SIZE));
+    assert!(read_response(&mut peer) == content(0, SIZE));
 }
 
 #[test]
@@ -81,24 +81,24 @@ fn a_body_may_be_offered_first_and_come_from_several_sources() {
     let all = content(0, SIZE);
     assert!(matches!(
         exchange.respond(&reply(), &all[..10], SIZE as u64),
-        Answered::More
+        Responded::More
     ));
-    let (mut at, mut answered) = (10, Answered::More);
+    let (mut at, mut answered) = (10, Responded::More);
     let mut full = false;
     while !full {
         let piece = &all[at..(at + 100_000).min(SIZE)];
-        let (taken, outcome) = exchange.offer(piece, 0);
+        let (taken, outcome) = exchange.offer_body(piece, 0);
         full = taken < piece.len();
         (at, answered) = (at + taken, outcome);
     }
-    while matches!(answered, Answered::More) {
+    while matches!(answered, Responded::More) {
         let source: Arc<dyn Source> = Arc::new(Content::default());
         let len = 7_000_000.min(SIZE - at);
-        answered = exchange.rest(Kept { source, at, len }, 0);
+        answered = exchange.send_rest(Kept { source, at, len }, 0);
         at += len;
     }
-    assert!(matches!(answered, Answered::Done(None)), "{answered:?}");
-    assert!(read_answer(&mut peer) == all);
+    assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
+    assert!(read_response(&mut peer) == all);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_ma
         assert!(is_dropped(&source));
         let (_peer, exchange) = asking(&server);
         let body = content(0, SIZE);
-        exchange.respond(&Reply { flags, ..reply() }, &body, SIZE as u64);
+        exchange.respond(&ResponseHead { flags, ..reply() }, &body, SIZE as u64);
         wait_until("it is cut off", || server.server.connections() == 0);
     }
 }
@@ -181,12 +181,12 @@ fn what_waits_on_a_channel_may_wait() {
         ..config(Mode::Pull)
     });
     let (mut peer, exchange) = asking(&server);
-    assert!(exchange.hold());
+    assert!(exchange.watch_peer());
     let body = content(0, SIZE);
     assert_eq!(exchange.stream(&reply(), &body), Sent::Accepted);
     std::thread::sleep(TIME * 5 / 2); // longer than a response may
     assert!(exchange.is_open());
-    assert_eq!(exchange.end(), Sent::Accepted);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
     read_head(&mut peer);
     let mut all = Vec::new();
     while !all.ends_with(b"\r\n0\r\n\r\n") {
@@ -206,14 +206,14 @@ fn shared_bytes_reach_every_peer_in_their_frames_and_chunks() {
     let mut readers = Vec::new();
     for _ in 0..2 {
         let (mut peer, exchange) = asking(&server);
-        assert!(exchange.hold());
+        assert!(exchange.watch_peer());
         assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
         assert_eq!(
-            exchange.chunk(shared.clone(), 0, usize::MAX),
+            exchange.send_chunk(shared.clone(), 0, usize::MAX),
             Sent::Accepted
         );
-        assert_eq!(exchange.chunk(b"last", 0, usize::MAX), Sent::Accepted);
-        assert_eq!(exchange.end(), Sent::Accepted);
+        assert_eq!(exchange.send_chunk(b"last", 0, usize::MAX), Sent::Accepted);
+        assert_eq!(exchange.end_stream(), Sent::Accepted);
         readers.push(std::thread::spawn(move || {
             read_head(&mut peer);
             let head = format!("5\r\nfirst\r\n{SIZE:x}\r\n");
@@ -226,11 +226,11 @@ fn shared_bytes_reach_every_peer_in_their_frames_and_chunks() {
             assert_eq!(&end, b"\r\n4\r\nlast\r\n0\r\n\r\n");
         }));
         let (mut peer, exchange) = server.websocket(None);
-        let sent = exchange.message(Opcode::Binary, shared.clone(), 0, usize::MAX);
+        let sent = exchange.send_frame(Opcode::Binary, shared.clone(), 0, usize::MAX);
         assert_eq!(sent, Sent::Accepted);
-        let sent = exchange.message(Opcode::Text, b"last", 0, usize::MAX);
+        let sent = exchange.send_frame(Opcode::Text, b"last", 0, usize::MAX);
         assert_eq!(sent, Sent::Accepted);
-        exchange.listen(Interest::default());
+        exchange.set_interest(Interest::default());
         readers.push(std::thread::spawn(move || {
             let mut bytes = vec![0; 10 + SIZE + 6];
             peer.read_exact(&mut bytes).unwrap();
@@ -248,7 +248,7 @@ fn shared_bytes_reach_every_peer_in_their_frames_and_chunks() {
 fn much_memory_that_is_freed_is_told_of() {
     let server = Running::start(config(Mode::Pull));
     let (peer, exchange) = asking(&server);
-    assert!(exchange.hold());
+    assert!(exchange.watch_peer());
     let body = content(0, 2 * SIZE);
     assert_eq!(exchange.stream(&reply(), &body), Sent::Accepted);
     drop(peer);

@@ -51,7 +51,7 @@ fn what_was_sent_before_our_close_reaches_a_peer_that_reads_slowly() {
     const SIZE: usize = 20_000_000;
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = server.websocket(None);
-    let sent = exchange.message(Opcode::Binary, &vec![b'x'; SIZE], 0, 1000);
+    let sent = exchange.send_frame(Opcode::Binary, &vec![b'x'; SIZE], 0, 1000);
     assert_eq!(sent, Sent::Accepted);
     assert!(exchange.close(1000, "done"));
     let mut all = Vec::new();
@@ -73,7 +73,7 @@ fn corked_frames_leave_soon_though_the_user_is_behind() {
     let (mut peer, exchange) = paused(&server, None);
     for text in [b"1", b"2", b"3"] {
         assert_eq!(
-            exchange.message(Opcode::Text, text, CORK, 1000),
+            exchange.send_frame(Opcode::Text, text, CORK, 1000),
             Sent::Accepted
         );
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use httpkit_core::server::{Config, Exchange, Mode, Notice, Work};
 
 use crate::support::{
-    PATIENCE, Running, answer, any_port, config, join, read_answer, read_head, wait_until,
+    PATIENCE, Running, answer, any_port, config, join, read_head, read_response, wait_until,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -87,7 +87,7 @@ fn pipelined_requests_are_refused_one_by_one() {
     peer.write_all(&GET.repeat(50)).unwrap();
     for _ in 0..50 {
         assert_eq!(
-            read_answer(&mut peer),
+            read_response(&mut peer),
             b"Server unavailable, please try again"
         );
     }
@@ -108,7 +108,7 @@ fn every_request_is_taken_once_whoever_sleeps() {
                     let burst = 1 + (i + round) % 5;
                     peer.write_all(&GET.repeat(burst)).unwrap();
                     for _ in 0..burst {
-                        assert_eq!(read_answer(&mut peer), b"x");
+                        assert_eq!(read_response(&mut peer), b"x");
                     }
                 }
                 (0..rounds).map(|round| 1 + (i + round) % 5).sum::<usize>()
@@ -200,8 +200,8 @@ fn a_thread_that_blocks_does_not_hold_up_the_sockets() {
             server.server.connections() == 2
         });
         drop((release_first, release_second));
-        assert_eq!(read_answer(&mut first), b"x");
-        assert_eq!(read_answer(&mut second), b"x");
+        assert_eq!(read_response(&mut first), b"x");
+        assert_eq!(read_response(&mut second), b"x");
     }
     server.server.queue().shut();
     for worker in workers {
@@ -225,7 +225,7 @@ fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
     }
     assert!(server.server.take().is_none());
     for peer in &mut peers {
-        assert_eq!(read_answer(peer), b"x");
+        assert_eq!(read_response(peer), b"x");
     }
 }
 
@@ -277,7 +277,7 @@ fn work_that_comes_while_all_threads_are_stuck_is_handed_over_without_a_tick() {
             }
             let time = begin.elapsed();
             answer(&server.pushed_request(), b"x");
-            assert_eq!(read_answer(&mut peer), b"x");
+            assert_eq!(read_response(&mut peer), b"x");
             time
         })
         .min();
@@ -323,7 +323,7 @@ fn threads_beyond_those_that_are_kept_leave_when_nothing_comes_for_them() {
     assert_eq!(stay.count(), 2, "these are kept");
     let mut peers = peers(&server, 10);
     for peer in &mut peers {
-        assert_eq!(read_answer(peer), b"x");
+        assert_eq!(read_response(peer), b"x");
     }
     server.server.queue().shut();
     assert_eq!(workers.into_iter().map(join).sum::<usize>(), 10);
@@ -345,7 +345,7 @@ fn a_thread_that_ends_in_the_middle_of_its_work_leaves_the_count() {
     let next = server.request();
     answer(&exchange, b"first");
     answer(&next, b"second");
-    assert_eq!(read_answer(&mut first), b"first");
-    assert_eq!(read_answer(&mut second), b"second");
+    assert_eq!(read_response(&mut first), b"first");
+    assert_eq!(read_response(&mut second), b"second");
     assert_eq!(refusals(&server), 0);
 }

@@ -41,8 +41,8 @@ pub const OWNED: jint = 128;
 pub const SENT_CLOSED: jint = 0;
 pub const SENT_ACCEPTED: jint = 1;
 pub const SENT_FULL: jint = 2;
-pub const ANSWER_MORE: jint = 3;
-pub const ANSWER_UPGRADED: jint = 4;
+pub const RESPONSE_MORE: jint = 3;
+pub const RESPONSE_UPGRADED: jint = 4;
 
 /// Which events a WebSocket's user wants.
 pub const HEAR_PINGS: jint = 1;

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use httpkit_core::server::{Answered, Exchange, Kept, Payload, Source};
+use httpkit_core::server::{Exchange, Kept, Payload, Responded, Source};
 use jni::objects::JByteArray;
 use jni::refs::Global;
 use jni::sys::jint;
@@ -138,18 +138,18 @@ impl Drop for Unsent<'_> {
 
 /// Sends the rest of a body, which is this part of an array; cuts the connection if that fails. `owned`: no user code
 /// can reach the array.
-pub(crate) fn send_body(
+pub(crate) fn write_body(
     env: &mut Env<'_>,
     exchange: &Exchange,
     array: &JByteArray<'_>,
     part: Part,
     flags: u32,
     owned: bool,
-) -> Result<Answered> {
+) -> Result<Responded> {
     let mut unsent = Unsent(Some(exchange));
-    let answered = send_part(env, exchange, array, part, flags, owned)?;
+    let outcome = send_part(env, exchange, array, part, flags, owned)?;
     unsent.0 = None;
-    Ok(answered)
+    Ok(outcome)
 }
 
 fn send_part(
@@ -159,27 +159,28 @@ fn send_part(
     part: Part,
     flags: u32,
     owned: bool,
-) -> Result<Answered> {
-    let (mut sent, mut answered) = (0, Answered::More);
+) -> Result<Responded> {
+    let (mut sent, mut outcome) = (0, Responded::More);
     in_pieces(env, array, (part.start, part.len), |piece| {
-        let (taken, outcome) = exchange.offer(piece, flags);
-        (sent, answered) = (sent + taken, outcome);
-        taken == piece.len() && matches!(answered, Answered::More)
+        let taken;
+        (taken, outcome) = exchange.offer_body(piece, flags);
+        sent += taken;
+        taken == piece.len() && matches!(outcome, Responded::More)
     })?;
     let left = part.len - sent;
-    if !matches!(answered, Answered::More) || left == 0 {
-        return Ok(answered);
+    if !matches!(outcome, Responded::More) || left == 0 {
+        return Ok(outcome);
     }
     if left < SHORT {
         let rest = bytes_of(env, array, part.start + sent, left)?;
-        return Ok(exchange.body(&rest, flags));
+        return Ok(exchange.send_body(&rest, flags));
     }
     let kept = Kept {
         source: keep(env, array, part, owned)?,
         at: sent,
         len: left,
     };
-    Ok(exchange.rest(kept, flags))
+    Ok(exchange.send_rest(kept, flags))
 }
 
 fn keep(env: &Env<'_>, array: &JByteArray<'_>, part: Part, owned: bool) -> Result<Arc<KeptArray>> {

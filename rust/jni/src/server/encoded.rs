@@ -12,7 +12,7 @@ use crate::border::arrays::bytes;
 use crate::border::error::{BridgeError, Result};
 
 #[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
-pub(crate) fn answer<'local>(
+pub(crate) fn respond<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -25,14 +25,14 @@ pub(crate) fn answer<'local>(
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let more =
             u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
-        let answer = bytes(env, &array, start, len)?;
-        match exchange.respond_encoded(&answer, more, interest(hear)) {
+        let response = bytes(env, &array, start, len)?;
+        match exchange.respond_encoded(&response, more, interest(hear)) {
             Encoded::Malformed => Err(BridgeError::Argument(
-                "the bytes are not an encoded final answer".into(),
+                "the bytes are not an encoded final response".into(),
             )),
             Encoded::Stale => Ok(abi::SENT_CLOSED),
-            Encoded::More => Ok(abi::ANSWER_MORE),
-            Encoded::Upgraded => Ok(abi::ANSWER_UPGRADED),
+            Encoded::More => Ok(abi::RESPONSE_MORE),
+            Encoded::Upgraded => Ok(abi::RESPONSE_UPGRADED),
             Encoded::Done => {
                 EXCHANGES.remove(handle);
                 Ok(abi::SENT_ACCEPTED)

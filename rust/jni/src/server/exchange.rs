@@ -6,12 +6,12 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use httpkit_core::server::{Answered, Exchange, INLINE, Reply, Sent, Work};
+use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jboolean, jint, jlong};
 
-use super::content::{Part, send_body, with_payload};
+use super::content::{Part, with_payload, write_body};
 use super::exchanges::EXCHANGES;
 use super::take_from;
 use super::work::{give_up, hand_over};
@@ -21,7 +21,7 @@ use crate::border::error::{BridgeError, Result};
 use crate::border::fields::push_address;
 
 /// A response's bytes as Java passes them.
-pub(crate) struct AnswerBytes<'local> {
+pub(crate) struct ResponseBytes<'local> {
     pub(crate) buffer: JByteArray<'local>,
     pub(crate) head: jint,
     pub(crate) body: jint,
@@ -31,7 +31,7 @@ pub(crate) struct AnswerBytes<'local> {
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing per response: its parts are its arguments.
-pub(crate) fn answer<'local>(
+pub(crate) fn respond<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     exchange: jlong,
@@ -45,7 +45,7 @@ pub(crate) fn answer<'local>(
     large_start: jint,
     large_len: jint,
 ) -> Result<jint> {
-    let bytes = AnswerBytes {
+    let bytes = ResponseBytes {
         buffer,
         head,
         body,
@@ -54,12 +54,12 @@ pub(crate) fn answer<'local>(
         large_len,
     };
     let flags = flags as u32 & !INLINE;
-    let answered = respond(env, exchange, status, flags, declared, &bytes)?;
-    Ok(answered_code(&answered))
+    let sent = write_response(env, exchange, status, flags, declared, &bytes)?;
+    Ok(responded_code(&sent))
 }
 
 #[allow(clippy::too_many_arguments)] // As above, and the next piece of work comes back.
-pub(crate) fn answer_and_take<'local>(
+pub(crate) fn respond_and_take<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -74,7 +74,7 @@ pub(crate) fn answer_and_take<'local>(
     large_start: jint,
     large_len: jint,
 ) -> Result<JByteArray<'local>> {
-    let bytes = AnswerBytes {
+    let bytes = ResponseBytes {
         buffer,
         head,
         body,
@@ -83,8 +83,8 @@ pub(crate) fn answer_and_take<'local>(
         large_len,
     };
     let flags = flags as u32 | INLINE;
-    let answered = respond(env, exchange, status, flags, declared, &bytes)?;
-    if let Answered::Done(Some(next)) = answered
+    let sent = write_response(env, exchange, status, flags, declared, &bytes)?;
+    if let Responded::Done(Some(next)) = sent
         && let Some(array) = hand_over(env, Work::Request(next))?
     {
         return Ok(array);
@@ -94,15 +94,15 @@ pub(crate) fn answer_and_take<'local>(
     take_from(env, handle)
 }
 
-fn respond(
+fn write_response(
     env: &mut Env<'_>,
     handle: jlong,
     status: jint,
     flags: u32,
     declared: jlong,
-    bytes: &AnswerBytes<'_>,
-) -> Result<Answered> {
-    EXCHANGES.with(handle, Ok(Answered::Stale), |exchange| {
+    bytes: &ResponseBytes<'_>,
+) -> Result<Responded> {
+    EXCHANGES.with(handle, Ok(Responded::Stale), |exchange| {
         let status = final_status(status)?;
         let (head, body) = (size(bytes.head)?, size(bytes.body)?);
         let large = if bytes.large.is_null() {
@@ -111,11 +111,11 @@ fn respond(
             size(bytes.large_len)?
         };
         let total = (body + large) as u64;
-        let mut answered = Answered::Stale;
+        let mut sent = Responded::Stale;
         in_buffer(env, &bytes.buffer, head + body, |buffer| {
             let (headers, body) = buffer.split_at(head);
-            answered = exchange.respond(
-                &Reply {
+            sent = exchange.respond(
+                &ResponseHead {
                     status,
                     headers,
                     flags,
@@ -125,18 +125,18 @@ fn respond(
                 total,
             );
         })?;
-        if matches!(answered, Answered::More) && large > 0 {
+        if matches!(sent, Responded::More) && large > 0 {
             let part = Part::new(bytes.large_start, bytes.large_len)?;
             let owned = flags & abi::OWNED as u32 != 0;
-            answered = send_body(env, exchange, &bytes.large, part, flags, owned)?;
+            sent = write_body(env, exchange, &bytes.large, part, flags, owned)?;
         }
-        forget_done(handle, &answered);
-        Ok(answered)
+        forget_done(handle, &sent);
+        Ok(sent)
     })
 }
 
-fn forget_done(handle: jlong, answered: &Answered) {
-    if matches!(answered, Answered::Done(_)) {
+fn forget_done(handle: jlong, sent: &Responded) {
+    if matches!(sent, Responded::Done(_)) {
         EXCHANGES.remove(handle);
     }
 }
@@ -163,7 +163,7 @@ fn open_part(path: &Path, at: u64, wanted: Option<u64>) -> io::Result<(File, u64
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing: the head's parts and the file's.
-pub(crate) fn answer_file<'local>(
+pub(crate) fn respond_file<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -182,21 +182,21 @@ pub(crate) fn answer_file<'local>(
         let path = PathBuf::from(OsString::from_vec(env.convert_byte_array(&path)?));
         let (file, len) = open_part(&path, at, u64::try_from(length).ok())
             .map_err(|e| BridgeError::Io(e, path.display().to_string()))?;
-        let answered = in_buffer(env, &buffer, size(head)?, |headers| {
-            let reply = Reply {
+        let sent = in_buffer(env, &buffer, size(head)?, |headers| {
+            let response = ResponseHead {
                 status,
                 headers,
                 flags: flags as u32 & !INLINE,
                 declared: -1,
             };
-            exchange.respond_file(&reply, file, at, len)
+            exchange.respond_file(&response, file, at, len)
         })?;
-        forget_done(handle, &answered);
-        Ok(answered_code(&answered))
+        forget_done(handle, &sent);
+        Ok(responded_code(&sent))
     })
 }
 
-pub(crate) fn body<'local>(
+pub(crate) fn send_body<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -207,17 +207,17 @@ pub(crate) fn body<'local>(
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let part = Part::new(start, len)?;
-        let answered = send_body(env, exchange, &array, part, 0, owned)?;
-        forget_done(handle, &answered);
-        Ok(answered_code(&answered))
+        let sent = write_body(env, exchange, &array, part, 0, owned)?;
+        forget_done(handle, &sent);
+        Ok(responded_code(&sent))
     })
 }
 
-fn answered_code(answered: &Answered) -> jint {
-    match answered {
-        Answered::Stale => abi::SENT_CLOSED,
-        Answered::More => abi::ANSWER_MORE,
-        Answered::Done(_) => abi::SENT_ACCEPTED,
+fn responded_code(sent: &Responded) -> jint {
+    match sent {
+        Responded::Stale => abi::SENT_CLOSED,
+        Responded::More => abi::RESPONSE_MORE,
+        Responded::Done(_) => abi::SENT_ACCEPTED,
     }
 }
 
@@ -237,24 +237,24 @@ pub(crate) fn stream<'local>(
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let status = final_status(status)?;
         let headers = bytes(env, &buffer, 0, head)?;
-        let reply = Reply {
+        let response = ResponseHead {
             status,
             headers: &headers,
             flags: flags as u32,
             declared: -1,
         };
         if array.is_null() {
-            return Ok(sent_code(exchange.stream(&reply, &[])));
+            return Ok(sent_code(exchange.stream(&response, &[])));
         }
         let sent = with_payload(env, &array, Part::new(start, len)?, |first| {
-            exchange.stream(&reply, first)
+            exchange.stream(&response, first)
         })?;
         Ok(sent_code(sent))
     })
 }
 
 #[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
-pub(crate) fn chunk<'local>(
+pub(crate) fn send_chunk<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -267,15 +267,19 @@ pub(crate) fn chunk<'local>(
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let (part, limit) = (Part::new(start, len)?, size(limit)?);
         let sent = with_payload(env, &array, part, |piece| {
-            exchange.chunk(piece, flags as u32, limit)
+            exchange.send_chunk(piece, flags as u32, limit)
         })?;
         Ok(sent_code(sent))
     })
 }
 
-pub(crate) fn end<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {
+pub(crate) fn end_stream<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
-        let sent = exchange.end();
+        let sent = exchange.end_stream();
         if sent == Sent::Accepted {
             EXCHANGES.remove(handle);
         }
@@ -283,16 +287,16 @@ pub(crate) fn end<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong)
     })
 }
 
-pub(crate) fn hold<'local>(
+pub(crate) fn watch_peer<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<jboolean> {
-    Ok(EXCHANGES.with(handle, false, |exchange| exchange.hold()))
+    Ok(EXCHANGES.with(handle, false, |exchange| exchange.watch_peer()))
 }
 
-pub(crate) fn settle<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
-    EXCHANGES.with(handle, (), |exchange| exchange.settle());
+pub(crate) fn uncork<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
+    EXCHANGES.with(handle, (), |exchange| exchange.uncork());
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::border::arrays::{bytes, size};
 use crate::border::error::{BridgeError, Result};
 
 #[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
-pub(crate) fn message<'local>(
+pub(crate) fn send_frame<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
@@ -35,7 +35,7 @@ pub(crate) fn message<'local>(
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let (part, limit) = (Part::new(start, len)?, size(limit)?);
         let sent = with_payload(env, &array, part, |payload| {
-            exchange.message(opcode, payload, flags as u32, limit)
+            exchange.send_frame(opcode, payload, flags as u32, limit)
         })?;
         Ok(sent_code(sent))
     })
@@ -74,13 +74,13 @@ pub(crate) fn upgrade<'local>(
     })
 }
 
-pub(crate) fn listen<'local>(
+pub(crate) fn set_interest<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
     hear: jint,
 ) -> Result<()> {
-    EXCHANGES.with(handle, (), |exchange| exchange.listen(interest(hear)));
+    EXCHANGES.with(handle, (), |exchange| exchange.set_interest(interest(hear)));
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use httpkit_core::h1::Limits;
-use httpkit_core::server::{Address, Answered, CLOSE, Config, Mode, Notice, Reply, Server};
+use httpkit_core::server::{Address, CLOSE, Config, Mode, Notice, Responded, ResponseHead, Server};
 
-use crate::support::{Recorder, Running, answer, config, read_answer, reply, wait_until};
+use crate::support::{Recorder, Running, answer, config, read_response, reply, wait_until};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -18,7 +18,7 @@ fn one_connection_carries_many_exchanges() {
         peer.write_all(GET).unwrap();
         let body = format!("answer {i}");
         answer(&server.request(), body.as_bytes());
-        assert_eq!(read_answer(&mut peer), body.as_bytes());
+        assert_eq!(read_response(&mut peer), body.as_bytes());
     }
     assert_eq!(server.server.accepted(), 1);
     assert_eq!(server.server.connections(), 1);
@@ -31,7 +31,7 @@ fn pushed_requests_are_answered_alike() {
     for _ in 0..10 {
         peer.write_all(GET).unwrap();
         answer(&server.pushed_request(), b"pushed");
-        assert_eq!(read_answer(&mut peer), b"pushed");
+        assert_eq!(read_response(&mut peer), b"pushed");
     }
 }
 
@@ -45,10 +45,10 @@ fn a_connection_ends_when_either_side_says_so() {
         // What follows the last request is dropped.
         peer.write_all(&[request, GET].concat()).unwrap();
         let exchange = server.request();
-        let reply = Reply { flags, ..reply() };
+        let reply = ResponseHead { flags, ..reply() };
         assert!(matches!(
             exchange.respond(&reply, b"last", 4),
-            Answered::Done(None)
+            Responded::Done(None)
         ));
         let mut all = String::new();
         peer.read_to_string(&mut all).unwrap();
@@ -70,14 +70,14 @@ fn a_second_answer_is_stale_and_writes_nothing() {
     answer(&exchange, b"first");
     assert!(matches!(
         exchange.respond(&reply(), b"second", 6),
-        Answered::Stale
+        Responded::Stale
     ));
     assert!(!exchange.is_open());
     assert_eq!(exchange.pending_bytes(), 0);
     peer.write_all(GET).unwrap();
     answer(&server.request(), b"third");
     assert_eq!(
-        [read_answer(&mut peer), read_answer(&mut peer)],
+        [read_response(&mut peer), read_response(&mut peer)],
         [b"first".to_vec(), b"third".to_vec()]
     );
     // Still stale while the next exchange of the connection is on.
@@ -95,12 +95,12 @@ fn a_long_body_may_come_in_pieces() {
     let sender = std::thread::spawn(move || {
         let mut answered = exchange.respond(&reply(), &piece, total);
         for _ in 0..9 {
-            assert!(matches!(answered, Answered::More));
-            answered = exchange.body(&piece, 0);
+            assert!(matches!(answered, Responded::More));
+            answered = exchange.send_body(&piece, 0);
         }
-        assert!(matches!(answered, Answered::Done(None)));
+        assert!(matches!(answered, Responded::Done(None)));
     });
-    assert_eq!(read_answer(&mut peer).len() as u64, total);
+    assert_eq!(read_response(&mut peer).len() as u64, total);
     sender.join().unwrap();
 }
 
@@ -117,7 +117,7 @@ fn an_answer_to_a_peer_that_has_left_is_stale() {
     wait_until("the exchange is over", || !exchange.is_open());
     assert!(matches!(
         exchange.respond(&reply(), b"late", 4),
-        Answered::Stale
+        Responded::Stale
     ));
     wait_until("the connection is given up", || {
         server.server.connections() == 0
@@ -193,7 +193,7 @@ fn a_port_is_free_again_once_its_server_is_closed() {
     let mut peer = first.connect();
     peer.write_all(GET).unwrap();
     answer(&first.request(), b"x");
-    read_answer(&mut peer);
+    read_response(&mut peer);
     let taken = Server::bind(
         &Address::Inet(address),
         config(Mode::Pull),

@@ -5,12 +5,12 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
-use super::exchange::{Answered, Request, Work};
+use super::exchange::{Request, Responded, Work};
 use super::inbound::Terms;
 use super::output::Kept;
 use super::phase::{Phase, Receiving, Responding};
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Reply};
+use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead};
 use crate::grammar::is_bodyless;
 use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
 
@@ -24,21 +24,24 @@ impl Conn {
     pub(super) fn respond(
         self: &Arc<Self>,
         seq: u32,
-        reply: &Reply<'_>,
+        response: &ResponseHead<'_>,
         body: &[u8],
         total: u64,
-    ) -> Answered {
-        self.hand_on(self.respond_locked(seq, reply, body, total), reply.flags)
+    ) -> Responded {
+        self.hand_on(
+            self.respond_locked(seq, response, body, total),
+            response.flags,
+        )
     }
 
     /// The next pipelined request goes to the caller if it asked for it and has not had too many in a row, else to the
     /// queue. Call it without the connection's lock: a full queue responds with 503, which takes that lock. `in_a_row`
     /// cannot change meanwhile: that takes a response to the request in our hands.
-    pub(super) fn hand_on(&self, answered: Answered, flags: u32) -> Answered {
-        match answered {
-            Answered::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
+    pub(super) fn hand_on(&self, sent: Responded, flags: u32) -> Responded {
+        match sent {
+            Responded::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
                 self.shared.offer(Work::Request(next));
-                Answered::Done(None)
+                Responded::Done(None)
             }
             other => other,
         }
@@ -47,32 +50,32 @@ impl Conn {
     fn respond_locked(
         self: &Arc<Self>,
         seq: u32,
-        reply: &Reply<'_>,
+        response: &ResponseHead<'_>,
         body: &[u8],
         total: u64,
-    ) -> Answered {
+    ) -> Responded {
         let Some(mut state) = self.current(seq) else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let Some(terms) = state.phase.due() else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let stopping = self.is_last(&state);
-        let (close, line) = terms.connection(reply, false, stopping);
-        let empty = terms.head || is_bodyless(reply.status);
+        let (close, line) = terms.connection(response, false, stopping);
+        let empty = terms.head || is_bodyless(response.status);
         let body = if empty { &[][..] } else { body };
         // Up to this size, a copy is cheaper than a vectored write.
         let small = body.len() < CORK_SIZE;
         with_buffer(|head| {
-            self.start_head(head, reply, line);
-            put_length(head, reply, terms.head, total);
-            self.end_head(head, reply);
+            self.start_head(head, response, line);
+            put_length(head, response, terms.head, total);
+            self.end_head(head, response);
             if small {
                 head.extend_from_slice(body);
             }
             let apart = if small { &[][..] } else { body };
             // The next request is already here: its response can go out in the same write.
-            if reply.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
+            if response.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
                 state.transport.push(head);
             } else {
                 state.transport.write(head, apart);
@@ -80,108 +83,116 @@ impl Conn {
         });
         let terms = Terms { close, ..terms };
         if empty || body.len() as u64 >= total {
-            return Answered::Done(self.finish(&mut state, terms, reply.flags));
+            return Responded::Done(self.finish(&mut state, terms, response.flags));
         }
         let left = total - body.len() as u64;
         state.phase.go_on(Responding::Sending(terms, left));
-        Answered::More
+        Responded::More
     }
 
     pub(super) fn respond_file(
         self: &Arc<Self>,
         seq: u32,
-        reply: &Reply<'_>,
+        response: &ResponseHead<'_>,
         file: (File, u64),
         len: u64,
-    ) -> Answered {
-        let mut answered = self.respond_locked(seq, reply, &[], len);
-        if matches!(answered, Answered::More) {
-            answered = self.file_locked(seq, file, reply.flags);
+    ) -> Responded {
+        let mut sent = self.respond_locked(seq, response, &[], len);
+        if matches!(sent, Responded::More) {
+            sent = self.file_locked(seq, file, response.flags);
         }
-        self.hand_on(answered, reply.flags)
+        self.hand_on(sent, response.flags)
     }
 
-    fn file_locked(self: &Arc<Self>, seq: u32, (file, at): (File, u64), flags: u32) -> Answered {
+    fn file_locked(self: &Arc<Self>, seq: u32, (file, at): (File, u64), flags: u32) -> Responded {
         let Some(mut state) = self.current(seq) else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let Some((terms, left)) = state.phase.sending() else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         state.transport.push_file(file, at, left);
-        Answered::Done(self.finish(&mut state, terms, flags))
+        Responded::Done(self.finish(&mut state, terms, flags))
     }
 
-    pub(super) fn body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
-        self.hand_on(self.body_locked(seq, piece, flags), flags)
+    pub(super) fn send_body(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Responded {
+        self.hand_on(self.send_body_locked(seq, piece, flags), flags)
     }
 
-    fn body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Answered {
+    fn send_body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Responded {
         let Some(mut state) = self.current(seq) else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let Some((terms, left)) = state.phase.sending() else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         state.transport.write(&[], piece);
         let left = left - piece.len() as u64;
         if left == 0 {
-            return Answered::Done(self.finish(&mut state, terms, flags));
+            return Responded::Done(self.finish(&mut state, terms, flags));
         }
         state.phase.go_on(Responding::Sending(terms, left));
-        Answered::More
+        Responded::More
     }
 
-    pub(super) fn offer(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Answered) {
-        let (taken, answered) = self.offer_locked(seq, piece, flags);
-        (taken, self.hand_on(answered, flags))
+    pub(super) fn offer_body(
+        self: &Arc<Self>,
+        seq: u32,
+        piece: &[u8],
+        flags: u32,
+    ) -> (usize, Responded) {
+        let (taken, sent) = self.offer_locked(seq, piece, flags);
+        (taken, self.hand_on(sent, flags))
     }
 
-    fn offer_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Answered) {
+    fn offer_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Responded) {
         let Some(mut state) = self.current(seq) else {
-            return (0, Answered::Stale);
+            return (0, Responded::Stale);
         };
         let Some((terms, left)) = state.phase.sending() else {
-            return (0, Answered::Stale);
+            return (0, Responded::Stale);
         };
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         let mut taken = 0;
         while taken < piece.len() {
             match state.transport.write_now(&[IoSlice::new(&piece[taken..])]) {
-                None => return (taken, Answered::Stale),
+                None => return (taken, Responded::Stale),
                 Some(0) => break,
                 Some(written) => taken += written,
             }
         }
         let left = left - taken as u64;
         if left == 0 {
-            return (taken, Answered::Done(self.finish(&mut state, terms, flags)));
+            return (
+                taken,
+                Responded::Done(self.finish(&mut state, terms, flags)),
+            );
         }
         state.phase.go_on(Responding::Sending(terms, left));
-        (taken, Answered::More)
+        (taken, Responded::More)
     }
 
-    pub(super) fn rest(self: &Arc<Self>, seq: u32, kept: Kept, flags: u32) -> Answered {
-        self.hand_on(self.rest_locked(seq, kept, flags), flags)
+    pub(super) fn send_rest(self: &Arc<Self>, seq: u32, kept: Kept, flags: u32) -> Responded {
+        self.hand_on(self.send_rest_locked(seq, kept, flags), flags)
     }
 
-    fn rest_locked(self: &Arc<Self>, seq: u32, mut kept: Kept, flags: u32) -> Answered {
+    fn send_rest_locked(self: &Arc<Self>, seq: u32, mut kept: Kept, flags: u32) -> Responded {
         let Some(mut state) = self.current(seq) else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         let Some((terms, left)) = state.phase.sending() else {
-            return Answered::Stale;
+            return Responded::Stale;
         };
         kept.len = kept.len.min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - kept.len as u64;
         state.transport.push_kept(kept);
         if left == 0 {
-            return Answered::Done(self.finish(&mut state, terms, flags));
+            return Responded::Done(self.finish(&mut state, terms, flags));
         }
         state.transport.wake();
         state.phase.go_on(Responding::Sending(terms, left));
-        Answered::More
+        Responded::More
     }
 
     /// The response is complete: continues with the next request, or ends the connection.
@@ -225,21 +236,21 @@ impl Conn {
 
     /// 503, because no thread can run the request. The connection continues with its next request.
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
-        let reply = Reply {
+        let response = ResponseHead {
             status: 503,
             headers: UNAVAILABLE_TYPE,
             flags: INLINE,
             declared: -1,
         };
-        match self.respond_locked(seq, &reply, UNAVAILABLE, UNAVAILABLE.len() as u64) {
-            Answered::Done(next) => next,
+        match self.respond_locked(seq, &response, UNAVAILABLE, UNAVAILABLE.len() as u64) {
+            Responded::Done(next) => next,
             _ => None,
         }
     }
 
     pub(super) fn refuse_all(self: &Arc<Self>, seq: u32) {
         let next = self.refuse(seq);
-        self.hand_on(Answered::Done(next), 0);
+        self.hand_on(Responded::Done(next), 0);
     }
 
     /// Whether the next response is the connection's last because the server stops: not if another request has already
@@ -248,17 +259,22 @@ impl Conn {
         self.shared.is_draining() && state.inbound.waiting() == 0
     }
 
-    pub(super) fn start_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>, connection: &[u8]) {
-        status_line(head, reply.status);
-        head.extend_from_slice(reply.headers);
+    pub(super) fn start_head(
+        &self,
+        head: &mut Vec<u8>,
+        response: &ResponseHead<'_>,
+        connection: &[u8],
+    ) {
+        status_line(head, response.status);
+        head.extend_from_slice(response.headers);
         head.extend_from_slice(connection);
     }
 
-    pub(super) fn end_head(&self, head: &mut Vec<u8>, reply: &Reply<'_>) {
+    pub(super) fn end_head(&self, head: &mut Vec<u8>, response: &ResponseHead<'_>) {
         self.shared.own_fields(
             head,
-            reply.flags & GIVEN_SERVER == 0,
-            reply.flags & GIVEN_DATE == 0,
+            response.flags & GIVEN_SERVER == 0,
+            response.flags & GIVEN_DATE == 0,
         );
         head.extend_from_slice(b"\r\n");
     }
@@ -287,16 +303,16 @@ impl State {
 }
 
 /// Content-Length for a body of `total` bytes, in responses that have one.
-fn put_length(head: &mut Vec<u8>, reply: &Reply<'_>, is_head: bool, total: u64) {
-    match length_header(reply.status) {
+fn put_length(head: &mut Vec<u8>, response: &ResponseHead<'_>, is_head: bool, total: u64) {
+    match length_header(response.status) {
         LengthHeader::Absent => {}
         LengthHeader::Zero => content_length(head, 0),
-        LengthHeader::OfBody if reply.declared >= 0 && is_head => {
-            content_length(head, reply.declared as u64);
+        LengthHeader::OfBody if response.declared >= 0 && is_head => {
+            content_length(head, response.declared as u64);
         }
         LengthHeader::OfBody => content_length(head, total),
-        LengthHeader::AsGiven if reply.declared >= 0 => {
-            content_length(head, reply.declared as u64);
+        LengthHeader::AsGiven if response.declared >= 0 => {
+            content_length(head, response.declared as u64);
         }
         LengthHeader::AsGiven => {}
     }
@@ -306,17 +322,17 @@ impl Terms {
     /// Whether the connection ends after this response, and the `Connection` line for it.
     pub(super) fn connection(
         &self,
-        reply: &Reply<'_>,
+        response: &ResponseHead<'_>,
         until_close: bool,
         stopping: bool,
     ) -> (bool, &'static [u8]) {
-        let given = reply.flags & GIVEN_CONNECTION != 0;
+        let given = response.flags & GIVEN_CONNECTION != 0;
         let rule = Persistence {
             version: self.version,
             close: self.close,
             keep_alive: self.keep_alive,
             websocket: self.upgrade,
-            handler_close: reply.flags & CLOSE != 0,
+            handler_close: response.flags & CLOSE != 0,
             stopping: stopping && !given,
             until_close,
         }
