@@ -1,5 +1,5 @@
 ;; For `lein repl` and `lein test` in this checkout. The jar is made by build.gradle alone.
-(defproject http-kit "0.1.0"
+(defproject http-kit "2.9.0-rust.1"
   :description "HTTP server, client and WebSockets for Clojure: http-kit's API on a Rust core"
   :license {:name "Apache-2.0" :url "https://www.apache.org/licenses/LICENSE-2.0"}
 

@@ -65,7 +65,7 @@
 (defn native-info
   "Describes the native library, loading it if necessary:
 
-    :version      ; Of the native library, e.g. \"0.1.0\"
+    :version      ; Of the native library, e.g. \"2.9.0-rust.1\"
     :profile      ; Its build, \"release\" or \"debug\"
     :file         ; The file that was loaded, after unpacking. A copy for a second
                   ; class loader has since been removed
