@@ -7,6 +7,7 @@
 //! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`respond.rs`), WebSockets
 //! (`websocket.rs`).
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -127,45 +128,6 @@ impl Conn {
         self.shared.config.unread_time
     }
 
-    /// The task of a connection: runs until the connection ends.
-    pub(super) async fn run(self: Arc<Self>, read: ReadHalf) {
-        let mut reader = Reader::new(read);
-        let _guard = Guard(&self);
-        let mut timers = Timers::default();
-        std::future::poll_fn(|cx| self.poll(cx, &mut reader, &mut timers)).await;
-    }
-
-    fn poll(
-        self: &Arc<Self>,
-        cx: &mut Context<'_>,
-        reader: &mut Reader,
-        timers: &mut Timers,
-    ) -> Poll<()> {
-        loop {
-            let next = self.lock().turn(self, cx, timers, reader);
-            match next {
-                Next::Read => {}
-                Next::Wait => return Poll::Pending,
-                Next::Close => return Poll::Ready(()),
-                Next::Offer(request) => {
-                    self.shared.offer(Work::Request(*request));
-                    continue;
-                }
-            }
-            let received = reader.poll_read(cx, |received| match received {
-                Err(_) => self.lock().lost(self),
-                Ok([]) => self.lock().ended(self),
-                Ok(fresh) => {
-                    timers.heard();
-                    self.received(fresh);
-                }
-            });
-            if received.is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
     fn received(self: &Arc<Self>, fresh: &[u8]) {
         let mut state = self.lock();
         state.silent_since = None;
@@ -184,15 +146,71 @@ impl Conn {
     }
 }
 
-/// Reports the connection's end however its task ends: normally, dropped with its loop, or by a panic.
-struct Guard<'a>(&'a Arc<Conn>);
+/// The task of a connection: runs until the connection ends.
+///
+/// Not an `async fn`, whose future would store its arguments twice.
+pub(super) struct Task {
+    conn: Arc<Conn>,
+    reader: Reader,
+    timers: Timers,
+}
 
-impl Drop for Guard<'_> {
+// What an idle connection takes, with its socket's registration. The runtime's task cell is 256 bytes up to a task of
+// 152, and 384 above.
+const _: () = assert!(size_of::<Task>() <= 152 && size_of::<Conn>() <= 384);
+
+impl Task {
+    pub(super) fn new(conn: Arc<Conn>, read: ReadHalf) -> Self {
+        Self {
+            conn,
+            reader: Reader::new(read),
+            timers: Timers::default(),
+        }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            conn,
+            reader,
+            timers,
+        } = self.get_mut();
+        loop {
+            let next = conn.lock().turn(conn, cx, timers, reader);
+            match next {
+                Next::Read => {}
+                Next::Wait => return Poll::Pending,
+                Next::Close => return Poll::Ready(()),
+                Next::Offer(request) => {
+                    conn.shared.offer(Work::Request(*request));
+                    continue;
+                }
+            }
+            let received = reader.poll_read(cx, |received| match received {
+                Err(_) => conn.lock().lost(conn),
+                Ok([]) => conn.lock().ended(conn),
+                Ok(fresh) => {
+                    timers.heard();
+                    conn.received(fresh);
+                }
+            });
+            if received.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Reports the connection's end however its task ends: normally, dropped with its loop, or by a panic.
+impl Drop for Task {
     fn drop(&mut self) {
-        self.0.lock().lost(self.0);
-        self.0.shared.forget(self.0);
+        self.conn.lock().lost(&self.conn);
+        self.conn.shared.forget(&self.conn);
         if std::thread::panicking() {
-            self.0
+            self.conn
                 .shared
                 .notice(Notice::LoopError("a connection's task panicked".into()));
         }

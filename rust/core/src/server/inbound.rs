@@ -12,8 +12,8 @@ use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
 use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
 
 thread_local! {
-    /// Most heads arrive whole, and then a connection needs no buffer of its own.
-    static HEAD: RefCell<RequestHead> = RefCell::new(RequestHead::default());
+    /// Most heads arrive whole, and then a connection needs no parser and no buffer of its own.
+    static HEAD: RefCell<Head> = RefCell::new(Head::default());
 }
 
 /// How a response must be sent, as its request determines.
@@ -38,14 +38,20 @@ impl Terms {
     }
 }
 
+/// A head, and how far it has been parsed.
+#[derive(Debug, Default)]
+struct Head {
+    parser: HeadParser,
+    head: RequestHead,
+}
+
 /// Bytes and parser state between reads. Holds no buffer between requests.
 #[derive(Debug)]
 pub(super) struct Inbound {
     bytes: Vec<u8>,
     start: usize,
-    parser: HeadParser,
     /// A head that has arrived in part.
-    head: Option<Box<RequestHead>>,
+    head: Option<Box<Head>>,
     partial: Option<Box<Partial>>,
     proxy: Proxy,
     /// The peer broke a rule: further input is dropped.
@@ -87,7 +93,6 @@ impl Inbound {
         Self {
             bytes: Vec::new(),
             start: 0,
-            parser: HeadParser::new(),
             head: None,
             partial: None,
             proxy,
@@ -183,7 +188,6 @@ impl Inbound {
                 ProxyOutcome::None => self.proxy = Proxy::Done(None),
                 ProxyOutcome::Header(header) => {
                     skipped = header.len;
-                    self.parser.charge(skipped);
                     self.proxy = Proxy::Done(Some(Box::new(header)));
                 }
             }
@@ -195,6 +199,9 @@ impl Inbound {
                 outcome?
             }
             None => HEAD.with_borrow_mut(|head| {
+                // A panic may have left another connection's state.
+                head.parser.reset();
+                head.parser.charge(skipped);
                 let outcome = self.consume_head(config, peer, &bytes[skipped..], head)?;
                 if outcome.0 == 0 {
                     self.head = Some(Box::new(std::mem::take(head)));
@@ -213,9 +220,9 @@ impl Inbound {
         config: &Config,
         peer: Option<SocketAddr>,
         bytes: &[u8],
-        head: &mut RequestHead,
+        Head { parser, head }: &mut Head,
     ) -> Result<(usize, Option<Parsed>), Violation> {
-        match self.parser.parse(bytes, &config.limits, head) {
+        match parser.parse(bytes, &config.limits, head) {
             Ok(true) => {}
             Ok(false) => return Ok((0, None)),
             Err(violation) => {

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
 use super::config::Config;
-use super::connection::Conn;
+use super::connection::{Conn, Task};
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
@@ -190,7 +190,7 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
 fn start(shared: &Arc<Shared>, (read, write, ends): Accepted) {
     let conn = Conn::new(shared.clone(), write, ends);
     shared.register(&conn);
-    tokio::spawn(conn.run(read));
+    tokio::spawn(Task::new(conn, read));
 }
 
 fn is_want_of_room(error: &io::Error) -> bool {

@@ -26,7 +26,7 @@ pub(super) struct Timers {
     peer: Option<Pin<Box<Sleep>>>,
     /// For a peer that has ended its side.
     half_closed: Option<Pin<Box<Sleep>>>,
-    unread: Option<Unread>,
+    unread: Option<Box<Unread>>,
 }
 
 /// A peer has unread output, and `time` to read some of it.
@@ -91,10 +91,12 @@ impl Timers {
         {
             self.unread = None;
         }
-        let Unread { mark, sleep, .. } = self.unread.get_or_insert_with(|| Unread {
-            time,
-            mark: taken(),
-            sleep: Box::pin(sleep_until(Instant::now() + time)),
+        let Unread { mark, sleep, .. } = &mut **self.unread.get_or_insert_with(|| {
+            Box::new(Unread {
+                time,
+                mark: taken(),
+                sleep: Box::pin(sleep_until(Instant::now() + time)),
+            })
         });
         if sleep.as_mut().poll(cx).is_pending() {
             return false;
