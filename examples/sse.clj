@@ -2,28 +2,25 @@
   "Server-sent events: one timer thread, any number of open streams.
 
   In a browser: new EventSource('/events').onmessage = e => console.log(e.data)"
-  (:require [org.httpkit.server :as server])
+  (:require [org.httpkit.server :as server]
+            [org.httpkit.sse    :as sse])
   (:import (java.util.concurrent Executors ScheduledExecutorService TimeUnit)))
 
-(defn- event [data]
-  (str "data: " data "\n\n"))
-
 (defn- events
-  "Opens a stream. Its head is sent at once; whatever is sent later follows as it comes."
+  "Opens a stream. Its head is sent at once; what is sent later follows as it comes."
   [request streams]
-  (server/as-channel request
-    {:on-open  (fn [channel]
-                 (server/send! channel
-                               {:status  200
-                                :headers {"Content-Type" "text/event-stream", "Cache-Control" "no-cache"}
-                                :body    (event "welcome")}
-                               false)                          ; false: the response goes on
-                 (swap! streams conj channel))
-     :on-close (fn [channel _status] (swap! streams disj channel))}))
+  (sse/stream request
+    {:heartbeat 15000
+     :on-open   (fn [stream]
+                  (sse/send! stream {:data (if-let [id (sse/last-event-id request)]
+                                             (str "welcome back, your last tick was " id)
+                                             "welcome")})
+                  (swap! streams conj stream))
+     :on-close  (fn [stream _status] (swap! streams disj stream))}))
 
 (defn- tick [streams]
-  (doseq [channel @streams]
-    (server/send! channel (event (System/currentTimeMillis)) false)))
+  (let [now (System/currentTimeMillis)]
+    (sse/broadcast! @streams {:event "tick", :id now, :data (str now)})))
 
 (defn start
   "Starts the server and the timer, which ticks every `:tick-ms` (default 1000). Returns a function that stops both."

@@ -283,9 +283,7 @@
      :max-pending-messages        (core (integer 1))
      :max-pending-bytes           (integer 1)
      :on-overflow                 overflow
-     :body-buffer-size            (integer 0)
-     :stop-on-shutdown?           anything
-     :shutdown-timeout            (integer 0)}))
+     :body-buffer-size            (integer 0)}))
 
 (def channel
   "Of `as-channel`."
@@ -303,6 +301,29 @@
    :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
    :ping-interval      (optional (integer 1))
    :ping-timeout       (optional (integer 1))})
+
+(def ^:private field-value
+  "Of an event, on one line: a line break would begin a forged field."
+  #(not (re-find #"[\r\n\x00]" (str %))))
+
+(def ^:private event-retry
+  (optional [#(and (integer? %) (<= 0 %)) "msecs, an integer from 0"]))
+
+(def event
+  "Of a server-sent event."
+  {:data    (optional [string? "a String"])
+   :event   (optional [#(and (string? %) (field-value %)) "a String without CR, LF and NUL"])
+   :id      (optional [#(and (or (string? %) (integer? %)) (field-value %))
+                       "an integer, or a String without CR, LF and NUL"])
+   :retry   event-retry
+   :comment (optional [string? "a String"])})
+
+(def event-stream
+  "Of `org.httpkit.sse/stream`."
+  (merge (select-keys channel [:on-open :on-close :on-drain :max-pending-bytes :on-overflow])
+    {:heartbeat (optional (integer 0))
+     :retry     event-retry
+     :headers   (optional [map? "a map of headers"])}))
 
 (def ^:private any-long
   [#(and (number? %) (<= Long/MIN_VALUE % Long/MAX_VALUE)) "an integer" number-thrown])
@@ -401,8 +422,3 @@
 (def stop
   "Of `server-stop!` and the function that `run-server` returns."
   {:timeout any-int})
-
-(def drain
-  "Of `server-drain!`."
-  {:timeout  (integer 0)
-   :ws-grace (integer 0)})

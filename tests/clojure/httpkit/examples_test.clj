@@ -85,10 +85,12 @@
   (with-example [url 'sse/start {:tick-ms 10}]
     (let [{:keys [headers body]} @(http/get url {:as :stream})]
       (with-open [^InputStream body body]
-        (is (= "text/event-stream" (:content-type headers)))
+        (is (= "text/event-stream; charset=utf-8" (:content-type headers)))
         (is (= "data: welcome" (read-event body)))
-        (is (re-matches #"data: \d+" (read-event body)))
-        (is (re-matches #"data: \d+" (read-event body)))))))
+        (is (re-matches #"event: tick\nid: (\d+)\ndata: \1" (read-event body)))
+        (is (re-matches #"event: tick\nid: (\d+)\ndata: \1" (read-event body)))))
+    (with-open [^InputStream body (:body @(http/get url {:as :stream :headers {"Last-Event-ID" "17"}}))]
+      (is (= "data: welcome back, your last tick was 17" (read-event body))))))
 
 (deftest a-posted-message-ends-every-poll
   (with-example [url 'long-polling/start {}]

@@ -92,30 +92,14 @@ public final class Native {
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
     public static native void serverRun(long server, boolean first);
 
-    /** Stops accepting, after taking what the kernel has accepted. */
+    /** Stops accepting, after taking what the kernel has accepted; closes WebSockets. */
     public static native void serverDrain(long server);
-
-    /**
-     * Closes WebSockets with code 1001.
-     *
-     * @return how many
-     */
-    public static native int serverGoAway(long server);
-
-    /**
-     * @return responses completed since {@link #serverDrain}
-     */
-    public static native int serverServed(long server);
 
     /** Accepts no more work; {@link #take} returns null once the queue is empty. */
     public static native void serverShutQueue(long server);
 
-    /**
-     * Closes every connection and ends the loops.
-     *
-     * @return how many of them were in the middle of a request or response
-     */
-    public static native int serverClose(long server);
+    /** Closes every connection and ends the loops. */
+    public static native void serverClose(long server);
 
     /** Frees the server; call it after its loops have ended. A stale handle is ignored. */
     public static native void serverFree(long server);
@@ -129,10 +113,9 @@ public final class Native {
      * Counts the connections that a draining server must still wait for. Call it repeatedly: it
      * closes idle connections that have been silent for {@code grace} msecs since an earlier call.
      *
-     * @param channels whether open channels count
      * @return connections with an incomplete response, or on which a request may still come
      */
-    public static native int serverUnfinished(long server, long grace, boolean channels);
+    public static native int serverUnfinished(long server, long grace);
 
     /**
      * @return open connections; 0 if the server has been freed
@@ -303,6 +286,14 @@ public final class Native {
 
     /** Flushes at the end of a callback that used {@code Abi.CORK}. A stale handle is ignored. */
     public static native void uncork(long exchange);
+
+    /**
+     * Sends a comment on a streamed response of server-sent events whenever nothing was sent for
+     * {@code millis}.
+     *
+     * @return false if there is no such response
+     */
+    public static native boolean keepAlive(long exchange, int millis);
 
     /** Cuts the connection. @return true if it was still open */
     public static native boolean abort(long exchange);

@@ -130,6 +130,14 @@ public class AsyncChannel {
         sender.keepAlive(intervalMillis, timeoutMillis);
     }
 
+    /**
+     * Makes the server send a comment on this stream of server-sent events whenever nothing was
+     * sent for {@code millis}. Call it once the response has begun.
+     */
+    public void heartbeat(int millis) {
+        Native.keepAlive(handle(), millis);
+    }
+
     /** Closes without a reason, see {@link #serverClose(int, String)}. */
     public boolean serverClose(int status) {
         return serverClose(status, "");

@@ -248,6 +248,7 @@ impl State {
             return self.await_response(conn, cx, timers);
         }
         self.mind_the_peer(cx, timers, conn);
+        self.beat(cx, timers);
         // It may have left our ping unanswered, which closes the connection.
         if matches!(self.phase, Phase::Closed) {
             return Next::Close;
@@ -350,7 +351,7 @@ impl State {
         match self.phase {
             Phase::Lingering | Phase::Closed => None,
             _ if self.is_closing_websocket() => None,
-            Phase::Http(_, Responding::Streaming(_)) | Phase::WebSocket(_) => {
+            Phase::Http(_, Responding::Streaming(..)) | Phase::WebSocket(_) => {
                 Some(self.transport.is_file() || self.insisted)
             }
             _ => (!self.transport.is_corked()).then_some(true),

@@ -35,7 +35,7 @@ impl State {
                 self.finish_connection();
             }
             Phase::Lingering if !self.transport.all_is_written() => {}
-            Phase::Http(_, Responding::Due(_) | Responding::Streaming(_)) => self.leave(conn),
+            Phase::Http(_, Responding::Due(_) | Responding::Streaming(..)) => self.leave(conn),
             _ => self.lost(conn),
         }
     }

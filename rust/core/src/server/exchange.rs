@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::Conn;
 use super::output::{Kept, Payload};
@@ -135,6 +135,12 @@ impl Exchange {
     /// [`INSIST`](super::INSIST). False if there is room, or the peer has disconnected.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
+    }
+
+    /// Sends [`HEARTBEAT`](super::HEARTBEAT) on a streamed response of events whenever nothing was sent for `interval`.
+    /// False if there is none.
+    pub fn keep_alive(&self, interval: Duration) -> bool {
+        self.conn.keep_alive(self.seq, interval)
     }
 
     /// Ends a streamed response.

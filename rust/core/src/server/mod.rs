@@ -17,6 +17,7 @@ mod exchange;
 mod freed;
 mod half_close;
 mod half_closed;
+mod heartbeat;
 mod inbound;
 mod listener;
 mod output;
@@ -51,6 +52,7 @@ use work::Owner;
 pub use config::{Config, OptionError, UNREAD_TIME};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
+pub use heartbeat::HEARTBEAT;
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
 pub use types::{

@@ -1,6 +1,7 @@
 //! What a connection is doing. Receiving and responding are independent activities: neither state follows from the
 //! other.
 
+use super::heartbeat::Heartbeat;
 use super::inbound::Terms;
 use super::session::Session;
 
@@ -26,7 +27,7 @@ pub(super) enum Receiving {
 }
 
 /// How far the response to the current request is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Responding {
     /// The response is complete, or there was no request yet.
     Idle,
@@ -35,7 +36,7 @@ pub(super) enum Responding {
     /// A response of known length is being sent; the number is what remains of its body.
     Sending(Terms, u64),
     /// A response of unknown length is being sent.
-    Streaming(Terms),
+    Streaming(Terms, Option<Box<Heartbeat>>),
 }
 
 impl Phase {
@@ -70,7 +71,15 @@ impl Phase {
     /// The terms of a begun response of unknown length.
     pub(super) fn streaming(&self) -> Option<Terms> {
         match self {
-            Self::Http(_, Responding::Streaming(terms)) => Some(*terms),
+            Self::Http(_, Responding::Streaming(terms, _)) => Some(*terms),
+            _ => None,
+        }
+    }
+
+    /// The heartbeat of a begun response of unknown length, if it has one.
+    pub(super) fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
+        match self {
+            Self::Http(_, Responding::Streaming(_, heartbeat)) => heartbeat.as_deref_mut(),
             _ => None,
         }
     }

@@ -1,12 +1,16 @@
 //! Responses of unknown length, sent piece by piece.
 
 use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
 
-use super::connection::Conn;
+use super::connection::{Conn, State};
 use super::exchange::Responded;
+use super::heartbeat::{HEARTBEAT, Heartbeat};
 use super::inbound::Terms;
 use super::output::Payload;
-use super::phase::Responding;
+use super::phase::{Phase, Responding};
+use super::timers::Timers;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{ResponseHead, Sent};
 use crate::h1::response::{
@@ -33,7 +37,7 @@ impl Conn {
         let (close, line) = terms.connection(response, until_close, stopping);
         state
             .phase
-            .go_on(Responding::Streaming(Terms { close, ..terms }));
+            .go_on(Responding::Streaming(Terms { close, ..terms }, None));
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
@@ -77,6 +81,7 @@ impl Conn {
             return Sent::Full;
         }
         state.note_sent();
+        state.postpone_heartbeat();
         with_buffer(|buffer| {
             if piece.len() < CORK_SIZE {
                 push_chunk(buffer, &piece, terms.chunked());
@@ -87,6 +92,20 @@ impl Conn {
             }
         });
         Sent::Accepted
+    }
+
+    pub(super) fn keep_alive(self: &Arc<Self>, seq: u32, interval: Duration) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        let Phase::Http(_, Responding::Streaming(terms, heartbeat)) = &mut state.phase else {
+            return false;
+        };
+        if !terms.head {
+            *heartbeat = Some(Box::new(Heartbeat::new(interval)));
+            state.transport.wake();
+        }
+        true
     }
 
     pub(super) fn end_stream(self: &Arc<Self>, seq: u32) -> Sent {
@@ -103,6 +122,40 @@ impl Conn {
         drop(state);
         self.hand_on(Responded::Done(next), 0);
         Sent::Accepted
+    }
+}
+
+impl State {
+    /// Something is sent on the stream. The timer notices when it fires, so that senders need not wake the loop.
+    pub(super) fn postpone_heartbeat(&mut self) {
+        if let Some(heartbeat) = self.phase.heartbeat() {
+            heartbeat.postpone();
+        }
+    }
+
+    /// Sends the heartbeat that is due, and sets the timer for the next one.
+    pub(super) fn beat(&mut self, cx: &mut Context<'_>, timers: &mut Timers) {
+        while let Some(heartbeat) = self.phase.heartbeat() {
+            if !timers.reached(cx, heartbeat.due) {
+                return;
+            }
+            heartbeat.postpone();
+            self.send_heartbeat();
+        }
+        timers.no_deadline();
+    }
+
+    /// Not while something is queued: the peer lacks no bytes then, and heartbeats must not pile up.
+    fn send_heartbeat(&mut self) {
+        if !self.transport.all_is_written() {
+            return;
+        }
+        if let Some(terms) = self.phase.streaming() {
+            with_buffer(|chunk| {
+                push_chunk(chunk, HEARTBEAT, terms.chunked());
+                self.transport.write(chunk, &[]);
+            });
+        }
     }
 }
 

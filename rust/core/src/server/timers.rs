@@ -24,8 +24,8 @@ pub(super) struct Timers {
     sleeps: [Option<Pin<Box<Sleep>>>; WAITS],
     /// For a silent WebSocket peer, see `Session::patience`.
     peer: Option<Pin<Box<Sleep>>>,
-    /// For a peer that has ended its side.
-    half_closed: Option<Pin<Box<Sleep>>>,
+    /// For a peer that has ended its side, or the next heartbeat of a stream, which ends with that side.
+    deadline: Option<Pin<Box<Sleep>>>,
     unread: Option<Box<Unread>>,
 }
 
@@ -115,15 +115,20 @@ impl Timers {
         self.unread = None;
     }
 
-    /// True once `deadline` has passed; it moves when something is sent to a half-closed peer.
+    /// True once `deadline` has passed; it moves whenever something is sent.
     pub(super) fn reached(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         let sleep = self
-            .half_closed
+            .deadline
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);
         }
         sleep.as_mut().poll(cx).is_ready()
+    }
+
+    /// There is no deadline any more.
+    pub(super) fn no_deadline(&mut self) {
+        self.deadline = None;
     }
 
     /// True once the peer has been silent for `time`.

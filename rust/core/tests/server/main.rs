@@ -5,6 +5,7 @@ mod support;
 mod encoded;
 mod file;
 mod half_close;
+mod heartbeat;
 mod held_up;
 mod lead;
 mod pipelining;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
 use jni::Env;
@@ -298,6 +299,16 @@ pub(crate) fn watch_peer<'local>(
 pub(crate) fn uncork<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
     EXCHANGES.with(handle, (), |exchange| exchange.uncork());
     Ok(())
+}
+
+pub(crate) fn keep_alive<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    millis: jint,
+) -> Result<jboolean> {
+    let interval = Duration::from_millis(size(millis)?.max(1) as u64);
+    Ok(EXCHANGES.with(handle, false, |exchange| exchange.keep_alive(interval)))
 }
 
 pub(crate) fn abort<'local>(
