@@ -283,7 +283,9 @@
      :max-pending-messages        (core (integer 1))
      :max-pending-bytes           (integer 1)
      :on-overflow                 overflow
-     :body-buffer-size            (integer 0)}))
+     :body-buffer-size            (integer 0)
+     :stop-on-shutdown?           anything
+     :shutdown-timeout            (integer 0)}))
 
 (def channel
   "Of `as-channel`."
@@ -422,3 +424,8 @@
 (def stop
   "Of `server-stop!` and the function that `run-server` returns."
   {:timeout any-int})
+
+(def drain
+  "Of `server-drain!`."
+  {:timeout  (integer 0)
+   :ws-grace (integer 0)})

@@ -1,7 +1,8 @@
 (ns org.httpkit.server
   "HTTP server for Ring handlers, with streaming and WebSockets.
 
-  Start and stop    ; `run-server`, `server-stop!`, `server-status`, `server-port`, `server-join`
+  Start and stop    ; `run-server`, `server-stop!`, `server-drain!`, `server-status`, `server-port`,
+                    ; `server-join`
   Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
   Parts of files    ; `file-part`, `wrap-range`
   Threads           ; `new-worker`
@@ -16,8 +17,9 @@
    [java.io File]
    [java.nio.file Path]
    [java.util Locale]
+   [java.util.function Consumer]
    [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel HttpServer ServerOptions]))
+   [org.httpkit.server AsyncChannel Drained HttpServer ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -62,7 +64,7 @@
 
 (defprotocol IHttpServer
   (-server-stop! [server opts])
-  (server-status [server] "Returns `:running`, `:stopping` or `:stopped`.")
+  (server-status [server] "Returns `:running`, `:draining`, `:stopping` or `:stopped`.")
   (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket."))
 
 (def ^:private default-stop-timeout 100)
@@ -115,6 +117,46 @@
                 " run-server returns, or stop (:server (meta it))"))))
    (-server-stop! server opts)))
 
+(defn server-drain!
+  "Stops `server` gently and without blocking: it accepts no new connections (those
+  that the kernel holds are served), each response says `Connection: Close`, silent
+  connections are closed, and WebSockets get close code 1001. Requests and streams
+  under way may go on. Once all have ended, or the time is over, the server stops,
+  as by `server-stop!`. Until then `server-status` is `:draining`.
+
+  Returns a promise, delivered when the server has stopped and its port is free:
+
+    {:requests n    ; Responses completed meanwhile
+     :websockets n  ; WebSockets closed with 1001
+     :cut n}        ; Connections cut in a request, response or stream
+
+  or nil if the server was not running. A second call returns a promise of the same
+  drain. `server-stop!` shortens it.
+
+  Options:
+    :timeout  ; msecs that requests and streams may take (default 30000)
+    :ws-grace ; msecs before WebSockets are closed       (default 0)
+
+  Throws for options of a wrong value, as `run-server` does."
+  {:arglists '([server] [server {:keys [timeout ws-grace] :as opts}])}
+  ([server] (server-drain! server nil))
+  ([^HttpServer server opts]
+   (let [opts (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
+     (options/check options/drain opts)
+     (doseq [message (options/unknown-names "server-drain!" options/drain opts)]
+       (.logWarning server message nil))
+     (when-let [ended (.drain server
+                        (options/to-int (:timeout opts)) (options/to-int (:ws-grace opts)))]
+       (let [drained (promise)]
+         (.thenAccept ended
+           (reify Consumer
+             (accept [_ counts]
+               (let [^Drained counts counts]
+                 (deliver drained {:requests   (.requests counts)
+                                   :websockets (.websockets counts)
+                                   :cut        (.cut counts)})))))
+         drained)))))
+
 (defn server-join
   "Blocks until `server` has stopped."
   [^HttpServer server]
@@ -135,7 +177,8 @@
   ^ServerOptions
   [handler
    {:keys [io-threads max-pending-bytes on-overflow body-buffer-size server-header
-           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?]
+           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
+           stop-on-shutdown? shutdown-timeout]
     :or   {on-overflow                :close
            server-header              ServerOptions/SERVER_HEADER
            legacy-unsafe-remote-addr? true
@@ -148,6 +191,8 @@
     (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
     (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
     (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
+    (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
+    (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
     (set! (.overflow options)            (config/overflows on-overflow))
     (set! (.serverHeader options)        server-header)
     (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
@@ -229,6 +274,8 @@
                           ; Longer ones, and those that pause for some 20 ms, are
                           ; streamed in chunks (no Content-Length on HEAD). Larger
                           ; Files are streamed with their length (default 256 KiB)
+    :stop-on-shutdown?    ; Drain when the JVM shuts down?       (default false)
+    :shutdown-timeout     ; msecs that this may take             (default 15000)
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
   For invalid options, throws in this thread, before anything is bound, naming the
@@ -248,7 +295,8 @@
                                    legacy-return-value? error-logger warn-logger event-logger
                                    event-names address-finder channel-factory io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
-                                   body-buffer-size] :as opts}]])}
+                                   body-buffer-size stop-on-shutdown? shutdown-timeout]
+                            :as opts}]])}
   ([handler] (run-server handler nil))
   ([handler opts]
    (let [opts   (options/as-map "run-server" opts)

@@ -3,6 +3,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.keep-alive :as keep-alive]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
@@ -168,40 +169,6 @@
       (is (= [] (filter #(= "failed to submit task to executor service" (first %)) @errors)))
       (finally (run! #(.close ^java.io.Closeable %) conns)))))
 
-(defn- keep-alive-client
-  "Sends requests until `over?` is true, each on the connection of the one before unless that was said to end, to the
-  first of `ports` that can be connected to. Returns the number of responses from each and, as `:reset`, how often a new
-  connection was reset before its first response; or what went wrong."
-  [ports over?]
-  (future
-    (let [connected (fn [] (some #(try [% (wire/connect %)] (catch java.net.SocketException _ nil)) ports))
-          close     (fn [^java.io.Closeable conn] (.close conn))]
-      (loop [[port conn] (connected), new? true, served {}, before (System/nanoTime)]
-        (let [sent      (System/nanoTime)
-              answer    (do (wire/send! conn (wire/get-request "/"))
-                            (try (wire/answer conn) (catch Exception e e)))
-              ended?    (= "Close" (get-in answer [:headers "connection"]))
-              ;; From the request before, at the latest: this thread may have been kept from reading its response.
-              silent-ms (quot (- (System/nanoTime) (long before)) 1000000)]
-          (cond
-            ;; On a machine under load we may have been as silent as a client that has no more to say.
-            (and (= :closed answer) (< 400 silent-ms))
-            (do (close conn) (recur (connected) true served (System/nanoTime)))
-
-            ;; The kernel resets what it has completed between the last accept and the listener's end.
-            (and (= :closed answer) new?)
-            (do (close conn) (recur (connected) true (update served :reset (fnil inc 0)) (System/nanoTime)))
-
-            (not= [200 "done"] [(:status answer) (:body answer)])
-            (do (close conn) {:wrong answer :from port :silent-ms silent-ms})
-
-            :else
-            (let [served (update served port (fnil inc 0))]
-              (when (or ended? @over?) (close conn))
-              (if @over?
-                served
-                (recur (if ended? (connected) [port conn]) ended? served sent)))))))))
-
 (deftest a-rolling-restart-behind-keep-alive-connections-loses-no-request
   (doseq [[about handler options]
           [["own threads"   (fn [_] (Thread/sleep 1) {:body "done"}) {:allow-virtual? false :thread 4}]
@@ -215,7 +182,7 @@
       (wire/with-server [next-one (constantly {:body "done"}) {}]
         (let [{:keys [port warnings errors] :as started} (wire/start handler options)
               over?   (atom false)
-              clients (doall (repeatedly 8 #(keep-alive-client [port (:port next-one)] over?)))]
+              clients (doall (repeatedly 8 #(keep-alive/client [port (:port next-one)] over?)))]
           (Thread/sleep 200) ; they are at it
           (is (= true (wire/stop started 10000)))
           (Thread/sleep 200)
@@ -224,7 +191,9 @@
             (doseq [one served]
               (is (every? pos-int? (map (if (map? one) one {}) [port (:port next-one)])) (pr-str one)))
             ;; All of them connect again while the listener closes: unless its backlog is accepted, several are reset.
-            (is (>= 2 (reduce + (keep :reset (filter map? served)))) (pr-str served)))
+            (is (>= (if (= "Linux" (System/getProperty "os.name")) 0 2)
+                    (reduce + (keep :reset (filter map? served))))
+                (pr-str served)))
           (is (= [[] []] [@warnings @errors])))))))
 
 (deftest handlers-that-take-too-long-are-interrupted

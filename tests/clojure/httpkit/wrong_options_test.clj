@@ -60,6 +60,7 @@
              [{:backlog 0}              IllegalArgumentException (str ":backlog 0: expected an integer from 1 to " int-max)]
              [{:max-pending-bytes 0}    IllegalArgumentException (str ":max-pending-bytes 0: expected an integer from 1 to " int-max)]
              [{:body-buffer-size -1}    IllegalArgumentException (str ":body-buffer-size -1: expected an integer from 0 to " int-max)]
+             [{:shutdown-timeout -1}    IllegalArgumentException (str ":shutdown-timeout -1: expected an integer from 0 to " int-max)]
              [{:pool-opts [1]}          IllegalArgumentException ":pool-opts of class clojure.lang.PersistentVector: expected a map of options for new-worker, or nil"]]]
       (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options)))))
 
@@ -153,6 +154,7 @@
 (deftest argument-lists-show-every-option
   (doseq [[f table] [[#'server/run-server options/server] [#'server/as-channel options/channel]
                      [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]
+                     [#'server/server-drain! options/drain]
                      [#'client/new-worker options/worker] [#'client/make-client options/client]
                      [#'client/request options/request]]
           :let [shown (first (filter map? (flatten (:arglists (meta f)))))]]

@@ -92,14 +92,30 @@ public final class Native {
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
     public static native void serverRun(long server, boolean first);
 
-    /** Stops accepting, after taking what the kernel has accepted; closes WebSockets. */
+    /** Stops accepting, after taking what the kernel has accepted. */
     public static native void serverDrain(long server);
+
+    /**
+     * Closes WebSockets with code 1001.
+     *
+     * @return how many
+     */
+    public static native int serverGoAway(long server);
+
+    /**
+     * @return responses completed since {@link #serverDrain}
+     */
+    public static native int serverServed(long server);
 
     /** Accepts no more work; {@link #take} returns null once the queue is empty. */
     public static native void serverShutQueue(long server);
 
-    /** Closes every connection and ends the loops. */
-    public static native void serverClose(long server);
+    /**
+     * Closes every connection and ends the loops.
+     *
+     * @return how many of them were in the middle of a request or response
+     */
+    public static native int serverClose(long server);
 
     /** Frees the server; call it after its loops have ended. A stale handle is ignored. */
     public static native void serverFree(long server);
@@ -113,9 +129,10 @@ public final class Native {
      * Counts the connections that a draining server must still wait for. Call it repeatedly: it
      * closes idle connections that have been silent for {@code grace} msecs since an earlier call.
      *
+     * @param channels whether open channels count
      * @return connections with an incomplete response, or on which a request may still come
      */
-    public static native int serverUnfinished(long server, long grace);
+    public static native int serverUnfinished(long server, long grace, boolean channels);
 
     /**
      * @return open connections; 0 if the server has been freed

@@ -15,6 +15,7 @@ import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.util.Locale;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -38,7 +39,8 @@ public class HttpServer implements Runnable {
     public enum Status {
         STOPPED,
         RUNNING,
-        STOPPING
+        STOPPING,
+        DRAINING
     }
 
     /** Prints {@code DATE [thread] WARN - message}. */
@@ -71,6 +73,8 @@ public class HttpServer implements Runnable {
     private final int port;
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
+    private final AtomicReference<Draining> draining = new AtomicReference<>();
+    private volatile ShutdownHook shutdownHook;
 
     /**
      * As the constructor with 13 arguments: Server header {@code http-kit}, errors and warnings to
@@ -252,6 +256,9 @@ public class HttpServer implements Runnable {
             for (Thread loop : loops) {
                 loop.start();
             }
+            if (options.stopOnShutdown) {
+                addShutdownHook();
+            }
         } catch (Throwable e) {
             stop(0, null); // out of memory for a thread, for example: leave nothing half started
             throw e;
@@ -297,24 +304,56 @@ public class HttpServer implements Runnable {
      * As {@link #stop(int)}; {@code callback} runs once the loops have ended and the port is free.
      */
     public boolean stop(int timeout, Runnable callback) {
-        if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)) {
+        if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)
+                && !status.compareAndSet(Status.DRAINING, Status.STOPPING)) {
             return false;
         }
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
-        workers.stop(LastRequests.serve(handle, timeout));
-        try {
-            awaitUnsent(deadline);
-            Native.serverClose(handle);
-            awaitCallbacks();
-        } catch (InterruptedException e) {
-            Native.serverClose(handle);
-            Thread.currentThread().interrupt();
-        }
-        Thread closer = new Thread(() -> finish(callback), "server-stop");
+        int websockets = Native.serverGoAway(handle);
+        workers.stop(
+                LastRequests.serve(
+                        timeout, grace -> Native.serverUnfinished(handle, grace, false)));
+        int cut = cut(deadline);
+        Thread closer = new Thread(() -> finish(websockets, cut, callback), "server-stop");
         closer.setDaemon(true);
         closer.start();
         return true;
+    }
+
+    /** Closes all connections; returns how many of them that interrupts. */
+    private int cut(long deadline) {
+        try {
+            awaitUnsent(deadline);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return Native.serverClose(handle);
+        }
+        int cut = Native.serverClose(handle);
+        try {
+            awaitCallbacks();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        return cut;
+    }
+
+    /**
+     * Begins to stop, without blocking: accepts no new connections, and each response says that its
+     * connection ends. Requests and streams get {@code timeout} msecs to end, WebSockets {@code
+     * websocketGrace} msecs before they get close code 1001; then the server stops, and what is
+     * left is cut. {@link #stop} shortens it.
+     *
+     * @return what it did, once the server has stopped; null if it is not running, or being stopped
+     */
+    public CompletableFuture<Drained> drain(int timeout, int websocketGrace) {
+        draining.compareAndSet(null, new Draining(this, timeout, websocketGrace));
+        Draining drain = draining.get();
+        if (status.compareAndSet(Status.RUNNING, Status.DRAINING)) {
+            Native.serverDrain(handle);
+            drain.begin();
+        }
+        return status.get() == Status.DRAINING || drain.hasBegun() ? drain.ended : null;
     }
 
     /** Waits until responses of handlers that ended in time are written, if peers read them. */
@@ -339,7 +378,7 @@ public class HttpServer implements Runnable {
         workers.awaitClosings(deadline);
     }
 
-    private void finish(Runnable callback) {
+    private void finish(int websockets, int cut, Runnable callback) {
         try {
             for (Thread loop : loops) {
                 loop.join();
@@ -347,10 +386,30 @@ public class HttpServer implements Runnable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+        int served = Native.serverServed(handle);
         Native.serverFree(handle);
         status.set(Status.STOPPED);
+        removeShutdownHook();
+        Draining drain = draining.get();
+        if (drain != null) {
+            drain.end(served, websockets, cut);
+        }
         if (callback != null) {
             callback.run();
+        }
+    }
+
+    private void addShutdownHook() {
+        shutdownHook = ShutdownHook.add(this, options.shutdownTimeout);
+        if (status.get() == Status.STOPPED) {
+            removeShutdownHook(); // a loop failed meanwhile
+        }
+    }
+
+    private void removeShutdownHook() {
+        ShutdownHook hook = shutdownHook;
+        if (hook != null) {
+            hook.remove();
         }
     }
 

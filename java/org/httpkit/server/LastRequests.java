@@ -1,8 +1,7 @@
 package org.httpkit.server;
 
-import org.httpkit.jni.Native;
-
 import java.util.concurrent.TimeUnit;
+import java.util.function.IntUnaryOperator;
 
 /**
  * The first part of {@code stop}: running requests, and those that arrive on open connections, are
@@ -20,16 +19,17 @@ final class LastRequests {
     /**
      * Waits until there are none, for at most {@code timeout} msecs.
      *
+     * @param unfinished from the msecs that a silent connection is kept to the number of requests
      * @return remaining msecs, for other running work; 0 if the time is over or the thread is
      *     interrupted
      */
-    static int serve(long server, int timeout) {
+    static int serve(int timeout, IntUnaryOperator unfinished) {
         int grace = Math.min(GRACE_MILLIS, timeout / 2);
         int left = timeout;
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         while (left > 0) {
             long before = System.nanoTime();
-            if (Native.serverUnfinished(server, grace) == 0) {
+            if (unfinished.applyAsInt(grace) == 0) {
                 return left;
             }
             long now = System.nanoTime();

@@ -61,6 +61,13 @@ public final class ServerOptions {
     public IFn writeStreamable;
     public String serverHeader = SERVER_HEADER;
     public boolean trustForwarded;
+
+    /** Whether the server drains when the JVM shuts down. */
+    public boolean stopOnShutdown;
+
+    /** Most msecs that this takes. */
+    public int shutdownTimeout = 15_000;
+
     public boolean legacyContentLength;
 
     /** Whether a handler's exception message is the body of the 500. */

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 use tokio::sync::watch;
 
 use super::config::Config;
@@ -77,6 +79,27 @@ impl Listener {
             }
         }
     }
+
+    /// Makes the kernel drop attempts to connect, which are repeated after a second, and refused by then. Otherwise, it
+    /// would reset those that it completes between the last accept and the listener's end.
+    #[cfg(target_os = "linux")]
+    fn ignore_newcomers(&self) {
+        // Byte 13 of a TCP header has its flags; bit 1 is SYN. Each line: code, jump if true, if false, operand.
+        const DROP_SYN: [(u16, u8, u8, u32); 4] = [
+            (0x30, 0, 0, 13),       // load the byte
+            (0x45, 0, 1, 2),        // if it has the bit,
+            (0x06, 0, 0, 0),        // drop the packet,
+            (0x06, 0, 0, u32::MAX), // else accept it
+        ];
+        if let Self::Tcp(listener) = self {
+            let program = DROP_SYN.map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k));
+            // An old kernel cannot do it: then some may be reset.
+            let _ = SockRef::from(listener).attach_filter(&program);
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn ignore_newcomers(&self) {}
 
     fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
@@ -177,6 +200,7 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
+    listener.ignore_newcomers();
     // At most the backlog: connections that keep arriving would make this endless.
     for _ in 0..shared.config.backlog {
         match listener.accept_now() {

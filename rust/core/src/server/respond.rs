@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::exchange::{Request, Responded, Work};
@@ -207,8 +208,12 @@ impl Conn {
         state.drained();
         state.note_sent();
         state.name = 0;
+        let draining = self.shared.is_draining();
+        if draining {
+            self.shared.stop.served.fetch_add(1, Ordering::Relaxed);
+        }
         if terms.close {
-            if self.shared.is_draining() {
+            if draining {
                 // The peer may not know yet that we close: what it sends now must not cause a reset.
                 state.inbound.refuse();
             }

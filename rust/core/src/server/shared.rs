@@ -60,6 +60,8 @@ pub(super) struct Progress {
     pub(super) draining: AtomicBool,
     /// Loops that still accept, or take connections that the kernel has accepted.
     pub(super) accepting: AtomicUsize,
+    /// Responses completed meanwhile.
+    pub(super) served: AtomicUsize,
 }
 
 /// One loop that accepts.

@@ -2,7 +2,8 @@
 //!
 //! [`Server::drain`] stops accepting. Requests on open connections are still served, with `Connection: Close`, and the
 //! embedder polls [`Server::unfinished`] for connections worth waiting for. An idle connection is not closed
-//! immediately: a request may be on its way to it. [`Server::close`] closes the rest.
+//! immediately: a request may be on its way to it. [`Server::go_away`] ends WebSockets. [`Server::close`] closes the
+//! rest.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,36 +20,47 @@ use super::types::Stage;
 const BEGUN: u32 = 4;
 
 impl Server {
-    /// Stops accepting, after taking the connections that the kernel has accepted, and closes WebSockets.
+    /// Stops accepting, after taking the connections that the kernel has accepted.
     pub fn drain(&self) {
         self.shared.stop.draining.store(true, Ordering::SeqCst);
         self.listener.lock().take();
         self.advance(Stage::Draining);
-        for conn in self.shared.all() {
-            conn.go_away();
-        }
+    }
+
+    /// Closes WebSockets with code 1001. Returns how many it closed.
+    pub fn go_away(&self) -> usize {
+        let conns = self.shared.all();
+        conns.iter().filter(|conn| conn.go_away()).count()
     }
 
     /// Connections that a draining server must still wait for: those with an incomplete response, or one not yet
-    /// written; not channels, which have no end. To be called repeatedly: it closes idle connections that have been
-    /// silent for `grace` since a first call. Until then they count, and one with a partial request counts for four
-    /// times as long.
-    pub fn unfinished(&self, grace: Duration) -> usize {
+    /// written; open channels, which may have no end, only if `channels` are to be waited for. To be called repeatedly:
+    /// it closes idle connections that have been silent for `grace` since a first call. Until then they count, and one
+    /// with a partial request counts for four times as long.
+    pub fn unfinished(&self, grace: Duration, channels: bool) -> usize {
         let now = Instant::now();
         let accepting = self.shared.stop.accepting.load(Ordering::SeqCst);
         let conns = self.shared.all();
-        let unfinished = conns.iter().filter(|conn| conn.is_unfinished(now, grace));
+        let unfinished = conns
+            .iter()
+            .filter(|conn| conn.is_unfinished(now, grace, channels));
         accepting + unfinished.count()
     }
 
-    /// Closes every connection and ends the loops.
-    pub fn close(&self) {
+    /// Responses completed since [`Self::drain`].
+    pub fn served(&self) -> usize {
+        self.shared.stop.served.load(Ordering::Relaxed)
+    }
+
+    /// Closes every connection and ends the loops. Returns how many connections it cut off in the middle of a request
+    /// or response.
+    pub fn close(&self) -> usize {
         self.drain();
-        for conn in self.shared.all() {
-            conn.cut();
-        }
+        let conns = self.shared.all();
+        let cut = conns.iter().filter(|conn| conn.cut()).count();
         self.shared.queue.shut();
         self.advance(Stage::Closed);
+        cut
     }
 
     /// Connections with responses not yet written; not channels, which have no end.
@@ -59,9 +71,9 @@ impl Server {
 }
 
 impl Conn {
-    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration) -> bool {
+    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, channels: bool) -> bool {
         let mut state = self.lock();
-        let held = state.channel.as_ref().is_some_and(|channel| channel.held);
+        let held = !channels && state.channel.as_ref().is_some_and(|channel| channel.held);
         match state.phase {
             Phase::Http(_, Responding::Idle) => {
                 let silent = now - *state.silent_since.get_or_insert(now);
@@ -72,19 +84,26 @@ impl Conn {
                 state.is_unsent() || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
             Phase::Http(..) => !held,
+            Phase::WebSocket(_) if channels => true,
             _ => state.is_unsent(),
         }
     }
 
-    /// Closes the connection, unless it only waits for its peer to read.
-    fn cut(self: &Arc<Self>) {
+    /// Closes the connection, unless it only waits for its peer to read. Whether that interrupts a request or response.
+    fn cut(self: &Arc<Self>) -> bool {
         if self.go_away() {
-            return;
+            return false;
         }
         let mut state = self.lock();
+        let interrupts = match state.phase {
+            Phase::Http(_, Responding::Idle) => !state.is_idle(),
+            Phase::Http(..) => true,
+            _ => false,
+        };
         if !matches!(state.phase, Phase::Lingering) {
             state.lost(self);
         }
+        interrupts
     }
 }
 

@@ -57,7 +57,7 @@ fn a_draining_server_answers_on_open_connections_and_says_that_they_end() {
         server.server.drain();
         peer.write_all(GET).unwrap();
         let exchange = server.request();
-        assert!(server.server.unfinished(Duration::ZERO) >= 1);
+        assert!(server.server.unfinished(Duration::ZERO, false) >= 1);
         respond(&exchange);
         assert!(says_close(&last_head(&mut peer)));
         drop(peer);
@@ -136,7 +136,7 @@ fn connections_that_the_kernel_has_accepted_are_served_by_a_server_that_stops_ac
         }
         server.run();
         wait_until("the loop accepts", || {
-            server.server.unfinished(PATIENCE) > 0
+            server.server.unfinished(PATIENCE, false) > 0
         });
         server.server.drain();
         for _ in 0..peers.len() {
@@ -159,14 +159,16 @@ fn idle_connections_are_cut_once_they_have_been_silent_for_the_grace() {
     server.server.drain();
     wait_until("all are accepted", || server.server.connections() == 3);
     assert!(
-        server.server.unfinished(GRACE) >= 3,
+        server.server.unfinished(GRACE, false) >= 3,
         "nothing is cut at once"
     );
-    wait_until("two are gone", || server.server.unfinished(GRACE) <= 1);
+    wait_until("two are gone", || {
+        server.server.unfinished(GRACE, false) <= 1
+    });
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     assert_eq!(unused.read(&mut [0]).unwrap(), 0);
     wait_until("nothing is waited for", || {
-        server.server.unfinished(GRACE) == 0
+        server.server.unfinished(GRACE, false) == 0
     });
     // No longer waited for, but served if it comes.
     begun.write_all(b"TP/1.1\r\nHost: h\r\n\r\n").unwrap();
@@ -187,7 +189,7 @@ fn a_request_that_the_kernel_holds_keeps_its_connection_from_being_cut() {
     wait_until("the loop hangs", || !server.sink.batches.lock().is_empty());
     peer.write_all(GET).unwrap();
     for _ in 0..2 {
-        assert!(server.server.unfinished(Duration::ZERO) >= 1);
+        assert!(server.server.unfinished(Duration::ZERO, false) >= 1);
     }
     drop(work);
     for _ in 0..2 {
@@ -206,14 +208,63 @@ fn channels_are_not_waited_for() {
     }
     let [unanswered, streaming] = [server.request(), server.request()];
     server.server.drain();
-    assert!(server.server.unfinished(PATIENCE) >= 2);
+    assert!(server.server.unfinished(PATIENCE, false) >= 2);
     assert!(unanswered.watch_peer());
     assert!(streaming.watch_peer());
     assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
     wait_until("nothing is waited for", || {
-        server.server.unfinished(PATIENCE) == 0
+        server.server.unfinished(PATIENCE, false) == 0
     });
     let (_socket, _exchange) = (peers, unanswered);
+}
+
+#[test]
+fn channels_are_waited_for_on_request_and_counted_when_they_are_cut() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peers: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for peer in &mut peers {
+        peer.write_all(GET).unwrap();
+    }
+    let [ending, held, streaming] = [server.request(), server.request(), server.request()];
+    server.server.drain();
+    for exchange in [&held, &streaming] {
+        assert!(exchange.watch_peer());
+    }
+    assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
+    answer(&ending, b"last");
+    wait_until("only the channels are left", || {
+        server.server.unfinished(Duration::ZERO, true) == 2
+    });
+    assert_eq!(server.server.unfinished(Duration::ZERO, false), 0);
+    assert_eq!(streaming.end_stream(), Sent::Accepted);
+    wait_until("one is left", || {
+        server.server.unfinished(Duration::ZERO, true) == 1
+    });
+    assert_eq!(server.server.served(), 2);
+    assert_eq!(server.server.close(), 1);
+}
+
+#[test]
+fn a_websocket_is_open_until_it_is_told_to_go_away() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    assert!(exchange.upgrade(b"", Interest::default(), None));
+    read_head(&mut peer);
+    server.server.drain();
+    wait_until("it alone is waited for", || {
+        server.server.unfinished(Duration::ZERO, true) == 1
+    });
+    assert_eq!(server.server.go_away(), 1);
+    assert_eq!(server.server.go_away(), 0, "once");
+    let mut frame = [0; 4];
+    peer.read_exact(&mut frame).unwrap();
+    assert_eq!(frame, [0x88, 2, 0x03, 0xe9]);
+    wait_until("nothing is left", || {
+        server.server.unfinished(Duration::ZERO, true) == 0
+    });
+    assert_eq!(server.server.close(), 0, "it was not cut");
 }
 
 #[test]

@@ -188,9 +188,24 @@ pub(crate) fn shut_queue<'local>(
     Ok(())
 }
 
-pub(crate) fn close<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
-    server(handle)?.close();
-    Ok(())
+pub(crate) fn go_away<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jint> {
+    Ok(server(handle)?.go_away() as jint)
+}
+
+pub(crate) fn served<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<jint> {
+    Ok(server(handle)?.served() as jint)
+}
+
+pub(crate) fn close<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<jint> {
+    Ok(server(handle)?.close() as jint)
 }
 
 pub(crate) fn free<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
@@ -211,10 +226,11 @@ pub(crate) fn unfinished<'local>(
     _: JClass<'local>,
     handle: jlong,
     grace: jlong,
+    channels: jboolean,
 ) -> Result<jint> {
     let msecs =
         u64::try_from(grace).map_err(|_| BridgeError::Argument(format!("{grace} ms of grace")))?;
-    Ok(server(handle)?.unfinished(Duration::from_millis(msecs)) as jint)
+    Ok(server(handle)?.unfinished(Duration::from_millis(msecs), channels) as jint)
 }
 
 pub(crate) fn connections<'local>(

@@ -1,0 +1,19 @@
+package org.httpkit.server;
+
+/** What a drain of a server did. */
+public final class Drained {
+    /** Responses that were completed. */
+    public final int requests;
+
+    /** WebSockets that were closed with code 1001. */
+    public final int websockets;
+
+    /** Connections that were cut in the middle of a request, response or stream. */
+    public final int cut;
+
+    Drained(int requests, int websockets, int cut) {
+        this.requests = requests;
+        this.websockets = websockets;
+        this.cut = cut;
+    }
+}

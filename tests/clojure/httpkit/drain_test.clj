@@ -1,0 +1,249 @@
+(ns httpkit.drain-test
+  "`server-drain!`, and the drain when the JVM shuts down."
+  (:require [clojure.java.io    :as io]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.keep-alive :as keep-alive]
+            [httpkit.subprocess :as subprocess]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
+  (:import (java.io BufferedReader Closeable File)
+           (java.lang.ref WeakReference)
+           (java.net ConnectException ServerSocket)
+           (java.nio.file Files)
+           (java.nio.file.attribute FileAttribute)
+           (java.util.concurrent CountDownLatch TimeUnit)))
+
+(set! *warn-on-reflection* true)
+
+(defn- patiently [promise] (deref promise wire/patience-ms :late))
+
+(defn- refused? [port]
+  (try (.close (wire/connect port)) false
+       (catch ConnectException _ true)))
+
+(defn- websocket ^Closeable [port]
+  (doto (wire/connect port)
+    (wire/send! (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"] ["Sec-WebSocket-Version" "13"]
+                                  ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))))
+
+(defn- close-code
+  "Of the close frame that comes next."
+  [conn]
+  (let [[a b c d] (map #(bit-and 0xff (int %)) (wire/read-exactly conn 4))]
+    (is (= [0x88 2] [a b]))
+    (+ (* 256 (int c)) (int d))))
+
+(defn- stream-handler
+  "Streams until `gate` opens; handlers of /block end then; others at once."
+  [gate running]
+  (fn [{:keys [uri websocket?] :as req}]
+    (swap! running inc)
+    (cond
+      websocket?         (server/as-channel req {})
+      (= "/block" uri)   (do (.await ^CountDownLatch gate) {:body "done"})
+      (= "/stream" uri)  (server/as-channel req
+                           {:on-open (fn [ch]
+                                       (server/send! ch "first" false)
+                                       (future (.await ^CountDownLatch gate) (server/send! ch "last" true)))})
+      :else              {:body "quick"})))
+
+(deftest a-drain-lets-requests-and-streams-end-and-closes-everything-else
+  (let [gate    (CountDownLatch. 1)
+        running (atom 0)
+        {:keys [port server]} (wire/start (stream-handler gate running) {})]
+    (with-open [idle   (wire/connect port)
+                busy   (wire/connect port)
+                stream (wire/connect port)
+                ws     (websocket port)]
+      (wire/send! idle (wire/get-request "/quick"))
+      (is (= "quick" (:body (wire/answer idle))))
+      (wire/send! busy (wire/get-request "/block"))
+      (wire/send! stream (wire/get-request "/stream"))
+      (is (= 101 (:status (wire/read-head ws))))
+      (is (= 200 (:status (wire/read-head stream))))
+      (is (wire/eventually #(= 4 @running)))
+      (let [drained (server/server-drain! server {:timeout 60000})]
+        (is (= :draining (server/server-status server)))
+        (is (wire/eventually #(refused? port)))
+        (is (= 1001 (close-code ws)) "at once")
+        (is (wire/closed? idle))
+        (is (= :draining (server/server-status server)) "the request and the stream still run")
+        (is (not (realized? drained)))
+        (let [again (server/server-drain! server)]
+          (.countDown gate)
+          (is (= ["done" "Close"] ((juxt :body #(get-in % [:headers "connection"])) (wire/answer busy))))
+          (is (= ["first" "last"] (wire/read-chunks stream)))
+          (is (= {:requests 2 :websockets 1 :cut 0} (patiently drained) (patiently again)))))
+      (is (= :stopped (server/server-status server)))
+      (is (nil? (server/server-stop! server))))))
+
+(deftest what-has-not-ended-when-the-time-of-a-drain-is-over-is-cut-and-counted
+  (let [gate    (CountDownLatch. 1)
+        running (atom 0)
+        {:keys [port server]} (wire/start (stream-handler gate running) {})]
+    (with-open [stream (wire/connect port)
+                half   (wire/connect port)]
+      (wire/send! stream (wire/get-request "/stream"))
+      (is (= 200 (:status (wire/read-head stream))))
+      (wire/send! half "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+      (is (= 100 (:status (wire/answer half))) "the server has it")
+      (is (= {:requests 0 :websockets 0 :cut 2} (patiently (server/server-drain! server {:timeout 300}))))
+      (is (= ["first" :truncated] (wire/read-chunks stream)))
+      (is (wire/closed? half))
+      (.countDown gate))))
+
+(deftest websockets-may-go-on-for-their-grace
+  (let [{:keys [port server]} (wire/start #(server/as-channel % {:on-receive (fn [ch message] (server/send! ch message))}) {})]
+    (with-open [ws (websocket port)]
+      (is (= 101 (:status (wire/read-head ws))))
+      (let [start   (System/nanoTime)
+            drained (server/server-drain! server {:timeout 60000 :ws-grace 500})]
+        (wire/send! ws (byte-array [(unchecked-byte 0x81) (unchecked-byte 0x81) 0 0 0 0 65]))
+        (is (= [0x81 1 65] (map #(bit-and 0xff (int %)) (wire/read-exactly ws 3))) "still served")
+        (is (= 1001 (close-code ws)))
+        (is (<= 450 (quot (- (System/nanoTime) start) 1000000)))
+        (is (= {:requests 0 :websockets 1 :cut 0} (patiently drained)))))))
+
+(deftest a-stop-shortens-a-drain-and-both-promises-are-kept
+  (let [gate    (CountDownLatch. 1)
+        running (atom 0)
+        {:keys [port server]} (wire/start (stream-handler gate running) {})]
+    (with-open [stream (wire/connect port)]
+      (wire/send! stream (wire/get-request "/stream"))
+      (is (= 200 (:status (wire/read-head stream))))
+      (let [drained (server/server-drain! server {:timeout 600000})]
+        (is (true? (patiently (server/server-stop! server {:timeout 100}))))
+        (is (= {:requests 0 :websockets 0 :cut 1} (patiently drained))))
+      (.countDown gate))
+    (is (nil? (server/server-stop! server)))
+    (is (refused? port))))
+
+(deftest a-server-that-does-not-run-is-not-drained
+  (let [{:keys [server] :as started} (wire/start (constantly {}) {})]
+    (wire/stop started)
+    (is (nil? (server/server-drain! server)))
+    (is (= :stopped (server/server-status server)))))
+
+(deftest wrong-options-of-a-drain-are-named-and-drain-nothing
+  (wire/with-server [{:keys [server warnings]} (constantly {}) {}]
+    (is (thrown-with-msg? IllegalArgumentException #":timeout -1: expected an integer from 0"
+                          (server/server-drain! server {:timeout -1})))
+    (is (thrown-with-msg? ClassCastException #":ws-grace \"1\": expected an integer from 0"
+                          (server/server-drain! server {:ws-grace "1"})))
+    (is (= :running (server/server-status server)))
+    (is (= {:requests 0 :websockets 0 :cut 0} (patiently (server/server-drain! server {:time-out 5}))))
+    (is (= [[":time-out is no option of server-drain!; did you mean :timeout?" nil]] @warnings))))
+
+;;;; Under load
+
+(def ^:private linux?
+  "Where the kernel can be told to ignore newcomers before the listener ends."
+  (= "Linux" (System/getProperty "os.name")))
+
+(deftest drains-under-keep-alive-load-fail-no-request
+  (let [over?    (atom false)
+        next-one (wire/start (constantly {:body "done"}) {})]
+    (try
+      (dotimes [round 10]
+        (reset! over? false)
+        (let [{:keys [port server warnings errors]} (wire/start (fn [_] (Thread/sleep 1) {:body "done"}) {})
+              clients (doall (repeatedly 8 #(keep-alive/client [port (:port next-one)] over?)))
+              drained (do (Thread/sleep 100) (server/server-drain! server {:timeout 20000}))
+              counts  (patiently drained)]
+          (Thread/sleep 50)
+          (reset! over? true)
+          (is (= [0 0] ((juxt :websockets :cut) counts)) (str "round " round))
+          (doseq [client clients :let [served (patiently client)]]
+            (is (every? pos-int? (map (if (map? served) served {}) [port (:port next-one)])) (pr-str round served))
+            (when linux? (is (nil? (:reset served)) (pr-str round served))))
+          (is (= [[] []] [@warnings @errors]))))
+      (finally (wire/stop next-one)))))
+
+(def ^:private nginx
+  (first (filter #(.canExecute (File. ^String %)) ["/usr/sbin/nginx" "/usr/local/sbin/nginx" "/opt/homebrew/bin/nginx"])))
+
+(defn- free-port [] (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
+
+(defn- nginx-config [dir port upstreams]
+  (str "worker_processes 1; daemon off; pid " dir "/pid; error_log " dir "/error.log;\n"
+       "events { worker_connections 1000; }\n"
+       "http { access_log off; keepalive_requests 1000000;\n"
+       (str/join (for [kind ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
+                   (str kind "_temp_path " dir "/" kind ";\n")))
+       "upstream app { " (str/join (for [p upstreams] (str "server 127.0.0.1:" p "; "))) "keepalive 32; }\n"
+       "server { listen 127.0.0.1:" port ";\n"
+       "  location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; } } }\n"))
+
+(deftest a-drain-behind-nginx-fails-no-request
+  (if-not nginx
+    (println "left out: nginx is not on this machine")
+    (let [dir    (doto (.toFile (Files/createTempDirectory "drain" (make-array FileAttribute 0)))
+                   (.setReadable true false)
+                   (.setExecutable true false))
+          front  (free-port)
+          second-one (wire/start (constantly {:body "done"}) {})
+          over?  (atom false)
+          run    (fn [port] (wire/start (fn [_] (Thread/sleep 1) {:body "done"}) {:port port}))
+          first-one (run 0)
+          _      (spit (io/file dir "nginx.conf") (nginx-config dir front [(:port first-one) (:port second-one)]))
+          proxy  (-> (ProcessBuilder. ^"[Ljava.lang.String;" (into-array String [nginx "-p" (str dir) "-c" (str (io/file dir "nginx.conf"))]))
+                     (.redirectErrorStream true)
+                     (.redirectOutput (File. "/dev/null"))
+                     (.start))]
+      (try
+        (is (wire/eventually #(not (refused? front))))
+        (let [clients (doall (repeatedly 8 #(keep-alive/client [front] over?)))]
+          (loop [round 0, started first-one]
+            (Thread/sleep 100)
+            (let [counts (patiently (server/server-drain! (:server started) {:timeout 20000}))]
+              (is (= 0 (:cut counts)) (str "round " round)))
+            (when (< round 4)
+              (recur (inc round) (run (:port first-one)))))
+          (reset! over? true)
+          (doseq [client clients :let [served (patiently client)]]
+            (is (= [front] (keys served)) (pr-str served))))
+        (finally
+          (reset! over? true)
+          (.destroy proxy)
+          (.waitFor proxy 10 TimeUnit/SECONDS)
+          (wire/stop second-one))))))
+
+;;;; When the JVM shuts down
+
+(def ^:private draining-program
+  "(require '[org.httpkit.server :as server])
+   (let [s (server/run-server (fn [_] (println :running) (Thread/sleep 1500) {:body \"done\"})
+             {:ip \"127.0.0.1\" :port 0 :legacy-return-value? false :stop-on-shutdown? true})]
+     (println :port (server/server-port s)))")
+
+(deftest a-server-drains-when-the-jvm-shuts-down
+  (let [process (subprocess/start draining-program)]
+    (try
+      (let [^BufferedReader out (io/reader (.getInputStream process))
+            line  (fn [prefix] (loop [] (let [line (.readLine out)]
+                                          (cond (nil? line) nil
+                                                (str/starts-with? line prefix) line
+                                                :else (recur)))))
+            port  (Long/parseLong (last (str/split (str (line ":port")) #" ")))]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (wire/get-request "/"))
+          (is (= ":running" (line ":running")))
+          (.destroy process)
+          (is (= [200 "done" "Close"]
+                 ((juxt :status :body #(get-in % [:headers "connection"])) (wire/answer conn))))
+          (is (wire/closed? conn)))
+        (is (.waitFor process 60 TimeUnit/SECONDS)))
+      (finally (.destroyForcibly process)))))
+
+(defn- stopped-server
+  "A weak reference to a server that had a hook and is stopped."
+  []
+  (let [started (wire/start (constantly {:body "x"}) {:stop-on-shutdown? true :shutdown-timeout 1})]
+    (is (= "x" (:body (wire/fetch (:port started) "/"))))
+    (is (true? (wire/stop started)))
+    (WeakReference. (:server started))))
+
+(deftest a-stopped-server-leaves-no-hook-that-would-keep-it
+  (let [^WeakReference server (stopped-server)]
+    (is (wire/eventually #(do (System/gc) (nil? (.get server)))))))
