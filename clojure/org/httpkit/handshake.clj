@@ -1,4 +1,4 @@
-(ns org.httpkit.handshake
+(ns ^:no-doc org.httpkit.handshake
   "The server's side of a WebSocket handshake (RFC 6455 4.2). Not API: use the functions of
   `org.httpkit.server`."
   (:require

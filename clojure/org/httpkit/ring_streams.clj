@@ -1,4 +1,4 @@
-(ns org.httpkit.ring-streams
+(ns ^:no-doc org.httpkit.ring-streams
   "Ring's StreamableResponseBody. Loaded by `org.httpkit.server` when the protocol
   is on the classpath. Not API."
   (:require [ring.core.protocols :as protocols]))

@@ -1,4 +1,4 @@
-(ns org.httpkit.ring-websocket
+(ns ^:no-doc org.httpkit.ring-websocket
   "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server` when
   Ring's protocols are on the classpath. Not API."
   (:require
