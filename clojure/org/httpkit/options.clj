@@ -176,6 +176,16 @@
   (with-meta (into [#(or (nil? %) (valid? %)) (str expectation ", or nil")] more)
     (meta entry)))
 
+(defn- unless-none
+  "The table entry that also allows nil and false."
+  [[valid? expectation & more :as entry]]
+  (with-meta (into [#(or (not %) (valid? %)) (str expectation ", or nil")] more)
+    (meta entry)))
+
+(def ^:private limit
+  "Entry for a limit in numbers or msecs; 0, nil and false for none."
+  (unless-none (integer 0)))
+
 (defn- class-thrown
   "A value of a wrong class gives a ClassCastException, as in http-kit."
   [^String message v]
@@ -194,7 +204,7 @@
   (Math/toIntExact (long n)))
 
 (defn- core-number
-  "nil, which means no limit, becomes 0."
+  "nil and false, which mean no limit, become 0."
   [v]
   (to-int (or v 0)))
 
@@ -259,7 +269,12 @@
      :max-body                    (core any-int)
      :max-ws                      (core any-int)
      :max-line                    (core any-int)
-     :max-headers                 (core (optional (integer 0)))
+     :max-headers                 (core limit)
+     :header-timeout              (core limit)
+     :idle-timeout                (core limit)
+     :body-timeout                (core limit)
+     :write-timeout               (core limit)
+     :legacy-timeouts?            anything
      :proxy-protocol              (core (one-of :disable :enable :optional)
                                         {:disable 0 :enable 1 :optional 2})
      :server-header               [#(or (nil? %) (header-value? %))
@@ -329,12 +344,6 @@
 
 (def ^:private any-long
   [#(and (number? %) (<= Long/MIN_VALUE % Long/MAX_VALUE)) "an integer" number-thrown])
-
-(defn- unless-none
-  "The table entry that also allows nil and false."
-  [[valid? expectation & more :as entry]]
-  (with-meta (into [#(or (not %) (valid? %)) (str expectation ", or nil")] more)
-    (meta entry)))
 
 (defn- instance
   "Entry for an instance of `class`."

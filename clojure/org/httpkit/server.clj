@@ -186,7 +186,7 @@
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (doseq [[option number] (options/core-numbers options/server opts)]
+    (doseq [[option number] (options/core-numbers options/server (config/with-limits opts))]
       (.set options option number))
     (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
     (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
@@ -222,9 +222,9 @@
   If the handler is a Var, it is looked up for each request: redefining it takes
   effect. The handler runs on the worker pool; if it throws, the exception is logged
   and the response is 500. Bodies are read there until they are streamed. A peer
-  that reads slowly holds no thread, and is cut off if it takes less than 1 KiB in
-  60 s. Ring's StreamableResponseBody is written on a thread of its own: a virtual
-  one if the default pool has them, else one of at most 256; more are queued.
+  that reads slowly holds no thread, and is cut off after `:write-timeout`. Ring's
+  StreamableResponseBody is written on a thread of its own: a virtual one if the
+  default pool has them, else one of at most 256; more are queued.
 
   The server's thread is a daemon iff the calling thread is one, so
   that a main function which only starts a server keeps the JVM alive.
@@ -242,6 +242,19 @@
                           ; all lines together: 64 KiB, else 431
     :max-headers          ; Maximum header lines and trailers of a request, else 431;
                           ; 0 or nil for no limit                (default 1000)
+    :header-timeout       ; Msecs from accepting, or from the first byte of a later
+                          ; request, to the end of its head, else 408 and closed
+                          ; (closed if no byte came)             (default 30000)
+    :idle-timeout         ; Msecs between requests, else closed  (default 75000)
+    :body-timeout         ; Msecs in which 1 KiB of a request body, or the rest, must
+                          ; arrive, else 408 and closed          (default 30000)
+    :write-timeout        ; Msecs in which the peer must take 1 KiB of a response, or
+                          ; the rest, else reset. Not for what a channel has queued,
+                          ; unless a sender waits for room       (default 60000)
+                          ; Of these four, 0 or nil is no limit; all are enforced
+                          ; within a second
+    :legacy-timeouts?     ; As http-kit, no limit where none of these four and
+                          ; `:max-headers` is given?             (default false)
     :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
                           ; protocol v1 and v2                   (default `:disable`)
     :server-header        ; Value of Server, nil for none        (default \"http-kit\")
@@ -289,8 +302,8 @@
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body max-ws max-line
-                                   max-headers proxy-protocol
-                                   server-header ring-async? legacy-unsafe-remote-addr?
+                                   max-headers proxy-protocol header-timeout idle-timeout
+                                   body-timeout write-timeout legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger
                                    event-names address-finder channel-factory io-threads backlog

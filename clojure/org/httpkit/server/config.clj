@@ -31,6 +31,15 @@
     (options/unknown-names "run-server" options/server        opts)
     (options/unknown-names "new-worker" options/server-worker pool-opts)))
 
+(def ^:private no-limits
+  "Those that http-kit does not have."
+  (zipmap [:header-timeout :idle-timeout :body-timeout :write-timeout :max-headers] (repeat nil)))
+
+(defn with-limits
+  "The options with those for `:legacy-timeouts?`."
+  [{:keys [legacy-timeouts?] :as opts}]
+  (if legacy-timeouts? (merge no-limits opts) opts))
+
 (def overflows
   "Values of `:on-overflow`, for servers and channels."
   {:close  Overflow/CLOSE

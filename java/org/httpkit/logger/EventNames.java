@@ -21,6 +21,10 @@ public class EventNames {
     public final String serverStatus500;
     public final String serverStatus503;
     public final String serverStatus503Todo;
+
+    /** Followed by the kind of time limit that was exceeded: header, idle, body or write. */
+    public final String serverTimeoutPrefix;
+
     public final String clientImpossible;
 
     /**
@@ -40,6 +44,7 @@ public class EventNames {
         serverStatus500 = name(names, "serverStatus500", "httpkit.server.status.500");
         serverStatus503 = name(names, "serverStatus503", "httpkit.server.status.503");
         serverStatus503Todo = name(names, "serverStatus503Todo", "httpkit.server.status.503.todo");
+        serverTimeoutPrefix = name(names, "serverTimeoutPrefix", "httpkit.server.timeout.");
         clientImpossible = name(names, "clientImpossible", "httpkit.client.impossible");
     }
 

@@ -4,7 +4,7 @@ package org.httpkit.server;
 public enum Overflow {
     /** The connection is cut. */
     CLOSE,
-    /** The sender blocks; a peer that takes less than 1 KiB in a minute is disconnected. */
+    /** The sender blocks; a peer that takes less than 1 KiB in {@code :write-timeout} is reset. */
     BLOCK,
     /** The send is refused. */
     REJECT

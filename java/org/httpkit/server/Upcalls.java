@@ -67,6 +67,9 @@ final class Upcalls implements ServerUpcalls {
             case Abi.NOTICE_EVENTS_REFUSED:
                 server.workers.eventsRefused(null);
                 break;
+            case Abi.NOTICE_TIMEOUT:
+                log.event(log.events.serverTimeoutPrefix + message);
+                break;
             case Abi.NOTICE_FREED:
                 Native.trimMemory();
                 break;

@@ -268,14 +268,25 @@ pub fn error_response(
     date: &[u8],
 ) {
     let message = violation.message().as_bytes();
-    status_line(out, violation.status());
-    content_length(out, message.len() as u64);
-    out.extend_from_slice(CONNECTION_CLOSE);
-    server_and_date(out, server, date);
-    out.extend_from_slice(b"\r\n");
+    last_response(out, violation.status(), message.len(), server, date);
     if !head_request {
         out.extend_from_slice(message);
     }
+}
+
+/// Appends the head of a response with `len` bytes of content, after which the connection closes.
+pub fn last_response(
+    out: &mut Vec<u8>,
+    status: u16,
+    len: usize,
+    server: Option<&[u8]>,
+    date: &[u8],
+) {
+    status_line(out, status);
+    content_length(out, len as u64);
+    out.extend_from_slice(CONNECTION_CLOSE);
+    server_and_date(out, server, date);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the interim response to `Expect: 100-continue`, for a request whose body is incomplete after all received

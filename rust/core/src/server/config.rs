@@ -7,12 +7,10 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::half_closed::{HALF_CLOSE_TIME, max_half_closed};
+use super::limits::Times;
 use super::work::Mode;
 use crate::h1::Limits;
 use crate::h1::proxy::ProxyMode;
-
-/// Default of [`Config::unread_time`].
-pub const UNREAD_TIME: Duration = Duration::from_secs(60);
 
 /// All settings of a server.
 #[derive(Debug, Clone)]
@@ -51,9 +49,8 @@ pub struct Config {
     /// Whether user code is told of such a peer immediately: [`Event::HalfClosed`](super::Event::HalfClosed). Default:
     /// no.
     pub tell_half_close: bool,
-    /// How long a peer may take less than 1 KiB of a response or file, or of queued bytes while a sender insists on
-    /// room. Default [`UNREAD_TIME`].
-    pub unread_time: Duration,
+    /// Time limits.
+    pub times: Times,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
     /// if unknown.
     pub unsent: fn(BorrowedFd<'_>) -> u64,
@@ -78,7 +75,7 @@ impl Default for Config {
             half_close_time: HALF_CLOSE_TIME,
             max_half_closed: max_half_closed(),
             tell_half_close: false,
-            unread_time: UNREAD_TIME,
+            times: Times::default(),
             unsent: |_| 0,
         }
     }
@@ -110,6 +107,11 @@ impl Config {
     pub fn set(&mut self, name: &str, value: i64) -> Result<(), OptionError> {
         let wrong = || OptionError::Value(name.to_owned(), value);
         let size = || usize::try_from(value).map_err(|_| wrong());
+        let msecs = || {
+            u64::try_from(value)
+                .map(Duration::from_millis)
+                .map_err(|_| wrong())
+        };
         let limit = u64::try_from(value).unwrap_or(0);
         match name {
             "max-line" => self.limits = self.limits.clone().with_max_line(clamp(limit)),
@@ -133,13 +135,16 @@ impl Config {
             "n-min-threads" => self.kept = size()?,
             "n-max-threads" => self.threads = size()?,
             "keep-alive-msecs" => {
-                self.keep_alive = Duration::from_millis(u64::try_from(value).map_err(|_| wrong())?);
+                self.keep_alive = msecs()?;
             }
             "receive-buffer" => self.receive_buffer = size()?,
             "reuse-port" => self.reuse_port = value != 0,
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
             "tell-half-close" => self.tell_half_close = value != 0,
-            _ => return Err(OptionError::Unknown(name.to_owned())),
+            _ => match self.times.named(name) {
+                Some(limit) => *limit = Some(msecs()?).filter(|limit| !limit.is_zero()),
+                None => return Err(OptionError::Unknown(name.to_owned())),
+            },
         }
         Ok(())
     }
@@ -168,6 +173,7 @@ mod tests {
             ("proxy-protocol", 3),
             ("keep-alive-msecs", -1),
             ("max-headers", -1),
+            ("header-timeout", -1),
         ] {
             let error = config.set(name, value).unwrap_err();
             assert_eq!(error, OptionError::Value(name.into(), value));
@@ -192,6 +198,22 @@ mod tests {
         let mut config = Config::default();
         config.set("max-headers", 0).unwrap();
         assert_eq!(config.limits.fields, Limits::MOST_FIELDS);
+    }
+
+    #[test]
+    fn a_time_limit_of_zero_is_none() {
+        let mut config = Config::default();
+        for name in [
+            "header-timeout",
+            "idle-timeout",
+            "body-timeout",
+            "write-timeout",
+        ] {
+            config.set(name, 0).unwrap();
+        }
+        assert_eq!(config.times, Times::NONE);
+        config.set("idle-timeout", 250).unwrap();
+        assert_eq!(config.times.idle, Some(Duration::from_millis(250)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::events::Events;
 use super::exchange::{Exchange, Request, Work};
 use super::half_closed::Ticket;
 use super::inbound::Inbound;
+use super::limits::Timeout;
 use super::phase::{Phase, Receiving, Responding};
 use super::shared::Shared;
 use super::sink::Notice;
@@ -49,6 +50,10 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Number of the current exchange. A call with another number is stale.
     pub(super) seq: u32,
+    /// Where the server's list has this connection.
+    pub(super) place: u32,
+    /// When the current phase began, or last went on, by the server's [`Clock`](super::clock::Clock).
+    pub(super) since: u32,
     /// The embedder's name for the current exchange; 0 until it is bound.
     pub(super) name: i64,
     pub(super) inbound: Inbound,
@@ -85,6 +90,8 @@ impl Conn {
             transport: Transport::new(write),
             phase: Phase::Http(Receiving::Requests, Responding::Idle),
             seq: 0,
+            place: 0,
+            since: shared.clock.now(),
             name: 0,
             inbound: Inbound::new(&shared.config),
             eof: false,
@@ -122,10 +129,6 @@ impl Conn {
 
     pub(super) fn ends(&self) -> Ends {
         self.ends
-    }
-
-    fn unread_time(&self) -> Duration {
-        self.shared.config.unread_time
     }
 
     fn received(self: &Arc<Self>, fresh: &[u8]) {
@@ -299,8 +302,10 @@ impl State {
         if self.transport.all_is_written() {
             timers.all_taken();
         } else if let Some(matters) = self.unread_matters()
-            && timers.stalled(cx, conn.unread_time(), matters, || self.taken(conn))
+            && let Some(limit) = conn.shared.config.times.write
+            && timers.stalled(cx, limit, matters, || self.taken(conn))
         {
+            conn.shared.note_timeout(Timeout::Write);
             self.reset(conn);
         }
     }
@@ -393,9 +398,11 @@ impl State {
             return Next::Close;
         }
         if !self.transport.all_is_written() {
-            if timers.stalled(cx, conn.shared.config.unread_time, true, || {
-                self.taken(conn)
-            }) {
+            if let Some(limit) = conn.shared.config.times.write
+                && timers.stalled(cx, limit, true, || self.taken(conn))
+            {
+                conn.shared.note_timeout(Timeout::Write);
+                self.transport.reset_on_close();
                 return Next::Close;
             }
             // The peer may read from us only after we have read from it, unless it has ended its side.

@@ -45,6 +45,20 @@ struct Head {
     head: RequestHead,
 }
 
+/// What has to arrive next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The first byte of a request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+}
+
+/// A peer that sends less of a body than this in a long time may only be holding resources.
+const LEAST_RECEIVED: usize = 1024;
+
 /// Bytes and parser state between reads. Holds no buffer between requests.
 #[derive(Debug)]
 pub(super) struct Inbound {
@@ -73,6 +87,8 @@ struct Partial {
     terms: Terms,
     rest: Rest,
     continued: bool,
+    /// Bytes received since they last were [`LEAST_RECEIVED`].
+    recent: usize,
 }
 
 #[derive(Debug)]
@@ -108,6 +124,27 @@ impl Inbound {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting() == 0 && self.partial.is_none()
+    }
+
+    pub(super) fn awaited(&self) -> Awaited {
+        match &self.partial {
+            Some(_) => Awaited::Body,
+            // One empty line may precede a request; old clients send it after a body.
+            None if matches!(&self.bytes[self.start..], [] | b"\r\n") => Awaited::Request,
+            None => Awaited::Head,
+        }
+    }
+
+    /// Whether a body has grown by enough to count, with these received bytes.
+    pub(super) fn is_progress(&mut self, received: usize) -> bool {
+        self.partial.as_mut().is_some_and(|partial| {
+            partial.recent += received;
+            let enough = partial.recent >= LEAST_RECEIVED;
+            if enough {
+                partial.recent = 0;
+            }
+            enough
+        })
     }
 
     /// Whether the peer may still be sending something that we will not use.
@@ -255,6 +292,7 @@ impl Inbound {
             terms,
             rest: rest_of_body,
             continued,
+            recent: 0,
         }));
         let (body, parsed) = self.consume_body(rest)?;
         Ok((head.len + body, parsed))

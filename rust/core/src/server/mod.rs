@@ -8,8 +8,10 @@
 
 mod attend;
 mod channel;
+mod clock;
 mod config;
 mod connection;
+mod counters;
 mod encoded;
 mod ending;
 mod events;
@@ -19,10 +21,12 @@ mod half_close;
 mod half_closed;
 mod heartbeat;
 mod inbound;
+mod limits;
 mod listener;
 mod output;
 mod phase;
 mod receiving;
+mod registry;
 pub mod request;
 mod respond;
 mod session;
@@ -31,6 +35,7 @@ mod sink;
 mod socket;
 mod stop;
 mod stream;
+mod sweep;
 mod timers;
 mod transport;
 mod types;
@@ -49,10 +54,11 @@ use shared::{Accepting, Shared};
 use types::Stage;
 use work::Owner;
 
-pub use config::{Config, OptionError, UNREAD_TIME};
+pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use heartbeat::HEARTBEAT;
+pub use limits::{Timeout, Times};
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
 pub use types::{
@@ -103,7 +109,7 @@ impl Server {
     }
 
     /// Runs one loop on this thread until [`Self::close`], or supervises threads in [`Self::take`] that run it. The
-    /// `first` loop also watches the queue.
+    /// `first` loop also watches the queue and the time limits.
     pub fn run(&self, first: bool) -> io::Result<()> {
         let listener = match &*self.listener.lock() {
             Some(listener) => listener.try_clone()?,
@@ -115,6 +121,7 @@ impl Server {
         let stage = self.stage.subscribe();
         if first {
             runtime.spawn(attend::keep_attending(self.shared.clone()));
+            runtime.spawn(sweep::keep_sweeping(self.shared.clone()));
         }
         let accepting = Accepting::new(&self.shared);
         runtime.spawn(listener::accept(accepting, listener, stage.clone()));
@@ -146,7 +153,7 @@ impl Server {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.shared.connections.lock().len()
+        self.shared.connections.len()
     }
 
     /// Connections accepted so far.
@@ -157,6 +164,11 @@ impl Server {
     /// Peers that the server has seen end their side so far.
     pub fn ended(&self) -> u64 {
         self.shared.ended.load(Ordering::Relaxed)
+    }
+
+    /// How often this time limit has ended a request or connection so far.
+    pub fn timeouts(&self, timeout: Timeout) -> u64 {
+        self.shared.counters.timeouts(timeout)
     }
 }
 

@@ -11,12 +11,14 @@ use crate::error::Violation;
 impl State {
     /// The next request in the kept bytes and `fresh`. One that breaks a rule gets its response here.
     pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
+        let before = self.inbound.awaited();
         match self
             .inbound
             .parse(&conn.shared.config, conn.ends().peer, fresh)
         {
             Ok(Some((draft, terms, chunked))) => {
                 self.seq = self.seq.wrapping_add(1);
+                self.since = conn.shared.clock.now();
                 self.name = 0;
                 self.channel = None;
                 self.phase = Phase::begun(terms);
@@ -36,6 +38,7 @@ impl State {
                 })
             }
             Ok(None) => {
+                self.note_progress(conn, before, fresh.len());
                 if self.inbound.wants_continue() {
                     let mut interim = Vec::with_capacity(128);
                     conn.shared.interim(&mut interim);

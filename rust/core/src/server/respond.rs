@@ -208,6 +208,7 @@ impl Conn {
         state.drained();
         state.note_sent();
         state.name = 0;
+        state.since = self.shared.clock.now();
         let draining = self.shared.is_draining();
         if draining {
             self.shared.stop.served.fetch_add(1, Ordering::Relaxed);

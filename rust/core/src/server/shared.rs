@@ -1,20 +1,23 @@
 //! State shared by all connections and loops of one server: settings, queue, open connections, deferred upcalls.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::clock::Clock;
 use super::config::Config;
 use super::connection::Conn;
+use super::counters::Counters;
 use super::exchange::{Exchange, Work};
 use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
+use super::registry::Registry;
 use super::sink::{Notice, Sink};
 use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
 use crate::error::Violation;
@@ -43,7 +46,9 @@ pub(crate) struct Shared {
     pub(super) queue: WorkQueue<Work>,
     pub(super) loops: Loops,
     pub(super) sink: Arc<dyn Sink>,
-    pub(super) connections: Mutex<HashMap<usize, Weak<Conn>>>,
+    pub(super) connections: Registry<Conn>,
+    pub(super) clock: Clock,
+    pub(super) counters: Counters,
     pub(super) deferred: Mutex<VecDeque<Deferred>>,
     pub(super) half_closed: Arc<HalfClosed<Conn>>,
     pub(super) freed: Freed,
@@ -98,7 +103,9 @@ impl Shared {
             loops: Loops::default(),
             config,
             sink,
-            connections: Mutex::default(),
+            connections: Registry::new(),
+            clock: Clock::default(),
+            counters: Counters::default(),
             deferred: Mutex::default(),
             half_closed: HalfClosed::new(),
             freed: Freed::default(),
@@ -182,21 +189,20 @@ impl Shared {
 
     pub(super) fn register(&self, conn: &Arc<Conn>) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.connections
-            .lock()
-            .insert(Arc::as_ptr(conn).addr(), Arc::downgrade(conn));
+        let (place, only) = self.connections.add(Arc::downgrade(conn));
+        conn.lock().place = place;
+        if only {
+            self.clock.start();
+        }
     }
 
     pub(super) fn forget(&self, conn: &Arc<Conn>) {
-        self.connections.lock().remove(&Arc::as_ptr(conn).addr());
+        let place = conn.lock().place;
+        self.connections.remove(place);
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Conn>> {
-        self.connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
+        self.connections.all()
     }
 
     pub(super) fn date(&self) -> [u8; 29] {
@@ -231,6 +237,12 @@ impl Shared {
     pub(super) fn error(&self, out: &mut Vec<u8>, violation: Violation, head_request: bool) {
         let server = self.config.server_header.as_deref();
         response::error_response(out, violation, head_request, server, &self.date());
+    }
+
+    /// A whole response without content, the last of its connection.
+    pub(super) fn last_response(&self, out: &mut Vec<u8>, status: u16) {
+        let server = self.config.server_header.as_deref();
+        response::last_response(out, status, 0, server, &self.date());
     }
 
     /// Whether the server is stopping: each connection ends with its current response.

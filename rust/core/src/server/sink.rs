@@ -1,6 +1,7 @@
 //! The embedder's side: how requests, events and notices leave the core.
 
 use super::exchange::Work;
+use super::limits::Timeout;
 use crate::error::Violation;
 
 /// The embedder's side: what the loop calls. None of these may run user code or block.
@@ -32,6 +33,8 @@ pub enum Notice {
         /// What is wrong, for the log.
         message: String,
     },
+    /// A time limit has ended a request or connection.
+    Timeout(Timeout),
     /// The queue was full: a request got a 503.
     RequestRefused,
     /// The queue was full: a channel was closed.

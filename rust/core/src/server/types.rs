@@ -49,7 +49,7 @@ pub const INLINE: u32 = 16;
 /// to be combined with them.
 pub const CORK: u32 = 32;
 /// A sender that is refused waits for room. Meanwhile a peer that takes less than 1 KiB in
-/// [`super::Config::unread_time`] is disconnected.
+/// [`super::Times::write`] is disconnected.
 pub const INSIST: u32 = 64;
 
 /// The outcome of a response that the embedder encoded itself.

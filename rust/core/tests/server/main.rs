@@ -8,6 +8,7 @@ mod half_close;
 mod heartbeat;
 mod held_up;
 mod lead;
+mod limits;
 mod pipelining;
 mod responding;
 mod stop;

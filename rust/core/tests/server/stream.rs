@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use httpkit_core::server::{Config, Exchange, INSIST, Mode, Sent, Work};
 
-use crate::support::{Running, config, read_head, reply, wait_until};
+use crate::support::{Running, config, read_head, reply, wait_until, write_timeout};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -46,9 +46,9 @@ fn what_a_reset_has_lost_does_not_count_as_written() {
 }
 
 /// A server whose peers may take next to nothing for so long.
-fn impatient(unread_time: Duration) -> Running {
+fn impatient(limit: Duration) -> Running {
     Running::start(Config {
-        unread_time,
+        times: write_timeout(limit),
         ..config(Mode::Pull)
     })
 }
@@ -114,7 +114,7 @@ fn a_peer_that_takes_from_the_kernel_what_we_wrote_is_kept() {
     static HELD: AtomicU64 = AtomicU64::new(1 << 20);
     let time = Duration::from_millis(50);
     let server = Running::start(Config {
-        unread_time: time,
+        times: write_timeout(time),
         unsent: |_| HELD.fetch_sub(1024, Ordering::Relaxed),
         ..config(Mode::Pull)
     });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use httpkit_core::server::{
     Address, Config, Event, Exchange, Interest, Mode, Notice, Pings, Responded, ResponseHead,
-    Server, Sink, Work,
+    Server, Sink, Times, Work,
 };
 use parking_lot::Mutex;
 
@@ -61,6 +61,14 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// As the only time limit: how long a peer may take next to nothing of what it is sent.
+pub fn write_timeout(limit: Duration) -> Times {
+    Times {
+        write: Some(limit),
+        ..Times::NONE
+    }
+}
+
 pub fn config(mode: Mode) -> Config {
     Config {
         mode,
@@ -69,7 +77,7 @@ pub fn config(mode: Mode) -> Config {
         backlog: 16,
         queue: 100,
         half_close_time: PATIENCE,
-        unread_time: PATIENCE,
+        times: Times::NONE,
         max_half_closed: 100,
         keep_alive: PATIENCE,
         ..Config::default()

@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use httpkit_core::server::{
-    Config, Exchange, Interest, Kept, Mode, Notice, Responded, ResponseHead, Sent, Source,
+    Config, Exchange, Interest, Kept, Mode, Notice, Responded, ResponseHead, Sent, Source, Timeout,
 };
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, config, read_head, read_response, reply, wait_until};
+use crate::support::{Running, config, read_head, read_response, reply, wait_until, write_timeout};
 
 const SIZE: usize = 20_000_000;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -137,7 +137,7 @@ fn a_source_that_fails_cuts_its_connection_and_is_told_of() {
 #[test]
 fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_made_of() {
     let server = Running::start(Config {
-        unread_time: Duration::from_millis(200),
+        times: write_timeout(Duration::from_millis(200)),
         ..config(Mode::Pull)
     });
     // The last of its connection, and one of a connection that would go on.
@@ -146,6 +146,9 @@ fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_ma
         let source = respond(&exchange, flags);
         wait_until("it is cut off", || server.server.connections() == 0);
         assert!(is_dropped(&source));
+        wait_until("it is counted", || {
+            server.server.timeouts(Timeout::Write) > 0
+        });
         let (_peer, exchange) = asking(&server);
         let body = content(0, SIZE);
         exchange.respond(&ResponseHead { flags, ..reply() }, &body, SIZE as u64);
@@ -157,7 +160,7 @@ fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_ma
 fn a_peer_that_reads_now_and_then_is_not_cut_off() {
     const TIME: Duration = Duration::from_secs(2);
     let server = Running::start(Config {
-        unread_time: TIME,
+        times: write_timeout(TIME),
         ..config(Mode::Pull)
     });
     let (mut peer, exchange) = asking(&server);
@@ -177,7 +180,7 @@ fn what_waits_on_a_channel_may_wait() {
     // Also what the peer below has for each KiB once the response has ended: a busy machine must manage that.
     const TIME: Duration = Duration::from_secs(1);
     let server = Running::start(Config {
-        unread_time: TIME,
+        times: write_timeout(TIME),
         ..config(Mode::Pull)
     });
     let (mut peer, exchange) = asking(&server);

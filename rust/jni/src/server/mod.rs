@@ -73,6 +73,9 @@ impl Sink for ServerUpcalls {
             Notice::Frame { code, message } => {
                 self.on_notice(abi::NOTICE_FRAME, i32::from(code), &message);
             }
+            Notice::Timeout(timeout) => {
+                self.on_notice(abi::NOTICE_TIMEOUT, 0, timeout.name());
+            }
             Notice::RequestRefused => self.on_notice(abi::NOTICE_REQUEST_REFUSED, 503, ""),
             Notice::EventsRefused => self.on_notice(abi::NOTICE_EVENTS_REFUSED, 0, ""),
             Notice::Accept(message) => self.on_notice(abi::NOTICE_ACCEPT, 0, &message),

@@ -1,0 +1,75 @@
+//! The coarse clock of a server's time limits, cheap enough to be read for each request.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// How often it is advanced.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// Most time by which it is advanced at once.
+const MOST: Duration = Duration::from_secs(1);
+
+/// Milliseconds as seen by the sweep, which advances them.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    now: AtomicU32,
+    /// There are connections to look at.
+    wanted: Notify,
+}
+
+impl Clock {
+    pub(super) fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// The first connection is there.
+    pub(super) fn start(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits for [`Self::start`].
+    pub(super) async fn started(&self) {
+        self.wanted.notified().await;
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        let msecs = by.min(MOST).as_millis() as u32;
+        self.now.fetch_add(msecs, Ordering::Relaxed);
+    }
+
+    /// Whether more than `limit` has passed since `since`, which may have been noted up to a tick late.
+    pub(super) fn is_past(&self, since: u32, limit: Duration) -> bool {
+        let passed = self.now().wrapping_sub(since);
+        Duration::from_millis(passed.into()) > limit + TICK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_past_only_when_it_is_so_for_certain() {
+        let clock = Clock::default();
+        clock.now.store(u32::MAX - 10, Ordering::Relaxed); // It may overflow meanwhile.
+        let since = clock.now();
+        let limit = Duration::from_millis(100);
+        clock.advance(limit);
+        assert!(
+            !clock.is_past(since, limit),
+            "it was noted up to a tick late"
+        );
+        clock.advance(TICK);
+        assert!(!clock.is_past(since, limit));
+        clock.advance(Duration::from_millis(1));
+        assert!(clock.is_past(since, limit));
+    }
+
+    #[test]
+    fn time_in_which_nothing_ran_does_not_count() {
+        let clock = Clock::default();
+        clock.advance(Duration::from_secs(3600));
+        assert!(!clock.is_past(0, MOST));
+    }
+}

@@ -1,0 +1,85 @@
+//! How long a peer may take: values. Who enforces them: `sweep.rs`, and for peers that do not read, `timers.rs`.
+
+use std::time::Duration;
+
+/// A time limit that has ended a request or connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// The head of a request did not arrive in time.
+    Header,
+    /// No further request arrived.
+    Idle,
+    /// The body of a request did not arrive, or too slowly.
+    Body,
+    /// The peer did not read what was sent, or too slowly.
+    Write,
+}
+
+impl Timeout {
+    /// All there are, in order.
+    pub const ALL: [Self; 4] = [Self::Header, Self::Idle, Self::Body, Self::Write];
+
+    /// A word for logs and statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Idle => "idle",
+            Self::Body => "body",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// The time limits of a server; `None` for no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
+    /// From accepting a connection, or from the first byte of a later request, to the end of a request's head; then 408,
+    /// or nothing if no byte of it has arrived. Default 30 s.
+    pub header: Option<Duration>,
+    /// Between the end of a response and the first byte of the next request. Default 75 s, more than the 60 s for which
+    /// load balancers keep idle connections: they must be the ones to close.
+    pub idle: Option<Duration>,
+    /// In which 1 KiB of a request's body must arrive, or the rest of it; else 408. Default 30 s.
+    pub body: Option<Duration>,
+    /// In which the peer must take 1 KiB of a response or file, or of queued bytes while a sender insists on room, or
+    /// the rest of them; else its connection is reset. Default 60 s.
+    pub write: Option<Duration>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let seconds = |n| Some(Duration::from_secs(n));
+        Self {
+            header: seconds(30),
+            idle: seconds(75),
+            body: seconds(30),
+            write: seconds(60),
+        }
+    }
+}
+
+impl Times {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        header: None,
+        idle: None,
+        body: None,
+        write: None,
+    };
+
+    /// The limit with the user's name for it.
+    pub(super) fn named(&mut self, name: &str) -> Option<&mut Option<Duration>> {
+        Some(match name {
+            "header-timeout" => &mut self.header,
+            "idle-timeout" => &mut self.idle,
+            "body-timeout" => &mut self.body,
+            "write-timeout" => &mut self.write,
+            _ => return None,
+        })
+    }
+
+    /// Those that connections are checked for, while they wait for their peers to send.
+    pub(super) fn are_checked(&self) -> bool {
+        self.header.is_some() || self.idle.is_some() || self.body.is_some()
+    }
+}
