@@ -29,7 +29,7 @@
    [org.httpkit.client
     HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
-    IResponseHandler RespListener SniConfigurer]
+    PromptHandler PromptHandler$Arrived RespListener SniConfigurer]
    [org.httpkit.client.ending Ending]
    [org.httpkit.jni Abi]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
@@ -288,16 +288,32 @@
                   :response (.-promise ending) :client (.-client ending))
            (.-callback ending)))
 
-(defn- succeed! [ending opts url status headers body]
-  (if (and (:follow-redirects opts true) (redirects/redirect? status))
-    (redirect! ending opts url status headers body)
-    (ending/end! ending {:opts    (opts-of-success ending)
-                  :status  status
-                  :headers (keyword-headers headers)
-                  :body    body})))
+(defn- redirect? [opts status]
+  (and (:follow-redirects opts true) (redirects/redirect? status)))
 
-(defn- response-handler [ending opts url]
-  (reify IResponseHandler
+(defn- response [ending status headers body]
+  {:opts    (opts-of-success ending)
+   :status  status
+   :headers (keyword-headers headers)
+   :body    body})
+
+(defn- succeed! [ending opts url status headers body]
+  (if (redirect? opts status)
+    (redirect! ending opts url status headers body)
+    (ending/end! ending (response ending status headers body))))
+
+(defn- convert [ending ^PromptHandler$Arrived arrived]
+  (let [body (.body arrived)]
+    (response ending (.status arrived) (.headers arrived) body)))
+
+(defn- response-handler
+  "`prompt?`: only a deref takes the response, so it can convert it."
+  [ending opts url prompt?]
+  (reify PromptHandler
+    (onArrival [_ arrived]
+      (boolean (and prompt?
+                    (not (redirect? opts (.status arrived)))
+                    (ending/end-later! ending #(convert ending arrived)))))
     (onSuccess [_ status headers body]
       (try (succeed! ending opts url status headers body)
            (catch Throwable t (ending/fail! ending (opts-of-success ending) t))))
@@ -440,7 +456,8 @@
         promise  (or response (promise))
         pool     (or (forced opts :worker-pool) (:pool @default-worker_))
         ending   (ending/new-ending promise opts callback client control)
-        listener (RespListener. (response-handler ending opts url)
+        prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
+        listener (RespListener. (response-handler ending opts url prompt?)
                                 filter ^ExecutorService pool (int kind))]
     (ending/set-hop! control (.submit client ^String url config (when-not insecure? sslengine) listener))
     (if deadlock-guard?

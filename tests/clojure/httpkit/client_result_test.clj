@@ -285,6 +285,22 @@
         (is (.isDaemon thread))
         (is (not (str/starts-with? (.getName thread) "client-loop")))))))
 
+(deftest a-response-that-only-a-deref-takes-needs-no-thread-of-the-pool
+  (peer/with-peer [p ok]
+    (let [pool (doto (Executors/newSingleThreadExecutor) (.shutdown))]
+      (with-redefs [client/default-worker_ (delay {:pool pool})]
+        (let [result (client/get (:url p) {:k 1})
+              both   (mapv deref [(future @result) (future (deref result 5000 :late))])]
+          (is (= [200 "ok" 1] ((juxt :status :body (comp :k :opts)) (first both))))
+          (is (apply identical? both) "converted once")
+          (is (identical? @result (.get ^Future result)))
+          (is (realized? result))
+          (is (false? (future-cancel result))))
+        (testing "what user code takes needs one"
+          (is (instance? RejectedExecutionException (:error @(client/get (:url p) (fn [r] r)))))
+          (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:deadlock-guard? false}))))
+          (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:response (promise)})))))))))
+
 (deftest the-default-client-is-a-dynamic-var
   (peer/with-peer [p ok]
     (let [asked (atom 0)

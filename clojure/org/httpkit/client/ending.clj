@@ -3,7 +3,7 @@
   (:import
    [clojure.lang IBlockingDeref IDeref IPending]
    [java.util Locale]
-   [java.util.concurrent CancellationException Future TimeUnit]
+   [java.util.concurrent CancellationException Future FutureTask TimeUnit]
    [java.util.concurrent.atomic AtomicInteger AtomicReference]
    [org.httpkit.client HttpClient]))
 
@@ -55,18 +55,28 @@
   (when *in-callback?*
     (throw (Exception. "Deref of a response in a callback: this could wait for its own thread (deadlock-guard). Pass on what the callback gets, or give :deadlock-guard? false."))))
 
+;; A response that has arrived, and is converted by the first thread that asks for it.
+(deftype ^:private Unread [^FutureTask task])
+
+(defn- settled [value]
+  (if (instance? Unread value)
+    (let [^FutureTask task (.-task ^Unread value)]
+      (.run task)
+      (.get task))
+    value))
+
 (defn guarded
   "The result of a request: its promise, which refuses to block in callbacks, and
   a Future."
   [promise control]
   (reify
     IDeref
-    (deref [_] (check-deadlock!) (deref promise))
+    (deref [_] (check-deadlock!) (settled (deref promise)))
 
     IBlockingDeref
     (deref [_ timeout-ms timeout-val]
       (check-deadlock!)
-      (deref promise timeout-ms timeout-val))
+      (settled (deref promise timeout-ms timeout-val)))
 
     IPending
     (isRealized [_] (realized? promise))
@@ -83,7 +93,7 @@
       (when (cancelled? control) (throw (CancellationException.)))
       (let [value (deref promise)]
         (when (cancelled? control) (throw (CancellationException.)))
-        value))
+        (settled value)))
     (get [_ timeout unit]
       (check-deadlock!)
       (when (cancelled? control) (throw (CancellationException.)))
@@ -91,7 +101,7 @@
         (cond
           (cancelled? control)           (throw (CancellationException.))
           (identical? value cancelled) (throw (java.util.concurrent.TimeoutException.))
-          :else                          value)))))
+          :else                          (settled value))))))
 
 (defn- bare-opts [opts]
   (vary-meta opts #(not-empty (dissoc % ::control))))
@@ -151,6 +161,24 @@
                  (if (.-callback ending) (value ending response) response))
         true)
     false))
+
+(defn- failed-response [^Ending ending t]
+  (try {:opts (.-opts ending) :error t}
+       (catch OutOfMemoryError _ (.-last-resort ending))))
+
+(defn- converted [ending convert]
+  (try (convert)
+       (catch Throwable t (failed-response ending t))))
+
+(defn end-later!
+  "Delivers a response that the first thread to deref it makes, with `(convert)`. Only
+  for `guarded` promises without a callback. Returns whether it was delivered."
+  [^Ending ending convert]
+  (let [unread (Unread. (FutureTask. ^Callable #(converted ending convert)))]
+    (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
+      (do (deliver (.-promise ending) unread)
+          true)
+      false)))
 
 (defn- end-with-error [ending opts t]
   (try (end! ending {:opts opts :error t})

@@ -188,12 +188,41 @@ public class RespListener implements IRespListener {
 
     /** The whole response, decoded by the core. Called on a loop, see {@link #deliverFromLoop}. */
     void complete(int code, byte[] headerBlock, byte[] decoded) {
-        delivery.work =
+        Work work =
                 () -> {
                     head(code, headerBlock);
                     return coerce(decoded == null ? EMPTY : decoded);
                 };
-        deliverFromLoop();
+        if (!(handler instanceof PromptHandler)
+                || !((PromptHandler) handler).onArrival(new Whole(code, work))) {
+            delivery.work = work;
+            deliverFromLoop();
+        }
+    }
+
+    private final class Whole implements PromptHandler.Arrived {
+        private final int code;
+        private final Work work;
+
+        Whole(int code, Work work) {
+            this.code = code;
+            this.work = work;
+        }
+
+        @Override
+        public int status() {
+            return code;
+        }
+
+        @Override
+        public Object body() throws Throwable {
+            return work.coerce();
+        }
+
+        @Override
+        public Map<String, Object> headers() {
+            return headers;
+        }
     }
 
     /**

@@ -1,0 +1,31 @@
+package org.httpkit.client;
+
+import java.util.Map;
+
+/**
+ * A handler that takes a whole response on the loop, without a thread of the worker pool: it keeps
+ * the response, and the thread that asks for it does the rest.
+ */
+public interface PromptHandler extends IResponseHandler {
+    /** A response that has arrived whole. */
+    interface Arrived {
+        int status();
+
+        /**
+         * The body as the request wants it. To be called once, on a thread that may take a while.
+         *
+         * @throws Throwable if the body cannot be converted
+         */
+        Object body() throws Throwable;
+
+        /** Available once {@link #body} has returned. */
+        Map<String, Object> headers();
+    }
+
+    /**
+     * Called on a loop: must not block, nor run user code.
+     *
+     * @return false to have the response delivered on the worker pool
+     */
+    boolean onArrival(Arrived response);
+}
