@@ -270,6 +270,8 @@
      :max-ws                      (core any-int)
      :max-line                    (core any-int)
      :max-headers                 (core limit)
+     :max-header-bytes            (core limit)
+     :max-requests-per-connection (core limit)
      :header-timeout              (core limit)
      :idle-timeout                (core limit)
      :body-timeout                (core limit)

@@ -238,10 +238,15 @@
     :max-ws               ; Maximum bytes of a WebSocket message, else close code
                           ; 1009                                 (default 4 MiB)
     :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or
-                          ; header line (else 431)               (default 8192);
-                          ; all lines together: 64 KiB, else 431
+                          ; header line (else 431)               (default 8192)
+    :max-header-bytes     ; Maximum bytes of all these lines and trailers together,
+                          ; else 431; 0 or nil for no limit
+                          ; (default 65536, or `:max-line` if that is more)
     :max-headers          ; Maximum header lines and trailers of a request, else 431;
                           ; 0 or nil for no limit                (default 1000)
+    :max-requests-per-connection ; The response to the last one has Connection: Close,
+                          ; unless the handler gave a Connection header; 0 or nil
+                          ; for any number                       (default nil)
     :header-timeout       ; Msecs from accepting, or from the first byte of a later
                           ; request, to the end of its head, else 408 and closed
                           ; (closed if no byte came)             (default 30000)
@@ -302,7 +307,8 @@
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body max-ws max-line
-                                   max-headers proxy-protocol header-timeout idle-timeout
+                                   max-headers max-header-bytes
+                                   max-requests-per-connection proxy-protocol header-timeout idle-timeout
                                    body-timeout write-timeout legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger

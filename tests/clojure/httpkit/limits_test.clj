@@ -1,7 +1,8 @@
 (ns httpkit.limits-test
   "Limits on what a peer may do, and for how long, as options of run-server."
-  (:require [clojure.test :refer [deftest is]]
-            [httpkit.wire :as wire])
+  (:require [clojure.string :as str]
+            [clojure.test   :refer [deftest is]]
+            [httpkit.wire   :as wire])
   (:import (java.net InetSocketAddress Socket)))
 
 (set! *warn-on-reflection* true)
@@ -77,3 +78,50 @@
   (wire/with-server [{:keys [port]} (fn [req] {:body (str (count (:headers req)))}) {:legacy-timeouts? true}]
     (let [headers (repeat 1500 ["a" "b"])]
       (is (= 200 (:status (wire/fetch port (apply wire/get-request "/" headers)))) "nor on the number of headers"))))
+
+;; Sizes and numbers
+
+(defn- head-of
+  "A GET request with a head of `n` bytes."
+  [n]
+  (let [lines  (str/join (repeat 3 (str "a: " (apply str (repeat 95 \x)) "\r\n")))
+        before (str "GET / HTTP/1.1\r\nHost: h\r\n" lines "b: ")]
+    (str before (apply str (repeat (- n (count before) 4) \x)) "\r\n\r\n")))
+
+(deftest a-head-may-have-max-header-bytes-and-no-more
+  (doseq [[options n status] [[{:max-header-bytes 500} 500 200]
+                              [{:max-header-bytes 500} 501 431]
+                              [{:max-header-bytes 500 :max-line 100000} 501 431]
+                              [{:max-header-bytes nil :max-line 100000} 90000 200]]]
+    (wire/with-server [{:keys [port]} ok options]
+      (is (= status (:status (wire/fetch port (head-of n)))) [options n]))))
+
+(deftest trailers-count-towards-max-header-bytes
+  (let [head "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"]
+    (wire/with-server [{:keys [port]} ok {:max-header-bytes (+ (count head) 8)}]
+      (is (= 200 (:status (wire/fetch port (str head "0\r\na: b\r\n\r\n")))))
+      (is (= 431 (:status (wire/fetch port (str head "0\r\na: bcde\r\n\r\n"))))))))
+
+(deftest a-connection-ends-with-its-last-request
+  (wire/with-server [{:keys [port]} ok {:max-requests-per-connection 3}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn (apply str (repeat 5 (wire/get-request "/"))))
+      (is (= [nil nil "Close"] (doall (repeatedly 3 #(get-in (wire/answer conn) [:headers "connection"])))))
+      (is (wire/closed? conn)))
+    (is (= 200 (:status (wire/fetch port "/"))) "others have their own"))
+  (wire/with-server [{:keys [port]} ok {:max-requests-per-connection 0}]
+    (with-open [conn (wire/connect port)]
+      (dotimes [_ 20]
+        (is (= [200 nil] ((juxt :status #(get-in % [:headers "connection"])) (fetch-on conn))))))))
+
+(deftest a-request-beyond-a-full-queue-is-told-when-to-try-again
+  (let [go (promise)]
+    (wire/with-server [{:keys [port]} (fn [_] @go (ok nil)) {:allow-virtual? false :thread 1 :queue-size 1}]
+      (let [conns (doall (repeatedly 4 #(doto (wire/connect port) (wire/send! (wire/get-request "/")))))]
+        (try
+          (let [refused (wire/eventually
+                          #(some (fn [conn] (when (pos? (.available ^java.io.InputStream (:in conn))) conn)) conns))]
+            (is (= [503 "1"] ((juxt :status #(get-in % [:headers "retry-after"])) (wire/answer refused)))))
+          (finally
+            (deliver go true)
+            (run! #(.close ^java.io.Closeable %) conns)))))))

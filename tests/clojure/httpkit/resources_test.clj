@@ -254,7 +254,7 @@
                     used   (- (long (processor-ms (.pid process))) (long (first before)))
                     told   (- (.get logged) (long (second before)))]
                 (is (< used (/ ms 2)) "the loop does not spin")
-                (is (<= told 40) "nor does it flood the log"))
+                (is (<= told 4) "nor does it flood the log"))
               (wire/send! early (wire/get-request "/"))
               (is (= "ok" (:body (wire/answer early))) "who is in is served"))
             (testing "and when the others have left, all is well"

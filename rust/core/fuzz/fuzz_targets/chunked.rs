@@ -25,6 +25,7 @@ fn decode(stream: &[u8], size: usize) -> Result<Decoded, Violation> {
         head: 300,
         body: 500,
         fields: 10,
+        ..Limits::default()
     };
     let mut decoder = ChunkedDecoder::new(&limits, 50, 3);
     let (mut body, mut used, mut done) = (Vec::new(), 0, false);

@@ -15,6 +15,7 @@ fuzz_target!(|data: &[u8]| {
         head: 1000,
         body: 100,
         fields: 20,
+        ..Limits::default()
     };
     let whole = parse(stream, stream.len().max(1), &limits);
     let pieces = parse(stream, usize::from(size).max(1), &limits);

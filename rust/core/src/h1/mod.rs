@@ -61,8 +61,10 @@ pub struct Limits {
     /// A request, header or chunk-size line with its CRLF. Default 8192.
     pub line: usize,
     /// Request line, headers, blank line and trailers together. Default 65536;
-    /// at least `line`, see [`Limits::with_line`].
+    /// at least `line`, unless it was given.
     pub head: usize,
+    /// Whether `head` was given, and does not follow `line`.
+    pub head_given: bool,
     /// A request's body, without chunk framing. Default 8388608.
     pub body: u64,
     /// Header lines and trailers of a request. Default 1000; at most [`Limits::MOST_FIELDS`].
@@ -79,6 +81,7 @@ impl Limits {
         Limits {
             line,
             head: line,
+            head_given: false,
             body,
             fields: 1000,
         }
@@ -87,8 +90,20 @@ impl Limits {
 
     /// These limits, with `:max-line` as the limit on a line.
     pub fn with_max_line(self, line: usize) -> Limits {
-        let head = line.max(65536);
+        let head = match self.head_given {
+            true => self.head,
+            false => line.max(65536),
+        };
         Limits { line, head, ..self }
+    }
+
+    /// These limits, with `:max-header-bytes` as the limit on a head; `None` removes it.
+    pub fn with_head(self, head: Option<usize>) -> Limits {
+        Limits {
+            head: head.unwrap_or(i32::MAX as usize),
+            head_given: true,
+            ..self
+        }
     }
 
     /// These limits, with `:max-headers` as the limit on the number of fields; `None` removes it.

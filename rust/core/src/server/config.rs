@@ -49,6 +49,8 @@ pub struct Config {
     /// Whether user code is told of such a peer immediately: [`Event::HalfClosed`](super::Event::HalfClosed). Default:
     /// no.
     pub tell_half_close: bool,
+    /// Requests on one connection, the last of which gets `Connection: Close`. Default: any number.
+    pub max_requests: Option<u32>,
     /// Time limits.
     pub times: Times,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
@@ -75,6 +77,7 @@ impl Default for Config {
             half_close_time: HALF_CLOSE_TIME,
             max_half_closed: max_half_closed(),
             tell_half_close: false,
+            max_requests: None,
             times: Times::default(),
             unsent: |_| 0,
         }
@@ -119,6 +122,14 @@ impl Config {
             "max-headers" => {
                 let fields = Some(size()?).filter(|&n| n > 0);
                 self.limits = self.limits.clone().with_fields(fields);
+            }
+            "max-header-bytes" => {
+                let bytes = Some(size()?).filter(|&n| n > 0);
+                self.limits = self.limits.clone().with_head(bytes);
+            }
+            "max-requests-per-connection" => {
+                let most = u32::try_from(value).map_err(|_| wrong())?;
+                self.max_requests = Some(most).filter(|&n| n > 0);
             }
             "max-ws" => self.max_message = limit,
             "max-pending-messages" => self.max_pending_messages = size()?,
@@ -174,6 +185,8 @@ mod tests {
             ("keep-alive-msecs", -1),
             ("max-headers", -1),
             ("header-timeout", -1),
+            ("max-header-bytes", -1),
+            ("max-requests-per-connection", -1),
         ] {
             let error = config.set(name, value).unwrap_err();
             assert_eq!(error, OptionError::Value(name.into(), value));
@@ -214,6 +227,22 @@ mod tests {
         assert_eq!(config.times, Times::NONE);
         config.set("idle-timeout", 250).unwrap();
         assert_eq!(config.times.idle, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_given_limit_of_all_header_lines_does_not_follow_that_of_one() {
+        for order in [
+            [("max-header-bytes", 1000), ("max-line", 100_000)],
+            [("max-line", 100_000), ("max-header-bytes", 1000)],
+        ] {
+            let mut config = Config::default();
+            for (name, value) in order {
+                config.set(name, value).unwrap();
+            }
+            assert_eq!((config.limits.line, config.limits.head), (100_000, 1000));
+            config.set("max-header-bytes", 0).unwrap();
+            assert_eq!(config.limits.head, i32::MAX as usize, "no limit");
+        }
     }
 
     #[test]

@@ -185,7 +185,9 @@ pub(super) async fn accept(
                 tokio::time::sleep(ROOM_REST).await;
             }
             Err(e) => {
-                shared.notice(Notice::Accept(e.to_string()));
+                if shared.accept_errors.is_due() {
+                    shared.notice(Notice::Accept(e.to_string()));
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }

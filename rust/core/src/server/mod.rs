@@ -36,6 +36,7 @@ mod socket;
 mod stop;
 mod stream;
 mod sweep;
+mod throttle;
 mod timers;
 mod transport;
 mod types;

@@ -19,7 +19,7 @@ use crate::h1::response::{LengthHeader, Persistence, content_length, length_head
 const MAX_IN_A_ROW: u8 = 64;
 
 const UNAVAILABLE: &[u8] = b"Server unavailable, please try again";
-const UNAVAILABLE_TYPE: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+const UNAVAILABLE_FIELDS: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n";
 
 impl Conn {
     pub(super) fn respond(
@@ -214,7 +214,7 @@ impl Conn {
             self.shared.stop.served.fetch_add(1, Ordering::Relaxed);
         }
         if terms.close {
-            if draining {
+            if draining || self.is_spent(state) {
                 // The peer may not know yet that we close: what it sends now must not cause a reset.
                 state.inbound.refuse();
             }
@@ -244,7 +244,7 @@ impl Conn {
     pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
         let response = ResponseHead {
             status: 503,
-            headers: UNAVAILABLE_TYPE,
+            headers: UNAVAILABLE_FIELDS,
             flags: INLINE,
             declared: -1,
         };
@@ -259,10 +259,16 @@ impl Conn {
         self.hand_on(Responded::Done(next), 0);
     }
 
-    /// Whether the next response is the connection's last because the server stops: not if another request has already
-    /// arrived.
+    /// Whether the next response is the connection's last, for the server's reasons. If the server stops: not if another
+    /// request has already arrived.
     pub(super) fn is_last(&self, state: &State) -> bool {
-        self.shared.is_draining() && state.inbound.waiting() == 0
+        self.is_spent(state) || self.shared.is_draining() && state.inbound.waiting() == 0
+    }
+
+    /// Whether the connection has had all the requests that it may have.
+    fn is_spent(&self, state: &State) -> bool {
+        let most = self.shared.config.max_requests;
+        most.is_some_and(|most| state.seq >= most)
     }
 
     pub(super) fn start_head(

@@ -19,6 +19,7 @@ use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
 use super::registry::Registry;
 use super::sink::{Notice, Sink};
+use super::throttle::Throttle;
 use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
 use crate::error::Violation;
 use crate::h1::{date, response};
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(super) connections: Registry<Conn>,
     pub(super) clock: Clock,
     pub(super) counters: Counters,
+    pub(super) accept_errors: Throttle,
     pub(super) deferred: Mutex<VecDeque<Deferred>>,
     pub(super) half_closed: Arc<HalfClosed<Conn>>,
     pub(super) freed: Freed,
@@ -106,6 +108,7 @@ impl Shared {
             connections: Registry::new(),
             clock: Clock::default(),
             counters: Counters::default(),
+            accept_errors: Throttle::default(),
             deferred: Mutex::default(),
             half_closed: HalfClosed::new(),
             freed: Freed::default(),

@@ -39,7 +39,7 @@ pub enum Notice {
     RequestRefused,
     /// The queue was full: a channel was closed.
     EventsRefused,
-    /// Accepting failed; it is retried.
+    /// Accepting fails; it is retried. At most one notice a second.
     Accept(String),
     /// A file being sent could not be read to its end, so its connection was reset.
     File(String),
