@@ -271,6 +271,8 @@
      :max-line                    (core any-int)
      :max-headers                 (core limit)
      :max-header-bytes            (core limit)
+     :max-connections             (core limit)
+     :max-connections-per-ip      (core limit)
      :max-requests-per-connection (core limit)
      :header-timeout              (core limit)
      :idle-timeout                (core limit)

@@ -244,6 +244,15 @@
                           ; (default 65536, or `:max-line` if that is more)
     :max-headers          ; Maximum header lines and trailers of a request, else 431;
                           ; 0 or nil for no limit                (default 1000)
+    :max-connections      ; Open connections. At the limit the oldest idle one is closed
+                          ; for each new one; without idle ones, new ones wait in the
+                          ; kernel's backlog, with one warning a second at most. Above
+                          ; 90 %, responses have Connection: Close; 0 or nil for any
+                          ; number                               (default nil)
+    :max-connections-per-ip ; Open connections of one address; more are closed at once.
+                          ; IPv6 counts by /64; with `:proxy-protocol`, the address of
+                          ; the PROXY header counts; 0 or nil for any number
+                          ;                                      (default nil)
     :max-requests-per-connection ; The response to the last one has Connection: Close,
                           ; unless the handler gave a Connection header; 0 or nil
                           ; for any number                       (default nil)
@@ -308,6 +317,7 @@
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body max-ws max-line
                                    max-headers max-header-bytes
+                                   max-connections max-connections-per-ip
                                    max-requests-per-connection proxy-protocol header-timeout idle-timeout
                                    body-timeout write-timeout legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?

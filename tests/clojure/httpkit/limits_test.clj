@@ -53,7 +53,7 @@
 
 (deftest a-peer-that-does-not-read-its-response-is-reset
   (wire/with-server [{:keys [port events]} (fn [_] {:status 200 :body (byte-array 20000000)}) {:write-timeout limit-ms}]
-    (with-open [conn (wire/wrap (doto (Socket.)
+    (with-open [^java.io.Closeable conn (wire/wrap (doto (Socket.)
                                   (.setReceiveBufferSize 4096)
                                   (.connect (InetSocketAddress. "127.0.0.1" (int port)))))]
       (wire/send! conn (wire/get-request "/"))
@@ -125,3 +125,34 @@
           (finally
             (deliver go true)
             (run! #(.close ^java.io.Closeable %) conns)))))))
+
+;; Connections
+
+(deftest at-max-connections-the-oldest-idle-one-gives-way-and-new-ones-wait-without
+  (wire/with-server [{:keys [port warnings]} ok {:max-connections 2}]
+    (with-open [idle (wire/connect port)]
+      (is (= 200 (:status (fetch-on idle))))
+      (with-open [busy    (wire/connect port)
+                  another (wire/connect port)]
+        (wire/send! busy "GET / HTTP/1.1\r\n")
+        (wire/send! another "GET / HTTP/1.1\r\n")
+        (is (wire/closed? idle))
+        (with-open [waiting (wire/connect port)]
+          (wire/send! waiting (wire/get-request "/"))
+          (is (wire/eventually #(= [["2 connections (:max-connections): new ones wait" nil]] @warnings)))
+          (is (wire/silent? waiting 200))
+          (wire/send! busy "Host: h\r\n\r\n")
+          (is (= [200 "Close"] ((juxt :status #(get-in % [:headers "connection"])) (wire/answer busy))))
+          (is (wire/closed? busy))
+          (.close ^java.io.Closeable busy)
+          (is (= 200 (:status (wire/answer waiting)))))))))
+
+(deftest an-address-has-max-connections-per-ip-and-no-more
+  (wire/with-server [{:keys [port]} ok {:max-connections-per-ip 1}]
+    (with-open [first-one (wire/connect port)]
+      (is (= 200 (:status (fetch-on first-one))))
+      (with-open [second-one (wire/connect port)]
+        (is (wire/closed? second-one)))
+      (is (= 200 (:status (fetch-on first-one)))))
+    (is (wire/eventually #(try (= 200 (:status (wire/fetch port "/")))
+                               (catch java.io.IOException _ false))))))

@@ -45,6 +45,8 @@
              [{:max-body 3000000000}    ArithmeticException      (str ":max-body 3000000000: expected an integer of at most " int-max)]
              [{:max-ws "x"}             ClassCastException       (str ":max-ws \"x\": expected an integer of at most " int-max)]
              [{:max-headers -1}         IllegalArgumentException (str ":max-headers -1: expected an integer from 0 to " int-max ", or nil")]
+             [{:max-connections -1}     IllegalArgumentException (str ":max-connections -1: expected an integer from 0 to " int-max ", or nil")]
+             [{:max-connections-per-ip :few} ClassCastException (str ":max-connections-per-ip :few: expected an integer from 0 to " int-max ", or nil")]
              [{:max-header-bytes -1}    IllegalArgumentException (str ":max-header-bytes -1: expected an integer from 0 to " int-max ", or nil")]
              [{:max-requests-per-connection "9"} ClassCastException (str ":max-requests-per-connection \"9\": expected an integer from 0 to " int-max ", or nil")]
              [{:header-timeout -1}      IllegalArgumentException (str ":header-timeout -1: expected an integer from 0 to " int-max ", or nil")]
@@ -114,7 +116,7 @@
     (is (= :started (start-and-stop ok {:port port})))))
 
 (deftest options-that-were-always-allowed-still-are
-  (doseq [options [nil {} {:max-body -1} {:max-ws -1} {:max-line -1} {:max-headers nil} {:max-headers 0} {:header-timeout nil} {:idle-timeout false} {:max-header-bytes nil} {:max-requests-per-connection 0} {:body-timeout 0} {:legacy-timeouts? true} {:worker-pool nil} {:server-header nil} {:event-names nil} {:io-threads nil}
+  (doseq [options [nil {} {:max-body -1} {:max-ws -1} {:max-line -1} {:max-headers nil} {:max-headers 0} {:header-timeout nil} {:idle-timeout false} {:max-connections nil} {:max-connections-per-ip false} {:max-header-bytes nil} {:max-requests-per-connection 0} {:body-timeout 0} {:legacy-timeouts? true} {:worker-pool nil} {:server-header nil} {:event-names nil} {:io-threads nil}
                    {:thread nil} {:n-threads nil :thread 3} {:error-logger nil} {:warn-logger false} {:port 0.0}
                    {:port nil :ip nil :address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0)}
                    {:legacy-return-value? "yes"} {:queue-type nil} {:pool-opts nil} {:ip ""}

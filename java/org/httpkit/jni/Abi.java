@@ -55,6 +55,7 @@ public final class Abi {
     public static final int NOTICE_FILE = 7;
     public static final int NOTICE_FREED = 8;
     public static final int NOTICE_TIMEOUT = 9;
+    public static final int NOTICE_WARNING = 10;
 
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;

@@ -70,6 +70,9 @@ final class Upcalls implements ServerUpcalls {
             case Abi.NOTICE_TIMEOUT:
                 log.event(log.events.serverTimeoutPrefix + message);
                 break;
+            case Abi.NOTICE_WARNING:
+                log.warning(message, null);
+                break;
             case Abi.NOTICE_FREED:
                 Native.trimMemory();
                 break;

@@ -49,6 +49,10 @@ pub struct Config {
     /// Whether user code is told of such a peer immediately: [`Event::HalfClosed`](super::Event::HalfClosed). Default:
     /// no.
     pub tell_half_close: bool,
+    /// Open connections, at which idle ones are closed for new ones, or new ones wait. Default: any number.
+    pub max_connections: Option<usize>,
+    /// Open connections of one address, see [`Server::refused`](super::Server::refused). Default: any number.
+    pub max_per_ip: Option<u32>,
     /// Requests on one connection, the last of which gets `Connection: Close`. Default: any number.
     pub max_requests: Option<u32>,
     /// Time limits.
@@ -77,6 +81,8 @@ impl Default for Config {
             half_close_time: HALF_CLOSE_TIME,
             max_half_closed: max_half_closed(),
             tell_half_close: false,
+            max_connections: None,
+            max_per_ip: None,
             max_requests: None,
             times: Times::default(),
             unsent: |_| 0,
@@ -116,6 +122,10 @@ impl Config {
                 .map_err(|_| wrong())
         };
         let limit = u64::try_from(value).unwrap_or(0);
+        let count = || match u32::try_from(value) {
+            Ok(n) => Ok(Some(n).filter(|&n| n > 0)),
+            Err(_) => Err(wrong()),
+        };
         match name {
             "max-line" => self.limits = self.limits.clone().with_max_line(clamp(limit)),
             "max-body" => self.limits.body = limit,
@@ -127,10 +137,9 @@ impl Config {
                 let bytes = Some(size()?).filter(|&n| n > 0);
                 self.limits = self.limits.clone().with_head(bytes);
             }
-            "max-requests-per-connection" => {
-                let most = u32::try_from(value).map_err(|_| wrong())?;
-                self.max_requests = Some(most).filter(|&n| n > 0);
-            }
+            "max-connections" => self.max_connections = Some(size()?).filter(|&n| n > 0),
+            "max-connections-per-ip" => self.max_per_ip = count()?,
+            "max-requests-per-connection" => self.max_requests = count()?,
             "max-ws" => self.max_message = limit,
             "max-pending-messages" => self.max_pending_messages = size()?,
             "backlog" => self.backlog = i32::try_from(size()?).unwrap_or(i32::MAX),
@@ -187,6 +196,8 @@ mod tests {
             ("header-timeout", -1),
             ("max-header-bytes", -1),
             ("max-requests-per-connection", -1),
+            ("max-connections", -1),
+            ("max-connections-per-ip", -1),
         ] {
             let error = config.set(name, value).unwrap_err();
             assert_eq!(error, OptionError::Value(name.into(), value));

@@ -26,6 +26,7 @@ use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
 use super::timers::{Timers, Wait};
 use super::transport::{Reader, Transport};
+use crate::h1::proxy::ProxyMode;
 
 /// Pipelined bytes kept behind the current request before reading stops.
 const MAX_PIPELINED: usize = 64 * 1024;
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
     /// While the server stops: since when this connection has received nothing.
     pub(super) silent_since: Option<Instant>,
+    /// Its address counts towards the limit per address.
+    pub(super) counted: bool,
     /// Reading stopped because something was full.
     paused: bool,
     /// The running callback has sent something.
@@ -97,6 +100,7 @@ impl Conn {
             eof: false,
             half_closed: None,
             silent_since: None,
+            counted: shared.config.proxy == ProxyMode::Disable,
             paused: false,
             sent_in_callback: false,
             drain: None,

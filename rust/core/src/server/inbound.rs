@@ -126,6 +126,19 @@ impl Inbound {
         self.waiting() == 0 && self.partial.is_none()
     }
 
+    /// Whether a PROXY header may still come.
+    pub(super) fn awaits_proxy(&self) -> bool {
+        matches!(self.proxy, Proxy::Expected)
+    }
+
+    /// The client's address as a PROXY header gave it.
+    pub(super) fn proxied_source(&self) -> Option<SocketAddr> {
+        match &self.proxy {
+            Proxy::Done(Some(header)) => header.source,
+            _ => None,
+        }
+    }
+
     pub(super) fn awaited(&self) -> Awaited {
         match &self.partial {
             Some(_) => Awaited::Body,

@@ -13,10 +13,12 @@ use tokio::sync::watch;
 
 use super::config::Config;
 use super::connection::{Conn, Task};
+use super::crowd::wait_for_room;
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
 use super::types::{Address, Stage};
+use crate::h1::proxy::ProxyMode;
 
 /// Pause after a failed accept (usually: out of file descriptors).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -172,6 +174,7 @@ pub(super) async fn accept(
         Ok(listener) => listener,
         Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
     };
+    let mut oldest = Vec::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -179,7 +182,11 @@ pub(super) async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => start(shared, accepted),
+            Ok(accepted) if !may_enter(shared, &accepted) => {}
+            Ok(accepted) => {
+                wait_for_room(shared, &mut stage, &mut oldest).await;
+                start(shared, accepted);
+            }
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if is_want_of_room(&e) && shared.make_room() => {
                 tokio::time::sleep(ROOM_REST).await;
@@ -206,10 +213,25 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
     // At most the backlog: connections that keep arriving would make this endless.
     for _ in 0..shared.config.backlog {
         match listener.accept_now() {
-            Ok(accepted) => start(shared, accepted),
+            Ok(accepted) if !may_enter(shared, &accepted) => {}
+            Ok(accepted) => {
+                shared.admission.enter_anyway();
+                start(shared, accepted);
+            }
             Err(e) if is_peers_fault(&e) => {}
             Err(_) => return,
         }
+    }
+}
+
+/// Whether the peer's address may have one more connection. If its real address is to follow in a PROXY header, that
+/// is known later.
+fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
+    match ends.peer {
+        Some(peer) if shared.config.proxy == ProxyMode::Disable => {
+            shared.admission.enter_from(peer)
+        }
+        _ => true,
     }
 }
 

@@ -6,12 +6,14 @@
 //!
 //! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
 
+mod admission;
 mod attend;
 mod channel;
 mod clock;
 mod config;
 mod connection;
 mod counters;
+mod crowd;
 mod encoded;
 mod ending;
 mod events;
@@ -165,6 +167,11 @@ impl Server {
     /// Peers that the server has seen end their side so far.
     pub fn ended(&self) -> u64 {
         self.shared.ended.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were closed at once because their address had as many as it may.
+    pub fn refused(&self) -> u64 {
+        self.shared.admission.refused()
     }
 
     /// How often this time limit has ended a request or connection so far.

@@ -1,5 +1,6 @@
 //! Takes requests out of received bytes, and responds to those that break a rule.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connection::{Conn, State};
@@ -12,10 +13,14 @@ impl State {
     /// The next request in the kept bytes and `fresh`. One that breaks a rule gets its response here.
     pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
         let before = self.inbound.awaited();
-        match self
+        let parsed = self
             .inbound
-            .parse(&conn.shared.config, conn.ends().peer, fresh)
-        {
+            .parse(&conn.shared.config, conn.ends().peer, fresh);
+        if !self.may_stay(conn) {
+            self.lost(conn);
+            return None;
+        }
+        match parsed {
             Ok(Some((draft, terms, chunked))) => {
                 self.seq = self.seq.wrapping_add(1);
                 self.since = conn.shared.clock.now();
@@ -51,6 +56,26 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.
+    fn may_stay(&mut self, conn: &Conn) -> bool {
+        if self.counted || !conn.shared.admission.has_limit_per_ip() || self.inbound.awaits_proxy()
+        {
+            return true;
+        }
+        self.counted = true;
+        let may = self
+            .counted_source(conn)
+            .is_none_or(|source| conn.shared.admission.enter_from(source));
+        self.counted = may;
+        may
+    }
+
+    /// The address that counts towards the limit per address, if it has been counted.
+    pub(super) fn counted_source(&self, conn: &Conn) -> Option<SocketAddr> {
+        let source = self.inbound.proxied_source().or(conn.ends().peer);
+        source.filter(|_| self.counted)
     }
 
     /// Responds to a broken rule; the connection ends after that.

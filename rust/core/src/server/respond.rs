@@ -214,7 +214,7 @@ impl Conn {
             self.shared.stop.served.fetch_add(1, Ordering::Relaxed);
         }
         if terms.close {
-            if draining || self.is_spent(state) {
+            if draining || self.is_spent(state) || self.shared.admission.is_crowded() {
                 // The peer may not know yet that we close: what it sends now must not cause a reset.
                 state.inbound.refuse();
             }
@@ -259,10 +259,13 @@ impl Conn {
         self.hand_on(Responded::Done(next), 0);
     }
 
-    /// Whether the next response is the connection's last, for the server's reasons. If the server stops: not if another
+    /// Whether the next response is the connection's last, for the server's reasons. If the server stops, or has nearly as many
+    /// connections as it may: not if another
     /// request has already arrived.
     pub(super) fn is_last(&self, state: &State) -> bool {
-        self.is_spent(state) || self.shared.is_draining() && state.inbound.waiting() == 0
+        self.is_spent(state)
+            || (self.shared.is_draining() || self.shared.admission.is_crowded())
+                && state.inbound.waiting() == 0
     }
 
     /// Whether the connection has had all the requests that it may have.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::config::Config;
 use super::connection::Conn;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(super) loops: Loops,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) connections: Registry<Conn>,
+    pub(super) admission: Admission,
     pub(super) clock: Clock,
     pub(super) counters: Counters,
     pub(super) accept_errors: Throttle,
@@ -103,6 +105,7 @@ impl Shared {
                 keep_alive: config.keep_alive,
             }),
             loops: Loops::default(),
+            admission: Admission::new(config.max_connections, config.max_per_ip),
             config,
             sink,
             connections: Registry::new(),
@@ -200,8 +203,14 @@ impl Shared {
     }
 
     pub(super) fn forget(&self, conn: &Arc<Conn>) {
-        let place = conn.lock().place;
+        let state = conn.lock();
+        let (place, source) = (state.place, state.counted_source(conn));
+        drop(state);
         self.connections.remove(place);
+        self.admission.leave();
+        if let Some(source) = source {
+            self.admission.leave_from(source);
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Conn>> {

@@ -39,6 +39,8 @@ pub enum Notice {
     RequestRefused,
     /// The queue was full: a channel was closed.
     EventsRefused,
+    /// A warning for the log.
+    Warning(String),
     /// Accepting fails; it is retried. At most one notice a second.
     Accept(String),
     /// A file being sent could not be read to its end, so its connection was reset.

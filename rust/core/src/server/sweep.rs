@@ -39,7 +39,8 @@ pub(super) async fn keep_sweeping(shared: Arc<Shared>) {
 }
 
 async fn sweep(shared: Arc<Shared>) {
-    if !shared.config.times.are_checked() {
+    // The clock is also needed to tell which connections have been idle for longest.
+    if !shared.config.times.are_checked() && shared.config.max_connections.is_none() {
         return;
     }
     let mut last = Instant::now();

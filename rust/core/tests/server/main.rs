@@ -2,6 +2,7 @@
 
 mod support;
 
+mod connections;
 mod encoded;
 mod file;
 mod half_close;

@@ -59,6 +59,7 @@ pub const NOTICE_LOOP: jint = 6;
 pub const NOTICE_FILE: jint = 7;
 pub const NOTICE_FREED: jint = 8;
 pub const NOTICE_TIMEOUT: jint = 9;
+pub const NOTICE_WARNING: jint = 10;
 
 /// Kinds of addresses to bind.
 pub const ADDRESS_INET: jint = 1;

@@ -76,6 +76,7 @@ impl Sink for ServerUpcalls {
             Notice::Timeout(timeout) => {
                 self.on_notice(abi::NOTICE_TIMEOUT, 0, timeout.name());
             }
+            Notice::Warning(message) => self.on_notice(abi::NOTICE_WARNING, 0, &message),
             Notice::RequestRefused => self.on_notice(abi::NOTICE_REQUEST_REFUSED, 503, ""),
             Notice::EventsRefused => self.on_notice(abi::NOTICE_EVENTS_REFUSED, 0, ""),
             Notice::Accept(message) => self.on_notice(abi::NOTICE_ACCEPT, 0, &message),

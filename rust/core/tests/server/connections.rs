@@ -1,0 +1,226 @@
+//! How many connections there may be, in all and of one address.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use httpkit_core::h1::proxy::ProxyMode;
+use httpkit_core::server::{Config, Mode, Notice};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{PATIENCE, Running, answer, config, read_head, read_response, wait_until};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn limited(max_connections: usize) -> Running {
+    Running::start(Config {
+        max_connections: Some(max_connections),
+        ..config(Mode::Pull)
+    })
+}
+
+fn limited_per_ip(max_per_ip: u32, proxy: ProxyMode) -> Running {
+    Running::start(Config {
+        max_per_ip: Some(max_per_ip),
+        proxy,
+        ..config(Mode::Pull)
+    })
+}
+
+/// A peer that has begun a request, and so is not idle.
+fn busy(server: &Running) -> TcpStream {
+    let before = server.server.connections();
+    let mut peer = server.connect();
+    peer.write_all(b"GET").unwrap();
+    wait_until("it is in", || server.server.connections() > before);
+    peer
+}
+
+/// Sends a request, which is served.
+fn ask(server: &Running, peer: &mut TcpStream) {
+    peer.write_all(GET).unwrap();
+    answer(&server.request(), b"hello");
+    assert_eq!(read_response(peer), b"hello");
+}
+
+fn idle(server: &Running) -> TcpStream {
+    let mut peer = server.connect();
+    ask(server, &mut peer);
+    // More than the clock by which ages are compared is late.
+    std::thread::sleep(Duration::from_millis(300));
+    peer
+}
+
+fn is_silent(peer: &mut TcpStream) -> bool {
+    peer.set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let silent = match peer.read(&mut [0]) {
+        Ok(n) => panic!("{n} bytes came"),
+        Err(e) => e.kind() == ErrorKind::WouldBlock,
+    };
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    silent
+}
+
+/// Whether the peer's connection is over.
+fn is_closed(peer: &mut TcpStream) -> bool {
+    match peer.read(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(e) => e.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+fn warnings(server: &Running) -> Vec<String> {
+    let notices = server.sink.notices.lock();
+    notices
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::Warning(text) => Some(text.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn without_an_idle_connection_a_new_one_waits_until_another_leaves() {
+    let server = limited(2);
+    let (first, mut second) = (busy(&server), busy(&server));
+    let mut third = server.connect();
+    third.write_all(GET).unwrap();
+    assert!(is_silent(&mut third));
+    assert_eq!(
+        warnings(&server),
+        ["2 connections (:max-connections): new ones wait"]
+    );
+    drop(first);
+    answer(&server.request(), b"hello");
+    assert_eq!(read_response(&mut third), b"hello");
+    second.write_all(b" / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    answer(&server.request(), b"hello");
+    assert_eq!(read_response(&mut second), b"hello");
+}
+
+#[test]
+fn the_oldest_idle_connection_gives_way_to_a_new_one() {
+    let server = limited(3);
+    let (mut oldest, mut younger) = (idle(&server), idle(&server));
+    let _busy = busy(&server);
+    let mut new = server.connect();
+    ask(&server, &mut new);
+    assert!(is_closed(&mut oldest));
+    assert!(is_silent(&mut younger));
+    assert!(warnings(&server).is_empty());
+}
+
+#[test]
+fn a_connection_that_was_used_again_is_not_the_oldest() {
+    let server = limited(10);
+    let (mut first, mut second) = (idle(&server), idle(&server));
+    ask(&server, &mut first);
+    let _busy: Vec<_> = (0..8).map(|_| busy(&server)).collect();
+    ask(&server, &mut server.connect());
+    assert!(is_closed(&mut second));
+    assert!(is_silent(&mut first));
+}
+
+#[test]
+fn clients_are_asked_to_leave_above_nine_tenths_of_the_limit() {
+    let server = limited(10);
+    let mut peers: Vec<_> = (0..9).map(|_| server.connect()).collect();
+    wait_until("they are in", || server.server.connections() == 9);
+    ask(&server, &mut peers[0]);
+    assert!(is_silent(&mut peers[0]));
+    let _tenth = busy(&server);
+    peers[0].write_all(GET).unwrap();
+    answer(&server.request(), b"hello");
+    let head = read_head(&mut peers[0]);
+    assert!(head.contains("Connection: Close\r\n"), "{head}");
+    peers[0].read_exact(&mut [0; 5]).unwrap();
+    assert!(is_closed(&mut peers[0]));
+}
+
+#[test]
+fn a_connection_that_waits_is_served_when_the_server_stops() {
+    let server = limited(1);
+    let _first = busy(&server);
+    let mut second = server.connect();
+    second.write_all(GET).unwrap();
+    assert!(is_silent(&mut second));
+    server.server.drain();
+    answer(&server.request(), b"hello");
+    assert_eq!(read_response(&mut second), b"hello");
+}
+
+#[test]
+fn the_limit_holds_with_several_loops_and_many_peers() {
+    let mut server = Running::start(Config {
+        max_connections: Some(20),
+        backlog: 1024,
+        ..config(Mode::Pull)
+    });
+    server.run();
+    let mut peers = Vec::new();
+    for _ in 0..50 {
+        let mut peer = server.connect();
+        peer.write_all(b"GET").unwrap();
+        peers.push(peer);
+    }
+    while peers.len() > 20 {
+        wait_until("it is full", || server.server.connections() == 20);
+        wait_until("others wait", || !warnings(&server).is_empty());
+        peers.remove(0);
+    }
+    drop(peers);
+    wait_until("all have left", || server.server.connections() == 0);
+    ask(&server, &mut server.connect());
+}
+
+/// A peer with this address.
+fn from(server: &Running, ip: [u8; 4]) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    let peer = TcpStream::from(socket);
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer
+}
+
+#[test]
+fn an_address_may_have_its_connections_and_no_more() {
+    let server = limited_per_ip(2, ProxyMode::Disable);
+    let (first, mut second) = (server.connect(), server.connect());
+    assert!(is_closed(&mut server.connect()));
+    assert_eq!(server.server.refused(), 1);
+    ask(&server, &mut from(&server, [127, 0, 0, 2]));
+    ask(&server, &mut second);
+    drop(first);
+    wait_until("it has left", || server.server.connections() == 1);
+    ask(&server, &mut server.connect());
+}
+
+#[test]
+fn behind_a_proxy_the_address_that_it_names_counts() {
+    let proxied = |server: &Running, ip: &str| {
+        let mut peer = server.connect();
+        let line = format!("PROXY TCP4 {ip} 192.0.2.9 1 80\r\n");
+        peer.write_all(line.as_bytes()).unwrap();
+        peer
+    };
+    for mode in [ProxyMode::Enable, ProxyMode::Optional] {
+        let server = limited_per_ip(1, mode);
+        let mut first = proxied(&server, "192.0.2.1");
+        ask(&server, &mut first);
+        ask(&server, &mut proxied(&server, "192.0.2.2"));
+        assert!(is_closed(&mut proxied(&server, "192.0.2.1")));
+        ask(&server, &mut first);
+        drop(first);
+        wait_until("all have left", || server.server.connections() == 0);
+        ask(&server, &mut proxied(&server, "192.0.2.1"));
+    }
+    let server = limited_per_ip(1, ProxyMode::Optional);
+    let mut direct = server.connect();
+    ask(&server, &mut direct);
+    let mut second = server.connect();
+    second.write_all(GET).unwrap();
+    assert!(is_closed(&mut second), "without a header the peer counts");
+}
