@@ -4,4 +4,5 @@ pub mod foreign;
 mod identity;
 pub mod stream;
 pub mod tls;
+pub mod tls_server;
 mod x509;

@@ -1,6 +1,9 @@
 //! The names in a certificate (RFC 5280): subject common name, DNS names, and whether there are IP addresses; its
-//! issuer. rustls checks names itself but neither falls back to the common name, as the JDK does, nor reports the names
-//! found, and it does not compare distinguished names.
+//! issuer; the kind of its key. rustls checks names itself but neither falls back to the common name, as the JDK does,
+//! nor reports the names found, and it does not compare distinguished names. It refuses keys without saying what they
+//! are.
+
+use std::fmt;
 
 /// The names in a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,8 @@ const ALTERNATIVE_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
+const INTEGER: u8 = 0x02;
+const BITS: u8 = 0x03;
 const OBJECT_ID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
 const UTF8_STRING: u8 = 0x0c;
@@ -26,13 +31,7 @@ const DNS_NAME: u8 = 0x82;
 impl Names {
     /// The names in a DER certificate; `None` if it is not a certificate.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
-        let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
-        let mut body = Der(certificate.expect(SEQUENCE)?);
-        body.optional(VERSION);
-        // serial, signature algorithm, issuer, validity
-        for _ in 0..4 {
-            body.next()?;
-        }
+        let mut body = from_subject(certificate)?;
         let subject = body.expect(SEQUENCE)?;
         body.expect(SEQUENCE)?;
         let mut names = Self {
@@ -45,6 +44,21 @@ impl Names {
             }
         }
         Some(names)
+    }
+
+    /// One of them, for messages.
+    pub(super) fn first(&self) -> Option<&str> {
+        let first = self.dns.first().or(self.common_name.as_ref());
+        first.map(String::as_str)
+    }
+
+    /// Those under which clients may ask for it, in lower case; the common name only if there are no DNS names.
+    pub(super) fn for_clients(mut self) -> Vec<String> {
+        if self.dns.is_empty() {
+            self.dns.extend(self.common_name);
+        }
+        self.dns.iter_mut().for_each(|name| name.make_ascii_lowercase());
+        self.dns
     }
 
     fn read_extensions(&mut self, extensions: &[u8]) -> Option<()> {
@@ -73,6 +87,81 @@ impl Names {
         }
         Some(())
     }
+}
+
+/// A certificate's fields from the subject on.
+fn from_subject(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
+    let mut body = Der(certificate.expect(SEQUENCE)?);
+    body.optional(VERSION);
+    // serial, signature algorithm, issuer, validity
+    for _ in 0..4 {
+        body.next()?;
+    }
+    Some(body)
+}
+
+/// What kind of key a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    /// Its modulus has this many bits.
+    Rsa(usize),
+    /// A named curve or another algorithm, and whether it is supported.
+    Named(&'static str, bool),
+}
+
+impl KeyKind {
+    /// Whether ring signs with such a key.
+    pub(super) fn is_supported(self) -> bool {
+        match self {
+            Self::Rsa(bits) => (2048..=4096).contains(&bits),
+            Self::Named(_, supported) => supported,
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "RSA of {bits} bits"),
+            Self::Named(name, _) => f.write_str(name),
+        }
+    }
+}
+
+const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
+
+/// The kind of key in a DER certificate; `None` if it is not a certificate.
+pub(super) fn key_kind(certificate: &[u8]) -> Option<KeyKind> {
+    let mut body = from_subject(certificate)?;
+    body.expect(SEQUENCE)?;
+    let mut key = Der(body.expect(SEQUENCE)?);
+    let mut algorithm = Der(key.expect(SEQUENCE)?);
+    let key = key.expect(BITS)?;
+    Some(match algorithm.expect(OBJECT_ID)? {
+        // The first octet says how many bits of the last one are unused.
+        RSA => KeyKind::Rsa(modulus_bits(key.get(1..)?)?),
+        EC => match algorithm.expect(OBJECT_ID).unwrap_or_default() {
+            b"\x2a\x86\x48\xce\x3d\x03\x01\x07" => KeyKind::Named("ECDSA P-256", true),
+            b"\x2b\x81\x04\x00\x22" => KeyKind::Named("ECDSA P-384", true),
+            b"\x2b\x81\x04\x00\x23" => KeyKind::Named("ECDSA P-521", false),
+            b"\x2b\x81\x04\x00\x0a" => KeyKind::Named("ECDSA secp256k1", false),
+            _ => KeyKind::Named("ECDSA on another curve", false),
+        },
+        b"\x2b\x65\x70" => KeyKind::Named("Ed25519", true),
+        b"\x2b\x65\x71" => KeyKind::Named("Ed448", false),
+        b"\x2a\x86\x48\xce\x38\x04\x01" => KeyKind::Named("DSA", false),
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a" => KeyKind::Named("RSASSA-PSS", false),
+        _ => KeyKind::Named("a key of another kind", false),
+    })
+}
+
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let modulus = Der(Der(key).expect(SEQUENCE)?).expect(INTEGER)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
 /// The issuer's distinguished name, with its outer SEQUENCE.

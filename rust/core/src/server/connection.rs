@@ -135,9 +135,21 @@ impl Conn {
         self.ends
     }
 
-    fn received(self: &Arc<Self>, fresh: &[u8]) {
+    fn received(self: &Arc<Self>, fresh: &mut [u8]) {
         let mut state = self.lock();
         state.silent_since = None;
+        match state.transport.tls() {
+            None => self.deliver(state, fresh),
+            Some(_) => self.received_sealed(state, fresh),
+        }
+    }
+
+    /// What the peer has sent, as plaintext.
+    pub(super) fn deliver<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        fresh: &[u8],
+    ) {
         match &state.phase {
             Phase::Http(Receiving::Requests, _) => {
                 let request = state.next_request(self, fresh);
@@ -413,7 +425,10 @@ impl State {
             return if self.eof { Next::Wait } else { Next::Read };
         }
         if self.eof || !self.inbound.is_unfinished() {
-            return Next::Close;
+            return match self.transport.tell_end() {
+                true => Next::Close,
+                false => Next::Wait,
+            };
         }
         // Closing with unread input resets the connection, and the peer could lose the response. So we end our side
         // first, and read what it still sends.

@@ -11,6 +11,7 @@ use super::connection::Conn;
 use super::output::{Kept, Payload};
 use super::request::put_name;
 use super::socket::Ends;
+use super::tls::TlsInfo;
 use super::types::{Encoded, Event, Interest, Pings, ResponseHead, Sent};
 use crate::ws::Opcode;
 
@@ -230,6 +231,11 @@ impl Exchange {
     /// No thread can run the channel's events: closes it with 1013.
     pub fn overload(&self) {
         self.conn.overload(self.seq);
+    }
+
+    /// The TLS session under it, `None` if there is none, or the exchange is over.
+    pub fn tls(&self) -> Option<TlsInfo> {
+        self.conn.tls_info(self.seq)
     }
 
     /// Local and peer address, `None` on Unix domain sockets.

@@ -68,6 +68,8 @@ pub(super) struct Inbound {
     head: Option<Box<Head>>,
     partial: Option<Box<Partial>>,
     proxy: Proxy,
+    /// What arrives here came through TLS.
+    secured: bool,
     /// The peer broke a rule: further input is dropped.
     refused: bool,
     /// It did so in a HEAD request.
@@ -112,9 +114,15 @@ impl Inbound {
             head: None,
             partial: None,
             proxy,
+            secured: false,
             refused: false,
             refused_head: false,
         }
+    }
+
+    /// What arrives from now on came through TLS.
+    pub(super) fn secured(&mut self) {
+        self.secured = true;
     }
 
     /// Bytes received and not yet parsed.
@@ -231,17 +239,9 @@ impl Inbound {
         if self.partial.is_some() {
             return self.consume_body(bytes);
         }
-        let mut skipped = 0;
-        if let Proxy::Expected = self.proxy {
-            match proxy::parse(bytes, config.proxy)? {
-                ProxyOutcome::NeedMore => return Ok((0, None)),
-                ProxyOutcome::None => self.proxy = Proxy::Done(None),
-                ProxyOutcome::Header(header) => {
-                    skipped = header.len;
-                    self.proxy = Proxy::Done(Some(Box::new(header)));
-                }
-            }
-        }
+        let Some(skipped) = self.take_proxy(config, bytes)? else {
+            return Ok((0, None));
+        };
         let (used, parsed) = match self.head.take() {
             Some(mut head) => {
                 let outcome = self.consume_head(config, peer, &bytes[skipped..], &mut head);
@@ -263,6 +263,25 @@ impl Inbound {
             self.head = None;
         }
         Ok((skipped + used, parsed))
+    }
+
+    /// Reads the PROXY header with which `bytes` may begin, and returns its length; `None` if more must arrive.
+    pub(super) fn take_proxy(
+        &mut self,
+        config: &Config,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Violation> {
+        if let Proxy::Done(_) = self.proxy {
+            return Ok(Some(0));
+        }
+        let header = match proxy::parse(bytes, config.proxy)? {
+            ProxyOutcome::NeedMore => return Ok(None),
+            ProxyOutcome::None => None,
+            ProxyOutcome::Header(header) => Some(Box::new(header)),
+        };
+        let len = header.as_ref().map_or(0, |header| header.len);
+        self.proxy = Proxy::Done(header);
+        Ok(Some(len))
     }
 
     fn consume_head(
@@ -289,7 +308,10 @@ impl Inbound {
             BodyFraming::Length(length) => rest.len().min(length as usize),
             _ => 0,
         };
-        let draft = Draft::new(head, bytes, peer, proxy, expected);
+        let mut draft = Draft::new(head, bytes, peer, proxy, expected);
+        if self.secured {
+            draft.secured();
+        }
         let terms = Terms::of(head);
         let rest_of_body = match head.framing {
             BodyFraming::None => return Ok((head.len, Some((draft, terms, None)))),

@@ -34,6 +34,22 @@ pub(super) enum Listener {
     Unix(std::os::unix::net::UnixListener),
 }
 
+/// A listener, and what is spoken there.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) listener: Listener,
+    pub(super) speaks_tls: bool,
+}
+
+impl Bound {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            speaks_tls: self.speaks_tls,
+        })
+    }
+}
+
 enum AsyncListener {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
@@ -166,7 +182,10 @@ impl AsyncListener {
 /// Accepts until the server drains.
 pub(super) async fn accept(
     accepting: Accepting,
-    listener: Listener,
+    Bound {
+        listener,
+        speaks_tls,
+    }: Bound,
     mut stage: watch::Receiver<Stage>,
 ) {
     let shared = &accepting.0;
@@ -185,7 +204,7 @@ pub(super) async fn accept(
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {
                 wait_for_room(shared, &mut stage, &mut oldest).await;
-                start(shared, accepted);
+                start(shared, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if is_want_of_room(&e) && shared.make_room() => {
@@ -200,12 +219,12 @@ pub(super) async fn accept(
         }
     }
     if *stage.borrow() == Stage::Draining {
-        take_backlog(shared, listener);
+        take_backlog(shared, listener, speaks_tls);
     }
 }
 
 /// Takes the connections that the kernel has accepted, because closing the listener would reset them.
-fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
+fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener, speaks_tls: bool) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
@@ -216,7 +235,7 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener) {
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {
                 shared.admission.enter_anyway();
-                start(shared, accepted);
+                start(shared, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
             Err(_) => return,
@@ -235,8 +254,12 @@ fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
     }
 }
 
-fn start(shared: &Arc<Shared>, (read, write, ends): Accepted) {
+fn start(shared: &Arc<Shared>, (read, write, ends): Accepted, speaks_tls: bool) {
     let conn = Conn::new(shared.clone(), write, ends);
+    // Peers on a Unix domain socket are proxies, which know what they do.
+    if speaks_tls || shared.tls.settings.redirects() && ends.local.is_some() {
+        conn.lock().transport.secure(speaks_tls);
+    }
     shared.register(&conn);
     tokio::spawn(Task::new(conn, read));
 }

@@ -31,6 +31,7 @@ mod receiving;
 mod registry;
 pub mod request;
 mod respond;
+mod secured;
 mod session;
 mod shared;
 mod sink;
@@ -40,6 +41,7 @@ mod stream;
 mod sweep;
 mod throttle;
 mod timers;
+mod tls;
 mod transport;
 mod types;
 mod websocket;
@@ -52,10 +54,12 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use listener::Listener;
+use listener::{Bound, Listener};
 use shared::{Accepting, Shared};
 use types::Stage;
 use work::Owner;
+
+use crate::net::tls_server::TlsServer;
 
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
@@ -64,6 +68,7 @@ pub use heartbeat::HEARTBEAT;
 pub use limits::{Timeout, Times};
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
+pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
     INSIST, Interest, Pings, ResponseHead, Sent,
@@ -74,7 +79,7 @@ pub use work::{Mode, WorkQueue};
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listener: Mutex<Option<Listener>>,
+    listeners: Mutex<Vec<Bound>>,
     port: Option<u16>,
     stage: watch::Sender<Stage>,
 }
@@ -82,20 +87,48 @@ pub struct Server {
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        // Starts the clock that request arrival times refer to.
-        request::clock();
         let listener = Listener::bind(address, &config)?;
         let port = listener.port();
-        let (stage, _) = watch::channel(Stage::Accepting);
-        Ok(Self {
-            shared: Arc::new(Shared::new(config, sink)),
-            listener: Mutex::new(Some(listener)),
-            port,
-            stage,
-        })
+        let speaks_tls = false;
+        let mut server = Self::unbound(config, sink);
+        server.port = port;
+        server.listeners.get_mut().push(Bound { listener, speaks_tls });
+        Ok(server)
     }
 
-    /// The bound port, `None` for a Unix domain socket.
+    /// A server that does not listen, see [`Self::listen_tls`].
+    pub fn unbound(config: Config, sink: Arc<dyn Sink>) -> Self {
+        // Starts the clock that request arrival times refer to.
+        request::clock();
+        let (stage, _) = watch::channel(Stage::Accepting);
+        Self {
+            shared: Arc::new(Shared::new(config, sink)),
+            listeners: Mutex::default(),
+            port: None,
+            stage,
+        }
+    }
+
+    /// Listens for TLS as well, and returns the bound port; before the first loop runs. The server's [`Self::tls`] must
+    /// have its settings by then, else connections are closed as soon as they begin a handshake.
+    pub fn listen_tls(&self, address: &Address) -> io::Result<Option<u16>> {
+        let listener = Listener::bind(address, &self.shared.config)?;
+        let port = listener.port();
+        if let Some(port) = port {
+            // The first of several is the one that plain requests are redirected to.
+            let _ = self.shared.tls.port.set(port);
+        }
+        let speaks_tls = true;
+        self.listeners.lock().push(Bound { listener, speaks_tls });
+        Ok(port)
+    }
+
+    /// Its settings for TLS.
+    pub fn tls(&self) -> &TlsServer {
+        &self.shared.tls.settings
+    }
+
+    /// The bound port for plain HTTP, `None` for a Unix domain socket, or if there is none.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -114,10 +147,13 @@ impl Server {
     /// Runs one loop on this thread until [`Self::close`], or supervises threads in [`Self::take`] that run it. The
     /// `first` loop also watches the queue and the time limits.
     pub fn run(&self, first: bool) -> io::Result<()> {
-        let listener = match &*self.listener.lock() {
-            Some(listener) => listener.try_clone()?,
-            None => return Ok(()),
+        let listeners = {
+            let bound = self.listeners.lock();
+            bound.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?
         };
+        if listeners.is_empty() {
+            return Ok(());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -126,8 +162,10 @@ impl Server {
             runtime.spawn(attend::keep_attending(self.shared.clone()));
             runtime.spawn(sweep::keep_sweeping(self.shared.clone()));
         }
-        let accepting = Accepting::new(&self.shared);
-        runtime.spawn(listener::accept(accepting, listener, stage.clone()));
+        for bound in listeners {
+            let accepting = Accepting::new(&self.shared);
+            runtime.spawn(listener::accept(accepting, bound, stage.clone()));
+        }
         let shared = &self.shared;
         let owner = LoopOwner { shared, stage };
         shared.loops.run_or_supervise(runtime, owner);

@@ -44,6 +44,8 @@ pub const FLAG_CLOSE: u8 = 4;
 pub const FLAG_HEAD: u8 = 8;
 /// The peer's address was taken from a PROXY header.
 pub const FLAG_PROXIED: u8 = 16;
+/// It came through TLS.
+pub const FLAG_TLS: u8 = 32;
 
 thread_local! {
     /// A buffer for the field table of the next request.
@@ -191,6 +193,11 @@ impl Draft {
         self.table
             .extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.count += 1;
+    }
+
+    /// Marks the request as one that came through TLS.
+    pub(crate) fn secured(&mut self) {
+        self.block[10] |= FLAG_TLS;
     }
 
     /// Where body bytes are appended.

@@ -19,6 +19,7 @@ use super::exchange::{Exchange, Work};
 use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
 use super::registry::Registry;
+use super::secured::ServerTls;
 use super::sink::{Notice, Sink};
 use super::throttle::Throttle;
 use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(super) accepted: AtomicU64,
     pub(super) ended: AtomicU64,
     pub(super) stop: Progress,
+    pub(super) tls: ServerTls,
 }
 
 /// How far a server has stopped.
@@ -119,6 +121,7 @@ impl Shared {
             accepted: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             stop: Progress::default(),
+            tls: ServerTls::default(),
         }
     }
 

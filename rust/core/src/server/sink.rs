@@ -47,6 +47,8 @@ pub enum Notice {
     File(String),
     /// A lot of memory was freed, which the allocator may not have returned to the system.
     Freed,
+    /// A TLS handshake failed, for this reason.
+    Handshake(String),
     /// A bug or a failing loop.
     LoopError(String),
 }

@@ -23,7 +23,7 @@ impl Server {
     /// Stops accepting, after taking the connections that the kernel has accepted.
     pub fn drain(&self) {
         self.shared.stop.draining.store(true, Ordering::SeqCst);
-        self.listener.lock().take();
+        self.listeners.lock().clear();
         self.advance(Stage::Draining);
     }
 

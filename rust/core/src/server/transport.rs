@@ -1,8 +1,9 @@
 //! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer reads them.
 //!
 //! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it
-//! is: TLS belongs between [`Reader`] or [`Transport`] and the socket, and nowhere else. The reader is the task's
-//! own, since only the loop reads; the transport is under the connection's lock, since any thread may write.
+//! is: TLS is a kind of [`Line`]. The reader is the task's own, since only the loop reads; the transport is under the
+//! connection's lock, since any thread may write. It also holds the TLS session, so received records are opened there
+//! (`secured.rs`).
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -14,6 +15,7 @@ use tokio::io::ReadBuf;
 
 use super::output::{Chunk, Failure, Kept, Output, Payload};
 use super::socket::{ReadHalf, WriteHalf};
+use super::tls::{self, Tls};
 
 /// Most bytes per read.
 const READ: usize = 64 * 1024;
@@ -55,13 +57,13 @@ impl Reader {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        received: impl FnOnce(io::Result<&[u8]>),
+        received: impl FnOnce(io::Result<&mut [u8]>),
     ) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             match self.socket.poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => received(Ok(buf.filled())),
+                Poll::Ready(Ok(())) => received(Ok(buf.filled_mut())),
                 Poll::Ready(Err(e)) => received(Err(e)),
             }
             Poll::Ready(())
@@ -74,11 +76,49 @@ impl Reader {
     }
 }
 
+/// What carries a connection's bytes. TLS is boxed, so that a plain connection does not pay for it.
+#[derive(Debug)]
+enum Line {
+    Plain(WriteHalf),
+    Tls(Box<Tls>),
+}
+
+impl Line {
+    fn socket(&self) -> &WriteHalf {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &tls.socket,
+        }
+    }
+
+    fn into_socket(self) -> WriteHalf {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.socket,
+        }
+    }
+
+    fn try_write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write(chunk),
+            Self::Tls(tls) => tls.write(chunk, &mut WriteHalf::try_write),
+        }
+    }
+
+    /// Bytes that have been accepted from above and not by the socket.
+    fn sealed(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.unsent(),
+        }
+    }
+}
+
 /// The side that any thread may write to, with its unsent output.
 #[derive(Debug)]
 pub(super) struct Transport {
     /// `None` once it is closed.
-    socket: Option<WriteHalf>,
+    line: Option<Line>,
     out: Output,
     /// `out` may be held back, to be combined with what follows.
     corked: bool,
@@ -93,7 +133,7 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(socket: WriteHalf) -> Self {
         Self {
-            socket: Some(socket),
+            line: Some(Line::Plain(socket)),
             out: Output::default(),
             corked: false,
             broken: false,
@@ -102,13 +142,43 @@ impl Transport {
         }
     }
 
+    /// Before anything has been read: plain text is not expected, and TLS may be.
+    pub(super) fn secure(&mut self, speaks_tls: bool) {
+        if let Some(Line::Plain(socket)) = self.line.take() {
+            self.line = Some(Line::Tls(Box::new(Tls::new(socket, speaks_tls))));
+        }
+    }
+
+    /// The peer does not speak TLS: bytes go over the socket as they are.
+    pub(super) fn plain(&mut self) {
+        self.line = self.line.take().map(|line| Line::Plain(line.into_socket()));
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        match &self.line {
+            Some(Line::Tls(tls)) => Some(tls),
+            _ => None,
+        }
+    }
+
+    pub(super) fn tls_mut(&mut self) -> Option<&mut Tls> {
+        match &mut self.line {
+            Some(Line::Tls(tls)) => Some(tls),
+            _ => None,
+        }
+    }
+
     /// How many bytes are queued.
     pub(super) fn pending(&self) -> usize {
-        self.out.len()
+        self.out.len() + self.sealed()
     }
 
     pub(super) fn all_is_written(&self) -> bool {
-        self.out.is_empty()
+        self.out.is_empty() && self.sealed() == 0
+    }
+
+    fn sealed(&self) -> usize {
+        self.line.as_ref().map_or(0, Line::sealed)
     }
 
     /// Whether a file is being sent.
@@ -137,13 +207,25 @@ impl Transport {
     /// Bytes the peer has taken so far. A slow peer drains the kernel's buffer for long before the kernel accepts more
     /// from us, so bytes still in the kernel (`unsent`) do not count.
     pub(super) fn taken(&self, unsent: fn(BorrowedFd<'_>) -> u64) -> u64 {
-        let in_kernel = self.socket.as_ref().map_or(0, |io| unsent(io.as_fd()));
-        self.out.written().wrapping_sub(in_kernel)
+        let written = self.out.written();
+        let Some(line) = &self.line else {
+            return written;
+        };
+        let taken = written.wrapping_sub(unsent(line.socket().as_fd()));
+        match line {
+            Line::Plain(_) => taken,
+            // In the kernel are sealed bytes.
+            Line::Tls(tls) => taken
+                .wrapping_add(tls.added())
+                .wrapping_sub(tls.unsent() as u64),
+        }
     }
 
     /// Whether unread bytes have arrived.
     pub(super) fn has_input(&self) -> bool {
-        self.socket.as_ref().is_some_and(WriteHalf::has_input)
+        self.line
+            .as_ref()
+            .is_some_and(|line| line.socket().has_input())
     }
 
     /// Remembers the task to wake when output is left over.
@@ -175,8 +257,11 @@ impl Transport {
     /// As [`Self::flush`], from the task, which is woken when the socket has room.
     pub(super) fn flush_in_loop(&mut self, cx: &mut Context<'_>) -> bool {
         self.corked = false;
-        let Some(io) = &self.socket else { return false };
-        let flushed = self.out.flush(|chunk| io.poll_write(cx, &chunk));
+        let flushed = match &mut self.line {
+            Some(Line::Plain(io)) => self.out.flush(|chunk| io.poll_write(cx, &chunk)),
+            Some(Line::Tls(tls)) => flush_sealed(tls, &mut self.out, cx),
+            None => return false,
+        };
         if matches!(flushed, Ok(true)) {
             // Yield to other connections first.
             cx.waker().wake_by_ref();
@@ -187,18 +272,22 @@ impl Transport {
     /// Writes as much of the queue as the socket accepts; the task writes the rest. True once all is written.
     pub(super) fn flush(&mut self) -> bool {
         self.corked = false;
-        let Some(io) = &self.socket else { return false };
-        let flushed = self.out.flush(|chunk| io.try_write(&chunk));
-        let all = self.flushed(flushed);
-        if !self.out.is_empty() {
-            self.wake();
+        let Some(line) = &mut self.line else {
+            return false;
+        };
+        if let Line::Tls(tls) = line {
+            // A failure shows again in what follows, or in the loop.
+            let _ = tls.flush(&mut WriteHalf::try_write);
         }
+        let flushed = self.out.flush(|chunk| line.try_write(&chunk));
+        let all = self.flushed(flushed);
+        self.wake_if_unsent();
         all
     }
 
     fn flushed(&mut self, flushed: Result<bool, Failure>) -> bool {
         match flushed {
-            Ok(_) => self.out.is_empty(),
+            Ok(_) => self.all_is_written(),
             Err(Failure::Socket) => self.write_failed(),
             Err(Failure::Content(error)) => {
                 self.failed_content = Some(Box::new(error));
@@ -211,9 +300,18 @@ impl Transport {
     fn write_failed(&mut self) -> bool {
         // A waiting sender is not told that the queue is empty; it learns of it when the connection is lost.
         self.out.clear();
+        if let Some(tls) = self.tls_mut() {
+            tls.give_up();
+        }
         self.broken = true;
         self.wake();
         false
+    }
+
+    fn wake_if_unsent(&self) {
+        if !self.all_is_written() {
+            self.wake();
+        }
     }
 
     /// Queues a copy. The task is not woken: a flush or a cork must follow.
@@ -253,9 +351,7 @@ impl Transport {
         } else {
             self.out.push(&body[written - head.len()..]);
         }
-        if !self.out.is_empty() {
-            self.wake();
-        }
+        self.wake_if_unsent();
     }
 
     /// As [`Self::write`], for a large payload, which is not copied unless necessary.
@@ -268,9 +364,7 @@ impl Transport {
             return;
         };
         self.push_payload(head, payload, tail, written);
-        if !self.out.is_empty() {
-            self.wake();
-        }
+        self.wake_if_unsent();
     }
 
     /// Queues all of these but the first `skip` bytes.
@@ -292,11 +386,11 @@ impl Transport {
 
     /// Writes as much as the socket accepts now, which is nothing while other bytes are queued. `None` if it failed.
     pub(super) fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
-        let io = self.socket.as_ref()?;
+        let line = self.line.as_mut()?;
         if !self.out.is_empty() {
             return Some(0);
         }
-        match io.try_write(&Chunk::Bytes(slices)) {
+        match line.try_write(&Chunk::Bytes(slices)) {
             Ok(written) => {
                 self.out.note_written(written);
                 Some(written)
@@ -309,31 +403,77 @@ impl Transport {
         }
     }
 
-    /// Ends our side: nothing more can be written.
-    pub(super) fn end(&self) {
-        if let Some(io) = &self.socket {
-            io.shutdown();
+    /// Ends our side: nothing more can be written. To be called again while [`Self::tell_end`] is false.
+    pub(super) fn end(&mut self) {
+        if self.tell_end()
+            && let Some(line) = &self.line
+        {
+            line.socket().shutdown();
+        }
+    }
+
+    /// Tells the peer that all has been sent, where the socket's end alone does not prove that. False while the socket
+    /// does not accept it; then something is unwritten, and the task is woken.
+    pub(super) fn tell_end(&mut self) -> bool {
+        let Some(Line::Tls(tls)) = &mut self.line else {
+            return true;
+        };
+        match tls.close(&mut WriteHalf::try_write) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.wake();
+                false
+            }
+            // If it fails, there is no peer to be told.
+            _ => true,
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.socket.is_none()
+        self.line.is_none()
     }
 
     /// Makes the following close a reset, so that the peer can tell that the response is incomplete.
-    pub(super) fn reset_on_close(&self) {
-        if let Some(io) = &self.socket {
-            io.reset_on_close();
+    pub(super) fn reset_on_close(&mut self) {
+        if let Some(tls) = self.tls_mut() {
+            // It must not be told that this is the end.
+            tls.give_up();
+        }
+        if let Some(line) = &self.line {
+            line.socket().reset_on_close();
         }
     }
 
     /// Releases the socket and the buffers, and wakes the task for the last time.
     pub(super) fn close(&mut self) {
-        if let Some(io) = self.socket.take() {
-            io.release();
+        if self.all_is_written() {
+            self.tell_end();
+        }
+        if let Some(line) = self.line.take() {
+            line.into_socket().release();
         }
         self.out.clear();
         self.wake();
         self.task = None;
     }
+}
+
+/// Seals and writes what makes one turn. True if it stopped only because the turn is over.
+fn flush_sealed(tls: &mut Tls, out: &mut Output, cx: &mut Context<'_>) -> Result<bool, Failure> {
+    let write = &mut |socket: &WriteHalf, chunk: &Chunk<'_>| socket.poll_write(cx, chunk);
+    match tls.flush(write) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+        Err(_) => return Err(Failure::Socket),
+    }
+    let (mut of_turn, mut is_over) = (0, false);
+    let flushed = out.flush(|chunk| {
+        is_over = of_turn >= tls::BATCH;
+        if is_over {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = tls.write(&chunk, write)?;
+        of_turn += written;
+        Ok(written)
+    })?;
+    Ok(flushed || is_over)
 }

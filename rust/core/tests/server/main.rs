@@ -1,6 +1,10 @@
 //! The server over loopback sockets: what peers and embedders see of it.
 
+#[allow(dead_code)] // The client's tests use all of it.
+#[path = "../client/certificates.rs"]
+mod certificates;
 mod support;
+mod tls_support;
 
 mod connections;
 mod encoded;
@@ -14,6 +18,7 @@ mod pipelining;
 mod responding;
 mod stop;
 mod stream;
+mod tls;
 mod unix;
 mod unread;
 mod websocket;

@@ -198,7 +198,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub fn read_head(peer: &mut TcpStream) -> String {
+pub fn read_head(peer: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -260,7 +260,7 @@ pub fn closings(work: Vec<Work>) -> Vec<Event> {
 }
 
 /// The body of the next answer, which has a Content-Length.
-pub fn read_response(peer: &mut TcpStream) -> Vec<u8> {
+pub fn read_response(peer: &mut impl Read) -> Vec<u8> {
     let head = read_head(peer).to_ascii_lowercase();
     let length = head
         .split("content-length: ")

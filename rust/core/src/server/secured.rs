@@ -1,0 +1,226 @@
+//! A connection on a TLS port, or on a plain one that only redirects: its first bytes, its records, and handshakes that
+//! fail.
+//!
+//! Not here: the records themselves (`tls.rs`), certificates (`net/tls_server.rs`).
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use parking_lot::MutexGuard;
+use rustls::HandshakeKind;
+
+use super::connection::{Conn, State};
+use super::phase::{Phase, Responding};
+use super::shared::Shared;
+use super::sink::Notice;
+use super::tls::{Tls, TlsInfo, with_plain};
+use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
+use crate::h1::{HeadParser, RequestHead};
+use crate::net::tls_server::{Handshakes, TlsServer};
+
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
+/// Longest head of a plain request on a TLS port that is read to its end.
+const MAX_PLAIN_HEAD: usize = 8 * 1024;
+
+/// A server's TLS: the settings, and where it is spoken.
+#[derive(Debug, Default)]
+pub(super) struct ServerTls {
+    pub(super) settings: TlsServer,
+    pub(super) port: OnceLock<u16>,
+}
+
+impl Shared {
+    fn handshake_complete(&self, kind: HandshakeKind) {
+        let handshakes = &self.tls.settings.handshakes;
+        Handshakes::count(&handshakes.completed);
+        if kind == HandshakeKind::Resumed {
+            Handshakes::count(&handshakes.resumed);
+        }
+    }
+
+    fn handshake_failed(&self, reason: String) {
+        Handshakes::count(&self.tls.settings.handshakes.failed);
+        self.notice(Notice::Handshake(reason));
+    }
+}
+
+impl Conn {
+    /// Bytes have arrived on a line that is TLS, or is not yet known to be.
+    pub(super) fn received_sealed<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        fresh: &mut [u8],
+    ) {
+        let mut first = Vec::new();
+        let is_new = state.transport.tls().is_some_and(Tls::is_new);
+        if is_new {
+            match state.first_bytes(self, fresh) {
+                Some(bytes) => first = bytes,
+                None => return,
+            }
+        }
+        let fresh = if is_new { &mut first[..] } else { fresh };
+        with_plain(|plain| {
+            let Some(tls) = state.transport.tls_mut() else {
+                return;
+            };
+            let in_handshake = tls.is_in_handshake();
+            let opened = tls.open(fresh, plain);
+            if let Some(kind) = opened.handshake {
+                self.shared.handshake_complete(kind);
+            }
+            if !plain.is_empty() {
+                self.deliver(state, plain);
+                state = self.lock();
+            }
+            if let Some(error) = opened.failed {
+                if in_handshake {
+                    self.shared.handshake_failed(error.to_string());
+                }
+                state.session_failed(self);
+            } else if opened.ended && !state.eof {
+                state.ended(self);
+            }
+        });
+    }
+
+    pub(super) fn tls_info(&self, seq: u32) -> Option<TlsInfo> {
+        self.current(seq)?.transport.tls()?.info()
+    }
+}
+
+impl State {
+    /// Decides by its first bytes what the peer speaks. If it is TLS, the session has begun, and the bytes for it are
+    /// returned.
+    fn first_bytes(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Vec<u8>> {
+        let tls = self.transport.tls_mut()?;
+        let speaks_tls = tls.speaks_tls();
+        let bytes = tls.first_bytes(fresh);
+        match self.inbound.take_proxy(&conn.shared.config, bytes) {
+            Ok(Some(len)) => drop(bytes.drain(..len)),
+            Ok(None) => return None,
+            Err(violation) => {
+                conn.shared.notice(Notice::Violation(violation));
+                self.lost(conn);
+                return None;
+            }
+        }
+        match *bytes.first()? {
+            HANDSHAKE if speaks_tls => {
+                let bytes = std::mem::take(bytes);
+                let config = conn.shared.tls.settings.config();
+                if config.is_some_and(|config| tls.begin(config).is_ok()) {
+                    self.inbound.secured();
+                    return Some(bytes);
+                }
+                self.lost(conn);
+            }
+            b'A'..=b'Z' => self.plain_request(conn),
+            _ => self.lost(conn),
+        }
+        None
+    }
+
+    /// A plain request, where only https is served: it is told so.
+    fn plain_request(&mut self, conn: &Arc<Conn>) {
+        let Some(tls) = self.transport.tls_mut() else {
+            return;
+        };
+        let on_tls_port = tls.speaks_tls();
+        let bytes = tls.first_bytes(&[]);
+        let mut head = RequestHead::default();
+        let parsed = HeadParser::new().parse(bytes, &conn.shared.config.limits, &mut head);
+        let url = match parsed {
+            Ok(false) if bytes.len() < MAX_PLAIN_HEAD => return,
+            Ok(true) => https_url(conn, &head, bytes, on_tls_port),
+            _ => None,
+        };
+        let redirects = conn.shared.tls.settings.redirects();
+        let response = plain_response(&conn.shared, url, redirects, head.is_head());
+        self.transport.plain();
+        // Its body, if it has one, must not cause a reset.
+        self.inbound.refuse();
+        self.transport.write(&response, &[]);
+        self.finish_connection();
+    }
+
+    /// The session is of no more use. Its alert, and a response that the peer may still read, go out first.
+    fn session_failed(&mut self, conn: &Arc<Conn>) {
+        if let Phase::Http(_, Responding::Idle) = self.phase {
+            // The peer may still send, which must not cause a reset.
+            self.inbound.refuse();
+            self.finish_connection();
+        } else {
+            self.flush();
+            self.lost(conn);
+        }
+    }
+
+    /// Counts a handshake that ends with its connection.
+    pub(super) fn note_cut_handshake(&self, conn: &Conn) {
+        if self.transport.tls().is_some_and(Tls::is_in_handshake) {
+            let reason = "the connection ended during the handshake";
+            conn.shared.handshake_failed(reason.to_owned());
+        }
+    }
+}
+
+/// Where a plain request should have gone: on a TLS port, to the same authority.
+fn https_url(
+    conn: &Conn,
+    head: &RequestHead,
+    bytes: &[u8],
+    on_tls_port: bool,
+) -> Option<String> {
+    let authority = head.authority?;
+    let host = std::str::from_utf8(authority.name.of(bytes)).ok()?;
+    let target = std::str::from_utf8(head.target.of(bytes)).ok()?;
+    let port = match on_tls_port {
+        true => authority.port,
+        false => conn.shared.tls.port.get().copied(),
+    };
+    let port = port.filter(|port| *port != 443);
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("https://{host}{port}{}", path_of(target)))
+}
+
+/// The path and query of a target; of an absolute one too, and of `*` the root.
+fn path_of(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let authority = target.find("://").map(|at| &target[at + 3..]);
+    let path = authority.and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+    path.unwrap_or("/")
+}
+
+fn plain_response(
+    shared: &Shared,
+    url: Option<String>,
+    redirects: bool,
+    is_head: bool,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let text = match &url {
+        Some(url) if redirects => {
+            status_line(&mut out, 308);
+            header(&mut out, b"Location", url.as_bytes());
+            String::new()
+        }
+        url => {
+            status_line(&mut out, 400);
+            header(&mut out, b"Content-Type", b"text/plain; charset=utf-8");
+            let hint = url.as_ref().map(|url| format!(": use {url}"));
+            format!("This port speaks HTTPS{}", hint.unwrap_or_default())
+        }
+    };
+    content_length(&mut out, text.len() as u64);
+    out.extend_from_slice(CONNECTION_CLOSE);
+    shared.own_fields(&mut out, true, true);
+    out.extend_from_slice(b"\r\n");
+    if !is_head {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out
+}

@@ -1,0 +1,394 @@
+//! TLS between a connection and its socket: records in, plaintext out, and back.
+//!
+//! rustls keeps the keys and the state of the handshake, and no buffers: received records are opened where they were
+//! read, and sealed ones are written from a buffer of the thread. Kept are only an incomplete record, and sealed bytes
+//! that the socket has not accepted. All of it is under the connection's lock, so records leave in the order in which
+//! they were sealed, whichever thread did it.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedStatus, WriteTraffic,
+};
+use rustls::{Error, HandshakeKind, ServerConfig};
+
+use super::output::Chunk;
+use super::socket::WriteHalf;
+use crate::net::tls_server::take_asked_for;
+
+/// Most plaintext that is sealed before it is offered to the socket.
+pub(super) const BATCH: usize = 64 * 1024;
+/// What sealing adds to a batch at most: heads and tags of its records, and a key update.
+const OVERHEAD: usize = 1024;
+/// A thread's buffer that has grown beyond this is dropped after use.
+const MAX_KEPT: usize = BATCH + 4 * OVERHEAD;
+
+thread_local! {
+    static PLAIN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes to the socket: from any thread, or from the loop, which is then woken when the socket has room.
+pub(super) type Write<'a> = &'a mut dyn FnMut(&WriteHalf, &Chunk<'_>) -> io::Result<usize>;
+
+/// A connection's TLS, and the socket under it.
+pub(super) struct Tls {
+    pub(super) socket: WriteHalf,
+    stage: Stage,
+    /// Received, and not yet a whole record or handshake message.
+    received: Vec<u8>,
+    /// Sealed, and not yet accepted by the socket.
+    unsent: Vec<u8>,
+    /// Bytes that sealing has added, all together.
+    added: u64,
+    /// What the client calls us.
+    name: Option<Box<str>>,
+    /// Whether it may become TLS; else it only redirects.
+    speaks_tls: bool,
+}
+
+enum Stage {
+    /// Nothing is known of what the peer speaks.
+    New,
+    Begun(Box<UnbufferedServerConnection>),
+    /// No more records: after an error, or our close_notify.
+    Over,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls")
+            .field("socket", &self.socket)
+            .field("unsent", &self.unsent.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of received records, beside plaintext.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// The handshake is complete, as of now.
+    pub(super) handshake: Option<HandshakeKind>,
+    /// The peer has said that it sends no more.
+    pub(super) ended: bool,
+    /// No more can be received or sent; an alert is among the unsent bytes.
+    pub(super) failed: Option<Error>,
+}
+
+/// What user code may ask about the session.
+#[derive(Debug, Clone)]
+pub struct TlsInfo {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The suite's name in rustls, such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: String,
+    /// What the client calls us.
+    pub name: Option<String>,
+    /// The client's verified certificates in DER, leaf first; empty if it has none.
+    pub peer_chain: Vec<Vec<u8>>,
+}
+
+impl Tls {
+    pub(super) fn new(socket: WriteHalf, speaks_tls: bool) -> Self {
+        Self {
+            socket,
+            stage: Stage::New,
+            received: Vec::new(),
+            unsent: Vec::new(),
+            added: 0,
+            name: None,
+            speaks_tls,
+        }
+    }
+
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.speaks_tls
+    }
+
+    /// Whether it is not yet known what the peer speaks.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::New)
+    }
+
+    /// Keeps bytes that do not yet show what the peer speaks, and returns all of them.
+    pub(super) fn first_bytes(&mut self, fresh: &[u8]) -> &mut Vec<u8> {
+        self.received.extend_from_slice(fresh);
+        &mut self.received
+    }
+
+    /// The peer speaks TLS.
+    pub(super) fn begin(&mut self, config: Arc<ServerConfig>) -> Result<(), Error> {
+        self.stage = Stage::Begun(Box::new(UnbufferedServerConnection::new(config)?));
+        Ok(())
+    }
+
+    /// Whether the handshake has begun and is not complete.
+    pub(super) fn is_in_handshake(&self) -> bool {
+        matches!(&self.stage, Stage::Begun(session) if session.is_handshaking())
+    }
+
+    /// How many bytes are sealed and not yet accepted by the socket.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Bytes that sealing has added, all together.
+    pub(super) fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// No more is to be sent: forgets what is sealed.
+    pub(super) fn give_up(&mut self) {
+        self.stage = Stage::Over;
+        self.unsent = Vec::new();
+        self.received = Vec::new();
+    }
+
+    /// Opens received records, appending their content to `plain`.
+    pub(super) fn open(&mut self, fresh: &mut [u8], plain: &mut Vec<u8>) -> Opened {
+        let mut opened = Opened::default();
+        let Stage::Begun(session) = &mut self.stage else {
+            return opened;
+        };
+        let mut kept = std::mem::take(&mut self.received);
+        let is_kept = !kept.is_empty();
+        if is_kept {
+            kept.extend_from_slice(fresh);
+        }
+        let bytes = if is_kept { &mut kept[..] } else { fresh };
+        let was_in_handshake = session.is_handshaking();
+        let used = open_records(session, bytes, plain, &mut self.unsent, &mut opened);
+        if was_in_handshake {
+            if let Some(name) = take_asked_for() {
+                self.name = Some(name);
+            }
+            if !session.is_handshaking() && opened.failed.is_none() {
+                opened.handshake = session.handshake_kind();
+            }
+        }
+        if opened.failed.is_some() {
+            self.stage = Stage::Over;
+        } else if is_kept {
+            kept.drain(..used);
+            if !kept.is_empty() {
+                self.received = kept;
+            }
+        } else {
+            self.received = bytes[used..].to_vec();
+        }
+        opened
+    }
+
+    /// Writes sealed bytes that the socket has not accepted so far; `WouldBlock` if it does not accept all.
+    pub(super) fn flush(&mut self, write: Write<'_>) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let (sent, result) = write_all(&self.socket, &self.unsent, write);
+        match sent == self.unsent.len() {
+            true => self.unsent = Vec::new(),
+            false => drop(self.unsent.drain(..sent)),
+        }
+        result
+    }
+
+    /// Seals as much of `chunk` as makes one batch, and writes it. What the socket does not accept is kept, and counts
+    /// as written. `WouldBlock` while earlier bytes are kept.
+    pub(super) fn write(&mut self, chunk: &Chunk<'_>, write: Write<'_>) -> io::Result<usize> {
+        self.flush(write)?;
+        match chunk {
+            Chunk::Probe => write(&self.socket, chunk),
+            Chunk::Bytes([bytes]) => self.seal(&bytes[..bytes.len().min(BATCH)], write),
+            Chunk::Bytes(slices) => GATHERED.with_borrow_mut(|gathered| {
+                gather(slices, gathered);
+                self.seal(gathered, write)
+            }),
+            Chunk::File(file, at, count) => GATHERED.with_borrow_mut(|gathered| {
+                read(file, *at, *count, gathered)?;
+                self.seal(gathered, write)
+            }),
+        }
+    }
+
+    fn seal(&mut self, plain: &[u8], write: Write<'_>) -> io::Result<usize> {
+        SEALED.with_borrow_mut(|sealed| {
+            let len = self.sealed(sealed, |traffic, to| traffic.encrypt(plain, to))?;
+            self.added += (len - plain.len().min(len)) as u64;
+            let (sent, result) = write_all(&self.socket, &sealed[..len], write);
+            match result {
+                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+                _ => self.unsent.extend_from_slice(&sealed[sent..len]),
+            }
+            if sealed.len() > MAX_KEPT {
+                *sealed = Vec::new();
+            }
+            Ok(plain.len())
+        })
+    }
+
+    /// Says that we send no more. `WouldBlock` if the socket does not accept it now; then it is among the unsent bytes.
+    pub(super) fn close(&mut self, write: Write<'_>) -> io::Result<()> {
+        if matches!(&self.stage, Stage::Begun(session) if !session.is_handshaking()) {
+            let mut notice = Vec::new();
+            let len = self.sealed(&mut notice, |traffic, to| traffic.queue_close_notify(to))?;
+            self.unsent.extend_from_slice(&notice[..len]);
+        }
+        self.stage = Stage::Over;
+        self.flush(write)
+    }
+
+    /// Runs `seal` on a buffer that is large enough, and returns how much it has put there.
+    fn sealed(
+        &mut self,
+        to: &mut Vec<u8>,
+        seal: impl Fn(&mut WriteTraffic<'_, ServerData>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> io::Result<usize> {
+        let Stage::Begun(session) = &mut self.stage else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        // The received bytes are those of an incomplete record or message, of which rustls has noted the parts.
+        loop {
+            let status = session.process_tls_records(&mut self.received);
+            match status.state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => match seal(&mut traffic, to) {
+                    Ok(len) => return Ok(len),
+                    Err(EncryptError::InsufficientSize(size)) => {
+                        to.resize(size.required_size, 0);
+                    }
+                    Err(EncryptError::EncryptExhausted) => {
+                        return Err(io::Error::other("the keys have sealed all that they may"));
+                    }
+                },
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.unsent),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => {}
+                Ok(_) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    /// What user code may ask about the session, once the handshake is complete.
+    pub(super) fn info(&self) -> Option<TlsInfo> {
+        let Stage::Begun(session) = &self.stage else {
+            return None;
+        };
+        let suite = session.negotiated_cipher_suite()?.suite();
+        Some(TlsInfo {
+            version: match session.protocol_version()? {
+                rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: suite.as_str().unwrap_or("unknown").to_owned(),
+            name: self.name.as_deref().map(str::to_owned),
+            peer_chain: session
+                .peer_certificates()
+                .unwrap_or_default()
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        })
+    }
+}
+
+/// Runs `open` with an empty buffer of this thread.
+pub(super) fn with_plain<R>(open: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut plain = PLAIN.take();
+    plain.clear();
+    let result = open(&mut plain);
+    if plain.capacity() <= 2 * MAX_KEPT {
+        PLAIN.set(plain);
+    }
+    result
+}
+
+type ServerData = rustls::server::ServerConnectionData;
+
+/// Processes all whole records of `bytes`; returns how many bytes are used up.
+fn open_records(
+    session: &mut UnbufferedServerConnection,
+    bytes: &mut [u8],
+    plain: &mut Vec<u8>,
+    unsent: &mut Vec<u8>,
+    opened: &mut Opened,
+) -> usize {
+    let mut used = 0;
+    loop {
+        let UnbufferedStatus { discard, state } = session.process_tls_records(&mut bytes[used..]);
+        let mut more = 0;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    plain.extend_from_slice(record.payload);
+                    more += record.discard;
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, unsent),
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => opened.ended = true,
+            // Early data is never offered, so there is none.
+            Ok(_) => return used + discard,
+            Err(error) => {
+                opened.failed = Some(error);
+                alert(session, &mut bytes[used + discard..], unsent);
+                return bytes.len();
+            }
+        }
+        used += discard + more;
+    }
+}
+
+/// After an error, rustls has an alert for the peer. The failed bytes must not be processed again.
+fn alert(session: &mut UnbufferedServerConnection, rest: &mut [u8], unsent: &mut Vec<u8>) {
+    while session.wants_write()
+        && let Ok(ConnectionState::EncodeTlsData(data)) = session.process_tls_records(rest).state
+    {
+        encode(data, unsent);
+    }
+}
+
+fn encode(mut data: EncodeTlsData<'_, ServerData>, unsent: &mut Vec<u8>) {
+    let start = unsent.len();
+    let mut written = data.encode(&mut []);
+    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = written {
+        unsent.resize(start + required_size, 0);
+        written = data.encode(&mut unsent[start..]);
+    }
+    unsent.truncate(start + written.unwrap_or(0));
+}
+
+/// Writes until all is written, or an error; returns how much was.
+fn write_all(socket: &WriteHalf, bytes: &[u8], write: Write<'_>) -> (usize, io::Result<()>) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match write(socket, &Chunk::Bytes(&[IoSlice::new(&bytes[sent..])])) {
+            Ok(0) => return (sent, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => sent += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (sent, Err(e)),
+        }
+    }
+    (sent, Ok(()))
+}
+
+fn gather(slices: &[IoSlice<'_>], to: &mut Vec<u8>) {
+    to.clear();
+    for slice in slices {
+        let room = BATCH - to.len();
+        to.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+}
+
+fn read(file: &File, at: u64, count: usize, to: &mut Vec<u8>) -> io::Result<()> {
+    to.resize(count.min(BATCH), 0);
+    let read = file.read_at(to, at)?;
+    to.truncate(read);
+    Ok(())
+}
