@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
-use crate::server::{self, content, encoded, exchange, exchanges, websocket};
+use crate::server::{self, content, encoded, exchange, exchanges, tls, websocket};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -38,6 +38,10 @@ const NATIVES: &[NativeMethod] = natives! {
     fn trim_memory() -> void = trim_memory;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, names: JString[], values: jlong[], server_header: jbyte[]) -> jlong = server::open;
     fn server_port(server: jlong) -> jint = server::port;
+    fn server_listen_tls(server: jlong, address_kind: jint, address: jbyte[], port: jint) -> jint = tls::listen;
+    fn server_tls(server: jlong, chains: jbyte[][][], keys: jbyte[][], anchors: jbyte[][], flags: jint) -> void = tls::set;
+    fn server_tls_stats(server: jlong) -> jlong[] = tls::stats;
+    fn exchange_tls(exchange: jlong) -> JObject[] = tls::session;
     fn server_run(server: jlong, first: jboolean) -> void = server::run;
     fn server_drain(server: jlong) -> void = server::drain;
     fn server_shut_queue(server: jlong) -> void = server::shut_queue;

@@ -27,6 +27,7 @@ public final class Abi {
     public static final int REQUEST_CLOSE = 4;
     public static final int REQUEST_HEAD = 8;
     public static final int REQUEST_PROXIED = 16;
+    public static final int REQUEST_TLS = 32;
 
     public static final int GIVEN_DATE = 1;
     public static final int GIVEN_SERVER = 2;
@@ -56,9 +57,17 @@ public final class Abi {
     public static final int NOTICE_FREED = 8;
     public static final int NOTICE_TIMEOUT = 9;
     public static final int NOTICE_WARNING = 10;
+    public static final int NOTICE_HANDSHAKE = 11;
 
+    public static final int ADDRESS_NONE = 0;
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;
+
+    public static final int SERVER_TLS_WANT = 1;
+    public static final int SERVER_TLS_NEED = 2;
+    public static final int SERVER_TLS_12 = 4;
+    public static final int SERVER_TLS_13 = 8;
+    public static final int SERVER_TLS_REDIRECT = 16;
 
     /** Bits of a call's spec. */
     public static final int CALL_STREAM = 1;

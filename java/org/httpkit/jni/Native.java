@@ -64,7 +64,7 @@ public final class Native {
     public static native void trimMemory();
 
     /**
-     * Binds and listens.
+     * Binds and listens; with {@code Abi.ADDRESS_NONE} only as {@link #serverListenTls} says.
      *
      * @param address IP address of 4 or 16 bytes, or a path
      * @param names options to set, see {@code rust/core/src/server/config.rs}; others keep their
@@ -85,9 +85,44 @@ public final class Native {
             byte[] serverHeader);
 
     /**
-     * @return the bound port, -1 for a Unix domain socket
+     * @return the bound port; -1 for a Unix domain socket, and with {@code Abi.ADDRESS_NONE}
      */
     public static native int serverPort(long server);
+
+    /**
+     * Listens for TLS as well; after {@link #serverTls}, before the first {@link #serverRun}.
+     *
+     * @return the bound port, -1 for a Unix domain socket
+     * @throws java.net.BindException if the address cannot be had
+     */
+    public static native int serverListenTls(
+            long server, int addressKind, byte[] address, int port);
+
+    /**
+     * Sets or replaces everything for connections that begin after this. Nothing changes if it
+     * throws.
+     *
+     * @param chains DER certificates of each identity, leaf first; identities in order of preference
+     * @param keys the identities' keys in DER: PKCS#8, PKCS#1 or SEC1
+     * @param anchors DER certificates that may sign clients' certificates
+     * @param flags {@code Abi.SERVER_TLS_*}
+     * @throws IllegalArgumentException saying what is wrong with which: {@code identity 0: ...} or
+     *     {@code anchor 0: ...}
+     */
+    public static native void serverTls(
+            long server, byte[][][] chains, byte[][] keys, byte[][] anchors, int flags);
+
+    /**
+     * @return counts of completed handshakes, those of them that resumed a session, and failed ones
+     */
+    public static native long[] serverTlsStats(long server);
+
+    /**
+     * @return version, cipher suite, the name that the client asked for or null, and the client's
+     *     verified chain as an array of DER certificates or null; null if the exchange is over or
+     *     did not come through TLS
+     */
+    public static native Object[] exchangeTls(long exchange);
 
     /** Runs a loop on this thread until {@link #serverClose}. One of them is the first. */
     public static native void serverRun(long server, boolean first);

@@ -207,7 +207,8 @@ impl Identities {
         let mut keys = Vec::with_capacity(identities.len());
         let mut by_name = HashMap::<_, Vec<_>>::new();
         for (at, identity) in identities.iter().enumerate() {
-            let (key, names) = read(identity, provider).map_err(|e| format!("identity {at}: {e}"))?;
+            let (key, names) =
+                read(identity, provider).map_err(|e| format!("identity {at}: {e}"))?;
             let key = Arc::new(key);
             for name in names {
                 by_name.entry(name).or_default().push(key.clone());
@@ -217,8 +218,11 @@ impl Identities {
         if keys.is_empty() {
             return Err("no identity".to_owned());
         }
-        let is_not_ecdsa = |key: &Arc<CertifiedKey>| key.key.algorithm() != SignatureAlgorithm::ECDSA;
-        by_name.values_mut().for_each(|keys| keys.sort_by_key(is_not_ecdsa));
+        let is_not_ecdsa =
+            |key: &Arc<CertifiedKey>| key.key.algorithm() != SignatureAlgorithm::ECDSA;
+        by_name
+            .values_mut()
+            .for_each(|keys| keys.sort_by_key(is_not_ecdsa));
         Ok(Self { keys, by_name })
     }
 
@@ -227,7 +231,9 @@ impl Identities {
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
         let named = name.and_then(|name| {
             let exact = name.trim_end_matches('.').to_ascii_lowercase();
-            let wildcard = exact.split_once('.').map(|(_, domain)| format!("*.{domain}"));
+            let wildcard = exact
+                .split_once('.')
+                .map(|(_, domain)| format!("*.{domain}"));
             [Some(exact), wildcard]
                 .into_iter()
                 .flatten()
@@ -255,13 +261,14 @@ fn read(
     let key = PrivateKeyDer::try_from(identity.key.clone())
         .map_err(|_| "its key is neither PKCS#8 nor PKCS#1 nor SEC1")?;
     let chain = identity.chain.iter().cloned().map(CertificateDer::from);
-    let key = CertifiedKey::from_der(chain.collect(), key, provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "its key does not belong to its certificate".to_owned()
-        }
-        // A key of another kind than the certificate's may also be one that ring cannot use.
-        other => format!("its key cannot be used: {other}"),
-    })?;
+    let key =
+        CertifiedKey::from_der(chain.collect(), key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                "its key does not belong to its certificate".to_owned()
+            }
+            // A key of another kind than the certificate's may also be one that ring cannot use.
+            other => format!("its key cannot be used: {other}"),
+        })?;
     Ok((key, names.for_clients()))
 }
 

@@ -57,7 +57,9 @@ impl Names {
         if self.dns.is_empty() {
             self.dns.extend(self.common_name);
         }
-        self.dns.iter_mut().for_each(|name| name.make_ascii_lowercase());
+        self.dns
+            .iter_mut()
+            .for_each(|name| name.make_ascii_lowercase());
         self.dns
     }
 

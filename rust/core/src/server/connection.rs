@@ -145,11 +145,7 @@ impl Conn {
     }
 
     /// What the peer has sent, as plaintext.
-    pub(super) fn deliver<'a>(
-        self: &'a Arc<Self>,
-        mut state: MutexGuard<'a, State>,
-        fresh: &[u8],
-    ) {
+    pub(super) fn deliver<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, fresh: &[u8]) {
         match &state.phase {
             Phase::Http(Receiving::Requests, _) => {
                 let request = state.next_request(self, fresh);

@@ -92,7 +92,10 @@ impl Server {
         let speaks_tls = false;
         let mut server = Self::unbound(config, sink);
         server.port = port;
-        server.listeners.get_mut().push(Bound { listener, speaks_tls });
+        server.listeners.get_mut().push(Bound {
+            listener,
+            speaks_tls,
+        });
         Ok(server)
     }
 
@@ -119,7 +122,10 @@ impl Server {
             let _ = self.shared.tls.port.set(port);
         }
         let speaks_tls = true;
-        self.listeners.lock().push(Bound { listener, speaks_tls });
+        self.listeners.lock().push(Bound {
+            listener,
+            speaks_tls,
+        });
         Ok(port)
     }
 
@@ -149,7 +155,10 @@ impl Server {
     pub fn run(&self, first: bool) -> io::Result<()> {
         let listeners = {
             let bound = self.listeners.lock();
-            bound.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?
+            bound
+                .iter()
+                .map(Bound::try_clone)
+                .collect::<io::Result<Vec<_>>>()?
         };
         if listeners.is_empty() {
             return Ok(());

@@ -167,12 +167,7 @@ impl State {
 }
 
 /// Where a plain request should have gone: on a TLS port, to the same authority.
-fn https_url(
-    conn: &Conn,
-    head: &RequestHead,
-    bytes: &[u8],
-    on_tls_port: bool,
-) -> Option<String> {
+fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -> Option<String> {
     let authority = head.authority?;
     let host = std::str::from_utf8(authority.name.of(bytes)).ok()?;
     let target = std::str::from_utf8(head.target.of(bytes)).ok()?;
@@ -195,12 +190,7 @@ fn path_of(target: &str) -> &str {
     path.unwrap_or("/")
 }
 
-fn plain_response(
-    shared: &Shared,
-    url: Option<String>,
-    redirects: bool,
-    is_head: bool,
-) -> Vec<u8> {
+fn plain_response(shared: &Shared, url: Option<String>, redirects: bool, is_head: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let text = match &url {
         Some(url) if redirects => {

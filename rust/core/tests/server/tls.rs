@@ -93,7 +93,12 @@ fn a_long_body_is_received_whole() {
     let server = Secure::start(config(Mode::Pull));
     let mut peer = server.connect();
     let body = content(5_000_000);
-    write!(peer, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    write!(
+        peer,
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
     peer.write_all(&body).unwrap();
     let Some(httpkit_core::server::Work::Request(request)) = server.running.server.take() else {
         panic!("no request");
@@ -102,7 +107,11 @@ fn a_long_body_is_received_whole() {
     let block = request.into_block(7);
     let at = |i: usize| u32::from_le_bytes(block[i..i + 4].try_into().unwrap()) as usize;
     assert!(block[at(40)..at(40) + at(44)] == body);
-    assert_eq!(block[10] & 32, 32, "it is marked as one that came through TLS");
+    assert_eq!(
+        block[10] & 32,
+        32,
+        "it is marked as one that came through TLS"
+    );
     assert!(exchange.bind(7));
     answer(&exchange, b"received");
     assert_eq!(read_response(&mut peer), b"received");
@@ -165,7 +174,11 @@ fn garbage_instead_of_a_handshake_gets_an_alert_and_ends_only_its_own_connection
     answer(&server.running.request(), b"fine");
     assert_eq!(read_response(&mut other), b"fine");
     let reports = server.running.sink.notices.lock();
-    assert!(reports.iter().any(|notice| matches!(notice, Notice::Handshake(_))));
+    assert!(
+        reports
+            .iter()
+            .any(|notice| matches!(notice, Notice::Handshake(_)))
+    );
 }
 
 #[test]

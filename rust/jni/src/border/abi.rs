@@ -26,6 +26,7 @@ pub const REQUEST_UPGRADE: u8 = 2;
 pub const REQUEST_CLOSE: u8 = 4;
 pub const REQUEST_HEAD: u8 = 8;
 pub const REQUEST_PROXIED: u8 = 16;
+pub const REQUEST_TLS: u8 = 32;
 
 /// Bits that accompany a response or a send.
 pub const GIVEN_DATE: jint = 1;
@@ -60,10 +61,19 @@ pub const NOTICE_FILE: jint = 7;
 pub const NOTICE_FREED: jint = 8;
 pub const NOTICE_TIMEOUT: jint = 9;
 pub const NOTICE_WARNING: jint = 10;
+pub const NOTICE_HANDSHAKE: jint = 11;
 
-/// Kinds of addresses to bind.
+/// Kinds of addresses to bind; none: no listener for plain HTTP.
+pub const ADDRESS_NONE: jint = 0;
 pub const ADDRESS_INET: jint = 1;
 pub const ADDRESS_UNIX: jint = 2;
+
+/// Bits that accompany a server's TLS material: client certificates, versions, redirects of plain HTTP.
+pub const SERVER_TLS_WANT: jint = 1;
+pub const SERVER_TLS_NEED: jint = 2;
+pub const SERVER_TLS_12: jint = 4;
+pub const SERVER_TLS_13: jint = 8;
+pub const SERVER_TLS_REDIRECT: jint = 16;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {
@@ -79,6 +89,7 @@ const _: () = {
     assert!(REQUEST_CLOSE == request::FLAG_CLOSE);
     assert!(REQUEST_HEAD == request::FLAG_HEAD);
     assert!(REQUEST_PROXIED == request::FLAG_PROXIED);
+    assert!(REQUEST_TLS == request::FLAG_TLS);
     assert!(GIVEN_DATE as u32 == server::GIVEN_DATE);
     assert!(GIVEN_SERVER as u32 == server::GIVEN_SERVER);
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);

@@ -5,6 +5,7 @@ pub(crate) mod encoded;
 pub(crate) mod exchange;
 pub(crate) mod exchanges;
 mod send_queue;
+pub(crate) mod tls;
 pub(crate) mod upcalls;
 pub(crate) mod websocket;
 mod work;
@@ -81,6 +82,7 @@ impl Sink for ServerUpcalls {
             Notice::EventsRefused => self.on_notice(abi::NOTICE_EVENTS_REFUSED, 0, ""),
             Notice::Accept(message) => self.on_notice(abi::NOTICE_ACCEPT, 0, &message),
             Notice::File(message) => self.on_notice(abi::NOTICE_FILE, 0, &message),
+            Notice::Handshake(reason) => self.on_notice(abi::NOTICE_HANDSHAKE, 0, &reason),
             Notice::Freed => self.on_notice(abi::NOTICE_FREED, 0, ""),
             Notice::LoopError(message) => self.on_notice(abi::NOTICE_LOOP, 0, &message),
         }
@@ -117,14 +119,19 @@ pub(crate) fn open<'local>(
     server_header: JByteArray<'local>,
 ) -> Result<jlong> {
     let address = env.convert_byte_array(&address)?;
-    let address = read_address(address_kind, address, port)?;
     let mut config = read_config(env, &names, &values)?;
     if !server_header.is_null() {
         config.server_header = Some(env.convert_byte_array(&server_header)?);
     }
     let sink = Arc::new(ServerUpcalls::new(env, &upcalls)?);
-    let server = Server::bind(&address, config, sink)
-        .map_err(|e| BridgeError::Io(e, format!("cannot listen on {address}")))?;
+    let server = match address_kind {
+        abi::ADDRESS_NONE => Server::unbound(config, sink),
+        kind => {
+            let address = read_address(kind, address, port)?;
+            Server::bind(&address, config, sink)
+                .map_err(|e| BridgeError::Io(e, format!("cannot listen on {address}")))?
+        }
+    };
     Ok(SERVERS.insert(Arc::new(server)))
 }
 
