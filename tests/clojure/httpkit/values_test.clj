@@ -387,6 +387,7 @@
     #(.serverWsDecodeError ^EventNames %)     "httpkit.server.ws.decode.error"
     #(.serverWsFrameError ^EventNames %)      "httpkit.server.ws.frame.error"
     #(.serverChannelCloseError ^EventNames %) "httpkit.server.channel.close.error"
+    #(.serverTlsHandshakeError ^EventNames %) "httpkit.server.tls.handshake.error"
     #(.serverStatusPrefix ^EventNames %)      "httpkit.server.status.processed."
     #(.serverStatus404 ^EventNames %)         "httpkit.server.status.404"
     #(.serverStatus413 ^EventNames %)         "httpkit.server.status.413"

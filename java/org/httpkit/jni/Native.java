@@ -100,7 +100,7 @@ public final class Native {
 
     /**
      * Sets or replaces everything for connections that begin after this. Nothing changes if it
-     * throws.
+     * throws. If there is no such server, everything is checked all the same.
      *
      * @param chains DER certificates of each identity, leaf first; identities in order of preference
      * @param keys the identities' keys in DER: PKCS#8, PKCS#1 or SEC1

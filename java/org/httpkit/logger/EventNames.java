@@ -11,6 +11,7 @@ public class EventNames {
     public final String serverWsDecodeError;
     public final String serverWsFrameError;
     public final String serverChannelCloseError;
+    public final String serverTlsHandshakeError;
 
     /** Followed by the status code of the response. */
     public final String serverStatusPrefix;
@@ -37,6 +38,8 @@ public class EventNames {
         serverWsFrameError = name(names, "serverWsFrameError", "httpkit.server.ws.frame.error");
         serverChannelCloseError =
                 name(names, "serverChannelCloseError", "httpkit.server.channel.close.error");
+        serverTlsHandshakeError =
+                name(names, "serverTlsHandshakeError", "httpkit.server.tls.handshake.error");
         serverStatusPrefix = name(names, "serverStatusPrefix", "httpkit.server.status.processed.");
         serverStatus404 = name(names, "serverStatus404", "httpkit.server.status.404");
         serverStatus413 = name(names, "serverStatus413", "httpkit.server.status.413");

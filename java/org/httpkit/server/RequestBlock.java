@@ -34,6 +34,7 @@ final class RequestBlock {
     private static final int ENTRY = 16;
     private static final int UNKNOWN = 255;
     private static final int DEFAULT_PORT = 80;
+    private static final int DEFAULT_TLS_PORT = 443;
 
     /**
      * Header lines up to which the header map is an array map, as in http-kit; beyond that, a tree.
@@ -259,12 +260,12 @@ final class RequestBlock {
         return colon < 0 ? host : host.substring(0, colon);
     }
 
-    /** The Host header's port, never the listening one: 80 if it has none. */
+    /** The Host header's port, never the listening one: that of the scheme if it has none. */
     int serverPort() {
         String host = header("host", false);
         int colon = host == null ? -1 : portColon(host);
         if (colon < 0 || colon == host.length() - 1) {
-            return DEFAULT_PORT;
+            return has(Abi.REQUEST_TLS) ? DEFAULT_TLS_PORT : DEFAULT_PORT;
         }
         return Integer.parseInt(host.substring(colon + 1));
     }

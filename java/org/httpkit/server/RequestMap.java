@@ -42,6 +42,7 @@ final class RequestMap extends APersistentMap
         key("protocol"), key("content-length"), key("character-encoding"), key("start-time"),
     };
     private static final Keyword HTTP = key("http");
+    private static final Keyword HTTPS = key("https");
     private static final Object UNSET = new Object();
 
     private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
@@ -126,7 +127,7 @@ final class RequestMap extends APersistentMap
                 case 10:
                     return block.serverPort();
                 case 11:
-                    return HTTP;
+                    return block.has(Abi.REQUEST_TLS) ? HTTPS : HTTP;
                 case 12:
                     return block.protocol();
                 case 13:

@@ -73,6 +73,10 @@ final class Upcalls implements ServerUpcalls {
             case Abi.NOTICE_WARNING:
                 log.warning(message, null);
                 break;
+            case Abi.NOTICE_HANDSHAKE:
+                // No line for each: scanners fail all day.
+                log.event(log.events.serverTlsHandshakeError);
+                break;
             case Abi.NOTICE_FREED:
                 Native.trimMemory();
                 break;

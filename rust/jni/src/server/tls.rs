@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use httpkit_core::net::tls_server::{ClientAuth, Identity, TlsMaterial};
+use httpkit_core::net::tls_server::{ClientAuth, Identity, TlsMaterial, TlsServer};
 use httpkit_core::server::{Exchange, TlsInfo};
 use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray};
 use jni::refs::IntoAuto;
@@ -10,7 +10,7 @@ use jni::sys::{jint, jlong};
 use jni::{Env, jni_str};
 
 use super::exchanges::EXCHANGES;
-use super::{read_address, server};
+use super::{SERVERS, read_address, server};
 use crate::border::abi;
 use crate::border::error::{BridgeError, Result};
 
@@ -38,6 +38,7 @@ pub(crate) fn listen<'local>(
     Ok(port.map_or(-1, jint::from))
 }
 
+/// Without a server, the material is only checked.
 pub(crate) fn set<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -47,7 +48,6 @@ pub(crate) fn set<'local>(
     anchors: Arrays<'local>,
     flags: jint,
 ) -> Result<()> {
-    let server = server(handle)?;
     let mut identities = Vec::new();
     for (at, key) in read_all(env, &keys)?.into_iter().enumerate() {
         let chain = chains.get_element(env, at)?.auto();
@@ -66,7 +66,11 @@ pub(crate) fn set<'local>(
         tls13: flags & abi::SERVER_TLS_13 != 0,
         redirect: flags & abi::SERVER_TLS_REDIRECT != 0,
     };
-    server.tls().set(material).map_err(BridgeError::Argument)
+    match SERVERS.get(handle) {
+        Some(server) => server.tls().set(material),
+        None => TlsServer::default().set(material),
+    }
+    .map_err(BridgeError::Argument)
 }
 
 fn read_all(env: &mut Env<'_>, arrays: &Arrays<'_>) -> Result<Vec<Vec<u8>>> {
