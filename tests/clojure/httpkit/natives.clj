@@ -28,12 +28,17 @@
                                 (into-array String ["backlog"]) (long-array [5]) nil])
    "clientOpen" #(object-array [10 10 nil])})
 
+(defn- object-array-of [^String component items]
+  (into-array (Class/forName component) items))
+
 (defn- argument [handle ^Class type]
   (condp = type
     Long/TYPE        handle
     Integer/TYPE     (int 1)
     Boolean/TYPE     false
     (Class/forName "[B") (byte-array 16)
+    (Class/forName "[[B") (object-array-of "[B" [(byte-array 16)])
+    (Class/forName "[[[B") (object-array-of "[[B" [(object-array-of "[B" [(byte-array 16)])])
     (Class/forName "[J") (long-array 32)))
 
 (defn arguments

@@ -4,7 +4,6 @@
 //! Not here: the records themselves (`tls.rs`), certificates (`net/tls_server.rs`).
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 
 use parking_lot::MutexGuard;
 use rustls::HandshakeKind;
@@ -16,19 +15,12 @@ use super::sink::Notice;
 use super::tls::{Tls, TlsInfo, with_plain};
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
 use crate::h1::{HeadParser, RequestHead};
-use crate::net::tls_server::{Handshakes, TlsServer};
+use crate::net::tls_server::Handshakes;
 
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 /// Longest head of a plain request on a TLS port that is read to its end.
 const MAX_PLAIN_HEAD: usize = 8 * 1024;
-
-/// A server's TLS: the settings, and where it is spoken.
-#[derive(Debug, Default)]
-pub(super) struct ServerTls {
-    pub(super) settings: TlsServer,
-    pub(super) port: OnceLock<u16>,
-}
 
 impl Shared {
     fn handshake_complete(&self, kind: HandshakeKind) {

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -20,7 +20,7 @@ use rustls::{Error, HandshakeKind, ServerConfig};
 
 use super::output::Chunk;
 use super::socket::WriteHalf;
-use crate::net::tls_server::take_asked_for;
+use crate::net::tls_server::{TlsServer, take_asked_for};
 
 /// Most plaintext that is sealed before it is offered to the socket.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -37,6 +37,13 @@ thread_local! {
 
 /// Writes to the socket: from any thread, or from the loop, which is then woken when the socket has room.
 pub(super) type Write<'a> = &'a mut dyn FnMut(&WriteHalf, &Chunk<'_>) -> io::Result<usize>;
+
+/// A server's TLS: the settings, and where it is spoken.
+#[derive(Debug, Default)]
+pub(super) struct ServerTls {
+    pub(super) settings: TlsServer,
+    pub(super) port: OnceLock<u16>,
+}
 
 /// A connection's TLS, and the socket under it.
 pub(super) struct Tls {
@@ -236,9 +243,12 @@ impl Tls {
     /// Says that we send no more. `WouldBlock` if the socket does not accept it now; then it is among the unsent bytes.
     pub(super) fn close(&mut self, write: Write<'_>) -> io::Result<()> {
         if matches!(&self.stage, Stage::Begun(session) if !session.is_handshaking()) {
-            let mut notice = Vec::new();
-            let len = self.sealed(&mut notice, |traffic, to| traffic.queue_close_notify(to))?;
-            self.unsent.extend_from_slice(&notice[..len]);
+            // At once large enough: a second call would find that the notice is queued, and say that all is over.
+            let mut notice = vec![0; OVERHEAD];
+            if let Ok(len) = self.sealed(&mut notice, |traffic, to| traffic.queue_close_notify(to))
+            {
+                self.unsent.extend_from_slice(&notice[..len]);
+            }
         }
         self.stage = Stage::Over;
         self.flush(write)

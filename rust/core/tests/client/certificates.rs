@@ -48,10 +48,17 @@ impl Authority {
     }
 
     pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        self.issue_for(&KeyPair::generate().unwrap(), change)
+    }
+
+    pub fn issue_for(
+        &self,
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         Identity {
             der: certificate.der().to_vec(),
             key: key.serialize_der(),
@@ -59,7 +66,11 @@ impl Authority {
     }
 
     pub fn named(&self, names: &[&str]) -> Identity {
-        self.issue(|params| {
+        self.named_for(&KeyPair::generate().unwrap(), names)
+    }
+
+    pub fn named_for(&self, key: &KeyPair, names: &[&str]) -> Identity {
+        self.issue_for(key, |params| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             params.subject_alt_names = CertificateParams::new(names).unwrap().subject_alt_names;
         })

@@ -94,7 +94,7 @@ impl Secure {
     }
 }
 
-fn client_builder(
+pub fn client_builder(
     authority: &Authority,
     versions: &[&'static SupportedProtocolVersion],
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {

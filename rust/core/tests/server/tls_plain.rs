@@ -1,0 +1,159 @@
+//! What is not TLS on a TLS port, and plain requests that are redirected.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use httpkit_core::h1::proxy::ProxyMode;
+use httpkit_core::net::tls_server::TlsMaterial;
+use httpkit_core::server::{Config, Mode, Work};
+
+use crate::certificates::Authority;
+use crate::support::{answer, config, read_response, wait_until};
+use crate::tls_support::{Secure, material};
+
+const GET: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: h.test:8443\r\n\r\n";
+
+fn redirecting(config: Config) -> Secure {
+    let authority = Authority::new();
+    let material = TlsMaterial {
+        redirect: true,
+        ..material(&authority)
+    };
+    Secure::with(config, authority, material)
+}
+
+fn all(mut peer: TcpStream) -> String {
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    all
+}
+
+#[test]
+fn a_plain_request_on_the_tls_port_is_told_where_to_go() {
+    let server = Secure::start(config(Mode::Pull));
+    for (request, text) in [
+        (GET, ": use https://h.test:8443/a?b=c"),
+        (
+            b"GET http://x/y HTTP/1.1\r\nHost: h.test\r\n\r\n",
+            ": use https://h.test/y",
+        ),
+        (
+            b"OPTIONS * HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
+            ": use https://[::1]/",
+        ),
+        (b"GET / HTTP/1.0\r\n\r\n", ""),
+        (b"QUIT\r\n", ""),
+    ] {
+        let mut peer = server.socket();
+        peer.write_all(request).unwrap();
+        let all = all(peer);
+        assert!(all.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{all}");
+        assert!(all.contains("\r\nConnection: Close\r\n"), "{all}");
+        let body = all.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body, format!("This port speaks HTTPS{text}"));
+    }
+    let mut peer = server.socket();
+    peer.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    assert!(all(peer).ends_with("\r\n\r\n"), "no body after HEAD");
+}
+
+#[test]
+fn a_plain_request_may_come_byte_by_byte_and_may_have_a_body_that_is_never_read() {
+    let server = Secure::start(config(Mode::Pull));
+    let mut peer = server.socket();
+    for byte in GET {
+        peer.write_all(&[*byte]).unwrap();
+    }
+    assert!(all(peer).contains("https://h.test:8443/a?b=c"));
+    let mut peer = server.socket();
+    peer.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+        .unwrap();
+    peer.write_all(&vec![b'x'; 1_000_000]).unwrap();
+    assert!(all(peer).contains("https://h/"));
+}
+
+#[test]
+fn anything_else_on_the_tls_port_is_closed() {
+    let server = Secure::start(config(Mode::Pull));
+    for first in [0, 0x15, 0x17, 0x80, b'\r', b'g', b' ', 0xff] {
+        let mut peer = server.socket();
+        peer.write_all(&[first, 1, 2, 3]).unwrap();
+        let mut rest = Vec::new();
+        // What it has sent and was not read may make it a reset.
+        let _ = peer.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "{first}: {rest:?}");
+    }
+    let silent = server.socket();
+    silent.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(all(silent), "");
+    wait_until("all are gone", || server.running.server.connections() == 0);
+}
+
+#[test]
+fn with_redirects_plain_requests_on_both_ports_go_to_https() {
+    let server = redirecting(config(Mode::Pull));
+    let port = server.port;
+    let mut on_tls = server.socket();
+    on_tls.write_all(GET).unwrap();
+    let mut on_plain = server.running.connect();
+    on_plain.write_all(GET).unwrap();
+    for (peer, url) in [
+        (on_tls, "https://h.test:8443/a?b=c".to_owned()),
+        (on_plain, format!("https://h.test:{port}/a?b=c")),
+    ] {
+        let all = all(peer);
+        assert!(
+            all.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"),
+            "{all}"
+        );
+        assert!(all.contains(&format!("\r\nLocation: {url}\r\n")), "{all}");
+    }
+    // TLS is not spoken on the plain port, and is on the other.
+    let mut wrong = server.running.connect();
+    wrong.write_all(&[0x16, 3, 1, 0, 1, 0]).unwrap();
+    let mut rest = Vec::new();
+    let _ = wrong.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "{rest:?}");
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    answer(&server.running.request(), b"secure");
+    assert_eq!(read_response(&mut peer), b"secure");
+}
+
+/// The request block's flags and peer port.
+fn next_block(server: &Secure) -> (u8, u16) {
+    let Some(Work::Request(request)) = server.running.server.take() else {
+        panic!("no request");
+    };
+    let exchange = request.exchange.clone();
+    let block = request.into_block(7);
+    assert!(exchange.bind(7));
+    answer(&exchange, b"ok");
+    (block[10], u16::from_le_bytes([block[12], block[13]]))
+}
+
+#[test]
+fn a_proxy_header_comes_before_tls_however_it_is_cut() {
+    let server = Secure::start(Config {
+        proxy: ProxyMode::Enable,
+        ..config(Mode::Pull)
+    });
+    let header = b"PROXY TCP4 10.1.2.3 10.4.5.6 1234 443\r\n";
+    for step in [1, 5, header.len()] {
+        let mut peer = server.connect();
+        for piece in header.chunks(step) {
+            peer.sock.write_all(piece).unwrap();
+        }
+        peer.write_all(GET).unwrap();
+        assert_eq!(next_block(&server), (1 | 16 | 32, 1234));
+        assert_eq!(read_response(&mut peer), b"ok");
+    }
+    // Without one, it is refused.
+    let mut peer = server.connect();
+    assert!(
+        peer.write_all(GET)
+            .and_then(|()| peer.read(&mut [0]))
+            .is_err()
+    );
+}
