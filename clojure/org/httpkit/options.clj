@@ -9,7 +9,10 @@
   (:require
    [clojure.string :as str])
   (:import
-   [java.net SocketAddress]
+   [java.io File]
+   [java.net SocketAddress URL]
+   [java.nio.file Path]
+   [java.security KeyStore]
    [java.util List Map]
    [java.util.concurrent ExecutorService]
    [javax.net.ssl SSLEngine]
@@ -257,10 +260,56 @@
   (optional [#(or (instance? Map %) (instance? EventNames %))
              "a map with String keys, or EventNames"]))
 
+(defn- source? [v]
+  (or (string? v) (instance? File v) (instance? Path v) (instance? URL v)))
+
+(def ^:private source
+  [source? "a path, a File, a URL or \"classpath:...\"" class-thrown])
+
+(def ^:private store
+  (optional [#(or (source? %) (instance? KeyStore %))
+             "a path, a File, a URL, \"classpath:...\" or a KeyStore" class-thrown]))
+
+(def ^:private text (optional [string? "a String" class-thrown]))
+
+(def ^:private password
+  (optional ^:secret [#(or (string? %) (instance? (class (char-array 0)) %)) "a String" class-thrown]))
+
+(def tls-identity
+  "Of a map in `:tls` of `run-server`."
+  {:cert         (optional source)
+   :key          (optional source)
+   :key-password password
+   :ca           (optional source)})
+
+(defn- versions-thrown [^String message v]
+  (illegal (if (and (vector? v) (< (count v) 10)) (str ":http-versions " v ": expected [:http1]") message) v))
+
+(def ^:private tls
+  "Of the TLS port of `run-server`."
+  (merge
+    (zipmap [:ssl? :http? :ssl-redirect?] (repeat anything))
+    {:ssl-port               (optional (integer 0 65535))
+     :keystore               store
+     :keystore-type          text
+     :key-password           password
+     :key-manager-password   password
+     :truststore             store
+     :truststore-type        text
+     :trust-password         password
+     :client-auth            (optional (one-of :none :want :need))
+     :ssl-protocols          (optional [#(and (or (sequential? %) (set? %)) (seq %) (every? string? %))
+                                        "a vector of \"TLSv1.3\" and \"TLSv1.2\""])
+     :keystore-scan-interval (optional (integer 0))
+     :tls                    (optional [#(or (map? %) (and (sequential? %) (seq %) (every? map? %)))
+                                        "{:cert path :key path}, or a vector of such maps"])
+     :http-versions          (optional [#(= [:http1] %) "[:http1]" versions-thrown])}))
+
 (def server
   "Of `run-server`. `new-worker` checks the options of its worker pool."
   (merge
     (zipmap (keys server-worker) (repeat anything))
+    tls
     {:ip                          [string? "a host name or an address, as a String" class-thrown]
      :port                        (integer 0 65535)
      :worker-pool                 [#(or (nil? %) (delay? %) (instance? ExecutorService %))

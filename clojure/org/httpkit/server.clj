@@ -3,6 +3,7 @@
 
   Start and stop    ; `run-server`, `server-stop!`, `server-drain!`, `server-status`, `server-port`,
                     ; `server-join`
+  TLS               ; `server-ssl-port`, `server-reload-tls!`
   Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
   Parts of files    ; `file-part`, `wrap-range`
   Threads           ; `new-worker`
@@ -12,6 +13,7 @@
    [org.httpkit.options :as options]
    [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
+   [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
   (:import
    [java.io File]
@@ -65,7 +67,8 @@
 (defprotocol IHttpServer
   (-server-stop! [server opts])
   (server-status [server] "Returns `:running`, `:draining`, `:stopping` or `:stopped`.")
-  (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket."))
+  (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket.
+  The TLS port of a server with `:http? false`."))
 
 (def ^:private default-stop-timeout 100)
 
@@ -157,6 +160,25 @@
                                    :cut        (.cut counts)})))))
          drained)))))
 
+(defn server-ssl-port
+  "Returns the bound TLS port, also after a stop; nil without TLS."
+  [^HttpServer server]
+  (when (.isOpen (.tls server))
+    (.port (.tls server))))
+
+(defn server-reload-tls!
+  "Reads the certificates, keys and authorities of `server` again, for connections from
+  now on; those that are open stay. Files that change are read again without this call,
+  see `:keystore-scan-interval` of `run-server`.
+
+  Returns {:certificates [{:subject String :names [String] :not-after Date}]}, a map for
+  each of the server's own certificates.
+
+  If a file is missing or wrong, throws what `run-server` throws for it, and nothing
+  changes. Throws IllegalStateException if the server has no TLS port."
+  [^HttpServer server]
+  {:certificates (mapv tls/description (.reload (.tls server)))})
+
 (defn server-join
   "Blocks until `server` has stopped."
   [^HttpServer server]
@@ -216,7 +238,7 @@
   "Starts a server for a Ring `handler` and returns a function that stops it:
 
     (def stop (run-server handler {:port 8090}))
-    (:local-port (meta stop)) ; The bound port
+    (:local-port (meta stop)) ; The bound port; `:ssl-port` is that of TLS
     (stop :timeout 500)       ; Returns nil; see `server-stop!` for what happens
 
   If the handler is a Var, it is looked up for each request: redefining it takes
@@ -303,6 +325,28 @@
                           ; Files are streamed with their length (default 256 KiB)
     :stop-on-shutdown?    ; Drain when the JVM shuts down?       (default false)
     :shutdown-timeout     ; msecs that this may take             (default 15000)
+  for TLS, see docs/tls.md,
+    :ssl-port             ; Port for HTTP over TLS, 0 for any free one (default none)
+    :ssl?                 ; Open it? With true and no `:ssl-port`: 443
+                          ; (default: iff `:ssl-port` is given)
+    :http?                ; Serve plain HTTP on `:port` too?     (default true)
+    :keystore             ; Certificates and keys: path, File, URL, \"classpath:name\" or
+                          ; `java.security.KeyStore`. All key entries are used, the one for
+                          ; the name that a client asks for, else the first by alias
+    :keystore-type        ; \"PKCS12\", \"JKS\" ...              (default recognised)
+    :key-password         ; Of the store, and its entries unless `:key-manager-password`
+    :key-manager-password ; Of the store's entries
+    :tls                  ; Instead of a store: {:cert path :key path :key-password _ :ca path}
+                          ; of PEM files, or a vector of such maps
+    :client-auth          ; `:none`, `:want` (ask clients for a certificate) or `:need`
+                          ; (refuse those without one)           (default `:none`)
+    :truststore, :truststore-type, :trust-password ; Authorities for clients' certificates,
+                          ; as `:keystore`; or `:ca` in `:tls`
+    :ssl-protocols        ; Some of [\"TLSv1.3\" \"TLSv1.2\"]       (default both)
+    :keystore-scan-interval ; Seconds between looks whether the files have changed; they
+                          ; are then read again. nil or 0: never (default 60)
+    :ssl-redirect?        ; Respond to plain HTTP with 308 to https? (default false)
+    :http-versions        ; [:http1], the only value
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
   For invalid options, throws in this thread, before anything is bound, naming the
@@ -312,7 +356,8 @@
   names get one warning each through `:warn-logger`.
   Throws `java.net.BindException` if the address is in use, and
   `java.nio.channels.UnresolvedAddressException`, whose cause says more, for an
-  unknown host."
+  unknown host. For TLS also `java.io.IOException`, if a file cannot be read or a
+  password is wrong, before anything is bound."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body max-ws max-line
@@ -324,8 +369,11 @@
                                    legacy-return-value? error-logger warn-logger event-logger
                                    event-names address-finder channel-factory io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
-                                   body-buffer-size stop-on-shutdown? shutdown-timeout]
-                            :as opts}]])}
+                                   body-buffer-size stop-on-shutdown? shutdown-timeout
+                                   ssl-port ssl? http? keystore keystore-type key-password
+                                   key-manager-password truststore truststore-type trust-password
+                                   client-auth ssl-protocols keystore-scan-interval tls
+                                   ssl-redirect? http-versions] :as opts}]])}
   ([handler] (run-server handler nil))
   ([handler opts]
    (let [opts   (options/as-map "run-server" opts)
@@ -335,8 +383,9 @@
          (fn stop [& args]
            (stop! server (stop-timeout server "the stop function" (stop-arguments server args)))
            nil)
-         {:local-port (server-port server)
-          :server     server})
+         (cond-> {:local-port (server-port server)
+                  :server     server}
+           (server-ssl-port server) (assoc :ssl-port (server-ssl-port server))))
        server))))
 
 ;;;; Channels

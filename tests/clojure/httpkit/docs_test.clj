@@ -1,7 +1,7 @@
 (ns httpkit.docs-test
   "Every Clojure block of README.md and docs/ runs, and what `; => value` says is so.
 
-  A page's blocks are one program, in a namespace of its own. Port 8080 stands for any free port."
+  A page's blocks are one program, in a namespace of its own. Ports 8080 and 8443 stand for any free ports."
   (:require [clojure.java.io     :as io]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
@@ -56,7 +56,9 @@
 
 (defn- run-page [page]
   (let [port  (str (free-port))
-        text  (str/replace (slurp page) #"\b8080\b" port)
+        text  (-> (slurp page)
+                  (str/replace #"\b8080\b" port)
+                  (str/replace #"\b8443\b" (str (free-port))))
         space (create-ns (symbol (str "docs." (str/replace page #"\W" "-"))))]
     (binding [*ns* space]
       (refer-clojure)

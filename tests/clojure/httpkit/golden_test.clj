@@ -2,6 +2,7 @@
   "The golden data as tests: one per file, listing the cases that failed."
   (:require [clojure.string :as str]
             [clojure.test :refer [deftest is]]
+            [httpkit.golden.conn :as conn]
             [httpkit.golden.main :as main]
             [httpkit.golden.runner :as runner]))
 
@@ -19,6 +20,13 @@
 (deftest responses-are-sent-as-recorded (is (nil? (failures "server-responses"))))
 (deftest channels-behave-as-recorded (is (nil? (failures "server-channel"))))
 (deftest websockets-behave-as-recorded (is (nil? (failures "websocket"))))
+(deftest what-holds-for-plain-http-holds-over-tls
+  (reset! conn/tls? true)
+  (try
+    (doseq [file ["server-responses" "server-channel"]]
+      (is (nil? (failures file))))
+    (finally (reset! conn/tls? false))))
+
 (deftest requests-are-sent-as-recorded (is (nil? (failures "client-wire"))))
 (deftest answers-are-understood-as-recorded (is (nil? (failures "client-responses"))))
 (deftest options-are-understood-as-recorded (is (nil? (failures "options"))))

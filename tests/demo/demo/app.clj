@@ -1,14 +1,19 @@
 (ns demo.app
   "The demo that `./dev run` serves: one plain Ring handler for what people do with http-kit. It needs the jar alone.
 
-    clojure.main -m demo.app [--port 8090]"
-  (:require [clojure.string     :as str]
+    clojure.main -m demo.app [--port 8090] [--tls]
+
+  --tls serves it on https://localhost:8443/ too, with a certificate made for this run."
+  (:require [clojure.java.io    :as io]
+            [clojure.string     :as str]
             [demo.json          :as json]
             [demo.live          :as live]
             [demo.page          :as page]
             [org.httpkit.server :as server])
   (:import [clojure.lang SeqEnumeration]
            [java.io ByteArrayInputStream InputStream SequenceInputStream]
+           [java.nio.file Files]
+           [java.nio.file.attribute FileAttribute]
            [java.security MessageDigest]))
 
 (defn- request-page [request]
@@ -108,25 +113,50 @@
 (defn handler [{:keys [request-method uri] :as request}]
   ((get routes [(if (= :head request-method) :get request-method) uri] not-found) request))
 
-(defn start
-  "Starts the demo; returns the function that stops it."
-  [{:keys [port] :or {port 8090}}]
-  (server/run-server #'handler {:port             port
-                                :max-body         (* 64 1024 1024)
-                                ;; The slow stream is sent from its first line on.
-                                :body-buffer-size 0}))
+(defn- keytool-store
+  "The path of a key store with a new certificate for localhost, signed by itself."
+  [password]
+  (let [folder  (.toFile (Files/createTempDirectory "demo" (make-array FileAttribute 0)))
+        store   (io/file folder "localhost.p12")
+        command [(str (io/file (System/getProperty "java.home") "bin" "keytool")) "-genkeypair"
+                 "-alias" "localhost" "-keyalg" "EC" "-groupname" "secp256r1" "-validity" "30"
+                 "-dname" "CN=localhost" "-ext" "san=dns:localhost,ip:127.0.0.1,ip:::1"
+                 "-keystore" (str store) "-storetype" "PKCS12" "-storepass" password]
+        process (-> (ProcessBuilder. ^java.util.List command) (.redirectErrorStream true) (.start))
+        output  (slurp (.getInputStream process))]
+    (run! #(.deleteOnExit ^java.io.File %) [folder store])
+    (when-not (zero? (.waitFor process))
+      (throw (ex-info (str "keytool failed: " output) {})))
+    (str store)))
 
-(defn- port-of [args]
-  (let [[option port & more] args]
+(defn- tls-options [ssl-port]
+  (when ssl-port
+    (let [password (str (java.util.UUID/randomUUID))]
+      {:ssl-port ssl-port, :keystore (keytool-store password), :key-password password})))
+
+(defn start
+  "Starts the demo, over TLS too if `ssl-port` is given; returns the function that stops it."
+  [{:keys [port ssl-port] :or {port 8090}}]
+  (server/run-server #'handler (merge {:port             port
+                                       :max-body         (* 64 1024 1024)
+                                       ;; The slow stream is sent from its first line on.
+                                       :body-buffer-size 0}
+                                      (tls-options ssl-port))))
+
+(defn- options-of [args]
+  (loop [[option port & more :as args] args, options {}]
     (cond
-      (empty? args)                                8090
-      (and (= "--port" option) port (empty? more)) (Integer/parseInt port)
-      :else (throw (IllegalArgumentException. "usage: demo.app [--port N]")))))
+      (empty? args)                   options
+      (= "--tls" option)              (recur (rest args) (assoc options :ssl-port 8443))
+      (and (= "--port" option) port)  (recur more (assoc options :port (Integer/parseInt port)))
+      :else (throw (IllegalArgumentException. "usage: demo.app [--port N] [--tls]")))))
 
 (defn -main [& args]
-  (let [stop! (start {:port (port-of args)})
-        port  (:local-port (meta stop!))]
+  (let [stop! (start (options-of args))
+        {port :local-port :keys [ssl-port]} (meta stop!)]
     (println (str "http-kit demo on http://localhost:" port "/"))
     (doseq [[path _ about] page/pages]
       (println (format "  http://localhost:%d%-8s %s" port path about)))
+    (when ssl-port
+      (println (format "and on https://localhost:%d/, whose certificate your browser does not know" ssl-port)))
     (println "Ctrl-C ends it.")))

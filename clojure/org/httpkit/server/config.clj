@@ -3,6 +3,7 @@
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
+   [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
   (:import
    [java.net InetSocketAddress UnknownHostException]
@@ -20,7 +21,8 @@
   (when-not (or (nil? handler) (ifn? handler))
     (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
   ;; With a finder the address has no say.
-  (options/check options/server (if address-finder (dissoc opts :ip :port) opts)))
+  (options/check options/server (if address-finder (dissoc opts :ip :port) opts))
+  (tls/check! opts))
 
 (defn warnings
   "Warnings about them, as texts."
@@ -28,7 +30,8 @@
   (concat
     (when (nil? handler)
       ["the handler of run-server is nil: every request will be answered with 500"])
-    (options/unknown-names "run-server" options/server        opts)
+    (tls/warnings opts)
+    (options/unknown-names "run-server" options/server        (tls/known opts))
     (options/unknown-names "new-worker" options/server-worker pool-opts)))
 
 (def ^:private no-limits
@@ -82,7 +85,8 @@
   address."
   [^ServerOptions options {:keys [channel-factory] :as opts}]
   (set! (.address options) (find-address opts))
-  (copy-socket-options! options channel-factory (.address options)))
+  (copy-socket-options! options channel-factory (.address options))
+  (tls/set-tls! options opts))
 
 ;;;; Who runs the handler
 

@@ -1,16 +1,16 @@
 package org.httpkit.client;
 
+import org.httpkit.tls.Identity;
+import org.httpkit.tls.Store;
+
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
-import java.io.FileInputStream;
 import java.io.IOException;
-import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Paths;
 import java.security.GeneralSecurityException;
-import java.security.Key;
 import java.security.KeyStore;
-import java.security.cert.Certificate;
 import java.security.cert.X509Certificate;
-import java.util.ArrayList;
 import java.util.List;
 
 import javax.net.ssl.TrustManager;
@@ -81,48 +81,33 @@ final class TlsMaterial {
         return ((X509TrustManager) managers[0]).getAcceptedIssuers();
     }
 
-    /** Chain and key of the key store's only key entry; empty without a key store. */
-    private static List<byte[]> keyEntry() throws GeneralSecurityException, IOException {
+    /** The key store's only key entry; null without a key store, or in an empty one. */
+    private static Identity keyEntry() throws GeneralSecurityException, IOException {
         String file = System.getProperty("javax.net.ssl.keyStore", "");
-        List<byte[]> entry = new ArrayList<>();
-        if (file.isEmpty() || file.equals("NONE")) {
-            if (file.equals("NONE")) {
-                throw new UnsupportedOperationException("key store without a file");
-            }
-            return entry;
+        if (file.equals("NONE")) {
+            throw new UnsupportedOperationException("key store without a file");
+        }
+        if (file.isEmpty()) {
+            return null;
         }
         char[] password = System.getProperty("javax.net.ssl.keyStorePassword", "").toCharArray();
+        String type = System.getProperty("javax.net.ssl.keyStoreType", KeyStore.getDefaultType());
         KeyStore store =
-                KeyStore.getInstance(
-                        System.getProperty(
-                                "javax.net.ssl.keyStoreType", KeyStore.getDefaultType()));
-        try (InputStream in = new FileInputStream(file)) {
-            store.load(in, password.length == 0 ? null : password);
-        }
-        List<String> aliases = new ArrayList<>();
-        for (String alias : java.util.Collections.list(store.aliases())) {
-            if (store.isKeyEntry(alias)) {
-                aliases.add(alias);
-            }
-        }
-        if (aliases.isEmpty()) {
-            return entry;
-        } else if (aliases.size() > 1) {
+                Store.load(
+                        Files.readAllBytes(Paths.get(file)),
+                        type,
+                        password.length == 0 ? null : password);
+        List<String> aliases = Identity.aliases(store);
+        if (aliases.size() > 1) {
             throw new UnsupportedOperationException(
                     "the JDK chooses among several keys by the server's issuers");
         }
-        Key key = store.getKey(aliases.get(0), password);
-        if (!"PKCS#8".equals(key.getFormat())) {
-            throw new UnsupportedOperationException("key that cannot be read");
-        }
-        entry.add(key.getEncoded());
-        for (Certificate certificate : store.getCertificateChain(aliases.get(0))) {
-            entry.add(certificate.getEncoded());
-        }
-        return entry;
+        return aliases.isEmpty()
+                ? null
+                : Identity.of("the key store", store, aliases.get(0), password);
     }
 
-    private static byte[] encode(X509Certificate[] anchors, List<byte[]> keyEntry)
+    private static byte[] encode(X509Certificate[] anchors, Identity identity)
             throws GeneralSecurityException, IOException {
         if (anchors.length > MAX_COUNT) {
             throw new UnsupportedOperationException("too many trust anchors");
@@ -133,11 +118,12 @@ final class TlsMaterial {
         for (X509Certificate anchor : anchors) {
             writeBytes(out, anchor.getEncoded());
         }
-        writeCount(out, Math.max(0, keyEntry.size() - 1));
-        for (int i = 1; i < keyEntry.size(); i++) {
-            writeBytes(out, keyEntry.get(i));
+        byte[][] chain = identity == null ? new byte[0][] : identity.encodedChain();
+        writeCount(out, chain.length);
+        for (byte[] certificate : chain) {
+            writeBytes(out, certificate);
         }
-        writeBytes(out, keyEntry.isEmpty() ? new byte[0] : keyEntry.get(0));
+        writeBytes(out, identity == null ? new byte[0] : identity.key);
         return bytes.toByteArray();
     }
 

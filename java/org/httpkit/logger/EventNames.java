@@ -12,6 +12,7 @@ public class EventNames {
     public final String serverWsFrameError;
     public final String serverChannelCloseError;
     public final String serverTlsHandshakeError;
+    public final String serverTlsReload;
 
     /** Followed by the status code of the response. */
     public final String serverStatusPrefix;
@@ -40,6 +41,7 @@ public class EventNames {
                 name(names, "serverChannelCloseError", "httpkit.server.channel.close.error");
         serverTlsHandshakeError =
                 name(names, "serverTlsHandshakeError", "httpkit.server.tls.handshake.error");
+        serverTlsReload = name(names, "serverTlsReload", "httpkit.server.tls.reload");
         serverStatusPrefix = name(names, "serverStatusPrefix", "httpkit.server.status.processed.");
         serverStatus404 = name(names, "serverStatus404", "httpkit.server.status.404");
         serverStatus413 = name(names, "serverStatus413", "httpkit.server.status.413");

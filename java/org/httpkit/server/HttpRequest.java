@@ -172,6 +172,13 @@ public class HttpRequest {
         return channel;
     }
 
+    /**
+     * @return what TLS agreed on; null without TLS, if it ends at a proxy, or after the response
+     */
+    public TlsSession getTlsSession() {
+        return block == null || !block.has(Abi.REQUEST_TLS) ? null : TlsSession.of(block.handle());
+    }
+
     HttpServer server() {
         return server;
     }

@@ -70,6 +70,7 @@ public class HttpServer implements Runnable {
     final Embedded embedded;
 
     final ServerOptions options;
+    private final TlsListener tls = new TlsListener(this);
     private final int port;
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
@@ -205,9 +206,15 @@ public class HttpServer implements Runnable {
         this.responseWarnings = new ResponseWarnings(log);
         this.ringHandler = new RingExchanges(this, options.handler, options.async);
         this.embedded = options.embedded == null ? null : new Embedded(this, options.embedded);
+        if (options.tls != null) {
+            tls.read(options.tlsAddress, options.tls);
+        }
         this.handle = open();
         try {
-            this.port = Native.serverPort(handle);
+            if (options.tls != null) {
+                tls.bind();
+            }
+            this.port = options.address == null ? tls.port() : Native.serverPort(handle);
             this.workers = Workers.of(this, options);
         } catch (Throwable e) {
             Native.serverFree(handle); // otherwise the port would stay bound
@@ -225,7 +232,8 @@ public class HttpServer implements Runnable {
         options.set("tell-half-close", embedded == null ? 0 : 1);
         options.set("n-min-threads", options.keptThreads());
         options.set("n-max-threads", options.maxThreads);
-        ListenAddress address = ListenAddress.of(options.address);
+        boolean onlyTls = options.address == null && options.tls != null;
+        ListenAddress address = onlyTls ? ListenAddress.NONE : ListenAddress.of(options.address);
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         return Native.serverOpen(
                 new Upcalls(this),
@@ -256,6 +264,7 @@ public class HttpServer implements Runnable {
             for (Thread loop : loops) {
                 loop.start();
             }
+            tls.start();
             if (options.stopOnShutdown) {
                 addShutdownHook();
             }
@@ -308,6 +317,7 @@ public class HttpServer implements Runnable {
                 && !status.compareAndSet(Status.DRAINING, Status.STOPPING)) {
             return false;
         }
+        tls.stop();
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
         int websockets = Native.serverGoAway(handle);
@@ -443,18 +453,29 @@ public class HttpServer implements Runnable {
     }
 
     private String where() {
-        if (options.address instanceof InetSocketAddress) {
-            String host = ((InetSocketAddress) options.address).getAddress().getHostAddress();
+        SocketAddress address = options.address == null ? options.tlsAddress : options.address;
+        if (address instanceof InetSocketAddress) {
+            String host = ((InetSocketAddress) address).getAddress().getHostAddress();
             return (host.indexOf(':') < 0 ? host : "[" + host + "]") + ":" + port;
         }
-        return String.valueOf(options.address);
+        return String.valueOf(address);
     }
 
     /**
-     * @return the bound port, even after a stop; -1 for a Unix domain socket
+     * @return the bound port, even after a stop; -1 for a Unix domain socket. The TLS port if the
+     *     server has no other
      */
     public int getPort() {
         return port;
+    }
+
+    /** Its TLS port; open it before the start. */
+    public TlsListener tls() {
+        return tls;
+    }
+
+    boolean wasStarted() {
+        return workers.isShut() || getStatus() != Status.STOPPED;
     }
 
     public Status getStatus() {

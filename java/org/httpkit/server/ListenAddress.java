@@ -15,6 +15,9 @@ final class ListenAddress {
     /** The charset of file paths. */
     static final Charset PATHS = pathCharset();
 
+    /** No address: plain HTTP is not served. */
+    static final ListenAddress NONE = new ListenAddress(Abi.ADDRESS_NONE, new byte[0], 0);
+
     /** {@code Abi.ADDRESS_*}. */
     final int kind;
 

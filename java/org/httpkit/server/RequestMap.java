@@ -40,7 +40,10 @@ final class RequestMap extends APersistentMap
         key("query-string"), key("content-type"), key("async-channel"), key("websocket?"),
         key("remote-addr"), key("server-name"), key("server-port"), key("scheme"),
         key("protocol"), key("content-length"), key("character-encoding"), key("start-time"),
+        // Only over TLS:
+        key("tls"), key("ssl-client-cert"), key("ssl-client-cert-chain"),
     };
+    private static final int PLAIN_KEYS = 16;
     private static final Keyword HTTP = key("http");
     private static final Keyword HTTPS = key("https");
     private static final Object UNSET = new Object();
@@ -69,11 +72,14 @@ final class RequestMap extends APersistentMap
     private static final class Base {
         final RequestBlock block;
         final HttpServer server;
-        private final Object[] values = new Object[KEYS.length];
+
+        /** One for each key that there is. */
+        private final Object[] values;
 
         Base(RequestBlock block, HttpServer server) {
             this.block = block;
             this.server = server;
+            this.values = new Object[block.has(Abi.REQUEST_TLS) ? KEYS.length : PLAIN_KEYS];
             java.util.Arrays.fill(values, UNSET);
         }
 
@@ -134,8 +140,10 @@ final class RequestMap extends APersistentMap
                     return block.bodyLength();
                 case 14:
                     return block.characterEncoding();
-                default:
+                case 15:
                     return block.startTime();
+                default:
+                    return TlsValues.of(block.handle(), index - PLAIN_KEYS);
             }
         }
 
@@ -186,12 +194,12 @@ final class RequestMap extends APersistentMap
         return key.hasheq() >>> shift & SLOTS.length - 1;
     }
 
-    private static int index(Object key) {
+    private int index(Object key) {
         if (!(key instanceof Keyword)) {
             return -1;
         }
         int index = SLOTS[slot((Keyword) key, SHIFT)];
-        return index >= 0 && KEYS[index] == key ? index : -1;
+        return index >= 0 && KEYS[index] == key && index < base.values.length ? index : -1;
     }
 
     /**
@@ -228,7 +236,7 @@ final class RequestMap extends APersistentMap
 
     @Override
     public int count() {
-        return KEYS.length + added;
+        return base.values.length + added;
     }
 
     @Override
@@ -265,7 +273,7 @@ final class RequestMap extends APersistentMap
         IPersistentMap made = whole;
         if (made == null) {
             ITransientMap entries = PersistentHashMap.EMPTY.asTransient();
-            for (int i = 0; i < KEYS.length; i++) {
+            for (int i = 0; i < base.values.length; i++) {
                 if (!over.containsKey(KEYS[i])) {
                     entries = entries.assoc(KEYS[i], base.value(i));
                 }

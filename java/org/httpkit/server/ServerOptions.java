@@ -18,7 +18,15 @@ import java.util.concurrent.ExecutorService;
 public final class ServerOptions {
     public static final String SERVER_HEADER = "http-kit";
 
+    /** Where plain HTTP is served; null: nowhere. */
     public SocketAddress address;
+
+    /** Where HTTP over TLS is served, if {@link #tls} is set. */
+    public SocketAddress tlsAddress;
+
+    /** Null without TLS. */
+    public TlsOptions tls;
+
     public IFn handler;
     public boolean async;
 

@@ -2,11 +2,23 @@
   "A raw TCP connection to the server under test: writes bytes values, collects
   everything that comes back, knows how long it has been quiet."
   (:refer-clojure :exclude [reset!])
-  (:require [httpkit.golden.bytes :as bytes])
+  (:require [httpkit.golden.bytes :as bytes]
+            [httpkit.tls-certs :as certs])
   (:import [java.io ByteArrayOutputStream IOException InputStream]
-           [java.net InetAddress InetSocketAddress Socket]))
+           [java.net InetAddress InetSocketAddress Socket]
+           [javax.net.ssl SSLContext SSLSocket]))
 
 (set! *warn-on-reflection* true)
+
+(def tls?
+  "Whether connections are over TLS: the cases are then played to a server's TLS port."
+  (atom false))
+
+(def ^:private context (delay (certs/context)))
+
+(defn- secured ^Socket [^Socket socket]
+  (doto ^SSLSocket (.createSocket (.getSocketFactory ^SSLContext @context) socket nil (.getPort socket) true)
+    (.startHandshake)))
 
 (defn- collect! [^InputStream in ^ByteArrayOutputStream received state]
   (let [chunk (byte-array 65536)]
@@ -24,9 +36,10 @@
 (defn open
   "Connects to 127.0.0.1:`port`, TCP_NODELAY on, and starts collecting."
   [port]
-  (let [socket (doto (Socket.)
-                 (.setTcpNoDelay true)
-                 (.connect (InetSocketAddress. (InetAddress/getByName "127.0.0.1") (int port)) 5000))
+  (let [plain (doto (Socket.)
+                (.setTcpNoDelay true)
+                (.connect (InetSocketAddress. (InetAddress/getByName "127.0.0.1") (int port)) 5000))
+        ^Socket socket (if @tls? (secured plain) plain)
         received (ByteArrayOutputStream.)
         state (atom {:eof false :at (System/nanoTime)})]
     (daemon "golden-reader" #(collect! (.getInputStream socket) received state))

@@ -3,11 +3,14 @@
 
     clojure.main -m httpkit.golden.main [--dir tests/golden]... [--file server-wire]...
       [--id sw-methods-001]... [--cat methods]... [--status must]...
-      [--jobs 8] [--no-retry] [--verbose]
+      [--jobs 8] [--no-retry] [--verbose] [--tls]
+
+  --tls plays cases of servers to TLS ports.
 
   Exit code 1 when a case failed."
   (:require [clojure.string :as str]
             [httpkit.golden.compare :as compare]
+            [httpkit.golden.conn :as conn]
             [httpkit.golden.runner :as runner]))
 
 (set! *warn-on-reflection* true)
@@ -19,6 +22,7 @@
     (case word
       nil opts
       "--verbose" (recur more (assoc opts :verbose? true))
+      "--tls" (do (reset! conn/tls? true) (recur more opts))
       "--no-retry" (recur more (assoc opts :retry? false))
       "--jobs" (recur (rest more) (assoc opts :jobs (Long/parseLong (first more))))
       ("--dir" "--file" "--id" "--cat" "--status")

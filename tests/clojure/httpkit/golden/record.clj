@@ -2,7 +2,8 @@
   "What the user's side of a server saw, in the data's words: request maps,
   the log of phases, events, errors."
   (:require [clojure.string :as str]
-            [httpkit.golden.bytes :as bytes])
+            [httpkit.golden.bytes :as bytes]
+            [httpkit.golden.conn :as conn])
   (:import [java.io ByteArrayOutputStream InputStream]
            [java.nio ByteBuffer]))
 
@@ -50,10 +51,18 @@
     (string? x) (bytes/shorten-text x)
     :else x))
 
+(defn- as-if-plain
+  "The cases are of plain HTTP: over TLS, scheme and default port differ, and nothing else."
+  [outcome]
+  (cond-> outcome
+    @conn/tls?                                       (update "scheme" {"https" "http"})
+    (and @conn/tls? (= 443 (outcome "server-port"))) (assoc "server-port" 80)))
+
 (defn- request-outcome [request]
   (let [keys [:request-method :uri :query-string :server-name :server-port :remote-addr
               :scheme :protocol :content-type :character-encoding :content-length :websocket?]]
     (-> (into {} (map (fn [k] [(name k) (plain (get request k))])) keys)
+        (as-if-plain)
         (assoc "headers" (into {} (map (fn [[k v]] [k (plain v)])) (:headers request))
                "body" (some-> (request-body (:body request)) bytes/shorten)))))
 

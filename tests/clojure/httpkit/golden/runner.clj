@@ -5,6 +5,7 @@
             [clojure.string :as str]
             [httpkit.golden.client :as client]
             [httpkit.golden.compare :as compare]
+            [httpkit.golden.conn :as conn]
             [httpkit.golden.json :as json]
             [httpkit.golden.options :as options]
             [httpkit.golden.server :as server])
@@ -45,11 +46,15 @@
   ((:play (players (get golden "file"))) golden))
 
 (defn- unmet
-  "Why the case does not hold on this machine, or nil."
+  "Why the case does not hold on this machine, or over TLS, or nil."
   [golden]
   (let [cores (get-in golden ["assumes" "cores"])]
-    (when (and cores (not= cores (.availableProcessors (Runtime/getRuntime))))
-      (str "assumes " cores " processors"))))
+    (cond
+      (and cores (not= cores (.availableProcessors (Runtime/getRuntime))))
+      (str "assumes " cores " processors")
+
+      (and @conn/tls? (get-in golden ["server" "proxy-protocol"]))
+      "a PROXY header comes before TLS")))
 
 (defn check
   "Plays `golden` once: `{:golden :differences}` or `{:golden :broken text}`."

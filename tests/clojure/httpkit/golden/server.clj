@@ -7,7 +7,8 @@
             [httpkit.golden.handler :as handler]
             [httpkit.golden.http :as http]
             [httpkit.golden.record :as record]
-            [httpkit.golden.value :as value]))
+            [httpkit.golden.value :as value]
+            [httpkit.tls-certs :as certs]))
 
 (set! *warn-on-reflection* true)
 
@@ -24,7 +25,8 @@
 (defn start-httpkit
   "Starts the server under test: `{:port int, :stop! (fn [ms] -> promise or nil)}`."
   [handler options]
-  (let [server ((api "run-server") handler (assoc options :legacy-return-value? false))]
+  (let [tls    (when @conn/tls? {:http? false :ssl-port 0 :tls (certs/pem "server")})
+        server ((api "run-server") handler (merge options tls {:legacy-return-value? false}))]
     {:port ((api "server-port") server)
      :stop! (fn [ms] ((api "server-stop!") server {:timeout ms}))}))
 

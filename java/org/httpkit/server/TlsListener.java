@@ -1,0 +1,174 @@
+package org.httpkit.server;
+
+import org.httpkit.jni.Native;
+
+import java.io.IOException;
+import java.net.SocketAddress;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.security.cert.X509Certificate;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * A server's TLS port, if it has one. From start to stop, a thread looks whether the files of its
+ * certificates and keys have changed, and reads them again if so.
+ */
+public final class TlsListener {
+    private final HttpServer server;
+    private final CountDownLatch stopped = new CountDownLatch(1);
+    private SocketAddress address;
+    private TlsMaterial first;
+
+    /** What the files looked like before they were last read. */
+    private List<Object> seen;
+
+    /** Null until the material was read. */
+    private volatile TlsOptions options;
+
+    private volatile boolean open;
+
+    /** No lock guards it: a reload may wait for a file system. */
+    private volatile int port = -1;
+
+    TlsListener(HttpServer server) {
+        this.server = server;
+    }
+
+    /**
+     * Opens the port; call it before {@link HttpServer#start}.
+     *
+     * @return the bound port, -1 for a Unix domain socket
+     * @throws IOException if a file cannot be read, a password is wrong, or the address cannot be
+     *     had
+     * @throws IllegalArgumentException if the certificates or keys cannot be used
+     * @throws IllegalStateException if the server was started, or has a TLS port
+     */
+    public synchronized int listen(SocketAddress address, TlsOptions options) throws IOException {
+        if (open || server.wasStarted()) {
+            throw new IllegalStateException("a server opens one TLS port, before it is started");
+        }
+        read(address, options);
+        bind();
+        return port;
+    }
+
+    /** Reads and checks the material, before anything is bound. */
+    synchronized void read(SocketAddress address, TlsOptions options) throws IOException {
+        this.address = address;
+        this.options = options;
+        this.seen = look();
+        this.first = options.read();
+        first.give(0);
+    }
+
+    synchronized void bind() throws IOException {
+        ListenAddress where = ListenAddress.of(address);
+        first.give(server.handle);
+        this.port = Native.serverListenTls(server.handle, where.kind, where.bytes, where.port);
+        this.open = true;
+        warn(first);
+        first = null;
+    }
+
+    private void warn(TlsMaterial material) {
+        for (String warning : material.warnings()) {
+            server.log.warning(warning, null);
+        }
+    }
+
+    /** Whether the server has a TLS port. */
+    public boolean isOpen() {
+        return open;
+    }
+
+    /**
+     * @return the bound port, even after a stop; -1 for a Unix domain socket, or if there is none
+     */
+    public int port() {
+        return port;
+    }
+
+    /** Starts looking at the files, if there are any. */
+    void start() {
+        if (open && options.scanSeconds() > 0 && !options.files().isEmpty()) {
+            Thread watcher = new Thread(this::scan, "http-kit-server-tls");
+            watcher.setDaemon(true);
+            watcher.start();
+        }
+    }
+
+    /** Ends the looking; does not wait for a file system. */
+    void stop() {
+        stopped.countDown();
+    }
+
+    private void scan() {
+        try {
+            while (!stopped.await(options.scanSeconds(), TimeUnit.SECONDS)) {
+                if (hasChanged()) {
+                    reloadOrLog();
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt(); // by foreign code: the thread is to end
+        }
+    }
+
+    private synchronized boolean hasChanged() {
+        return !look().equals(seen);
+    }
+
+    private void reloadOrLog() {
+        try {
+            reload();
+        } catch (Throwable e) {
+            if (stopped.getCount() > 0) {
+                server.log.error(
+                        "TLS material was not reloaded, the old stays in use: " + e.getMessage(),
+                        e);
+            }
+        }
+    }
+
+    /**
+     * Reads certificates, keys and authorities again, for connections from now on. If that fails,
+     * nothing changes.
+     *
+     * @return the server's certificates, without those of their issuers
+     * @throws IllegalStateException without a TLS port
+     */
+    public synchronized List<X509Certificate> reload() throws IOException {
+        if (!open) {
+            throw new IllegalStateException("the server has no TLS port");
+        }
+        // Before reading: what changes meanwhile is a change for the next look.
+        seen = look();
+        TlsMaterial material = options.read();
+        material.give(server.handle);
+        server.log.event(server.log.events.serverTlsReload);
+        warn(material);
+        return material.leaves();
+    }
+
+    /** What tells a file from its successor; through links, which is how many are replaced. */
+    private List<Object> look() {
+        List<Object> looks = new ArrayList<>();
+        for (Path file : options.files()) {
+            try {
+                Path real = file.toRealPath();
+                BasicFileAttributes now = Files.readAttributes(real, BasicFileAttributes.class);
+                looks.add(real);
+                looks.add(now.size());
+                looks.add(now.lastModifiedTime());
+                looks.add(String.valueOf(now.fileKey()));
+            } catch (IOException e) {
+                looks.add(e.getClass());
+            }
+        }
+        return looks;
+    }
+}

@@ -1,0 +1,111 @@
+package org.httpkit.tls;
+
+import java.io.IOException;
+import java.security.GeneralSecurityException;
+import java.security.cert.X509Certificate;
+import java.util.List;
+import java.util.Set;
+
+import javax.crypto.Cipher;
+import javax.crypto.EncryptedPrivateKeyInfo;
+import javax.crypto.SecretKey;
+import javax.crypto.SecretKeyFactory;
+import javax.crypto.spec.PBEKeySpec;
+
+/** A certificate chain and its key in PEM files. Each method reads them anew. Not API. */
+public final class PemIdentity {
+    private static final String ENCRYPTED = "ENCRYPTED PRIVATE KEY";
+    private static final Set<String> KEYS =
+            Set.of("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", ENCRYPTED);
+
+    private final Source certificate;
+    private final Source key;
+    private final char[] password;
+
+    /**
+     * @param password of the key; null for one that is not encrypted
+     */
+    public PemIdentity(Source certificate, Source key, char[] password) {
+        this.certificate = certificate;
+        this.key = key;
+        this.password = password == null ? null : password.clone();
+    }
+
+    public List<Source> sources() {
+        return List.of(certificate, key);
+    }
+
+    public Identity identity() throws IOException {
+        List<X509Certificate> chain = Pem.certificates(certificate);
+        String mismatch =
+                key
+                        + " does not belong to the certificate in "
+                        + certificate.toString().replaceFirst("^[^\"]*", "");
+        try {
+            return new Identity(certificate.toString(), mismatch, chain, keyDer());
+        } catch (GeneralSecurityException e) {
+            throw new IllegalArgumentException(e.getMessage(), e);
+        }
+    }
+
+    /** The certificates of authorities in a PEM file; at least one. */
+    public static List<X509Certificate> authorities(Source source) throws IOException {
+        return Pem.certificates(source);
+    }
+
+    private byte[] keyDer() throws IOException {
+        for (Pem.Block block : Pem.blocks(key)) {
+            if (!KEYS.contains(block.label)) {
+                continue; // parameters of a curve, or certificates in the same file
+            }
+            if (block.oldEncryption) {
+                throw new IllegalArgumentException(
+                        key
+                                + " is encrypted in OpenSSL's old form;"
+                                + " `openssl pkcs8 -topk8` converts it");
+            }
+            return block.label.equals(ENCRYPTED) ? decrypted(block.der) : block.der;
+        }
+        throw new IllegalArgumentException(
+                key + " has no private key: expected PEM with BEGIN PRIVATE KEY");
+    }
+
+    private byte[] decrypted(byte[] der) throws IOException {
+        if (password == null) {
+            throw new IllegalArgumentException(key + " is encrypted: give :key-password");
+        }
+        EncryptedPrivateKeyInfo info = new EncryptedPrivateKeyInfo(der);
+        Cipher cipher;
+        try {
+            cipher = decryptor(info);
+        } catch (GeneralSecurityException e) {
+            throw new IllegalArgumentException(
+                    key
+                            + " is encrypted in a way that this JVM does not know ("
+                            + e.getMessage()
+                            + "); `openssl pkcs8 -topk8 -v2 aes256` converts it",
+                    e);
+        }
+        try {
+            return info.getKeySpec(cipher).getEncoded();
+        } catch (GeneralSecurityException e) {
+            throw new IOException(key + ": wrong :key-password", e);
+        }
+    }
+
+    private Cipher decryptor(EncryptedPrivateKeyInfo info) throws GeneralSecurityException {
+        // PBES2 is a family; the JDK names its member, such as PBEWithHmacSHA256AndAES_256, only in
+        // the parameters.
+        boolean family = Set.of("PBES2", "1.2.840.113549.1.5.13").contains(info.getAlgName());
+        String algorithm = family ? info.getAlgParameters().toString() : info.getAlgName();
+        PBEKeySpec spec = new PBEKeySpec(password);
+        try {
+            SecretKey secret = SecretKeyFactory.getInstance(algorithm).generateSecret(spec);
+            Cipher cipher = Cipher.getInstance(algorithm);
+            cipher.init(Cipher.DECRYPT_MODE, secret, info.getAlgParameters());
+            return cipher;
+        } finally {
+            spec.clearPassword();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+package org.httpkit.tls;
+
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.URISyntaxException;
+import java.net.URL;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemNotFoundException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+
+/** Where keys or certificates are read from: a file, a URL or the class path. Not API. */
+public final class Source {
+    private static final String CLASS_PATH = "classpath:";
+
+    private final String shown;
+
+    /** Null for what is no file. */
+    private final Path path;
+
+    /** Null for a file, and for a name that the class path does not have. */
+    private final URL url;
+
+    /**
+     * @param option its name, for errors
+     * @param value a path as a String, a File, a Path, a URL, or {@code "classpath:name"}
+     */
+    public Source(String option, Object value) {
+        this.shown = option + " \"" + value + "\"";
+        if (value instanceof String && !((String) value).startsWith(CLASS_PATH)) {
+            this.url = null;
+            this.path = Paths.get((String) value);
+        } else if (value instanceof java.io.File || value instanceof Path) {
+            this.url = null;
+            this.path = value instanceof Path ? (Path) value : ((java.io.File) value).toPath();
+        } else {
+            this.url = value instanceof URL ? (URL) value : resource(option, value);
+            this.path = fileOf(url);
+        }
+    }
+
+    private static URL resource(String option, Object value) {
+        if (!(value instanceof String)) {
+            throw new IllegalArgumentException(
+                    option
+                            + (value == null ? " nil" : " of class " + value.getClass().getName())
+                            + ": expected a path, a File, a URL or \"classpath:...\"");
+        }
+        String name = ((String) value).substring(CLASS_PATH.length());
+        ClassLoader context = Thread.currentThread().getContextClassLoader();
+        URL found = context == null ? null : context.getResource(name);
+        return found != null ? found : Source.class.getClassLoader().getResource(name);
+    }
+
+    private static Path fileOf(URL url) {
+        if (url == null || !"file".equals(url.getProtocol())) {
+            return null;
+        }
+        try {
+            return Paths.get(url.toURI());
+        } catch (URISyntaxException | IllegalArgumentException | FileSystemNotFoundException e) {
+            return null; // opened as a URL; only changes of the file are not noticed
+        }
+    }
+
+    /** The file, in order to look whether it has changed; null for what is none. */
+    public Path path() {
+        return path;
+    }
+
+    /** Reads all of it; every exception names the option. */
+    public byte[] read() throws IOException {
+        if (path == null && url == null) {
+            throw new FileNotFoundException(this + ": the class path does not have it");
+        }
+        try (InputStream in = path != null ? Files.newInputStream(path) : url.openStream()) {
+            return in.readAllBytes();
+        } catch (NoSuchFileException | FileNotFoundException e) {
+            throw because(new FileNotFoundException(this + ": no such file"), e);
+        } catch (AccessDeniedException e) {
+            throw because(new FileNotFoundException(this + ": permission denied"), e);
+        } catch (IOException e) {
+            throw new IOException(this + ": " + e.getMessage(), e);
+        }
+    }
+
+    private static IOException because(IOException thrown, Exception cause) {
+        thrown.initCause(cause);
+        return thrown;
+    }
+
+    /** The option's name and its value. */
+    @Override
+    public String toString() {
+        return shown;
+    }
+}
