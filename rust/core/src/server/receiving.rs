@@ -59,7 +59,7 @@ impl State {
     }
 
     /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.
-    fn may_stay(&mut self, conn: &Conn) -> bool {
+    pub(super) fn may_stay(&mut self, conn: &Conn) -> bool {
         if self.counted || !conn.shared.admission.has_limit_per_ip() || self.inbound.awaits_proxy()
         {
             return true;

@@ -98,6 +98,13 @@ impl State {
                 return None;
             }
         }
+        // Not after the handshake, which is what costs.
+        if !self.may_stay(conn) {
+            self.lost(conn);
+            return None;
+        }
+        let tls = self.transport.tls_mut()?;
+        let bytes = tls.first_bytes(&[]);
         match *bytes.first()? {
             HANDSHAKE if speaks_tls => {
                 let bytes = std::mem::take(bytes);
