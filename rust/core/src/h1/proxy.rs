@@ -27,6 +27,8 @@ pub struct ProxyHeader {
     pub source: Option<SocketAddr>,
     /// The address that the peer connected to; present whenever `source` is.
     pub destination: Option<SocketAddr>,
+    /// The balancer says that the peer came to it through TLS.
+    pub tls: bool,
     /// Bytes of the header; the request begins after them.
     pub len: usize,
 }
@@ -46,6 +48,8 @@ const V1_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, with CRLF.
 const V1_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2's field about TLS (`PP2_TYPE_SSL`).
+const TLS_FIELD: u8 = 0x20;
 /// Addresses and TLVs of version 2. The protocol allows 65535, but all of it is buffered before the first response, and
 /// real headers stay far below this.
 const V2_MAX: usize = 16 * 1024;
@@ -133,14 +137,41 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, Violation> {
         return Ok(ProxyOutcome::NeedMore);
     };
     // LOCAL: the balancer speaks for itself (a health check), whatever addresses follow.
-    let addresses = match version_command {
-        0x20 => None,
-        _ => v2_addresses(family, payload)?,
+    let (addresses, tls) = match version_command {
+        0x20 => (None, false),
+        _ => (
+            v2_addresses(family, payload)?,
+            came_through_tls(family, payload),
+        ),
     };
-    Ok(outcome(addresses, fixed + length))
+    let mut header = header(addresses, fixed + length);
+    header.tls = tls;
+    Ok(ProxyOutcome::Header(header))
 }
 
-/// Source and destination of a payload; the TLVs after them are not used.
+/// Whether the fields after the addresses say that the peer came through TLS. Fields that cannot be read say nothing.
+fn came_through_tls(family: u8, payload: &[u8]) -> bool {
+    let addresses = match family >> 4 {
+        0 => 0,
+        1 => 2 * (4 + 2),
+        2 => 2 * (16 + 2),
+        _ => 2 * 108,
+    };
+    let mut fields = payload.get(addresses..).unwrap_or_default();
+    while let [kind, high, low, rest @ ..] = fields {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((value, behind)) = rest.split_at_checked(length) else {
+            return false;
+        };
+        if *kind == TLS_FIELD {
+            return value.first().is_some_and(|client| client & 1 != 0);
+        }
+        fields = behind;
+    }
+    false
+}
+
+/// Source and destination of a payload.
 fn v2_addresses(family: u8, payload: &[u8]) -> Result<Option<(SocketAddr, SocketAddr)>, Violation> {
     // The lower half is stream or datagram (or unspecified); only the address family matters.
     if family & 0x0f > 2 {
@@ -169,12 +200,17 @@ where
 }
 
 fn outcome(addresses: Option<(SocketAddr, SocketAddr)>, len: usize) -> ProxyOutcome {
+    ProxyOutcome::Header(header(addresses, len))
+}
+
+fn header(addresses: Option<(SocketAddr, SocketAddr)>, len: usize) -> ProxyHeader {
     let (source, destination) = addresses.unzip();
-    ProxyOutcome::Header(ProxyHeader {
+    ProxyHeader {
         source,
         destination,
+        tls: false,
         len,
-    })
+    }
 }
 
 /// An address as `:remote-addr` shows it: IPv6 in eight groups, never shortened, and IPv4 even if it came through an

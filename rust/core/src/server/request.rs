@@ -44,7 +44,7 @@ pub const FLAG_CLOSE: u8 = 4;
 pub const FLAG_HEAD: u8 = 8;
 /// The peer's address was taken from a PROXY header.
 pub const FLAG_PROXIED: u8 = 16;
-/// It came through TLS.
+/// It came through TLS, here or, as a PROXY header says, up to the balancer.
 pub const FLAG_TLS: u8 = 32;
 
 thread_local! {
@@ -167,6 +167,7 @@ impl Draft {
             destination.port().to_string().as_bytes(),
         );
         match destination.port() {
+            _ if proxy.tls => self.named_field(b"x-forwarded-proto", b"https"),
             80 => self.named_field(b"x-forwarded-proto", b"http"),
             443 => self.named_field(b"x-forwarded-proto", b"https"),
             _ => {}
@@ -254,6 +255,7 @@ fn flags(head: &RequestHead, proxy: Option<&ProxyHeader>) -> u8 {
         | bit(head.close, FLAG_CLOSE)
         | bit(head.is_head(), FLAG_HEAD)
         | bit(proxy.is_some_and(|p| p.source.is_some()), FLAG_PROXIED)
+        | bit(proxy.is_some_and(|p| p.tls), FLAG_TLS)
 }
 
 /// The client's own claims must not appear beside the proxy's.

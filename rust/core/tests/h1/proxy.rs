@@ -181,6 +181,37 @@ fn headers_of_version_two_name_both_ends() {
 }
 
 #[test]
+fn version_two_may_say_that_the_peer_came_through_tls() {
+    let v4 = [1, 2, 3, 4, 5, 6, 7, 8, 4, 0x57, 0, 80];
+    let v6 = [0; 36];
+    let other = [3, 0, 4, 1, 2, 3, 4];
+    let tls = [0x20, 0, 5, 1, 0, 0, 0, 0];
+    let no_tls = [0x20, 0, 5, 6, 0, 0, 0, 0];
+    for (family, payload, expected) in [
+        (0x11, [&v4[..], &tls].concat(), true),
+        (0x11, [&v4[..], &other, &tls].concat(), true),
+        (0x21, [&v6[..], &tls, &other].concat(), true),
+        (0x31, [&[0; 216][..], &tls].concat(), true),
+        (0x00, tls.to_vec(), true),
+        (0x11, [&v4[..], &no_tls].concat(), false),
+        (0x11, [&v4[..], &other].concat(), false),
+        (0x11, [&v4[..], &tls[..7]].concat(), false),
+        (0x11, [&v4[..], &tls[..2]].concat(), false),
+        (0x11, [&v4[..], &[0x20, 0, 0]].concat(), false),
+    ] {
+        let bytes = v2(0x21, family, &payload);
+        let Ok(ProxyOutcome::Header(header)) = parse(&bytes, ProxyMode::Enable) else {
+            panic!("no header: {payload:?}");
+        };
+        assert_eq!(header.tls, expected, "{payload:?}");
+    }
+    // A balancer that speaks for itself says nothing of a peer.
+    let own = v2(0x20, 0x11, &[&v4[..], &tls].concat());
+    let outcome = parse(&own, ProxyMode::Enable);
+    assert!(matches!(outcome, Ok(ProxyOutcome::Header(header)) if !header.tls));
+}
+
+#[test]
 fn bad_headers_of_version_two_are_refused() {
     let v4 = [0; 12];
     for bytes in [

@@ -157,3 +157,19 @@ fn a_proxy_header_comes_before_tls_however_it_is_cut() {
             .is_err()
     );
 }
+
+#[test]
+fn a_request_that_came_to_the_balancer_through_tls_is_marked() {
+    let server = Secure::start(Config {
+        proxy: ProxyMode::Optional,
+        ..config(Mode::Pull)
+    });
+    let mut peer = server.running.connect();
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14".to_vec();
+    header.extend([10, 1, 2, 3, 10, 4, 5, 6, 4, 0xd2, 0, 80]);
+    header.extend([0x20, 0, 5, 1, 0, 0, 0, 0]);
+    peer.write_all(&header).unwrap();
+    peer.write_all(GET).unwrap();
+    assert_eq!(next_block(&server), (1 | 16 | 32, 1234));
+    assert_eq!(read_response(&mut peer), b"ok");
+}
