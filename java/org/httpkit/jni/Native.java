@@ -102,7 +102,8 @@ public final class Native {
      * Sets or replaces everything for connections that begin after this. Nothing changes if it
      * throws. If there is no such server, everything is checked all the same.
      *
-     * @param chains DER certificates of each identity, leaf first; identities in order of preference
+     * @param chains DER certificates of each identity, leaf first; identities in order of
+     *     preference
      * @param keys the identities' keys in DER: PKCS#8, PKCS#1 or SEC1
      * @param anchors DER certificates that may sign clients' certificates
      * @param flags {@code Abi.SERVER_TLS_*}
