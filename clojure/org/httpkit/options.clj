@@ -316,6 +316,8 @@
                                    "an ExecutorService, a delay of one, or nil" class-thrown]
      :pool-opts                   (optional [map? "a map of options for new-worker"])
      :max-body                    (core any-int)
+     :request-buffer-size         (core (optional (integer 0)) #(if % (to-int %) -1))
+     :body-window                 (core (integer 1))
      :max-ws                      (core any-int)
      :max-line                    (core any-int)
      :max-headers                 (core limit)
@@ -354,6 +356,16 @@
      :body-buffer-size            (integer 0)
      :stop-on-shutdown?           anything
      :shutdown-timeout            (integer 0)}))
+
+(def streaming-server
+  "Of `run-server` with `:request-buffer-size`: longer bodies need no memory, so `:max-body` may be any number."
+  (assoc server
+    :max-body (core (optional (integer 0 Long/MAX_VALUE)) #(if % (long %) Long/MAX_VALUE))))
+
+(defn server-table
+  "The table for these options of `run-server`."
+  [opts]
+  (if (:request-buffer-size opts) streaming-server server))
 
 (def channel
   "Of `as-channel`."

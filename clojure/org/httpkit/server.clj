@@ -208,7 +208,7 @@
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (doseq [[option number] (options/core-numbers options/server (config/with-limits opts))]
+    (doseq [[option number] (options/core-numbers (options/server-table opts) (config/with-limits opts))]
       (.set options option number))
     (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
     (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
@@ -257,6 +257,12 @@
     :worker-pool          ; `ExecutorService` or delay of one; the server owns it
                           ; and shuts it down                    (default see `new-worker`)
     :max-body             ; Maximum bytes of a request body, else 413  (default 8 MiB)
+    :request-buffer-size  ; Bytes of a body that are read before the handler runs. `:body`
+                          ; of a longer one is a `RequestBodyStream`, read while it
+                          ; arrives; `:max-body` may then exceed 2 GiB, nil for no
+                          ; limit (default nil: the handler gets whole bodies)
+    :body-window          ; Bytes of such a body received ahead of its reader at which
+                          ; its sender has to wait               (default 256 KiB)
     :max-ws               ; Maximum bytes of a WebSocket message, else close code
                           ; 1009                                 (default 4 MiB)
     :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or
@@ -360,7 +366,8 @@
   password is wrong, before anything is bound."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
-                                   worker-name-prefix keep-alive-msecs max-body max-ws max-line
+                                   worker-name-prefix keep-alive-msecs max-body request-buffer-size body-window
+                                   max-ws max-line
                                    max-headers max-header-bytes
                                    max-connections max-connections-per-ip
                                    max-requests-per-connection proxy-protocol header-timeout idle-timeout

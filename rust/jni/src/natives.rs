@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
-use crate::server::{self, content, encoded, exchange, exchanges, tls, websocket};
+use crate::server::{self, body, content, encoded, exchange, exchanges, tls, websocket};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -59,6 +59,8 @@ const NATIVES: &[NativeMethod] = natives! {
     fn respond_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = exchange::respond_and_take;
     fn respond_encoded(exchange: jlong, bytes: jbyte[], start: jint, len: jint, more: jlong, hear: jint) -> jint = encoded::respond;
     fn send_body(exchange: jlong, rest: jbyte[], start: jint, len: jint, owned: jboolean) -> jint = exchange::send_body;
+    fn read_body(exchange: jlong, into: jbyte[], start: jint, len: jint) -> jint = body::read;
+    fn body_fault(exchange: jlong) -> JString = body::fault;
     fn stream(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, first: jbyte[], start: jint, len: jint) -> jint = exchange::stream;
     fn send_chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::send_chunk;
     fn end_stream(exchange: jlong) -> jint = exchange::end_stream;

@@ -21,7 +21,7 @@
   (when-not (or (nil? handler) (ifn? handler))
     (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
   ;; With a finder the address has no say.
-  (options/check options/server (if address-finder (dissoc opts :ip :port) opts))
+  (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
   (tls/check! opts))
 
 (defn warnings

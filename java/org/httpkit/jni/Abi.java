@@ -28,6 +28,7 @@ public final class Abi {
     public static final int REQUEST_HEAD = 8;
     public static final int REQUEST_PROXIED = 16;
     public static final int REQUEST_TLS = 32;
+    public static final int REQUEST_STREAMED = 64;
 
     public static final int GIVEN_DATE = 1;
     public static final int GIVEN_SERVER = 2;
@@ -42,6 +43,12 @@ public final class Abi {
     public static final int SENT_FULL = 2;
     public static final int RESPONSE_MORE = 3;
     public static final int RESPONSE_UPGRADED = 4;
+
+    public static final int BODY_END = -1;
+    public static final int BODY_LATER = -2;
+    public static final int BODY_EARLY = -3;
+    public static final int BODY_OVER = -4;
+    public static final int BODY_BROKEN = -5;
 
     public static final int HEAR_PINGS = 1;
     public static final int HEAR_PONGS = 2;

@@ -262,6 +262,20 @@ public final class Native {
     public static native int sendBody(
             long exchange, byte[] rest, int start, int length, boolean owned);
 
+    /**
+     * Reads what has arrived of the body that follows a request, at most 64 KiB.
+     *
+     * @return how many bytes, at least one; or {@code Abi.BODY_*}. {@code BODY_LATER}: {@link
+     *     ServerUpcalls#onBody} follows
+     */
+    public static native int readBody(long exchange, byte[] into, int start, int length);
+
+    /**
+     * @return the status and the message for the rule or the time limit that the body breaks; null
+     *     if it breaks none
+     */
+    public static native String bodyFault(long exchange);
+
     /** Starts a response of unknown length. @param first its first piece, or null */
     public static native int stream(
             long exchange,

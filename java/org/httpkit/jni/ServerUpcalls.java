@@ -17,6 +17,9 @@ public interface ServerUpcalls {
      */
     void onDrained(long exchange);
 
+    /** Follows {@link Native#readBody}, once, when that has returned {@code Abi.BODY_LATER}. */
+    void onBody(long exchange);
+
     /**
      * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} follows
      * them; this upcall is for callbacks that run until they are told.

@@ -62,6 +62,7 @@ public class HttpServer implements Runnable {
     final ResponseWarnings responseWarnings;
     final Channels channels = new Channels(this);
     final Writers writers = new Writers();
+    final BodyReaders bodyReaders = new BodyReaders();
     final BodyTasks bodies;
     final Workers workers;
     final RingExchanges ringHandler;

@@ -130,12 +130,27 @@ final class RequestBlock {
         return has(Abi.REQUEST_HTTP11) ? "HTTP/1.1" : "HTTP/1.0";
     }
 
-    int bodyLength() {
+    /** Of a body that has come with the request; of a stream, the declared length or null. */
+    Object contentLength() {
+        if (has(Abi.REQUEST_STREAMED)) {
+            long length = wholeLength();
+            return length < 0 ? null : (Object) length;
+        }
         return at(44);
     }
 
+    private long wholeLength() {
+        return (long) LONG.get(block, 72);
+    }
+
+    /** The body that is read as it arrives; only with {@code REQUEST_STREAMED}. */
+    RequestBodyStream bodyStream(HttpServer server) {
+        int start = at(40);
+        return new RequestBodyStream(server, handle(), wholeLength(), block, start, start + at(44));
+    }
+
     Object body() {
-        int length = bodyLength();
+        int length = at(44);
         return length == 0 ? null : new BytesInputStream(block, at(40), length);
     }
 

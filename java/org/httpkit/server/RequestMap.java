@@ -117,7 +117,9 @@ final class RequestMap extends APersistentMap
                 case 2:
                     return block.headers();
                 case BODY:
-                    return block.body();
+                    return block.has(Abi.REQUEST_STREAMED)
+                            ? block.bodyStream(server)
+                            : block.body();
                 case 4:
                     return block.queryString();
                 case 5:
@@ -137,7 +139,7 @@ final class RequestMap extends APersistentMap
                 case 12:
                     return block.protocol();
                 case 13:
-                    return block.bodyLength();
+                    return block.contentLength();
                 case 14:
                     return block.characterEncoding();
                 case 15:
@@ -145,6 +147,11 @@ final class RequestMap extends APersistentMap
                 default:
                     return TlsValues.of(block.handle(), index - PLAIN_KEYS);
             }
+        }
+
+        RequestBodyStream bodyStreamIfMade() {
+            Object body = block.has(Abi.REQUEST_STREAMED) ? VALUES.getAcquire(values, BODY) : UNSET;
+            return body == UNSET ? null : (RequestBodyStream) body;
         }
 
         AsyncChannel channelIfMade() {
@@ -207,6 +214,13 @@ final class RequestMap extends APersistentMap
      */
     AsyncChannel channelIfMade() {
         return base.channelIfMade();
+    }
+
+    /**
+     * @return the body if it is read as it arrives, and someone has asked for it
+     */
+    RequestBodyStream bodyStreamIfMade() {
+        return base.bodyStreamIfMade();
     }
 
     @Override

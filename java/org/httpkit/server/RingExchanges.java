@@ -82,6 +82,10 @@ final class RingExchanges {
 
         /** Writes the handler's result; false if there is nothing for the caller to send. */
         boolean finish(ResponseWriter out) {
+            RequestBodyStream body = request.bodyStreamIfMade();
+            if (body != null) {
+                body.responding();
+            }
             boolean answered = write(out);
             AsyncChannel channel = request.channelIfMade();
             return channel == null || claimed ? answered : channel.handlerReturned(answered);
@@ -261,12 +265,33 @@ final class RingExchanges {
 
         /** Writes a 500; false if a response has begun. */
         boolean fail(Throwable e, ResponseWriter out) {
+            RequestBodyStream body = request.bodyStreamIfMade();
+            int status = body == null ? -1 : body.statusFor(e);
             AsyncChannel channel = request.channelIfMade();
             if (channel != null && !claimed && !channel.handlerFailed()) {
-                server.log.error(describe(), e);
+                if (status < 0) {
+                    server.log.error(describe(), e);
+                }
                 return false;
             }
-            failed(server, describe(), e, out);
+            if (status < 0) {
+                failed(server, describe(), e, out);
+                return true;
+            }
+            return refuse(status, body.failureText(), out);
+        }
+
+        /**
+         * Writes the response to a request whose body could not be read, which is its peer's fault.
+         *
+         * @return false if there is no peer for it
+         */
+        private boolean refuse(int status, String text, ResponseWriter out) {
+            if (status == 0) {
+                return false;
+            }
+            out.plain(status, text, !text.isEmpty());
+            server.log.status(status);
             return true;
         }
 

@@ -39,6 +39,11 @@ final class Upcalls implements ServerUpcalls {
     }
 
     @Override
+    public void onBody(long exchange) {
+        server.bodyReaders.wake(exchange);
+    }
+
+    @Override
     public void onClosing(long handle, int code, String reason) {
         AsyncChannel channel = server.channels.get(handle);
         if (channel != null) {

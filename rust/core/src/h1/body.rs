@@ -78,7 +78,11 @@ impl ChunkedDecoder {
     /// whether the body is complete. All of `input` is used unless it is.
     ///
     /// The remaining bytes belong to the next request. After a violation the decoder must not be used again.
-    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Violation> {
+    pub fn decode<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut impl Extend<&'a u8>,
+    ) -> Result<(usize, bool), Violation> {
         let mut at = 0;
         while at < input.len() && self.state != State::Done {
             at += match self.state {
@@ -98,9 +102,9 @@ impl ChunkedDecoder {
         (&self.trailer_bytes, &self.trailers)
     }
 
-    fn data(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+    fn data<'a>(&mut self, input: &'a [u8], out: &mut impl Extend<&'a u8>) -> usize {
         let n = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
-        out.extend_from_slice(&input[..n]);
+        out.extend(&input[..n]);
         self.left -= n as u64;
         if self.left == 0 {
             self.state = State::DataCr;

@@ -175,7 +175,7 @@ impl HeadParser {
                 Phase::Headers if head.headers.len() >= limits.fields => {
                     return Err(Violation::TooManyFields);
                 }
-                Phase::Headers => self.header(buf, line, head)?,
+                Phase::Headers => self.header(buf, line, limits, head)?,
                 Phase::Start if line.is_empty() => self.phase = Phase::Skipped,
                 Phase::Start | Phase::Skipped => {
                     request_line(buf, line, head)?;
@@ -195,7 +195,13 @@ impl HeadParser {
         })
     }
 
-    fn header(&mut self, buf: &[u8], line: Line, head: &mut RequestHead) -> Result<(), Violation> {
+    fn header(
+        &mut self,
+        buf: &[u8],
+        line: Line,
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<(), Violation> {
         let [name_end, value_start, value_end] = split_header(buf, line)?;
         let name = Span::new(line.start, name_end);
         let value = Span::new(value_start, value_end);
@@ -214,7 +220,7 @@ impl HeadParser {
             CONTENT_LENGTH if self.content_length.is_some() => {
                 return Err(Violation::ContentLengthRepeated);
             }
-            CONTENT_LENGTH => self.content_length = Some(content_length(bytes)?),
+            CONTENT_LENGTH => self.content_length = Some(content_length(bytes, limits)?),
             TRANSFER_ENCODING if self.chunked => return Err(Violation::TransferEncodingRepeated),
             TRANSFER_ENCODING if bytes.eq_ignore_ascii_case(b"chunked") => self.chunked = true,
             TRANSFER_ENCODING => return Err(Violation::TransferEncoding),
@@ -282,8 +288,15 @@ fn is_target(b: u8) -> bool {
     matches!(b, 0x21..=0x7e | 0xa1..=0xff)
 }
 
-fn content_length(digits: &[u8]) -> Result<u64, Violation> {
-    decimal(digits, i32::MAX as u64).ok_or(Violation::ContentLength)
+/// Numbers beyond an `int` are none, as in http-kit, unless such bodies are allowed.
+fn content_length(digits: &[u8], limits: &Limits) -> Result<u64, Violation> {
+    let int = i32::MAX as u64;
+    let most = if limits.body > int {
+        i64::MAX as u64
+    } else {
+        int
+    };
+    decimal(digits, most).ok_or(Violation::ContentLength)
 }
 
 fn connection_tokens(list: &[u8], head: &mut RequestHead) {

@@ -114,6 +114,7 @@ mod tests {
             }
         }
         fn on_drained(&self, _: i64) {}
+        fn on_body(&self, _: i64) {}
         fn on_closing(&self, _: i64, _: i32, _: &str) {}
         fn on_notice(&self, _: Notice) {}
     }

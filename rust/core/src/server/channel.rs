@@ -161,7 +161,7 @@ impl Conn {
         if events.is_empty() && state.transport.is_corked() {
             state.flush();
         }
-        state.resume_reading();
+        state.resume_reading(self);
         events
     }
 

@@ -21,6 +21,11 @@ pub struct Config {
     pub proxy: ProxyMode,
     /// Value of the `Server` field; `None`, the default, leaves it out.
     pub server_header: Option<Vec<u8>>,
+    /// Bytes of a body that are read before user code gets the request. Longer bodies are read by user code as they
+    /// arrive ([`Exchange::read_body`](super::Exchange::read_body)). Default: all bodies are read first.
+    pub request_buffer: Option<usize>,
+    /// Bytes of such a body received ahead of its reader at which its socket is no longer read. Default 256 KiB.
+    pub body_window: usize,
     /// Bytes of one reassembled WebSocket message. Default 4 MiB.
     pub max_message: u64,
     /// Messages of one channel queued for user code at which its socket is no longer read. Default 256.
@@ -68,6 +73,8 @@ impl Default for Config {
             limits: Limits::default(),
             proxy: ProxyMode::default(),
             server_header: None,
+            request_buffer: None,
+            body_window: 256 * 1024,
             max_message: 4 << 20,
             max_pending_messages: 256,
             backlog: 1024,
@@ -129,6 +136,9 @@ impl Config {
         match name {
             "max-line" => self.limits = self.limits.clone().with_max_line(clamp(limit)),
             "max-body" => self.limits.body = limit,
+            // Below 0: none.
+            "request-buffer-size" => self.request_buffer = usize::try_from(value).ok(),
+            "body-window" => self.body_window = size()?,
             "max-headers" => {
                 let fields = Some(size()?).filter(|&n| n > 0);
                 self.limits = self.limits.clone().with_fields(fields);

@@ -154,6 +154,7 @@ impl Conn {
                     self.shared.offer(Work::Request(request));
                 }
             }
+            Phase::Http(Receiving::Body, _) => state.received_body(self, fresh),
             Phase::Http(Receiving::Behind | Receiving::HeldBack, _) => state.inbound.keep(fresh),
             Phase::WebSocket(_) => state.received_frames(self, fresh),
             Phase::Lingering | Phase::Closed => {}
@@ -270,13 +271,17 @@ impl State {
         }
         // Under the same lock as the check: a thread that makes room after this sees that we have stopped, and wakes
         // us.
-        self.paused = self.is_full();
+        self.paused = self.is_full(conn);
         if !self.paused {
             return Next::Read;
         }
         // Without reading, a disconnect must still be noticed. The socket stays readable and never wakes us for it, so
-        // it is polled on a timer.
-        if reader.peer_closed(cx) {
+        // it is polled on a timer. What arrived before a peer's end must not exceed a body's window.
+        let gone = match self.phase {
+            Phase::Http(Receiving::Body, _) => reader.is_broken(cx),
+            _ => reader.peer_closed(cx),
+        };
+        if gone {
             return Next::Read;
         }
         if timers.passed(cx, Wait::Watch) {
@@ -393,10 +398,13 @@ impl State {
             .is_some_and(|channel| channel.is_full())
     }
 
-    fn is_full(&self) -> bool {
+    fn is_full(&self, conn: &Conn) -> bool {
         match &self.phase {
             Phase::Http(Receiving::HeldBack, _) => true,
             Phase::Http(Receiving::Behind, _) => self.inbound.waiting() >= MAX_PIPELINED,
+            Phase::Http(Receiving::Body, _) => {
+                self.inbound.is_ahead(conn.shared.config.body_window)
+            }
             Phase::WebSocket(session) => {
                 let replies = session.unread_replies().min(self.transport.pending());
                 replies > MAX_UNREAD_REPLIES || self.is_user_behind()
@@ -448,8 +456,8 @@ impl State {
     }
 
     /// Resumes reading if it had stopped and there is room.
-    pub(super) fn resume_reading(&mut self) {
-        if self.paused && !self.is_full() {
+    pub(super) fn resume_reading(&mut self, conn: &Conn) {
+        if self.paused && !self.is_full(conn) {
             self.paused = false;
             self.transport.wake();
         }

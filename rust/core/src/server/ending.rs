@@ -26,6 +26,9 @@ impl State {
     pub(super) fn ended(&mut self, conn: &Arc<Conn>) {
         self.eof = true;
         conn.shared.ended.fetch_add(1, Ordering::Relaxed);
+        if self.ended_in_body(conn) {
+            return;
+        }
         let held = self.channel.as_ref().is_some_and(|channel| channel.held);
         match self.phase {
             // It may only have half-closed: it still gets its response.
@@ -59,6 +62,7 @@ impl State {
             Phase::WebSocket(session) => session.lost(),
         };
         self.release();
+        self.wake_reader(conn);
         conn.shared.note_freed(self.transport.take_freed());
         if let Some(event) = closed {
             self.report(conn, event);

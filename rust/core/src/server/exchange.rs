@@ -7,6 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::body::Read;
 use super::connection::Conn;
 use super::output::{Kept, Payload};
 use super::request::put_name;
@@ -23,7 +24,7 @@ pub struct Exchange {
     pub(super) seq: u32,
 }
 
-/// A complete request, on its way to user code.
+/// A request on its way to user code: complete, unless the rest of its body follows.
 #[derive(Debug)]
 pub struct Request {
     /// Where the response goes.
@@ -35,7 +36,7 @@ pub struct Request {
 /// Something that user code must handle.
 #[derive(Debug)]
 pub enum Work {
-    /// A whole request, body included.
+    /// A request. Its body is included, unless it is read as it arrives.
     Request(Request),
     /// Messages or the close of a channel are queued: [`Exchange::take_events`].
     Events(Exchange),
@@ -119,6 +120,17 @@ impl Exchange {
     /// allowed, as after HEAD, is dropped.
     pub fn respond_encoded(&self, bytes: &[u8], more: u64, interest: Interest) -> Encoded {
         self.conn.respond_encoded(self.seq, bytes, more, interest)
+    }
+
+    /// Reads what has arrived of a body that follows its request, see [`Config::request_buffer`](super::Config). What
+    /// has arrived can be read even if the connection is lost.
+    pub fn read_body(&self, into: &mut [u8]) -> Read {
+        self.conn.read_body(self.seq, into)
+    }
+
+    /// The status and the text for a body that breaks a rule or a time limit, once a read has failed for that.
+    pub fn body_fault(&self) -> Option<(u16, String)> {
+        self.conn.body_fault(self.seq)
     }
 
     /// Starts a response of unknown length, and sends its first piece with the head.

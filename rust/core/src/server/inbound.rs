@@ -1,10 +1,12 @@
-//! From received bytes to complete requests, which are drafts until they have an exchange.
+//! From received bytes to requests, which are drafts until they have an exchange. They are complete, unless the rest of
+//! a long body is to be read as it arrives.
 //!
-//! Not here: what a connection does with them (`receiving.rs`).
+//! Not here: what a connection does with them (`receiving.rs`), and that rest (`body.rs`).
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
+use super::body::{BodyFault, Rest, Stream};
 use super::config::Config;
 use super::request::Draft;
 use crate::error::Violation;
@@ -66,7 +68,7 @@ pub(super) struct Inbound {
     start: usize,
     /// A head that has arrived in part.
     head: Option<Box<Head>>,
-    partial: Option<Box<Partial>>,
+    body: Option<Box<Body>>,
     proxy: Proxy,
     /// What arrives here came through TLS.
     secured: bool,
@@ -82,7 +84,14 @@ enum Proxy {
     Done(Option<Box<ProxyHeader>>),
 }
 
-/// A request whose body is still arriving.
+/// The body of the current request.
+#[derive(Debug)]
+enum Body {
+    Partial(Partial),
+    Stream(Stream),
+}
+
+/// A request whose body is still arriving, and which user code gets once it is complete.
 #[derive(Debug)]
 struct Partial {
     draft: Draft,
@@ -93,10 +102,36 @@ struct Partial {
     recent: usize,
 }
 
-#[derive(Debug)]
-enum Rest {
-    Length(u64),
-    Chunked(ChunkedDecoder),
+impl Partial {
+    /// Whether user code gets it now, and its body as a stream. `complete`: all of it has arrived.
+    fn is_streamed(&self, config: &Config, complete: bool) -> bool {
+        let Some(limit) = config.request_buffer else {
+            return false;
+        };
+        let so_far = self.draft.body_len() as u64;
+        let known = match &self.rest {
+            Rest::Length(left) => so_far + left,
+            Rest::Chunked(_) => so_far,
+        };
+        // A peer that asks first wants to know before it sends anything.
+        let asks = !self.continued && so_far == 0 && matches!(self.rest, Rest::Chunked(_));
+        known > limit as u64 || (asks && !complete)
+    }
+
+    fn into_stream(mut self, complete: bool) -> (Draft, Terms, Stream) {
+        let so_far = self.draft.body_len() as u64;
+        self.draft.body_follows(match &self.rest {
+            Rest::Length(left) => Some(so_far + left),
+            Rest::Chunked(_) => None,
+        });
+        // The bytes after its head are a body's, and no frames.
+        let terms = Terms {
+            upgrade: false,
+            ..self.terms
+        };
+        let stream = Stream::new(self.rest, complete, self.continued || so_far > 0);
+        (self.draft, terms, stream)
+    }
 }
 
 /// A request, the terms of its response, and the decoder that has its trailers.
@@ -112,7 +147,7 @@ impl Inbound {
             bytes: Vec::new(),
             start: 0,
             head: None,
-            partial: None,
+            body: None,
             proxy,
             secured: false,
             refused: false,
@@ -131,7 +166,8 @@ impl Inbound {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting() == 0 && self.partial.is_none()
+        let partial = matches!(self.body.as_deref(), Some(Body::Partial(_)));
+        self.waiting() == 0 && !partial && !self.is_body_arriving()
     }
 
     /// Whether a PROXY header may still come.
@@ -148,24 +184,28 @@ impl Inbound {
     }
 
     pub(super) fn awaited(&self) -> Awaited {
-        match &self.partial {
-            Some(_) => Awaited::Body,
+        match self.body.as_deref() {
+            Some(Body::Partial(_)) => Awaited::Body,
+            Some(Body::Stream(stream)) if stream.is_arriving() => Awaited::Body,
             // One empty line may precede a request; old clients send it after a body.
-            None if matches!(&self.bytes[self.start..], [] | b"\r\n") => Awaited::Request,
-            None => Awaited::Head,
+            _ if matches!(&self.bytes[self.start..], [] | b"\r\n") => Awaited::Request,
+            _ => Awaited::Head,
         }
     }
 
     /// Whether a body has grown by enough to count, with these received bytes.
     pub(super) fn is_progress(&mut self, received: usize) -> bool {
-        self.partial.as_mut().is_some_and(|partial| {
-            partial.recent += received;
-            let enough = partial.recent >= LEAST_RECEIVED;
-            if enough {
-                partial.recent = 0;
-            }
-            enough
-        })
+        let recent = match self.body.as_deref_mut() {
+            None => return false,
+            Some(Body::Partial(partial)) => &mut partial.recent,
+            Some(Body::Stream(stream)) => &mut stream.recent,
+        };
+        *recent += received;
+        let enough = *recent >= LEAST_RECEIVED;
+        if enough {
+            *recent = 0;
+        }
+        enough
     }
 
     /// Whether the peer may still be sending something that we will not use.
@@ -177,13 +217,62 @@ impl Inbound {
         self.bytes = Vec::new();
         self.start = 0;
         self.head = None;
-        self.partial = None;
+        match self.body.as_deref_mut() {
+            // Its reader is told.
+            Some(Body::Stream(stream)) => stream.fail(BodyFault::Early),
+            _ => self.body = None,
+        }
     }
 
     /// Drops kept bytes and all further input.
     pub(super) fn refuse(&mut self) {
         self.clear();
         self.refused = true;
+    }
+
+    /// The peer may send more, which will not be used.
+    pub(super) fn ignore_input(&mut self) {
+        self.refused = true;
+    }
+
+    /// The body that user code reads as it arrives.
+    pub(super) fn stream(&mut self) -> Option<&mut Stream> {
+        match self.body.as_deref_mut() {
+            Some(Body::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn peek_stream(&self) -> Option<&Stream> {
+        match self.body.as_deref() {
+            Some(Body::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Whether so much of a body waits for its reader that the socket should not be read.
+    pub(super) fn is_ahead(&self, window: usize) -> bool {
+        self.peek_stream()
+            .is_some_and(|stream| stream.is_full(window))
+    }
+
+    /// Whether the connection must end with the response, see [`Stream::ends_connection`].
+    pub(super) fn ends_connection(&self) -> bool {
+        self.peek_stream().is_some_and(Stream::ends_connection)
+    }
+
+    /// Whether a reader waits for more of a body.
+    pub(super) fn is_body_awaited(&self) -> bool {
+        self.peek_stream().is_some_and(|stream| stream.awaited)
+    }
+
+    pub(super) fn forget_body(&mut self) {
+        self.body = None;
+    }
+
+    /// Whether more of a body may be on its way, for user code that reads it or to be dropped.
+    pub(super) fn is_body_arriving(&self) -> bool {
+        self.peek_stream().is_some_and(Stream::is_arriving)
     }
 
     pub(super) fn keep(&mut self, fresh: &[u8]) {
@@ -236,9 +325,28 @@ impl Inbound {
         peer: Option<SocketAddr>,
         bytes: &[u8],
     ) -> Result<(usize, Option<Parsed>), Violation> {
-        if self.partial.is_some() {
-            return self.consume_body(bytes);
+        match self.body.as_deref_mut() {
+            None => self.consume_request(config, peer, bytes),
+            Some(Body::Partial(_)) => self.consume_body(config, bytes),
+            // Its response is complete: what is left of it is dropped.
+            Some(Body::Stream(stream)) => {
+                let dropped = stream.receive(bytes, config.body_window)?;
+                if !stream.is_complete() {
+                    return Ok((dropped, None));
+                }
+                self.body = None;
+                let (used, parsed) = self.consume_request(config, peer, &bytes[dropped..])?;
+                Ok((dropped + used, parsed))
+            }
         }
+    }
+
+    fn consume_request(
+        &mut self,
+        config: &Config,
+        peer: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Parsed>), Violation> {
         let Some(skipped) = self.take_proxy(config, bytes)? else {
             return Ok((0, None));
         };
@@ -322,58 +430,61 @@ impl Inbound {
             }
         };
         let continued = !head.expect_continue;
-        self.partial = Some(Box::new(Partial {
+        self.body = Some(Box::new(Body::Partial(Partial {
             draft,
             terms,
             rest: rest_of_body,
             continued,
             recent: 0,
-        }));
-        let (body, parsed) = self.consume_body(rest)?;
+        })));
+        let (body, parsed) = self.consume_body(config, rest)?;
         Ok((head.len + body, parsed))
     }
 
-    fn consume_body(&mut self, bytes: &[u8]) -> Result<(usize, Option<Parsed>), Violation> {
-        let Some(partial) = &mut self.partial else {
+    fn consume_body(
+        &mut self,
+        config: &Config,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Parsed>), Violation> {
+        let Some(Body::Partial(partial)) = self.body.as_deref_mut() else {
             return Ok((0, None));
         };
-        let (used, done) = match &mut partial.rest {
-            Rest::Length(left) => {
-                let used = bytes
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
-                partial.draft.body().extend_from_slice(&bytes[..used]);
-                *left -= used as u64;
-                (used, *left == 0)
-            }
-            Rest::Chunked(decoder) => decoder.decode(bytes, partial.draft.body())?,
-        };
-        if !done {
+        let (used, done) = partial.rest.decode(bytes, partial.draft.body())?;
+        let streamed = partial.is_streamed(config, done);
+        if !done && !streamed {
             return Ok((used, None));
         }
-        let parsed = self.partial.take().map(|partial| {
-            let decoder = match partial.rest {
-                Rest::Chunked(decoder) => Some(decoder),
-                Rest::Length(_) => None,
-            };
-            (partial.draft, partial.terms, decoder)
-        });
-        Ok((used, parsed))
+        let Some(Body::Partial(partial)) = self.body.take().map(|body| *body) else {
+            return Ok((used, None));
+        };
+        if streamed {
+            let (draft, terms, stream) = partial.into_stream(done);
+            self.body = Some(Box::new(Body::Stream(stream)));
+            return Ok((used, Some((draft, terms, None))));
+        }
+        let decoder = match partial.rest {
+            Rest::Chunked(decoder) => Some(decoder),
+            Rest::Length(_) => None,
+        };
+        Ok((used, Some((partial.draft, partial.terms, decoder))))
+    }
+
+    fn partial(&mut self) -> Option<&mut Partial> {
+        match self.body.as_deref_mut() {
+            Some(Body::Partial(partial)) => Some(partial),
+            _ => None,
+        }
     }
 
     /// True once per request whose peer expects `100 Continue` before it sends the body.
     pub(super) fn wants_continue(&mut self) -> bool {
-        self.partial
-            .as_mut()
+        self.partial()
             .is_some_and(|partial| !std::mem::replace(&mut partial.continued, true))
     }
 
     /// Whether the request that broke a rule is a HEAD, as far as that is known.
-    pub(super) fn is_head(&self) -> bool {
-        let in_body = self
-            .partial
-            .as_ref()
-            .is_some_and(|partial| partial.terms.head);
+    pub(super) fn is_head(&mut self) -> bool {
+        let in_body = self.partial().is_some_and(|partial| partial.terms.head);
         in_body || self.refused_head
     }
 }

@@ -8,6 +8,7 @@
 
 mod admission;
 mod attend;
+mod body;
 mod channel;
 mod clock;
 mod config;
@@ -27,6 +28,7 @@ mod limits;
 mod listener;
 mod output;
 mod phase;
+mod reading;
 mod receiving;
 mod registry;
 pub mod request;
@@ -61,6 +63,7 @@ use work::Owner;
 
 use crate::net::tls_server::TlsServer;
 
+pub use body::{BodyFault, Read};
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};

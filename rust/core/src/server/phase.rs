@@ -20,6 +20,8 @@ pub(super) enum Phase {
 pub(super) enum Receiving {
     /// They are parsed: between requests, or while one arrives.
     Requests,
+    /// They belong to the body of the current request, which user code reads.
+    Body,
     /// They are kept: the request before them has no complete response yet.
     Behind,
     /// They are kept: the peer has too many unread response bytes.
@@ -41,8 +43,8 @@ pub(super) enum Responding {
 
 impl Phase {
     /// A request has arrived.
-    pub(super) fn begun(terms: Terms) -> Self {
-        Self::Http(Receiving::Behind, Responding::Due(terms))
+    pub(super) fn begun(receiving: Receiving, terms: Terms) -> Self {
+        Self::Http(receiving, Responding::Due(terms))
     }
 
     /// The response has advanced to `with`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connection::{Conn, State};
 use super::exchange::Request;
-use super::phase::Phase;
+use super::phase::{Phase, Receiving};
 use super::sink::Notice;
 use crate::error::Violation;
 
@@ -21,12 +21,23 @@ impl State {
             return None;
         }
         match parsed {
+            // The peer has ended its side, and will not send the rest of the body.
+            Ok(Some(_)) if self.eof && self.inbound.is_body_arriving() => {
+                self.inbound.forget_body();
+                None
+            }
             Ok(Some((draft, terms, chunked))) => {
                 self.seq = self.seq.wrapping_add(1);
                 self.since = conn.shared.clock.now();
                 self.name = 0;
                 self.channel = None;
-                self.phase = Phase::begun(terms);
+                self.phase = Phase::begun(
+                    match self.inbound.is_body_arriving() {
+                        true => Receiving::Body,
+                        false => Receiving::Behind,
+                    },
+                    terms,
+                );
                 if self.eof {
                     self.tell_half_close(conn);
                 }
@@ -45,9 +56,7 @@ impl State {
             Ok(None) => {
                 self.note_progress(conn, before, fresh.len());
                 if self.inbound.wants_continue() {
-                    let mut interim = Vec::with_capacity(128);
-                    conn.shared.interim(&mut interim);
-                    self.transport.write(&interim, &[]);
+                    self.send_continue(conn);
                 }
                 None
             }
@@ -56,6 +65,13 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Tells the peer to send the body.
+    pub(super) fn send_continue(&mut self, conn: &Conn) {
+        let mut interim = Vec::with_capacity(128);
+        conn.shared.interim(&mut interim);
+        self.transport.write(&interim, &[]);
     }
 
     /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.

@@ -19,6 +19,7 @@
 //! | 40 | 4+4 | start and length of the body |
 //! | 48 | 16 | peer's address |
 //! | 64 | 8 | when the head had arrived, see [`clock`] |
+//! | 72 | 8 | with [`FLAG_STREAMED`]: length of the whole body, or -1 if unknown |
 //!
 //! A field table entry is: u16 index in [`crate::h1::head::KNOWN_HEADERS`] or 255, u16 length of the name,
 //! u32 start of the name (lower case; only when the index is 255), u32 start and u32 length of the value.
@@ -47,6 +48,9 @@ pub const FLAG_PROXIED: u8 = 16;
 /// It came through TLS, here or, as a PROXY header says, up to the balancer.
 pub const FLAG_TLS: u8 = 32;
 
+/// The block has only the start of the body; the rest is read as it arrives.
+pub const FLAG_STREAMED: u8 = 64;
+
 thread_local! {
     /// A buffer for the field table of the next request.
     static TABLE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -55,7 +59,7 @@ thread_local! {
 /// Larger table buffers are not kept.
 const KEPT_TABLE: usize = 4096;
 
-const FIXED: usize = 72;
+const FIXED: usize = 80;
 const ENTRY: usize = 16;
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -209,6 +213,14 @@ impl Draft {
     /// Bytes of body so far.
     pub(crate) fn body_len(&self) -> usize {
         self.block.len() - self.get_u32(40)
+    }
+
+    /// The block gets only the start of the body, whose whole length is this.
+    pub(crate) fn body_follows(&mut self, whole: Option<u64>) {
+        self.block[10] |= FLAG_STREAMED;
+        self.block[10] &= !FLAG_UPGRADE;
+        let whole = whole.map_or(-1, u64::cast_signed);
+        self.block[72..80].copy_from_slice(&whole.to_le_bytes());
     }
 
     /// Ends the body, and adds trailers and the field table. Returns the block, not yet named, and when the head had

@@ -207,13 +207,14 @@ impl Conn {
         // Reported under this exchange's name, which the next request must not inherit.
         state.drained();
         state.note_sent();
+        let kept = state.leave_body(self);
         state.name = 0;
         state.since = self.shared.clock.now();
         let draining = self.shared.is_draining();
         if draining {
             self.shared.stop.served.fetch_add(1, Ordering::Relaxed);
         }
-        if terms.close {
+        if terms.close || !kept {
             if draining || self.is_spent(state) || self.shared.admission.is_crowded() {
                 // The peer may not know yet that we close: what it sends now must not cause a reset.
                 state.inbound.refuse();
@@ -236,7 +237,7 @@ impl Conn {
         } else if !state.transport.all_is_written() {
             state.flush();
         }
-        state.resume_reading();
+        state.resume_reading(self);
         next
     }
 
@@ -259,11 +260,12 @@ impl Conn {
         self.hand_on(Responded::Done(next), 0);
     }
 
-    /// Whether the next response is the connection's last, for the server's reasons. If the server stops, or has nearly as many
-    /// connections as it may: not if another
+    /// Whether the next response is the connection's last, for the server's reasons: it leaves a body unread, or it is
+    /// the last one allowed. Also if the server stops, or has nearly as many connections as it may, but not if another
     /// request has already arrived.
     pub(super) fn is_last(&self, state: &State) -> bool {
         self.is_spent(state)
+            || state.inbound.ends_connection()
             || (self.shared.is_draining() || self.shared.admission.is_crowded())
                 && state.inbound.waiting() == 0
     }

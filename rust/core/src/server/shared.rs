@@ -31,6 +31,8 @@ use crate::h1::{date, response};
 pub(super) enum Deferred {
     Notice(Notice),
     Drained(i64),
+    /// A reader of this exchange's body may go on.
+    Body(i64),
     /// A channel is closed, with its close event queued behind running callbacks.
     Closing(i64, i32, String),
     /// A channel's messages were refused.
@@ -182,6 +184,7 @@ impl Shared {
             match deferred {
                 Deferred::Notice(notice) => self.sink.on_notice(notice),
                 Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Body(name) => self.sink.on_body(name),
                 Deferred::Closing(name, code, reason) => {
                     self.sink.on_closing(name, code, &reason);
                 }

@@ -79,6 +79,16 @@ impl ReadHalf {
         };
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
+
+    /// Whether the connection is broken, even if unread bytes are queued.
+    pub(crate) fn is_broken(&self, cx: &mut Context<'_>) -> bool {
+        let interest = Interest::READABLE | Interest::ERROR;
+        let ready = match self {
+            Self::Tcp(read) => pin!(read.ready(interest)).poll(cx),
+            Self::Unix(read) => pin!(read.ready(interest)).poll(cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_error())
+    }
 }
 
 impl WriteHalf {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::body::BodyFault;
 use super::clock::TICK;
 use super::connection::{Conn, State};
 use super::inbound::Awaited;
@@ -107,15 +108,19 @@ impl State {
             Phase::Http(_, Responding::Idle) => {
                 !self.transport.all_is_written() && self.inbound.awaited() == Awaited::Request
             }
+            // No reader waits for more of the body.
+            Phase::Http(Receiving::Body, _) => !self.inbound.is_body_awaited(),
             _ => false,
         }
     }
 
     /// The limit that applies now, if any.
     fn limit(&self, times: &Times) -> Option<(Timeout, Duration)> {
-        let Phase::Http(Receiving::Requests, Responding::Idle) = self.phase else {
-            return None;
-        };
+        match self.phase {
+            Phase::Http(Receiving::Requests, Responding::Idle) => {}
+            Phase::Http(Receiving::Body, _) => return Some((Timeout::Body, times.body?)),
+            _ => return None,
+        }
         let (timeout, limit) = match self.inbound.awaited() {
             Awaited::Request if self.seq > 0 => (Timeout::Idle, times.idle),
             Awaited::Request | Awaited::Head => (Timeout::Header, times.header),
@@ -137,6 +142,17 @@ impl State {
     }
 
     fn time_out(&mut self, conn: &Arc<Conn>, timeout: Timeout) {
+        if let Some(stream) = self.inbound.stream() {
+            match stream.is_unwanted() {
+                true => self.inbound.refuse(),
+                false => {
+                    stream.fail(BodyFault::TimedOut);
+                    self.inbound.ignore_input();
+                    return self.wake_reader(conn);
+                }
+            }
+            return self.finish_connection();
+        }
         match (timeout, self.inbound.awaited()) {
             (Timeout::Header, Awaited::Head) => {
                 self.respond_in_vain(conn);

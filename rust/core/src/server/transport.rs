@@ -18,7 +18,7 @@ use super::socket::{ReadHalf, WriteHalf};
 use super::tls::{self, Tls};
 
 /// Most bytes per read.
-const READ: usize = 64 * 1024;
+pub(super) const READ: usize = 64 * 1024;
 /// Queued bytes at which corked output is flushed.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
 /// A thread's buffer that has grown beyond this, for a long chunk, is dropped after use.
@@ -68,6 +68,11 @@ impl Reader {
             }
             Poll::Ready(())
         })
+    }
+
+    /// Whether the connection is broken, even if unread bytes are queued.
+    pub(super) fn is_broken(&self, cx: &mut Context<'_>) -> bool {
+        self.socket.is_broken(cx)
     }
 
     /// Whether the peer has closed its side, even if unread bytes are queued before that.

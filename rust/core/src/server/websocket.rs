@@ -28,7 +28,8 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
-        if state.phase.due().is_none() {
+        // What follows a head with a body that is still arriving are no frames.
+        if state.phase.due().is_none() || state.inbound.stream().is_some() {
             return false;
         }
         let mut head = Vec::with_capacity(256);

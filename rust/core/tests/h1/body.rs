@@ -221,7 +221,7 @@ fn memory_follows_what_came_not_what_was_announced() {
         body: u64::MAX,
         ..Limits::default()
     };
-    let mut out = Vec::new();
+    let mut out = Vec::<u8>::new();
     let outcome = ChunkedDecoder::new(&limits, 0, 0).decode(b"7fffffff\r\nabc", &mut out);
     assert_eq!(outcome, Ok((13, false)));
     assert!(out.capacity() < 64, "{}", out.capacity());
@@ -351,7 +351,7 @@ fn trailers_share_the_number_of_headers() {
 fn endless_trailers_are_cut_off_within_head_and_line() {
     let limits = Limits::default().with_fields(None);
     let mut decoder = ChunkedDecoder::new(&limits, HEAD_LEN, HEAD_FIELDS);
-    let mut out = Vec::new();
+    let mut out = Vec::<u8>::new();
     decoder.decode(b"0\r\n", &mut out).expect("valid");
     let mut sent = 0;
     let outcome = loop {

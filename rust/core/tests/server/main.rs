@@ -6,6 +6,7 @@ mod certificates;
 mod support;
 mod tls_support;
 
+mod body;
 mod connections;
 mod encoded;
 mod file;

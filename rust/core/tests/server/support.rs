@@ -25,6 +25,7 @@ pub struct Recorder {
     /// How much came up at once, each time.
     pub batches: Mutex<Vec<usize>>,
     pub drained: Mutex<Vec<i64>>,
+    pub bodies: Mutex<Vec<i64>>,
     pub closings: Mutex<Vec<(i64, i32, String)>>,
     pub notices: Mutex<Vec<Notice>>,
     /// How much waited when help was called for the last time.
@@ -46,6 +47,9 @@ impl Sink for Recorder {
     }
     fn on_drained(&self, name: i64) {
         self.drained.lock().push(name);
+    }
+    fn on_body(&self, name: i64) {
+        self.bodies.lock().push(name);
     }
     fn on_closing(&self, name: i64, code: i32, reason: &str) {
         self.closings.lock().push((name, code, reason.to_owned()));

@@ -27,6 +27,7 @@ pub const REQUEST_CLOSE: u8 = 4;
 pub const REQUEST_HEAD: u8 = 8;
 pub const REQUEST_PROXIED: u8 = 16;
 pub const REQUEST_TLS: u8 = 32;
+pub const REQUEST_STREAMED: u8 = 64;
 
 /// Bits that accompany a response or a send.
 pub const GIVEN_DATE: jint = 1;
@@ -44,6 +45,16 @@ pub const SENT_ACCEPTED: jint = 1;
 pub const SENT_FULL: jint = 2;
 pub const RESPONSE_MORE: jint = 3;
 pub const RESPONSE_UPGRADED: jint = 4;
+
+/// The outcome of reading a body; other numbers are how many bytes were read.
+pub const BODY_END: jint = -1;
+pub const BODY_LATER: jint = -2;
+/// The peer has ended its side, or the connection is lost.
+pub const BODY_EARLY: jint = -3;
+/// The response is complete.
+pub const BODY_OVER: jint = -4;
+/// The body breaks a rule or a time limit, which `bodyFault` tells.
+pub const BODY_BROKEN: jint = -5;
 
 /// Which events a WebSocket's user wants.
 pub const HEAR_PINGS: jint = 1;
@@ -90,6 +101,7 @@ const _: () = {
     assert!(REQUEST_HEAD == request::FLAG_HEAD);
     assert!(REQUEST_PROXIED == request::FLAG_PROXIED);
     assert!(REQUEST_TLS == request::FLAG_TLS);
+    assert!(REQUEST_STREAMED == request::FLAG_STREAMED);
     assert!(GIVEN_DATE as u32 == server::GIVEN_DATE);
     assert!(GIVEN_SERVER as u32 == server::GIVEN_SERVER);
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);

@@ -128,6 +128,36 @@ pub(crate) fn size(n: jint) -> Result<usize> {
     usize::try_from(n).map_err(|_| BridgeError::Argument(format!("size {n} is negative")))
 }
 
+/// Copies what `fill` has written, whose length it returns, into a part of `array` of at most `len` bytes.
+pub(crate) fn fill(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    start: usize,
+    len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> Result<()> {
+    // What was taken could not be given back.
+    if array.len(env)? < start.saturating_add(len) {
+        return Err(BridgeError::Argument(format!(
+            "no room for {len} bytes from {start} on in the array"
+        )));
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len.max(4096), 0);
+        }
+        let written = fill(&mut buffer[..len]).min(len);
+        if written == 0 {
+            return Ok(());
+        }
+        // SAFETY: `u8` and `i8` have the same size, alignment and valid values.
+        let from = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<i8>(), written) };
+        let start =
+            jint::try_from(start).map_err(|_| BridgeError::Argument(format!("start {start}")))?;
+        Ok(array.set_region(env, start, from)?)
+    })
+}
+
 /// Like [`in_pieces`] for the start of an array, in one piece.
 pub(crate) fn in_buffer<R>(
     env: &Env<'_>,

@@ -1,5 +1,6 @@
 //! The server's native methods: conversions around `httpkit_core::server`.
 
+pub(crate) mod body;
 pub(crate) mod content;
 pub(crate) mod encoded;
 pub(crate) mod exchange;
@@ -54,6 +55,16 @@ impl Sink for ServerUpcalls {
         faults::point();
         // Senders wait for this upcall. If it failed, closing their channel ends the wait.
         if !self.on_drained(name)
+            && let Some(exchange) = EXCHANGES.get(name)
+        {
+            exchange.abort();
+        }
+    }
+
+    fn on_body(&self, name: i64) {
+        faults::point();
+        // A reader waits for this upcall. If it failed, the reader looks again by itself, and should find an end.
+        if !self.on_body(name)
             && let Some(exchange) = EXCHANGES.get(name)
         {
             exchange.abort();
@@ -164,7 +175,11 @@ fn read_config(
             .set(&name, value)
             .map_err(|e| BridgeError::Argument(e.to_string()))?;
     }
-    config.limits.body = config.limits.body.min(MAX_CONTENT);
+    // A longer body is never in memory as a whole.
+    match &mut config.request_buffer {
+        Some(buffer) => *buffer = (*buffer).min(MAX_CONTENT as usize),
+        None => config.limits.body = config.limits.body.min(MAX_CONTENT),
+    }
     config.max_message = config.max_message.min(MAX_CONTENT);
     config.unsent = in_send_queue;
     Ok(config)

@@ -21,6 +21,7 @@ struct ServerMethods {
     on_work: JMethodID,
     on_starved: JMethodID,
     on_drained: JMethodID,
+    on_body: JMethodID,
     on_closing: JMethodID,
     on_notice: JMethodID,
     bytes_class: Global<JClass<'static>>,
@@ -35,6 +36,7 @@ impl ServerMethods {
             on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
             on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
             on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
+            on_body: env.get_method_id(&class, jni_str!("onBody"), jni_sig!("(J)V"))?,
             on_closing: env.get_method_id(
                 &class,
                 jni_str!("onClosing"),
@@ -106,6 +108,11 @@ impl ServerUpcalls {
     /// False if the upcall failed.
     pub(crate) fn on_drained(&self, name: i64) -> bool {
         self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]))
+    }
+
+    /// False if the upcall failed.
+    pub(crate) fn on_body(&self, name: i64) -> bool {
+        self.call(|env, methods| self.void(env, methods.on_body, &[jvalue { j: name }]))
     }
 
     pub(crate) fn on_closing(&self, name: i64, code: i32, reason: &str) {

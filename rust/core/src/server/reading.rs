@@ -1,0 +1,120 @@
+//! A request body that user code reads while it arrives: what its connection does.
+//!
+//! Not here: where its bytes wait (`body.rs`).
+
+use std::sync::Arc;
+
+use super::body::{BodyFault, Read};
+use super::connection::{Conn, State};
+use super::phase::{Phase, Receiving, Responding};
+use super::shared::Deferred;
+
+impl Conn {
+    /// In any phase: what has arrived may be read after the connection has ended.
+    pub(super) fn read_body(&self, seq: u32, into: &mut [u8]) -> Read {
+        let mut state = self.lock();
+        if state.seq != seq || into.is_empty() {
+            return Read::Failed(BodyFault::Over);
+        }
+        let due = state.phase.due().is_some();
+        let Some(stream) = state.inbound.stream() else {
+            return Read::Failed(BodyFault::Over);
+        };
+        let read = stream.read(into);
+        match read {
+            Read::Data(_) => state.resume_reading(self),
+            // After the head of the response it would be taken for a part of it.
+            Read::Later if due && !std::mem::replace(&mut stream.continued, true) => {
+                state.send_continue(self);
+            }
+            _ => {}
+        }
+        read
+    }
+
+    pub(super) fn body_fault(&self, seq: u32) -> Option<(u16, String)> {
+        let mut state = self.lock();
+        let stream = state.inbound.stream()?;
+        let fault = match stream.fault()? {
+            BodyFault::Broken(rule) => (rule.status(), rule.message().to_owned()),
+            BodyFault::TimedOut => {
+                let limit = self.shared.config.times.body.unwrap_or_default();
+                let message = format!("request body: no progress in {}ms", limit.as_millis());
+                (408, message)
+            }
+            BodyFault::Early | BodyFault::Over => return None,
+        };
+        (state.seq == seq).then_some(fault)
+    }
+}
+
+impl State {
+    /// Takes received bytes of a body that user code reads.
+    pub(super) fn received_body(&mut self, conn: &Arc<Conn>, fresh: &[u8]) {
+        let window = conn.shared.config.body_window;
+        if self.inbound.is_progress(fresh.len()) {
+            self.since = conn.shared.clock.now();
+        }
+        let Some(stream) = self.inbound.stream() else {
+            return;
+        };
+        match stream.receive(fresh, window) {
+            Ok(used) => {
+                if stream.is_complete() {
+                    self.inbound.keep(&fresh[used..]);
+                    if let Phase::Http(receiving, _) = &mut self.phase {
+                        *receiving = Receiving::Behind;
+                    }
+                }
+            }
+            // The reader is told. Further input must not cause a reset, which could lose its response.
+            Err(_) => self.inbound.ignore_input(),
+        }
+        self.wake_reader(conn);
+    }
+
+    /// Tells a waiting reader that there is something for it: bytes, the end or a fault.
+    pub(super) fn wake_reader(&mut self, conn: &Conn) {
+        if let Some(stream) = self.inbound.stream()
+            && std::mem::take(&mut stream.awaited)
+        {
+            conn.shared.defer(Deferred::Body(self.name));
+        }
+    }
+
+    /// The peer ended its side before the end of a body that user code reads. False if there is no such body.
+    pub(super) fn ended_in_body(&mut self, conn: &Arc<Conn>) -> bool {
+        if !matches!(self.phase, Phase::Http(Receiving::Body, _)) {
+            return false;
+        }
+        if let Some(stream) = self.inbound.stream() {
+            stream.fail(BodyFault::Early);
+        }
+        self.wake_reader(conn);
+        match self.phase {
+            Phase::Http(_, Responding::Due(_)) => self.lost(conn),
+            // It may still read what was sent to it.
+            _ => self.leave(conn),
+        }
+        true
+    }
+
+    /// The response is complete. False if the connection cannot be kept, because of what it left unread.
+    pub(super) fn leave_body(&mut self, conn: &Conn) -> bool {
+        let Some(stream) = self.inbound.stream() else {
+            return true;
+        };
+        let kept = !stream.ends_connection();
+        let awaited = std::mem::take(&mut stream.awaited);
+        let arriving = stream.is_arriving();
+        let freed = stream.leave();
+        if !arriving {
+            self.inbound.forget_body();
+        }
+        if awaited {
+            conn.shared.defer(Deferred::Body(self.name));
+        }
+        conn.shared.note_freed(freed);
+        kept
+    }
+}
