@@ -79,6 +79,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn pending_bytes(exchange: jlong) -> jlong = exchange::pending_bytes;
     fn addresses(exchange: jlong) -> jbyte[] = exchange::addresses;
     fn take_events(channel: jlong) -> jbyte[] = exchange::take_events;
+    fn take_after(server: jlong, channel: jlong) -> jbyte[] = exchange::take_after;
     fn refuse(exchange: jlong) -> void = exchange::refuse;
     fn overload(channel: jlong) -> void = exchange::overload;
     fn client_open(max_connections: jlong, max_per_host: jlong, bind: jbyte[]) -> jlong = client::open;

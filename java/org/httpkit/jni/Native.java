@@ -388,9 +388,14 @@ public final class Native {
     public static native byte[] addresses(long exchange);
 
     /**
+     * For the thread that has run the callbacks of the last ones; does what {@link #uncork} does.
+     *
      * @return the channel's next events as a block; null if there are none, which ends the chain
      */
     public static native byte[] takeEvents(long channel);
+
+    /** {@link #takeEvents}; {@link #take} if there are none. */
+    public static native byte[] takeAfter(long server, long channel);
 
     /** Responds with 503. A stale handle is ignored. */
     public static native void refuse(long exchange);

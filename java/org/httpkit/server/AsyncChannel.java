@@ -221,6 +221,11 @@ public class AsyncChannel {
         sender.enterCallback();
     }
 
+    /** As {@link #leaveCallback()}, before the events of {@code taken} are taken. */
+    void leaveCallback(long taken) {
+        sender.leaveCallback(taken);
+    }
+
     void leaveCallback() {
         sender.leaveCallback();
     }
@@ -357,11 +362,16 @@ public class AsyncChannel {
 
     /** The native side's last event: the peer disconnected, or a close of ours is complete. */
     void peerClosed(int status, String reason) {
+        peerLeft(status, reason);
+        server.channels.forget(this);
+    }
+
+    /** As {@link #peerClosed}, before the callbacks of messages that are queued ahead of it. */
+    void peerLeft(int status, String reason) {
         if (sender.peerLeft()) {
             // Otherwise the call that closed it reports that, with its own code, before it returns.
             closing.tell(status, status, reason, false);
         }
-        server.channels.forget(this);
     }
 
     /** As {@link #peerClosed}, for an embedder. @return whether it must still be told */

@@ -25,17 +25,23 @@ final class ChannelEvents {
 
     /** Runs the callbacks for {@code block} and for events that arrive meanwhile. */
     static void run(HttpServer server, byte[] block) {
-        long handle = RequestBlock.handle(block);
-        AsyncChannel channel = server.channels.get(handle);
-        for (byte[] next = block; next != null; next = Native.takeEvents(handle)) {
-            if (channel != null) {
-                runSafely(server, channel, next);
-            }
+        for (byte[] next = block;
+                next != null;
+                next = Native.takeEvents(RequestBlock.handle(block))) {
+            runSome(server, next);
         }
     }
 
-    /** Continues after a failing callback: no other thread gets the later events. */
-    static void runSafely(HttpServer server, AsyncChannel channel, byte[] block) {
+    /**
+     * Runs the callbacks for {@code block} only; the caller must take the channel's next events.
+     * Continues after a failing callback: no other thread gets the later events.
+     */
+    static void runSome(HttpServer server, byte[] block) {
+        long handle = RequestBlock.handle(block);
+        AsyncChannel channel = server.channels.get(handle);
+        if (channel == null) {
+            return;
+        }
         channel.enterCallback();
         channel.hearing = true;
         for (int at = START; at < block.length; ) {
@@ -50,7 +56,7 @@ final class ChannelEvents {
             at = end;
         }
         channel.hearing = false;
-        channel.leaveCallback();
+        channel.leaveCallback(handle);
     }
 
     private static void runOne(

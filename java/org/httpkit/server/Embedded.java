@@ -114,12 +114,8 @@ final class Embedded {
      * @return events that arrived meanwhile, to run after other queued work; null if there are none
      */
     byte[] events(byte[] block) {
-        long handle = RequestBlock.handle(block);
-        AsyncChannel channel = server.channels.get(handle);
-        if (channel != null) {
-            ChannelEvents.runSafely(server, channel, block);
-        }
-        return Native.takeEvents(handle);
+        ChannelEvents.runSome(server, block);
+        return Native.takeEvents(RequestBlock.handle(block));
     }
 
     void event(AsyncChannel channel, int kind, byte[] block, int start, int end) {

@@ -45,7 +45,7 @@ final class LateClosing {
         if (server.embedded != null || channel.closedRan.get()) {
             return; // one thread makes all calls; or we closed it, and know
         }
-        channel.lateClosing = new FutureTask<>(() -> channel.peerClosed(code, reason), null);
+        channel.lateClosing = new FutureTask<>(() -> channel.peerLeft(code, reason), null);
         new LateClosing(
                         channel.lateClosing,
                         channel.closedRan::get,

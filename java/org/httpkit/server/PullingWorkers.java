@@ -132,25 +132,37 @@ final class PullingWorkers extends Workers {
         }
 
         private byte[] performAndTake(byte[] block) {
+            long handle = RequestBlock.handle(block);
             try {
-                boolean ready = false;
-                if (RequestBlock.kind(block) == Abi.KIND_EVENTS) {
-                    ChannelEvents.run(server, block);
-                } else {
-                    if (out == null) {
-                        out = new ResponseWriter();
-                    }
-                    ready = server.ringHandler.handle(new RequestBlock(block), out);
-                }
-                // An interrupt was meant for the handler, which has ended.
-                Thread.interrupted();
-                return ready
-                        ? Responses.sendAndTake(server.handle, RequestBlock.handle(block), out)
-                        : Native.take(server.handle);
+                return RequestBlock.kind(block) == Abi.KIND_EVENTS
+                        ? runCallbacksAndTake(block, handle)
+                        : respondAndTake(block, handle);
             } catch (Throwable e) {
-                Native.abandon(RequestBlock.handle(block));
+                Native.abandon(handle);
                 throw e;
             }
+        }
+
+        private byte[] runCallbacksAndTake(byte[] block, long handle) {
+            ChannelEvents.runSome(server, block);
+            clearInterrupt();
+            return Native.takeAfter(server.handle, handle);
+        }
+
+        private byte[] respondAndTake(byte[] block, long handle) {
+            if (out == null) {
+                out = new ResponseWriter();
+            }
+            boolean ready = server.ringHandler.handle(new RequestBlock(block), out);
+            clearInterrupt();
+            return ready
+                    ? Responses.sendAndTake(server.handle, handle, out)
+                    : Native.take(server.handle);
+        }
+
+        /** An interrupt was meant for the handler or callback, which has ended. */
+        private void clearInterrupt() {
+            Thread.interrupted();
         }
     }
 

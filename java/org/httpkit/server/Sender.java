@@ -405,8 +405,15 @@ final class Sender {
     }
 
     void leaveCallback() {
+        leaveCallback(0);
+    }
+
+    /** Uncorks, unless that is left to {@link Native#takeEvents} of the same handle. */
+    void leaveCallback(long taken) {
         callbackThread = null;
-        Native.uncork(handle);
+        if (handle != taken) {
+            Native.uncork(handle);
+        }
     }
 
     /** A closed WebSocket is remembered until its last queued message has been delivered. */

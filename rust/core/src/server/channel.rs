@@ -89,6 +89,14 @@ impl State {
         }
     }
 
+    /// A callback is over: what it has sent leaves.
+    fn uncork(&mut self) {
+        self.sent_in_callback = false;
+        if self.transport.is_corked() {
+            self.flush();
+        }
+    }
+
     /// As [`Self::send`], for a large payload, which is not corked.
     pub(super) fn send_payload(
         &mut self,
@@ -157,10 +165,7 @@ impl Conn {
             None => Vec::new(),
         };
         // The chain ends when there are none, under the same lock under which `report` begins the next one.
-        state.sent_in_callback = false;
-        if events.is_empty() && state.transport.is_corked() {
-            state.flush();
-        }
+        state.uncork();
         state.resume_reading(self);
         events
     }
@@ -173,10 +178,7 @@ impl Conn {
     /// The callback that corked its sends is over.
     pub(super) fn uncork(&self, seq: u32) {
         if let Some(mut state) = self.current(seq) {
-            state.sent_in_callback = false;
-            if state.transport.is_corked() {
-                state.flush();
-            }
+            state.uncork();
         }
     }
 

@@ -234,7 +234,7 @@ impl Exchange {
         self.conn.name(self.seq)
     }
 
-    /// The queued events, in order. They form one chain: until this has returned none, no other thread is told of the
+    /// The queued events, in order. Does what [`Self::uncork`] does. They form one chain: until this has returned none, no other thread is told of the
     /// channel's events.
     pub fn take_events(&self) -> Vec<Event> {
         self.conn.take_events(self.seq)

@@ -385,6 +385,20 @@ pub(crate) fn take_events<'local>(
     }
 }
 
+pub(crate) fn take_after<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    server: jlong,
+    channel: jlong,
+) -> Result<JByteArray<'local>> {
+    if let Some(exchange) = EXCHANGES.get(channel)
+        && let Some(events) = hand_over(env, Work::Events(exchange))?
+    {
+        return Ok(events);
+    }
+    take_from(env, server)
+}
+
 pub(crate) fn refuse<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
     if let Some(exchange) = EXCHANGES.remove(handle) {
         exchange.refuse_all();
