@@ -19,7 +19,7 @@
    [org.httpkit HttpMethod]
    [org.httpkit.client HttpClient HttpClient$SSLEngineURIConfigurer IFilter]
    [org.httpkit.logger EventNames]
-   [org.httpkit.server HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
+   [org.httpkit.server Compression HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
 
 (set! *warn-on-reflection* true)
 
@@ -256,6 +256,14 @@
 
 (def ^:private overflow (one-of :close :block :reject))
 
+(defn- compression-failure [v]
+  (try (Compression/of v) nil
+       (catch IllegalArgumentException e e)))
+
+(def ^:private compression
+  "Java's own check names the option inside the map."
+  [#(nil? (compression-failure %)) "true, false or a map" (fn [_ v] (compression-failure v))])
+
 (def ^:private event-names
   (optional [#(or (instance? Map %) (instance? EventNames %))
              "a map with String keys, or EventNames"]))
@@ -353,6 +361,7 @@
      :max-pending-messages        (core (integer 1))
      :max-pending-bytes           (integer 1)
      :on-overflow                 overflow
+     :compression                 compression
      :body-buffer-size            (integer 0)
      :stop-on-shutdown?           anything
      :shutdown-timeout            (integer 0)}))
@@ -379,6 +388,7 @@
    :on-drain           (function "the channel")
    :max-pending-bytes  (optional (integer 1))
    :on-overflow        (optional overflow)
+   :compression        compression
    :subprotocols       (optional [#(and (seqable? %) (not (string? %))) "a collection of Strings"])
    :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
    :ping-interval      (optional (integer 1))
@@ -402,7 +412,7 @@
 
 (def event-stream
   "Of `org.httpkit.sse/stream`."
-  (merge (select-keys channel [:on-open :on-close :on-drain :max-pending-bytes :on-overflow])
+  (merge (select-keys channel [:on-open :on-close :on-drain :max-pending-bytes :on-overflow :compression])
     {:heartbeat (optional (integer 0))
      :retry     event-retry
      :headers   (optional [map? "a map of headers"])}))

@@ -21,7 +21,7 @@
    [java.util Locale]
    [java.util.function Consumer]
    [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel Drained HttpServer ServerOptions]))
+   [org.httpkit.server AsyncChannel Compression Drained HttpServer ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -198,7 +198,7 @@
 (defn- server-options
   ^ServerOptions
   [handler
-   {:keys [io-threads max-pending-bytes on-overflow body-buffer-size server-header
+   {:keys [io-threads max-pending-bytes on-overflow body-buffer-size compression server-header
            legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
            stop-on-shutdown? shutdown-timeout]
     :or   {on-overflow                :close
@@ -212,6 +212,7 @@
       (.set options option number))
     (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
     (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
+    (set! (.compression options)         (Compression/of compression))
     (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
     (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
     (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
@@ -329,6 +330,8 @@
                           ; Longer ones, and those that pause for some 20 ms, are
                           ; streamed in chunks (no Content-Length on HEAD). Larger
                           ; Files are streamed with their length (default 256 KiB)
+    :compression          ; Compress responses with gzip for clients that accept it:
+                          ; true, or a map, see below            (default false)
     :stop-on-shutdown?    ; Drain when the JVM shuts down?       (default false)
     :shutdown-timeout     ; msecs that this may take             (default 15000)
   for TLS, see docs/tls.md,
@@ -355,6 +358,17 @@
     :http-versions        ; [:http1], the only value
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
 
+  Of `:compression`, which a response may override under the same key:
+    :level       ; 1 (fast) to 9 (small)    (default 6 for whole bodies up to 64 KiB, else 1)
+    :min-size    ; Bytes of the shortest whole body to compress  (default 860)
+    :types       ; Set of media types, or predicate of one, in lower case (default text/*,
+                 ; +json, +xml, and application/json, javascript, xml, wasm and the like)
+    :window-bits ; A stream keeps 2 to the power of this many bytes, 9 to 15 (default 13)
+    :encodings   ; Codings in order of preference; only \"gzip\" is built in
+  Each `send!` on a stream can be decoded when it arrives. Not compressed: HEAD, 204,
+  205, 206, 304, HTTP/1.0, a given Content-Encoding, `Cache-Control: no-transform`,
+  responses without Content-Type, and Files over 1 MiB, which the kernel sends.
+
   For invalid options, throws in this thread, before anything is bound, naming the
   option, its value and what is allowed: IllegalArgumentException, or, as http-kit,
   ClassCastException for values of a wrong class, NullPointerException for nil
@@ -377,6 +391,7 @@
                                    event-names address-finder channel-factory io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
                                    body-buffer-size stop-on-shutdown? shutdown-timeout
+                                   compression
                                    ssl-port ssl? http? keystore keystore-type key-password
                                    key-manager-password truststore truststore-type trust-password
                                    client-auth ssl-protocols keystore-scan-interval tls
@@ -519,12 +534,14 @@
   (when ping-interval
     (.keepAlive ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
 
-(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain]}]
+(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
   (when (or max-pending-bytes on-overflow on-drain)
     (.boundPending ch
       (int (options/to-int (or max-pending-bytes 0)))
       (config/overflows on-overflow)
-      on-drain)))
+      on-drain))
+  (when (some? compression)
+    (.compress ch compression)))
 
 (defn- open-websocket!
   [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error subprotocols headers] :as opts}]
@@ -598,7 +615,7 @@
                         ; `:on-overflow :reject` have been written
 
   Other options:
-    :max-pending-bytes, :on-overflow ; As for `run-server`, for this channel
+    :max-pending-bytes, :on-overflow, :compression ; As for `run-server`, for this channel
     :subprotocols   ; WebSocket: names in order of preference; the first that the
                     ; client offers is selected
     :headers        ; WebSocket: further headers of the handshake response
@@ -611,7 +628,7 @@
   logged; one in `:on-open`, before the response has started, becomes a 500."
   {:arglists '([ring-req {:keys [init on-open on-receive on-ping on-close on-close-raw
                                  on-handshake-error on-drain max-pending-bytes on-overflow
-                                 subprotocols headers ping-interval ping-timeout] :as opts}])}
+                                 compression subprotocols headers ping-interval ping-timeout] :as opts}])}
   [ring-req opts]
   (if-let [ch (:async-channel ring-req)]
     (open-channel! ring-req ch opts)

@@ -126,7 +126,10 @@
              "X-Accel-Buffering" "no"}})
 
 (defn- begin! [^AsyncChannel ch {:keys [retry heartbeat on-open] :as opts}]
-  (let [response (cond-> (update head :headers #(reduce-kv headers/with % (:headers opts)))
+  (let [head     (cond-> head
+                   ;; It would keep us from compressing, too.
+                   (.compressesEvents ch) (assoc-in [:headers "Cache-Control"] "no-cache"))
+        response (cond-> (update head :headers #(reduce-kv headers/with % (:headers opts)))
                    retry (assoc :body (encode {:retry retry})))]
     ;; A response to HEAD ends with its head.
     (when (and (server/send! ch response false) (server/open? ch))
@@ -152,14 +155,14 @@
                ; costs no thread. nil or 0 for none              (default none)
     :retry     ; msecs that a browser waits before it reconnects  (default the browser's)
     :headers   ; map of further headers of the response; nil removes one of those below
-    :max-pending-bytes, :on-overflow, :on-drain ; as for `as-channel`
+    :max-pending-bytes, :on-overflow, :on-drain, :compression ; as for `as-channel`
 
   The head has `Content-Type: text/event-stream; charset=utf-8`,
-  `Cache-Control: no-cache, no-transform` and `X-Accel-Buffering: no`. HEAD gets
-  only that; a WebSocket handshake gets 400.
+  `Cache-Control: no-cache, no-transform` (`no-cache` if the stream is compressed) and
+  `X-Accel-Buffering: no`. HEAD gets only that; a WebSocket handshake gets 400.
   Throws IllegalArgumentException for invalid options."
   {:arglists '([req {:keys [on-open on-close heartbeat retry headers max-pending-bytes on-overflow
-                            on-drain] :as opts}])}
+                            on-drain compression] :as opts}])}
   [req opts]
   (let [opts (options/as-map "sse/stream" opts)]
     (options/check options/event-stream opts
@@ -168,5 +171,5 @@
     (if (:websocket? req)
       not-a-websocket
       (server/as-channel req
-        (-> (select-keys opts [:on-close :max-pending-bytes :on-overflow :on-drain])
+        (-> (select-keys opts [:on-close :max-pending-bytes :on-overflow :on-drain :compression])
             (assoc :on-open #(begin! % opts)))))))

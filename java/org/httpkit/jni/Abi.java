@@ -38,6 +38,12 @@ public final class Abi {
     public static final int INSIST = 64;
     public static final int OWNED = 128;
 
+    /** The first bit of the level at which a response is compressed; 0 for not at all. */
+    public static final int GZIP_LEVEL = 8;
+
+    /** The first bit of its window's size, as a power of two. */
+    public static final int GZIP_WINDOW = 12;
+
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;
     public static final int SENT_FULL = 2;

@@ -125,6 +125,22 @@ public class AsyncChannel {
         sender.boundPending(limit, policy, onDrain);
     }
 
+    /**
+     * Overrides the server's compression. Call it before the first send.
+     *
+     * @param option the value of an option {@code :compression}; null for the server's
+     * @throws IllegalArgumentException if it is none
+     */
+    public void compress(Object option) {
+        Compression.of(option);
+        sender.compress(option);
+    }
+
+    /** Whether a stream of events on this channel would be compressed. */
+    public boolean compressesEvents() {
+        return sender.compressesEvents();
+    }
+
     /** Makes the server ping the peer by itself. Set it before the handshake. */
     public void keepAlive(long intervalMillis, long timeoutMillis) {
         sender.keepAlive(intervalMillis, timeoutMillis);

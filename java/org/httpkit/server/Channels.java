@@ -35,7 +35,7 @@ final class Channels {
                 new AsyncChannel(
                         server,
                         block.handle(),
-                        server.terms(block),
+                        server.terms(block).detached(),
                         block.has(Abi.REQUEST_UPGRADE));
         remember(channel);
         return channel;

@@ -496,7 +496,7 @@ public class HttpServer implements Runnable {
     }
 
     Terms terms(RequestBlock block) {
-        return Terms.of(block, options.legacyContentLength);
+        return Terms.of(block, options);
     }
 
     /** Passes a warning to the server's logger; never throws. Either may be null. */

@@ -156,6 +156,7 @@ final class OpenBody {
 
     /** Sends the head and the buffered bytes. @return false if the peer has disconnected */
     private boolean stream() {
+        out.codeStream();
         int sent = Responses.start(handle, out, kept, 0, length);
         state = State.STREAMING;
         kept = null;

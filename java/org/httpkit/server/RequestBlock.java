@@ -15,6 +15,7 @@ import org.httpkit.jni.Native;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
@@ -33,6 +34,8 @@ final class RequestBlock {
 
     private static final int ENTRY = 16;
     private static final int UNKNOWN = 255;
+    private static final int ACCEPT_ENCODING =
+            Arrays.asList(HeaderNames.KNOWN).indexOf("accept-encoding");
     private static final int DEFAULT_PORT = 80;
     private static final int DEFAULT_TLS_PORT = 443;
 
@@ -192,8 +195,7 @@ final class RequestBlock {
                 pairs[used++] = value(entry);
             }
         }
-        return new PersistentArrayMap(
-                used == pairs.length ? pairs : java.util.Arrays.copyOf(pairs, used));
+        return new PersistentArrayMap(used == pairs.length ? pairs : Arrays.copyOf(pairs, used));
     }
 
     /** Names with a number are always the same String object. */
@@ -263,6 +265,19 @@ final class RequestBlock {
             }
         }
         return found == null ? null : found.toString();
+    }
+
+    /** The joined values of Accept-Encoding; null without one. */
+    String acceptEncoding() {
+        String joined = null;
+        int count = shortAt(16);
+        for (int i = 0; i < count; i++) {
+            int entry = entry(i);
+            if (shortAt(entry) == ACCEPT_ENCODING) {
+                joined = joined == null ? value(entry) : joined + ',' + value(entry);
+            }
+        }
+        return joined;
     }
 
     /** Text before the port of the Host header; null without one (HTTP/1.0). */

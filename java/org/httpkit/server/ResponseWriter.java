@@ -30,6 +30,7 @@ final class ResponseWriter {
     static final Keyword STATUS = Keyword.intern(null, "status");
     static final Keyword HEADERS = Keyword.intern(null, "headers");
     static final Keyword BODY = Keyword.intern(null, "body");
+    private static final Keyword COMPRESSION = Keyword.intern(null, "compression");
 
     /** Bodies up to this size are copied after the header lines. */
     private static final int INLINE = 16 * 1024;
@@ -61,6 +62,9 @@ final class ResponseWriter {
 
     private String contentLength;
 
+    /** Until the head is complete, if the response may be compressed; else null. */
+    private ResponseCoding coding;
+
     private void reset() {
         flags = 0;
         declared = -1;
@@ -71,6 +75,7 @@ final class ResponseWriter {
         largeLength = 0;
         stream = null;
         contentLength = null;
+        coding = null;
         if (buffer.length > 8 * INLINE) {
             buffer = new byte[1024];
         }
@@ -85,6 +90,7 @@ final class ResponseWriter {
     void ring(Map<?, ?> response, Terms terms) throws IOException {
         reset();
         status(response);
+        coding = ResponseCoding.begin(response.get(COMPRESSION), terms, status);
         headers(response.get(HEADERS), terms);
         ringBody(response.get(BODY));
     }
@@ -131,25 +137,38 @@ final class ResponseWriter {
         setOwnBody(bytes, bytes.length);
     }
 
-    /** Like {@link #ring}, for the first send on a channel, which has a default type. */
-    void channel(Object data, Terms terms) throws IOException {
+    /**
+     * Like {@link #ring}, for the first send on a channel, which has a default type.
+     *
+     * @param compression the channel's {@code :compression}, or null
+     */
+    void channel(Object data, Terms terms, Object compression) throws IOException {
         reset();
         if (data instanceof Map) {
             Map<?, ?> response = (Map<?, ?>) data;
             status(response);
+            Object own = response.get(COMPRESSION);
+            coding = ResponseCoding.begin(own == null ? compression : own, terms, status);
             Object given = response.get(HEADERS);
             headers(given, terms);
             if (given == null || ((Map<?, ?>) given).isEmpty()) {
-                put(HTML);
-                endHead();
+                html();
             }
             body(response.get(BODY));
         } else {
             status = 200;
-            put(HTML);
-            endHead();
+            coding = ResponseCoding.begin(compression, terms, status);
+            html();
             body(data);
         }
+    }
+
+    private void html() {
+        if (coding != null) {
+            coding.note("content-type", "text/html", 0);
+        }
+        put(HTML);
+        endHead();
     }
 
     /** Writes header lines alone. */
@@ -255,6 +274,9 @@ final class ResponseWriter {
             default:
         }
         byte[] wireName = WireNames.of(name);
+        if (coding != null) {
+            coding.note(name, value, body + wireName.length + SEPARATOR.length);
+        }
         if (HeaderValues.hasElements(value)) {
             for (ISeq s = RT.seq(value); s != null; s = s.next()) {
                 Object element = s.first();
@@ -363,7 +385,42 @@ final class ResponseWriter {
         copy.declared = declared;
         copy.buffer = Arrays.copyOf(buffer, head);
         copy.head = head;
+        copy.coding = coding;
         return copy;
+    }
+
+    /** Whether to read a file of this length, in order to compress it. */
+    boolean wantsFile(long length) {
+        return coding != null && coding.wantsFile(length);
+    }
+
+    /** The response is complete: completes its head if it is compressed. */
+    void codeWhole() {
+        if (coding != null) {
+            ResponseCoding decided = coding;
+            coding = null;
+            decided.whole(this, body + largeLength);
+        }
+    }
+
+    /** As {@link #codeWhole}, for a body that comes piece by piece. */
+    void codeStream() {
+        if (coding != null) {
+            ResponseCoding decided = coding;
+            coding = null;
+            decided.stream(this);
+        }
+    }
+
+    /** Inserts bytes into the head; a body that follows it is moved. */
+    void insert(int at, byte[] bytes) {
+        int end = head + body;
+        if (buffer.length < end + bytes.length) {
+            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, end + bytes.length));
+        }
+        System.arraycopy(buffer, at, buffer, at + bytes.length, end - at);
+        System.arraycopy(bytes, 0, buffer, at, bytes.length);
+        head += bytes.length;
     }
 
     /** Whether its type is server-sent events, each of which must arrive immediately. */

@@ -15,6 +15,7 @@ final class Responses {
      * @return false if the exchange is over
      */
     static boolean send(long exchange, ResponseWriter out) {
+        out.codeWhole();
         int sent =
                 Native.respond(
                         exchange,
@@ -32,6 +33,7 @@ final class Responses {
 
     /** {@link #send}s, then blocks until the next piece of work. */
     static byte[] sendAndTake(long server, long exchange, ResponseWriter out) {
+        out.codeWhole();
         byte[] large = out.large;
         out.large = null;
         return Native.respondAndTake(

@@ -153,7 +153,8 @@ final class RingExchanges {
          */
         private boolean stream(ResponseWriter out) throws IOException {
             FilePart file = file(out.stream);
-            if (file != null && OpenBody.isShort(server, file.length())) {
+            if (file != null
+                    && (OpenBody.isShort(server, file.length()) || out.wantsFile(file.length()))) {
                 out.read(out.stream);
                 server.log.status(out.status);
                 return true;

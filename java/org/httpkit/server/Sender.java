@@ -66,6 +66,9 @@ final class Sender {
     private volatile IFn drainHandler;
     private final AtomicBoolean drainAwaited = new AtomicBoolean();
 
+    /** The channel's {@code :compression}; null for the server's. */
+    private volatile Object compression;
+
     Sender(AsyncChannel channel, long handle, Terms terms, boolean upgradeRequested) {
         this.channel = channel;
         this.server = channel.server;
@@ -171,7 +174,7 @@ final class Sender {
             if (phase != Phase.FRESH) {
                 return BEGUN;
             }
-            out.channel(data, terms);
+            out.channel(data, terms, compression);
             if (out.ignoredStatus != null) {
                 server.responseWarnings.ignoredStatus("send!", out.ignoredStatus);
             }
@@ -208,6 +211,7 @@ final class Sender {
         if (!terms.head) {
             watchPeer();
         }
+        out.codeStream();
         return out.large != null
                 ? Responses.start(handle, out, out.large, out.largeStart, out.largeLength)
                 : Responses.start(handle, out, out.buffer, out.head, out.body);
@@ -253,6 +257,16 @@ final class Sender {
             overflow = policy;
         }
         drainHandler = onDrain;
+    }
+
+    /** See {@link AsyncChannel#compress}. */
+    void compress(Object option) {
+        compression = option;
+    }
+
+    /** See {@link AsyncChannel#compressesEvents}. */
+    boolean compressesEvents() {
+        return ResponseCoding.isForEvents(compression, terms);
     }
 
     void keepAlive(long intervalMillis, long timeoutMillis) {
@@ -443,6 +457,7 @@ final class Sender {
             upgradeRequested = other.upgradeRequested;
             callbackThread = other.callbackThread;
             drainHandler = null;
+            compression = null;
             upgraded = false;
             handle = other.handle;
             phase = other.takeFresh() ? Phase.FRESH : Phase.CLOSED;

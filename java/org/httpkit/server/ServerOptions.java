@@ -78,6 +78,9 @@ public final class ServerOptions {
 
     public boolean legacyContentLength;
 
+    /** How responses are compressed, unless they say otherwise; null for not at all. */
+    public Compression compression;
+
     /** Whether a handler's exception message is the body of the 500. */
     public boolean errorMessages = true;
 

@@ -11,6 +11,7 @@ mod attend;
 mod body;
 mod channel;
 mod clock;
+mod coding;
 mod config;
 mod connection;
 mod counters;
@@ -64,6 +65,7 @@ use work::Owner;
 use crate::net::tls_server::TlsServer;
 
 pub use body::{BodyFault, Read};
+pub use coding::{GZIP_LEVEL, GZIP_WINDOW, Gzip};
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};

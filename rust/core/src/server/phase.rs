@@ -1,6 +1,11 @@
 //! What a connection is doing. Receiving and responding are independent activities: neither state follows from the
 //! other.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::coding::Coder;
 use super::heartbeat::Heartbeat;
 use super::inbound::Terms;
 use super::session::Session;
@@ -38,7 +43,15 @@ pub(super) enum Responding {
     /// A response of known length is being sent; the number is what remains of its body.
     Sending(Terms, u64),
     /// A response of unknown length is being sent.
-    Streaming(Terms, Option<Box<Heartbeat>>),
+    Streaming(Terms, Option<Box<Extras>>),
+}
+
+/// What few streams have.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) heartbeat: Option<Heartbeat>,
+    /// Locked before the connection, by threads that send; the loop only tries.
+    pub(super) coder: Option<Arc<Mutex<Coder>>>,
 }
 
 impl Phase {
@@ -78,10 +91,10 @@ impl Phase {
         }
     }
 
-    /// The heartbeat of a begun response of unknown length, if it has one.
-    pub(super) fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
+    /// What a begun response of unknown length has besides its terms.
+    pub(super) fn extras(&mut self) -> Option<&mut Extras> {
         match self {
-            Self::Http(_, Responding::Streaming(_, heartbeat)) => heartbeat.as_deref_mut(),
+            Self::Http(_, Responding::Streaming(_, extras)) => extras.as_deref_mut(),
             _ => None,
         }
     }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use super::coding::{Coder, Gzip};
 use super::connection::{Conn, State};
 use super::exchange::Responded;
 use super::heartbeat::{HEARTBEAT, Heartbeat};
 use super::inbound::Terms;
 use super::output::Payload;
-use super::phase::{Phase, Responding};
+use super::phase::{Extras, Phase, Responding};
 use super::timers::Timers;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{ResponseHead, Sent};
@@ -24,6 +27,9 @@ impl Conn {
         response: &ResponseHead<'_>,
         first: Payload<'_>,
     ) -> Sent {
+        let mut coder = Gzip::of(response.flags).map(Coder::new);
+        let coded = coder.as_mut().map(|coder| coder.coded(&first));
+        let first = coded.as_deref().map_or(first, Payload::Borrowed);
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -35,9 +41,15 @@ impl Conn {
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
         let (close, line) = terms.connection(response, until_close, stopping);
+        let extras = coder.map(|coder| {
+            Box::new(Extras {
+                coder: Some(Arc::new(Mutex::new(coder))),
+                ..Extras::default()
+            })
+        });
         state
             .phase
-            .go_on(Responding::Streaming(Terms { close, ..terms }, None));
+            .go_on(Responding::Streaming(Terms { close, ..terms }, extras));
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
@@ -77,20 +89,43 @@ impl Conn {
         if piece.is_empty() || terms.head {
             return Sent::Accepted;
         }
+        if let Some(coder) = state.coder() {
+            drop(state);
+            return self.send_coded(seq, &coder, &piece, flags, limit);
+        }
         if !state.has_room(self, flags, limit) {
             return Sent::Full;
         }
-        state.note_sent();
-        state.postpone_heartbeat();
-        with_buffer(|buffer| {
-            if piece.len() < CORK_SIZE {
-                push_chunk(buffer, &piece, terms.chunked());
-                state.send(buffer, flags);
-            } else {
-                terms.start_chunk(buffer, piece.len());
-                state.send_payload(buffer, piece, terms.chunk_end(), flags);
-            }
-        });
+        state.push_piece(terms, piece, flags);
+        Sent::Accepted
+    }
+
+    /// Compresses a piece without the connection's lock; the coder's keeps pieces in order.
+    fn send_coded(
+        &self,
+        seq: u32,
+        coder: &Mutex<Coder>,
+        piece: &[u8],
+        flags: u32,
+        limit: usize,
+    ) -> Sent {
+        let mut coder = coder.lock();
+        match self
+            .current(seq)
+            .map(|mut state| state.has_room(self, flags, limit))
+        {
+            None => return Sent::Closed,
+            Some(false) => return Sent::Full,
+            Some(true) => {}
+        }
+        let coded = coder.coded(piece);
+        let Some(mut state) = self.current(seq) else {
+            return Sent::Closed;
+        };
+        let Some(terms) = state.phase.streaming() else {
+            return Sent::Closed;
+        };
+        state.push_piece(terms, Payload::Borrowed(&coded), flags);
         Sent::Accepted
     }
 
@@ -98,25 +133,37 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return false;
         };
-        let Phase::Http(_, Responding::Streaming(terms, heartbeat)) = &mut state.phase else {
+        let Phase::Http(_, Responding::Streaming(terms, extras)) = &mut state.phase else {
             return false;
         };
         if !terms.head {
-            *heartbeat = Some(Box::new(Heartbeat::new(interval)));
+            extras.get_or_insert_default().heartbeat = Some(Heartbeat::new(interval));
             state.transport.wake();
         }
         true
     }
 
     pub(super) fn end_stream(self: &Arc<Self>, seq: u32) -> Sent {
+        let coder = self.current(seq).and_then(|mut state| state.coder());
+        let mut coder = coder.as_ref().map(|coder| coder.lock());
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
         let Some(terms) = state.phase.streaming() else {
             return Sent::Closed;
         };
-        if terms.chunked() && !terms.head {
-            state.transport.write(LAST_CHUNK, &[]);
+        if !terms.head {
+            let mut rest = Vec::new();
+            if let Some(coder) = &mut coder {
+                coder.end(&mut rest);
+            }
+            with_buffer(|end| {
+                push_chunk(end, &rest, terms.chunked());
+                if terms.chunked() {
+                    end.extend_from_slice(LAST_CHUNK);
+                }
+                state.transport.write(end, &[]);
+            });
         }
         let next = self.finish(&mut state, terms, 0);
         drop(state);
@@ -126,16 +173,34 @@ impl Conn {
 }
 
 impl State {
-    /// Something is sent on the stream. The timer notices when it fires, so that senders need not wake the loop.
-    pub(super) fn postpone_heartbeat(&mut self) {
-        if let Some(heartbeat) = self.phase.heartbeat() {
+    fn coder(&mut self) -> Option<Arc<Mutex<Coder>>> {
+        self.phase.extras()?.coder.clone()
+    }
+
+    fn push_piece(&mut self, terms: Terms, piece: Payload<'_>, flags: u32) {
+        self.note_sent();
+        // The timer notices when it fires, so that senders need not wake the loop.
+        if let Some(heartbeat) = self.heartbeat() {
             heartbeat.postpone();
         }
+        with_buffer(|buffer| {
+            if piece.len() < CORK_SIZE {
+                push_chunk(buffer, &piece, terms.chunked());
+                self.send(buffer, flags);
+            } else {
+                terms.start_chunk(buffer, piece.len());
+                self.send_payload(buffer, piece, terms.chunk_end(), flags);
+            }
+        });
+    }
+
+    fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
+        self.phase.extras()?.heartbeat.as_mut()
     }
 
     /// Sends the heartbeat that is due, and sets the timer for the next one.
     pub(super) fn beat(&mut self, cx: &mut Context<'_>, timers: &mut Timers) {
-        while let Some(heartbeat) = self.phase.heartbeat() {
+        while let Some(heartbeat) = self.heartbeat() {
             if !timers.reached(cx, heartbeat.due) {
                 return;
             }
@@ -145,17 +210,30 @@ impl State {
         timers.no_deadline();
     }
 
-    /// Not while something is queued: the peer lacks no bytes then, and heartbeats must not pile up.
+    /// Not while something is queued: the peer lacks no bytes then, and heartbeats must not pile up. Nor while a thread
+    /// compresses a piece, which is sent in a moment.
     fn send_heartbeat(&mut self) {
+        let Some(terms) = self.phase.streaming() else {
+            return;
+        };
         if !self.transport.all_is_written() {
             return;
         }
-        if let Some(terms) = self.phase.streaming() {
-            with_buffer(|chunk| {
-                push_chunk(chunk, HEARTBEAT, terms.chunked());
-                self.transport.write(chunk, &[]);
-            });
-        }
+        let mut coded = Vec::new();
+        let beat = match self.coder() {
+            None => HEARTBEAT,
+            Some(coder) => {
+                let Some(mut coder) = coder.try_lock() else {
+                    return;
+                };
+                coder.short_piece(HEARTBEAT, &mut coded);
+                &coded
+            }
+        };
+        with_buffer(|chunk| {
+            push_chunk(chunk, beat, terms.chunked());
+            self.transport.write(chunk, &[]);
+        });
     }
 }
 

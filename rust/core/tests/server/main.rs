@@ -7,6 +7,7 @@ mod support;
 mod tls_support;
 
 mod body;
+mod compressed;
 mod connections;
 mod encoded;
 mod file;

@@ -38,6 +38,9 @@ pub const CORK: jint = 32;
 pub const INSIST: jint = 64;
 /// No user code can reach the response's large array.
 pub const OWNED: jint = 128;
+/// The first bit of the level at which a response is compressed, and of its window's size.
+pub const GZIP_LEVEL: jint = 8;
+pub const GZIP_WINDOW: jint = 12;
 
 /// The outcome of a response or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -108,6 +111,8 @@ const _: () = {
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
     assert!(INSIST as u32 == server::INSIST);
+    assert!(GZIP_LEVEL as u32 == server::GZIP_LEVEL);
+    assert!(GZIP_WINDOW as u32 == server::GZIP_WINDOW);
 };
 
 /// Bits of a call's spec.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
+use httpkit_core::server::{Exchange, Gzip, INLINE, Responded, ResponseHead, Sent, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jboolean, jint, jlong};
@@ -17,7 +17,7 @@ use super::exchanges::EXCHANGES;
 use super::take_from;
 use super::work::{give_up, hand_over};
 use crate::border::abi;
-use crate::border::arrays::{array, bytes, in_buffer, size};
+use crate::border::arrays::{array, bytes, bytes_of, in_buffer, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::fields::push_address;
 
@@ -111,6 +111,21 @@ fn write_response(
         } else {
             size(bytes.large_len)?
         };
+        if let Some(gzip) = Gzip::of(flags) {
+            let coded = code_body(env, bytes, gzip)?;
+            let mut sent = Responded::Stale;
+            in_buffer(env, &bytes.buffer, head, |headers| {
+                let head = ResponseHead {
+                    status,
+                    headers,
+                    flags,
+                    declared,
+                };
+                sent = exchange.respond(&head, &coded, coded.len() as u64);
+            })?;
+            forget_done(handle, &sent);
+            return Ok(sent);
+        }
         let total = (body + large) as u64;
         let mut sent = Responded::Stale;
         in_buffer(env, &bytes.buffer, head + body, |buffer| {
@@ -134,6 +149,17 @@ fn write_response(
         forget_done(handle, &sent);
         Ok(sent)
     })
+}
+
+/// The whole body, compressed.
+fn code_body(env: &mut Env<'_>, bytes: &ResponseBytes<'_>, gzip: Gzip) -> Result<Vec<u8>> {
+    let (array, start, len) = if bytes.large.is_null() {
+        (&bytes.buffer, bytes.head, bytes.body)
+    } else {
+        (&bytes.large, bytes.large_start, bytes.large_len)
+    };
+    let body = bytes_of(env, array, size(start)?, size(len)?)?;
+    Ok(gzip.whole(&body))
 }
 
 fn forget_done(handle: jlong, sent: &Responded) {

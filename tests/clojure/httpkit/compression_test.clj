@@ -1,0 +1,356 @@
+(ns httpkit.compression-test
+  "Compressed responses: who gets one, what it says, and that each piece of a stream can be decoded as it arrives."
+  (:require [clojure.java.shell :as shell]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server]
+            [org.httpkit.sse    :as sse])
+  (:import (java.io ByteArrayInputStream ByteArrayOutputStream Closeable File PipedInputStream PipedOutputStream)
+           (java.nio ByteBuffer)
+           (java.util.concurrent LinkedBlockingQueue TimeUnit)
+           (java.util.zip GZIPInputStream Inflater)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private text (apply str (for [i (range 400)] (str "{\"id\":" i ",\"name\":\"item " i "\"}\n"))))
+
+(defn- gunzip [^bytes coded]
+  (String. (.readAllBytes (GZIPInputStream. (ByteArrayInputStream. coded))) "UTF-8"))
+
+(defn- fetch
+  "Status, headers and body of a GET; the body decoded, and `:length` as sent."
+  [port & headers]
+  (with-open [conn (wire/connect port)]
+    (wire/send! conn (apply wire/get-request "/" headers))
+    (let [{:keys [headers body] :as response} (wire/answer conn)
+          coded (.getBytes ^String body "ISO-8859-1")]
+      (assoc response
+             :length (alength coded)
+             :body   (if (= "gzip" (headers "content-encoding"))
+                       (gunzip coded)
+                       (String. coded "UTF-8"))))))
+
+(def ^:private gzip ["Accept-Encoding" "gzip, deflate, br"])
+
+(defn- answer-of
+  "What a server with `options` and this response answers to a client that accepts gzip."
+  [options response & headers]
+  (wire/with-server [{:keys [port]} (fn [_] response) (merge {:compression true} options)]
+    (apply fetch port gzip headers)))
+
+(defn- coded?
+  "Whether a response is compressed, and a short text in failures."
+  [{:keys [headers]}]
+  (= "gzip" (headers "content-encoding")))
+
+(defn- response [& {:as more}]
+  (merge {:status 200 :headers {"Content-Type" "application/json"} :body text} more))
+
+(defn- temporary-file ^File [^String content]
+  (doto (File/createTempFile "compression" ".json") (.deleteOnExit) (spit content)))
+
+(deftest bodies-of-every-type-are-compressed-and-come-back
+  (let [bytes (.getBytes ^String text "UTF-8")
+        ^String large (apply str (repeat 60 text))]
+    (doseq [[what body expected] [["String" text text]
+                                  ["bytes" bytes text]
+                                  ["ByteBuffer" (ByteBuffer/wrap bytes) text]
+                                  ["direct ByteBuffer" (.flip (.put (ByteBuffer/allocateDirect (alength bytes)) bytes)) text]
+                                  ["seq" (list "a" text "b") (str "a" text "b")]
+                                  ["InputStream" (ByteArrayInputStream. bytes) text]
+                                  ["File" (temporary-file text) text]
+                                  ["large String" large large]
+                                  ["large bytes" (.getBytes large "UTF-8") large]
+                                  ["File over :body-buffer-size" (temporary-file large) large]
+                                  ["long InputStream" (ByteArrayInputStream. (.getBytes large "UTF-8")) large]
+                                  ["long seq" (repeat 60 text) large]]]
+      (testing what
+        (let [{:keys [headers length body] :as answer} (answer-of {} (response :body body))]
+          (is (coded? answer))
+          (is (= expected body))
+          (is (= "Accept-Encoding" (headers "vary")))
+          (is (< (* 3 (long length)) (count expected)))
+          (is (if (str/starts-with? what "long")
+                (= "chunked" (headers "transfer-encoding"))
+                (= (str length) (headers "content-length")))))))))
+
+(deftest a-client-gets-what-it-accepts-and-prefers
+  (doseq [[accepts expected] {"gzip" true, "GZIP" true, "x-gzip" true, "*" true, "br, gzip;q=0.1" true
+                              "identity;q=0.5, gzip;q=0.5" true, "identity;q=0.5, *" true, "gzip;q=1.000" true
+                              "identity;q=0, gzip;q=0.001" true
+                              "" false, "br" false, "identity" false, "gzip;q=0" false, "gzip;q=0.0, *" false
+                              "*;q=0" false, "identity;q=0" false, "identity, gzip;q=0.9" false, "gzip;q=x" false
+                              "gzip;q=-1" false}]
+    (testing accepts
+      (wire/with-server [{:keys [port]} (fn [_] (response)) {:compression true}]
+        (let [{:keys [headers body] :as answer} (fetch port ["Accept-Encoding" accepts])]
+          (is (= expected (coded? answer)))
+          (is (= text body))
+          (is (= "Accept-Encoding" (headers "vary")) "caches must know in both cases"))))))
+
+(deftest a-request-without-accept-encoding-and-a-server-without-the-option-see-no-difference
+  (let [plain {:headers (fn [h] (dissoc h "date"))}
+        seen  (fn [options & headers]
+                (wire/with-server [{:keys [port]} (fn [_] (response :headers {"Content-Type" "text/html" "ETag" "\"x\""}))
+                                   options]
+                  (update (apply fetch port headers) :headers (:headers plain))))]
+    (is (= (seen {}) (seen {:compression true}) (seen {} gzip) (seen {:compression false} gzip)))
+    (is (nil? (get-in (seen {}) [:headers "vary"])))))
+
+(deftest what-must-not-be-compressed-is-not
+  (doseq [[why given] {"a coding of its own"  (response :headers {"Content-Type" "text/html" "Content-Encoding" "br"})
+                       "no-transform"         (response :headers {"Content-Type"  "text/html"
+                                                                  "Cache-Control" "public, No-Transform"})
+                       "another type"         (response :headers {"Content-Type" "image/png"})
+                       "no type"              (response :headers {})
+                       "too short"            (response :body "short")
+                       "a part"               (response :status 206)
+                       "a part of a range"    (response :headers {"Content-Type" "text/html" "Content-Range" "bytes 0-1/2"})
+                       "its own choice"       (response :compression false)}]
+    (testing why
+      (let [answer (answer-of {} given)]
+        (is (not= "gzip" (get-in answer [:headers "content-encoding"])))
+        (is (= (:body given) (:body answer)))
+        (is (nil? (get-in answer [:headers "vary"]))))))
+  (wire/with-server [{:keys [port]} (fn [_] (response)) {:compression true}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn "HEAD / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
+      (let [{:keys [headers]} (wire/answer conn :head? true)]
+        (is (= [(str (count text)) nil "Accept-Encoding"]
+               (map headers ["content-length" "content-encoding" "vary"])))))
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn "GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
+      (let [{:keys [headers body]} (wire/answer conn)]
+        (is (nil? (headers "content-encoding")))
+        (is (= text body)))))
+  (is (= 304 (:status (answer-of {} {:status 304 :headers {"Content-Type" "text/html"}})))))
+
+(deftest the-head-says-what-was-done
+  (let [head (fn [headers]
+               (:headers (answer-of {} (response :headers (merge {"Content-Type" "text/html; charset=utf-8"} headers)))))]
+    (is (= "W/\"abc\"" ((head {"ETag" "\"abc\""}) "etag")))
+    (is (= "W/\"abc\"" ((head {"etag" "W/\"abc\""}) "etag")))
+    (is (= "Cookie, Accept-Encoding" ((head {"Vary" "Cookie"}) "vary")))
+    (is (= "Cookie, accept-encoding" ((head {"Vary" "Cookie, accept-encoding"}) "vary")))
+    (is (= "*" ((head {"Vary" "*"}) "vary")))
+    (is (= ["Cookie, Accept-Encoding" "\"odd"] (map (head {"Vary" ["Cookie" "Accept-Encoding"] "X" "\"odd"}) ["vary" "x"])))
+    (is (not= "5" ((head {"Content-Length" "5"}) "content-length")))
+    (is (= "yes" ((head {"ETag" "\"a\"" "X-After" "yes"}) "x-after")))))
+
+(deftest options-say-which-bodies-and-how
+  (is (coded? (answer-of {:compression {:min-size 0}} (response :body "x"))))
+  (is (not (coded? (answer-of {:compression {:min-size 100000}} (response)))))
+  (is (coded? (answer-of {:compression {:types #{"image/x"}}} (response :headers {"Content-Type" "Image/X; a=b"}))))
+  (is (not (coded? (answer-of {:compression {:types #{"image/x"}}} (response)))))
+  (is (coded? (answer-of {:compression {:types #(str/starts-with? % "app")}} (response))))
+  (is (coded? (answer-of {:compression false} (response :compression true))) "the response's own word counts")
+  (is (coded? (answer-of {:compression {:encodings ["gzip"] :level {"gzip" 3} :window-bits 9}} (response))))
+  (let [length (fn [level] (:length (answer-of {:compression {:level level}} (response))))]
+    (is (< (long (length 9)) (long (length 1)))))
+  (doseq [[type expected] {"text/plain" true, "application/problem+json" true, "image/svg+xml" true
+                           "application/javascript" true, "application/wasm" true, "application/octet-stream" false
+                           "image/jpeg" false, "application/zip" false}]
+    (is (= expected (coded? (answer-of {} (response :headers {"Content-Type" type})))) type)))
+
+(deftest a-long-file-is-left-to-the-kernel
+  (let [content (apply str (repeat 150 text))]
+    (is (< 1048576 (count content)))
+    (let [answer (answer-of {} (response :body (temporary-file content)))]
+      (is (not (coded? answer)))
+      (is (= content (:body answer))))))
+
+(deftest wrong-options-are-named-before-anything-is-bound
+  (doseq [[value named] {{:encodings ["br"]}       #":compression :encodings \"br\": expected \"gzip\", the only coding that is built in"
+                         {:encodings ["gzip" "zstd"]} #":encodings \"zstd\""
+                         {:encodings []}           #":encodings \[\]"
+                         {:encodings "gzip"}       #":encodings \"gzip\": expected a vector"
+                         {:level 0}                #":level 0: expected an integer from 1 to 9"
+                         {:level 10}               #":level 10"
+                         {:level {"br" 5}}         #"\"br\""
+                         {:min-size -1}            #":min-size -1"
+                         {:min-size "1"}           #":min-size \"1\""
+                         {:types "text/html"}      #":types \"text/html\": expected a set"
+                         {:window-bits 8}          #":window-bits 8: expected an integer from 9 to 15"
+                         {:window-bits 16}         #":window-bits 16"
+                         {:lvl 1}                  #":compression :lvl: expected one of :encodings"
+                         "gzip"                    #":compression \"gzip\": expected true, false, or a map"
+                         :gzip                     #":compression :gzip"}]
+    (is (thrown-with-msg? IllegalArgumentException named
+                          (server/run-server (fn [_]) {:port 0 :ip "127.0.0.1" :compression value}))
+        (pr-str value)))
+  (let [{:keys [status body]} (answer-of {} (response :compression {:lvl 1}))]
+    (is (= 500 status))
+    (is (str/includes? body ":lvl"))))
+
+(deftest compressed-responses-share-a-connection-with-plain-and-pipelined-ones
+  (wire/with-server [{:keys [port]} (fn [{:keys [uri]}] (response :body (str uri text))) {:compression true}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn (str/join (for [i (range 20)]
+                                   (apply wire/get-request (str "/" i) (when (even? i) [gzip])))))
+      (doseq [i (range 20)]
+        (let [{:keys [headers body]} (wire/answer conn)]
+          (is (= (str "/" i text)
+                 (if (headers "content-encoding") (gunzip (.getBytes ^String body "ISO-8859-1")) body))))))))
+
+;;;; Streams
+
+(defn- open-stream!
+  "A connection to a stream whose head has been read, with an :inflater for what follows."
+  ^Closeable [port & headers]
+  (let [conn (wire/connect port)]
+    (wire/send! conn (apply wire/get-request "/" headers))
+    (assoc conn :head (wire/read-head conn) :inflater (Inflater. true) :begun (atom false))))
+
+(defn- read-chunk ^bytes [conn]
+  (let [size  (Long/parseLong (wire/read-line! conn) 16)
+        chunk (wire/read-exactly conn size)]
+    (wire/read-line! conn)
+    chunk))
+
+(defn- decode-chunk
+  "The text of the next chunk, decoded with nothing but what has arrived."
+  [{:keys [^Inflater inflater begun] :as conn}]
+  (let [chunk  (read-chunk conn)
+        start  (if (compare-and-set! begun false true) 10 0)
+        out    (ByteArrayOutputStream.)
+        buffer (byte-array 8192)]
+    (.setInput inflater chunk start (- (alength chunk) start))
+    (loop []
+      (let [n (.inflate inflater buffer)]
+        (when (pos? n)
+          (.write out buffer 0 n)
+          (recur))))
+    (is (or (.finished inflater) (zero? (.getRemaining inflater))))
+    (.toString out "UTF-8")))
+
+(deftest each-send-on-a-compressed-channel-can-be-decoded-when-it-arrives
+  (let [opened  (LinkedBlockingQueue.)
+        pieces  (concat ["first " "second\n" (apply str (repeat 9000 "long ")) "é 😀"]
+                        (map #(str "piece " %) (range 200)))
+        handler (fn [req]
+                  (server/as-channel req {:on-open (fn [ch]
+                                                     (server/send! ch {:headers {"Content-Type" "text/plain"}} false)
+                                                     (.put opened ch))}))]
+    (wire/with-server [{:keys [port]} handler {:compression true}]
+      (with-open [conn (open-stream! port gzip)]
+        (is (= ["gzip" "chunked" "Accept-Encoding"]
+               (map (:headers (:head conn)) ["content-encoding" "transfer-encoding" "vary"])))
+        (let [ch (.poll opened wire/patience-ms TimeUnit/MILLISECONDS)]
+          (doseq [piece pieces]
+            (is (server/send! ch piece false))
+            (is (= piece (decode-chunk conn))))
+          (server/close ch)
+          (is (= "" (decode-chunk conn)))
+          (is (.finished ^Inflater (:inflater conn)) "the coding ends, too")
+          (is (= "0" (wire/read-line! conn))))))))
+
+(deftest a-stream-is-one-gzip-file-for-a-peer-that-reads-it-whole
+  (doseq [first-body [nil "" "first\n"]
+          n          [0 1 50]]
+    (let [handler (fn [req]
+                    (server/as-channel req
+                      {:on-open (fn [ch]
+                                  (server/send! ch {:headers {"Content-Type" "text/plain"} :body first-body} false)
+                                  (dotimes [i n] (server/send! ch (str "line " i "\n") false))
+                                  (server/close ch))}))]
+      (wire/with-server [{:keys [port]} handler {:compression {:level 6}}]
+        (is (= (str first-body (str/join (for [i (range n)] (str "line " i "\n"))))
+               (:body (fetch port gzip))))))))
+
+(deftest events-and-heartbeats-are-decodable-at-once-and-the-head-does-not-forbid-it
+  (let [opened  (LinkedBlockingQueue.)
+        handler #(sse/stream % {:retry 5 :heartbeat 100 :on-open (fn [s] (.put opened s))})]
+    (wire/with-server [{:keys [port]} handler {:compression true}]
+      (with-open [conn (open-stream! port gzip)]
+        (is (= ["gzip" "no-cache"] (map (:headers (:head conn)) ["content-encoding" "cache-control"])))
+        (is (= "retry: 5\n\n" (decode-chunk conn)))
+        (let [s    (.poll opened wire/patience-ms TimeUnit/MILLISECONDS)
+              next #(first (remove #{":\n\n"} (repeatedly (fn [] (decode-chunk conn)))))]
+          (is (= ":\n\n" (decode-chunk conn)))
+          (doseq [i (range 50)]
+            (is (= 1 (sse/broadcast! [s] {:id i :data "tick"})))
+            (is (= (str "id: " i "\ndata: tick\n\n") (next))))))
+      (with-open [conn (open-stream! port)]
+        (is (= [nil "no-cache, no-transform"] (map (:headers (:head conn)) ["content-encoding" "cache-control"])))
+        (is (= "retry: 5\n\n" (String. (read-chunk conn) "UTF-8")))))))
+
+(deftest a-channel-can-choose-for-itself
+  (doseq [[server channel expected] [[true false nil] [false true "gzip"] [nil {:level 9} "gzip"] [true nil "gzip"]]]
+    (wire/with-server [{:keys [port]} #(sse/stream % {:compression channel}) {:compression server}]
+      (with-open [conn (open-stream! port gzip)]
+        (is (= expected (get-in conn [:head :headers "content-encoding"])) (pr-str server channel)))))
+  (is (thrown-with-msg? IllegalArgumentException #":encodings \"br\""
+                        (sse/stream {} {:compression {:encodings ["br"]}}))))
+
+(deftest a-slow-sources-parts-are-decodable-as-they-come
+  (wire/with-server [{:keys [port]}
+                     (fn [_]
+                       (let [in  (PipedInputStream. 65536)
+                             out (PipedOutputStream. in)]
+                         (doto (Thread. ^Runnable (fn []
+                                                    (dotimes [i 5]
+                                                      (.write out (.getBytes (str "part " i "\n")))
+                                                      (.flush out)
+                                                      (Thread/sleep 150)) ; The source's pace.
+                                                    (.close out)))
+                           (.start))
+                         {:status 200 :headers {"Content-Type" "text/event-stream"} :body in}))
+                     {:compression true}]
+    (with-open [conn (open-stream! port gzip)]
+      (is (= "gzip" (get-in conn [:head :headers "content-encoding"])))
+      (is (= (str/join (for [i (range 5)] (str "part " i "\n")))
+             (loop [text ""]
+               (let [more (decode-chunk conn)]
+                 (if (.finished ^Inflater (:inflater conn)) (str text more) (recur (str text more))))))))))
+
+(deftest senders-on-several-threads-keep-a-compressed-stream-whole
+  (let [opened (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]} #(sse/stream % {:heartbeat 1 :on-open (fn [s] (.put opened s))}) {:compression true}]
+      (with-open [conn (open-stream! port gzip)]
+        (let [s       (.poll opened wire/patience-ms TimeUnit/MILLISECONDS)
+              senders (doall (for [t (range 4)]
+                               (future (dotimes [i 250] (sse/send! s {:id (str t "-" i) :data "x"})))))
+              closer  (future (run! deref senders) (sse/close s))
+              text    (loop [text ""]
+                        (let [more (decode-chunk conn)]
+                          (if (.finished ^Inflater (:inflater conn)) (str text more) (recur (str text more)))))
+              ids     (map second (re-seq #"id: (\S+)" text))]
+          @closer
+          (is (= (set (for [t (range 4), i (range 250)] (str t "-" i))) (set ids)))
+          (is (= 1000 (count ids)))
+          (doseq [t (range 4)]
+            (is (= (for [i (range 250)] (str t "-" i)) (filter #(str/starts-with? % (str t "-")) ids)))))))))
+
+(deftest a-full-compressed-stream-refuses-and-goes-on-without-a-gap
+  (let [opened (LinkedBlockingQueue.)
+        noise  (let [r (java.util.Random. 1)] #(str/join (repeatedly 3000 (fn [] (char (+ 33 (.nextInt r 90)))))))]
+    (wire/with-server [{:keys [port]} #(sse/stream % {:max-pending-bytes 1000 :on-overflow :reject
+                                                      :on-open           (fn [s] (.put opened s))})
+                       {:compression true}]
+      (with-open [conn (open-stream! port gzip)]
+        (let [s        (.poll opened wire/patience-ms TimeUnit/MILLISECONDS)
+              accepted (atom [])
+              send!    (fn [] (let [event {:data (noise)}] (and (sse/send! s event) (swap! accepted conj (:data event)))))]
+          (is (wire/eventually #(not (send!))) "it is full at some time")
+          (let [reader (future (loop [text ""]
+                                 (let [more (decode-chunk conn)]
+                                   (if (.finished ^Inflater (:inflater conn)) (str text more) (recur (str text more))))))]
+            (is (wire/eventually send!) "there is room again")
+            (sse/close s)
+            (is (= @accepted (map second (re-seq #"data: (.*)" (deref reader wire/patience-ms "")))))))))))
+
+(deftest curl-decodes-whole-and-streamed-responses
+  (wire/with-server [{:keys [port]}
+                     (fn [{:keys [uri] :as req}]
+                       (if (= "/stream" uri)
+                         (sse/stream req {:on-open (fn [s]
+                                                     (dotimes [i 100] (sse/send! s {:id i :data "tick"}))
+                                                     (sse/close s))})
+                         (response)))
+                     {:compression true}]
+    (let [curl #(shell/sh "curl" "-sS" "--compressed" "-m" "20" "-D" "-" (str "http://127.0.0.1:" port %))
+          [whole stream] (map (comp :out curl) ["/" "/stream"])]
+      (is (str/ends-with? whole text))
+      (is (every? #(str/includes? % "Content-Encoding: gzip") [whole stream]))
+      (is (str/ends-with? stream (str/join (for [i (range 100)] (str "id: " i "\ndata: tick\n\n"))))))))
