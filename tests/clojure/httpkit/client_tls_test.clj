@@ -319,8 +319,9 @@
 (deftest the-jvms-own-key-is-presented
   (let [client-key (certs/signed "client" "dns:client.test")]
     (with-tls-peer [p (localhost-key) :client-auth? true]
-      (doseq [args [[] ["-Dhttp-kit.client.tls=java"]]]
-        (is (= "ok0" (in-jvm (into (certs/jvm-args client-key) args) (outcome (certs/https-url p "/") {}))))
+      (doseq [[args native hosted] [[[] 1 0] [["-Dhttp-kit.client.tls=java"] 0 1]]]
+        (is (= ["ok0" native hosted] (in-jvm (into (certs/jvm-args client-key) args)
+                                             [(outcome (certs/https-url p "/") {}) (stat :native-tls) (stat :java-hosted)])))
         (testing "and its lack is the server's to refuse"
           (is (vector? (in-jvm (into (certs/jvm-args nil) args) (outcome (certs/https-url p "/") {})))))))))
 

@@ -121,7 +121,7 @@
       (is (wire/eventually #(seq (log))))
       (is (= [message] (log)))
       ;; Two more looks.
-      (Thread/sleep (* 2100 interval))
+      (Thread/sleep (long (* 2100 interval)))
       (is (= [message] (log)) "once for each change")
       (is (= "localhost" (first-name ssl-port)))
       (testing "a reload by hand throws the same"

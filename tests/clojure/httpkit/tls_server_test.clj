@@ -11,8 +11,7 @@
             [org.httpkit.server :as server])
   (:import (java.io ByteArrayInputStream File InputStream)
            (java.net InetSocketAddress URI URL)
-           (java.net.http HttpClient HttpRequest HttpResponse$BodyHandlers WebSocket$Listener)
-           (java.nio.file Files)
+           (java.net.http HttpClient HttpRequest HttpResponse$BodyHandlers WebSocket WebSocket$Listener)
            (java.security MessageDigest)
            (java.security.cert X509Certificate)
            (java.util.concurrent CompletableFuture TimeUnit)
@@ -280,7 +279,7 @@
 (deftest bodies-of-every-kind-arrive-whole
   (let [big    (random-bytes 5000000)
         file   (doto (File/createTempFile "body" nil) (.deleteOnExit))
-        _      (Files/write (.toPath file) big (make-array java.nio.file.OpenOption 0))
+        _      (with-open [out (io/output-stream file)] (.write out big))
         lines  (map #(str "line " % "\n") (range 100000))
         bodies {"/bytes"  #(do big)
                 "/file"   #(do file)
@@ -353,12 +352,12 @@
                            (.setLength part 0))
                          (.request ws 1)
                          nil))
-            ws (-> (.build (.sslContext (HttpClient/newBuilder) (certs/context)))
+            ^WebSocket ws (-> (.build (.sslContext (HttpClient/newBuilder) (certs/context)))
                    (.newWebSocketBuilder)
                    (.buildAsync (URI. (str "wss://localhost:" ssl-port "/")) listener)
                    (.get wire/patience-ms TimeUnit/MILLISECONDS))]
         (doseq [message ["one" long "three"]]
-          (.get ^CompletableFuture (.sendText ws message true) wire/patience-ms TimeUnit/MILLISECONDS))
+          (.get ^CompletableFuture (.sendText ws ^String message true) wire/patience-ms TimeUnit/MILLISECONDS))
         (is (wire/eventually #(= ["one" long "three"] @texts)))
         (.sendClose ws 1000 "")
         (is (= :normal (deref status wire/patience-ms :late)))))))
@@ -394,6 +393,24 @@
     (try
       (is (= 200 (:status @(client/get (str "https://localhost:" (:ssl-port (meta stop)) "/") {:insecure? true}))))
       (finally (stop)))))
+
+(deftest a-draining-server-serves-what-is-open
+  (let [arrived (promise)
+        go      (promise)
+        {:keys [server]} (wire/start (fn [_] (deliver arrived true) (deref go wire/patience-ms nil) {:status 200 :body "in time"})
+                           {:http? false :ssl-port 0 :tls (certs/pem "server")})
+        port    (server/server-ssl-port server)]
+    (with-open [busy (tls/connect port)]
+      (wire/send! busy (wire/get-request "/"))
+      (is (true? (deref arrived wire/patience-ms false)))
+      (let [drained (server/server-drain! server {:timeout 20000})]
+        (is (wire/eventually #(try (.close (tls/connect port)) false
+                                   (catch java.net.ConnectException _ true)))
+            "the port is closed")
+        (deliver go true)
+        (is (= ["in time" "Close"] ((juxt :body #(get-in % [:headers "connection"])) (wire/answer busy))))
+        (is (wire/closed? busy))
+        (is (= {:requests 1 :websockets 0 :cut 0} (deref drained wire/patience-ms :late)))))))
 
 ;; Programs in Java
 
