@@ -6,6 +6,7 @@
   TLS               ; `server-ssl-port`, `server-reload-tls!`
   Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
   Parts of files    ; `file-part`, `wrap-range`
+  Request bodies    ; `on-body`, `trailers`; `send-informational!`
   Threads           ; `new-worker`
   Handshakes by hand; `websocket-handshake-check`, `send-checked-websocket-handshake!`"
   (:require
@@ -21,7 +22,8 @@
    [java.util Locale]
    [java.util.function Consumer]
    [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel Compression Drained HttpServer ServerOptions]))
+   [org.httpkit.server AsyncChannel BodyCallback Compression Drained HttpServer Informational
+    RequestBodyStream ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -494,6 +496,58 @@
   "Returns the number of bytes queued on channel `ch` for its peer."
   [^AsyncChannel ch]
   (.pendingBytes ch))
+
+;;;; Between request and response
+
+(defn- channel-of ^AsyncChannel [what ring-req]
+  (let [ch (:async-channel ring-req)]
+    (if (instance? AsyncChannel ch)
+      ch
+      (throw (IllegalArgumentException.
+               (str what ": the request has no :async-channel: it comes from another server, or a middleware has"
+                 " taken it out"))))))
+
+(defn on-body
+  "Calls `f`, a function of a byte array and whether it is the last one, with the body
+  of a request piece by piece as it arrives, without holding a thread in between. Calls
+  are made on the worker pool, in order, one at a time; the sender waits while one runs
+  and `:body-window` bytes are there. The last array may be empty. A body that is no
+  stream (see `:request-buffer-size`) is one call.
+
+    (defn handler [req]
+      (as-channel req
+        {:on-open (fn [ch]
+                    (let [size (atom 0)]
+                      (on-body req (fn [bytes last?]
+                                     (swap! size + (count bytes))
+                                     (when last? (send! ch (str @size)))))))}))
+
+  If the body cannot be read to its end, or `f` throws, `f` is not called again, and the
+  response says so unless it has begun, as for a handler that reads `:body`. Returns nil.
+  Throws IllegalStateException if the body has such a function already."
+  [ring-req f]
+  (BodyCallback/start (channel-of "on-body" ring-req) (:body ring-req) f))
+
+(defn trailers
+  "The trailers of a request whose `:body` is a stream (see `:request-buffer-size`): a
+  map from lower-case names to values once the body has been read to its end; nil before
+  that, and if there are none. Those of other requests are among their `:headers`."
+  [ring-req]
+  (let [body (:body ring-req)]
+    (when (instance? RequestBodyStream body)
+      (.trailers ^RequestBodyStream body))))
+
+(defn send-informational!
+  "Sends an informational response before the response: 103 (Early Hints), 100 (Continue)
+  or any other status from 100 to 199 but 101.
+
+    (send-informational! req 103 {\"Link\" \"</style.css>; rel=preload; as=style\"})
+
+  Returns true, or false if nothing was sent: the response has begun, the client is gone,
+  or it speaks HTTP/1.0, which has none. Throws IllegalArgumentException for another
+  status."
+  [ring-req status headers]
+  (Informational/send (channel-of "send-informational!" ring-req) (int status) headers))
 
 ;;;; WebSocket handshake (RFC 6455 4.2)
 

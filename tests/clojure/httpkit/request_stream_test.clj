@@ -4,6 +4,7 @@
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
             [httpkit.wire        :as wire]
+            [org.httpkit.server  :as server]
             [ring.middleware.multipart-params :refer [wrap-multipart-params]])
   (:import (java.io ByteArrayOutputStream File IOException InputStream)
            (java.net SocketTimeoutException)
@@ -296,6 +297,148 @@
           (is (= "200 3000000" (curl "/ok")))
           (is (= 3000000 @read))))
       (finally (.delete file)))))
+
+;; Callbacks
+
+(defn- collected
+  "A handler that responds through a channel with what `on-body` was called with."
+  [calls]
+  (fn [req]
+    (server/as-channel req
+      {:on-open (fn [ch]
+                  (server/on-body req
+                    (fn [^bytes bytes last?]
+                      (swap! calls conj [(String. bytes "ISO-8859-1") last?])
+                      (when last? (server/send! ch (str/join (map first @calls)))))))})))
+
+(deftest a-callback-is-given-the-body-piece-by-piece
+  (doseq [[mode options] {"own threads"   (constantly {:allow-virtual? false :n-threads 4})
+                          "default"       (constantly {})
+                          "a user's pool" #(array-map :worker-pool (Executors/newFixedThreadPool 4))}
+          [head pieces]  [[(with-length 300000) [(text 1000) (text 299000)]]
+                          [chunked [(a-chunk (text 1000)) (a-chunk (text 299000)) "0\r\n\r\n"]]]]
+    (testing (str mode " " head)
+      (let [calls (atom [])]
+        (wire/with-server [{:keys [port errors]} (collected calls) (assoc (options) :request-buffer-size 10)]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn head (first pieces))
+            (is (wire/eventually #(= 1000 (reduce + (map (comp count first) @calls)))) "before the rest is sent")
+            (apply wire/send! conn (rest pieces))
+            (is (true? (= (str (text 1000) (text 299000)) (:body (wire/answer conn)))))
+            (is (= [true] (keep second (filter second @calls))) "one call is the last")
+            (is (true? (second (peek @calls)))))
+          (is (= [] @errors)))))))
+
+(deftest a-callback-is-given-a-body-that-is-no-stream-at-once
+  (let [calls (atom [])]
+    (wire/with-server [{:keys [port]} (collected calls) {}]
+      (is (= "hello" (:body (wire/fetch port (str (with-length 5) "hello")))))
+      (is (= [["hello" true]] @calls))
+      (reset! calls [])
+      (is (= "" (:body (wire/fetch port "/"))))
+      (is (= [["" true]] @calls)))))
+
+(deftest calls-are-made-one-at-a-time-and-the-sender-waits-for-a-slow-one
+  (let [running (atom 0) together (atom 0) size (atom 0)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (server/as-channel req
+                           {:on-open
+                            (fn [ch]
+                              (server/on-body req
+                                (fn [^bytes bytes last?]
+                                  (swap! together max (swap! running inc))
+                                  (Thread/sleep 1)
+                                  (swap! size + (alength bytes))
+                                  (swap! running dec)
+                                  (when last? (server/send! ch "done")))))}))
+                       {:request-buffer-size 10 :max-body nil :body-window 1000}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (with-length 10000000) (byte-array 10000000))
+        (is (= "done" (:body (wire/answer conn))))
+        (is (= [1 10000000] [@together @size]))))))
+
+(deftest a-callback-that-throws-or-a-body-that-breaks-becomes-the-response
+  (doseq [[expected logged rest] [[500 1 (a-chunk "fail")] [400 0 "zz\r\n"]]]
+    (let [calls (atom 0)]
+      (wire/with-server [{:keys [port errors]}
+                         (fn [req]
+                           (server/as-channel req
+                             {:on-open (fn [_]
+                                         (server/on-body req
+                                           (fn [^bytes bytes _]
+                                             (swap! calls inc)
+                                             (when (= "fail" (String. bytes)) (throw (ex-info "own" {}))))))}))
+                         {:request-buffer-size 10}]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn chunked (a-chunk (text 100)))
+          (is (wire/eventually #(= 1 @calls)))
+          (wire/send! conn rest)
+          (is (= expected (:status (wire/answer conn))))
+          (is (wire/closed? conn))
+          (is (= logged (count @errors))))))))
+
+(deftest a-callback-can-be-set-once
+  (let [thrown (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (server/on-body req (fn [_ _]))
+                         (deliver thrown (try (server/on-body req (fn [_ _])) (catch IllegalStateException e (.getMessage e))))
+                         {:status 200})
+                       {:request-buffer-size 0}]
+      (wire/fetch port (str (with-length 3) "abc"))
+      (is (= "the body's callback is already set" (deref thrown wire/patience-ms nil))))))
+
+;; Trailers and informational responses
+
+(deftest trailers-are-there-once-the-body-has-been-read
+  (wire/with-server [{:keys [port]}
+                     (fn [{:keys [body headers] :as req}]
+                       (let [before (server/trailers req)]
+                         (when body (slurp body))
+                         {:status 200 :body (pr-str [before (server/trailers req) (headers "x-sum")])}))
+                     {:request-buffer-size 10}]
+    (let [trailers "0\r\nX-Sum: 5\r\nX-A: 1\r\nX-A: 2\r\n\r\n"]
+      (is (= (pr-str [nil {"x-sum" "5" "x-a" "1,2"} nil])
+             (:body (wire/fetch port (str chunked (a-chunk (text 100)) trailers)))))
+      (is (= (pr-str [nil nil "5"]) (:body (wire/fetch port (str chunked (a-chunk "a") trailers)))) "in memory: headers")
+      (is (= (pr-str [nil nil nil]) (:body (wire/fetch port (str chunked (a-chunk (text 100)) "0\r\n\r\n")))))
+      (is (= (pr-str [nil nil nil]) (:body (wire/fetch port "/")))))))
+
+(deftest an-informational-response-comes-before-the-response
+  (let [sent (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (deliver sent (server/send-informational! req 103 {"Link" ["</a.css>" "</b.css>"]}))
+                         {:status 200 :body "ok"})
+                       {}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= {:status 103 :headers {"link" "</a.css>, </b.css>"}} (wire/read-head conn)))
+        (is (= "ok" (:body (wire/answer conn))))
+        (is (true? @sent))))))
+
+(deftest no-informational-response-goes-to-http-1-0-or-behind-the-response
+  (let [sent (atom [])]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (swap! sent conj (server/send-informational! req 103 {}))
+                         (server/as-channel req
+                           {:on-open (fn [ch]
+                                       (server/send! ch "ok" false)
+                                       (swap! sent conj (server/send-informational! req 103 {}))
+                                       (server/close ch))}))
+                       {}]
+      (is (= 200 (:status (wire/fetch port "GET / HTTP/1.0\r\n\r\n"))))
+      (is (wire/eventually #(= [false false] @sent)))))
+  (wire/with-server [{:keys [port]}
+                     (fn [req]
+                       {:status 200
+                        :body   (pr-str (for [status [101 200 99]]
+                                          (try (server/send-informational! req status {})
+                                               (catch IllegalArgumentException _ :refused))))})
+                     {}]
+    (is (= "(:refused :refused :refused)" (:body (wire/fetch port "/"))))))
 
 ;; Many
 

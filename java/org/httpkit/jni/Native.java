@@ -271,6 +271,21 @@ public final class Native {
     public static native int readBody(long exchange, byte[] into, int start, int length);
 
     /**
+     * @return names and values of the trailers of a body that has been read to its end, each ended
+     *     by a line feed but the last; null if there are none
+     */
+    public static native byte[] trailers(long exchange);
+
+    /**
+     * Sends an informational response with these header lines.
+     *
+     * @param status 100 to 199, but 101
+     * @return false if the exchange is over, its response has begun, or its peer speaks HTTP/1.0
+     * @throws IllegalArgumentException for another status
+     */
+    public static native boolean inform(long exchange, int status, byte[] headers, int length);
+
+    /**
      * @return the status and the message for the rule or the time limit that the body breaks; null
      *     if it breaks none
      */

@@ -1,5 +1,10 @@
 package org.httpkit.server;
 
+import static java.nio.charset.StandardCharsets.ISO_8859_1;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.PersistentArrayMap;
+
 import org.httpkit.ProtocolException;
 import org.httpkit.RequestTooLargeException;
 import org.httpkit.jni.Abi;
@@ -10,6 +15,7 @@ import java.io.InputStream;
 import java.io.InterruptedIOException;
 import java.io.OutputStream;
 import java.net.SocketTimeoutException;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -56,13 +62,19 @@ public final class RequestBodyStream extends InputStream {
     private byte[] own;
 
     private long received;
-    private boolean complete;
+    private volatile boolean complete;
     private volatile boolean closed;
 
     /** The response is about to be sent: no more can be read after that. */
     private volatile boolean responding;
 
     private volatile Failure failure;
+
+    /** What is called with the body; null while threads read it. */
+    private volatile BodyCallback callback;
+
+    /** Names and values in turn; of a complete body. */
+    private volatile String[] trailers;
 
     /** Why no more can be read. */
     private static final class Failure {
@@ -194,7 +206,7 @@ public final class RequestBodyStream extends InputStream {
         }
         switch (n) {
             case Abi.BODY_END:
-                complete = true;
+                complete();
                 return -1;
             case Abi.BODY_LATER:
                 requireUsable();
@@ -245,7 +257,89 @@ public final class RequestBodyStream extends InputStream {
 
     /** There is something to read, or no more will come. Called on a loop. */
     void wake() {
+        BodyCallback called = callback;
+        if (called != null) {
+            called.goOn();
+        }
         arrived.release();
+    }
+
+    /** From now on the body is passed to this callback. */
+    void callBack(BodyCallback callback) {
+        reading.lock();
+        try {
+            if (this.callback != null) {
+                throw new IllegalStateException("the body's callback is already set");
+            }
+            this.callback = callback;
+        } finally {
+            reading.unlock();
+        }
+        server.bodyReaders.add(handle, this);
+    }
+
+    void endCallbacks() {
+        server.bodyReaders.remove(handle, this);
+    }
+
+    /**
+     * What has arrived, for the callback: at the end a piece that may be empty, after which {@link
+     * #isComplete} is true; null if there is nothing yet.
+     */
+    byte[] nextPiece() throws IOException {
+        reading.lock();
+        try {
+            if (at < end && !closed) {
+                byte[] piece = Arrays.copyOfRange(buffer, at, end);
+                at = end;
+                checkComplete();
+                return piece;
+            }
+            byte[] piece = new byte[TRANSFER];
+            int n = receive(piece, 0, piece.length, false);
+            checkComplete();
+            return n > 0 ? Arrays.copyOf(piece, n) : complete ? new byte[0] : null;
+        } finally {
+            reading.unlock();
+        }
+    }
+
+    /** A known length tells before the native side does. */
+    private void checkComplete() {
+        if (received == length) {
+            complete = true;
+        }
+    }
+
+    boolean isComplete() {
+        return complete;
+    }
+
+    private void complete() {
+        complete = true;
+        byte[] lines = length < 0 ? Native.trailers(handle) : null;
+        if (lines != null) {
+            trailers = new String(lines, ISO_8859_1).split("\n", -1);
+        }
+    }
+
+    /**
+     * The trailers of a body that has been read to its end.
+     *
+     * @return a map from lower-case names to values, repeated ones joined; null before the end and
+     *     if there are none
+     */
+    public IPersistentMap trailers() {
+        String[] lines = trailers;
+        if (lines == null) {
+            return null;
+        }
+        IPersistentMap map = PersistentArrayMap.EMPTY;
+        for (int i = 0; i + 1 < lines.length; i += 2) {
+            Object before = map.valAt(lines[i]);
+            map = map.assoc(lines[i], before == null ? lines[i + 1] : before + "," + lines[i + 1]);
+        }
+        return map;
     }
 
     /** The response is about to be sent. */
@@ -260,7 +354,7 @@ public final class RequestBodyStream extends InputStream {
                 return broken(Integer.parseInt(fault.substring(0, 3)), fault.substring(4));
             }
         }
-        if (code == Abi.BODY_OVER && responding) {
+        if (code == Abi.BODY_OVER && (responding || callback != null)) {
             return new Failure(new IOException("the exchange is over"), -1);
         }
         String much = length < 0 ? received + " bytes" : received + " of " + length + " bytes";
@@ -293,6 +387,12 @@ public final class RequestBodyStream extends InputStream {
             }
         }
         return -1;
+    }
+
+    /** Whether the exception says that the response has been sent. */
+    boolean isOver(Throwable thrown) {
+        Failure failed = failure;
+        return failed != null && failed.status < 0 && failed.why == thrown;
     }
 
     /** The body of that response: none for a time limit, as with other requests. */

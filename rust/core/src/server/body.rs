@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::transport::READ;
 use crate::error::Violation;
-use crate::h1::ChunkedDecoder;
+use crate::h1::{ChunkedDecoder, Header};
 
 /// An unread body keeps its connection if at most this much of it is still to come.
 const MOST_DROPPED: u64 = 64 * 1024;
@@ -203,6 +203,19 @@ impl Stream {
         if self.is_arriving() {
             self.arrival = Arrival::Failed(why);
         }
+    }
+
+    /// The trailers of a complete body.
+    pub(super) fn trailers(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (Arrival::Complete, Rest::Chunked(decoder)) = (self.arrival, &self.rest) else {
+            return Vec::new();
+        };
+        let (text, fields) = decoder.trailers();
+        let pair = |field: &Header| {
+            let name = field.name.of(text).to_ascii_lowercase();
+            (name, field.value.of(text).to_vec())
+        };
+        fields.iter().map(pair).collect()
     }
 
     /// Why no more of it will come.

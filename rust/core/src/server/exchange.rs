@@ -128,6 +128,17 @@ impl Exchange {
         self.conn.read_body(self.seq, into)
     }
 
+    /// Names, in lower case, and values of the trailers of a body that has been read to its end.
+    pub fn trailers(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.conn.trailers(self.seq)
+    }
+
+    /// Sends an informational response, with `headers` (complete field lines). False if the response has begun or the
+    /// peer does not know of them.
+    pub fn inform(&self, status: u16, headers: &[u8]) -> bool {
+        self.conn.inform(self.seq, status, headers)
+    }
+
     /// The status and the text for a body that breaks a rule or a time limit, once a read has failed for that.
     pub fn body_fault(&self) -> Option<(u16, String)> {
         self.conn.body_fault(self.seq)

@@ -1,4 +1,4 @@
-//! A request body that user code reads while it arrives: what its connection does.
+//! A request body that user code reads while it arrives: what its connection does. Also informational responses.
 //!
 //! Not here: where its bytes wait (`body.rs`).
 
@@ -6,8 +6,15 @@ use std::sync::Arc;
 
 use super::body::{BodyFault, Read};
 use super::connection::{Conn, State};
+use super::inbound::Terms;
 use super::phase::{Phase, Receiving, Responding};
 use super::shared::Deferred;
+use super::transport::with_buffer;
+use crate::h1::Version;
+use crate::h1::response::status_line;
+
+/// The status that asks for a body.
+const CONTINUE: u16 = 100;
 
 impl Conn {
     /// In any phase: what has arrived may be read after the connection has ended.
@@ -30,6 +37,39 @@ impl Conn {
             _ => {}
         }
         read
+    }
+
+    pub(super) fn trailers(&self, seq: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut state = self.lock();
+        if state.seq != seq {
+            return Vec::new();
+        }
+        state
+            .inbound
+            .stream()
+            .map_or_else(Vec::new, |stream| stream.trailers())
+    }
+
+    pub(super) fn inform(&self, seq: u32, status: u16, headers: &[u8]) -> bool {
+        let Some(mut state) = self.current(seq) else {
+            return false;
+        };
+        let knows = |terms: Terms| terms.version == Version::Http11;
+        if !state.phase.due().is_some_and(knows) {
+            return false;
+        }
+        if status == CONTINUE
+            && let Some(stream) = state.inbound.stream()
+        {
+            stream.continued = true;
+        }
+        with_buffer(|head| {
+            status_line(head, status);
+            head.extend_from_slice(headers);
+            head.extend_from_slice(b"\r\n");
+            state.transport.write(head, &[]);
+        });
+        true
     }
 
     pub(super) fn body_fault(&self, seq: u32) -> Option<(u16, String)> {

@@ -1,14 +1,15 @@
-//! The native methods that read a request's body as it arrives.
+//! The native methods for what goes on between a request and its response: the body as it arrives, and informational
+//! responses.
 
 use httpkit_core::server::{BodyFault, Read};
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JString};
-use jni::sys::{jint, jlong};
+use jni::sys::{jboolean, jint, jlong};
 
 use super::exchanges::EXCHANGES;
 use crate::border::abi;
-use crate::border::arrays::{fill, size};
-use crate::border::error::Result;
+use crate::border::arrays::{array, bytes, fill, size};
+use crate::border::error::{BridgeError, Result};
 
 /// Most bytes per call.
 const MOST: usize = 64 * 1024;
@@ -53,4 +54,31 @@ pub(crate) fn fault<'local>(
         Some((status, message)) => Ok(env.new_string(format!("{status} {message}"))?),
         None => Ok(JString::null()),
     }
+}
+
+pub(crate) fn trailers<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+) -> Result<JByteArray<'local>> {
+    let trailers = EXCHANGES.with(handle, Vec::new(), |exchange| exchange.trailers());
+    let fields: Vec<_> = trailers.into_iter().flat_map(<[_; 2]>::from).collect();
+    array(env, (!fields.is_empty()).then(|| fields.join(&b'\n')))
+}
+
+pub(crate) fn inform<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    status: jint,
+    headers: JByteArray<'local>,
+    len: jint,
+) -> Result<jboolean> {
+    EXCHANGES.with(handle, Ok(false), |exchange| {
+        let status = u16::try_from(status)
+            .ok()
+            .filter(|status| (100..=199).contains(status) && *status != 101)
+            .ok_or_else(|| BridgeError::Argument(format!("status {status}")))?;
+        Ok(exchange.inform(status, &bytes(env, &headers, 0, len)?))
+    })
 }

@@ -1,0 +1,109 @@
+package org.httpkit.server;
+
+import clojure.lang.IFn;
+
+import org.httpkit.BytesInputStream;
+import org.httpkit.HttpUtils;
+
+import java.io.InputStream;
+
+/**
+ * Passes a request's body to a function piece by piece as it arrives, one call at a time, on the
+ * worker pool. While nothing is there it holds no thread.
+ */
+public final class BodyCallback implements Runnable {
+    private final AsyncChannel channel;
+    private final IFn function;
+
+    /** Null for a body that has come with its request, which is {@link #whole}. */
+    private final RequestBodyStream stream;
+
+    private final byte[] whole;
+
+    private BodyCallback(
+            AsyncChannel channel, IFn function, RequestBodyStream stream, byte[] whole) {
+        this.channel = channel;
+        this.function = function;
+        this.stream = stream;
+        this.whole = whole;
+    }
+
+    /**
+     * Begins.
+     *
+     * @param body of the request, as the server made it
+     * @param function (fn [bytes last?])
+     * @throws IllegalStateException if the body has a function already
+     */
+    public static void start(AsyncChannel channel, InputStream body, IFn function) {
+        RequestBodyStream stream = null;
+        byte[] whole = new byte[0];
+        if (body instanceof RequestBodyStream) {
+            stream = (RequestBodyStream) body;
+        } else if (body instanceof BytesInputStream) {
+            whole = ((BytesInputStream) body).bytes();
+        } else if (body != null) {
+            throw new IllegalArgumentException(
+                    "on-body of " + body.getClass().getName() + ": expected the server's own body");
+        }
+        BodyCallback callback = new BodyCallback(channel, function, stream, whole);
+        if (stream != null) {
+            stream.callBack(callback);
+        }
+        callback.goOn();
+    }
+
+    /** There may be something to read. Called on loops, so it never throws. */
+    void goOn() {
+        channel.server.workers.callback(this);
+    }
+
+    @Override
+    public void run() {
+        try {
+            boolean last = stream == null;
+            if (last) {
+                function.invoke(whole, true);
+            }
+            while (!last) {
+                byte[] piece = stream.nextPiece();
+                if (piece == null) {
+                    return;
+                }
+                last = stream.isComplete();
+                function.invoke(piece, last);
+            }
+        } catch (Throwable e) {
+            failed(e);
+        }
+        if (stream != null) {
+            stream.endCallbacks();
+        }
+    }
+
+    /** As for a failing handler: the response says so, unless it has begun. */
+    private void failed(Throwable e) {
+        HttpServer server = channel.server;
+        int status = stream == null ? -1 : stream.statusFor(e);
+        if (status < 0 && stream != null && stream.isOver(e)) {
+            return; // the response has been sent, and so nothing is missing
+        }
+        boolean send = channel.handlerFailed();
+        if (status < 0) {
+            server.log.error("body callback", e);
+        }
+        if (!send || status == 0) {
+            return;
+        }
+        ResponseWriter out = server.writers.borrow();
+        if (status < 0) {
+            out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
+        } else {
+            String text = stream.failureText();
+            out.plain(status, text, !text.isEmpty());
+        }
+        server.log.status(out.status);
+        Responses.send(channel.handle(), out);
+        server.writers.giveBack(out);
+    }
+}
