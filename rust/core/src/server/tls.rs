@@ -206,17 +206,27 @@ impl Tls {
         result
     }
 
-    /// Seals as much of `chunk` as makes one batch, and writes it. What the socket does not accept is kept, and counts
-    /// as written. `WouldBlock` while earlier bytes are kept.
-    pub(super) fn write(&mut self, chunk: &Chunk<'_>, write: Write<'_>) -> io::Result<usize> {
+    /// Seals batches of `chunk` and writes them, until the socket does not accept all of one, or `most` bytes are
+    /// sealed. What the socket does not accept is kept, and counts as written. `WouldBlock` while earlier bytes are kept.
+    pub(super) fn write(
+        &mut self,
+        chunk: &Chunk<'_>,
+        most: usize,
+        write: Write<'_>,
+    ) -> io::Result<usize> {
         self.flush(write)?;
         match chunk {
             Chunk::Probe => write(&self.socket, chunk),
-            Chunk::Bytes([bytes]) => self.seal(&bytes[..bytes.len().min(BATCH)], write),
-            Chunk::Bytes(slices) => GATHERED.with_borrow_mut(|gathered| {
-                gather(slices, gathered);
-                self.seal(gathered, write)
-            }),
+            Chunk::Bytes(slices) => {
+                let mut written = 0;
+                loop {
+                    let batch = self.seal_batch(slices, written, write)?;
+                    written += batch;
+                    if batch == 0 || written >= most || !self.unsent.is_empty() {
+                        return Ok(written);
+                    }
+                }
+            }
             Chunk::File(file, at, count) => GATHERED.with_borrow_mut(|gathered| {
                 read(file, *at, *count, gathered)?;
                 self.seal(gathered, write)
@@ -224,15 +234,42 @@ impl Tls {
         }
     }
 
+    /// Seals what follows the first `skip` bytes of `slices`.
+    fn seal_batch(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        skip: usize,
+        write: Write<'_>,
+    ) -> io::Result<usize> {
+        if let [bytes] = slices {
+            let rest = &bytes[skip..];
+            return self.seal(&rest[..rest.len().min(BATCH)], write);
+        }
+        GATHERED.with_borrow_mut(|gathered| {
+            gather(slices, skip, gathered);
+            self.seal(gathered, write)
+        })
+    }
+
     fn seal(&mut self, plain: &[u8], write: Write<'_>) -> io::Result<usize> {
+        if plain.is_empty() {
+            return Ok(0);
+        }
         SEALED.with_borrow_mut(|sealed| {
             let len = self.sealed(sealed, |traffic, to| traffic.encrypt(plain, to))?;
             self.added += (len - plain.len().min(len)) as u64;
-            let (sent, result) = write_all(&self.socket, &sealed[..len], write);
-            match result {
-                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-                _ => self.unsent.extend_from_slice(&sealed[sent..len]),
+            let mut sent = 0;
+            // What rustls had to say first has to leave first.
+            if self.unsent.is_empty() {
+                let result;
+                (sent, result) = write_all(&self.socket, &sealed[..len], write);
+                if let Err(e) = result
+                    && e.kind() != io::ErrorKind::WouldBlock
+                {
+                    return Err(e);
+                }
             }
+            self.unsent.extend_from_slice(&sealed[sent..len]);
             if sealed.len() > MAX_KEPT {
                 *sealed = Vec::new();
             }
@@ -388,11 +425,12 @@ fn write_all(socket: &WriteHalf, bytes: &[u8], write: Write<'_>) -> (usize, io::
     (sent, Ok(()))
 }
 
-fn gather(slices: &[IoSlice<'_>], to: &mut Vec<u8>) {
+fn gather(slices: &[IoSlice<'_>], mut skip: usize, to: &mut Vec<u8>) {
     to.clear();
     for slice in slices {
-        let room = BATCH - to.len();
-        to.extend_from_slice(&slice[..slice.len().min(room)]);
+        let rest = &slice[skip.min(slice.len())..];
+        skip -= slice.len() - rest.len();
+        to.extend_from_slice(&rest[..rest.len().min(BATCH - to.len())]);
     }
 }
 

@@ -21,6 +21,8 @@ use super::tls::{self, Tls};
 pub(super) const READ: usize = 64 * 1024;
 /// Queued bytes at which corked output is flushed.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
+/// Most bytes that a responding thread seals at once, under the connection's lock.
+const MOST_AT_ONCE: usize = 1024 * 1024;
 /// A thread's buffer that has grown beyond this, for a long chunk, is dropped after use.
 const MAX_KEPT: usize = 64 * 1024;
 
@@ -106,7 +108,7 @@ impl Line {
     fn try_write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_write(chunk),
-            Self::Tls(tls) => tls.write(chunk, &mut WriteHalf::try_write),
+            Self::Tls(tls) => tls.write(chunk, MOST_AT_ONCE, &mut WriteHalf::try_write),
         }
     }
 
@@ -476,7 +478,7 @@ fn flush_sealed(tls: &mut Tls, out: &mut Output, cx: &mut Context<'_>) -> Result
         if is_over {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let written = tls.write(&chunk, write)?;
+        let written = tls.write(&chunk, tls::BATCH, write)?;
         of_turn += written;
         Ok(written)
     })?;
