@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
-use crate::server::{self, body, content, encoded, exchange, exchanges, tls, websocket};
+use crate::server::{self, body, content, encoded, exchange, exchanges, stats, tls, websocket};
 
 macro_rules! natives {
     ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -52,6 +52,7 @@ const NATIVES: &[NativeMethod] = natives! {
     fn server_unsent(server: jlong) -> jint = server::unsent;
     fn server_unfinished(server: jlong, grace: jlong, channels: jboolean) -> jint = server::unfinished;
     fn server_connections(server: jlong) -> jint = server::connections;
+    fn server_stats(server: jlong, out: jlong[]) -> jboolean = stats::stats;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
     fn respond(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = exchange::respond;

@@ -183,4 +183,47 @@ public final class Abi {
     public static final int STAT_BUFFERED = 10;
     public static final int STAT_CONNECTING = 11;
     public static final int CLIENT_STATS = 12;
+
+    /** Where {@link Native#serverStats} puts its numbers. */
+    public static final int SERVER_STAT_OPEN = 0;
+
+    public static final int SERVER_STAT_WEBSOCKETS = 1;
+    public static final int SERVER_STAT_ACTIVE = 2;
+    public static final int SERVER_STAT_ACCEPTED = 3;
+    public static final int SERVER_STAT_REQUESTS = 4;
+    public static final int SERVER_STAT_REFUSED = 5;
+
+    /** Five, by the first digit of the status, from 1 on. */
+    public static final int SERVER_STAT_STATUSES = 6;
+
+    public static final int SERVER_STAT_RECEIVED = 11;
+    public static final int SERVER_STAT_WRITTEN = 12;
+
+    /** The sum of what the second histogram counts. */
+    public static final int SERVER_STAT_MICROS = 13;
+
+    public static final int SERVER_STAT_PENDING = 14;
+    public static final int SERVER_STAT_BUFFERED = 15;
+    public static final int SERVER_STAT_WAITING = 16;
+
+    /** Milliseconds. */
+    public static final int SERVER_STAT_OLDEST = 17;
+
+    public static final int SERVER_STAT_THREADS = 18;
+
+    /** How often each time limit has ended a request or connection. */
+    public static final int SERVER_STAT_TIMEOUTS = 19;
+
+    /** Histograms. */
+    public static final int SERVER_STAT_HANDLER = 23;
+
+    public static final int SERVER_STAT_WHOLE = 147;
+
+    /** Kinds of time limits: header, idle, body, write. */
+    public static final int STAT_TIMEOUTS = 4;
+
+    /** Buckets of a histogram. */
+    public static final int STAT_BUCKETS = 124;
+
+    public static final int SERVER_STATS = 271;
 }

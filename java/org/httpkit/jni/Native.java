@@ -175,6 +175,14 @@ public final class Native {
      */
     public static native int serverConnections(long server);
 
+    /**
+     * Writes statistics into an array of length {@code Abi.SERVER_STATS}, at {@code
+     * Abi.SERVER_STAT_*}. Takes each connection's lock for a moment.
+     *
+     * @return false for a server that has been freed
+     */
+    public static native boolean serverStats(long server, long[] out);
+
     /** Hands all queued work to {@link ServerUpcalls#onWork}, on this thread. */
     public static native void serverSpill(long server);
 

@@ -71,6 +71,7 @@ public class HttpServer implements Runnable {
     final Embedded embedded;
 
     final ServerOptions options;
+    public final Statistics statistics = new Statistics(this);
     private final TlsListener tls = new TlsListener(this);
     private final int port;
     private final Thread[] loops;
@@ -398,6 +399,7 @@ public class HttpServer implements Runnable {
             Thread.currentThread().interrupt();
         }
         int served = Native.serverServed(handle);
+        statistics.keep();
         Native.serverFree(handle);
         status.set(Status.STOPPED);
         removeShutdownHook();

@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * The server's own threads. Each takes work from the native queue; one call sends a response and
@@ -28,6 +29,7 @@ final class PullingWorkers extends Workers {
     private final int max;
     private final PrefixThreadFactory factory;
     private final ExecutorService virtual;
+    private final AtomicInteger onVirtual = new AtomicInteger();
 
     /** All threads that were started and have not ended; guards itself and {@link #wanted}. */
     private final List<Thread> threads = new ArrayList<>();
@@ -183,7 +185,21 @@ final class PullingWorkers extends Workers {
             reject(block, null);
             return;
         }
-        virtual.execute(() -> perform(block));
+        virtual.execute(() -> performCounted(block));
+    }
+
+    private void performCounted(byte[] block) {
+        onVirtual.incrementAndGet();
+        try {
+            perform(block);
+        } finally {
+            onVirtual.decrementAndGet();
+        }
+    }
+
+    @Override
+    int virtualThreads() {
+        return onVirtual.get();
     }
 
     @Override

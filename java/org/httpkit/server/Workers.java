@@ -76,6 +76,11 @@ abstract class Workers {
     /** Gives running work {@code timeout} msecs to end, then interrupts it. */
     abstract void stop(int timeout);
 
+    /** Virtual threads that run work now. */
+    int virtualThreads() {
+        return 0;
+    }
+
     boolean isShut() {
         return shut;
     }

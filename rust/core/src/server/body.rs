@@ -126,6 +126,11 @@ impl Stream {
         self.arrival == Arrival::Complete
     }
 
+    /// Bytes that wait to be read.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether the socket should not be read. After a fault nothing more is wanted of it.
     pub(super) fn is_full(&self, window: usize) -> bool {
         self.waiting.len() >= window || matches!(self.arrival, Arrival::Failed(_))

@@ -166,6 +166,7 @@ impl Conn {
         };
         // The chain ends when there are none, under the same lock under which `report` begins the next one.
         state.uncork();
+        self.shared.tally.note_written();
         state.resume_reading(self);
         events
     }
@@ -179,6 +180,7 @@ impl Conn {
     pub(super) fn uncork(&self, seq: u32) {
         if let Some(mut state) = self.current(seq) {
             state.uncork();
+            self.shared.tally.note_written();
         }
     }
 

@@ -24,6 +24,7 @@ use super::phase::{Phase, Receiving, Responding};
 use super::shared::Shared;
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf};
+use super::tally::Moment;
 use super::timers::{Timers, Wait};
 use super::transport::{Reader, Transport};
 use crate::h1::proxy::ProxyMode;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) place: u32,
     /// When the current phase began, or last went on, by the server's [`Clock`](super::clock::Clock).
     pub(super) since: u32,
+    /// When its head had arrived.
+    pub(super) arrived: Moment,
     /// The embedder's name for the current exchange; 0 until it is bound.
     pub(super) name: i64,
     pub(super) inbound: Inbound,
@@ -95,6 +98,7 @@ impl Conn {
             seq: 0,
             place: 0,
             since: shared.clock.now(),
+            arrived: Moment::default(),
             name: 0,
             inbound: Inbound::new(&shared.config),
             eof: false,
@@ -196,6 +200,7 @@ impl Future for Task {
         } = self.get_mut();
         loop {
             let next = conn.lock().turn(conn, cx, timers, reader);
+            conn.shared.tally.note_written();
             match next {
                 Next::Read => {}
                 Next::Wait => return Poll::Pending,
@@ -210,9 +215,11 @@ impl Future for Task {
                 Ok([]) => conn.lock().ended(conn),
                 Ok(fresh) => {
                     timers.heard();
+                    conn.shared.tally.received(fresh.len());
                     conn.received(fresh);
                 }
             });
+            conn.shared.tally.note_written();
             if received.is_pending() {
                 return Poll::Pending;
             }

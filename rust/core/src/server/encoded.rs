@@ -53,7 +53,11 @@ impl Conn {
                 .transport
                 .write(&bytes[..fields.len() + rest.len()], &[]);
         }
-        if !empty && more > 0 {
+        let whole = empty || more == 0;
+        let tally = &self.shared.tally;
+        tally.head(head.status, state.arrived, whole);
+        if !whole {
+            tally.note_written();
             state.phase.go_on(Responding::Sending(terms, more));
             return Encoded::More;
         }

@@ -165,6 +165,16 @@ impl Inbound {
         self.bytes.len() - self.start
     }
 
+    /// Bytes of a request that is still arriving, and those behind it.
+    pub(super) fn held(&self) -> usize {
+        let body = match self.body.as_deref() {
+            Some(Body::Partial(partial)) => partial.draft.body_len(),
+            Some(Body::Stream(stream)) => stream.len(),
+            None => 0,
+        };
+        self.waiting() + body
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         let partial = matches!(self.body.as_deref(), Some(Body::Partial(_)));
         self.waiting() == 0 && !partial && !self.is_body_arriving()

@@ -39,9 +39,11 @@ mod session;
 mod shared;
 mod sink;
 mod socket;
+mod stats;
 mod stop;
 mod stream;
 mod sweep;
+mod tally;
 mod throttle;
 mod timers;
 mod tls;
@@ -73,6 +75,8 @@ pub use heartbeat::HEARTBEAT;
 pub use limits::{Timeout, Times};
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
+pub use stats::Stats;
+pub use tally::{BUCKETS, Histogram, Totals, bucket_end};
 pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,

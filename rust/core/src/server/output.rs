@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use super::tally;
+
 /// Small writes are combined up to this size.
 const GATHER: usize = 16 * 1024;
 /// Bytes of a file per call, since a read may block on the disk.
@@ -178,6 +180,7 @@ impl Output {
 
     /// This many bytes were written directly, without being queued.
     pub(crate) fn note_written(&mut self, n: usize) {
+        tally::written(n);
         self.written += n as u64;
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::connection::{Conn, State};
 use super::exchange::Request;
 use super::phase::{Phase, Receiving};
+use super::request;
 use super::sink::Notice;
+use super::tally::Moment;
 use crate::error::Violation;
 
 impl State {
@@ -47,6 +49,8 @@ impl State {
                     None => (&[][..], &[][..]),
                 };
                 let (block, arrived) = draft.finish(trailers, text);
+                self.arrived = Moment::of(request::clock_at(arrived));
+                conn.shared.tally.request();
                 Some(Request {
                     exchange,
                     block,
@@ -72,6 +76,7 @@ impl State {
         let mut interim = Vec::with_capacity(128);
         conn.shared.interim(&mut interim);
         self.transport.write(&interim, &[]);
+        conn.shared.tally.note_written();
     }
 
     /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.
@@ -101,6 +106,8 @@ impl State {
         conn.shared.error(&mut response, violation, head);
         // Further input is ignored, but must not cause a reset, which could lose the response.
         self.inbound.refuse();
+        conn.shared.tally.request();
+        conn.shared.tally.status(violation.status());
         self.transport.write(&response, &[]);
         self.finish_connection();
         conn.shared.notice(Notice::Violation(violation));

@@ -69,6 +69,11 @@ pub fn clock() -> u64 {
     EPOCH.elapsed().as_nanos() as u64
 }
 
+/// What [`clock`] returned at that time.
+pub(super) fn clock_at(time: Instant) -> u64 {
+    time.saturating_duration_since(*EPOCH).as_nanos() as u64
+}
+
 /// Completes a block with the embedder's `name` of its exchange.
 pub(super) fn put_name(block: &mut [u8], name: i64) {
     block[0..8].copy_from_slice(&name.to_le_bytes());
@@ -241,8 +246,7 @@ impl Draft {
         if self.table.capacity() <= KEPT_TABLE {
             TABLE.set(self.table);
         }
-        let arrived = self.arrived.saturating_duration_since(*EPOCH).as_nanos() as u64;
-        self.block[64..72].copy_from_slice(&arrived.to_le_bytes());
+        self.block[64..72].copy_from_slice(&clock_at(self.arrived).to_le_bytes());
         (self.block, self.arrived)
     }
 

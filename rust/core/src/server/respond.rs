@@ -39,6 +39,7 @@ impl Conn {
     /// queue. Call it without the connection's lock: a full queue responds with 503, which takes that lock. `in_a_row`
     /// cannot change meanwhile: that takes a response to the request in our hands.
     pub(super) fn hand_on(&self, sent: Responded, flags: u32) -> Responded {
+        self.shared.tally.note_written();
         match sent {
             Responded::Done(Some(next)) if flags & INLINE == 0 || self.lock().in_a_row == 0 => {
                 self.shared.offer(Work::Request(next));
@@ -83,7 +84,10 @@ impl Conn {
             }
         });
         let terms = Terms { close, ..terms };
-        if empty || body.len() as u64 >= total {
+        let whole = empty || body.len() as u64 >= total;
+        let tally = &self.shared.tally;
+        tally.head(response.status, state.arrived, whole);
+        if whole {
             return Responded::Done(self.finish(&mut state, terms, response.flags));
         }
         let left = total - body.len() as u64;
@@ -203,6 +207,9 @@ impl Conn {
         terms: Terms,
         flags: u32,
     ) -> Option<Request> {
+        if state.phase.sending().is_some() {
+            self.shared.tally.whole(state.arrived);
+        }
         state.channel = None;
         // Reported under this exchange's name, which the next request must not inherit.
         state.drained();

@@ -20,6 +20,7 @@ use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
 use super::registry::Registry;
 use super::sink::{Notice, Sink};
+use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::ServerTls;
 use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(super) attention: Notify,
     pub(super) accepted: AtomicU64,
     pub(super) ended: AtomicU64,
+    pub(super) tally: Tally,
     pub(super) stop: Progress,
     pub(super) tls: ServerTls,
 }
@@ -122,6 +124,7 @@ impl Shared {
             attention: Notify::new(),
             accepted: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            tally: Tally::default(),
             stop: Progress::default(),
             tls: ServerTls::default(),
         }
@@ -136,6 +139,7 @@ impl Shared {
             };
             match work {
                 Work::Request(request) => {
+                    self.tally.refused.fetch_add(1, Ordering::Relaxed);
                     self.notice(Notice::RequestRefused);
                     match request.exchange.refuse() {
                         Some(next) => work = Work::Request(next),

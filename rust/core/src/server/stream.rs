@@ -70,6 +70,9 @@ impl Conn {
                     .write_payload(head, first, terms.chunk_end());
             }
         });
+        let tally = &self.shared.tally;
+        tally.head(response.status, state.arrived, false);
+        tally.note_written();
         Sent::Accepted
     }
 
@@ -97,6 +100,7 @@ impl Conn {
             return Sent::Full;
         }
         state.push_piece(terms, piece, flags);
+        self.shared.tally.note_written();
         Sent::Accepted
     }
 
@@ -126,6 +130,7 @@ impl Conn {
             return Sent::Closed;
         };
         state.push_piece(terms, Payload::Borrowed(&coded), flags);
+        self.shared.tally.note_written();
         Sent::Accepted
     }
 

@@ -172,6 +172,8 @@ impl State {
     fn respond_in_vain(&mut self, conn: &Arc<Conn>) {
         let mut response = Vec::with_capacity(128);
         conn.shared.last_response(&mut response, 408);
+        conn.shared.tally.request();
+        conn.shared.tally.status(408);
         self.transport.write(&response, &[]);
     }
 }

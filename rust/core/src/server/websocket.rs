@@ -76,6 +76,7 @@ impl Conn {
                 state.send(frame, flags);
             });
         }
+        self.shared.tally.note_written();
         Sent::Accepted
     }
 
@@ -118,6 +119,9 @@ impl State {
         pings: Option<Pings>,
     ) {
         self.transport.write(head, &[]);
+        let tally = &conn.shared.tally;
+        tally.head(101, self.arrived, false);
+        tally.note_written();
         self.sent_in_callback = true;
         self.channel(conn).held = true;
         let max_message = conn.shared.config.max_message;
@@ -142,6 +146,7 @@ impl State {
             return false;
         }
         self.send_control(Opcode::Close, &close_payload(code, reason));
+        conn.shared.tally.note_written();
         self.report(conn, Event::Closed(0, String::new()));
         self.transport.wake();
         true

@@ -228,3 +228,59 @@ const _: () = {
     }
     assert!(taken == (1 << CLIENT_STATS) - 1);
 };
+
+/// Where `serverStats` puts its numbers. Five for the classes of statuses, and a histogram's buckets, follow each other.
+pub const SERVER_STAT_OPEN: usize = 0;
+pub const SERVER_STAT_WEBSOCKETS: usize = 1;
+pub const SERVER_STAT_ACTIVE: usize = 2;
+pub const SERVER_STAT_ACCEPTED: usize = 3;
+pub const SERVER_STAT_REQUESTS: usize = 4;
+pub const SERVER_STAT_REFUSED: usize = 5;
+pub const SERVER_STAT_STATUSES: usize = 6;
+pub const SERVER_STAT_RECEIVED: usize = 11;
+pub const SERVER_STAT_WRITTEN: usize = 12;
+pub const SERVER_STAT_MICROS: usize = 13;
+pub const SERVER_STAT_PENDING: usize = 14;
+pub const SERVER_STAT_BUFFERED: usize = 15;
+pub const SERVER_STAT_WAITING: usize = 16;
+pub const SERVER_STAT_OLDEST: usize = 17;
+pub const SERVER_STAT_THREADS: usize = 18;
+pub const SERVER_STAT_TIMEOUTS: usize = 19;
+pub const SERVER_STAT_HANDLER: usize = 23;
+pub const SERVER_STAT_WHOLE: usize = 147;
+/// Kinds of time limits.
+pub const STAT_TIMEOUTS: usize = 4;
+/// Buckets of a histogram.
+pub const STAT_BUCKETS: usize = 124;
+pub const SERVER_STATS: usize = 271;
+
+/// Each of a server's numbers has its own place.
+const _: () = {
+    let lengths = [
+        (SERVER_STAT_OPEN, 1),
+        (SERVER_STAT_WEBSOCKETS, 1),
+        (SERVER_STAT_ACTIVE, 1),
+        (SERVER_STAT_ACCEPTED, 1),
+        (SERVER_STAT_REQUESTS, 1),
+        (SERVER_STAT_REFUSED, 1),
+        (SERVER_STAT_STATUSES, 5),
+        (SERVER_STAT_RECEIVED, 1),
+        (SERVER_STAT_WRITTEN, 1),
+        (SERVER_STAT_MICROS, 1),
+        (SERVER_STAT_PENDING, 1),
+        (SERVER_STAT_BUFFERED, 1),
+        (SERVER_STAT_WAITING, 1),
+        (SERVER_STAT_OLDEST, 1),
+        (SERVER_STAT_THREADS, 1),
+        (SERVER_STAT_TIMEOUTS, STAT_TIMEOUTS),
+        (SERVER_STAT_HANDLER, STAT_BUCKETS),
+        (SERVER_STAT_WHOLE, STAT_BUCKETS),
+    ];
+    let (mut next, mut i) = (0, 0);
+    while i < lengths.len() {
+        assert!(lengths[i].0 == next);
+        next += lengths[i].1;
+        i += 1;
+    }
+    assert!(next == SERVER_STATS);
+};

@@ -6,6 +6,7 @@ pub(crate) mod encoded;
 pub(crate) mod exchange;
 pub(crate) mod exchanges;
 mod send_queue;
+pub(crate) mod stats;
 pub(crate) mod tls;
 pub(crate) mod upcalls;
 pub(crate) mod websocket;

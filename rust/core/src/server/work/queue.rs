@@ -380,6 +380,17 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.inner.lock().shut
     }
 
+    /// How many items are queued, the age of the oldest, and how many threads take them.
+    pub(in crate::server) fn load(&self) -> (usize, Duration, usize) {
+        let inner = self.inner.lock();
+        let oldest = inner.items.front().map(|item| item.since.elapsed());
+        (
+            inner.items.len(),
+            oldest.unwrap_or_default(),
+            inner.crew.threads,
+        )
+    }
+
     /// The pressure, if anything is queued. `dated`: the loops' own threads run all loops, so `last_taken` is current
     /// (see `next`); an older time would make threads look stuck that have just taken work.
     pub(in crate::server) fn pressure(&self, dated: bool) -> Option<Pressure> {

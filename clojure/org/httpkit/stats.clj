@@ -1,0 +1,206 @@
+(ns org.httpkit.stats
+  "Hands the statistics of servers and clients to monitoring systems. Nothing else loads
+  this namespace.
+
+  A source is an `HttpServer` (`run-server` with `:legacy-return-value? false`, or
+  `(:server (meta stop))`), or a client of `make-client` (or a delay of one).
+
+  Prometheus; `prometheus`, a page in its text format
+  JMX       ; `register-mbean!`"
+  (:require
+   [clojure.string :as str]
+   [org.httpkit.client :as client]
+   [org.httpkit.server.statistics :as statistics])
+  (:import
+   [java.lang.management ManagementFactory]
+   [java.util Locale]
+   [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean MBeanAttributeInfo
+    MBeanInfo ObjectName]
+   [org.httpkit.client HttpClient]
+   [org.httpkit.jni Abi]
+   [org.httpkit.server HttpServer]))
+
+(set! *warn-on-reflection* true)
+
+;;;; What there is
+;;
+;; A metric: {:name _ :help _ :type :gauge, :counter or :histogram, :samples [[{label value} number] ...]}; names and
+;; labels are those of OpenTelemetry where it has one, spelled as Prometheus spells them.
+
+(defn- metric [type name help & samples]
+  {:type type :name name :help help :samples (partition 2 samples)})
+
+(def ^:private bounds
+  "Of OpenTelemetry's histogram of durations, in seconds."
+  [0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10])
+
+(defn- duration
+  "The histogram: how many took at most each bound, how many there are, and their sum."
+  [^longs numbers]
+  (let [counts (statistics/histogram numbers Abi/SERVER_STAT_WHOLE)
+        below  (fn [bound]
+                 (reduce + (keep-indexed (fn [i n] (when (<= (statistics/bucket-end i) (* 1e6 (double bound))) n))
+                                         counts)))]
+    {:type    :histogram
+     :name    "http_server_request_duration_seconds"
+     :help    "From the end of a request's head to the end of its response, streams left out."
+     :buckets (map (juxt identity below) bounds)
+     :count   (reduce + counts)
+     :sum     (/ (aget numbers Abi/SERVER_STAT_MICROS) 1e6)}))
+
+(defn- server-metrics [^HttpServer server]
+  (let [numbers (.now (.statistics server))
+        {:keys [connections requests bytes timeouts queue]} (statistics/counts server numbers)]
+    [(metric :gauge "http_server_active_requests" "Requests without a complete response."
+       {} (:active requests))
+     (metric :gauge "http_server_connections" "Open connections."
+       {:state "active"} (:active requests)
+       {:state "idle"} (:idle connections)
+       {:state "websocket"} (:websockets connections))
+     (metric :counter "http_server_connections_accepted_total" "Connections accepted."
+       {} (:accepted connections))
+     (metric :counter "http_server_requests_total" "Requests received."
+       {} (:total requests))
+     (apply metric :counter "http_server_responses_total" "Responses begun, by the class of their status."
+       (mapcat (fn [digit] [{:status (str digit "xx")} (get (:by-status requests) digit 0)]) (range 1 6)))
+     (metric :counter "http_server_requests_rejected_total" "Requests that got 503 because the queue was full."
+       {} (:rejected requests))
+     (apply metric :counter "http_server_timeouts_total" "Requests and connections ended by a time limit."
+       (mapcat (fn [[limit n]] [{:limit (name limit)} n]) timeouts))
+     (metric :counter "http_server_io_bytes_total" "Bytes read from and accepted by sockets."
+       {:direction "receive"} (:in bytes)
+       {:direction "transmit"} (:out bytes))
+     (metric :gauge "http_server_pending_bytes" "Bytes queued for peers."
+       {} (:pending bytes))
+     (metric :gauge "http_server_buffered_bytes" "Bytes of requests that are still arriving."
+       {} (:buffered bytes))
+     (metric :gauge "http_server_queue_length" "Requests and events that wait for a thread."
+       {} (:waiting queue))
+     (metric :gauge "http_server_queue_oldest_seconds" "How long the oldest of them has waited."
+       {} (/ (long (:oldest-ms queue)) 1e3))
+     (metric :gauge "http_server_threads" "Threads that take work."
+       {:kind "platform"} (:threads queue)
+       {:kind "virtual"} (:virtual queue))
+     (duration numbers)]))
+
+(defn- client-metrics [source]
+  (let [{:keys [connections idle connecting active queued opened requests reused retried buffered-bytes]}
+        (client/client-stats source)]
+    [(metric :gauge "http_client_active_requests" "Requests that have a connection."
+       {} active)
+     (metric :gauge "http_client_queued_requests" "Requests that wait for a connection."
+       {} queued)
+     (metric :gauge "http_client_open_connections" "Open connections."
+       {:state "active"} (- (long connections) (long idle) (long connecting))
+       {:state "connecting"} connecting
+       {:state "idle"} idle)
+     (metric :counter "http_client_connections_opened_total" "Connections made."
+       {} opened)
+     (metric :counter "http_client_requests_total" "Requests made."
+       {} requests)
+     (metric :counter "http_client_requests_reused_total" "Requests sent on a kept-alive connection."
+       {} reused)
+     (metric :counter "http_client_requests_retried_total" "Kept-alive connections that turned out to be dead."
+       {} retried)
+     (metric :gauge "http_client_buffered_bytes" "Native memory that holds parts of responses."
+       {} buffered-bytes)]))
+
+(defn- metrics [source]
+  (let [source (force source)]
+    (cond
+      (instance? HttpServer source) (server-metrics source)
+      (instance? HttpClient source) (client-metrics source)
+      :else (throw (IllegalArgumentException.
+                     (str "no source of statistics: " (some-> source class .getName)
+                       "; expected an HttpServer or an HttpClient"))))))
+
+;;;; Prometheus
+
+(defn- number-text [n]
+  (if (integer? n) (str n) (String/format Locale/ROOT "%.6f" (object-array [(double n)]))))
+
+(defn- sample [name labels n]
+  (str name
+    (when (seq labels)
+      (str "{" (str/join "," (for [[label value] labels] (str (clojure.core/name label) "=\"" value "\""))) "}"))
+    " " (number-text n) "\n"))
+
+(defn- bound-text [bound]
+  (str/replace (str bound) #"\.0$" ""))
+
+(defn- lines [{:keys [type name help samples buckets count sum]}]
+  (str "# HELP " name " " help "\n"
+    "# TYPE " name " " (clojure.core/name type) "\n"
+    (if (= :histogram type)
+      (str
+        (str/join (for [[bound n] buckets] (sample (str name "_bucket") {:le (bound-text bound)} n)))
+        (sample (str name "_bucket") {:le "+Inf"} count)
+        (sample (str name "_sum") {} sum)
+        (sample (str name "_count") {} count))
+      (str/join (for [[labels n] samples] (sample name labels n))))))
+
+(defn prometheus
+  "The statistics of `source` as text in Prometheus's exposition format:
+
+    {:status 200, :headers {\"Content-Type\" \"text/plain; version=0.0.4\"},
+     :body (stats/prometheus server)}
+
+  Durations of requests are a histogram since the start, rounded up by a quarter at
+  most. The text of several servers cannot be put together: give each its own path."
+  [source]
+  (str/join (map lines (metrics source))))
+
+;;;; JMX
+
+(defn- attributes
+  "{attribute-name number}, such as http_server_connections.idle."
+  [source]
+  (into (sorted-map)
+        (mapcat (fn [{:keys [type name samples count sum]}]
+                  (if (= :histogram type)
+                    [[(str name ".count") count] [(str name ".sum") sum]]
+                    (for [[labels n] samples] [(str/join "." (cons name (vals labels))) n]))))
+        (metrics source)))
+
+(defn- mbean [source]
+  (let [value (fn [name]
+                (or (get (attributes source) name) (throw (AttributeNotFoundException. (str name)))))]
+    (reify DynamicMBean
+      (getAttribute [_ name] (value name))
+      (getAttributes [_ names]
+        (let [found (AttributeList.), all (attributes source)]
+          (doseq [name names :when (contains? all name)]
+            (.add found (Attribute. name (all name))))
+          found))
+      (setAttribute [_ attribute]
+        (throw (AttributeNotFoundException. (str (.getName attribute) " cannot be set"))))
+      (setAttributes [_ _] (AttributeList.))
+      (invoke [_ action _ _]
+        (throw (UnsupportedOperationException. (str action))))
+      (getMBeanInfo [_]
+        (MBeanInfo. "org.httpkit.stats" "Statistics of http-kit"
+          (into-array MBeanAttributeInfo
+            (for [[name n] (attributes source)]
+              (MBeanAttributeInfo. name (if (integer? n) "long" "double") name true false false)))
+          nil nil nil)))))
+
+(defn- object-name ^ObjectName [source]
+  (ObjectName.
+    (if (instance? HttpServer source)
+      (str "org.httpkit:type=Server,port=" (.getPort ^HttpServer source)
+        ",id=" (System/identityHashCode source))
+      (str "org.httpkit:type=Client,id=" (System/identityHashCode source)))))
+
+(defn register-mbean!
+  "Registers the statistics of `source` with the platform's MBean server, as
+  `org.httpkit:type=Server,port=_,id=_` or `org.httpkit:type=Client,id=_`. Returns a
+  function that takes it out again; until then the JVM keeps the source."
+  [source]
+  (let [source  (force source)
+        _       (metrics source)
+        name    (object-name source)
+        beans   (ManagementFactory/getPlatformMBeanServer)]
+    (.registerMBean beans (mbean source) name)
+    (fn unregister! []
+      (when (.isRegistered beans name)
+        (.unregisterMBean beans name)))))

@@ -1,0 +1,229 @@
+(ns httpkit.stats-test
+  "`server-stats` says what a client has seen, and `org.httpkit.stats` passes it on."
+  (:require [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.client :as client]
+            [org.httpkit.server :as server]
+            [org.httpkit.stats  :as stats])
+  (:import (java.io Closeable)
+           (java.lang.management ManagementFactory)
+           (javax.management AttributeNotFoundException ObjectName)
+           (java.util.concurrent CountDownLatch Executors)))
+
+(set! *warn-on-reflection* true)
+
+(defn- settled
+  "The statistics once no connection is open. Does not ask for them before: latencies are those since the last call."
+  [server]
+  (wire/eventually #(re-find #"connections 0," (str server)))
+  (server/server-stats server))
+
+(def ^:private good "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+
+(def ^:private scripts
+  "What a client sends on one connection: bytes, how many responses it reads, and the statuses that are counted even
+  though it does not read them."
+  [[good [200]]
+   [(str good good good) [200 200 200]]
+   ["GET /404 HTTP/1.1\r\nHost: h\r\n\r\n" [404]]
+   ["HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" [200] :head]
+   ["GET /throw HTTP/1.1\r\nHost: h\r\n\r\n" [500]]
+   ["GET /stream HTTP/1.1\r\nHost: h\r\n\r\n" [200]]
+   ["GET /large HTTP/1.1\r\nHost: h\r\n\r\n" [200]]
+   ["nonsense\r\n\r\n" [400]]
+   ["GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n" [400]]
+   [(str "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello") [200]]
+   ["GET /half" []]
+   ["POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe" []]
+   ["" []]])
+
+(defn- handler [{:keys [uri] :as req}]
+  (case uri
+    "/404"    {:status 404 :body "no"}
+    "/throw"  (throw (ex-info "no luck" {}))
+    "/large"  {:body (byte-array 300000)}
+    "/stream" (server/as-channel req {:on-open (fn [ch]
+                                                 (dotimes [_ 3] (server/send! ch "piece" false))
+                                                 (server/close ch))})
+    {:body "hello"}))
+
+(defn- counting
+  "A connection that counts the bytes it reads."
+  [conn counter]
+  (update conn :in #(proxy [java.io.FilterInputStream] [%]
+                      (read
+                        ([] (let [b (.read ^java.io.InputStream %)] (when-not (neg? b) (swap! counter inc)) b))
+                        ([bytes] (let [n (.read ^java.io.InputStream % ^bytes bytes)] (when (pos? n) (swap! counter + n)) n))
+                        ([bytes at len] (let [n (.read ^java.io.InputStream % ^bytes bytes (int at) (int len))]
+                                          (when (pos? n) (swap! counter + n)) n)))
+                      (readNBytes [len] (let [bytes (.readNBytes ^java.io.InputStream % (int len))]
+                                          (swap! counter + (alength ^bytes bytes))
+                                          bytes)))))
+
+(defn- run-script
+  "Returns {:statuses {first-digit n} :in bytes-sent :out bytes-read}."
+  [port [bytes statuses head?]]
+  (with-open [^Closeable conn (wire/connect port)]
+    (let [read  (atom 0)
+          conn  (counting conn read)]
+      (wire/send! conn bytes)
+      (doseq [status statuses]
+        (is (= status (:status (wire/answer conn :head? (some? head?)))) bytes))
+      {:by-status (frequencies (map #(quot (long %) 100) statuses)) :in (count bytes) :out @read})))
+
+(deftest counts-are-those-of-a-client-after-thousands-of-requests-with-faults
+  (doseq [[about options] {"default" {} "a user's pool" {:worker-pool (delay (Executors/newFixedThreadPool 4))}}]
+    (testing about
+      (wire/with-server [{:keys [server port]} handler options]
+        (let [clients (doall (for [n (range 4)]
+                               (future (apply merge-with #(if (map? %1) (merge-with + %1 %2) (+ %1 %2))
+                                              (for [_ (range 60), script (shuffle scripts)] (run-script port script))))))
+              seen    (apply merge-with #(if (map? %1) (merge-with + %1 %2) (+ %1 %2)) (map deref clients))
+              stats   (settled server)]
+          (is (= {:open 0 :idle 0 :websockets 0 :accepted (* 4 60 (count scripts))} (:connections stats)))
+          (is (= {:total (reduce + (vals (:by-status seen))) :active 0 :rejected 0 :by-status (:by-status seen)}
+                 (:requests stats)))
+          (is (= {:in (:in seen) :out (:out seen) :pending 0 :buffered 0} (:bytes stats)))
+          (is (= 0 (get-in stats [:queue :waiting])))
+          (is (every? pos-int? (mapcat vals (vals (:latency-us stats))))))))))
+
+(deftest what-is-open-is-told-apart
+  (let [gate (CountDownLatch. 1)]
+    (wire/with-server [{:keys [server port]}
+                       (fn [{:keys [uri websocket?] :as req}]
+                         (cond websocket?       (server/as-channel req {})
+                               (= "/wait" uri)  (do (.await gate) {:body "done"})
+                               :else            {:body "quick"}))
+                       {}]
+      (with-open [idle    (wire/connect port)
+                  busy    (wire/connect port)
+                  arrives (wire/connect port)
+                  ws      (wire/connect port)]
+        (wire/send! idle good)
+        (is (= "quick" (:body (wire/answer idle))))
+        (wire/send! busy (wire/get-request "/wait"))
+        (wire/send! arrives "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        (is (= 100 (:status (wire/answer arrives))))
+        (wire/send! arrives "12345")
+        (wire/send! ws (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                         ["Sec-WebSocket-Version" "13"] ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
+        (is (= 101 (:status (wire/read-head ws))))
+        (is (wire/eventually #(let [{:keys [connections requests bytes]} (server/server-stats server)]
+                                (= [{:open 4 :idle 2 :accepted 4 :websockets 1} 1 {1 1 2 1} 5]
+                                   [connections (:active requests) (:by-status requests) (:buffered bytes)])))
+            (pr-str (server/server-stats server)))
+        (.countDown gate)
+        (is (= "done" (:body (wire/answer busy))))))))
+
+(deftest bytes-that-a-peer-does-not-read-are-pending
+  (wire/with-server [{:keys [server port]} (fn [_] {:body (byte-array 20000000)}) {}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn good)
+      (is (= 200 (:status (wire/read-head conn))))
+      ;; The handler's thread may still be writing.
+      (is (wire/eventually #(let [{:keys [pending out]} (:bytes (server/server-stats server))]
+                              (and (< 1000000 (long pending) 20000000)
+                                   (< 20000000 (+ (long pending) (long out)) 20001000)))))
+      (wire/read-exactly conn 20000000)
+      (is (wire/eventually #(= 0 (get-in (server/server-stats server) [:bytes :pending])))))))
+
+(deftest latencies-are-those-since-the-last-call-and-rounded-up-by-a-quarter-at-most
+  (wire/with-server [{:keys [server port]} (fn [{:keys [uri]}] (when (= "/slow" uri) (Thread/sleep 200)) {:body "x"}) {}]
+    (wire/fetch port "/slow")
+    (let [{:keys [handler whole]} (:latency-us (settled server))]
+      (is (<= 200000 (long (:p50 handler)) (long (:max handler)) (long (:max whole)) 10000000))
+      (is (zero? (mod (* 4 (long (:p50 handler))) 131072)) "the end of a bucket of that size"))
+    (is (= {:p50 0 :p90 0 :p99 0 :max 0} (:whole (:latency-us (server/server-stats server)))))
+    (wire/fetch port "/quick")
+    (is (> 200000 (long (:p50 (:handler (:latency-us (settled server)))))))))
+
+(deftest a-request-that-finds-the-queue-full-is-counted-as-rejected
+  (let [gate (CountDownLatch. 1)]
+    (wire/with-server [{:keys [server port]} (fn [_] (.await gate) {:body "x"}) {:allow-virtual? false :thread 1 :queue-size 1}]
+      (let [conns (doall (repeatedly 6 #(doto (wire/connect port) (wire/send! good))))]
+        (is (wire/eventually #(pos? (long (get-in (server/server-stats server) [:requests :rejected])))))
+        (is (wire/eventually #(let [{:keys [waiting threads]} (:queue (server/server-stats server))]
+                                (and (= 1 threads) (<= 1 (long waiting) 2)))))
+        (.countDown gate)
+        (let [statuses (frequencies (map (comp :status wire/answer) conns))
+              {:keys [rejected by-status total]} (:requests (server/server-stats server))]
+          (is (= (statuses 503) rejected (by-status 5)))
+          (is (= 6 total)))
+        (run! #(.close ^Closeable %) conns)))))
+
+(deftest a-stopped-server-still-tells-what-it-has-done
+  (let [{:keys [server port] :as started} (wire/start (constantly {:body "x"}) {})]
+    (is (= 200 (:status (wire/fetch port "/"))))
+    (wire/stop started)
+    (let [{:keys [connections requests since]} (server/server-stats server)]
+      (is (= {:open 0 :idle 0 :accepted 1 :websockets 0} connections))
+      (is (= [1 {2 1}] ((juxt :total :by-status) requests)))
+      (is (inst? since)))))
+
+(deftest a-time-limit-that-ends-a-request-is-counted
+  (wire/with-server [{:keys [server port]} (constantly {}) {:header-timeout 100}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn "GET / HT")
+      (is (= 408 (:status (wire/answer conn))))
+      (let [{:keys [timeouts requests]} (settled server)]
+        (is (= {:header 1 :idle 0 :body 0 :write 0} timeouts))
+        (is (= [1 {4 1}] ((juxt :total :by-status) requests)))))))
+
+;;;; For monitoring systems
+
+(defn- samples
+  "{name-with-labels number} of a page for Prometheus; checks that each line is one or describes the next ones."
+  [text]
+  (into {}
+        (for [line (str/split-lines text)
+              :when (not (re-matches #"# (HELP [a-z_]+ .+\.|TYPE [a-z_]+ (gauge|counter|histogram))" line))]
+          (let [[_ name n] (re-matches #"([a-z_]+(?:\{[a-z]+=\"[^\"]+\"\})?) ([0-9.]+)" line)]
+            (is name line)
+            [name (Double/parseDouble (str n))]))))
+
+(deftest prometheus-gets-the-numbers-of-a-server
+  (wire/with-server [{:keys [server port]} (fn [{:keys [uri]}] (when (= "/slow" uri) (Thread/sleep 300)) {:body "x"}) {}]
+    (dotimes [_ 3] (wire/fetch port "/"))
+    (wire/fetch port "/slow")
+    (settled server)
+    (let [found  (samples (stats/prometheus server))
+          bucket #(found (str "http_server_request_duration_seconds_bucket{le=\"" % "\"}"))]
+      (is (= [4.0 4.0 0.0 0.0 4.0]
+             (map found ["http_server_requests_total" "http_server_responses_total{status=\"2xx\"}"
+                         "http_server_connections{state=\"idle\"}" "http_server_timeouts_total{limit=\"idle\"}"
+                         "http_server_connections_accepted_total"])))
+      (is (= [4.0 4.0] [(bucket "+Inf") (found "http_server_request_duration_seconds_count")]))
+      (is (<= (bucket "0.25") 3.0) "the slow one is not below its time")
+      (is (apply <= (map bucket ["0.005" "0.01" "0.025" "0.05" "0.075" "0.1" "0.25" "0.5" "0.75" "1" "2.5" "5" "7.5" "10" "+Inf"])))
+      (is (<= 0.3 (found "http_server_request_duration_seconds_sum") 60)))))
+
+(deftest prometheus-gets-the-numbers-of-a-client
+  (wire/with-server [{:keys [port]} (constantly {:body "x"}) {}]
+    (let [own (client/make-client {})]
+      (dotimes [_ 3] @(client/get (str "http://127.0.0.1:" port) {:client own}))
+      (is (= [3.0 1.0 2.0]
+             (map (samples (stats/prometheus own))
+                  ["http_client_requests_total" "http_client_connections_opened_total" "http_client_requests_reused_total"])))
+      (client/client-stop! own))))
+
+(deftest what-has-no-statistics-is-refused
+  (is (thrown-with-msg? IllegalArgumentException #"no source of statistics: java.lang.String; expected an HttpServer"
+                        (stats/prometheus "server")))
+  (is (thrown? IllegalArgumentException (stats/register-mbean! nil))))
+
+(deftest an-mbean-has-the-numbers-until-it-is-taken-out
+  (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]
+    (let [beans       (ManagementFactory/getPlatformMBeanServer)
+          find-beans  #(.queryNames beans (ObjectName. (str "org.httpkit:type=Server,port=" port ",*")) nil)
+          unregister! (stats/register-mbean! server)
+          ^ObjectName bean (first (find-beans))]
+      (wire/fetch port "/")
+      (is (wire/eventually #(= 1 (.getAttribute beans bean "http_server_responses_total.2xx"))))
+      (is (= 1 (.size (.getAttributes beans bean (into-array String ["http_server_requests_total" "other"])))))
+      (is (some #(= "http_server_request_duration_seconds.sum" (.getName ^javax.management.MBeanAttributeInfo %))
+                (.getAttributes (.getMBeanInfo beans bean))))
+      (is (thrown? AttributeNotFoundException (.getAttribute beans bean "other")))
+      (unregister!)
+      (unregister!)
+      (is (empty? (find-beans))))))
