@@ -417,6 +417,13 @@
      :retry     event-retry
      :headers   (optional [map? "a map of headers"])}))
 
+(def event-callbacks
+  "Of `org.httpkit.sse/connect`."
+  {:on-open  (function "the response")
+   :on-event (function "an event")
+   :on-error (function "a throwable")
+   :on-close (function "no arguments")})
+
 (def ^:private any-long
   [#(and (number? %) (<= Long/MIN_VALUE % Long/MAX_VALUE)) "an integer" number-thrown])
 

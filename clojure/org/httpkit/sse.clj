@@ -1,10 +1,11 @@
 (ns org.httpkit.sse
-  "Server-sent events (`text/event-stream`): the server's side.
+  "Server-sent events (`text/event-stream`), for servers and clients.
 
   Respond with a stream; `stream`
   Send             ; `send!`, `broadcast!`
   Resume           ; `last-event-id`
   End              ; `close`
+  Receive          ; `connect`, `events`
 
     (defn events [req]
       (sse/stream req {:on-open   (fn [s] (swap! streams conj s))
@@ -14,11 +15,17 @@
     (sse/broadcast! @streams {:event \"price\" :id \"42\" :data \"12.50\"})"
   (:require
    [clojure.string :as str]
+   [org.httpkit.client :as client]
    [org.httpkit.headers :as headers]
    [org.httpkit.options :as options]
    [org.httpkit.server :as server])
   (:import
+   [clojure.lang IReduceInit]
+   [java.io Closeable InputStream]
    [java.net URLDecoder]
+   [java.util.concurrent CountDownLatch ThreadLocalRandom TimeUnit]
+   [org.httpkit.client EventParser]
+   [org.httpkit.logger ContextLogger]
    [org.httpkit.server AsyncChannel]))
 
 (set! *warn-on-reflection* true)
@@ -173,3 +180,189 @@
       (server/as-channel req
         (-> (select-keys opts [:on-close :max-pending-bytes :on-overflow :on-drain :compression])
             (assoc :on-open #(begin! % opts)))))))
+
+;;;; Receiving
+
+(def ^:private default-max-event-bytes (* 8 1024 1024))
+
+(defn- parser ^EventParser [^InputStream in max-event-bytes]
+  (EventParser. in (int (options/to-int (or max-event-bytes default-max-event-bytes)))))
+
+(defn- current
+  "The event that a parser has read."
+  [^EventParser parser]
+  (cond-> {:event (.event parser) :data (.data parser) :id (.lastId parser)}
+    (<= 0 (.retry parser)) (assoc :retry (.retry parser))))
+
+(defn events
+  "The events of a response, whose body is an InputStream (`:as :stream`), or of an
+  InputStream: something to `reduce`, once, while they arrive, and to close.
+
+    (with-open [events (sse/events @(http/get url {:as :stream}))]
+      (reduce (fn [n {:keys [data]}] (println data) (inc n)) 0 events))
+
+  An event is a map of strings
+    :event ; its name (default \"message\")
+    :data  ; the lines joined with \\newline
+    :id    ; the last id so far, \"\" without one
+    :retry ; the last delay before reconnecting so far, msecs; absent without one
+
+  Reading blocks. `reduce` throws IOException if the stream fails, or an event is
+  longer than `max-event-bytes` (default 8 MiB); a `reduced` ends it and keeps the
+  stream open. Throws IllegalArgumentException if there is no InputStream."
+  (^Closeable [response] (events response nil))
+  (^Closeable [response max-event-bytes]
+   (let [in (if (map? response) (:body response) response)]
+     (when-not (instance? InputStream in)
+       (throw (IllegalArgumentException.
+                (str "sse/events of a body of class " (some-> in class .getName)
+                  ": expected an InputStream, see :as :stream"))))
+     (let [parser (parser in max-event-bytes)]
+       (reify
+         IReduceInit
+         (reduce [_ f init]
+           (loop [result init]
+             (cond
+               (reduced? result) @result
+               (.next parser)    (recur (f result (current parser)))
+               :else             result)))
+         Closeable
+         (close [_] (.close parser)))))))
+
+(def ^:private default-retry 3000)
+(def ^:private max-delay 30000)
+
+(defn- delay-before
+  "Msecs before the next attempt, of `failures` in a row: doubled for each, with a quarter of chance, so that not
+  all clients of a restarted server come at once."
+  ^long [retry failures]
+  (let [longest (max max-delay (long retry))
+        doubled (min longest (* (long retry) (bit-shift-left 1 (min 20 (long failures)))))]
+    (long (* doubled (+ 0.75 (* 0.5 (.nextDouble (ThreadLocalRandom/current))))))))
+
+(defn- request [url opts last-id]
+  (-> opts
+      (dissoc :reconnect? :max-event-bytes)
+      (assoc :url url :as :stream
+             :headers (cond-> (headers/with (or (:headers opts) {}) "accept" "text/event-stream")
+                        (seq last-id) (headers/with "last-event-id" last-id)))))
+
+(defn- stream-of-events? [{:keys [status headers]}]
+  (and (= 200 status)
+       (re-find #"(?i)^\s*text/event-stream\s*(;|$)" (str (:content-type headers)))))
+
+(defn- safely
+  "Calls a callback; what it throws goes to `on-error`."
+  [on-error f & args]
+  (when f
+    (try (apply f args)
+         (catch Throwable t (on-error t)))))
+
+(defn- receive!
+  "Passes on the events of one response until it ends or fails. Returns the parser's last id and retry."
+  [{:keys [current-parser closed? on-error callbacks opts]} {:keys [body] :as response} state]
+  (with-open [parser (parser body (:max-event-bytes opts))]
+    (reset! current-parser parser)
+    (safely on-error (:on-open callbacks) response)
+    (try
+      (while (and (not @closed?) (.next parser))
+        (safely on-error (:on-event callbacks) (current parser)))
+      (catch Throwable t
+        (when-not @closed? (on-error t))))
+    (cond-> (assoc state :failures 0)
+      (seq (.lastId parser))  (assoc :last-id (.lastId parser))
+      (<= 0 (.retry parser))  (assoc :retry (.retry parser)))))
+
+(defn- attempt!
+  "One request. Returns the state for the next one, or nil if there is to be none."
+  [{:keys [url opts on-error current-call closed?] :as source} {:keys [last-id failures] :as state}]
+  (let [call (client/request (request url opts last-id))
+        _    (reset! current-call call)
+        {:keys [error status] :as response} (if @closed? (do (future-cancel call) nil) @call)]
+    (cond
+      @closed?                     (some-> ^Closeable (:body response) (.close))
+      error                        (do (on-error error) (update state :failures inc))
+      (stream-of-events? response) (receive! source response state)
+      :else
+      (do (some-> ^Closeable (:body response) (.close))
+          (when-not (= 204 status)
+            (on-error (ex-info (str url ": status " status " with type " (pr-str (:content-type (:headers response)))
+                                 ": expected 200 with text/event-stream")
+                        {:type ::no-stream :response (dissoc response :body)})))
+          nil))))
+
+(defn- run-source [{:keys [opts closed? ^CountDownLatch latch on-error callbacks] :as source}]
+  (try
+    (loop [state {:failures 0 :retry default-retry :last-id (headers/value-of (:headers opts) "last-event-id")}]
+      (when-let [{:keys [retry failures] :as state} (attempt! source state)]
+        (when (and (:reconnect? opts) (not @closed?)
+                   (not (.await latch (delay-before retry (max 0 (dec (long failures)))) TimeUnit/MILLISECONDS)))
+          (recur state))))
+    (catch Throwable t (on-error t))
+    (finally
+      (reset! closed? true)
+      (safely on-error (:on-close callbacks)))))
+
+(defn- logged
+  "`on-error`, or a line on standard error; never throws."
+  [on-error]
+  (fn [t]
+    (try (if on-error
+           (on-error t)
+           (.log ContextLogger/ERROR_PRINTER "server-sent events" t))
+         (catch Throwable t
+           (.log ContextLogger/ERROR_PRINTER "the :on-error callback of server-sent events" t)))))
+
+(defn connect
+  "Requests a stream of events, and calls `:on-event` for each, one at a time, on a
+  thread of its own. Returns a Closeable immediately.
+
+    (with-open [_ (sse/connect \"http://localhost:8080/prices\" {:reconnect? true}
+                    {:on-event (fn [{:keys [event data id]}] (println event data))})]
+      ...)
+
+  `opts` are those of `org.httpkit.client/request`, such as `:method`, `:headers` and
+  `:body`, and
+    :reconnect?      ; Request again when the stream ends or fails, as browsers do:
+                     ; after the `retry` that the server gave (default 3000 msecs),
+                     ; doubled up to 30 s for each failure in a row, with Last-Event-ID;
+                     ; until a 204, another status or type, or `close` (default false)
+    :max-event-bytes ; of one event                                     (default 8 MiB)
+  A stream that is silent for `:idle-timeout` (default 60000 msecs) fails; heartbeats
+  prevent that. The server is read no faster than the callbacks return.
+
+  Callbacks, all optional:
+    :on-open  ; (fn [response]), for each connection, when the first byte behind its
+              ; head has arrived
+    :on-event ; (fn [event]), see `events`
+    :on-error ; (fn [throwable]), for each failure, also of the other callbacks
+              ; (default prints); ExceptionInfo of :type :org.httpkit.sse/no-stream
+              ; for a response that is no stream, with :response in its data
+    :on-close ; (fn []), once, when there will be no more events
+
+  Throws IllegalArgumentException for callbacks that are no functions, and other names."
+  {:arglists '([url {:keys [reconnect? max-event-bytes] :as opts}
+                {:keys [on-open on-event on-error on-close] :as callbacks}])}
+  ^Closeable [url opts callbacks]
+  (options/check options/event-callbacks callbacks
+    (fn [k] (throw (IllegalArgumentException.
+                     ^String (options/unknown-name "the callbacks of sse/connect" options/event-callbacks k)))))
+  (let [[closed? current-call current-parser] (repeatedly #(atom nil))
+        latch  (CountDownLatch. 1)
+        source {:url            url
+                :opts           opts
+                :callbacks      callbacks
+                :on-error       (logged (:on-error callbacks))
+                :closed?        closed?
+                :latch          latch
+                :current-call   current-call
+                :current-parser current-parser}]
+    (doto (Thread. ^Runnable #(run-source source) "http-kit-sse")
+      (.setDaemon true)
+      (.start))
+    (reify Closeable
+      (close [_]
+        (reset! closed? true)
+        (.countDown latch)
+        (some-> @current-call future-cancel)
+        (some-> ^Closeable @current-parser (.close))))))

@@ -1,0 +1,192 @@
+(ns httpkit.sse-client-test
+  "Server-sent events, as the client receives them."
+  (:require [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.client :as client]
+            [org.httpkit.server :as server]
+            [org.httpkit.sse    :as sse])
+  (:import (java.io ByteArrayInputStream Closeable IOException InputStream)
+           (java.util Random)
+           (java.util.concurrent LinkedBlockingQueue TimeUnit)))
+
+(set! *warn-on-reflection* true)
+
+(defn- in-pieces
+  "A stream of these bytes that gives up to `n` of them per read."
+  ^InputStream [^bytes bytes n]
+  (let [all (ByteArrayInputStream. bytes)]
+    (proxy [InputStream] []
+      (read
+        ([] (.read all))
+        ([into at length] (.read all into at (min (int n) (int length))))))))
+
+(defn- parsed
+  "[event data id] of the events of a text, whatever pieces it arrives in."
+  [text]
+  (let [bytes  (if (string? text) (.getBytes ^String text "UTF-8") text)
+        events (fn [n] (reduce #(conj %1 ((juxt :event :data :id) %2)) [] (sse/events (in-pieces bytes n))))
+        whole  (events 8192)]
+    (doseq [n [1 2 3 7]]
+      (is (= whole (events n)) (str "in pieces of " n)))
+    whole))
+
+(deftest events-are-parsed-as-the-standard-says
+  (doseq [[text expected]
+          {"data: a\n\n"                                [["message" "a" ""]]
+           "data:a\r\rdata:  b\r\n\r\n"                 [["message" "a" ""] ["message" " b" ""]]
+           "\ufeffdata: bom\n\n"                        [["message" "bom" ""]]
+           "data: a\n\ufeffdata: b\n\n"                 [["message" "a" ""]]
+           "data: 1\ndata\ndata:\ndata: 4\n\n"          [["message" "1\n\n\n4" ""]]
+           "event: e\ndata: x\n\ndata: y\n\n"           [["e" "x" ""] ["message" "y" ""]]
+           "event: e\n\ndata: x\n\n"                    [["message" "x" ""]]
+           "id: 1\ndata: x\n\ndata: y\n\nid\ndata: z\n\n" [["message" "x" "1"] ["message" "y" "1"] ["message" "z" ""]]
+           "id: a\u0000b\ndata: x\n\n"                  [["message" "x" ""]]
+           "id: 1\n\nid: 2\n"                           []
+           "data: cut off\n"                            []
+           "data: cut off"                              []
+           ": comment\n\n:\n\ndata: x\n:y\n\n"          [["message" "x" ""]]
+           "dat: x\nDATA: y\ndata : z\n\n"              []
+           "data\n\n"                                   [["message" "" ""]]
+           "data: é 😀 \u2028 \u0085\n\n"               [["message" "é 😀 \u2028 \u0085" ""]]
+           "\n\n\r\r\n"                                 []
+           ""                                           []}]
+    (is (= expected (parsed text)) (pr-str text)))
+  (is (= [["message" "a\ufffdb" ""]] (parsed (byte-array (map unchecked-byte (concat (.getBytes "data: a") [0xff] (.getBytes "b\n\n"))))))))
+
+(deftest what-the-server-encodes-the-client-parses
+  (let [random (Random. 42)
+        piece  #(rand-nth ["a" ":" " " "data" "é" "😀" "\n" "\r" "\r\n" ""])
+        text   (fn [n] (str/join (repeatedly (.nextInt random n) piece)))
+        encode @#'sse/encode]
+    (dotimes [_ 300]
+      (let [data  (text 12)
+            event (str/replace (text 5) #"[\r\n]" "-")
+            bytes (encode {:event event :data data :id 5 :comment (text 5)})]
+        (is (= [[(if (= "" event) "message" event) (str/replace data #"\r\n|\r" "\n") "5"]]
+               (parsed bytes)))))))
+
+(deftest retry-counts-only-as-a-number
+  (let [retry (fn [text] (:retry (reduce (fn [_ event] event) nil (sse/events (in-pieces (.getBytes ^String text) 8192)))))]
+    (is (= 25 (retry "retry: 25\ndata: x\n\n")))
+    (is (nil? (retry "retry: 25 \ndata: x\n\n")))
+    (is (nil? (retry "retry: -1\ndata: x\n\n")))
+    (is (= Integer/MAX_VALUE (retry "retry: 99999999999999999999\ndata: x\n\n")))))
+
+(deftest an-event-without-an-end-is-refused
+  (doseq [endless ["data: xxxxxxxxxxxxxxxxxxxx" (str/join (repeat 10 "data: xxxx\n"))]]
+    (is (thrown-with-msg? IOException #"more than 15 bytes"
+                          (reduce conj [] (sse/events (ByteArrayInputStream. (.getBytes ^String endless)) 15)))))
+  (is (thrown-with-msg? IllegalArgumentException #":as :stream" (sse/events {:body "text"}))))
+
+(defn- stream-handler
+  "Streams whose channels go into `opened`, with the request's last id. The client delivers a response when the first
+  byte of its body is there: the `:retry`."
+  [^LinkedBlockingQueue opened options]
+  (fn [req]
+    (sse/stream req (assoc options :on-open (fn [s] (.put opened [s (sse/last-event-id req)]))))))
+
+(defn- poll [^LinkedBlockingQueue queue]
+  (.poll queue wire/patience-ms TimeUnit/MILLISECONDS))
+
+(deftest events-of-a-response-are-reduced-while-they-arrive-plain-and-compressed
+  (doseq [compression [false true]]
+    (let [opened (LinkedBlockingQueue.)]
+      (wire/with-server [{:keys [port]} (stream-handler opened {:retry 20}) {:compression compression}]
+        (let [response @(client/get (str "http://127.0.0.1:" port "/")
+                                    {:as :stream :headers {"Accept-Encoding" "gzip"}})
+              [s]      (poll opened)]
+          (with-open [^Closeable events (sse/events response)]
+            (doseq [i (range 20)]
+              (sse/send! s {:id i :data (str "event " i)})
+              (is (= {:event "message" :data (str "event " i) :id (str i) :retry 20}
+                     (reduce (fn [_ event] (reduced event)) nil events))))
+            (sse/close s)
+            (is (= :end (reduce (fn [_ event] event) :end events)))))))))
+
+(deftest a-connection-calls-back-and-closes-once
+  (let [opened (LinkedBlockingQueue.)
+        heard  (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]} (stream-handler opened {:retry 20}) {}]
+      (let [url      (str "http://127.0.0.1:" port "/")
+            listen   #(sse/connect url {:method :post :body "question" :headers {"X-Key" "1"}}
+                                   {:on-open  (fn [{:keys [status]}] (.put heard [:open status]))
+                                    :on-event (fn [{:keys [data]}]
+                                                (.put heard data)
+                                                (when (= "fail" data) (throw (IllegalStateException. "callback"))))
+                                    :on-error (fn [t] (.put heard (ex-message t)))
+                                    :on-close (fn [] (.put heard :closed))})]
+        (testing "by the server"
+          (with-open [_ ^Closeable (listen)]
+            (let [[s] (poll opened)]
+              (doseq [data ["a" "fail" "b"]] (sse/send! s {:data data}))
+              (sse/close s)
+              (is (= [[:open 200] "a" "fail" "callback" "b" :closed] (repeatedly 6 #(poll heard)))))))
+        (testing "by the client"
+          (let [source ^Closeable (listen)
+                [s]    (poll opened)]
+            (is (= [:open 200] (poll heard)))
+            (.close source)
+            (.close source)
+            (is (= :closed (poll heard)))
+            (is (wire/eventually #(not (server/open? s))))))
+        (is (nil? (.poll heard 50 TimeUnit/MILLISECONDS)))))))
+
+(deftest a-response-that-is-no-stream-is-an-error-and-a-204-is-none
+  (wire/with-server [{:keys [port]} (fn [{:keys [uri]}]
+                                      (case uri
+                                        "/html" {:status 200 :headers {"Content-Type" "text/html"} :body "x"}
+                                        "/500"  {:status 500 :headers {"Content-Type" "text/event-stream"} :body "data: x\n\n"}
+                                        {:status 204}))
+                     {}]
+    (doseq [[path expected] {"/html" [::sse/no-stream 200] "/500" [::sse/no-stream 500] "/204" nil}]
+      (let [errors (atom [])
+            closed (promise)]
+        (sse/connect (str "http://127.0.0.1:" port path) {:reconnect? true}
+                     {:on-error #(swap! errors conj ((juxt :type (comp :status :response)) (ex-data %)))
+                      :on-close #(deliver closed true)})
+        (is (deref closed wire/patience-ms false))
+        (is (= (if expected [expected] []) @errors))))))
+
+(deftest after-a-restart-of-the-server-no-event-is-lost
+  (doseq [compression [false true]]
+    (let [log     (atom [])
+          heard   (LinkedBlockingQueue.)
+          streams (atom #{})
+          handler (fn [req]
+                    (sse/stream req
+                      {:retry    20
+                       :on-open  (fn [s]
+                                   (locking log
+                                     (let [seen (Long/parseLong (or (sse/last-event-id req) "-1"))]
+                                       (doseq [id (range (inc seen) (count @log))]
+                                         (sse/send! s {:id id :data (@log id)}))
+                                       (swap! streams conj s))))
+                       :on-close (fn [s _] (swap! streams disj s))}))
+          publish (fn [text]
+                    (locking log
+                      (swap! log conj text)
+                      (sse/broadcast! @streams {:id (dec (count @log)) :data text})))
+          start   #(wire/start handler {:port % :compression compression})
+          first-server (start 0)
+          port    (:port first-server)
+          source  ^Closeable (sse/connect (str "http://127.0.0.1:" port "/")
+                                          {:reconnect? true :headers {"Accept-Encoding" "gzip"}}
+                                          {:on-event #(.put heard (:data %))
+                                           :on-error (fn [_])})]
+      (try
+        (dotimes [i 10] (publish (str "before " i)))
+        (is (= (for [i (range 10)] (str "before " i)) (repeatedly 10 #(poll heard))))
+        (wire/stop first-server)
+        (dotimes [i 10] (publish (str "meanwhile " i)))
+        (let [second-server (wire/eventually #(try (start port) (catch java.net.BindException _ nil)))]
+          (try
+            (is (= (for [i (range 10)] (str "meanwhile " i)) (repeatedly 10 #(poll heard))))
+            (dotimes [i 10] (publish (str "after " i)))
+            (is (= (for [i (range 10)] (str "after " i)) (repeatedly 10 #(poll heard))))
+            (finally (wire/stop second-server))))
+        (finally (.close source))))))
+
+(deftest wrong-callbacks-are-named
+  (is (thrown-with-msg? IllegalArgumentException #":on-event 5" (sse/connect "http://127.0.0.1:1" {} {:on-event 5})))
+  (is (thrown-with-msg? IllegalArgumentException #"did you mean :on-event" (sse/connect "http://127.0.0.1:1" {} {:on-evnt vector}))))
