@@ -16,9 +16,9 @@ use crate::client::{self, decoder};
 use crate::server::{self, body, content, encoded, exchange, exchanges, stats, tls, websocket};
 
 macro_rules! natives {
-    ($(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
+    ($java_type:tt; $(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
         &[$(native_method! {
-            java_type = "org.httpkit.jni.Native",
+            java_type = $java_type,
             error_policy = ThrowMapped,
             static fn $method($($args)*) -> $ret $([$($dim)*])?,
             fn = $implementation,
@@ -27,7 +27,7 @@ macro_rules! natives {
 }
 
 /// Every native method of `org.httpkit.jni.Native`.
-const NATIVES: &[NativeMethod] = natives! {
+const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn loader_number(number: jint) -> void = loader_number;
     fn version() -> JString = version;
     fn build_profile() -> JString = build_profile;
@@ -85,6 +85,10 @@ const NATIVES: &[NativeMethod] = natives! {
     fn take_after(server: jlong, channel: jlong) -> jbyte[] = exchange::take_after;
     fn refuse(exchange: jlong) -> void = exchange::refuse;
     fn overload(channel: jlong) -> void = exchange::overload;
+};
+
+/// Every native method of `org.httpkit.jni.NativeClient`.
+const CLIENT_NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.NativeClient";
     fn client_open(max_connections: jlong, max_per_host: jlong, bind: jbyte[]) -> jlong = client::open;
     fn client_run(client: jlong) -> void = client::run;
     fn client_stop(client: jlong) -> void = client::stop;
@@ -184,9 +188,15 @@ fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
     error::resolve(env)?;
     server::upcalls::check(env)?;
     client::upcalls::check(env)?;
-    let class = env.find_class(jni_str!("org/httpkit/jni/Native"))?;
-    // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
-    unsafe { env.register_native_methods(&class, NATIVES) }
+    for (class, methods) in [
+        (jni_str!("org/httpkit/jni/Native"), NATIVES),
+        (jni_str!("org/httpkit/jni/NativeClient"), CLIENT_NATIVES),
+    ] {
+        let class = env.find_class(class)?;
+        // SAFETY: every entry was checked against its Rust function by `native_method!`, and all are static.
+        unsafe { env.register_native_methods(&class, methods) }?;
+    }
+    Ok(())
 }
 
 fn version<'local>(

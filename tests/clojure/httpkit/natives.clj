@@ -1,8 +1,8 @@
 (ns httpkit.natives
-  "The native methods of org.httpkit.jni.Native, walked by reflection."
+  "All native methods, walked by reflection."
   (:require [clojure.test :refer [is]])
   (:import (java.lang.reflect InvocationTargetException Method Modifier Proxy)
-           (org.httpkit.jni Abi Native ServerUpcalls)))
+           (org.httpkit.jni Abi Native NativeClient ServerUpcalls)))
 
 (set! *warn-on-reflection* true)
 
@@ -10,7 +10,7 @@
   "Every native method, by name."
   []
   (sort-by #(.getName ^Method %)
-           (filter #(Modifier/isNative (.getModifiers ^Method %)) (.getDeclaredMethods Native))))
+           (filter #(Modifier/isNative (.getModifiers ^Method %)) (mapcat #(.getDeclaredMethods ^Class %) [Native NativeClient]))))
 
 (def ^:private upcalls
   (Proxy/newProxyInstance (.getClassLoader ServerUpcalls) (into-array Class [ServerUpcalls])
@@ -49,10 +49,10 @@
     (object-array (map #(argument handle %) (.getParameterTypes method)))))
 
 (def ^:private releasers
-  {"serverOpen" #(Native/serverFree %), "decoderOpen" #(Native/decoderClose %), "clientOpen" (fn [client]
-                  (Native/clientStop client)
+  {"serverOpen" #(Native/serverFree %), "decoderOpen" #(NativeClient/decoderClose %), "clientOpen" (fn [client]
+                  (NativeClient/clientStop client)
                   ;; A stopped client's loop ends at once, and gives the client up.
-                  (Native/clientRun client))})
+                  (NativeClient/clientRun client))})
 
 (defn call
   "Calls a method; [:returned value] or [:thrown throwable]. What it opened is released."

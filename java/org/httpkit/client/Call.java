@@ -2,7 +2,7 @@ package org.httpkit.client;
 
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 
 import java.net.SocketAddress;
 import java.util.concurrent.atomic.AtomicLong;
@@ -73,7 +73,7 @@ abstract class Call extends ClientUpcalls.Call {
         boolean accepted = false;
         try {
             accepted =
-                    Native.clientCall(
+                    NativeClient.clientCall(
                             client.handle(),
                             id,
                             spec.bytes(),
@@ -93,7 +93,7 @@ abstract class Call extends ClientUpcalls.Call {
     abstract void refuse(Throwable t);
 
     public void cancel() {
-        Native.clientCancel(client.handle(), id);
+        NativeClient.clientCancel(client.handle(), id);
     }
 
     /** The core is done with the request: no events follow. */
@@ -254,7 +254,7 @@ abstract class Call extends ClientUpcalls.Call {
 
         @Override
         public void credit(int n) {
-            Native.clientCredit(client.handle(), id, n);
+            NativeClient.clientCredit(client.handle(), id, n);
         }
 
         @Override

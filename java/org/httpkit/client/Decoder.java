@@ -7,7 +7,7 @@ import org.httpkit.LineTooLargeException;
 import org.httpkit.ProtocolException;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 
 import java.lang.ref.Cleaner;
@@ -35,9 +35,9 @@ public class Decoder {
     public Decoder(IRespListener listener, HttpMethod method) {
         this.listener = listener;
         NativeLibrary.load();
-        long opened = Native.decoderOpen(method == HttpMethod.HEAD);
+        long opened = NativeClient.decoderOpen(method == HttpMethod.HEAD);
         decoder = opened;
-        CLEANER.register(this, () -> Native.decoderClose(opened));
+        CLEANER.register(this, () -> NativeClient.decoderClose(opened));
     }
 
     /**
@@ -52,7 +52,7 @@ public class Decoder {
         }
         byte[] bytes = new byte[buffer.remaining()];
         buffer.duplicate().get(bytes);
-        byte[] events = Native.decoderFeed(decoder, bytes, 0, bytes.length);
+        byte[] events = NativeClient.decoderFeed(decoder, bytes, 0, bytes.length);
         // The trailer of the events first: the buffer must be right even if a listener throws.
         ByteBuffer end =
                 ByteBuffer.wrap(events, events.length - 5, 5).order(ByteOrder.LITTLE_ENDIAN);

@@ -2,7 +2,7 @@ package org.httpkit.client;
 
 import org.httpkit.ProtocolException;
 import org.httpkit.jni.ClientUpcalls;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 
 import java.io.IOException;
 import java.net.SocketAddress;
@@ -128,7 +128,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         boolean connected = channel.isConnected();
         key = channel.register(owner.selector(), connected ? 0 : SelectionKey.OP_CONNECT, this);
         if (connected) {
-            Native.transportReady(client, id);
+            NativeClient.transportReady(client, id);
         }
     }
 
@@ -148,7 +148,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         try {
             if (channel.finishConnect()) {
                 key.interestOps(0);
-                Native.transportReady(client, id);
+                NativeClient.transportReady(client, id);
             }
         } catch (Throwable t) {
             key.cancel();
@@ -241,7 +241,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
             outgoing.remove();
         }
         if (written > 0) {
-            Native.transportWritten(client, id, written);
+            NativeClient.transportWritten(client, id, written);
         }
     }
 
@@ -264,12 +264,12 @@ final class HostedTransport implements ClientUpcalls.Transport {
             return;
         }
         if (tls.announce()) {
-            Native.transportReady(client, id);
+            NativeClient.transportReady(client, id);
         }
         int written = tls.write(outgoing);
         if (written > 0) {
             told = true;
-            Native.transportWritten(client, id, written);
+            NativeClient.transportWritten(client, id, written);
         }
         for (int i = 0; credit > 0 && !eof; i++) {
             ByteBuffer plain = tls.read(credit);
@@ -294,7 +294,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
      */
     private void reportMoves() {
         if (tls.moved() && !told) {
-            Native.transportWritten(client, id, 0);
+            NativeClient.transportWritten(client, id, 0);
         }
         told = false;
     }
@@ -302,12 +302,12 @@ final class HostedTransport implements ClientUpcalls.Transport {
     private void hand(byte[] bytes, int offset, int n) {
         credit -= n;
         told = true;
-        Native.transportReceived(client, id, bytes, offset, n);
+        NativeClient.transportReceived(client, id, bytes, offset, n);
     }
 
     private void peerEnded() {
         eof = true;
-        Native.transportEof(client, id);
+        NativeClient.transportEof(client, id);
     }
 
     /** On any thread; never throws. */
@@ -315,7 +315,7 @@ final class HostedTransport implements ClientUpcalls.Transport {
         if (failed.compareAndSet(false, true)) {
             failure = t;
             closeAnyhow();
-            Native.transportFailed(client, id);
+            NativeClient.transportFailed(client, id);
         }
     }
 

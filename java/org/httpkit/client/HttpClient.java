@@ -2,7 +2,7 @@ package org.httpkit.client;
 
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
@@ -194,7 +194,7 @@ public class HttpClient implements Runnable {
         DefaultContext.capture();
         NativeLibrary.load();
         handle =
-                Native.clientOpen(
+                NativeClient.clientOpen(
                         maxConnections,
                         maxPerHost,
                         bindAddress == null ? null : bindRecord(bindAddress));
@@ -250,7 +250,7 @@ public class HttpClient implements Runnable {
         // immediately.
         for (boolean ended = false; !ended; ) {
             try {
-                Native.clientRun(handle);
+                NativeClient.clientRun(handle);
                 ended = true;
             } catch (Throwable t) {
                 impossible(t);
@@ -313,7 +313,7 @@ public class HttpClient implements Runnable {
      * fail; a second stop does nothing.
      */
     public void stop() throws IOException {
-        Native.clientStop(handle);
+        NativeClient.clientStop(handle);
         if (!loopStarted) {
             // Do what the loop would do; it ends immediately.
             run();
@@ -334,7 +334,7 @@ public class HttpClient implements Runnable {
      */
     public long[] stats() {
         long[] out = new long[Abi.CLIENT_STATS];
-        Native.clientStats(handle, out);
+        NativeClient.clientStats(handle, out);
         return out;
     }
 
@@ -361,7 +361,7 @@ public class HttpClient implements Runnable {
     // Keys come in more forms than the core reads; the JDK reads its own.
     private boolean takesMaterial() {
         try {
-            Native.clientTls(handle, TlsMaterial.get());
+            NativeClient.clientTls(handle, TlsMaterial.get());
             return true;
         } catch (IllegalArgumentException e) {
             return false;

@@ -4,7 +4,7 @@ import org.httpkit.ContentTooLargeException;
 import org.httpkit.HttpStatus;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -84,7 +84,7 @@ final class ListenedCall extends Call {
             post(
                     () -> {
                         listener.onBodyReceived(data, data.length);
-                        Native.clientCredit(client.handle(), id, data.length);
+                        NativeClient.clientCredit(client.handle(), id, data.length);
                     });
         }
     }
@@ -155,7 +155,7 @@ final class ListenedCall extends Call {
         if (!over) {
             over = true;
             try {
-                Native.clientCancel(client.handle(), id);
+                NativeClient.clientCancel(client.handle(), id);
                 listener.onThrowable(why);
             } catch (Throwable t) {
                 client.impossible(t);

@@ -8,7 +8,7 @@ import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 
 import java.nio.charset.Charset;
@@ -348,7 +348,7 @@ public class RespListener implements IRespListener {
             return body.bytes();
         }
         NativeLibrary.load();
-        return Native.decodeContent(
+        return NativeClient.decodeContent(
                 coding,
                 body.get(),
                 0,

@@ -1,6 +1,6 @@
 package org.httpkit.client;
 
-import org.httpkit.jni.Native;
+import org.httpkit.jni.NativeClient;
 
 import java.io.EOFException;
 import java.io.IOException;
@@ -129,7 +129,7 @@ final class Upload implements Runnable {
 
     private void fail(Throwable t) {
         failure = t;
-        Native.clientSendFailed(client.handle(), call);
+        NativeClient.clientSendFailed(client.handle(), call);
     }
 
     /**
@@ -193,7 +193,7 @@ final class Upload implements Runnable {
         } finally {
             lock.unlock();
         }
-        return Native.clientSend(client.handle(), call, piece, 0, n, last) && !last;
+        return NativeClient.clientSend(client.handle(), call, piece, 0, n, last) && !last;
     }
 
     private void checkEnd(InputStream in) throws IOException {

@@ -163,12 +163,12 @@ public final class Abi {
     public static final int STATE_UNTIL_CLOSE = 7;
     public static final int STATE_DONE = 8;
 
-    /** Codings of {@link Native#decodeContent}. */
+    /** Codings of {@link NativeClient#decodeContent}. */
     public static final int CODING_GZIP = 1;
 
     public static final int CODING_DEFLATE = 2;
 
-    /** Indexes of the numbers that {@link Native#clientStats} fills in. */
+    /** Indexes of the numbers that {@link NativeClient#clientStats} fills in. */
     public static final int STAT_OPEN = 0;
 
     public static final int STAT_IDLE = 1;
