@@ -3,10 +3,12 @@
   (:require [clojure.java.io     :as io]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
+            [httpkit.tls-certs   :as certs]
+            [httpkit.tls-wire    :as tls]
             [httpkit.wire        :as wire]
             [org.httpkit.server  :as server]
             [ring.middleware.multipart-params :refer [wrap-multipart-params]])
-  (:import (java.io ByteArrayOutputStream File IOException InputStream)
+  (:import (java.io ByteArrayOutputStream File IOException InputStream OutputStream)
            (java.net SocketTimeoutException)
            (java.util.concurrent CountDownLatch Executors TimeUnit)
            (org.httpkit ProtocolException RequestTooLargeException)))
@@ -118,6 +120,16 @@
         (is (= 200 (:status (wire/read-head conn))))
         (is (= size (reduce + (map count (wire/read-chunks conn)))))
         @sent))))
+
+(deftest an-upload-over-tls-is-a-stream-too
+  (wire/with-server [{:keys [server]}
+                     (fn [{:keys [^InputStream body]}]
+                       {:status 200 :body (str (.transferTo body (OutputStream/nullOutputStream)))})
+                     {:request-buffer-size 0 :max-body nil :ssl-port 0 :tls (certs/pem "server")}]
+    (with-open [conn (tls/connect (server/server-ssl-port server))]
+      (dotimes [_ 2]
+        (wire/send! conn (with-length 20000000) (byte-array 20000000))
+        (is (= "20000000" (:body (wire/answer conn))))))))
 
 ;; Failures
 

@@ -677,3 +677,53 @@ fn a_rest_that_is_dropped_has_a_time_limit_as_well() {
     peer.read_to_string(&mut all).unwrap();
     assert_eq!(all.matches("HTTP/1.1").count(), 1, "{all}");
 }
+
+#[test]
+fn a_reset_is_noticed_while_the_socket_is_not_read() {
+    let server = Running::start(streaming());
+    let mut peer = server.connect();
+    let (head, _) = post("Content-Length: 8000000", b"");
+    peer.write_all(&head).unwrap();
+    let mut upload = Upload::take(&server.server);
+    fill(&mut peer, &[b'x'; 64 * 1024]);
+    socket2::SockRef::from(&peer)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(peer);
+    wait_until("the exchange is over", || !upload.exchange.is_open());
+    // What had been received before can be read.
+    let (read, outcome) = upload.rest(&server, 100_000);
+    assert!(read.len() >= WINDOW, "{} bytes", read.len());
+    assert_eq!(outcome, Read::Failed(BodyFault::Early));
+}
+
+#[test]
+fn a_peers_end_behind_a_full_window_waits_for_the_reader() {
+    let server = Running::start(streaming());
+    let mut peer = server.connect();
+    let body = bytes(600_000);
+    let (head, _) = with_length(&body);
+    peer.write_all(&head).unwrap();
+    let mut upload = Upload::take(&server.server);
+    let sender = {
+        let (body, mut peer) = (body.clone(), peer.try_clone().unwrap());
+        std::thread::spawn(move || {
+            peer.write_all(&body).unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+        })
+    };
+    // Longer than it takes to notice the end of a peer whose bytes are left in the kernel.
+    std::thread::sleep(Duration::from_millis(600));
+    let mut there = vec![0; body.len()];
+    let Read::Data(n) = upload.exchange.read_body(&mut there) else {
+        panic!("nothing has arrived");
+    };
+    assert!(n < WINDOW + 64 * 1024, "{n} bytes were kept");
+    let (rest, outcome) = upload.rest(&server, 10_000);
+    assert_eq!(outcome, Read::End);
+    let whole = [upload.start(), &there[..n], &rest].concat();
+    assert!(whole == body, "{} bytes", whole.len());
+    sender.join().unwrap();
+    answer(&upload.exchange, b"all");
+    assert_eq!(read_response(&mut peer), b"all");
+}
