@@ -319,8 +319,8 @@ impl State {
             conn.shared.notice(Notice::File(error.to_string()));
             self.reset(conn);
         }
-        // Without EOF, the read side reports why writing failed.
-        if self.transport.is_broken() && self.eof {
+        // Without EOF, the read side reports why writing failed. With TLS it may not: sealing fails without the socket.
+        if self.transport.is_broken() && (self.eof || self.transport.tls().is_some()) {
             self.lost(conn);
         }
         if self.transport.all_is_written() {
