@@ -6,14 +6,18 @@
   `(:server (meta stop))`), or a client of `make-client` (or a delay of one).
 
   Prometheus; `prometheus`, a page in its text format
-  JMX       ; `register-mbean!`"
+  JMX       ; `register-mbean!`
+  Micrometer; `micrometer-bind!`"
   (:require
    [clojure.string :as str]
    [org.httpkit.client :as client]
    [org.httpkit.server.statistics :as statistics])
   (:import
+   [clojure.lang Reflector]
    [java.lang.management ManagementFactory]
    [java.util Locale]
+   [java.util.concurrent TimeUnit]
+   [java.util.function ToDoubleFunction ToLongFunction]
    [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean MBeanAttributeInfo
     MBeanInfo ObjectName]
    [org.httpkit.client HttpClient]
@@ -204,3 +208,68 @@
     (fn unregister! []
       (when (.isRegistered beans name)
         (.unregisterMBean beans name)))))
+;;;; Micrometer, which is looked up when it is asked for
+
+(def ^:private snapshot-ms "A scrape reads many meters: they share a snapshot of this age." 500)
+
+(defn- snapshots
+  "A function that returns the metrics of `source` by name, not older than that."
+  [source]
+  (let [latest (atom nil)]
+    (fn []
+      (let [now   (System/nanoTime)
+            [at by-name] @latest]
+        (if (and at (< (- now (long at)) (* 1000000 (long snapshot-ms))))
+          by-name
+          (let [by-name (into {} (map (juxt :name identity)) (metrics source))]
+            (reset! latest [now by-name])
+            by-name))))))
+
+(defn- meter-builder [class-name & args]
+  (let [class (try (Class/forName (str "io.micrometer.core.instrument." class-name))
+                   (catch ClassNotFoundException e
+                     (throw (IllegalStateException. "micrometer-bind!: Micrometer is not on the class path" e))))]
+    (Reflector/invokeStaticMethod ^Class class "builder" (object-array args))))
+
+(defn- register! [builder registry help labels]
+  (let [call (fn [target method & args] (Reflector/invokeInstanceMethod target method (object-array args)))]
+    (-> builder
+      (call "description" help)
+      (call "tags" (into-array String (mapcat (fn [[label value]] [(name label) value]) labels)))
+      (call "register" registry))))
+
+(defn- meter-name
+  "http_server_requests_total -> http.server.requests; a registry adds what its system wants."
+  [metric-name]
+  (-> metric-name
+    (str/replace #"_(total|seconds)$" "")
+    (str/replace "_" ".")))
+
+(defn- bind-samples! [registry now source {:keys [type name help samples]}]
+  (doseq [[labels _] samples]
+    (let [value (reify ToDoubleFunction
+                  (applyAsDouble [_ _]
+                    (double (some (fn [[of n]] (when (= of labels) n)) (:samples (get (now) name))))))]
+      (-> (meter-builder (if (= :counter type) "FunctionCounter" "Gauge") (meter-name name) source value)
+        (register! registry help labels)))))
+
+(defn- bind-duration! [registry now source {:keys [name help]}]
+  (-> (meter-builder "FunctionTimer" (meter-name name) source
+        (reify ToLongFunction (applyAsLong [_ _] (long (:count (get (now) name)))))
+        (reify ToDoubleFunction (applyAsDouble [_ _] (double (:sum (get (now) name)))))
+        TimeUnit/SECONDS)
+    (register! registry help {})))
+
+(defn micrometer-bind!
+  "Registers the statistics of `source` as meters of `registry`, a Micrometer
+  `MeterRegistry`: gauges, function counters, and a function timer of requests
+  (without percentiles). Their names are those of `prometheus` with dots, without
+  `_total` and `_seconds`; values are up to 500 ms old. The registry refers to the source weakly, so keep it.
+  Returns nil. Throws IllegalStateException if Micrometer is not on the class path."
+  [registry source]
+  (let [source (force source)
+        now    (snapshots source)]
+    (doseq [metric (vals (now))]
+      (if (= :histogram (:type metric))
+        (bind-duration! registry now source metric)
+        (bind-samples! registry now source metric)))))

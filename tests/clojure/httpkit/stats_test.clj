@@ -6,7 +6,9 @@
             [org.httpkit.client :as client]
             [org.httpkit.server :as server]
             [org.httpkit.stats  :as stats])
-  (:import (java.io Closeable)
+  (:import (io.micrometer.core.instrument Meter MeterRegistry Tag)
+           (io.micrometer.core.instrument.simple SimpleMeterRegistry)
+           (java.io Closeable)
            (java.lang.management ManagementFactory)
            (javax.management AttributeNotFoundException ObjectName)
            (java.util.concurrent CountDownLatch Executors)))
@@ -227,3 +229,29 @@
       (unregister!)
       (unregister!)
       (is (empty? (find-beans))))))
+
+(defn- meters
+  "{[name {tag value}] [value ...]} of a registry."
+  [^MeterRegistry registry]
+  (into {}
+        (for [^Meter meter (.getMeters registry)]
+          [[(.getName (.getId meter)) (into {} (map (fn [^Tag tag] [(.getKey tag) (.getValue tag)])) (.getTags (.getId meter)))]
+           (mapv #(.getValue ^io.micrometer.core.instrument.Measurement %) (.measure meter))])))
+
+(deftest micrometer-gets-the-numbers-of-servers-and-clients
+  (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]
+    (let [registry (SimpleMeterRegistry.)
+          own      (client/make-client {})]
+      (stats/micrometer-bind! registry server)
+      (stats/micrometer-bind! registry own)
+      (dotimes [_ 3] @(client/get (str "http://127.0.0.1:" port) {:client own}))
+      (is (wire/eventually #(= [3.0] ((meters registry) ["http.server.responses" {"status" "2xx"}]))))
+      ;; Meters may be half a second old.
+      (is (wire/eventually #(= [[1.0] [0.0] [3.0] [2.0]]
+                               (map (meters registry)
+                                    [["http.server.connections" {"state" "idle"}] ["http.server.active.requests" {}]
+                                     ["http.client.requests" {}] ["http.client.requests.reused" {}]]))))
+      (let [found (meters registry)]
+        (is (= 3.0 (first (found ["http.server.request.duration" {}]))))
+        (is (pos? (double (second (found ["http.server.request.duration" {}]))))))
+      (client/client-stop! own))))
