@@ -10,7 +10,8 @@
    [clojure.string :as str])
   (:import
    [java.io File]
-   [java.net SocketAddress URL]
+   [java.net ServerSocket SocketAddress URL]
+   [java.nio.channels ServerSocketChannel]
    [java.nio.file Path]
    [java.security KeyStore]
    [java.util List Map]
@@ -313,6 +314,21 @@
                                         "{:cert path :key path}, or a vector of such maps"])
      :http-versions          (optional [#(= [:http1] %) "[:http1]" versions-thrown])}))
 
+(defn- path? [v]
+  (or (nil? v) (instance? File v) (instance? Path v) (and (string? v) (not= v ""))))
+
+(defn- descriptor? [v]
+  (and (integer? v) (<= 0 v Integer/MAX_VALUE)))
+
+(def ^:private listen-socket
+  [#(or (nil? %) (#{:systemd :inherited} %) (descriptor? %)
+        (and (map? %) (or (descriptor? (:fd %)) (and (nil? (:fd %)) (string? (:name %))))))
+   "a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"
+   (fn [message v]
+     (if (or (instance? ServerSocketChannel v) (instance? ServerSocket v))
+       (illegal (str message "; the JDK does not give the descriptors of its sockets away") v)
+       (illegal message v)))])
+
 (def server
   "Of `run-server`. `new-worker` checks the options of its worker pool."
   (merge
@@ -356,6 +372,13 @@
                                    "a function without arguments, or an HttpServer$AddressFinder"]
      :channel-factory             [#(or (not %) (ifn? %) (instance? HttpServer$ServerChannelFactory %))
                                    "a function of an address, or an HttpServer$ServerChannelFactory"]
+     :listen-socket               listen-socket
+     :unix-socket                 [path? "a path, as a String, File or Path, or nil"
+                                   #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
+     :unix-socket-mode            (core [#(and (integer? %) (<= 0 % 0777)) "permissions, such as 0660"
+                                         #(if (number? %2) (illegal %1 %2) (class-thrown %1 %2))])
+     :unix-socket-replace?        anything
+     :reuse-port?                 (core anything #(if % 1 0))
      :io-threads                  (optional (integer 1))
      :backlog                     (core (integer 1))
      :max-pending-messages        (core (integer 1))

@@ -2,7 +2,7 @@
   "HTTP server for Ring handlers, with streaming and WebSockets.
 
   Start and stop    ; `run-server`, `server-stop!`, `server-drain!`, `server-status`, `server-port`,
-                    ; `server-join`, `server-stats`
+                    ; `server-join`, `server-stats`, `notify-systemd!`
   TLS               ; `server-ssl-port`, `server-reload-tls!`
   Channels          ; `as-channel` and the `Channel` protocol: `send!`, `close`, `on-close` ...
   Parts of files    ; `file-part`, `wrap-range`
@@ -14,11 +14,12 @@
    [org.httpkit.options :as options]
    [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
+   [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.statistics :as statistics]
    [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
   (:import
-   [java.io File]
+   [java.io File IOException]
    [java.nio.file Path]
    [java.util Locale]
    [java.util.function Consumer]
@@ -257,12 +258,20 @@
     (config/set-address! options opts)
     options))
 
+(defn- tell-ready [^HttpServer server]
+  (try
+    (sockets/notify! "READY=1" (sockets/environment))
+    (catch IOException e
+      (.logWarning server "the server is ready, but systemd could not be told" e))))
+
 (defn- start-server ^HttpServer [handler opts]
   (config/check! handler opts)
   (let [server (HttpServer. (server-options handler opts))]
     (doseq [warning (config/warnings handler opts)]
       (.logWarning server warning nil))
     (.start server)
+    (when (= :systemd (:listen-socket opts))
+      (tell-ready server))
     server))
 
 (defn run-server
@@ -343,6 +352,18 @@
     :warn-logger          ; (fn [msg throwable])                 (default to stderr)
     :event-logger         ; (fn [event-name])                    (default none)
     :event-names          ; {\"serverStatus404\" name ...}, or `EventNames`
+    :listen-socket        ; A socket that listens already, instead of `:ip` and `:port`:
+                          ; a descriptor, `:systemd` (a socket unit's, the one called
+                          ; http if there are several), `:inherited` (descriptor 0), or
+                          ; {:fd n}, {:name \"systemd's name\"}. A stop leaves it open.
+                          ; With `:systemd`, READY=1 is sent      (default none)
+    :unix-socket          ; Path of a Unix domain socket, instead of `:ip` and `:port`
+                          ; (default none)
+    :unix-socket-mode     ; Its permissions, such as 0660        (default by the umask)
+    :unix-socket-replace? ; Replace a file on which nothing listens any more?
+                          ; A running server is never replaced   (default true)
+    :reuse-port?          ; May other processes listen on the port at the same time
+                          ; (SO_REUSEPORT)?                      (default false)
     :address-finder       ; (fn []) -> `SocketAddress`, instead of `:ip` and `:port`;
                           ; Inet or Unix domain
     :channel-factory      ; (fn [address]) -> `ServerSocketChannel`, whose socket
@@ -418,7 +439,9 @@
                                    body-timeout write-timeout legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger
-                                   event-names address-finder channel-factory io-threads backlog
+                                   event-names address-finder channel-factory listen-socket
+                                   unix-socket unix-socket-mode unix-socket-replace? reuse-port?
+                                   io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
                                    body-buffer-size stop-on-shutdown? shutdown-timeout
                                    compression
@@ -439,6 +462,18 @@
                   :server     server}
            (server-ssl-port server) (assoc :ssl-port (server-ssl-port server))))
        server))))
+
+(defn notify-systemd!
+  "Tells systemd how the program is doing, as sd_notify(3) has it: \"READY=1\",
+  \"STOPPING=1\", \"STATUS=...\". For units of `Type=notify`.
+
+  Returns true if it was sent, false if there is no service manager (NOTIFY_SOCKET is
+  not set). Throws IOException if it cannot be told, IllegalArgumentException for a
+  `state` that is no String."
+  [state]
+  (when-not (string? state)
+    (throw (IllegalArgumentException. (str "notify-systemd! of " (pr-str state) ": expected a String"))))
+  (sockets/notify! state (sockets/environment)))
 
 ;;;; Channels
 

@@ -37,6 +37,7 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn live_handles() -> jlong = live_handles;
     fn trim_memory() -> void = trim_memory;
     fn server_open(upcalls: org.httpkit.jni.ServerUpcalls, address_kind: jint, address: jbyte[], port: jint, names: JString[], values: jlong[], server_header: jbyte[]) -> jlong = server::open;
+    fn notify_manager(socket: jbyte[], message: jbyte[]) -> void = server::lent::notify_manager;
     fn server_port(server: jlong) -> jint = server::port;
     fn server_listen_tls(server: jlong, address_kind: jint, address: jbyte[], port: jint) -> jint = tls::listen;
     fn server_tls(server: jlong, chains: jbyte[][][], keys: jbyte[][], anchors: jbyte[][], flags: jint) -> void = tls::set;

@@ -3,6 +3,7 @@
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
+   [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
   (:import
@@ -22,6 +23,7 @@
     (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
   ;; With a finder the address has no say.
   (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
+  (sockets/check-together! opts)
   (tls/check! opts))
 
 (defn warnings
@@ -84,8 +86,9 @@
   "Sets the address and socket options. Throws what `run-server` throws for the
   address."
   [^ServerOptions options {:keys [channel-factory] :as opts}]
-  (set! (.address options) (find-address opts))
-  (copy-socket-options! options channel-factory (.address options))
+  (when-not (sockets/set-socket! options opts)
+    (set! (.address options) (find-address opts))
+    (copy-socket-options! options channel-factory (.address options)))
   (tls/set-tls! options opts))
 
 ;;;; Who runs the handler

@@ -75,6 +75,7 @@ public final class Abi {
     public static final int ADDRESS_NONE = 0;
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;
+    public static final int ADDRESS_LENT = 3;
 
     public static final int SERVER_TLS_WANT = 1;
     public static final int SERVER_TLS_NEED = 2;

@@ -65,9 +65,18 @@ public final class Native {
     public static native void trimMemory();
 
     /**
+     * Tells the service manager how the program is doing.
+     *
+     * @param socket the value of {@code NOTIFY_SOCKET}
+     * @throws java.io.IOException if there is no such socket
+     */
+    public static native void notifyManager(byte[] socket, byte[] message);
+
+    /**
      * Binds and listens; with {@code Abi.ADDRESS_NONE} only as {@link #serverListenTls} says.
      *
      * @param address IP address of 4 or 16 bytes, or a path
+     * @param port or the descriptor of a socket that is lent
      * @param names options to set, see {@code rust/core/src/server/config.rs}; others keep their
      *     defaults
      * @param values their values

@@ -234,8 +234,7 @@ public class HttpServer implements Runnable {
         options.set("tell-half-close", embedded == null ? 0 : 1);
         options.set("n-min-threads", options.keptThreads());
         options.set("n-max-threads", options.maxThreads);
-        boolean onlyTls = options.address == null && options.tls != null;
-        ListenAddress address = onlyTls ? ListenAddress.NONE : ListenAddress.of(options.address);
+        ListenAddress address = ListenAddress.of(options);
         byte[] header = serverHeader == null ? null : serverHeader.getBytes(UTF_8);
         return Native.serverOpen(
                 new Upcalls(this),
@@ -461,7 +460,10 @@ public class HttpServer implements Runnable {
             String host = ((InetSocketAddress) address).getAddress().getHostAddress();
             return (host.indexOf(':') < 0 ? host : "[" + host + "]") + ":" + port;
         }
-        return String.valueOf(address);
+        if (options.listenSocket >= 0) {
+            return "socket " + options.listenSocket + (port < 0 ? "" : ", port " + port);
+        }
+        return options.unixSocket == null ? String.valueOf(address) : options.unixSocket;
     }
 
     /**

@@ -32,6 +32,16 @@ final class ListenAddress {
         this.port = port;
     }
 
+    static ListenAddress of(ServerOptions options) {
+        if (options.listenSocket >= 0) {
+            return new ListenAddress(Abi.ADDRESS_LENT, new byte[0], options.listenSocket);
+        }
+        if (options.unixSocket != null) {
+            return new ListenAddress(Abi.ADDRESS_UNIX, options.unixSocket.getBytes(PATHS), 0);
+        }
+        return options.address == null && options.tls != null ? NONE : of(options.address);
+    }
+
     /**
      * @throws IllegalArgumentException for an address that is neither a resolved InetSocketAddress
      *     nor a UnixDomainSocketAddress

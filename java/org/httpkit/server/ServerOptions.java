@@ -18,8 +18,14 @@ import java.util.concurrent.ExecutorService;
 public final class ServerOptions {
     public static final String SERVER_HEADER = "http-kit";
 
-    /** Where plain HTTP is served; null: nowhere. */
+    /** Where plain HTTP is served; null: nowhere, or where one of the next two says. */
     public SocketAddress address;
+
+    /** Path of a Unix domain socket, or null. */
+    public String unixSocket;
+
+    /** Descriptor of a socket that listens already, or -1. */
+    public int listenSocket = -1;
 
     /** Where HTTP over TLS is served, if {@link #tls} is set. */
     public SocketAddress tlsAddress;
@@ -117,7 +123,9 @@ public final class ServerOptions {
         if (!channel.supportedOptions().contains(StandardSocketOptions.SO_REUSEPORT)) {
             return;
         }
-        set("reuse-port", channel.getOption(StandardSocketOptions.SO_REUSEPORT) ? 1 : 0);
+        if (channel.getOption(StandardSocketOptions.SO_REUSEPORT)) {
+            set("reuse-port?", 1);
+        }
         try (ServerSocketChannel plain = ServerSocketChannel.open()) {
             int given = channel.getOption(StandardSocketOptions.SO_RCVBUF);
             if (given != plain.getOption(StandardSocketOptions.SO_RCVBUF)) {

@@ -36,6 +36,12 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Whether other sockets may listen on the same port (SO_REUSEPORT). Default: no.
     pub reuse_port: bool,
+    /// Permissions of a Unix domain socket's file. Default: what the process's umask leaves.
+    pub unix_socket_mode: Option<u32>,
+    /// Whether the file of a Unix domain socket on which nothing listens any more is replaced. Default: no.
+    pub unix_socket_replace: bool,
+    /// Whether the socket that the server listens on is lent; [`Server::bind`](super::Server::bind) sets it.
+    pub lent: bool,
     /// How work reaches user code. Default: threads pull it.
     pub mode: Mode,
     /// Requests and messages that may be queued for a thread. Default: unlimited.
@@ -80,6 +86,9 @@ impl Default for Config {
             backlog: 1024,
             receive_buffer: 0,
             reuse_port: false,
+            unix_socket_mode: None,
+            unix_socket_replace: false,
+            lent: false,
             mode: Mode::Pull,
             queue: usize::MAX,
             threads: 0,
@@ -168,7 +177,11 @@ impl Config {
                 self.keep_alive = msecs()?;
             }
             "receive-buffer" => self.receive_buffer = size()?,
-            "reuse-port" => self.reuse_port = value != 0,
+            "reuse-port?" => self.reuse_port = value != 0,
+            "unix-socket-mode" => {
+                self.unix_socket_mode = Some(u32::try_from(value).map_err(|_| wrong())?);
+            }
+            "unix-socket-replace?" => self.unix_socket_replace = value != 0,
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
             "tell-half-close" => self.tell_half_close = value != 0,
             _ => match self.times.named(name) {

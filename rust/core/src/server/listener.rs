@@ -1,16 +1,16 @@
 //! Accepting connections.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 use tokio::sync::watch;
 
+use super::binding;
 use super::config::Config;
 use super::connection::{Conn, Task};
 use super::crowd::wait_for_room;
@@ -58,13 +58,19 @@ enum AsyncListener {
 impl Listener {
     pub(super) fn bind(address: &Address, config: &Config) -> io::Result<Self> {
         match address {
-            Address::Inet(address) => Ok(Self::Tcp(bind_inet(*address, config)?)),
-            Address::Unix(path) => {
-                let listener = std::os::unix::net::UnixListener::bind(path)?;
-                listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener))
-            }
+            Address::Inet(address) => Ok(Self::Tcp(binding::inet(*address, config)?)),
+            Address::Unix(path) => Ok(Self::Unix(binding::unix(path, config)?)),
+            Address::Lent(lent) => Self::lent(lent.0.try_clone()?),
         }
+    }
+
+    fn lent(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(if socket.local_addr()?.is_unix() {
+            Self::Unix(socket.into())
+        } else {
+            Self::Tcp(socket.into())
+        })
     }
 
     pub(super) fn port(&self) -> Option<u16> {
@@ -129,35 +135,6 @@ impl Listener {
     }
 }
 
-/// The wildcard address listens on both IP versions, as the JVM's own sockets do.
-fn bind_inet(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListener> {
-    if address.ip().is_unspecified() && address.is_ipv4() {
-        let dual = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
-        match listen(dual, config) {
-            // A machine without IPv6.
-            Err(e) if e.kind() != io::ErrorKind::AddrInUse => {}
-            bound => return bound,
-        }
-    }
-    listen(address, config)
-}
-
-fn listen(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(config.reuse_port)?;
-    if config.receive_buffer > 0 {
-        socket.set_recv_buffer_size(config.receive_buffer)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(config.backlog)?;
-    Ok(socket.into())
-}
-
 impl AsyncListener {
     fn into_std(self) -> io::Result<Listener> {
         Ok(match self {
@@ -218,7 +195,9 @@ pub(super) async fn accept(
             }
         }
     }
-    if *stage.borrow() == Stage::Draining {
+    // Of a lent socket, what waits is served by who listens on it next.
+    let kept_open = shared.config.lent && !speaks_tls;
+    if *stage.borrow() == Stage::Draining && !kept_open {
         take_backlog(shared, listener, speaks_tls);
     }
 }

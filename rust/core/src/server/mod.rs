@@ -8,6 +8,7 @@
 
 mod admission;
 mod attend;
+mod binding;
 mod body;
 mod channel;
 mod clock;
@@ -27,6 +28,7 @@ mod heartbeat;
 mod inbound;
 mod limits;
 mod listener;
+mod manager;
 mod output;
 mod phase;
 mod reading;
@@ -73,6 +75,7 @@ pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
 pub use heartbeat::HEARTBEAT;
 pub use limits::{Timeout, Times};
+pub use manager::notify_manager;
 pub use output::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
 pub use stats::Stats;
@@ -80,7 +83,7 @@ pub use tally::{BUCKETS, Histogram, Totals, bucket_end};
 pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
-    INSIST, Interest, Pings, ResponseHead, Sent,
+    INSIST, Interest, Lent, Pings, ResponseHead, Sent,
 };
 pub use work::{Mode, WorkQueue};
 
@@ -97,6 +100,8 @@ impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
         let listener = Listener::bind(address, &config)?;
+        let lent = matches!(address, Address::Lent(_));
+        let config = Config { lent, ..config };
         let port = listener.port();
         let speaks_tls = false;
         let mut server = Self::unbound(config, sink);

@@ -1,8 +1,13 @@
 //! Small types of the server's interface: values without behaviour.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use socket2::{Socket, Type};
 
 /// Where to listen.
 #[derive(Debug, Clone)]
@@ -11,6 +16,28 @@ pub enum Address {
     Inet(SocketAddr),
     /// A Unix domain socket's path.
     Unix(PathBuf),
+    /// A socket that listens already.
+    Lent(Lent),
+}
+
+/// A listening socket that another process, or another part of this one, has opened and keeps: a stop of the server does
+/// not end it, and what waits in its backlog then stays there.
+#[derive(Debug, Clone)]
+pub struct Lent(pub(super) Arc<Socket>);
+
+impl Lent {
+    /// The socket behind a descriptor, which should be a duplicate.
+    ///
+    /// # Errors
+    /// If it is none, or not a stream socket that listens.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        if socket.r#type()? == Type::STREAM && socket.is_listener()? {
+            Ok(Self(Arc::new(socket)))
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -18,6 +45,7 @@ impl std::fmt::Display for Address {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Lent(_) => f.write_str("a socket that was lent"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod half_close;
 mod heartbeat;
 mod held_up;
 mod lead;
+mod lent;
 mod limits;
 mod pipelining;
 mod responding;

@@ -1,12 +1,13 @@
 //! Unix domain sockets.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use httpkit_core::server::{Address, Mode, Server};
+use httpkit_core::server::{Address, Config, Mode, Server};
 
 use crate::support::{PATIENCE, Recorder, Running, answer, config, wait_until};
 
@@ -61,4 +62,57 @@ fn a_taken_path_is_refused_and_stays() {
     server.stop();
     assert!(path.0.exists(), "whoever made the path deletes it");
     assert!(UnixStream::connect(&path.0).is_err(), "nobody listens");
+}
+
+/// A configuration for a Unix domain socket.
+fn replacing() -> Config {
+    Config {
+        unix_socket_replace: true,
+        ..config(Mode::Pull)
+    }
+}
+
+fn sink() -> Arc<Recorder> {
+    Arc::new(Recorder::default())
+}
+
+#[test]
+fn a_path_on_which_nothing_listens_is_replaced_and_one_with_a_server_is_not() {
+    let path = SocketPath::new();
+    let address = Address::Unix(path.0.clone());
+    drop(std::os::unix::net::UnixListener::bind(&path.0).unwrap());
+    let refused = Server::bind(&address, config(Mode::Pull), sink()).unwrap_err();
+    assert_eq!(
+        refused.kind(),
+        std::io::ErrorKind::AddrInUse,
+        "not asked for"
+    );
+    let server = Running::start_at(&address, replacing());
+    let refused = Server::bind(&address, replacing(), sink()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "a server");
+    UnixStream::connect(&path.0).unwrap();
+    drop(server);
+}
+
+#[test]
+fn a_file_that_is_no_socket_stays() {
+    let path = SocketPath::new();
+    std::fs::write(&path.0, "precious").unwrap();
+    let refused = Server::bind(&Address::Unix(path.0.clone()), replacing(), sink()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(std::fs::read(&path.0).unwrap(), b"precious");
+}
+
+#[test]
+fn a_socket_has_the_permissions_that_were_given() {
+    for mode in [0o600, 0o660, 0o666] {
+        let path = SocketPath::new();
+        let with_mode = Config {
+            unix_socket_mode: Some(mode),
+            ..config(Mode::Pull)
+        };
+        let _server = Running::start_at(&Address::Unix(path.0.clone()), with_mode);
+        let found = std::fs::metadata(&path.0).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode);
+    }
 }

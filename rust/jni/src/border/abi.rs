@@ -81,6 +81,7 @@ pub const NOTICE_HANDSHAKE: jint = 11;
 pub const ADDRESS_NONE: jint = 0;
 pub const ADDRESS_INET: jint = 1;
 pub const ADDRESS_UNIX: jint = 2;
+pub const ADDRESS_LENT: jint = 3;
 
 /// Bits that accompany a server's TLS material: client certificates, versions, redirects of plain HTTP.
 pub const SERVER_TLS_WANT: jint = 1;

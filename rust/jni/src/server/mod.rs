@@ -5,6 +5,7 @@ pub(crate) mod content;
 pub(crate) mod encoded;
 pub(crate) mod exchange;
 pub(crate) mod exchanges;
+pub(crate) mod lent;
 mod send_queue;
 pub(crate) mod stats;
 pub(crate) mod tls;
@@ -152,6 +153,7 @@ fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
         (abi::ADDRESS_UNIX, _) => {
             return Ok(Address::Unix(std::ffi::OsString::from_vec(bytes).into()));
         }
+        (abi::ADDRESS_LENT, _) => return lent::address(port),
         (abi::ADDRESS_INET, 4) => <[u8; 4]>::try_from(bytes).map(IpAddr::from),
         (abi::ADDRESS_INET, _) => <[u8; 16]>::try_from(bytes).map(IpAddr::from),
         _ => return Err(BridgeError::Argument(format!("kind of address {kind}"))),

@@ -1,0 +1,97 @@
+(ns ^:no-doc org.httpkit.server.sockets
+  "Listening sockets that others opened for us, and the service manager that did. Not API."
+  (:require [clojure.string :as str])
+  (:import [java.lang ProcessHandle]
+           [java.nio.charset StandardCharsets]
+           [org.httpkit.jni Native NativeLibrary]
+           [org.httpkit.server ServerOptions]))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private first-passed "The first descriptor that systemd passes; see sd_listen_fds(3)." 3)
+
+(defn environment
+  "That of the process, as a map."
+  []
+  (into {} (System/getenv)))
+
+(defn- illegal [& message]
+  (IllegalArgumentException. ^String (apply str message)))
+
+(defn- number-of [^String text]
+  (when (and text (re-matches #"\d{1,9}" text))
+    (Long/parseLong text)))
+
+(defn- passed
+  "Names of the descriptors that systemd passed to this process, in their order: an empty text for one without a name."
+  [env]
+  (let [pid (env "LISTEN_PID"), n (number-of (env "LISTEN_FDS"))]
+    (when-not (and pid n (pos? (long n)))
+      (throw (illegal ":listen-socket :systemd: no socket was passed to this process (LISTEN_PID and LISTEN_FDS are"
+                      " not set): start it from a .socket unit, or with systemd-socket-activate")))
+    (when-not (= pid (str (.pid (ProcessHandle/current))))
+      (throw (illegal ":listen-socket :systemd: the sockets were passed to process " pid ", and this is "
+                      (.pid (ProcessHandle/current)) ": a script that starts java must do it with exec")))
+    (take n (concat (some-> (env "LISTEN_FDNAMES") (str/split #":" -1)) (repeat "")))))
+
+(defn- named [env socket-name]
+  (let [names (passed env), at (.indexOf ^java.util.List (vec names) socket-name)]
+    (when (neg? at)
+      (throw (illegal ":listen-socket: systemd passed no socket with the name " (pr-str socket-name)
+                      ", but " (str/join ", " (map pr-str names)) ": see FileDescriptorName= of systemd.socket(5)")))
+    (+ (long first-passed) at)))
+
+(defn- plain
+  "The descriptor for a server without TLS: the only one, or that called http."
+  [env]
+  (if (= 1 (count (passed env)))
+    first-passed
+    (named env "http")))
+
+(defn check-together!
+  "Throws if options about where to listen exclude each other."
+  [{:keys [listen-socket unix-socket unix-socket-mode address-finder channel-factory reuse-port?
+           ssl-port ssl?]}]
+  (doseq [[wrong? message]
+          [[(and listen-socket unix-socket)    ":listen-socket and :unix-socket: expected one of them"]
+           [(and address-finder (or listen-socket unix-socket))
+            ":address-finder and :listen-socket or :unix-socket: expected one of them"]
+           [(and channel-factory (or listen-socket unix-socket))
+            ":channel-factory and :listen-socket or :unix-socket: expected one of them"]
+           [(and unix-socket-mode (not (or unix-socket address-finder)))
+            ":unix-socket-mode without :unix-socket: there is no file to give permissions to"]
+           [(and (or ssl-port ssl?) (or listen-socket unix-socket))
+            ":ssl-port with :listen-socket or :unix-socket: expected one of them; start a server for each"]
+           [(and reuse-port? (or listen-socket unix-socket))
+            ":reuse-port? with :listen-socket or :unix-socket: expected :port"]]
+          :when wrong?]
+    (throw (illegal message))))
+
+(defn descriptor
+  "Of `v`, the value of `:listen-socket`; `env` is the process's environment."
+  [v env]
+  (cond
+    (= v :inherited) 0
+    (= v :systemd)   (plain env)
+    (map? v)         (or (:fd v) (named env (:name v)))
+    :else            v))
+
+(defn set-socket!
+  "Sets where to listen from `:listen-socket` or `:unix-socket`. Returns false if there is neither."
+  [^ServerOptions options {:keys [listen-socket unix-socket unix-socket-replace?]
+                           :or   {unix-socket-replace? true}}]
+  (cond
+    listen-socket (set! (.listenSocket options) (int (descriptor listen-socket (environment))))
+    unix-socket   (do (set! (.unixSocket options) (str unix-socket))
+                      (.set options "unix-socket-replace?" (if unix-socket-replace? 1 0))))
+  (boolean (or listen-socket unix-socket)))
+
+(defn notify!
+  "Tells the service manager of `env`; false if there is none."
+  [^String state env]
+  (if-let [socket (not-empty (env "NOTIFY_SOCKET"))]
+    (do (NativeLibrary/load)
+        (Native/notifyManager (.getBytes ^String socket StandardCharsets/UTF_8)
+                              (.getBytes state StandardCharsets/UTF_8))
+        true)
+    false))

@@ -1,0 +1,70 @@
+//! Making the socket that a server listens on: TCP, a Unix domain socket, or one that somebody else opened.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::config::Config;
+
+/// The wildcard address listens on both IP versions, as the JVM's own sockets do.
+pub(super) fn inet(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    if address.ip().is_unspecified() && address.is_ipv4() {
+        let dual = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+        match listen(dual, config) {
+            // A machine without IPv6.
+            Err(e) if e.kind() != io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    listen(address, config)
+}
+
+fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(config.reuse_port)?;
+    if config.receive_buffer > 0 {
+        socket.set_recv_buffer_size(config.receive_buffer)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(config.backlog)?;
+    Ok(socket.into())
+}
+
+pub(super) fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
+    if config.unix_socket_replace {
+        remove_stale(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = config.unix_socket_mode {
+        // Before it listens: until then, every connection is refused.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(config.backlog)?;
+    Ok(socket.into())
+}
+
+/// Deletes the socket of a server that has ended. Everything else stays, and binding says that the path is in use.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {}
+        _ => return Ok(()),
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A server whose backlog is full would block us.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+(ns httpkit.sockets-test
+  "Sockets that others opened, Unix domain sockets and shared ports, and restarts that lose no connection."
+  (:require [clojure.java.io    :as io]
+            [clojure.java.shell :refer [sh]]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.subprocess :as subprocess]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
+  (:import [java.io File]
+           [java.net BindException InetAddress ServerSocket]
+           [java.nio.channels ServerSocketChannel]
+           [java.nio.file Files]
+           [java.nio.file.attribute FileAttribute PosixFilePermissions]))
+
+(set! *warn-on-reflection* true)
+
+(defn- with-dir [f]
+  (let [dir (.toFile (Files/createTempDirectory "httpkit-sockets" (make-array FileAttribute 0)))]
+    (try
+      (f dir)
+      (finally (run! #(.delete ^File %) (reverse (file-seq dir)))))))
+
+(defn- ok [_] {:status 200 :body "ok"})
+
+(defn- get-unix [path]
+  (:out (sh "curl" "-s" "--max-time" "60" "--unix-socket" (str path) "http://localhost/")))
+
+;; Unix domain sockets
+
+(deftest a-unix-socket-has-its-permissions-and-replaces-one-that-was-left
+  (with-dir
+    (fn [dir]
+      (let [path (io/file dir "app.sock")]
+        (dotimes [_ 2]
+          (wire/with-server [s ok {:unix-socket path :unix-socket-mode 0600}]
+            (is (= "ok" (get-unix path)))
+            (is (= "rw-------" (PosixFilePermissions/toString
+                                 (Files/getPosixFilePermissions (.toPath path) (make-array java.nio.file.LinkOption 0)))))
+            (is (thrown? BindException (server/run-server ok {:unix-socket (str path)})) "a server is not replaced")))
+        (is (.exists path))
+        (is (thrown? BindException (server/run-server ok {:unix-socket path :unix-socket-replace? false})))))))
+
+;; Ports that are shared
+
+(deftest two-servers-share-a-port-if-both-say-so
+  (wire/with-server [one ok {:port 0 :reuse-port? true}]
+    (let [port (:port one)]
+      (wire/with-server [_ ok {:port port :reuse-port? true}]
+        (is (= "ok" (slurp (str "http://127.0.0.1:" port "/")))))
+      (is (thrown? BindException (server/run-server ok {:port port}))))))
+
+;; Sockets that others opened
+
+(defn- refusal [options]
+  (try
+    (server/run-server ok options)
+    (catch IllegalArgumentException e (.getMessage e))))
+
+(deftest what-cannot-be-listened-on-is-refused-with-the-reason
+  (with-open [channel (ServerSocketChannel/open), socket (ServerSocket. 0 1 (InetAddress/getLoopbackAddress))]
+    (doseq [jdk [channel socket]]
+      (is (str/includes? (refusal {:listen-socket jdk}) "the JDK does not give the descriptors of its sockets away"))))
+  (is (= ":listen-socket 1 is not a listening socket" (refusal {:listen-socket 1})))
+  (is (= ":listen-socket 999999 is not a listening socket" (refusal {:listen-socket {:fd 999999}})))
+  (is (str/includes? (refusal {:listen-socket :systemd}) "no socket was passed to this process")))
+
+(deftest a-service-manager-that-is-not-there-is-not-told
+  (is (false? (server/notify-systemd! "READY=1")))
+  (is (thrown-with-msg? IllegalArgumentException #"notify-systemd! of :ready: expected a String"
+                        (server/notify-systemd! :ready))))
+
+(def ^:private parent "tests/clojure/httpkit/socket_parent.py")
+
+(defn- run-parent
+  "Runs the Python program, which starts JVMs that serve on sockets of its own with `options`."
+  [mode options]
+  (let [script (format "(require '[org.httpkit.server :as server])
+                        (server/run-server (fn [req] {:status 200 :body (str \"hello \" (:uri req))})
+                                           (merge {:stop-on-shutdown? true :shutdown-timeout 30000} %s))
+                        @(promise)"
+                       (pr-str options))]
+    (sh "python3" parent mode subprocess/java-command "-cp" (System/getProperty "java.class.path")
+        "clojure.main" "-e" script)))
+
+(defn- says [expected {:keys [exit out err]}]
+  (is (= [0 expected] [exit (str/trim out)]) err))
+
+(deftest a-parent-passes-its-listening-socket
+  (testing "by descriptor"
+    (says "hello /x" (run-parent "descriptor" {:listen-socket 7})))
+  (testing "as standard input"
+    (says "hello /x" (run-parent "inherited" {:listen-socket :inherited})))
+  (testing "as systemd does it, and hears that the server is ready"
+    (says "READY=1 hello /x" (run-parent "systemd" {:listen-socket :systemd})))
+  (testing "by the name that systemd gave it"
+    (says "READY=0 hello /x" (run-parent "systemd" {:listen-socket {:name "http"}}))))
+
+(deftest restarts-behind-a-socket-that-outlives-them-lose-no-connection
+  (says "0 failed" (run-parent "restarts" {:listen-socket :systemd})))
+
+(deftest restarts-on-a-shared-port-lose-no-connection
+  (let [start  #(server/run-server ok {:port % :reuse-port? true :legacy-return-value? false})
+        first! (start 0)
+        port   (server/server-port first!)
+        done   (atom false)
+        failed (atom [])
+        served (atom 0)
+        client (fn []
+                 (while (not @done)
+                   (try
+                     (is (= "ok" (slurp (str "http://127.0.0.1:" port "/"))))
+                     (swap! served inc)
+                     (catch java.io.IOException e (swap! failed conj (str e))))))
+        clients (doall (repeatedly 4 #(future (client))))]
+    (try
+      (let [last! (reduce (fn [old _]
+                            (let [new    (start port)
+                                  before @served]
+                              (is (map? (deref (server/server-drain! old) 60000 :late)))
+                              (wire/eventually #(< (+ 20 (long before)) (long @served)))
+                              new))
+                          first! (range 5))]
+        (reset! done true)
+        (run! #(deref % 60000 :late) clients)
+        (is (true? (deref (server/server-stop! last!) 60000 :late))))
+      (finally (reset! done true)))
+    (is (= [] @failed))
+    (is (< 100 (long @served)))))
