@@ -353,6 +353,8 @@
      :idle-timeout                (core limit)
      :body-timeout                (core limit)
      :write-timeout               (core limit)
+     :handler-timeout             (core limit)
+     :ws-idle-timeout             (core limit)
      :legacy-timeouts?            anything
      :proxy-protocol              (core (one-of :disable :enable :optional)
                                         {:disable 0 :enable 1 :optional 2})

@@ -196,7 +196,7 @@
      :bytes       {:in n :out n          ; Read, and accepted by sockets
                    :pending n            ; Queued for peers
                    :buffered n}          ; Of requests that are still arriving
-     :timeouts    {:header n :idle n :body n :write n} ; Ended by these limits
+     :timeouts    {:header n :idle n :body n :write n :handler n :ws n} ; Ended by these
      :latency-us  {:handler {:p50 n :p90 n :p99 n :max n}
                    :whole   {...}}       ; Since the call before this one
      :queue       {:waiting n :oldest-ms n
@@ -333,9 +333,17 @@
     :write-timeout        ; Msecs in which the peer must take 1 KiB of a response, or
                           ; the rest, else reset. Not for what a channel has queued,
                           ; unless a sender waits for room       (default 60000)
-                          ; Of these four, 0 or nil is no limit; all are enforced
+    :handler-timeout      ; Msecs from a request's arrival, waiting for a thread included,
+                          ; to the start of its response, else 503, and `on-close` with
+                          ; `:server-close`. The handler is not interrupted; what it
+                          ; sends later has no effect. While a streamed body arrives or
+                          ; waits to be read, only `:body-timeout` counts (default nil)
+    :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send a message,
+                          ; or the client a ping or pong, else close code 1001
+                          ;                                      (default nil)
+                          ; Of these times, 0 or nil is no limit; all are enforced
                           ; within a second
-    :legacy-timeouts?     ; As http-kit, no limit where none of these four and
+    :legacy-timeouts?     ; As http-kit, no limit where none of the first four and
                           ; `:max-headers` is given?             (default false)
     :proxy-protocol       ; `:disable`, `:enable` (required) or `:optional`: PROXY
                           ; protocol v1 and v2                   (default `:disable`)
@@ -436,7 +444,8 @@
                                    max-headers max-header-bytes
                                    max-connections max-connections-per-ip
                                    max-requests-per-connection proxy-protocol header-timeout idle-timeout
-                                   body-timeout write-timeout legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
+                                   body-timeout write-timeout handler-timeout ws-idle-timeout
+                                   legacy-timeouts? server-header ring-async? legacy-unsafe-remote-addr?
                                    legacy-content-length? legacy-error-messages?
                                    legacy-return-value? error-logger warn-logger event-logger
                                    event-names address-finder channel-factory listen-socket

@@ -1,8 +1,9 @@
 (ns httpkit.limits-test
   "Limits on what a peer may do, and for how long, as options of run-server."
-  (:require [clojure.string :as str]
-            [clojure.test   :refer [deftest is]]
-            [httpkit.wire   :as wire])
+  (:require [clojure.string     :as str]
+            [clojure.test       :refer [deftest is]]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
   (:import (java.net InetSocketAddress Socket)))
 
 (set! *warn-on-reflection* true)
@@ -59,6 +60,49 @@
       (wire/send! conn (wire/get-request "/"))
       (is (told? events "httpkit.server.timeout.write"))
       (is (> 20000000 (count (wire/read-rest conn)))))))
+
+(deftest a-handler-that-takes-too-long-is-given-up-on
+  (let [closed (promise)]
+    (doseq [[make-handler options]
+            [[(fn [go] (fn [_] @go (ok nil))) {}]
+             [(fn [go] (fn [_ respond _] (future @go (respond (ok nil))))) {:ring-async? true}]
+             [(fn [_] (fn [req] (server/as-channel req {:on-close (fn [_ status] (deliver closed status))}))) {}]]
+            :let [go (promise)]]
+      (wire/with-server [{:keys [port events errors]} (make-handler go) (assoc options :handler-timeout limit-ms)]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (wire/get-request "/"))
+          (is (= [503 "Close"] ((juxt :status #(get-in % [:headers "connection"])) (wire/answer conn))))
+          (is (told? events "httpkit.server.timeout.handler"))
+          (deliver go true)
+          (is (wire/closed? conn) "what comes later is not sent"))
+        (is (= [] @errors))))
+    (is (= :server-close (deref closed wire/patience-ms :not-told)))))
+
+(deftest a-response-that-has-begun-is-not-given-up-on
+  (wire/with-server [{:keys [port]} (fn [req]
+                                      (server/as-channel req
+                                        {:on-open (fn [ch]
+                                                    (server/send! ch {:status 200 :body "a"} false)
+                                                    (future (Thread/sleep 1500)
+                                                            (server/send! ch "b" true)))}))
+                     {:handler-timeout limit-ms}]
+    (is (= "ab" (:body (wire/fetch port "/"))))))
+
+(deftest a-websocket-on-which-neither-side-sends-is-closed-with-1001
+  (let [closed (promise)]
+    (wire/with-server [{:keys [port events]} (fn [req]
+                                               (server/as-channel req {:on-close (fn [_ status] (deliver closed status))}))
+                       {:ws-idle-timeout limit-ms}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                           ["Sec-WebSocket-Version" "13"]
+                                           ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
+        (is (= 101 (:status (wire/read-head conn))))
+        (let [[opcode _ high low] (wire/read-exactly conn 4)]
+          (is (= [0x88 1001] [(bit-and 0xff (long opcode))
+                              (+ (* 256 (bit-and 0xff (long high))) (bit-and 0xff (long low)))])))
+        (is (= :server-close (deref closed wire/patience-ms :not-told)))
+        (is (told? events "httpkit.server.timeout.ws"))))))
 
 (deftest none-of-these-limits-applies-where-it-is-switched-off
   (doseq [options [{:legacy-timeouts? true}

@@ -169,7 +169,7 @@
       (wire/send! conn "GET / HT")
       (is (= 408 (:status (wire/answer conn))))
       (let [{:keys [timeouts requests]} (settled server)]
-        (is (= {:header 1 :idle 0 :body 0 :write 0} timeouts))
+        (is (= {:header 1 :idle 0 :body 0 :write 0 :handler 0 :ws 0} timeouts))
         (is (= [1 {4 1}] ((juxt :total :by-status) requests)))))))
 
 ;;;; For monitoring systems

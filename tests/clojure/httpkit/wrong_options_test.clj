@@ -58,6 +58,8 @@
              [{:idle-timeout "1 min"}   ClassCastException       (str ":idle-timeout \"1 min\": expected an integer from 0 to " int-max ", or nil")]
              [{:body-timeout 3000000000} ArithmeticException     (str ":body-timeout 3000000000: expected an integer from 0 to " int-max ", or nil")]
              [{:write-timeout :never}   ClassCastException       (str ":write-timeout :never: expected an integer from 0 to " int-max ", or nil")]
+             [{:handler-timeout -1}     IllegalArgumentException (str ":handler-timeout -1: expected an integer from 0 to " int-max ", or nil")]
+             [{:ws-idle-timeout "no"}   ClassCastException       (str ":ws-idle-timeout \"no\": expected an integer from 0 to " int-max ", or nil")]
              [{:max-line nil}           NullPointerException     (str ":max-line nil: expected an integer of at most " int-max)]
              [{:worker-pool 5}          ClassCastException       ":worker-pool 5: expected an ExecutorService, a delay of one, or nil"]
              [{:worker-pool (delay 5)}  ClassCastException       ":worker-pool 5: expected an ExecutorService, a delay of one, or nil"]
@@ -130,7 +132,7 @@
     (is (= :started (start-and-stop ok {:port port})))))
 
 (deftest options-that-were-always-allowed-still-are
-  (doseq [options [nil {} {:max-body -1} {:max-ws -1} {:max-line -1} {:max-headers nil} {:max-headers 0} {:header-timeout nil} {:idle-timeout false} {:max-connections nil} {:max-connections-per-ip false} {:max-header-bytes nil} {:max-requests-per-connection 0} {:body-timeout 0} {:legacy-timeouts? true} {:worker-pool nil} {:server-header nil} {:event-names nil} {:io-threads nil}
+  (doseq [options [nil {} {:max-body -1} {:max-ws -1} {:max-line -1} {:max-headers nil} {:max-headers 0} {:header-timeout nil} {:idle-timeout false} {:handler-timeout nil} {:ws-idle-timeout false} {:max-connections nil} {:max-connections-per-ip false} {:max-header-bytes nil} {:max-requests-per-connection 0} {:body-timeout 0} {:legacy-timeouts? true} {:worker-pool nil} {:server-header nil} {:event-names nil} {:io-threads nil}
                    {:thread nil} {:n-threads nil :thread 3} {:error-logger nil} {:warn-logger false} {:port 0.0}
                    {:port nil :ip nil :address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0)}
                    {:legacy-return-value? "yes"} {:queue-type nil} {:pool-opts nil} {:ip ""}

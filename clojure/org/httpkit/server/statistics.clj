@@ -67,7 +67,7 @@
                    :out      (aget numbers Abi/SERVER_STAT_WRITTEN)
                    :pending  (aget numbers Abi/SERVER_STAT_PENDING)
                    :buffered (aget numbers Abi/SERVER_STAT_BUFFERED)}
-     :timeouts    (zipmap [:header :idle :body :write]
+     :timeouts    (zipmap [:header :idle :body :write :handler :ws]
                     (map #(aget numbers (+ Abi/SERVER_STAT_TIMEOUTS (long %))) (range Abi/STAT_TIMEOUTS)))
      :queue       {:waiting   (aget numbers Abi/SERVER_STAT_WAITING)
                    :oldest-ms (aget numbers Abi/SERVER_STAT_OLDEST)

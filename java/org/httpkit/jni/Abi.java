@@ -216,15 +216,15 @@ public final class Abi {
     public static final int SERVER_STAT_TIMEOUTS = 19;
 
     /** Histograms. */
-    public static final int SERVER_STAT_HANDLER = 23;
+    public static final int SERVER_STAT_HANDLER = 25;
 
-    public static final int SERVER_STAT_WHOLE = 147;
+    public static final int SERVER_STAT_WHOLE = 149;
 
-    /** Kinds of time limits: header, idle, body, write. */
-    public static final int STAT_TIMEOUTS = 4;
+    /** Kinds of time limits: header, idle, body, write, handler, ws. */
+    public static final int STAT_TIMEOUTS = 6;
 
     /** Buckets of a histogram. */
     public static final int STAT_BUCKETS = 124;
 
-    public static final int SERVER_STATS = 271;
+    public static final int SERVER_STATS = 273;
 }

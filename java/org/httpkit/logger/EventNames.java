@@ -24,7 +24,7 @@ public class EventNames {
     public final String serverStatus503;
     public final String serverStatus503Todo;
 
-    /** Followed by the kind of time limit that was exceeded: header, idle, body or write. */
+    /** Followed by the kind of time limit: header, idle, body, write, handler or ws. */
     public final String serverTimeoutPrefix;
 
     public final String clientImpossible;

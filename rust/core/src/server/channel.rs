@@ -6,7 +6,6 @@ use super::connection::{Conn, State};
 use super::events::Events;
 use super::exchange::Work;
 use super::output::Payload;
-use super::phase::Phase;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;
 use super::types::{CORK, Event, INSIST};
@@ -126,7 +125,8 @@ impl State {
 impl Conn {
     pub(super) fn bind(self: &Arc<Self>, seq: u32, name: i64) -> bool {
         let mut state = self.lock();
-        if state.seq != seq || matches!(state.phase, Phase::Closed) {
+        // Lingering: it has got its 503 while it was queued.
+        if state.seq != seq || state.phase.is_ending() {
             return false;
         }
         state.name = name;

@@ -399,7 +399,7 @@ impl State {
         self.transport.taken(conn.shared.config.unsent)
     }
 
-    fn is_user_behind(&self) -> bool {
+    pub(super) fn is_user_behind(&self) -> bool {
         self.channel
             .as_ref()
             .is_some_and(|channel| channel.is_full())

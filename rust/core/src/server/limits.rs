@@ -1,4 +1,4 @@
-//! How long a peer may take: values. Who enforces them: `sweep.rs`, and for peers that do not read, `timers.rs`.
+//! How long a peer or a handler may take: values. Who enforces them: `sweep.rs`, and for peers that do not read, `timers.rs`.
 
 use std::time::Duration;
 
@@ -13,11 +13,22 @@ pub enum Timeout {
     Body,
     /// The peer did not read what was sent, or too slowly.
     Write,
+    /// The handler did not begin its response.
+    Handler,
+    /// Nothing was sent on a WebSocket, by either side.
+    Ws,
 }
 
 impl Timeout {
     /// All there are, in order.
-    pub const ALL: [Self; 4] = [Self::Header, Self::Idle, Self::Body, Self::Write];
+    pub const ALL: [Self; 6] = [
+        Self::Header,
+        Self::Idle,
+        Self::Body,
+        Self::Write,
+        Self::Handler,
+        Self::Ws,
+    ];
 
     /// A word for logs and statistics.
     pub fn name(self) -> &'static str {
@@ -26,6 +37,8 @@ impl Timeout {
             Self::Idle => "idle",
             Self::Body => "body",
             Self::Write => "write",
+            Self::Handler => "handler",
+            Self::Ws => "ws",
         }
     }
 }
@@ -44,6 +57,11 @@ pub struct Times {
     /// In which the peer must take 1 KiB of a response or file, or of queued bytes while a sender insists on room, or
     /// the rest of them; else its connection is reset. Default 60 s.
     pub write: Option<Duration>,
+    /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. Default: no limit.
+    pub handler: Option<Duration>,
+    /// In which one side of a WebSocket must send something, pings of this side excepted; then it is closed with 1001.
+    /// Default: no limit.
+    pub ws_idle: Option<Duration>,
 }
 
 impl Default for Times {
@@ -54,6 +72,8 @@ impl Default for Times {
             idle: seconds(75),
             body: seconds(30),
             write: seconds(60),
+            handler: None,
+            ws_idle: None,
         }
     }
 }
@@ -65,6 +85,8 @@ impl Times {
         idle: None,
         body: None,
         write: None,
+        handler: None,
+        ws_idle: None,
     };
 
     /// The limit with the user's name for it.
@@ -74,12 +96,18 @@ impl Times {
             "idle-timeout" => &mut self.idle,
             "body-timeout" => &mut self.body,
             "write-timeout" => &mut self.write,
+            "handler-timeout" => &mut self.handler,
+            "ws-idle-timeout" => &mut self.ws_idle,
             _ => return None,
         })
     }
 
-    /// Those that connections are checked for, while they wait for their peers to send.
+    /// Whether connections have to be checked for any but `write`, which has timers.
     pub(super) fn are_checked(&self) -> bool {
-        self.header.is_some() || self.idle.is_some() || self.body.is_some()
+        let checked = Self {
+            write: None,
+            ..self.clone()
+        };
+        checked != Self::NONE
     }
 }

@@ -104,6 +104,8 @@ impl State {
                     self.inbound.keep(&fresh[used..]);
                     if let Phase::Http(receiving, _) = &mut self.phase {
                         *receiving = Receiving::Behind;
+                        // From now on the handler has time.
+                        self.since = conn.shared.clock.now();
                     }
                 }
             }

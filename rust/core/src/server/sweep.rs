@@ -1,4 +1,4 @@
-//! Time limits on what a peer sends, for all connections of a server together.
+//! Time limits on what peers send and on handlers, for all connections of a server together.
 //!
 //! A timer per request would cost each request and each idle connection. Instead a connection notes when it last went
 //! on ([`State::since`]), by a clock that is advanced here, and one task looks at a part of the connections at a time.
@@ -18,8 +18,10 @@ use super::connection::{Conn, State};
 use super::inbound::Awaited;
 use super::limits::{Timeout, Times};
 use super::phase::{Phase, Receiving, Responding};
+use super::session::GOING_AWAY;
 use super::shared::Shared;
 use super::sink::Notice;
+use super::types::Event;
 
 /// Looks that it takes to see all of them.
 const PARTS: usize = 16;
@@ -85,7 +87,8 @@ impl Conn {
             return;
         };
         // With bytes in the kernel it is not the peer that is slow.
-        if clock.is_past(state.since, limit) && !state.transport.has_input() {
+        let at_fault = |state: &State| timeout == Timeout::Handler || !state.transport.has_input();
+        if clock.is_past(state.since, limit) && at_fault(&state) {
             self.shared.note_timeout(timeout);
             state.time_out(self, timeout);
         }
@@ -101,7 +104,7 @@ impl Shared {
 }
 
 impl State {
-    /// Whether the peer has yet to read a response before more is expected of it.
+    /// Whether the peer has yet to read a response before more is expected of it, or user code is behind.
     fn keeps_us_waiting(&self) -> bool {
         match self.phase {
             Phase::Http(Receiving::HeldBack, _) => true,
@@ -110,21 +113,23 @@ impl State {
             }
             // No reader waits for more of the body.
             Phase::Http(Receiving::Body, _) => !self.inbound.is_body_awaited(),
+            Phase::WebSocket(_) => self.is_user_behind(),
             _ => false,
         }
     }
 
     /// The limit that applies now, if any.
     fn limit(&self, times: &Times) -> Option<(Timeout, Duration)> {
-        match self.phase {
-            Phase::Http(Receiving::Requests, Responding::Idle) => {}
-            Phase::Http(Receiving::Body, _) => return Some((Timeout::Body, times.body?)),
+        let (timeout, limit) = match &self.phase {
+            Phase::Http(Receiving::Requests, Responding::Idle) => match self.inbound.awaited() {
+                Awaited::Request if self.seq > 0 => (Timeout::Idle, times.idle),
+                Awaited::Request | Awaited::Head => (Timeout::Header, times.header),
+                Awaited::Body => (Timeout::Body, times.body),
+            },
+            Phase::Http(Receiving::Body, _) => (Timeout::Body, times.body),
+            Phase::Http(_, Responding::Due(_)) => (Timeout::Handler, times.handler),
+            Phase::WebSocket(session) if !session.is_closing() => (Timeout::Ws, times.ws_idle),
             _ => return None,
-        }
-        let (timeout, limit) = match self.inbound.awaited() {
-            Awaited::Request if self.seq > 0 => (Timeout::Idle, times.idle),
-            Awaited::Request | Awaited::Head => (Timeout::Header, times.header),
-            Awaited::Body => (Timeout::Body, times.body),
         };
         Some((timeout, limit?))
     }
@@ -142,6 +147,9 @@ impl State {
     }
 
     fn time_out(&mut self, conn: &Arc<Conn>, timeout: Timeout) {
+        if timeout == Timeout::Handler {
+            return self.give_up_on_handler(conn);
+        }
         if let Some(stream) = self.inbound.stream() {
             match stream.is_unwanted() {
                 true => self.inbound.refuse(),
@@ -154,13 +162,17 @@ impl State {
             return self.finish_connection();
         }
         match (timeout, self.inbound.awaited()) {
+            (Timeout::Ws, _) => {
+                self.start_closing(conn, GOING_AWAY, "idle");
+                return;
+            }
             (Timeout::Header, Awaited::Head) => {
-                self.respond_in_vain(conn);
+                self.refuse_slow_request(conn);
                 // Its next byte may come at any time: do not wait for it.
                 self.inbound.clear();
             }
             (Timeout::Body, _) => {
-                self.respond_in_vain(conn);
+                self.refuse_slow_request(conn);
                 self.inbound.refuse();
             }
             _ => self.inbound.clear(),
@@ -168,12 +180,27 @@ impl State {
         self.finish_connection();
     }
 
+    /// The handler may still respond, which then has no effect. Its channel closes as by the server.
+    fn give_up_on_handler(&mut self, conn: &Arc<Conn>) {
+        conn.shared.tally.head(503, self.arrived, true);
+        self.send_last(conn, 503);
+        // The peer does not know yet that we close.
+        self.inbound.refuse();
+        self.finish_connection();
+        self.drained();
+        self.report(conn, Event::Closed(0, String::new()));
+    }
+
     /// 408: the peer may be gone.
-    fn respond_in_vain(&mut self, conn: &Arc<Conn>) {
-        let mut response = Vec::with_capacity(128);
-        conn.shared.last_response(&mut response, 408);
+    fn refuse_slow_request(&mut self, conn: &Arc<Conn>) {
         conn.shared.tally.request();
         conn.shared.tally.status(408);
+        self.send_last(conn, 408);
+    }
+
+    fn send_last(&mut self, conn: &Arc<Conn>, status: u16) {
+        let mut response = Vec::with_capacity(128);
+        conn.shared.last_response(&mut response, status);
         self.transport.write(&response, &[]);
     }
 }

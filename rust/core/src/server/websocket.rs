@@ -67,6 +67,7 @@ impl Conn {
         if !state.has_room(self, flags, limit) {
             return Sent::Full;
         }
+        state.since = self.shared.clock.now();
         if payload.len() >= CORK_SIZE {
             let (head, len) = ws::header(opcode, payload.len() as u64);
             state.send_payload(&head[..len], payload, &[], flags);
@@ -125,6 +126,7 @@ impl State {
         self.sent_in_callback = true;
         self.channel(conn).held = true;
         let max_message = conn.shared.config.max_message;
+        self.since = conn.shared.clock.now();
         self.phase = Phase::WebSocket(Session::new(max_message, interest, pings));
         let early = self.inbound.take();
         if !early.is_empty() {
@@ -138,7 +140,7 @@ impl State {
 
     /// Sends our close frame, and queues the close event as the last one: user code that asked for it knows already,
     /// but earlier events must still be delivered. False if the channel was closed or is not a WebSocket.
-    fn start_closing(&mut self, conn: &Arc<Conn>, code: u16, reason: &str) -> bool {
+    pub(super) fn start_closing(&mut self, conn: &Arc<Conn>, code: u16, reason: &str) -> bool {
         let Phase::WebSocket(session) = &mut self.phase else {
             return false;
         };
@@ -185,6 +187,7 @@ impl State {
         if let Phase::WebSocket(session) = &mut self.phase {
             session.heard();
         }
+        self.since = conn.shared.clock.now();
         // Bytes left undecoded by an earlier read come first.
         let kept = self.inbound.take();
         let joined;

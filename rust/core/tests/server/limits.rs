@@ -4,9 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::{Config, Mode, Notice, Sent, Timeout, Times};
+use httpkit_core::server::{
+    Config, Event, Mode, Notice, Pings, Responded, Sent, Timeout, Times, Work,
+};
+use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, answer, config, read_head, read_response, reply, wait_until};
+use crate::support::{
+    Running, answer, closings, config, frame, read_head, read_response, reply, wait_until,
+};
 
 const LIMIT: Duration = Duration::from_millis(300);
 /// Longer than any connection is kept beyond its limit on an idle machine.
@@ -183,6 +188,7 @@ fn the_time_that_handlers_streams_and_websockets_take_is_not_idle() {
         idle: Some(LIMIT),
         body: Some(LIMIT),
         write: Some(LIMIT),
+        ..Times::NONE
     });
     let mut slow = server.connect();
     slow.write_all(GET).unwrap();
@@ -250,6 +256,114 @@ fn a_body_that_goes_on_may_take_as_long_as_it_takes() {
     peer.write_all(&[b'x'; 100_000 - 8 * 1024]).unwrap();
     answer(&server.request(), b"thanks");
     assert_eq!(read_response(&mut peer), b"thanks");
+}
+
+fn only_handler() -> Times {
+    Times {
+        handler: Some(LIMIT),
+        ..Times::NONE
+    }
+}
+
+#[test]
+fn a_handler_that_takes_too_long_is_given_up_on_and_told() {
+    let server = limited(only_handler());
+    for held in [false, true] {
+        let before = server.server.timeouts(Timeout::Handler);
+        let began = Instant::now();
+        let mut peer = server.connect();
+        peer.write_all(GET).unwrap();
+        let exchange = server.request();
+        assert!(!held || exchange.watch_peer());
+        let response = rest(&mut peer);
+        assert!(
+            response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{response}"
+        );
+        assert!(response.contains("Connection: Close\r\n"), "{response}");
+        assert!(began.elapsed() > LIMIT, "early");
+        assert_eq!(server.server.timeouts(Timeout::Handler), before + 1);
+        assert!(!exchange.is_open());
+        let late = exchange.respond(&reply(), b"late", 4);
+        assert!(matches!(late, Responded::Stale), "{late:?}");
+        assert_eq!(
+            closings(server.server.take().into_iter().collect()),
+            [Event::Closed(0, String::new())]
+        );
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_a_thread_for_too_long_gets_503_and_is_not_run() {
+    let server = limited(only_handler());
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    assert!(rest(&mut peer).starts_with("HTTP/1.1 503"));
+    let Some(Work::Request(request)) = server.server.take() else {
+        panic!("no request");
+    };
+    // As the embedder finds out before it runs the handler.
+    assert!(!request.exchange.bind(7));
+}
+
+#[test]
+fn a_response_that_has_begun_may_take_as_long_as_it_takes() {
+    let server = limited(only_handler());
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    assert_eq!(exchange.stream(&reply(), b"begun"), Sent::Accepted);
+    std::thread::sleep(BEYOND);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
+    assert!(read_head(&mut peer).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_silent_websocket_is_closed_with_1001() {
+    let server = limited(Times {
+        ws_idle: Some(LIMIT),
+        ..Times::NONE
+    });
+    let began = Instant::now();
+    let (mut peer, exchange) = server.websocket(None);
+    let mut head = [0; 4];
+    peer.read_exact(&mut head).unwrap();
+    assert_eq!((head[0], &head[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
+    assert!(began.elapsed() > LIMIT, "early");
+    assert_counted(&server, Timeout::Ws);
+    assert!(!exchange.close(1000, ""), "it is closing");
+    assert_eq!(
+        closings(server.server.take().into_iter().collect()),
+        [Event::Closed(0, String::new())]
+    );
+}
+
+#[test]
+fn a_websocket_on_which_one_side_sends_is_kept() {
+    let limit = Duration::from_secs(2);
+    let server = limited(Times {
+        ws_idle: Some(limit),
+        ..Times::NONE
+    });
+    let (mut talking, listening) = server.websocket(None);
+    let (_listener, speaking) = server.websocket(None);
+    let pings = Pings {
+        interval: limit / 4,
+        timeout: limit,
+    };
+    let (mut answering, pinging) = server.websocket(Some(pings));
+    answering.set_read_timeout(Some(limit / 4)).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < limit * 2 {
+        talking.write_all(&frame(0x9, b"")).unwrap();
+        speaking.send_frame(Opcode::Text, b"hello", 0, usize::MAX);
+        if answering.read(&mut [0; 2]).is_ok_and(|n| n == 2) {
+            answering.write_all(&frame(0xa, b"")).unwrap();
+        }
+    }
+    for exchange in [listening, speaking, pinging] {
+        assert!(exchange.is_open());
+    }
 }
 
 #[test]

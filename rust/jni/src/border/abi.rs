@@ -247,13 +247,13 @@ pub const SERVER_STAT_WAITING: usize = 16;
 pub const SERVER_STAT_OLDEST: usize = 17;
 pub const SERVER_STAT_THREADS: usize = 18;
 pub const SERVER_STAT_TIMEOUTS: usize = 19;
-pub const SERVER_STAT_HANDLER: usize = 23;
-pub const SERVER_STAT_WHOLE: usize = 147;
+pub const SERVER_STAT_HANDLER: usize = 25;
+pub const SERVER_STAT_WHOLE: usize = 149;
 /// Kinds of time limits.
-pub const STAT_TIMEOUTS: usize = 4;
+pub const STAT_TIMEOUTS: usize = 6;
 /// Buckets of a histogram.
 pub const STAT_BUCKETS: usize = 124;
-pub const SERVER_STATS: usize = 271;
+pub const SERVER_STATS: usize = 273;
 
 /// Each of a server's numbers has its own place.
 const _: () = {
