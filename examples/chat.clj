@@ -5,8 +5,7 @@
 (def ^:private open-channels (atom #{}))
 
 (defn- tell-all [message]
-  (doseq [channel @open-channels]
-    (server/send! channel message)))
+  (server/broadcast! @open-channels message))
 
 (defn app [request]
   (if (:websocket? request)

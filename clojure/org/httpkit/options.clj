@@ -435,6 +435,12 @@
    :retry   event-retry
    :comment (optional [string? "a String"])})
 
+(def broadcast
+  "Of `org.httpkit.server/broadcast!`. `:block` is left to the channels: one slow peer
+  must not keep the data from the others."
+  {:close-after-send? anything
+   :on-overflow       (optional (one-of :close :reject))})
+
 (def event-stream
   "Of `org.httpkit.sse/stream`."
   (merge (select-keys channel [:on-open :on-close :on-drain :max-pending-bytes :on-overflow :compression])

@@ -21,11 +21,11 @@
   (:import
    [java.io File IOException]
    [java.nio.file Path]
-   [java.util Locale]
+   [java.util ArrayList Collection Locale]
    [java.util.function Consumer]
    [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel BodyCallback Compression Drained HttpServer Informational
-    RequestBodyStream ServerOptions]))
+   [org.httpkit.server AsyncChannel BodyCallback Broadcast Compression Drained HttpServer
+    Informational RequestBodyStream ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -568,6 +568,48 @@
   "Returns the number of bytes queued on channel `ch` for its peer."
   [^AsyncChannel ch]
   (.pendingBytes ch))
+
+(defn- all-channels
+  "A collection of what `channels` reduces to; throws if anything in it is no channel."
+  ^Collection [channels]
+  (reduce (fn [^ArrayList all ch]
+            (when-not (instance? AsyncChannel ch)
+              (throw (IllegalArgumentException.
+                       (str "broadcast! to " (pr-str ch)
+                         ": expected channels, which as-channel passes to its callbacks"))))
+            (doto all (.add ch)))
+    (ArrayList.)
+    channels))
+
+(defn broadcast!
+  "Sends `data` on each of `channels` as `send!` does, at much less cost: it is encoded
+  once, and peers that have not read it share one copy if it is large. Returns the
+  number of channels that accepted it.
+
+  `channels` is anything that `reduce` takes; WebSockets, streamed responses, and
+  channels that are closed or whose response has not begun may be mixed.
+
+  Options:
+    :close-after-send? ; Closes each channel after it (default false, for HTTP too: a
+                       ; response that has not begun becomes a stream)
+    :on-overflow       ; `:close` or `:reject`, for channels whose queue is full; nil for
+                       ; each channel's own policy (default nil). Those that block
+                       ; do so after all other channels of their kind have the data
+
+  What one thread sends, by `broadcast!` or `send!`, arrives in that order. Throws
+  IllegalArgumentException, and sends nothing, for anything but channels, for unknown
+  options and values, and for data that one of the WebSockets or streams cannot
+  send. If an `:on-close` callback throws that runs because a channel is closed, or
+  data cannot begin a response, the others get the data all the same, and then
+  it is thrown."
+  ([channels data] (broadcast! channels data nil))
+  ([channels data {:keys [close-after-send? on-overflow] :as opts}]
+   (let [opts (options/as-map "broadcast!" opts)]
+     (options/check options/broadcast opts
+       (fn [k] (throw (IllegalArgumentException.
+                        ^String (options/unknown-name "broadcast!" options/broadcast k))))))
+   (Broadcast/send (all-channels channels) data (boolean close-after-send?)
+     (config/overflows on-overflow))))
 
 ;;;; Between request and response
 

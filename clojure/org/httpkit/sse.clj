@@ -90,15 +90,7 @@
   If sending on one throws, as when an `:on-close` callback does that runs because
   of an overflow, the others get the event all the same, and then it is thrown."
   [streams event]
-  (let [bytes  (encode event)
-        failed (volatile! nil)
-        sent?  (fn [^AsyncChannel s]
-                 (try (.send s bytes false)
-                      (catch Throwable t (vreset! failed t) false)))
-        n      (reduce (fn [n s] (if (sent? s) (inc (long n)) n)) 0 streams)]
-    (when-let [t @failed]
-      (throw ^Throwable t))
-    n))
+  (server/broadcast! streams (encode event)))
 
 (defn close
   "Ends stream `s`; a browser then reconnects, unless it gets a 204. Returns true for the

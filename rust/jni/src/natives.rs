@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
-use crate::server::{self, body, content, encoded, exchange, exchanges, stats, tls, websocket};
+use crate::server::{
+    self, body, broadcast, content, encoded, exchange, exchanges, stats, tls, websocket,
+};
 
 macro_rules! natives {
     ($java_type:tt; $(fn $method:ident ( $($args:tt)* ) -> $ret:ident $([$($dim:tt)*])? = $implementation:path;)*) => {
@@ -69,6 +71,7 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn send_chunk(exchange: jlong, piece: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = exchange::send_chunk;
     fn end_stream(exchange: jlong) -> jint = exchange::end_stream;
     fn send_frame(channel: jlong, opcode: jint, payload: jbyte[], start: jint, len: jint, flags: jint, limit: jint) -> jint = websocket::send_frame;
+    fn broadcast(channels: jlong[], opcode: jint, payload: jbyte[], start: jint, len: jint) -> void = broadcast::send;
     fn close_web_socket(channel: jlong, code: jint, reason: jbyte[]) -> jboolean = websocket::close;
     fn upgrade(exchange: jlong, headers: jbyte[], len: jint, hear: jint, ping_interval: jlong, ping_timeout: jlong) -> jboolean = websocket::upgrade;
     fn set_interest(channel: jlong, hear: jint) -> void = websocket::set_interest;

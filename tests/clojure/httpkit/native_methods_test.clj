@@ -64,12 +64,17 @@
                                        #(Native/stream handle 200 0 (byte-array 4) 0 (byte-array 4) 3 10)
                                        #(Native/upgrade handle nil 5 0 0 0)
                                        #(Native/upgrade handle (byte-array 4) 50 0 0 0)
-                                       #(Native/sendFrame handle 99 (byte-array 1) 0 1 0 0)]]
+                                       #(Native/sendFrame handle 99 (byte-array 1) 0 1 0 0)
+                                       #(Native/broadcast (long-array [handle 0]) 8 (byte-array 1) 0 1)
+                                       #(Native/broadcast (long-array [handle 0]) 0 (byte-array 1) 0 2)
+                                       #(Native/broadcast (long-array [handle 0]) 0 nil 0 1)
+                                       #(Native/broadcast (long-array 3) 0 (byte-array 1) 0 1)
+                                       #(Native/broadcast nil 0 (byte-array 1) 0 1)]]
                                 (try (f) :no-exception
                                      (catch UnsatisfiedLinkError _ :link-error)
                                      (catch Exception _ :exception))))}))
                        {}]
-      (is (= (repeat 19 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
+      (is (= (repeat 24 :exception) (read-string (:body (wire/fetch port "/")))) "and the exchange still answers")
       (is (= 200 (:status (wire/fetch port "/")))))
     (is (wire/eventually #(= before (Native/liveHandles))))))
 

@@ -343,6 +343,17 @@ public final class Native {
     public static native int sendFrame(
             long channel, int opcode, byte[] payload, int start, int length, int flags, int limit);
 
+    /**
+     * Sends one frame on each WebSocket, or one chunk on each stream.
+     *
+     * @param channels two numbers for each: its handle, and {@code flags << 32 | limit} as for
+     *     {@link #sendChunk}, which the outcome replaces: {@code Abi.SENT_*}
+     * @param opcode as for {@link #sendFrame}; 0 for a chunk
+     * @throws IllegalArgumentException on any other opcode
+     */
+    public static native void broadcast(
+            long[] channels, int opcode, byte[] payload, int start, int length);
+
     /** Starts the close handshake. @return true for the call that did it */
     public static native boolean closeWebSocket(long channel, int code, byte[] reason);
 

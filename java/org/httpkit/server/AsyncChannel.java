@@ -92,7 +92,11 @@ public class AsyncChannel {
      * @throws IllegalArgumentException for data that cannot be sent; the channel stays open
      */
     public boolean send(Object data, boolean close) throws IOException {
-        int sent = sender.send(data, close);
+        return accepted(sender.send(data, close));
+    }
+
+    /** Runs the close handlers if a send has closed it. @return whether it was accepted */
+    boolean accepted(int sent) {
         boolean ended = sent == Sender.ENDED;
         if (ended || sent == Sender.CUT) {
             closing.tellServerClose(true);

@@ -31,7 +31,7 @@ final class Sender {
     /** It was refused, and the channel is closed for that reason. */
     static final int CUT = -3;
 
-    private enum Phase {
+    enum Phase {
         /** No response has begun. */
         FRESH,
         STREAMING,
@@ -106,10 +106,11 @@ final class Sender {
     private int sendLater(Object data, boolean close) throws IOException {
         IntSupplier piece = piece(data);
         int sent = sendNow(piece, close);
-        if (sent != Abi.SENT_FULL) {
-            return sent;
-        }
-        switch (overflow) {
+        return sent == Abi.SENT_FULL ? overflowed(piece, close, overflow) : sent;
+    }
+
+    private int overflowed(IntSupplier piece, boolean close, Overflow policy) {
+        switch (policy) {
             case BLOCK:
                 // Without the lock, so that closing does not wait for a blocked sender.
                 return insist(() -> sendNow(piece, close));
@@ -120,6 +121,36 @@ final class Sender {
                 return Abi.SENT_CLOSED;
             default:
                 return cut();
+        }
+    }
+
+    /**
+     * What a broadcast must know, see {@link Native#broadcast}. @param given see {@link #settle}
+     */
+    long sendingTerms(Overflow given) {
+        return (long) flags(given == null ? overflow : given) << 32 | pendingLimit;
+    }
+
+    /**
+     * Completes a send that a broadcast has made.
+     *
+     * @param sent its outcome, {@code Abi.SENT_*}
+     * @param given in place of the channel's policy, not {@code BLOCK}; or null
+     * @return as {@link #send}
+     */
+    int settle(int sent, Piece piece, boolean close, Overflow given) {
+        if (sent == Abi.SENT_FULL) {
+            return overflowed(piece.to(this), close, given == null ? overflow : given);
+        }
+        return sent == Abi.SENT_ACCEPTED && close && end() ? ENDED : sent;
+    }
+
+    private boolean end() {
+        lock.lock();
+        try {
+            return phase != Phase.CLOSED && endNow();
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -163,8 +194,12 @@ final class Sender {
     }
 
     int flags() {
+        return flags(overflow);
+    }
+
+    private int flags(Overflow policy) {
         return (Thread.currentThread() == callbackThread ? Abi.CORK : 0)
-                | (overflow == Overflow.BLOCK ? Abi.INSIST : 0);
+                | (policy == Overflow.BLOCK ? Abi.INSIST : 0);
     }
 
     private int sendFirst(Object data, boolean close) throws IOException {
@@ -221,16 +256,20 @@ final class Sender {
     private IntSupplier piece(Object data) throws IOException {
         switch (phase) {
             case WEBSOCKET:
-                return Pieces.frame(this, data);
+                return call(Piece.frame(data));
             case STREAMING:
-                return Pieces.chunk(this, data);
+                return call(Piece.chunk(data));
             default:
                 return () -> Abi.SENT_CLOSED;
         }
     }
 
+    private IntSupplier call(Piece piece) {
+        return piece == null ? this::nothing : piece.to(this);
+    }
+
     /** Sends nothing, which an open channel accepts. */
-    int nothing() {
+    private int nothing() {
         return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
     }
 
@@ -390,6 +429,11 @@ final class Sender {
 
     boolean isStreaming() {
         return is(Phase.STREAMING);
+    }
+
+    /** The phase, which may change at any time. */
+    Phase phase() {
+        return phase;
     }
 
     boolean isFresh() {

@@ -1,6 +1,7 @@
 //! The server's native methods: conversions around `httpkit_core::server`.
 
 pub(crate) mod body;
+pub(crate) mod broadcast;
 pub(crate) mod content;
 pub(crate) mod encoded;
 pub(crate) mod exchange;

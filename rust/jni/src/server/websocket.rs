@@ -27,11 +27,7 @@ pub(crate) fn send_frame<'local>(
     flags: jint,
     limit: jint,
 ) -> Result<jint> {
-    let opcode = u8::try_from(opcode)
-        .ok()
-        .and_then(Opcode::from_u8)
-        .filter(|opcode| !matches!(opcode, Opcode::Close | Opcode::Continuation))
-        .ok_or_else(|| BridgeError::Argument(format!("opcode {opcode}")))?;
+    let opcode = sendable(opcode)?;
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let (part, limit) = (Part::new(start, len)?, size(limit)?);
         let sent = with_payload(env, &array, part, |payload| {
@@ -39,6 +35,15 @@ pub(crate) fn send_frame<'local>(
         })?;
         Ok(sent_code(sent))
     })
+}
+
+/// The opcode of a message, a ping or a pong.
+pub(super) fn sendable(opcode: jint) -> Result<Opcode> {
+    u8::try_from(opcode)
+        .ok()
+        .and_then(Opcode::from_u8)
+        .filter(|opcode| !matches!(opcode, Opcode::Close | Opcode::Continuation))
+        .ok_or_else(|| BridgeError::Argument(format!("opcode {opcode}")))
 }
 
 pub(crate) fn close<'local>(

@@ -1,0 +1,114 @@
+package org.httpkit.server;
+
+import org.httpkit.jni.Native;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+
+/**
+ * One send on many channels: the data is encoded once for all streams and once for all WebSockets,
+ * and each kind takes one call down, in which all its channels share the bytes.
+ */
+public final class Broadcast {
+    private final boolean close;
+    private final Overflow policy;
+    private final List<AsyncChannel> webSockets = new ArrayList<>();
+    private final List<AsyncChannel> streams = new ArrayList<>();
+
+    /** Those whose response has not begun, and closed ones. */
+    private final List<AsyncChannel> others = new ArrayList<>();
+
+    private int accepted;
+    private Throwable failure;
+
+    private Broadcast(boolean close, Overflow policy) {
+        this.close = close;
+        this.policy = policy;
+    }
+
+    /**
+     * Sends {@code data} as {@link AsyncChannel#send} does. All channels are served, even if a
+     * close handler of one throws.
+     *
+     * @param policy in place of each channel's own: {@code CLOSE}, {@code REJECT} or null
+     * @return how many accepted it
+     * @throws IllegalArgumentException for data that one of the streams or WebSockets cannot send;
+     *     then nothing was sent
+     */
+    public static int send(
+            Collection<AsyncChannel> channels, Object data, boolean close, Overflow policy)
+            throws IOException {
+        if (policy == Overflow.BLOCK) {
+            throw new IllegalArgumentException("a broadcast cannot block: CLOSE or REJECT");
+        }
+        Broadcast broadcast = new Broadcast(close, policy);
+        channels.forEach(broadcast::sort);
+        broadcast.run(Piece.repeatable(data));
+        return broadcast.accepted;
+    }
+
+    private void sort(AsyncChannel channel) {
+        switch (channel.sender.phase()) {
+            case WEBSOCKET:
+                webSockets.add(channel);
+                break;
+            case STREAMING:
+                streams.add(channel);
+                break;
+            default:
+                others.add(channel);
+        }
+    }
+
+    private void run(Object data) throws IOException {
+        Piece frame = webSockets.isEmpty() ? null : Piece.frame(data);
+        Piece chunk = streams.isEmpty() ? null : Piece.chunk(data);
+        toAll(webSockets, frame, data);
+        toAll(streams, chunk, data);
+        others.forEach(channel -> attempt(() -> channel.send(data, close)));
+        if (failure != null) {
+            Broadcast.<RuntimeException>rethrow(failure);
+        }
+    }
+
+    private void toAll(List<AsyncChannel> channels, Piece piece, Object data) {
+        if (piece == null) {
+            channels.forEach(channel -> attempt(() -> channel.send(data, close)));
+            return;
+        }
+        long[] calls = new long[2 * channels.size()];
+        for (int i = 0; i < channels.size(); i++) {
+            Sender sender = channels.get(i).sender;
+            calls[2 * i] = sender.handle;
+            calls[2 * i + 1] = sender.sendingTerms(policy);
+        }
+        Native.broadcast(calls, piece.opcode, piece.array, piece.start, piece.length);
+        for (int i = 0; i < channels.size(); i++) {
+            AsyncChannel channel = channels.get(i);
+            int sent = (int) calls[2 * i + 1];
+            attempt(() -> channel.accepted(channel.sender.settle(sent, piece, close, policy)));
+        }
+    }
+
+    private interface Attempt {
+        boolean send() throws IOException;
+    }
+
+    /** Keeps what is thrown, so that one channel does not keep the data from the next. */
+    private void attempt(Attempt attempt) {
+        try {
+            accepted += attempt.send() ? 1 : 0;
+        } catch (Throwable thrown) {
+            if (failure == null) {
+                failure = thrown;
+            }
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private static <T extends Throwable> void rethrow(Throwable thrown) throws T {
+        throw (T) thrown;
+    }
+}
