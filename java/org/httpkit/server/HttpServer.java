@@ -48,12 +48,6 @@ public class HttpServer implements Runnable {
             (message, error) ->
                     HttpUtils.printWarning(error == null ? message : error.getMessage());
 
-    /** How often {@code stop} checks whether all responses have been written. */
-    private static final int UNSENT_TICK_MILLIS = 5;
-
-    /** How long {@code stop} waits for the callbacks of channels that it has closed. */
-    private static final int CALLBACK_MILLIS = 1000;
-
     /** Value of the Server header, or null for none. */
     public final String serverHeader;
 
@@ -325,28 +319,21 @@ public class HttpServer implements Runnable {
         workers.stop(
                 LastRequests.serve(
                         timeout, grace -> Native.serverUnfinished(handle, grace, false)));
-        int cut = cut(deadline);
-        Thread closer = new Thread(() -> finish(websockets, cut, callback), "server-stop");
-        closer.setDaemon(true);
-        closer.start();
+        new Stopping(this, loops)
+                .end(deadline, (served, cut) -> ended(served, websockets, cut, callback));
         return true;
     }
 
-    /** Closes all connections; returns how many of them that interrupts. */
-    private int cut(long deadline) {
-        try {
-            awaitUnsent(deadline);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            return Native.serverClose(handle);
+    private void ended(int served, int websockets, int cut, Runnable callback) {
+        status.set(Status.STOPPED);
+        removeShutdownHook();
+        Draining drain = draining.get();
+        if (drain != null) {
+            drain.end(served, websockets, cut);
         }
-        int cut = Native.serverClose(handle);
-        try {
-            awaitCallbacks();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+        if (callback != null) {
+            callback.run();
         }
-        return cut;
     }
 
     /**
@@ -365,50 +352,6 @@ public class HttpServer implements Runnable {
             drain.begin();
         }
         return status.get() == Status.DRAINING || drain.hasBegun() ? drain.ended : null;
-    }
-
-    /** Waits until responses of handlers that ended in time are written, if peers read them. */
-    private void awaitUnsent(long deadline) throws InterruptedException {
-        while (deadline - System.nanoTime() > 0
-                && (bodies.areGoing() || Native.serverUnsent(handle) > 0)) {
-            Thread.sleep(UNSENT_TICK_MILLIS);
-        }
-        bodies.interrupt();
-    }
-
-    /** Waits for callbacks of just closed channels: a caller may next release their resources. */
-    private void awaitCallbacks() throws InterruptedException {
-        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
-        for (Thread loop : loops) {
-            if (loop == Thread.currentThread()) {
-                return; // it failed, and is about to end
-            }
-            TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
-        }
-        LateClosing.hurry(channels.all(), workers);
-        workers.awaitClosings(deadline);
-    }
-
-    private void finish(int websockets, int cut, Runnable callback) {
-        try {
-            for (Thread loop : loops) {
-                loop.join();
-            }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
-        int served = Native.serverServed(handle);
-        statistics.keep();
-        Native.serverFree(handle);
-        status.set(Status.STOPPED);
-        removeShutdownHook();
-        Draining drain = draining.get();
-        if (drain != null) {
-            drain.end(served, websockets, cut);
-        }
-        if (callback != null) {
-            callback.run();
-        }
     }
 
     private void addShutdownHook() {
@@ -487,9 +430,7 @@ public class HttpServer implements Runnable {
         return status.get();
     }
 
-    /**
-     * @return whether the loop is running
-     */
+    /** Whether the loop is running. */
     public boolean isAlive() {
         return loops[0].isAlive();
     }

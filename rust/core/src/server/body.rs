@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use super::transport::READ;
+use super::reader::READ;
 use crate::error::Violation;
 use crate::h1::{ChunkedDecoder, Header};
 

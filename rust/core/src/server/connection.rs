@@ -1,15 +1,14 @@
-//! One connection: its task on the loop, and how it ends.
+//! One connection: what its task does next, and how it ends.
 //!
 //! Its task reads, and flushes what the socket did not accept immediately; a responding thread writes directly. Both go
 //! through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an upcall or an
 //! await.
 //!
-//! Not here: sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`respond.rs`), WebSockets
+//! Not here: the task itself (`task.rs`), sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding (`respond.rs`), WebSockets
 //! (`websocket.rs`).
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,12 +20,13 @@ use super::half_closed::Ticket;
 use super::inbound::Inbound;
 use super::limits::Timeout;
 use super::phase::{Phase, Receiving, Responding};
+use super::reader::Reader;
 use super::shared::Shared;
 use super::sink::Notice;
-use super::socket::{Ends, ReadHalf, WriteHalf};
+use super::socket::{Ends, WriteHalf};
 use super::tally::Moment;
 use super::timers::{Timers, Wait};
-use super::transport::{Reader, Transport};
+use super::transport::Transport;
 use crate::h1::proxy::ProxyMode;
 
 /// Pipelined bytes kept behind the current request before reading stops.
@@ -139,7 +139,7 @@ impl Conn {
         self.ends
     }
 
-    fn received(self: &Arc<Self>, fresh: &mut [u8]) {
+    pub(super) fn received(self: &Arc<Self>, fresh: &mut [u8]) {
         let mut state = self.lock();
         state.silent_since = None;
         match state.transport.tls() {
@@ -166,86 +166,12 @@ impl Conn {
     }
 }
 
-/// The task of a connection: runs until the connection ends.
-///
-/// Not an `async fn`, whose future would store its arguments twice.
-pub(super) struct Task {
-    conn: Arc<Conn>,
-    reader: Reader,
-    timers: Timers,
-}
-
-// What an idle connection takes, with its socket's registration. The runtime's task cell is 256 bytes up to a task of
-// 152, and 384 above.
-const _: () = assert!(size_of::<Task>() <= 152 && size_of::<Conn>() <= 384);
-
-impl Task {
-    pub(super) fn new(conn: Arc<Conn>, read: ReadHalf) -> Self {
-        Self {
-            conn,
-            reader: Reader::new(read),
-            timers: Timers::default(),
-        }
-    }
-}
-
-impl Future for Task {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self {
-            conn,
-            reader,
-            timers,
-        } = self.get_mut();
-        loop {
-            let next = conn.lock().turn(conn, cx, timers, reader);
-            conn.shared.tally.note_written();
-            match next {
-                Next::Read => {}
-                Next::Wait => return Poll::Pending,
-                Next::Close => return Poll::Ready(()),
-                Next::Offer(request) => {
-                    conn.shared.offer(Work::Request(*request));
-                    continue;
-                }
-            }
-            let received = reader.poll_read(cx, |received| match received {
-                Err(_) => conn.lock().lost(conn),
-                Ok([]) => conn.lock().ended(conn),
-                Ok(fresh) => {
-                    timers.heard();
-                    conn.shared.tally.received(fresh.len());
-                    conn.received(fresh);
-                }
-            });
-            conn.shared.tally.note_written();
-            if received.is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-/// Reports the connection's end however its task ends: normally, dropped with its loop, or by a panic.
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.conn.lock().lost(&self.conn);
-        self.conn.shared.forget(&self.conn);
-        if std::thread::panicking() {
-            self.conn
-                .shared
-                .notice(Notice::LoopError("a connection's task panicked".into()));
-        }
-    }
-}
-
 impl State {
     /// Flushes, and decides what the task does next.
     ///
     /// The order matters. Writing comes first, because the checks after it ask what is still queued. Reasons to close
     /// come before reasons to wait for the peer, and reading comes last: a read that finds nothing suspends the task.
-    fn turn(
+    pub(super) fn turn(
         &mut self,
         conn: &Arc<Conn>,
         cx: &mut Context<'_>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::Conn;
 use super::exchange::Responded;
-use super::inbound::Terms;
+use super::partial::Terms;
 use super::phase::Responding;
 use super::types::{Encoded, Interest};
 use crate::grammar::is_bodyless;

@@ -8,36 +8,15 @@ use std::net::SocketAddr;
 
 use super::body::{BodyFault, Rest, Stream};
 use super::config::Config;
+use super::partial::{LEAST_RECEIVED, Partial, Terms};
 use super::request::Draft;
 use crate::error::Violation;
 use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
-use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead, Version};
+use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead};
 
 thread_local! {
     /// Most heads arrive whole, and then a connection needs no parser and no buffer of its own.
     static HEAD: RefCell<Head> = RefCell::new(Head::default());
-}
-
-/// How a response must be sent, as its request determines.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    pub(super) head: bool,
-    pub(super) version: Version,
-    pub(super) close: bool,
-    pub(super) keep_alive: bool,
-    pub(super) upgrade: bool,
-}
-
-impl Terms {
-    fn of(head: &RequestHead) -> Self {
-        Self {
-            head: head.is_head(),
-            version: head.version,
-            close: head.close,
-            keep_alive: head.keep_alive,
-            upgrade: head.upgrade_websocket,
-        }
-    }
 }
 
 /// A head, and how far it has been parsed.
@@ -57,9 +36,6 @@ pub(super) enum Awaited {
     /// The rest of a body.
     Body,
 }
-
-/// A peer that sends less of a body than this in a long time may only be holding resources.
-const LEAST_RECEIVED: usize = 1024;
 
 /// Bytes and parser state between reads. Holds no buffer between requests.
 #[derive(Debug)]
@@ -89,49 +65,6 @@ enum Proxy {
 enum Body {
     Partial(Partial),
     Stream(Stream),
-}
-
-/// A request whose body is still arriving, and which user code gets once it is complete.
-#[derive(Debug)]
-struct Partial {
-    draft: Draft,
-    terms: Terms,
-    rest: Rest,
-    continued: bool,
-    /// Bytes received since they last were [`LEAST_RECEIVED`].
-    recent: usize,
-}
-
-impl Partial {
-    /// Whether user code gets it now, and its body as a stream. `complete`: all of it has arrived.
-    fn is_streamed(&self, config: &Config, complete: bool) -> bool {
-        let Some(limit) = config.request_buffer else {
-            return false;
-        };
-        let so_far = self.draft.body_len() as u64;
-        let known = match &self.rest {
-            Rest::Length(left) => so_far + left,
-            Rest::Chunked(_) => so_far,
-        };
-        // A peer that asks first wants to know before it sends anything.
-        let asks = !self.continued && so_far == 0 && matches!(self.rest, Rest::Chunked(_));
-        known > limit as u64 || (asks && !complete)
-    }
-
-    fn into_stream(mut self, complete: bool) -> (Draft, Terms, Stream) {
-        let so_far = self.draft.body_len() as u64;
-        self.draft.body_follows(match &self.rest {
-            Rest::Length(left) => Some(so_far + left),
-            Rest::Chunked(_) => None,
-        });
-        // The bytes after its head are a body's, and no frames.
-        let terms = Terms {
-            upgrade: false,
-            ..self.terms
-        };
-        let stream = Stream::new(self.rest, complete, self.continued || so_far > 0);
-        (self.draft, terms, stream)
-    }
 }
 
 /// A request, the terms of its response, and the decoder that has its trailers.

@@ -12,11 +12,12 @@ use tokio::sync::watch;
 
 use super::binding;
 use super::config::Config;
-use super::connection::{Conn, Task};
+use super::connection::Conn;
 use super::crowd::wait_for_room;
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
+use super::task::Task;
 use super::types::{Address, Stage};
 use crate::h1::proxy::ProxyMode;
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::coding::Coder;
 use super::heartbeat::Heartbeat;
-use super::inbound::Terms;
+use super::partial::Terms;
 use super::session::Session;
 
 #[derive(Debug)]

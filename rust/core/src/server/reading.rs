@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::body::{BodyFault, Read};
 use super::connection::{Conn, State};
-use super::inbound::Terms;
+use super::partial::Terms;
 use super::phase::{Phase, Receiving, Responding};
 use super::shared::Deferred;
 use super::transport::with_buffer;

@@ -1,7 +1,7 @@
 //! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer reads them.
 //!
 //! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it
-//! is: TLS is a kind of [`Line`]. The reader is the task's own, since only the loop reads; the transport is under the
+//! is: TLS is a kind of [`Line`]. The reader is the task's own (`reader.rs`), since only the loop reads; the transport is under the
 //! connection's lock, since any thread may write. It also holds the TLS session, so received records are opened there
 //! (`secured.rs`).
 
@@ -9,26 +9,19 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use tokio::io::ReadBuf;
-
+use super::line::{Line, flush_sealed};
 use super::output::{Chunk, Failure, Kept, Output, Payload};
-use super::socket::{ReadHalf, WriteHalf};
-use super::tls::{self, Tls};
+use super::socket::WriteHalf;
+use super::tls::Tls;
 
-/// Most bytes per read.
-pub(super) const READ: usize = 64 * 1024;
 /// Queued bytes at which corked output is flushed.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
-/// Most bytes that a responding thread seals at once, under the connection's lock.
-const MOST_AT_ONCE: usize = 1024 * 1024;
 /// A thread's buffer that has grown beyond this, for a long chunk, is dropped after use.
 const MAX_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// All connections on a thread read into this, so that an idle one owns no buffer.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -42,83 +35,6 @@ pub(super) fn with_buffer<R>(send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         }
         result
     })
-}
-
-/// The loop's side: bytes from the peer.
-#[derive(Debug)]
-pub(super) struct Reader {
-    socket: ReadHalf,
-}
-
-impl Reader {
-    pub(super) fn new(socket: ReadHalf) -> Self {
-        Self { socket }
-    }
-
-    /// Passes received bytes to `received`; an empty slice is the peer's end.
-    pub(super) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        received: impl FnOnce(io::Result<&mut [u8]>),
-    ) -> Poll<()> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            match self.socket.poll_read(cx, &mut buf) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => received(Ok(buf.filled_mut())),
-                Poll::Ready(Err(e)) => received(Err(e)),
-            }
-            Poll::Ready(())
-        })
-    }
-
-    /// Whether the connection is broken, even if unread bytes are queued.
-    pub(super) fn is_broken(&self, cx: &mut Context<'_>) -> bool {
-        self.socket.is_broken(cx)
-    }
-
-    /// Whether the peer has closed its side, even if unread bytes are queued before that.
-    pub(super) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
-        self.socket.peer_closed(cx)
-    }
-}
-
-/// What carries a connection's bytes. TLS is boxed, so that a plain connection does not pay for it.
-#[derive(Debug)]
-enum Line {
-    Plain(WriteHalf),
-    Tls(Box<Tls>),
-}
-
-impl Line {
-    fn socket(&self) -> &WriteHalf {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => &tls.socket,
-        }
-    }
-
-    fn into_socket(self) -> WriteHalf {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.socket,
-        }
-    }
-
-    fn try_write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_write(chunk),
-            Self::Tls(tls) => tls.write(chunk, MOST_AT_ONCE, &mut WriteHalf::try_write),
-        }
-    }
-
-    /// Bytes that have been accepted from above and not by the socket.
-    fn sealed(&self) -> usize {
-        match self {
-            Self::Plain(_) => 0,
-            Self::Tls(tls) => tls.unsent(),
-        }
-    }
 }
 
 /// The side that any thread may write to, with its unsent output.
@@ -462,25 +378,4 @@ impl Transport {
         self.wake();
         self.task = None;
     }
-}
-
-/// Seals and writes what makes one turn. True if it stopped only because the turn is over.
-fn flush_sealed(tls: &mut Tls, out: &mut Output, cx: &mut Context<'_>) -> Result<bool, Failure> {
-    let write = &mut |socket: &WriteHalf, chunk: &Chunk<'_>| socket.poll_write(cx, chunk);
-    match tls.flush(write) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-        Err(_) => return Err(Failure::Socket),
-    }
-    let (mut of_turn, mut is_over) = (0, false);
-    let flushed = out.flush(|chunk| {
-        is_over = of_turn >= tls::BATCH;
-        if is_over {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let written = tls.write(&chunk, tls::BATCH, write)?;
-        of_turn += written;
-        Ok(written)
-    })?;
-    Ok(flushed || is_over)
 }
