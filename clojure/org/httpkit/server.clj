@@ -582,9 +582,9 @@
     channels))
 
 (defn broadcast!
-  "Sends `data` on each of `channels` as `send!` does, at much less cost: it is encoded
-  once, and peers that have not read it share one copy if it is large. Returns the
-  number of channels that accepted it.
+  "Sends `data` on each of `channels` as `send!` does: it is encoded once, and peers
+  that have not read it share one copy if it is large. Most of the time is still
+  a system call per peer. Returns the number of channels that accepted it.
 
   `channels` is anything that `reduce` takes; WebSockets, streamed responses, and
   channels that are closed or whose response has not begun may be mixed.
