@@ -31,10 +31,7 @@ public class AsyncChannel {
     /** Whether a thread runs callbacks for events that it has taken. */
     volatile boolean hearing;
 
-    /**
-     * Runs the close handlers if the channel is closed while a callback runs; see {@link
-     * LateClosing}.
-     */
+    /** Runs the close handlers if the channel is closed while a callback runs. */
     volatile FutureTask<?> lateClosing;
 
     private volatile IFn receiveHandler;
@@ -42,9 +39,7 @@ public class AsyncChannel {
     private volatile IFn pongHandler;
     private boolean manualPong;
 
-    /**
-     * Both ends' addresses in native form, a sixth of the size of Java's; null if there are none.
-     */
+    /** Both ends' addresses in native form, a sixth of the size of Java's; or null. */
     private byte[] ends;
 
     /** A channel without a connection, closed from the start: selection keys no longer exist. */
@@ -106,7 +101,7 @@ public class AsyncChannel {
 
     /** Runs {@code task} on the worker pool once all sent bytes have been written, or are lost. */
     public void whenFlushed(Runnable task) {
-        sender.whenFlushed(task);
+        sender.room.whenFlushed(task);
     }
 
     /**
@@ -126,7 +121,7 @@ public class AsyncChannel {
      *     send fail have been written
      */
     public void boundPending(int limit, Overflow policy, IFn onDrain) {
-        sender.boundPending(limit, policy, onDrain);
+        sender.room.bound(limit, policy, onDrain);
     }
 
     /**
@@ -241,13 +236,13 @@ public class AsyncChannel {
         sender.enterCallback();
     }
 
-    /** As {@link #leaveCallback()}, before the events of {@code taken} are taken. */
-    void leaveCallback(long taken) {
-        sender.leaveCallback(taken);
+    void leaveCallback() {
+        sender.leaveCallback(0);
     }
 
-    void leaveCallback() {
-        sender.leaveCallback();
+    /** Callbacks are over, and the caller takes the next events of {@code taken}. */
+    void leaveCallback(long taken) {
+        sender.leaveCallback(taken);
     }
 
     /** Sends the 101 with these headers; the channel is a WebSocket from then on. */

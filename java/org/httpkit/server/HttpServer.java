@@ -304,9 +304,7 @@ public class HttpServer implements Runnable {
         return stop(timeout, null);
     }
 
-    /**
-     * As {@link #stop(int)}; {@code callback} runs once the loops have ended and the port is free.
-     */
+    /** As {@link #stop(int)}; {@code callback} runs once the loops have ended. */
     public boolean stop(int timeout, Runnable callback) {
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)
                 && !status.compareAndSet(Status.DRAINING, Status.STOPPING)) {

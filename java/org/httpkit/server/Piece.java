@@ -39,10 +39,10 @@ final class Piece {
     IntSupplier to(Sender to) {
         int flags = to.flags();
         return opcode == CHUNK
-                ? () -> Native.sendChunk(to.handle, array, start, length, flags, to.pendingLimit)
+                ? () -> Native.sendChunk(to.handle, array, start, length, flags, to.room.limit())
                 : () ->
                         Native.sendFrame(
-                                to.handle, opcode, array, start, length, flags, to.pendingLimit);
+                                to.handle, opcode, array, start, length, flags, to.room.limit());
     }
 
     /**

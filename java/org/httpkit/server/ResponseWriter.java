@@ -10,7 +10,6 @@ import clojure.lang.RT;
 import clojure.lang.Seqable;
 
 import org.httpkit.FilePart;
-import org.httpkit.HeaderMap;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
@@ -26,7 +25,7 @@ import java.util.Map;
  * Turns a Ring response into the native form: a status, and header lines and a body in one reusable
  * array. The native side adds framing headers.
  */
-final class ResponseWriter {
+final class ResponseWriter extends HeadBuffer {
     static final Keyword STATUS = Keyword.intern(null, "status");
     static final Keyword HEADERS = Keyword.intern(null, "headers");
     static final Keyword BODY = Keyword.intern(null, "body");
@@ -50,9 +49,6 @@ final class ResponseWriter {
 
     int flags;
     long declared;
-    byte[] buffer = new byte[1024];
-    int head;
-    int body;
     byte[] large;
     int largeStart;
     int largeLength;
@@ -313,36 +309,6 @@ final class ResponseWriter {
         return false;
     }
 
-    /** Appends a value: one byte per character while it is ASCII, UTF-8 otherwise. */
-    private void value(byte[] name, String value) {
-        int length = value.length();
-        reserve(length);
-        int at = body;
-        for (int i = 0; i < length; i++) {
-            char c = value.charAt(i);
-            if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw HeaderMap.badValue(new String(name, US_ASCII), value);
-            }
-            if (c > 0x7f) {
-                wideValue(name, value, i, at);
-                return;
-            }
-            buffer[at++] = (byte) c;
-        }
-        body = at;
-    }
-
-    private void wideValue(byte[] name, String value, int from, int at) {
-        for (int i = from; i < value.length(); i++) {
-            char c = value.charAt(i);
-            if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw HeaderMap.badValue(new String(name, US_ASCII), value);
-            }
-        }
-        body = at;
-        put(value.substring(from).getBytes(UTF_8));
-    }
-
     private void body(Object content) throws IOException {
         if (isBodyless(status)) {
             if (content instanceof InputStream) {
@@ -412,34 +378,9 @@ final class ResponseWriter {
         }
     }
 
-    /** Inserts bytes into the head; a body that follows it is moved. */
-    void insert(int at, byte[] bytes) {
-        int end = head + body;
-        if (buffer.length < end + bytes.length) {
-            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, end + bytes.length));
-        }
-        System.arraycopy(buffer, at, buffer, at + bytes.length, end - at);
-        System.arraycopy(bytes, 0, buffer, at, bytes.length);
-        head += bytes.length;
-    }
-
     /** Whether its type is server-sent events, each of which must arrive immediately. */
     boolean isEventStream() {
         return indexOf(EVENT_STREAM) >= 0;
-    }
-
-    /** Where the head has a line that starts with these bytes, ignoring case; -1 if nowhere. */
-    private int indexOf(byte[] line) {
-        for (int at = 0; at <= head - line.length; at++) {
-            int same = 0;
-            while (same < line.length && (buffer[at + same] | 0x20) == (line[same] | 0x20)) {
-                same++;
-            }
-            if (same == line.length && (at == 0 || buffer[at - 1] == '\n')) {
-                return at;
-            }
-        }
-        return -1;
     }
 
     /**
@@ -477,18 +418,6 @@ final class ResponseWriter {
             large = bytes;
             largeStart = start;
             largeLength = n;
-        }
-    }
-
-    private void put(byte[] bytes) {
-        reserve(bytes.length);
-        System.arraycopy(bytes, 0, buffer, body, bytes.length);
-        body += bytes.length;
-    }
-
-    private void reserve(int n) {
-        if (buffer.length - body < n) {
-            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, body + n));
         }
     }
 

@@ -2,14 +2,11 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import clojure.lang.IFn;
-
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 import java.io.IOException;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
 import java.util.function.LongToIntFunction;
@@ -31,14 +28,6 @@ final class Sender {
     /** It was refused, and the channel is closed for that reason. */
     static final int CUT = -3;
 
-    enum Phase {
-        /** No response has begun. */
-        FRESH,
-        STREAMING,
-        WEBSOCKET,
-        CLOSED
-    }
-
     private final AsyncChannel channel;
     private final HttpServer server;
 
@@ -51,20 +40,16 @@ final class Sender {
     /** Guards changes of {@link #phase}. */
     private final ReentrantLock lock = new ReentrantLock();
 
-    private volatile Phase phase;
+    private volatile ChannelPhase phase;
 
-    /** The thread that runs a handler or callback of this channel: its sends may be corked. */
-    private volatile Thread callbackThread;
+    private final Corking corking = new Corking();
 
     private volatile boolean held;
     private volatile boolean upgraded;
     private long pingInterval;
     private long pingTimeout;
 
-    volatile int pendingLimit;
-    private volatile Overflow overflow;
-    private volatile IFn drainHandler;
-    private final AtomicBoolean drainAwaited = new AtomicBoolean();
+    final Room room;
 
     /** The channel's {@code :compression}; null for the server's. */
     private volatile Object compression;
@@ -75,10 +60,8 @@ final class Sender {
         this.handle = handle;
         this.terms = terms;
         this.upgradeRequested = upgradeRequested;
-        this.phase = handle == 0 ? Phase.CLOSED : Phase.FRESH;
-        this.callbackThread = Thread.currentThread();
-        this.pendingLimit = server == null ? 0 : server.options.maxPendingBytes;
-        this.overflow = server == null ? Overflow.REJECT : server.options.overflow;
+        this.phase = handle == 0 ? ChannelPhase.CLOSED : ChannelPhase.FRESH;
+        this.room = new Room(channel);
     }
 
     /** See {@link AsyncChannel#watchPeer}. */
@@ -87,9 +70,7 @@ final class Sender {
         return Native.watchPeer(handle);
     }
 
-    /**
-     * Asking about the peer, or setting a close handler, holds the channel. @return if it is there
-     */
+    /** Asking about the peer, or setting a close handler, holds the channel. */
     boolean isHeld() {
         return held ? Native.isOpen(handle) : watchPeer();
     }
@@ -98,7 +79,7 @@ final class Sender {
      * @return {@code Abi.SENT_*}, {@link #ENDED} or {@link #CUT}; see {@link AsyncChannel#send}
      */
     int send(Object data, boolean close) throws IOException {
-        int sent = phase == Phase.FRESH ? sendFirst(data, close) : BEGUN;
+        int sent = phase == ChannelPhase.FRESH ? sendFirst(data, close) : BEGUN;
         return sent == BEGUN ? sendLater(data, close) : sent;
     }
 
@@ -106,29 +87,25 @@ final class Sender {
     private int sendLater(Object data, boolean close) throws IOException {
         IntSupplier piece = piece(data);
         int sent = sendNow(piece, close);
-        return sent == Abi.SENT_FULL ? overflowed(piece, close, overflow) : sent;
+        return sent == Abi.SENT_FULL ? overflowed(piece, close, room.policy()) : sent;
     }
 
     private int overflowed(IntSupplier piece, boolean close, Overflow policy) {
         switch (policy) {
             case BLOCK:
                 // Without the lock, so that closing does not wait for a blocked sender.
-                return insist(() -> sendNow(piece, close));
+                return room.insist(() -> sendNow(piece, close));
             case REJECT:
-                if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
-                    whenFlushed(this::callDrainHandler);
-                }
+                room.rejected();
                 return Abi.SENT_CLOSED;
             default:
                 return cut();
         }
     }
 
-    /**
-     * What a broadcast must know, see {@link Native#broadcast}. @param given see {@link #settle}
-     */
+    /** What {@link Native#broadcast} must know. @param given see {@link #settle} */
     long sendingTerms(Overflow given) {
-        return (long) flags(given == null ? overflow : given) << 32 | pendingLimit;
+        return (long) flags(given == null ? room.policy() : given) << 32 | room.limit();
     }
 
     /**
@@ -140,7 +117,7 @@ final class Sender {
      */
     int settle(int sent, Piece piece, boolean close, Overflow given) {
         if (sent == Abi.SENT_FULL) {
-            return overflowed(piece.to(this), close, given == null ? overflow : given);
+            return overflowed(piece.to(this), close, given == null ? room.policy() : given);
         }
         return sent == Abi.SENT_ACCEPTED && close && end() ? ENDED : sent;
     }
@@ -148,25 +125,16 @@ final class Sender {
     private boolean end() {
         lock.lock();
         try {
-            return phase != Phase.CLOSED && endNow();
+            return phase != ChannelPhase.CLOSED && endNow();
         } finally {
             lock.unlock();
         }
     }
 
-    private int insist(IntSupplier send) {
-        int sent = server.channels.drain(handle).insist(send);
-        if (sent == Abi.SENT_CLOSED) {
-            // The closing thread may have been here already, see whenFlushed.
-            server.channels.forgetDrain(handle);
-        }
-        return sent;
-    }
-
     private int sendNow(IntSupplier piece, boolean close) {
         lock.lock();
         try {
-            if (phase == Phase.CLOSED) {
+            if (phase == ChannelPhase.CLOSED) {
                 return Abi.SENT_CLOSED;
             }
             int sent = piece.getAsInt();
@@ -177,16 +145,16 @@ final class Sender {
     }
 
     private boolean endNow() {
-        if (phase == Phase.WEBSOCKET) {
+        if (phase == ChannelPhase.WEBSOCKET) {
             return closeWebSocket(NORMAL, "");
         }
         Native.endStream(handle);
-        phase = Phase.CLOSED;
+        phase = ChannelPhase.CLOSED;
         return true;
     }
 
     private int cut() {
-        if (!closeIf(now -> now != Phase.CLOSED)) {
+        if (!closeIf(now -> now != ChannelPhase.CLOSED)) {
             return Abi.SENT_CLOSED;
         }
         Native.abort(handle);
@@ -194,19 +162,18 @@ final class Sender {
     }
 
     int flags() {
-        return flags(overflow);
+        return flags(room.policy());
     }
 
     private int flags(Overflow policy) {
-        return (Thread.currentThread() == callbackThread ? Abi.CORK : 0)
-                | (policy == Overflow.BLOCK ? Abi.INSIST : 0);
+        return corking.flag() | (policy == Overflow.BLOCK ? Abi.INSIST : 0);
     }
 
     private int sendFirst(Object data, boolean close) throws IOException {
         ResponseWriter out = server.writers.borrow();
         lock.lock();
         try {
-            if (phase != Phase.FRESH) {
+            if (phase != ChannelPhase.FRESH) {
                 return BEGUN;
             }
             out.channel(data, terms, compression);
@@ -222,18 +189,18 @@ final class Sender {
                 if (!Responses.send(handle, out)) {
                     return Abi.SENT_CLOSED;
                 }
-                phase = Phase.CLOSED;
+                phase = ChannelPhase.CLOSED;
                 return ENDED;
             }
             int sent = startStream(out);
             if (sent == Abi.SENT_ACCEPTED && terms.head) {
                 // The response to HEAD ends with the head, and the length is unknown.
                 Native.endStream(handle);
-                phase = Phase.CLOSED;
+                phase = ChannelPhase.CLOSED;
                 return ENDED;
             }
             if (sent == Abi.SENT_ACCEPTED) {
-                phase = Phase.STREAMING;
+                phase = ChannelPhase.STREAMING;
             }
             return sent;
         } finally {
@@ -271,31 +238,6 @@ final class Sender {
     /** Sends nothing, which an open channel accepts. */
     private int nothing() {
         return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
-    }
-
-    private void callDrainHandler() {
-        drainAwaited.set(false);
-        channel.callback(drainHandler, channel);
-    }
-
-    /** See {@link AsyncChannel#whenFlushed}. */
-    void whenFlushed(Runnable task) {
-        server.channels.drain(handle).whenDrained(task);
-        if (!Native.isOpen(handle)) {
-            // The closing thread may have been here already.
-            server.channels.forgetDrain(handle);
-        }
-    }
-
-    /** See {@link AsyncChannel#boundPending}. */
-    void boundPending(int limit, Overflow policy, IFn onDrain) {
-        if (limit > 0) {
-            pendingLimit = limit;
-        }
-        if (policy != null) {
-            overflow = policy;
-        }
-        drainHandler = onDrain;
     }
 
     /** See {@link AsyncChannel#compress}. */
@@ -336,7 +278,7 @@ final class Sender {
                     return false;
             }
             if (closes) {
-                phase = Phase.CLOSED;
+                phase = ChannelPhase.CLOSED;
             }
             return closes;
         } finally {
@@ -359,7 +301,7 @@ final class Sender {
         if (!Native.closeWebSocket(handle, code, reason.getBytes(UTF_8))) {
             return false;
         }
-        phase = Phase.CLOSED;
+        phase = ChannelPhase.CLOSED;
         return true;
     }
 
@@ -367,18 +309,18 @@ final class Sender {
     boolean respond(LongToIntFunction send) {
         lock.lock();
         try {
-            if (phase != Phase.FRESH) {
+            if (phase != ChannelPhase.FRESH) {
                 return false;
             }
             int sent = send.applyAsInt(handle);
             if (sent == Abi.RESPONSE_UPGRADED) {
-                phase = Phase.WEBSOCKET;
+                phase = ChannelPhase.WEBSOCKET;
                 upgraded = true;
             }
             if (sent != Abi.SENT_ACCEPTED) {
                 return false;
             }
-            phase = Phase.CLOSED;
+            phase = ChannelPhase.CLOSED;
             return true;
         } finally {
             lock.unlock();
@@ -392,10 +334,10 @@ final class Sender {
         try {
             out.lines(headers);
             int hear = channel.hear();
-            if (phase == Phase.FRESH
+            if (phase == ChannelPhase.FRESH
                     && Native.upgrade(
                             handle, out.buffer, out.head, hear, pingInterval, pingTimeout)) {
-                phase = Phase.WEBSOCKET;
+                phase = ChannelPhase.WEBSOCKET;
                 upgraded = true;
             }
         } finally {
@@ -406,20 +348,20 @@ final class Sender {
 
     /** Closes the channel if nothing was sent on it. @return whether it did */
     boolean takeFresh() {
-        return closeIf(now -> now == Phase.FRESH);
+        return closeIf(now -> now == ChannelPhase.FRESH);
     }
 
     /** The peer has disconnected. @return whether the channel was open */
     boolean peerLeft() {
-        return closeIf(now -> now != Phase.CLOSED);
+        return closeIf(now -> now != ChannelPhase.CLOSED);
     }
 
-    private boolean closeIf(Predicate<Phase> condition) {
+    private boolean closeIf(Predicate<ChannelPhase> condition) {
         lock.lock();
         try {
             boolean closes = condition.test(phase);
             if (closes) {
-                phase = Phase.CLOSED;
+                phase = ChannelPhase.CLOSED;
             }
             return closes;
         } finally {
@@ -428,19 +370,19 @@ final class Sender {
     }
 
     boolean isStreaming() {
-        return is(Phase.STREAMING);
+        return is(ChannelPhase.STREAMING);
     }
 
     /** The phase, which may change at any time. */
-    Phase phase() {
+    ChannelPhase phase() {
         return phase;
     }
 
     boolean isFresh() {
-        return is(Phase.FRESH);
+        return is(ChannelPhase.FRESH);
     }
 
-    private boolean is(Phase wanted) {
+    private boolean is(ChannelPhase wanted) {
         lock.lock();
         try {
             return phase == wanted;
@@ -459,19 +401,12 @@ final class Sender {
     }
 
     void enterCallback() {
-        callbackThread = Thread.currentThread();
+        corking.begin();
     }
 
-    void leaveCallback() {
-        leaveCallback(0);
-    }
-
-    /** Uncorks, unless that is left to {@link Native#takeEvents} of the same handle. */
+    /** See {@link Corking#end}. */
     void leaveCallback(long taken) {
-        callbackThread = null;
-        if (handle != taken) {
-            Native.uncork(handle);
-        }
+        corking.end(handle, taken);
     }
 
     /** A closed WebSocket is remembered until its last queued message has been delivered. */
@@ -493,18 +428,18 @@ final class Sender {
     boolean become(Sender other, Runnable before, Runnable after) {
         lock.lock();
         try {
-            if (phase != Phase.CLOSED) {
+            if (phase != ChannelPhase.CLOSED) {
                 return false;
             }
             before.run();
             terms = other.terms;
             upgradeRequested = other.upgradeRequested;
-            callbackThread = other.callbackThread;
-            drainHandler = null;
+            corking.continueAs(other.corking);
+            room.reset();
             compression = null;
             upgraded = false;
             handle = other.handle;
-            phase = other.takeFresh() ? Phase.FRESH : Phase.CLOSED;
+            phase = other.takeFresh() ? ChannelPhase.FRESH : ChannelPhase.CLOSED;
             after.run();
             return true;
         } finally {

@@ -1,0 +1,86 @@
+package org.httpkit.server;
+
+import static java.nio.charset.StandardCharsets.US_ASCII;
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import org.httpkit.HeaderMap;
+
+import java.util.Arrays;
+
+/** The bytes of a response's head, with a short body behind them, in one reusable array. */
+class HeadBuffer {
+    byte[] buffer = new byte[1024];
+
+    /** Size of the head once it is complete; 0 before. */
+    int head;
+
+    /** Size of what is behind the head; before it is complete, of its lines so far. */
+    int body;
+
+    /** Appends a value: one byte per character while it is ASCII, UTF-8 otherwise. */
+    final void value(byte[] name, String value) {
+        int length = value.length();
+        reserve(length);
+        int at = body;
+        for (int i = 0; i < length; i++) {
+            char c = value.charAt(i);
+            if (c < ' ' && c != '\t' || c == 0x7f) {
+                throw HeaderMap.badValue(new String(name, US_ASCII), value);
+            }
+            if (c > 0x7f) {
+                wideValue(name, value, i, at);
+                return;
+            }
+            buffer[at++] = (byte) c;
+        }
+        body = at;
+    }
+
+    private void wideValue(byte[] name, String value, int from, int at) {
+        for (int i = from; i < value.length(); i++) {
+            char c = value.charAt(i);
+            if (c < ' ' && c != '\t' || c == 0x7f) {
+                throw HeaderMap.badValue(new String(name, US_ASCII), value);
+            }
+        }
+        body = at;
+        put(value.substring(from).getBytes(UTF_8));
+    }
+
+    /** Inserts bytes into the head; a body that follows it is moved. */
+    final void insert(int at, byte[] bytes) {
+        int end = head + body;
+        if (buffer.length < end + bytes.length) {
+            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, end + bytes.length));
+        }
+        System.arraycopy(buffer, at, buffer, at + bytes.length, end - at);
+        System.arraycopy(bytes, 0, buffer, at, bytes.length);
+        head += bytes.length;
+    }
+
+    /** Where the head has a line that starts with these bytes, ignoring case; -1 if nowhere. */
+    final int indexOf(byte[] line) {
+        for (int at = 0; at <= head - line.length; at++) {
+            int same = 0;
+            while (same < line.length && (buffer[at + same] | 0x20) == (line[same] | 0x20)) {
+                same++;
+            }
+            if (same == line.length && (at == 0 || buffer[at - 1] == '\n')) {
+                return at;
+            }
+        }
+        return -1;
+    }
+
+    final void put(byte[] bytes) {
+        reserve(bytes.length);
+        System.arraycopy(bytes, 0, buffer, body, bytes.length);
+        body += bytes.length;
+    }
+
+    private void reserve(int n) {
+        if (buffer.length - body < n) {
+            buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, body + n));
+        }
+    }
+}
