@@ -14,7 +14,7 @@ use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
 use crate::server::{
-    self, body, broadcast, content, encoded, exchange, exchanges, stats, tls, websocket,
+    self, body, broadcast, content, encoded, exchange, exchanges, respond, stats, tls, websocket,
 };
 
 macro_rules! natives {
@@ -58,9 +58,9 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn server_stats(server: jlong, out: jlong[]) -> jboolean = stats::stats;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
-    fn respond(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = exchange::respond;
+    fn respond(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = respond::respond;
     fn respond_file(exchange: jlong, status: jint, flags: jint, buffer: jbyte[], head: jint, path: jbyte[], offset: jlong, length: jlong) -> jint = exchange::respond_file;
-    fn respond_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = exchange::respond_and_take;
+    fn respond_and_take(server: jlong, exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jbyte[] = respond::respond_and_take;
     fn respond_encoded(exchange: jlong, bytes: jbyte[], start: jint, len: jint, more: jlong, hear: jint) -> jint = encoded::respond;
     fn send_body(exchange: jlong, rest: jbyte[], start: jint, len: jint, owned: jboolean) -> jint = exchange::send_body;
     fn read_body(exchange: jlong, into: jbyte[], start: jint, len: jint) -> jint = body::read;

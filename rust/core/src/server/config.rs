@@ -148,34 +148,19 @@ impl Config {
             // Below 0: none.
             "request-buffer-size" => self.request_buffer = usize::try_from(value).ok(),
             "body-window" => self.body_window = size()?,
-            "max-headers" => {
-                let fields = Some(size()?).filter(|&n| n > 0);
-                self.limits = self.limits.clone().with_fields(fields);
-            }
-            "max-header-bytes" => {
-                let bytes = Some(size()?).filter(|&n| n > 0);
-                self.limits = self.limits.clone().with_head(bytes);
-            }
-            "max-connections" => self.max_connections = Some(size()?).filter(|&n| n > 0),
+            "max-headers" => self.limits = self.limits.clone().with_fields(above_zero(size()?)),
+            "max-header-bytes" => self.limits = self.limits.clone().with_head(above_zero(size()?)),
+            "max-connections" => self.max_connections = above_zero(size()?),
             "max-connections-per-ip" => self.max_per_ip = count()?,
             "max-requests-per-connection" => self.max_requests = count()?,
             "max-ws" => self.max_message = limit,
             "max-pending-messages" => self.max_pending_messages = size()?,
             "backlog" => self.backlog = i32::try_from(size()?).unwrap_or(i32::MAX),
-            "proxy-protocol" => {
-                self.proxy = match value {
-                    0 => ProxyMode::Disable,
-                    1 => ProxyMode::Enable,
-                    2 => ProxyMode::Optional,
-                    _ => return Err(wrong()),
-                }
-            }
+            "proxy-protocol" => self.proxy = proxy_mode(value).ok_or_else(wrong)?,
             "queue-size" => self.queue = size()?,
             "n-min-threads" => self.kept = size()?,
             "n-max-threads" => self.threads = size()?,
-            "keep-alive-msecs" => {
-                self.keep_alive = msecs()?;
-            }
+            "keep-alive-msecs" => self.keep_alive = msecs()?,
             "receive-buffer" => self.receive_buffer = size()?,
             "reuse-port?" => self.reuse_port = value != 0,
             "unix-socket-mode" => {
@@ -190,6 +175,20 @@ impl Config {
             },
         }
         Ok(())
+    }
+}
+
+/// 0 means no limit.
+fn above_zero(limit: usize) -> Option<usize> {
+    Some(limit).filter(|&n| n > 0)
+}
+
+fn proxy_mode(value: i64) -> Option<ProxyMode> {
+    match value {
+        0 => Some(ProxyMode::Disable),
+        1 => Some(ProxyMode::Enable),
+        2 => Some(ProxyMode::Optional),
+        _ => None,
     }
 }
 

@@ -205,22 +205,24 @@ impl State {
         // Under the same lock as the check: a thread that makes room after this sees that we have stopped, and wakes
         // us.
         self.paused = self.is_full(conn);
-        if !self.paused {
+        if !self.paused || self.is_peer_gone(cx, timers, reader) {
             return Next::Read;
         }
+        Next::Wait
+    }
+
+    /// Whether the peer has disconnected while we do not read; wakes the task to check again.
+    fn is_peer_gone(&self, cx: &mut Context<'_>, timers: &mut Timers, reader: &Reader) -> bool {
         // Without reading, a disconnect must still be noticed. The socket stays readable and never wakes us for it, so
         // it is polled on a timer. What arrived before a peer's end must not exceed a body's window.
         let gone = match self.phase {
             Phase::Http(Receiving::Body, _) => reader.is_broken(cx),
             _ => reader.peer_closed(cx),
         };
-        if gone {
-            return Next::Read;
-        }
-        if timers.passed(cx, Wait::Watch) {
+        if !gone && timers.passed(cx, Wait::Watch) {
             cx.waker().wake_by_ref();
         }
-        Next::Wait
+        gone
     }
 
     fn flush_what_is_due(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) {

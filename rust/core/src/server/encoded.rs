@@ -44,20 +44,15 @@ impl Conn {
         let terms = terms.after_encoded(&head, delimited, stopping);
         let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
         let rest = if empty { EMPTY_LINE } else { rest };
-        if stopping {
-            state
-                .transport
-                .write(&[fields, CONNECTION_CLOSE].concat(), rest);
-        } else {
-            state
-                .transport
-                .write(&bytes[..fields.len() + rest.len()], &[]);
+        let out = &mut state.transport;
+        match stopping {
+            true => out.write(&[fields, CONNECTION_CLOSE].concat(), rest),
+            false => out.write(&bytes[..fields.len() + rest.len()], &[]),
         }
         let whole = empty || more == 0;
-        let tally = &self.shared.tally;
-        tally.head(head.status, state.arrived, whole);
+        self.shared.tally.head(head.status, state.arrived, whole);
         if !whole {
-            tally.note_written();
+            self.shared.tally.note_written();
             state.phase.go_on(Responding::Sending(terms, more));
             return Encoded::More;
         }

@@ -54,6 +54,15 @@ pub(super) struct Extras {
     pub(super) coder: Option<Arc<Mutex<Coder>>>,
 }
 
+impl Extras {
+    pub(super) fn coding(coder: Coder) -> Box<Self> {
+        Box::new(Self {
+            coder: Some(Arc::new(Mutex::new(coder))),
+            ..Self::default()
+        })
+    }
+}
+
 impl Phase {
     /// A request has arrived.
     pub(super) fn begun(receiving: Receiving, terms: Terms) -> Self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::connection::{Conn, State};
 use super::exchange::Request;
+use super::inbound::Parsed;
 use super::phase::{Phase, Receiving};
 use super::request;
 use super::sink::Notice;
@@ -28,35 +29,7 @@ impl State {
                 self.inbound.forget_body();
                 None
             }
-            Ok(Some((draft, terms, chunked))) => {
-                self.seq = self.seq.wrapping_add(1);
-                self.since = conn.shared.clock.now();
-                self.name = 0;
-                self.channel = None;
-                self.phase = Phase::begun(
-                    match self.inbound.is_body_arriving() {
-                        true => Receiving::Body,
-                        false => Receiving::Behind,
-                    },
-                    terms,
-                );
-                if self.eof {
-                    self.tell_half_close(conn);
-                }
-                let exchange = self.exchange(conn);
-                let (text, trailers) = match &chunked {
-                    Some(decoder) => decoder.trailers(),
-                    None => (&[][..], &[][..]),
-                };
-                let (block, arrived) = draft.finish(trailers, text);
-                self.arrived = Moment::of(request::clock_at(arrived));
-                conn.shared.tally.request();
-                Some(Request {
-                    exchange,
-                    block,
-                    arrived,
-                })
-            }
+            Ok(Some(parsed)) => Some(self.begin_request(conn, parsed)),
             Ok(None) => {
                 self.note_progress(conn, before, fresh.len());
                 if self.inbound.wants_continue() {
@@ -68,6 +41,34 @@ impl State {
                 self.violated(conn, violation);
                 None
             }
+        }
+    }
+
+    fn begin_request(&mut self, conn: &Arc<Conn>, (draft, terms, chunked): Parsed) -> Request {
+        self.seq = self.seq.wrapping_add(1);
+        self.since = conn.shared.clock.now();
+        self.name = 0;
+        self.channel = None;
+        let receiving = match self.inbound.is_body_arriving() {
+            true => Receiving::Body,
+            false => Receiving::Behind,
+        };
+        self.phase = Phase::begun(receiving, terms);
+        if self.eof {
+            self.tell_half_close(conn);
+        }
+        let exchange = self.exchange(conn);
+        let (text, trailers) = match &chunked {
+            Some(decoder) => decoder.trailers(),
+            None => (&[][..], &[][..]),
+        };
+        let (block, arrived) = draft.finish(trailers, text);
+        self.arrived = Moment::of(request::clock_at(arrived));
+        conn.shared.tally.request();
+        Request {
+            exchange,
+            block,
+            arrived,
         }
     }
 

@@ -41,12 +41,7 @@ impl Conn {
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
         let (close, line) = terms.connection(response, until_close, stopping);
-        let extras = coder.map(|coder| {
-            Box::new(Extras {
-                coder: Some(Arc::new(Mutex::new(coder))),
-                ..Extras::default()
-            })
-        });
+        let extras = coder.map(Extras::coding);
         state
             .phase
             .go_on(Responding::Streaming(Terms { close, ..terms }, extras));
@@ -58,21 +53,20 @@ impl Conn {
                 head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
             }
             self.end_head(head, response);
+            let out = &mut state.transport;
             if terms.head {
-                state.transport.write(head, &[]);
+                out.write(head, &[]);
             } else if first.len() < CORK_SIZE {
                 push_chunk(head, &first, terms.chunked());
-                state.transport.write(head, &[]);
+                out.write(head, &[]);
             } else {
                 terms.start_chunk(head, first.len());
-                state
-                    .transport
-                    .write_payload(head, first, terms.chunk_end());
+                out.write_payload(head, first, terms.chunk_end());
             }
         });
-        let tally = &self.shared.tally;
-        tally.head(response.status, state.arrived, false);
-        tally.note_written();
+        let arrived = state.arrived;
+        self.shared.tally.head(response.status, arrived, false);
+        self.shared.tally.note_written();
         Sent::Accepted
     }
 

@@ -1,4 +1,4 @@
-//! The native methods on one exchange: responding, streaming, and its state.
+//! The native methods on one exchange: files, streams, and its state.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use httpkit_core::server::{Exchange, Gzip, INLINE, Responded, ResponseHead, Sent, Work};
+use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jboolean, jint, jlong};
@@ -17,158 +17,17 @@ use super::exchanges::EXCHANGES;
 use super::take_from;
 use super::work::{give_up, hand_over};
 use crate::border::abi;
-use crate::border::arrays::{array, bytes, bytes_of, in_buffer, size};
+use crate::border::arrays::{array, bytes, in_buffer, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::fields::push_address;
 
-/// A response's bytes as Java passes them.
-pub(crate) struct ResponseBytes<'local> {
-    pub(crate) buffer: JByteArray<'local>,
-    pub(crate) head: jint,
-    pub(crate) body: jint,
-    pub(crate) large: JByteArray<'local>,
-    pub(crate) large_start: jint,
-    pub(crate) large_len: jint,
-}
-
-#[allow(clippy::too_many_arguments)] // One crossing per response: its parts are its arguments.
-pub(crate) fn respond<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    exchange: jlong,
-    status: jint,
-    flags: jint,
-    declared: jlong,
-    buffer: JByteArray<'local>,
-    head: jint,
-    body: jint,
-    large: JByteArray<'local>,
-    large_start: jint,
-    large_len: jint,
-) -> Result<jint> {
-    let bytes = ResponseBytes {
-        buffer,
-        head,
-        body,
-        large,
-        large_start,
-        large_len,
-    };
-    let flags = flags as u32 & !INLINE;
-    let sent = write_response(env, exchange, status, flags, declared, &bytes)?;
-    Ok(responded_code(&sent))
-}
-
-#[allow(clippy::too_many_arguments)] // As above, and the next piece of work comes back.
-pub(crate) fn respond_and_take<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    handle: jlong,
-    exchange: jlong,
-    status: jint,
-    flags: jint,
-    declared: jlong,
-    buffer: JByteArray<'local>,
-    head: jint,
-    body: jint,
-    large: JByteArray<'local>,
-    large_start: jint,
-    large_len: jint,
-) -> Result<JByteArray<'local>> {
-    let bytes = ResponseBytes {
-        buffer,
-        head,
-        body,
-        large,
-        large_start,
-        large_len,
-    };
-    let flags = flags as u32 | INLINE;
-    let sent = write_response(env, exchange, status, flags, declared, &bytes)?;
-    if let Responded::Done(Some(next)) = sent
-        && let Some(array) = hand_over(env, Work::Request(next))?
-    {
-        return Ok(array);
-    }
-    // Do not hold it while this thread waits for work.
-    env.delete_local_ref(bytes.large);
-    take_from(env, handle)
-}
-
-fn write_response(
-    env: &mut Env<'_>,
-    handle: jlong,
-    status: jint,
-    flags: u32,
-    declared: jlong,
-    bytes: &ResponseBytes<'_>,
-) -> Result<Responded> {
-    EXCHANGES.with(handle, Ok(Responded::Stale), |exchange| {
-        let status = final_status(status)?;
-        let (head, body) = (size(bytes.head)?, size(bytes.body)?);
-        let large = if bytes.large.is_null() {
-            0
-        } else {
-            size(bytes.large_len)?
-        };
-        if let Some(gzip) = Gzip::of(flags) {
-            let coded = code_body(env, bytes, gzip)?;
-            let mut sent = Responded::Stale;
-            in_buffer(env, &bytes.buffer, head, |headers| {
-                let head = ResponseHead {
-                    status,
-                    headers,
-                    flags,
-                    declared,
-                };
-                sent = exchange.respond(&head, &coded, coded.len() as u64);
-            })?;
-            forget_done(handle, &sent);
-            return Ok(sent);
-        }
-        let total = (body + large) as u64;
-        let mut sent = Responded::Stale;
-        in_buffer(env, &bytes.buffer, head + body, |buffer| {
-            let (headers, body) = buffer.split_at(head);
-            sent = exchange.respond(
-                &ResponseHead {
-                    status,
-                    headers,
-                    flags,
-                    declared,
-                },
-                body,
-                total,
-            );
-        })?;
-        if matches!(sent, Responded::More) && large > 0 {
-            let part = Part::new(bytes.large_start, bytes.large_len)?;
-            let owned = flags & abi::OWNED as u32 != 0;
-            sent = write_body(env, exchange, &bytes.large, part, flags, owned)?;
-        }
-        forget_done(handle, &sent);
-        Ok(sent)
-    })
-}
-
-/// The whole body, compressed.
-fn code_body(env: &mut Env<'_>, bytes: &ResponseBytes<'_>, gzip: Gzip) -> Result<Vec<u8>> {
-    let (array, start, len) = if bytes.large.is_null() {
-        (&bytes.buffer, bytes.head, bytes.body)
-    } else {
-        (&bytes.large, bytes.large_start, bytes.large_len)
-    };
-    let body = bytes_of(env, array, size(start)?, size(len)?)?;
-    Ok(gzip.whole(&body))
-}
-
-fn forget_done(handle: jlong, sent: &Responded) {
+pub(super) fn forget_done(handle: jlong, sent: &Responded) {
     if matches!(sent, Responded::Done(_)) {
         EXCHANGES.remove(handle);
     }
 }
 
-fn final_status(status: jint) -> Result<u16> {
+pub(super) fn final_status(status: jint) -> Result<u16> {
     u16::try_from(status)
         .ok()
         .filter(|status| (200..=999).contains(status))
@@ -240,7 +99,7 @@ pub(crate) fn send_body<'local>(
     })
 }
 
-fn responded_code(sent: &Responded) -> jint {
+pub(super) fn responded_code(sent: &Responded) -> jint {
     match sent {
         Responded::Stale => abi::SENT_CLOSED,
         Responded::More => abi::RESPONSE_MORE,

@@ -7,6 +7,7 @@ pub(crate) mod encoded;
 pub(crate) mod exchange;
 pub(crate) mod exchanges;
 pub(crate) mod lent;
+pub(crate) mod respond;
 mod send_queue;
 pub(crate) mod stats;
 pub(crate) mod tls;
