@@ -177,6 +177,11 @@
 
 (def ^:private default-max-event-bytes (* 8 1024 1024))
 
+(defn- check-max-event-bytes! [n]
+  (when-not (or (nil? n) (and (int? n) (<= 1 n Integer/MAX_VALUE)))
+    (throw (IllegalArgumentException.
+             (str ":max-event-bytes " (pr-str n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
+
 (defn- parser ^EventParser [^InputStream in max-event-bytes]
   (EventParser. in (int (options/to-int (or max-event-bytes default-max-event-bytes)))))
 
@@ -209,6 +214,7 @@
        (throw (IllegalArgumentException.
                 (str "sse/events of a body of class " (some-> in class .getName)
                   ": expected an InputStream, see :as :stream"))))
+     (check-max-event-bytes! max-event-bytes)
      (let [parser (parser in max-event-bytes)]
        (reify
          IReduceInit
@@ -224,20 +230,32 @@
 (def ^:private default-retry 3000)
 (def ^:private max-delay 30000)
 
+(def ^:private min-delay 100)
+(def ^:private min-delay-after-failure 1000)
+
 (defn- delay-before
-  "Msecs before the next attempt, of `failures` in a row: doubled for each, with a quarter of chance, so that not
-  all clients of a restarted server come at once."
-  ^long [retry failures]
-  (let [longest (max max-delay (long retry))
-        doubled (min longest (* (long retry) (bit-shift-left 1 (min 20 (long failures)))))]
+  "Msecs before the next attempt, after `failures` in a row: doubled for each but the first, with a quarter of
+  chance, so that not all clients of a restarted server come at once. A server's `retry` of 0 must not make a loop
+  without pause."
+  ^long [retry ^long failures]
+  (let [base    (max (long retry) (long (if (pos? failures) min-delay-after-failure min-delay)))
+        longest (max (long max-delay) base)
+        doubled (min longest (* base (bit-shift-left 1 (min 20 (max 0 (dec failures))))))]
     (long (* doubled (+ 0.75 (* 0.5 (.nextDouble (ThreadLocalRandom/current))))))))
 
 (defn- request [url opts last-id]
   (-> opts
       (dissoc :reconnect? :max-event-bytes)
       (assoc :url url :as :stream
-             :headers (cond-> (headers/with (or (:headers opts) {}) "accept" "text/event-stream")
+             :headers (cond-> (or (:headers opts) {})
+                        (nil? (headers/value-of (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
                         (seq last-id) (headers/with "last-event-id" last-id)))))
+
+(defn- sendable
+  "An id that cannot be sent in a header is as none: otherwise no request would leave any more."
+  [id]
+  (when-not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" id)
+    id))
 
 (defn- stream-of-events? [{:keys [status headers]}]
   (and (= 200 status)
@@ -262,7 +280,7 @@
       (catch Throwable t
         (when-not @closed? (on-error t))))
     (cond-> (assoc state :failures 0)
-      (seq (.lastId parser))  (assoc :last-id (.lastId parser))
+      (.isIdGiven parser)     (assoc :last-id (sendable (.lastId parser)))
       (<= 0 (.retry parser))  (assoc :retry (.retry parser)))))
 
 (defn- attempt!
@@ -288,12 +306,19 @@
     (loop [state {:failures 0 :retry default-retry :last-id (headers/value-of (:headers opts) "last-event-id")}]
       (when-let [{:keys [retry failures] :as state} (attempt! source state)]
         (when (and (:reconnect? opts) (not @closed?)
-                   (not (.await latch (delay-before retry (max 0 (dec (long failures)))) TimeUnit/MILLISECONDS)))
+                   (not (.await latch (delay-before retry failures) TimeUnit/MILLISECONDS)))
           (recur state))))
     (catch Throwable t (on-error t))
     (finally
       (reset! closed? true)
       (safely on-error (:on-close callbacks)))))
+
+(defn- with-bound-client
+  "`opts` with the client that is bound here: the requests are made on another thread."
+  [{:keys [client insecure?] :as opts}]
+  (if (and (nil? client) (not insecure?) (thread-bound? #'client/*default-client*))
+    (assoc opts :client client/*default-client*)
+    opts))
 
 (defn- logged
   "`on-error`, or a line on standard error; never throws."
@@ -339,10 +364,11 @@
   (options/check options/event-callbacks callbacks
     (fn [k] (throw (IllegalArgumentException.
                      ^String (options/unknown-name "the callbacks of sse/connect" options/event-callbacks k)))))
+  (check-max-event-bytes! (:max-event-bytes opts))
   (let [[closed? current-call current-parser] (repeatedly #(atom nil))
         latch  (CountDownLatch. 1)
         source {:url            url
-                :opts           opts
+                :opts           (with-bound-client opts)
                 :callbacks      callbacks
                 :on-error       (logged (:on-error callbacks))
                 :closed?        closed?

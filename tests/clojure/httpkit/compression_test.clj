@@ -80,6 +80,7 @@
                               "identity;q=0.5, gzip;q=0.5" true, "identity;q=0.5, *" true, "gzip;q=1.000" true
                               "identity;q=0, gzip;q=0.001" true
                               "" false, "br" false, "identity" false, "gzip;q=0" false, "gzip;q=0.0, *" false
+                              "gzip;q=0.1, *" false
                               "*;q=0" false, "identity;q=0" false, "identity, gzip;q=0.9" false, "gzip;q=x" false
                               "gzip;q=-1" false}]
     (testing accepts
@@ -153,6 +154,35 @@
                            "image/jpeg" false, "application/zip" false}]
     (is (= expected (coded? (answer-of {} (response :headers {"Content-Type" type})))) type)))
 
+(deftest a-predicate-that-throws-fails-its-response-and-no-other-body
+  (let [pausing (fn []
+                  (let [in (PipedInputStream.), out (PipedOutputStream. in)]
+                    (.write out (.getBytes "first"))
+                    [in out]))
+        opened  (atom [])]
+    (wire/with-server [{:keys [port]} (fn [{:keys [uri]}]
+                                        (let [[in out] (pausing)]
+                                          (swap! opened conj out)
+                                          {:status 200 :headers {"Content-Type" (subs uri 1)} :body in}))
+                       {:compression {:types #(if (= "bad" %) (throw (IllegalStateException. "predicate")) false)}}]
+      (doseq [[path status] [["/bad" 500] ["/good" 200]]]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (wire/get-request path gzip))
+          (is (= status (:status (wire/read-head conn))) path)))
+      (run! (fn [^Closeable out] (.close out)) @opened))))
+
+(deftest a-range-of-the-plain-body-is-not-offered-for-a-compressed-one
+  (doseq [etag [nil "\"abc\""], before? [true false]]
+    (let [ranges  ["Accept-Ranges" "bytes"]
+          headers (into (array-map "Content-Type" "text/html")
+                        (cond-> [] before? (conj ranges) etag (conj ["ETag" etag]) (not before?) (conj ranges)
+                          true (conj ["X-After" "yes"])))
+          {:keys [headers body] :as answer} (answer-of {} (response :headers headers))]
+      (is (coded? answer))
+      (is (= [nil (some->> etag (str "W/")) "yes" text] (conj (mapv headers ["accept-ranges" "etag" "x-after"]) body)))))
+  (is (= "bytes" (get-in (answer-of {} (response :body "short" :headers {"Content-Type" "text/html" "Accept-Ranges" "bytes"}))
+                         [:headers "accept-ranges"]))))
+
 (deftest a-long-file-is-left-to-the-kernel
   (let [content (apply str (repeat 150 text))]
     (is (< 1048576 (count content)))
@@ -171,6 +201,8 @@
                          {:min-size -1}            #":min-size -1"
                          {:min-size "1"}           #":min-size \"1\""
                          {:types "text/html"}      #":types \"text/html\": expected a set"
+                         {:types ["text/html"]}    #":types \[\"text/html\"\]: expected a set"
+                         {:types :text}            #":types :text: expected a set"
                          {:window-bits 8}          #":window-bits 8: expected an integer from 9 to 15"
                          {:window-bits 16}         #":window-bits 16"
                          {:lvl 1}                  #":compression :lvl: expected one of :encodings"

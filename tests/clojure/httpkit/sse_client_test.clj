@@ -187,6 +187,55 @@
             (finally (wire/stop second-server))))
         (finally (.close source))))))
 
+(defn- scripted
+  "A handler whose nth response is the nth of `texts`, then 204. Requests' headers go into `seen`."
+  [seen texts]
+  (let [left (atom texts)]
+    (fn [{:keys [headers]}]
+      (swap! seen conj headers)
+      (let [[[text]] (swap-vals! left rest)]
+        (if text
+          {:status 200 :headers {"Content-Type" "text/event-stream"} :body text}
+          {:status 204})))))
+
+(defn- headers-of-requests
+  "What the requests of a client say that reconnects through these responses, until a 204."
+  [opts & texts]
+  (let [seen (atom []), closed (promise)]
+    (wire/with-server [{:keys [port]} (scripted seen texts) {}]
+      (sse/connect (str "http://127.0.0.1:" port "/") (assoc opts :reconnect? true)
+                   {:on-error (fn [_]) :on-close #(deliver closed true)})
+      (is (deref closed wire/patience-ms false))
+      @seen)))
+
+(deftest a-later-request-sends-the-last-id-if-it-can-be-sent
+  (let [ids (fn [& texts] (map #(get % "last-event-id") (apply headers-of-requests {} texts)))]
+    (is (= [nil "a" "a" "b"] (ids "retry: 1\nid: a\ndata: x\n\n" "data: y\n\n" "id: b\ndata: z\n\n")))
+    (is (= [nil "a" nil] (ids "retry: 1\nid: a\ndata: x\n\n" "id:\ndata: y\n\n")) "the server takes it back")
+    (is (= [nil nil] (ids "retry: 1\nid: a\u0001\ndata: x\n\n")) "no header can have it")))
+
+(deftest a-retry-of-0-does-not-make-a-loop-without-pause
+  (let [from (System/nanoTime)]
+    (is (= 5 (count (apply headers-of-requests {} (repeat 4 "retry: 0\ndata: x\n\n")))))
+    (is (< 290 (/ (- (System/nanoTime) from) 1e6)))))
+
+(deftest the-callers-own-choices-hold
+  (is (= ["application/json, text/event-stream" "text/event-stream"]
+         (for [headers [{"Accept" "application/json, text/event-stream"} {}]]
+           (get-in (headers-of-requests {:headers headers}) [0 "accept"]))))
+  (let [own (client/make-client {})]
+    (try
+      (binding [client/*default-client* own]
+        (headers-of-requests {} "retry: 1\ndata: x\n\n"))
+      (is (= 2 (:requests (client/client-stats own))))
+      (finally (client/client-stop! own)))))
+
+(deftest wrong-sizes-of-events-are-named
+  (doseq [size ["8" 0 -1 1.5]]
+    (is (thrown-with-msg? IllegalArgumentException #":max-event-bytes .*: expected an integer from 1"
+                          (sse/connect "http://127.0.0.1:1" {:max-event-bytes size} {})))
+    (is (thrown-with-msg? IllegalArgumentException #":max-event-bytes" (sse/events (ByteArrayInputStream. (byte-array 0)) size)))))
+
 (deftest wrong-callbacks-are-named
   (is (thrown-with-msg? IllegalArgumentException #":on-event 5" (sse/connect "http://127.0.0.1:1" {} {:on-event 5})))
   (is (thrown-with-msg? IllegalArgumentException #"did you mean :on-event" (sse/connect "http://127.0.0.1:1" {} {:on-evnt vector}))))

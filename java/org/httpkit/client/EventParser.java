@@ -31,10 +31,12 @@ public final class EventParser implements Closeable {
     private final StringBuilder text = new StringBuilder();
     private String type = "";
     private String id = "";
+    private boolean idRead;
 
     private String event;
     private String data;
     private String lastId;
+    private boolean idGiven;
     private long retry = -1;
 
     /**
@@ -80,6 +82,11 @@ public final class EventParser implements Closeable {
     /** The last id that the stream gave, whether or not with this event; "" without one. */
     public String lastId() {
         return lastId == null ? "" : lastId;
+    }
+
+    /** Whether the stream gave an id, which may be "". */
+    public boolean isIdGiven() {
+        return idGiven;
     }
 
     /** The last delay before reconnecting that the stream gave, in msecs; -1 without one. */
@@ -151,6 +158,7 @@ public final class EventParser implements Closeable {
             case "id":
                 if (value.indexOf('\0') < 0) {
                     id = value;
+                    idRead = true;
                 }
                 break;
             case "retry":
@@ -168,6 +176,7 @@ public final class EventParser implements Closeable {
 
     private void dispatch() {
         lastId = id;
+        idGiven = idRead;
         if (text.length() > 0) {
             data = text.substring(0, text.length() - 1);
             event = type.isEmpty() ? "message" : type;

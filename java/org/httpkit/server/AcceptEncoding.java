@@ -1,6 +1,7 @@
 package org.httpkit.server;
 
 import java.util.Locale;
+import java.util.regex.Pattern;
 
 /** What a request's Accept-Encoding says about gzip (RFC 9110 12.5.3). */
 enum AcceptEncoding {
@@ -9,6 +10,9 @@ enum AcceptEncoding {
     PLAIN,
     GZIP;
 
+    private static final int MOST_ELEMENTS = 64;
+    private static final Pattern WEIGHT = Pattern.compile("[01](\\.[0-9]{0,3})?");
+
     static AcceptEncoding of(String value) {
         if (value == null) {
             return UNSAID;
@@ -16,7 +20,7 @@ enum AcceptEncoding {
         double gzip = -1;
         double any = -1;
         double plain = -1;
-        for (String element : value.split(",")) {
+        for (String element : value.split(",", MOST_ELEMENTS)) {
             int semicolon = element.indexOf(';');
             String coding = semicolon < 0 ? element : element.substring(0, semicolon);
             double weight = semicolon < 0 ? 1 : weight(element.substring(semicolon + 1));
@@ -35,7 +39,9 @@ enum AcceptEncoding {
             }
         }
         double wanted = gzip < 0 ? any : gzip;
-        return wanted > 0 && wanted >= plain ? GZIP : PLAIN;
+        // "*" stands for what is not listed, which may be the plain body.
+        double other = plain < 0 && gzip >= 0 ? any : plain;
+        return wanted > 0 && wanted >= other ? GZIP : PLAIN;
     }
 
     /** The q of a coding; one that is no number counts as 0, the careful choice. */
@@ -44,7 +50,7 @@ enum AcceptEncoding {
             String text = parameter.trim();
             if (text.startsWith("q=") || text.startsWith("Q=")) {
                 String digits = text.substring(2).trim();
-                return digits.matches("[01](\\.[0-9]{0,3})?") ? Double.parseDouble(digits) : 0;
+                return WEIGHT.matcher(digits).matches() ? Double.parseDouble(digits) : 0;
             }
         }
         return 1;

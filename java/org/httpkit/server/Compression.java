@@ -1,8 +1,11 @@
 package org.httpkit.server;
 
+import clojure.lang.Fn;
 import clojure.lang.IFn;
 import clojure.lang.Keyword;
+import clojure.lang.MultiFn;
 import clojure.lang.RT;
+import clojure.lang.Var;
 
 import java.util.Collection;
 import java.util.Locale;
@@ -86,7 +89,7 @@ public final class Compression {
                 minSize = number(" :min-size", value, 0, Integer.MAX_VALUE);
                 break;
             case ":types":
-                if (!(value instanceof Set || value instanceof IFn)) {
+                if (!(value instanceof Set || isFunction(value))) {
                     throw wrong(" :types", value, "a set of media types, or a function of one");
                 }
                 types = value;
@@ -97,6 +100,11 @@ public final class Compression {
             default:
                 throw wrong("", key, "one of :encodings, :level, :min-size, :types, :window-bits");
         }
+    }
+
+    /** Vectors and keywords can be called too, but not with a type. */
+    private static boolean isFunction(Object value) {
+        return value instanceof Fn || value instanceof MultiFn || value instanceof Var;
     }
 
     private static Object levelOf(Object value) {

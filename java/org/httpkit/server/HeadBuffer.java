@@ -58,6 +58,12 @@ class HeadBuffer {
         head += bytes.length;
     }
 
+    /** Takes bytes out of the head; a body that follows it is moved. */
+    final void remove(int at, int n) {
+        System.arraycopy(buffer, at + n, buffer, at, head + body - at - n);
+        head -= n;
+    }
+
     /** Where the head has a line that starts with these bytes, ignoring case; -1 if nowhere. */
     final int indexOf(byte[] line) {
         for (int at = 0; at <= head - line.length; at++) {

@@ -201,6 +201,12 @@ final class OpenBody {
         }
     }
 
+    /** A tick has failed: what is kept leaves with more of the body, or at its end. */
+    void tickFailed(Throwable cause) {
+        SilentBodies.remove(this);
+        Workers.log(() -> server.log.error("a body that pauses", cause));
+    }
+
     private boolean isMakerBusy() {
         Thread thread = maker;
         return thread != null && thread.getState() == Thread.State.RUNNABLE;

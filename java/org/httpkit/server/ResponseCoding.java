@@ -27,11 +27,17 @@ final class ResponseCoding {
     private final boolean accepted;
 
     private String contentType;
+    private boolean isForType;
     private boolean excluded;
     private boolean varies;
 
     /** Where the value of a strong ETag is in the head; -1 for none. */
     private int etag = -1;
+
+    /** Where the line of Accept-Ranges is in the head, and its length; -1 for none. */
+    private int ranges = -1;
+
+    private int rangesLength;
 
     private ResponseCoding(Compression how, boolean accepted) {
         this.how = how;
@@ -94,6 +100,12 @@ final class ResponseCoding {
             case "vary":
                 varies |= has(value, "accept-encoding") || has(value, "*");
                 break;
+            case "accept-ranges":
+                if (value.equals("bytes")) {
+                    ranges = at - name.length() - 2;
+                    rangesLength = name.length() + 2 + value.length() + 2;
+                }
+                break;
             case "etag":
                 etag = value.startsWith("\"") ? at : -1;
                 break;
@@ -110,8 +122,15 @@ final class ResponseCoding {
         return false;
     }
 
+    /**
+     * All headers are noted. Runs user code: on the handler's thread, and before anything is sent.
+     */
+    void decideType() {
+        isForType = contentType != null && how.isFor(contentType);
+    }
+
     private boolean isEligible() {
-        return !excluded && contentType != null && how.isFor(contentType);
+        return !excluded && isForType;
     }
 
     /** Whether to read a file of this length, in order to compress it. */
@@ -133,11 +152,23 @@ final class ResponseCoding {
         }
     }
 
+    /** The later of the two first: it moves what is behind it. */
+    private void changeValidators(ResponseWriter out) {
+        if (etag > ranges) {
+            out.insert(etag, WEAK);
+        }
+        if (ranges >= 0) {
+            // A range of the plain bytes does not continue the compressed ones.
+            out.remove(ranges, rangesLength);
+        }
+        if (etag >= 0 && etag < ranges) {
+            out.insert(etag, WEAK);
+        }
+    }
+
     private void change(ResponseWriter out, int level) {
         if (accepted) {
-            if (etag >= 0) {
-                out.insert(etag, WEAK);
-            }
+            changeValidators(out);
             out.insert(out.head, CODED);
             out.flags |= level << Abi.GZIP_LEVEL | how.windowBits() << Abi.GZIP_WINDOW;
         }

@@ -226,6 +226,9 @@ final class ResponseWriter extends HeadBuffer {
     private void endHead() {
         head = body;
         body = 0;
+        if (coding != null) {
+            coding.decideType();
+        }
     }
 
     private static long length(String text) {

@@ -45,9 +45,18 @@ final class SilentBodies {
         }
     }
 
+    /** What one body throws, for lack of memory for example, costs only that body. */
+    private static void tick(OpenBody body) {
+        try {
+            body.tick();
+        } catch (Throwable e) {
+            body.tickFailed(e);
+        }
+    }
+
     private static void tick() {
         idleTicks = BODIES.isEmpty() ? idleTicks + 1 : 0;
-        BODIES.forEach(OpenBody::tick);
+        BODIES.forEach(SilentBodies::tick);
         if (idleTicks < IDLE_TICKS) {
             tickLater();
             return;
