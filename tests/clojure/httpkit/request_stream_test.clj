@@ -370,6 +370,32 @@
         (is (= "done" (:body (wire/answer conn))))
         (is (= [1 10000000] [@together @size]))))))
 
+(deftest a-body-that-was-asked-for-before-is-passed-on-one-call-at-a-time-too
+  (let [calls (atom []), began (atom 0), gate (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (server/as-channel req
+                           {:on-open (fn [ch]
+                                       (.available ^InputStream (:body req))
+                                       (server/on-body req
+                                         (fn [^bytes bytes last?]
+                                           (swap! began inc)
+                                           (deref gate wire/patience-ms nil)
+                                           (swap! calls conj [(alength bytes) last?])
+                                           (when last? (server/send! ch "done")))))}))
+                       {:request-buffer-size 10}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (with-length 3000))
+        (wire/send! conn (byte-array 1000))
+        (is (wire/eventually #(= 1 @began)))
+        (wire/send! conn (byte-array 1000))
+        (Thread/sleep 100) ; nothing is to happen
+        (is (= 1 @began))
+        (deliver gate true)
+        (wire/send! conn (byte-array 1000))
+        (is (= "done" (:body (wire/answer conn))))
+        (is (= [3000 [true]] [(reduce + (map first @calls)) (filter true? (map second @calls))]))))))
+
 (deftest a-callback-that-throws-or-a-body-that-breaks-becomes-the-response
   (doseq [[expected logged rest] [[500 1 (a-chunk "fail")] [400 0 "zz\r\n"]]]
     (let [calls (atom 0)]

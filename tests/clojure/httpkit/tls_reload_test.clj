@@ -9,7 +9,7 @@
             [org.httpkit.server :as server])
   (:import (java.io File)
            (java.nio.file Files Path StandardCopyOption CopyOption)
-           (java.nio.file.attribute FileAttribute)
+           (java.nio.file.attribute FileAttribute FileTime)
            (org.httpkit.server HttpServer)))
 
 (set! *warn-on-reflection* true)
@@ -110,6 +110,27 @@
         (is (= "localhost" (first-name port)))
         (certs/replace-file! (certs/path "other.p12") store)
         (is (wire/eventually #(= "other.test" (first-name port))))))))
+
+(defn- write-with-time!
+  "Writes `text` into the file that is there, with this modification time: its look stays the same."
+  [file ^String text time]
+  (spit file text)
+  (Files/setLastModifiedTime (.toPath (io/file file)) time))
+
+(deftest a-file-that-could-not-be-read-is-tried-again-though-it-looks-the-same
+  (let [folder (certs/temporary-directory)
+        both   (str (slurp (certs/path "other.key")) (slurp (certs/path "other.pem")))
+        file   (io/file folder "both.pem")]
+    (spit file (str (slurp (certs/path "server.key")) (slurp (certs/path "server.pem"))))
+    (wire/with-server [{:keys [server errors]} ok {:ssl-port 0 :tls {:cert file :key file} :keystore-scan-interval interval}]
+      (let [port (server/server-ssl-port server)
+            time (FileTime/fromMillis 1700000000000)]
+        (write-with-time! file (apply str (repeat (count both) "x")) time)
+        (is (wire/eventually #(seq @errors)))
+        (is (= "localhost" (first-name port)))
+        (write-with-time! file both time)
+        (is (wire/eventually #(= "other.test" (first-name port))))
+        (is (= 1 (count @errors)))))))
 
 (deftest files-that-cannot-be-used-leave-the-old-in-use-and-are-logged-once
   (with-reloading [{:keys [ssl-port errors server]} folder {}]

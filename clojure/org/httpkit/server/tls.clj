@@ -80,6 +80,10 @@
     (when (and (not (wanted? opts)) (not (false? (:ssl? opts))))
       (for [k of-tls-ports :when (k opts)]
         (str k " has no effect without :ssl-port")))
+    (when (and (wanted? opts) (contains? #{nil :none} (:client-auth opts)))
+      (when-let [k (cond (:truststore opts) ":truststore"
+                         (some :ca (identities opts)) ":ca in :tls")]
+        [(str k " has no effect without :client-auth :want or :need")]))
     (mapcat #(options/unknown-names ":tls" options/tls-identity %) (identities opts))))
 
 (defn- chars-of ^chars [password]

@@ -6,6 +6,7 @@ import org.httpkit.BytesInputStream;
 import org.httpkit.HttpUtils;
 
 import java.io.InputStream;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * Passes a request's body to a function piece by piece as it arrives, one call at a time, on the
@@ -19,6 +20,11 @@ public final class BodyCallback implements Runnable {
     private final RequestBodyStream stream;
 
     private final byte[] whole;
+
+    /** How often {@link #goOn} was called since no thread runs this. */
+    private final AtomicInteger asked = new AtomicInteger();
+
+    private boolean over;
 
     private BodyCallback(
             AsyncChannel channel, IFn function, RequestBodyStream stream, byte[] whole) {
@@ -55,11 +61,30 @@ public final class BodyCallback implements Runnable {
 
     /** There may be something to read. Called on loops, so it never throws. */
     void goOn() {
-        channel.server.workers.callback(this);
+        if (asked.getAndIncrement() == 0) {
+            channel.server.workers.callback(this);
+        }
     }
 
+    /** One thread at a time: another wake-up lets the one that runs this look again. */
     @Override
     public void run() {
+        int seen;
+        do {
+            seen = asked.get();
+            if (!over) {
+                try {
+                    passOn();
+                } catch (Throwable e) {
+                    over = true; // no memory for the response to the first failure
+                    channel.server.log.error("body callback", e);
+                }
+            }
+        } while (!asked.compareAndSet(seen, 0));
+    }
+
+    /** Passes on what has arrived. */
+    private void passOn() {
         try {
             boolean last = stream == null;
             if (last) {
@@ -74,8 +99,10 @@ public final class BodyCallback implements Runnable {
                 function.invoke(piece, last);
             }
         } catch (Throwable e) {
+            over = true;
             failed(e);
         }
+        over = true;
         if (stream != null) {
             stream.endCallbacks();
         }

@@ -23,8 +23,11 @@ public final class TlsListener {
     private SocketAddress address;
     private TlsMaterial first;
 
-    /** What the files looked like before they were last read. */
+    /** What the files looked like before they were last read with success. */
     private List<Object> seen;
+
+    /** What they looked like when reading them last failed: that is logged once. */
+    private List<Object> failed;
 
     /** Null until the material was read. */
     private volatile TlsOptions options;
@@ -109,24 +112,27 @@ public final class TlsListener {
     private void scan() {
         try {
             while (!stopped.await(options.scanSeconds(), TimeUnit.SECONDS)) {
-                if (hasChanged()) {
-                    reloadOrLog();
-                }
+                reloadOrLog();
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt(); // by foreign code: the thread is to end
         }
     }
 
-    private synchronized boolean hasChanged() {
-        return !look().equals(seen);
-    }
-
-    private void reloadOrLog() {
+    /**
+     * Tries again at each look until it works: the cause may pass, and leave no trace in a file.
+     */
+    private synchronized void reloadOrLog() {
+        List<Object> now = null;
         try {
-            reload();
+            now = look();
+            if (!now.equals(seen)) {
+                reload();
+            }
         } catch (Throwable e) {
-            if (stopped.getCount() > 0) {
+            boolean fresh = now == null || !now.equals(failed);
+            failed = now;
+            if (fresh && stopped.getCount() > 0) {
                 server.log.error(
                         "TLS material was not reloaded, the old stays in use: " + e.getMessage(),
                         e);
@@ -139,16 +145,19 @@ public final class TlsListener {
      * nothing changes.
      *
      * @return the server's certificates, without those of their issuers
-     * @throws IllegalStateException without a TLS port
+     * @throws IllegalStateException without a TLS port, or after a stop
      */
     public synchronized List<X509Certificate> reload() throws IOException {
-        if (!open) {
-            throw new IllegalStateException("the server has no TLS port");
+        if (!open || stopped.getCount() == 0) {
+            throw new IllegalStateException(
+                    open ? "the server is stopped" : "the server has no TLS port");
         }
         // Before reading: what changes meanwhile is a change for the next look.
-        seen = look();
+        List<Object> now = look();
         TlsMaterial material = options.read();
         material.give(server.handle);
+        seen = now;
+        failed = null;
         server.log.event(server.log.events.serverTlsReload);
         warn(material);
         return material.leaves();
@@ -165,7 +174,7 @@ public final class TlsListener {
                 looks.add(now.size());
                 looks.add(now.lastModifiedTime());
                 looks.add(String.valueOf(now.fileKey()));
-            } catch (IOException e) {
+            } catch (IOException | RuntimeException e) {
                 looks.add(e.getClass());
             }
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::body::{BodyFault, Read};
-use super::connection::{Conn, State};
+use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::partial::Terms;
 use super::phase::{Phase, Receiving, Responding};
 use super::shared::Deferred;
@@ -55,7 +55,9 @@ impl Conn {
             return false;
         };
         let knows = |terms: Terms| terms.version == Version::Http11;
-        if !state.phase.due().is_some_and(knows) {
+        // A handler may send any number, to a peer that does not read.
+        let too_much = state.transport.pending() > MAX_UNREAD_RESPONSES;
+        if too_much || !state.phase.due().is_some_and(knows) {
             return false;
         }
         if status == CONTINUE

@@ -175,6 +175,7 @@ impl Conn {
             );
         }
         state.phase.go_on(Responding::Sending(terms, left));
+        state.transport.wake_if_unsent();
         (taken, Responded::More)
     }
 

@@ -150,6 +150,9 @@ impl State {
         if timeout == Timeout::Handler {
             return self.give_up_on_handler(conn);
         }
+        if timeout == Timeout::Header {
+            self.note_cut_handshake(conn);
+        }
         if let Some(stream) = self.inbound.stream() {
             match stream.is_unwanted() {
                 true => self.inbound.refuse(),

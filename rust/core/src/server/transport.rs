@@ -231,7 +231,7 @@ impl Transport {
         false
     }
 
-    fn wake_if_unsent(&self) {
+    pub(super) fn wake_if_unsent(&self) {
         if !self.all_is_written() {
             self.wake();
         }
