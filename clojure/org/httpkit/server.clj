@@ -128,7 +128,7 @@
   "Stops `server` gently and without blocking: it accepts no new connections (those
   that the kernel holds are served), each response says `Connection: Close`, silent
   connections are closed, and WebSockets get close code 1001. Requests and streams
-  under way may go on. Once all have ended, or the time is over, the server stops,
+  under way may continue. Once all have ended, or the time is over, the server stops,
   as by `server-stop!`. Until then `server-status` is `:draining`.
 
   Returns a promise, delivered when the server has stopped and its port is free:
@@ -184,8 +184,8 @@
   {:certificates (mapv tls/description (.reload (.tls server)))})
 
 (defn server-stats
-  "What `server` has done and holds, as a map; of a stopped server, what it has done.
-  Cheap enough for once a second: 10,000 connections take some 2 ms.
+  "Returns the totals and the current state of `server` as a map; for a stopped server,
+  the totals. Cheap enough to call once a second: 10,000 connections take some 2 ms.
 
     {:connections {:open n :idle n       ; Idle: no request, no WebSocket
                    :accepted n :websockets n}
@@ -317,7 +317,7 @@
                           ; kernel's backlog, with one warning a second at most. Above
                           ; 90 %, responses have Connection: Close; 0 or nil for any
                           ; number                               (default nil)
-    :max-connections-per-ip ; Open connections of one address; more are closed at once.
+    :max-connections-per-ip ; Open connections of one address; more are closed on arrival.
                           ; IPv6 counts by /64; with `:proxy-protocol`, the address of
                           ; the PROXY header counts; 0 or nil for any number
                           ;                                      (default nil)
@@ -411,8 +411,8 @@
     :truststore, :truststore-type, :trust-password ; Authorities for clients' certificates,
                           ; as `:keystore`; or `:ca` in `:tls`
     :ssl-protocols        ; Some of [\"TLSv1.3\" \"TLSv1.2\"]       (default both)
-    :keystore-scan-interval ; Seconds between looks whether the files have changed; they
-                          ; are then read again. nil or 0: never (default 60)
+    :keystore-scan-interval ; Seconds between checks for changed files, which are then
+                          ; read again; nil or 0: never          (default 60)
     :ssl-redirect?        ; Respond to plain HTTP with 308 to https? (default false)
     :http-versions        ; [:http1], the only value
   and those of `new-worker`, which may also be given as one map, `:pool-opts`.
@@ -473,7 +473,7 @@
        server))))
 
 (defn notify-systemd!
-  "Tells systemd how the program is doing, as sd_notify(3) has it: \"READY=1\",
+  "Reports the program's state to systemd, see sd_notify(3): \"READY=1\",
   \"STOPPING=1\", \"STATUS=...\". For units of `Type=notify`.
 
   Returns true if it was sent, false if there is no service manager (NOTIFY_SOCKET is
@@ -599,9 +599,8 @@
   What one thread sends, by `broadcast!` or `send!`, arrives in that order. Throws
   IllegalArgumentException, and sends nothing, for anything but channels, for unknown
   options and values, and for data that one of the WebSockets or streams cannot
-  send. If an `:on-close` callback throws that runs because a channel is closed, or
-  data cannot begin a response, the others get the data all the same, and then
-  it is thrown."
+  send. If one channel's `:on-close` callback throws, or the data cannot begin its response,
+  the others still get the data, and then the exception is thrown."
   ([channels data] (broadcast! channels data nil))
   ([channels data {:keys [close-after-send? on-overflow] :as opts}]
    (let [opts (options/as-map "broadcast!" opts)]

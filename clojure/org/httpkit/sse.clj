@@ -87,8 +87,8 @@
   "Sends one event, as `send!` does, on each of `streams`, any collection of them; it
   is encoded once. Returns the number of streams that accepted it.
 
-  If sending on one throws, as when an `:on-close` callback does that runs because
-  of an overflow, the others get the event all the same, and then it is thrown."
+  If sending on one throws (such as its `:on-close` callback after an overflow), the
+  others still get the event, and then the exception is thrown."
   [streams event]
   (server/broadcast! streams (encode event)))
 
