@@ -25,7 +25,7 @@ public final class EventParser implements Closeable {
     private final ByteArrayOutputStream line = new ByteArrayOutputStream();
     private boolean first = true;
 
-    /** The last line ended with CR: an LF behind it belongs to that end. */
+    /** The last line ended with CR: an LF after it belongs to the same line end. */
     private boolean afterCr;
 
     private final StringBuilder text = new StringBuilder();

@@ -12,7 +12,7 @@ public interface PromptHandler extends IResponseHandler {
         int status();
 
         /**
-         * The body as the request wants it. To be called once, on a thread that may take a while.
+         * The body as the request wants it. Call it once, on a thread that may block.
          *
          * @throws Throwable if the body cannot be converted
          */

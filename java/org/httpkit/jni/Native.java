@@ -82,7 +82,7 @@ public final class Native {
      * @param values their values
      * @param serverHeader value of the Server header, or null for none
      * @return a server
-     * @throws java.net.BindException if the address cannot be had
+     * @throws java.net.BindException if the address is in use or not available
      * @throws IllegalArgumentException for an unknown option, or a value that it cannot have
      */
     public static native long serverOpen(
@@ -103,7 +103,7 @@ public final class Native {
      * Listens for TLS as well; after {@link #serverTls}, before the first {@link #serverRun}.
      *
      * @return the bound port, -1 for a Unix domain socket
-     * @throws java.net.BindException if the address cannot be had
+     * @throws java.net.BindException if the address is in use or not available
      */
     public static native int serverListenTls(
             long server, int addressKind, byte[] address, int port);

@@ -44,7 +44,7 @@ enum AcceptEncoding {
         return wanted > 0 && wanted >= other ? GZIP : PLAIN;
     }
 
-    /** The q of a coding; one that is no number counts as 0, the careful choice. */
+    /** The q of a coding; one that is not a number counts as 0, the safe choice. */
     private static double weight(String parameters) {
         for (String parameter : parameters.split(";")) {
             String text = parameter.trim();

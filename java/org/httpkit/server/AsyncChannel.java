@@ -309,7 +309,7 @@ public class AsyncChannel {
     }
 
     /**
-     * @param handler (fn [keyword]); called at once if the channel is closed
+     * @param handler (fn [keyword]); called immediately if the channel is closed
      */
     public void setCloseHandler(IFn handler) {
         if (closing.setHandler(handler)) {
@@ -318,7 +318,7 @@ public class AsyncChannel {
     }
 
     /**
-     * @param handler (fn [code reason]); called at once if the channel is closed
+     * @param handler (fn [code reason]); called immediately if the channel is closed
      */
     public void setCloseRingHandler(IFn handler) {
         if (closing.setRingHandler(handler)) {

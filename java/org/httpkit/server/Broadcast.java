@@ -96,7 +96,7 @@ public final class Broadcast {
         boolean send() throws IOException;
     }
 
-    /** Keeps what is thrown, so that one channel does not keep the data from the next. */
+    /** Keeps an exception for later, so that one channel's failure does not affect the next. */
     private void attempt(Attempt attempt) {
         try {
             accepted += attempt.send() ? 1 : 0;

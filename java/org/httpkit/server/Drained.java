@@ -1,6 +1,6 @@
 package org.httpkit.server;
 
-/** What a drain of a server did. */
+/** The result of a server's drain. */
 public final class Drained {
     /** Responses that were completed. */
     public final int requests;

@@ -62,7 +62,7 @@ final class Draining implements Runnable {
     }
 
     private synchronized int stillOpen(int grace) {
-        // Again and again: a request may become a WebSocket meanwhile.
+        // Repeatedly: a request may become a WebSocket meanwhile.
         if (System.nanoTime() - start >= websocketsGoAt) {
             websockets += Native.serverGoAway(server.handle);
         }

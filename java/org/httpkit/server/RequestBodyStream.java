@@ -40,7 +40,7 @@ public final class RequestBodyStream extends InputStream {
 
     private static final int TRANSFER = 64 * 1024;
 
-    /** A wake-up that came to nothing, for want of memory, delays a reader for so long at most. */
+    /** Maximum delay of a reader whose wake-up was lost because memory ran out. */
     private static final long RETRY_SECONDS = 60;
 
     private final HttpServer server;
@@ -52,7 +52,7 @@ public final class RequestBodyStream extends InputStream {
     private final ReentrantLock reading = new ReentrantLock();
     private final Semaphore arrived = new Semaphore(0);
 
-    /** Bytes that are here already; at first those that came with the request. */
+    /** Bytes that have been taken over; at first those that came with the request. */
     private byte[] buffer;
 
     private int at;
@@ -70,7 +70,7 @@ public final class RequestBodyStream extends InputStream {
 
     private volatile Failure failure;
 
-    /** What is called with the body; null while threads read it. */
+    /** The function that is called with the body; null while threads read it. */
     private volatile BodyCallback callback;
 
     /** Names and values in turn; of a complete body. */
@@ -237,7 +237,7 @@ public final class RequestBodyStream extends InputStream {
         try {
             while (!closed) {
                 arrived.drainPermits();
-                // Only what was asked for after the registration is sure to wake this thread.
+                // Only a read after the registration is certain to wake this thread.
                 int n = Native.readBody(handle, into, start, count);
                 if (n != Abi.BODY_LATER) {
                     return n;

@@ -95,7 +95,7 @@ public final class TlsListener {
         return port;
     }
 
-    /** Starts looking at the files, if there are any. */
+    /** Starts watching the files, if there are any. */
     void start() {
         if (open && options.scanSeconds() > 0 && !options.files().isEmpty()) {
             Thread watcher = new Thread(this::scan, "http-kit-server-tls");
@@ -104,7 +104,7 @@ public final class TlsListener {
         }
     }
 
-    /** Ends the looking; does not wait for a file system. */
+    /** Stops watching; does not wait for a file system. */
     void stop() {
         stopped.countDown();
     }
@@ -163,7 +163,7 @@ public final class TlsListener {
         return material.leaves();
     }
 
-    /** What tells a file from its successor; through links, which is how many are replaced. */
+    /** Distinguishes a file from its successor; follows links, by which many are replaced. */
     private List<Object> look() {
         List<Object> looks = new ArrayList<>();
         for (Path file : options.files()) {

@@ -12,7 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * How a server speaks TLS: its certificates with their keys, and what it asks of clients.
+ * How a server speaks TLS: its certificates and keys, and its requirements for clients.
  *
  * <p>A place to read from is a path as a String, a File, a Path, a URL, or {@code
  * "classpath:name"}; for stores also a {@link java.security.KeyStore}. Files are read when the port
@@ -23,7 +23,7 @@ public final class TlsOptions {
     public enum ClientAuth {
         /** They are not asked for one. */
         NONE,
-        /** They are asked; one that is shown must be valid. */
+        /** They are asked for one, which must be valid if shown. */
         WANT,
         /** Connections without a valid one are refused. */
         NEED
@@ -129,7 +129,7 @@ public final class TlsOptions {
         return this;
     }
 
-    /** Seconds between looks at the files; 0: never. Default 60. */
+    /** Seconds between checks of the files; 0: never. Default 60. */
     public TlsOptions scanSeconds(int seconds) {
         this.scanSeconds = seconds;
         return this;
@@ -139,7 +139,7 @@ public final class TlsOptions {
         return scanSeconds;
     }
 
-    /** The files to look at. */
+    /** The files to watch. */
     List<Path> files() {
         List<Path> files = new ArrayList<>();
         for (Source source : sources) {
@@ -154,7 +154,7 @@ public final class TlsOptions {
      * Reads everything.
      *
      * @throws IOException if a file cannot be read, or a password is wrong
-     * @throws IllegalArgumentException if something is missing or unfit
+     * @throws IllegalArgumentException if something is missing or unsuitable
      */
     TlsMaterial read() throws IOException {
         if (identities.isEmpty()) {

@@ -84,7 +84,7 @@ public final class TlsSession {
             return decoded;
         }
 
-        /** It was verified natively: one that Java cannot read must not count as none. */
+        /** It was verified natively: failing to read it must not look like having none. */
         private static X509Certificate decode(byte[] der) {
             try {
                 return (X509Certificate)

@@ -6,7 +6,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 
-/** Whom certificates are for. Not API. */
+/** The subjects and names of certificates. Not API. */
 public final class Certificates {
     private static final int DNS_NAME = 2;
     private static final int IP_ADDRESS = 7;

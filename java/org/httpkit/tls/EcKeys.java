@@ -107,7 +107,7 @@ final class EcKeys {
             this.whole = whole;
         }
 
-        /** What is in the one element of {@code der}; null if that is no such element. */
+        /** The content of the only element of {@code der}; null if it is no such element. */
         static List<Element> children(byte[] der, int tag) {
             List<Element> outer = all(der);
             return outer == null || outer.size() != 1 || outer.get(0).tag != tag
@@ -136,7 +136,7 @@ final class EcKeys {
             return elements;
         }
 
-        /** -1 for what is no length, or a longer one than those of keys. */
+        /** -1 if it is not a length, or is longer than any key. */
         private static int length(ByteBuffer in) {
             if (!in.hasRemaining()) {
                 return -1;

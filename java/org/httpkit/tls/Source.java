@@ -18,7 +18,7 @@ public final class Source {
 
     private final String shown;
 
-    /** Null for what is no file. */
+    /** Null if it is not a file. */
     private final Path path;
 
     /** Null for a file, and for a name that the class path does not have. */
@@ -66,7 +66,7 @@ public final class Source {
         }
     }
 
-    /** The file, in order to look whether it has changed; null for what is none. */
+    /** The file, to check whether it has changed; null if it is not a file. */
     public Path path() {
         return path;
     }

@@ -42,7 +42,7 @@ public final class Store {
         this.password = password == null ? null : password.clone();
     }
 
-    /** Null for what is no file. */
+    /** Null if it is not a file. */
     public Source source() {
         return source;
     }
@@ -73,7 +73,7 @@ public final class Store {
         }
     }
 
-    /** A store of this type from its bytes; a null password leaves out what it protects. */
+    /** A store of this type from its bytes; a null password leaves out protected entries. */
     public static KeyStore load(byte[] bytes, String type, char[] password)
             throws IOException, GeneralSecurityException {
         KeyStore store = KeyStore.getInstance(type);

@@ -1,7 +1,7 @@
-//! TLS of a server: its identities and how one is chosen, who may sign clients' certificates, tickets.
+//! TLS of a server: its identities and how one is chosen, authorities for clients' certificates, tickets.
 //!
 //! The material is DER: the embedder reads stores and files. All of it can be replaced while the server runs; a
-//! connection keeps what it began with. The records of a connection are not here (`server/tls.rs`).
+//! connection keeps the material it began with. The records of a connection are not here (`server/tls.rs`).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -36,9 +36,9 @@ pub enum ClientAuth {
     /// No.
     #[default]
     None,
-    /// Yes, and they may have none. One that is not valid is refused.
+    /// Yes, but they need not have one. An invalid one is refused.
     Want,
-    /// Yes, and clients without are refused.
+    /// Yes, and clients without one are refused.
     Need,
 }
 
@@ -51,7 +51,7 @@ pub struct Identity {
     pub key: Vec<u8>,
 }
 
-/// What a server needs for TLS.
+/// The material that a server needs for TLS.
 #[derive(Clone, Default)]
 pub struct TlsMaterial {
     /// In order of preference. The first one is for clients that name no server, or an unknown one.
@@ -75,7 +75,7 @@ pub struct Handshakes {
     pub completed: AtomicU64,
     /// Those of them that resumed a session.
     pub resumed: AtomicU64,
-    /// Failed ones, by whatever cause.
+    /// Failed ones, for any reason.
     pub failed: AtomicU64,
 }
 
@@ -177,7 +177,7 @@ fn build(
     };
     let mut config = builder.with_cert_resolver(Arc::new(identities));
     config.ticketer = tickets;
-    // Scanners ask for it; all suites on offer are good ones.
+    // TLS scanners expect the server's order; all suites offered are strong.
     config.ignore_client_order = true;
     // Tickets hold the sessions.
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -242,7 +242,7 @@ impl Identities {
                 .filter_map(|name| self.by_name.get(&name))
                 .find_map(|keys| keys.iter().find(usable))
         });
-        // With none that the client can verify, the handshake fails with the right reason.
+        // If the client can verify none, the handshake fails with the right reason.
         let any = || self.keys.iter().find(usable);
         named.or_else(any).unwrap_or(&self.keys[0]).clone()
     }

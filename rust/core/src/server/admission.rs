@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and of one address.
+//! Limits on the number of connections, in total and per address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ pub(super) struct Admission {
     open: AtomicUsize,
     by_source: Mutex<HashMap<Source, u32>>,
     refused: AtomicU64,
-    /// A connection has left while there were too many.
+    /// A connection has ended while the limit was reached.
     pub(super) left: Notify,
     pub(super) warnings: Throttle,
 }
@@ -48,7 +48,7 @@ impl Admission {
         }
     }
 
-    /// Counts one more connection, unless there are as many as there may be.
+    /// Counts one more connection, unless the limit is reached.
     pub(super) fn enter(&self) -> bool {
         let Some(most) = self.most else {
             self.enter_anyway();
@@ -72,7 +72,7 @@ impl Admission {
         }
     }
 
-    /// Whether so many of the connections are taken that clients should not keep them.
+    /// Whether the limit is so near that clients should not keep their connections.
     pub(super) fn is_crowded(&self) -> bool {
         self.most
             .is_some_and(|most| self.open.load(Ordering::Relaxed) * 10 > most * 9)
@@ -82,7 +82,7 @@ impl Admission {
         self.most_per_ip.is_some()
     }
 
-    /// Counts one more connection from this address, unless it has as many as it may.
+    /// Counts one more connection from this address, unless its limit is reached.
     pub(super) fn enter_from(&self, peer: SocketAddr) -> bool {
         let Some(most) = self.most_per_ip else {
             return true;
@@ -112,12 +112,12 @@ impl Admission {
         }
     }
 
-    /// Connections that were closed at once because of the limit per address.
+    /// Connections that were closed on arrival because of the limit per address.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// What to warn of when a connection has to wait.
+    /// The warning for the case that a connection has to wait.
     pub(super) fn warning(&self) -> String {
         let most = self.most.unwrap_or_default();
         format!("{most} connections (:max-connections): new ones wait")

@@ -1,4 +1,4 @@
-//! Making the socket that a server listens on: TCP, a Unix domain socket, or one that somebody else opened.
+//! Making the socket that a server listens on: TCP, a Unix domain socket, or one that another program opened.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};

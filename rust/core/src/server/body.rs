@@ -1,9 +1,9 @@
 //! A request body that user code reads while it arrives, as a value.
 //!
-//! Received bytes wait here for the reader. While [`Config::body_window`](super::Config::body_window) of them wait, the
-//! socket is not read, so a slow reader slows its sender down. A reader that finds none is told [`Read::Later`], and
-//! [`Sink::on_body`](super::Sink::on_body) says when it may go on. A body that the response did not wait for is dropped
-//! as it arrives, or ends the connection.
+//! Received bytes are queued here for the reader. At [`Config::body_window`](super::Config::body_window) of them, the
+//! socket is not read, so a slow reader slows its sender down. A reader that finds none gets [`Read::Later`], and
+//! [`Sink::on_body`](super::Sink::on_body) tells it when to continue. A body that the response did not wait for is
+//! dropped as it arrives, or ends the connection.
 //!
 //! Not here: what it means for a connection (`reading.rs`).
 
@@ -19,7 +19,7 @@ const MOST_DROPPED: u64 = 64 * 1024;
 /// The outcome of reading a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// So many bytes were read, at least one.
+    /// The number of bytes that were read, at least one.
     Data(usize),
     /// Nothing has arrived since the last read. [`Sink::on_body`](super::Sink::on_body) follows, once.
     Later,
@@ -42,7 +42,7 @@ pub enum BodyFault {
     Over,
 }
 
-/// What of a body is still to come.
+/// The part of a body that has not arrived yet.
 #[derive(Debug)]
 pub(super) enum Rest {
     Length(u64),
@@ -83,7 +83,7 @@ enum Arrival {
     Going,
     Complete,
     Failed(BodyFault),
-    /// The response is complete: what still comes is dropped.
+    /// The response is complete: bytes that still arrive are dropped.
     Unwanted,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Stream {
     rest: Rest,
     waiting: VecDeque<u8>,
     arrival: Arrival,
-    /// A reader was told [`Read::Later`].
+    /// A reader got [`Read::Later`].
     pub(super) awaited: bool,
     /// Bytes received since they last counted as progress.
     pub(super) recent: usize,
@@ -126,18 +126,18 @@ impl Stream {
         self.arrival == Arrival::Complete
     }
 
-    /// Bytes that wait to be read.
+    /// Bytes queued for the reader.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether the socket should not be read. After a fault nothing more is wanted of it.
+    /// Whether the socket should not be read. After a fault, further bytes are of no use.
     pub(super) fn is_full(&self, window: usize) -> bool {
         self.waiting.len() >= window || matches!(self.arrival, Arrival::Failed(_))
     }
 
-    /// Whether the connection must end with the response if no more of the body is read: so much of it is still to
-    /// come, or the peer may not send it at all, because it was not asked to.
+    /// Whether the connection must end with the response if no more of the body is read: too much of it is still to
+    /// come, or the peer may never send it, because it was not asked to.
     pub(super) fn ends_connection(&self) -> bool {
         match (&self.arrival, &self.rest) {
             (Arrival::Complete, _) => false,
@@ -236,7 +236,7 @@ impl Stream {
         self.arrival == Arrival::Unwanted
     }
 
-    /// No more is wanted of it. Returns how much memory that frees.
+    /// Discards the rest of it. Returns how much memory that frees.
     pub(super) fn leave(&mut self) -> usize {
         self.arrival = Arrival::Unwanted;
         std::mem::take(&mut self.waiting).capacity()

@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    /// A callback is over: what it has sent leaves.
+    /// A callback has returned: flushes what it has sent.
     fn uncork(&mut self) {
         self.sent_in_callback = false;
         if self.transport.is_corked() {
@@ -125,7 +125,7 @@ impl State {
 impl Conn {
     pub(super) fn bind(self: &Arc<Self>, seq: u32, name: i64) -> bool {
         let mut state = self.lock();
-        // Lingering: it has got its 503 while it was queued.
+        // Lingering: the request got its 503 while it was queued.
         if state.seq != seq || state.phase.is_ending() {
             return false;
         }

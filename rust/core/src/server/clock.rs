@@ -7,14 +7,14 @@ use tokio::sync::Notify;
 
 /// How often it is advanced.
 pub(super) const TICK: Duration = Duration::from_millis(50);
-/// Most time by which it is advanced at once.
+/// The largest step by which it is advanced.
 const MOST: Duration = Duration::from_secs(1);
 
 /// Milliseconds as seen by the sweep, which advances them.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     now: AtomicU32,
-    /// There are connections to look at.
+    /// There are connections to check.
     wanted: Notify,
 }
 
@@ -23,7 +23,7 @@ impl Clock {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// The first connection is there.
+    /// The first connection has been accepted.
     pub(super) fn start(&self) {
         self.wanted.notify_one();
     }

@@ -1,7 +1,7 @@
 //! The gzip coding of responses: whole bodies, and streams of which each piece can be decoded as it arrives.
 //!
-//! A compressor takes 380 KB, so a stream has none between its pieces. It keeps what a compressor would refer back to,
-//! the last bytes of the plain text, and each piece begins with a compressor from a small pool that is given these.
+//! A compressor takes 380 KB, so a stream has none between its pieces. It keeps the last bytes of the plain text, to
+//! which a compressor would refer back, and each piece takes a compressor from a small pool and primes it with them.
 //! To the peer that is one deflate stream. Time is spent on the sender's thread, without a connection's lock.
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
@@ -71,7 +71,7 @@ impl Coder {
         }
     }
 
-    /// A coded piece, which can be decoded at once; empty for an empty one.
+    /// A coded piece, which can be decoded as soon as it arrives; empty for an empty one.
     pub(super) fn coded(&mut self, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.piece(text, &mut out);
@@ -181,7 +181,7 @@ fn run(
         let status = engine.compress_vec(&text[used..], out, flush).ok()?;
         let whole = match flush {
             FlushCompress::Finish => status == Status::StreamEnd,
-            // Room that is left over says that nothing waits inside.
+            // If room is left over, the compressor holds no more output.
             _ => engine.total_in() as usize == text.len() && out.len() < out.capacity(),
         };
         if whole {

@@ -1,4 +1,4 @@
-//! What happens at `:max-connections`: idle connections give way to new ones, which wait if there are none.
+//! Connections at the limit, `:max-connections`: idle ones are closed for new ones, which wait if none is idle.
 
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
@@ -13,11 +13,11 @@ use super::shared::Shared;
 use super::sink::Notice;
 use super::types::Stage;
 
-/// How often a waiting connection looks for one that has become idle.
+/// How often a waiting connection checks whether another has become idle.
 const LOOK: Duration = Duration::from_millis(100);
-/// Idle connections that are remembered, so that not each new one has to look for its own.
+/// Idle connections that are remembered, so that not every new connection has to search for one.
 const REMEMBERED: usize = 64;
-/// Connections looked at before others get their turn on the loop.
+/// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
 
 /// An idle connection, and since when it is idle.

@@ -1,7 +1,7 @@
 //! From received bytes to requests, which are drafts until they have an exchange. They are complete, unless the rest of
 //! a long body is to be read as it arrives.
 //!
-//! Not here: what a connection does with them (`receiving.rs`), and that rest (`body.rs`).
+//! Not here: how a connection handles them (`receiving.rs`), and that rest (`body.rs`).
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ struct Head {
     head: RequestHead,
 }
 
-/// What has to arrive next.
+/// The part of a request that has to arrive next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited {
     /// The first byte of a request.
@@ -46,7 +46,7 @@ pub(super) struct Inbound {
     head: Option<Box<Head>>,
     body: Option<Box<Body>>,
     proxy: Proxy,
-    /// What arrives here came through TLS.
+    /// Received bytes came through TLS.
     secured: bool,
     /// The peer broke a rule: further input is dropped.
     refused: bool,
@@ -88,7 +88,7 @@ impl Inbound {
         }
     }
 
-    /// What arrives from now on came through TLS.
+    /// From now on, received bytes came through TLS.
     pub(super) fn secured(&mut self) {
         self.secured = true;
     }
@@ -193,7 +193,7 @@ impl Inbound {
         }
     }
 
-    /// Whether so much of a body waits for its reader that the socket should not be read.
+    /// Whether enough of a body is queued for its reader that the socket should not be read.
     pub(super) fn is_ahead(&self, window: usize) -> bool {
         self.peek_stream()
             .is_some_and(|stream| stream.is_full(window))

@@ -20,7 +20,7 @@ pub enum Timeout {
 }
 
 impl Timeout {
-    /// All there are, in order.
+    /// All of them, in order.
     pub const ALL: [Self; 6] = [
         Self::Header,
         Self::Idle,
@@ -30,7 +30,7 @@ impl Timeout {
         Self::Ws,
     ];
 
-    /// A word for logs and statistics.
+    /// Its name in logs and statistics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
@@ -79,7 +79,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// No limit at all.
+    /// No limits.
     pub const NONE: Self = Self {
         header: None,
         idle: None,
@@ -102,7 +102,7 @@ impl Times {
         })
     }
 
-    /// Whether connections have to be checked for any but `write`, which has timers.
+    /// Whether connections have to be checked for any limit other than `write`, which has timers.
     pub(super) fn are_checked(&self) -> bool {
         let checked = Self {
             write: None,

@@ -7,10 +7,10 @@ use super::output::{Chunk, Failure, Output};
 use super::socket::WriteHalf;
 use super::tls::{self, Tls};
 
-/// Most bytes that a responding thread seals at once, under the connection's lock.
+/// Most bytes that a responding thread seals in one turn, under the connection's lock.
 const MOST_AT_ONCE: usize = 1024 * 1024;
 
-/// What carries a connection's bytes. TLS is boxed, so that a plain connection does not pay for it.
+/// The carrier of a connection's bytes. TLS is boxed, so that a plain connection does not pay for it.
 #[derive(Debug)]
 pub(super) enum Line {
     Plain(WriteHalf),
@@ -48,7 +48,7 @@ impl Line {
     }
 }
 
-/// Seals and writes what makes one turn. True if it stopped only because the turn is over.
+/// Seals and writes bytes for one turn. True if it stopped only because the turn is over.
 pub(super) fn flush_sealed(
     tls: &mut Tls,
     out: &mut Output,

@@ -236,7 +236,7 @@ fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
 
 fn start(shared: &Arc<Shared>, (read, write, ends): Accepted, speaks_tls: bool) {
     let conn = Conn::new(shared.clone(), write, ends);
-    // Peers on a Unix domain socket are proxies, which know what they do.
+    // Peers on a Unix domain socket are proxies, which are not redirected.
     if speaks_tls || shared.tls.settings.redirects() && ends.local.is_some() {
         conn.lock().transport.secure(speaks_tls);
     }

@@ -234,7 +234,7 @@ impl Server {
         self.shared.ended.load(Ordering::Relaxed)
     }
 
-    /// Connections that were closed at once because their address had as many as it may.
+    /// Connections that were closed on arrival because their address had reached its limit.
     pub fn refused(&self) -> u64 {
         self.shared.admission.refused()
     }

@@ -42,7 +42,7 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Whether user code gets it now, and its body as a stream. `complete`: all of it has arrived.
+    /// Whether user code gets the request now, with its body as a stream. `complete`: all of it has arrived.
     pub(super) fn is_streamed(&self, config: &Config, complete: bool) -> bool {
         let Some(limit) = config.request_buffer else {
             return false;

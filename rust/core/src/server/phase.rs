@@ -100,7 +100,7 @@ impl Phase {
         }
     }
 
-    /// What a begun response of unknown length has besides its terms.
+    /// State of a begun response of unknown length, besides its terms.
     pub(super) fn extras(&mut self) -> Option<&mut Extras> {
         match self {
             Self::Http(_, Responding::Streaming(_, extras)) => extras.as_deref_mut(),

@@ -1,6 +1,6 @@
-//! A request body that user code reads while it arrives: what its connection does. Also informational responses.
+//! The connection's side of a request body that user code reads while it arrives. Also informational responses.
 //!
-//! Not here: where its bytes wait (`body.rs`).
+//! Not here: the queue of its bytes (`body.rs`).
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::h1::response::status_line;
 const CONTINUE: u16 = 100;
 
 impl Conn {
-    /// In any phase: what has arrived may be read after the connection has ended.
+    /// In any phase: bytes that have arrived may be read after the connection has ended.
     pub(super) fn read_body(&self, seq: u32, into: &mut [u8]) -> Read {
         let mut state = self.lock();
         if state.seq != seq || into.is_empty() {
@@ -106,7 +106,7 @@ impl State {
                     self.inbound.keep(&fresh[used..]);
                     if let Phase::Http(receiving, _) = &mut self.phase {
                         *receiving = Receiving::Behind;
-                        // From now on the handler has time.
+                        // The handler's time counts from now on.
                         self.since = conn.shared.clock.now();
                     }
                 }
@@ -137,13 +137,13 @@ impl State {
         self.wake_reader(conn);
         match self.phase {
             Phase::Http(_, Responding::Due(_)) => self.lost(conn),
-            // It may still read what was sent to it.
+            // The peer may still read the response.
             _ => self.leave(conn),
         }
         true
     }
 
-    /// The response is complete. False if the connection cannot be kept, because of what it left unread.
+    /// The response is complete. False if the connection cannot be kept, because the body was left unread.
     pub(super) fn leave_body(&mut self, conn: &Conn) -> bool {
         let Some(stream) = self.inbound.stream() else {
             return true;

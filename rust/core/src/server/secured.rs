@@ -98,7 +98,7 @@ impl State {
                 return None;
             }
         }
-        // Not after the handshake, which is what costs.
+        // Not after the handshake, which is the expensive part.
         if !self.may_stay(conn) {
             self.lost(conn);
             return None;
@@ -121,7 +121,7 @@ impl State {
         None
     }
 
-    /// A plain request, where only https is served: it is told so.
+    /// A plain request where only https is served: the response says so.
     fn plain_request(&mut self, conn: &Arc<Conn>) {
         let Some(tls) = self.transport.tls_mut() else {
             return;
@@ -144,7 +144,7 @@ impl State {
         self.finish_connection();
     }
 
-    /// The session is of no more use. Its alert, and a response that the peer may still read, go out first.
+    /// The session is over. Its alert, and a response that the peer may still read, are sent first.
     fn session_failed(&mut self, conn: &Arc<Conn>) {
         if let Phase::Http(_, Responding::Idle) = self.phase {
             // The peer may still send, which must not cause a reset.

@@ -32,7 +32,7 @@ use crate::h1::{date, response};
 pub(super) enum Deferred {
     Notice(Notice),
     Drained(i64),
-    /// A reader of this exchange's body may go on.
+    /// A reader of this exchange's body may continue.
     Body(i64),
     /// A channel is closed, with its close event queued behind running callbacks.
     Closing(i64, i32, String),

@@ -13,7 +13,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn on_starved(&self, waiting: usize);
     /// All bytes of this exchange are written: a refused send may be tried again.
     fn on_drained(&self, name: i64);
-    /// A reader of this exchange's body that was told [`Read::Later`](super::Read::Later) may go on.
+    /// A reader of this exchange's body that got [`Read::Later`](super::Read::Later) may continue.
     fn on_body(&self, name: i64);
     /// The channel of this name is closed, for the reason of [`Event::Closed`](super::Event::Closed), while a thread
     /// runs callbacks for events that it has taken. The close event follows them; this upcall is for callbacks that run

@@ -1,4 +1,4 @@
-//! A server's statistics: [`Totals`] of its request path, and what its connections and queue hold now.
+//! A server's statistics: [`Totals`] of its request path, and the current state of its connections and queue.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::limits::Timeout;
 use super::phase::Phase;
 use super::tally::Totals;
 
-/// What a server has done and holds.
+/// Totals since a server was bound, and its current state.
 #[derive(Debug, Clone)]
 pub struct Stats {
     /// Sums since it was bound.

@@ -1,7 +1,8 @@
 //! Time limits on what peers send and on handlers, for all connections of a server together.
 //!
-//! A timer per request would cost each request and each idle connection. Instead a connection notes when it last went
-//! on ([`State::since`]), by a clock that is advanced here, and one task looks at a part of the connections at a time.
+//! A timer per request would cost each request and each idle connection. Instead a connection notes when it last made
+//! progress ([`State::since`]), by a clock that is advanced here, and one task checks a part of the connections at a
+//! time.
 //! So a limit is enforced within a second, and never early.
 //!
 //! Time in which this task did not run does not count: a process that was suspended, or whose loop was held up, must not
@@ -23,14 +24,14 @@ use super::shared::Shared;
 use super::sink::Notice;
 use super::types::Event;
 
-/// Looks that it takes to see all of them.
+/// Steps in which all connections are checked once.
 const PARTS: usize = 16;
-/// Connections looked at before others get their turn on the loop.
+/// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
 /// Pause after a panic.
 const PANIC_REST: Duration = Duration::from_secs(1);
 
-/// Looks after the connections' time limits for as long as the loop lives, whatever happens in between.
+/// Enforces the connections' time limits for as long as the loop lives, even after a panic.
 pub(super) async fn keep_sweeping(shared: Arc<Shared>) {
     while tokio::spawn(sweep(shared.clone()))
         .await
@@ -58,7 +59,7 @@ async fn sweep(shared: Arc<Shared>) {
         shared.clock.advance(now - last);
         last = now;
         let places = shared.connections.places();
-        // A list that grows or shrinks meanwhile only changes how much is seen at a time.
+        // A list that grows or shrinks meanwhile only changes how many are checked per step.
         let end = (at + places.div_ceil(PARTS)).min(places);
         while at < end {
             let to = (at + BATCH).min(end);
@@ -79,14 +80,14 @@ impl Conn {
         let mut state = self.lock();
         let clock = &self.shared.clock;
         if state.keeps_us_waiting() {
-            // What it has to read first has a limit of its own.
+            // The responses that it has to read first have a limit of their own.
             state.since = clock.now();
             return;
         }
         let Some((timeout, limit)) = state.limit(&self.shared.config.times) else {
             return;
         };
-        // With bytes in the kernel it is not the peer that is slow.
+        // If the kernel holds received bytes, we are slow, not the peer.
         let at_fault = |state: &State| timeout == Timeout::Handler || !state.transport.has_input();
         if clock.is_past(state.since, limit) && at_fault(&state) {
             self.shared.note_timeout(timeout);
@@ -96,7 +97,7 @@ impl Conn {
 }
 
 impl Shared {
-    /// Counts and tells of a time limit that is over.
+    /// Counts and reports a time limit that has been exceeded.
     pub(super) fn note_timeout(&self, timeout: Timeout) {
         self.counters.note_timeout(timeout);
         self.notice(Notice::Timeout(timeout));
@@ -104,7 +105,7 @@ impl Shared {
 }
 
 impl State {
-    /// Whether the peer has yet to read a response before more is expected of it, or user code is behind.
+    /// Whether the peer need not send now: it has a response to read first, or user code is behind.
     fn keeps_us_waiting(&self) -> bool {
         match self.phase {
             Phase::Http(Receiving::HeldBack, _) => true,
@@ -183,7 +184,7 @@ impl State {
         self.finish_connection();
     }
 
-    /// The handler may still respond, which then has no effect. Its channel closes as by the server.
+    /// A response that the handler sends later has no effect. Its channel is closed as if by the server.
     fn give_up_on_handler(&mut self, conn: &Arc<Conn>) {
         conn.shared.tally.head(503, self.arrived, true);
         self.send_last(conn, 503);

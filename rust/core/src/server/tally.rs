@@ -1,6 +1,6 @@
-//! What a server counts on its request path: sums of counters that each thread has nearly for itself.
+//! A server's counters on its request path: nearly one set per thread, added up when they are read.
 //!
-//! A counter that all threads shared would have its cache line wander between cores with each request. So there are
+//! The cache line of a counter shared by all threads would move between cores with each request. So there are
 //! several sets of counters, each on cache lines of its own, and a thread always uses the same one. Reading adds them
 //! up.
 
@@ -142,7 +142,7 @@ impl Tally {
         }
     }
 
-    /// A response has a head: `since` is when its request had one. `whole`: nothing of it is to follow.
+    /// A response has a head: `since` is when its request had one. `whole`: its body is written or queued, too.
     pub(super) fn head(&self, status: u16, since: Moment, whole: bool) {
         let set = self.set();
         let micros = since.micros_since();

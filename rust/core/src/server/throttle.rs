@@ -1,4 +1,4 @@
-//! Reports of a condition that lasts.
+//! Limits how often a lasting condition is reported.
 
 use std::time::{Duration, Instant};
 

@@ -55,14 +55,14 @@ pub(super) struct Tls {
     unsent: Vec<u8>,
     /// Bytes that sealing has added, all together.
     added: u64,
-    /// What the client calls us.
+    /// The server name that the client asked for.
     name: Option<Box<str>>,
     /// Whether it may become TLS; else it only redirects.
     speaks_tls: bool,
 }
 
 enum Stage {
-    /// Nothing is known of what the peer speaks.
+    /// The peer's protocol is not known yet.
     New,
     Begun(Box<UnbufferedServerConnection>),
     /// No more records: after an error, or our close_notify.
@@ -78,12 +78,12 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// What came of received records, beside plaintext.
+/// The outcome of received records, besides plaintext.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     /// The handshake is complete, as of now.
     pub(super) handshake: Option<HandshakeKind>,
-    /// The peer has said that it sends no more.
+    /// The peer has announced that it sends no more.
     pub(super) ended: bool,
     /// No more can be received or sent; an alert is among the unsent bytes.
     pub(super) failed: Option<Error>,
@@ -96,7 +96,7 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The suite's name in rustls, such as `TLS13_AES_128_GCM_SHA256`.
     pub cipher: String,
-    /// What the client calls us.
+    /// The server name that the client asked for.
     pub name: Option<String>,
     /// The client's verified certificates in DER, leaf first; empty if it has none.
     pub peer_chain: Vec<Vec<u8>>,
@@ -119,7 +119,7 @@ impl Tls {
         self.speaks_tls
     }
 
-    /// Whether it is not yet known what the peer speaks.
+    /// Whether the peer's protocol is not known yet.
     pub(super) fn is_new(&self) -> bool {
         matches!(self.stage, Stage::New)
     }
@@ -280,7 +280,7 @@ impl Tls {
     /// Says that we send no more. `WouldBlock` if the socket does not accept it now; then it is among the unsent bytes.
     pub(super) fn close(&mut self, write: Write<'_>) -> io::Result<()> {
         if matches!(&self.stage, Stage::Begun(session) if !session.is_handshaking()) {
-            // At once large enough: a second call would find that the notice is queued, and say that all is over.
+            // Large enough for one call: a second one would find the notice queued, and report the end.
             let mut notice = vec![0; OVERHEAD];
             if let Ok(len) = self.sealed(&mut notice, |traffic, to| traffic.queue_close_notify(to))
             {

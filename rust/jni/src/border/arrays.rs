@@ -136,7 +136,7 @@ pub(crate) fn fill(
     len: usize,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> Result<()> {
-    // What was taken could not be given back.
+    // Bytes that were taken could not be put back.
     if array.len(env)? < start.saturating_add(len) {
         return Err(BridgeError::Argument(format!(
             "no room for {len} bytes from {start} on in the array"

@@ -1,5 +1,4 @@
-//! The native methods for what goes on between a request and its response: the body as it arrives, and informational
-//! responses.
+//! The native methods between a request and its response: the body as it arrives, and informational responses.
 
 use httpkit_core::server::{BodyFault, Read};
 use jni::Env;

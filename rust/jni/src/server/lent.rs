@@ -21,7 +21,7 @@ pub(super) fn address(descriptor: jint) -> Result<Address> {
             ":listen-socket {descriptor} is not a listening socket"
         ))
     };
-    // SAFETY: takes any number, and touches no memory; of one that is no open descriptor it says so.
+    // SAFETY: takes any number, and touches no memory; it fails for one that is no open descriptor.
     let copy = unsafe { fcntl(descriptor, F_DUPFD_CLOEXEC, FIRST) };
     if copy < 0 {
         return Err(none());

@@ -1,4 +1,4 @@
-//! The native methods around TLS: material in, counts and what a session has agreed on out.
+//! The native methods for TLS: setting the material, reading counts and a session's parameters.
 
 use std::sync::atomic::Ordering;
 
