@@ -30,9 +30,14 @@ final class Draining implements Runnable {
 
     void begin() {
         begun = true;
-        Thread thread = new Thread(this, "server-drain");
-        thread.setDaemon(true);
-        thread.start();
+        try {
+            Thread thread = new Thread(this, "server-drain");
+            thread.setDaemon(true);
+            thread.start();
+        } catch (Throwable e) {
+            server.stop(0, null); // no memory for its thread, for example
+            throw e;
+        }
     }
 
     boolean hasBegun() {
@@ -41,8 +46,12 @@ final class Draining implements Runnable {
 
     @Override
     public void run() {
-        int left = LastRequests.serve(timeout, this::unfinished);
-        server.stop(left, null);
+        int left = 0;
+        try {
+            left = LastRequests.serve(timeout, this::unfinished);
+        } finally {
+            server.stop(left, null);
+        }
     }
 
     /** 0 once there is nothing to wait for: also when the server is being stopped meanwhile. */

@@ -74,8 +74,9 @@ impl Admission {
 
     /// Whether the limit is so near that clients should not keep their connections.
     pub(super) fn is_crowded(&self) -> bool {
-        self.most
-            .is_some_and(|most| self.open.load(Ordering::Relaxed) * 10 > most * 9)
+        self.most.is_some_and(|most| {
+            self.open.load(Ordering::Relaxed).saturating_mul(10) > most.saturating_mul(9)
+        })
     }
 
     pub(super) fn has_limit_per_ip(&self) -> bool {

@@ -59,7 +59,8 @@ async fn find_oldest(shared: &Arc<Shared>) -> Vec<Idle> {
             let Some(since) = conn.idle_since() else {
                 continue;
             };
-            let age = now.wrapping_sub(since);
+            // It may have become idle after `now`: then it is the youngest, not the oldest.
+            let age = now.wrapping_sub(since).cast_signed().max(0).cast_unsigned();
             youngest_first.push(Candidate { age, conn, since });
             if youngest_first.len() > REMEMBERED {
                 youngest_first.pop();

@@ -209,8 +209,9 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener, speaks_tls: bool)
         return;
     };
     listener.ignore_newcomers();
-    // At most the backlog: connections that keep arriving would make this endless.
-    for _ in 0..shared.config.backlog {
+    // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
+    // arriving would make this endless.
+    for _ in 0..=shared.config.backlog.saturating_mul(2) {
         match listener.accept_now() {
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {

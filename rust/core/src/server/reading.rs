@@ -71,6 +71,7 @@ impl Conn {
             head.extend_from_slice(b"\r\n");
             state.transport.write(head, &[]);
         });
+        self.shared.tally.note_written();
         true
     }
 
