@@ -183,7 +183,7 @@
              (str ":max-event-bytes " (pr-str n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
 
 (defn- parser ^EventParser [^InputStream in max-event-bytes]
-  (EventParser. in (int (options/to-int (or max-event-bytes default-max-event-bytes)))))
+  (EventParser. in (int (or max-event-bytes default-max-event-bytes))))
 
 (defn- current
   "The event that a parser has read."

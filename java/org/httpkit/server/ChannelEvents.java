@@ -25,9 +25,8 @@ final class ChannelEvents {
 
     /** Runs the callbacks for {@code block} and for events that arrive meanwhile. */
     static void run(HttpServer server, byte[] block) {
-        for (byte[] next = block;
-                next != null;
-                next = Native.takeEvents(RequestBlock.handle(block))) {
+        long handle = RequestBlock.handle(block);
+        for (byte[] next = block; next != null; next = Native.takeEvents(handle)) {
             runSome(server, next);
         }
     }

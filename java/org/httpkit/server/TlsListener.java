@@ -127,7 +127,7 @@ public final class TlsListener {
         try {
             now = look();
             if (!now.equals(seen)) {
-                reload();
+                load(now);
             }
         } catch (Throwable e) {
             boolean fresh = now == null || !now.equals(failed);
@@ -148,12 +148,22 @@ public final class TlsListener {
      * @throws IllegalStateException without a TLS port, or after a stop
      */
     public synchronized List<X509Certificate> reload() throws IOException {
+        requireOpen();
+        return load(look());
+    }
+
+    private void requireOpen() {
         if (!open || stopped.getCount() == 0) {
             throw new IllegalStateException(
                     open ? "the server is stopped" : "the server has no TLS port");
         }
-        // Before reading: what changes meanwhile is a change for the next look.
-        List<Object> now = look();
+    }
+
+    /**
+     * @param now from before reading: what changes meanwhile is a change for the next look
+     */
+    private List<X509Certificate> load(List<Object> now) throws IOException {
+        requireOpen();
         TlsMaterial material = options.read();
         material.give(server.handle);
         seen = now;

@@ -163,7 +163,7 @@ fn the_certificate_is_chosen_by_name_and_by_what_the_client_can_verify() {
 #[test]
 fn clients_certificates_are_checked_as_the_server_is_told() {
     let authority = Authority::new();
-    let others = Authority::called("somebody else");
+    let others = Authority::called("another authority");
     let usage = |usage: ExtendedKeyUsagePurpose| {
         move |params: &mut rcgen::CertificateParams| {
             params.extended_key_usages = vec![usage];

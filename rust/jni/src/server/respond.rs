@@ -15,13 +15,13 @@ use crate::border::arrays::{bytes_of, in_buffer, size};
 use crate::border::error::Result;
 
 /// A response's bytes as Java passes them.
-pub(crate) struct ResponseBytes<'local> {
-    pub(crate) buffer: JByteArray<'local>,
-    pub(crate) head: jint,
-    pub(crate) body: jint,
-    pub(crate) large: JByteArray<'local>,
-    pub(crate) large_start: jint,
-    pub(crate) large_len: jint,
+struct ResponseBytes<'local> {
+    buffer: JByteArray<'local>,
+    head: jint,
+    body: jint,
+    large: JByteArray<'local>,
+    large_start: jint,
+    large_len: jint,
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing per response: its parts are its arguments.
