@@ -334,7 +334,9 @@
       (not (contains? opts :url)) (assoc :url nil)
       ;; It has the say instead.
       (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
-    #(warn-of-slip! opts %)))
+    #(warn-of-slip! opts %))
+  (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
+    (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
 
 (defn- forced
   "Value of option `k`, forced if it is a delay."
@@ -429,7 +431,8 @@
                         ; \"socks5://...\" needs `:proxy-tunnel? true`
     :proxy-host :proxy-port
                         ; Same, \"http://host\" and port; they win
-    :proxy-tunnel?      ; Tunnel through the proxy: end-to-end TLS for https.
+    :proxy-tunnel?      ; Tunnel through the proxy: end-to-end TLS for https. Invalid
+                        ; without a proxy; a nil `:proxy-url` will do
                         ; CONNECT, or SOCKS5 if `:proxy-url` is \"socks5://...\"
                         ; (default false: the proxy reads every request)
     :tunnel?            ; Refused with a proxy, see `:proxy-tunnel?`"

@@ -24,6 +24,6 @@
   "EventNames for `names`: an EventNames, a map of replacements, or nil."
   ^EventNames [names]
   (cond
-    (nil? names)                 EventNames/DEFAULT
+    (not names)                  EventNames/DEFAULT
     (instance? EventNames names) names
     :else                        (EventNames. ^Map names)))

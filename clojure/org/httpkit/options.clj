@@ -41,11 +41,19 @@
 
 (defn- illegal [^String message _] (IllegalArgumentException. message))
 
-(defn failure
-  "The exception for value `v` of option `k`, whose table entry is `entry`."
-  ^Throwable [k v [_ expectation thrown :as entry]]
-  (let [value (if (:secret (meta entry)) (str "of class " (some-> v class .getName)) (shown v))]
-    ((or thrown illegal) (str (shown k) " " value ": expected " expectation) v)))
+(defn named
+  "Option `k` of the table `known` and its value `v`, as messages show them."
+  ^String [known k v]
+  (str (shown k) " "
+    (if (:secret (meta (known k)))
+      (str "of class " (some-> v class .getName))
+      (shown v))))
+
+(defn- failure
+  "The exception for value `v` of option `k`."
+  ^Throwable [known k v]
+  (let [[_ expectation thrown] (known k)]
+    ((or thrown illegal) (str (named known k v) ": expected " expectation) v)))
 
 (defn check
   "Throws for the first of `opts`, a map or nil, whose value the table `known`
@@ -56,7 +64,7 @@
      (fn [_ k v]
        (if-let [entry (known k)]
          (when-not ((nth entry 0) v)
-           (throw (failure k v entry)))
+           (throw (failure known k v)))
          (when on-unknown (on-unknown k)))
        nil)
      nil opts)))
@@ -133,7 +141,7 @@
 (defn unknown-names
   "The warnings for those of `opts` that are not in the table `known`."
   [what known opts]
-  (map #(unknown-name what known %) (remove known (keys opts))))
+  (map #(unknown-name what known %) (remove known (keys (or opts nil)))))
 
 (def ^:private max-remembered 1000)
 
@@ -212,9 +220,15 @@
   [v]
   (to-int (or v 0)))
 
+(defn- unless-default
+  "nil and false, which mean the default, are not passed on."
+  [v]
+  (when v (to-int v)))
+
 (defn- core
   "The table entry of an option that the Rust core knows by the same name. The core
-  gets a number: the value's entry in `numbers`, a map, or the value itself."
+  gets a number: the value's entry in `numbers`, a map, or the value itself; none if
+  that is nil."
   ([entry] (core entry core-number))
   ([entry numbers] (vary-meta entry assoc :core numbers)))
 
@@ -224,9 +238,9 @@
   [known opts]
   (into {}
         (for [[k v] opts
-              :let  [number (:core (meta (known k)))]
+              :let  [number (when-let [numbers (:core (meta (known k)))] (numbers v))]
               :when number]
-          [(name k) (number v)])))
+          [(name k) number])))
 
 (defn function
   "Entry for a function of `args`; nil or false for none."
@@ -266,7 +280,7 @@
   [#(nil? (compression-failure %)) "true, false or a map" (fn [_ v] (compression-failure v))])
 
 (def ^:private event-names
-  (optional [#(or (instance? Map %) (instance? EventNames %))
+  (unless-none [#(or (instance? Map %) (instance? EventNames %))
              "a map with String keys, or EventNames"]))
 
 (defn- source? [v]
@@ -276,13 +290,13 @@
   [source? "a path, a File, a URL or \"classpath:...\"" class-thrown])
 
 (def ^:private store
-  (optional [#(or (source? %) (instance? KeyStore %))
+  (unless-none [#(or (source? %) (instance? KeyStore %))
              "a path, a File, a URL, \"classpath:...\" or a KeyStore" class-thrown]))
 
-(def ^:private text (optional [string? "a String" class-thrown]))
+(def ^:private text (unless-none [string? "a String" class-thrown]))
 
 (def ^:private password
-  (optional ^:secret [#(or (string? %) (instance? (class (char-array 0)) %)) "a String" class-thrown]))
+  (unless-none ^:secret [#(or (string? %) (instance? (class (char-array 0)) %)) "a String" class-thrown]))
 
 (def tls-identity
   "Of a map in `:tls` of `run-server`."
@@ -298,7 +312,7 @@
   "Of the TLS port of `run-server`."
   (merge
     (zipmap [:ssl? :http? :ssl-redirect?] (repeat anything))
-    {:ssl-port               (optional (integer 0 65535))
+    {:ssl-port               (unless-none (integer 0 65535))
      :keystore               store
      :keystore-type          text
      :key-password           password
@@ -306,22 +320,22 @@
      :truststore             store
      :truststore-type        text
      :trust-password         password
-     :client-auth            (optional (one-of :none :want :need))
-     :ssl-protocols          (optional [#(and (or (sequential? %) (set? %)) (seq %) (every? string? %))
+     :client-auth            (unless-none (one-of :none :want :need))
+     :ssl-protocols          (unless-none [#(and (or (sequential? %) (set? %)) (seq %) (every? string? %))
                                         "a vector of \"TLSv1.3\" and \"TLSv1.2\""])
-     :keystore-scan-interval (optional (integer 0))
-     :tls                    (optional [#(or (map? %) (and (sequential? %) (seq %) (every? map? %)))
+     :keystore-scan-interval limit
+     :tls                    (unless-none [#(or (map? %) (and (sequential? %) (seq %) (every? map? %)))
                                         "{:cert path :key path}, or a vector of such maps"])
-     :http-versions          (optional [#(= [:http1] %) "[:http1]" versions-thrown])}))
+     :http-versions          (unless-none [#(= [:http1] %) "[:http1]" versions-thrown])}))
 
 (defn- path? [v]
-  (or (nil? v) (instance? File v) (instance? Path v) (and (string? v) (not= v ""))))
+  (or (not v) (instance? File v) (instance? Path v) (and (string? v) (not= v ""))))
 
 (defn- descriptor? [v]
   (and (integer? v) (<= 0 v Integer/MAX_VALUE)))
 
 (def ^:private listen-socket
-  [#(or (nil? %) (#{:systemd :inherited} %) (descriptor? %)
+  [#(or (not %) (#{:systemd :inherited} %) (descriptor? %)
         (and (map? %) (or (descriptor? (:fd %)) (and (nil? (:fd %)) (string? (:name %))))))
    "a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"
    (fn [message v]
@@ -336,12 +350,12 @@
     tls
     {:ip                          [string? "a host name or an address, as a String" class-thrown]
      :port                        (integer 0 65535)
-     :worker-pool                 [#(or (nil? %) (delay? %) (instance? ExecutorService %))
+     :worker-pool                 [#(or (not %) (delay? %) (instance? ExecutorService %))
                                    "an ExecutorService, a delay of one, or nil" class-thrown]
-     :pool-opts                   (optional [map? "a map of options for new-worker"])
+     :pool-opts                   (unless-none [map? "a map of options for new-worker"])
      :max-body                    (core any-int)
-     :request-buffer-size         (core (optional (integer 0)) #(if % (to-int %) -1))
-     :body-window                 (core (integer 1))
+     :request-buffer-size         (core (unless-none (integer 0)) #(if % (to-int %) -1))
+     :body-window                 (core (unless-none (integer 1)) unless-default)
      :max-ws                      (core any-int)
      :max-line                    (core any-int)
      :max-headers                 (core limit)
@@ -377,19 +391,20 @@
      :listen-socket               listen-socket
      :unix-socket                 [path? "a path, as a String, File or Path, or nil"
                                    #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
-     :unix-socket-mode            (core [#(and (integer? %) (<= 0 % 0777)) "permissions, such as 0660"
-                                         #(if (number? %2) (illegal %1 %2) (class-thrown %1 %2))])
+     :unix-socket-mode            (core (unless-none [#(and (integer? %) (<= 0 % 0777)) "permissions, such as 0660"
+                                                      #(if (number? %2) (illegal %1 %2) (class-thrown %1 %2))])
+                                        unless-default)
      :unix-socket-replace?        anything
      :reuse-port?                 (core anything #(if % 1 0))
-     :io-threads                  (optional (integer 1))
-     :backlog                     (core (integer 1))
-     :max-pending-messages        (core (integer 1))
-     :max-pending-bytes           (integer 1)
-     :on-overflow                 overflow
+     :io-threads                  (unless-none (integer 1))
+     :backlog                     (core (unless-none (integer 1)) unless-default)
+     :max-pending-messages        (core (unless-none (integer 1)) unless-default)
+     :max-pending-bytes           (unless-none (integer 1))
+     :on-overflow                 (unless-none overflow)
      :compression                 compression
-     :body-buffer-size            (integer 0)
+     :body-buffer-size            (unless-none (integer 0))
      :stop-on-shutdown?           anything
-     :shutdown-timeout            (integer 0)}))
+     :shutdown-timeout            (unless-none (integer 0))}))
 
 (def streaming-server
   "Of `run-server` with `:request-buffer-size`: longer bodies need no memory, so `:max-body` may be any number."
@@ -411,13 +426,13 @@
    :on-close-raw       (function "channel, code and reason")
    :on-handshake-error (function "the channel")
    :on-drain           (function "the channel")
-   :max-pending-bytes  (optional (integer 1))
-   :on-overflow        (optional overflow)
+   :max-pending-bytes  (unless-none (integer 1))
+   :on-overflow        (unless-none overflow)
    :compression        compression
    :subprotocols       (optional [#(and (seqable? %) (not (string? %))) "a collection of Strings"])
    :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
-   :ping-interval      (optional (integer 1))
-   :ping-timeout       (optional (integer 1))})
+   :ping-interval      limit
+   :ping-timeout       (unless-none (integer 1))})
 
 (def ^:private field-value
   "Of an event, on one line: a line break would begin a forged field."
@@ -444,7 +459,7 @@
 (def event-stream
   "Of `org.httpkit.sse/stream`."
   (merge (select-keys channel [:on-open :on-close :on-drain :max-pending-bytes :on-overflow :compression])
-    {:heartbeat (optional (integer 0))
+    {:heartbeat limit
      :retry     event-retry
      :headers   (optional [map? "a map of headers"])}))
 
@@ -533,9 +548,9 @@
      :timeout          (unless-none msecs)
      :connect-timeout  msecs
      :idle-timeout     msecs
-     :deadline         (optional msecs)
+     :deadline         (unless-none msecs)
      :pool-timeout     (unless-none msecs)
-     :max-response-bytes (optional (integer 0 Long/MAX_VALUE))
+     :max-response-bytes (unless-none (integer 0 Long/MAX_VALUE))
      :keepalive        msecs
      :max-redirects    (optional any-long)
      :trace-redirects  (unless-none [collection? "a seq of URLs"])

@@ -14,6 +14,7 @@
    [org.httpkit.options :as options]
    [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
+   [org.httpkit.server.partners :as partners]
    [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.statistics :as statistics]
    [org.httpkit.server.tls :as tls]
@@ -232,8 +233,7 @@
    {:keys [io-threads max-pending-bytes on-overflow body-buffer-size compression server-header
            legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
            stop-on-shutdown? shutdown-timeout]
-    :or   {on-overflow                :close
-           server-header              ServerOptions/SERVER_HEADER
+    :or   {server-header              ServerOptions/SERVER_HEADER
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true
            legacy-error-messages?     true}
@@ -247,7 +247,7 @@
     (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
     (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
     (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
-    (set! (.overflow options)            (config/overflows on-overflow))
+    (set! (.overflow options)            (config/overflows (or on-overflow :close)))
     (set! (.serverHeader options)        server-header)
     (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
@@ -319,7 +319,8 @@
                           ; number                               (default nil)
     :max-connections-per-ip ; Open connections of one address; more are closed on arrival.
                           ; IPv6 counts by /64; with `:proxy-protocol`, the address of
-                          ; the PROXY header counts; 0 or nil for any number
+                          ; the PROXY header counts; invalid with `:unix-socket`
+                          ; without that; 0 or nil for any number
                           ;                                      (default nil)
     :max-requests-per-connection ; The response to the last one has Connection: Close,
                           ; unless the handler gave a Connection header; 0 or nil
@@ -365,11 +366,12 @@
                           ; http if there are several), `:inherited` (descriptor 0), or
                           ; {:fd n}, {:name \"systemd's name\"}. A stop leaves it open.
                           ; With `:systemd`, READY=1 is sent      (default none)
-    :unix-socket          ; Path of a Unix domain socket, instead of `:ip` and `:port`
-                          ; (default none)
+    :unix-socket          ; Path of a Unix domain socket, instead of `:ip` and `:port`,
+                          ; which then have no effect            (default none)
     :unix-socket-mode     ; Its permissions, such as 0660        (default by the umask)
-    :unix-socket-replace? ; Replace a file on which nothing listens any more?
-                          ; A running server is never replaced   (default true)
+    :unix-socket-replace? ; Replace a file on which nothing listens any more? A running
+                          ; server is never replaced (default true, with `:address-finder`
+                          ; false)
     :reuse-port?          ; May other processes listen on the port at the same time
                           ; (SO_REUSEPORT)?                      (default false)
     :address-finder       ; (fn []) -> `SocketAddress`, instead of `:ip` and `:port`;
@@ -377,7 +379,7 @@
     :channel-factory      ; (fn [address]) -> `ServerSocketChannel`, whose socket
                           ; options are copied; it is then closed
     :io-threads           ; I/O threads               (default half the cores, min 1)
-    :backlog              ; Accept backlog                       (default 1024)
+    :backlog              ; Accept backlog; `:listen-socket` has one already (default 1024)
     :max-pending-messages ; WebSocket messages queued for a channel's callbacks
                           ; before its socket is no longer read  (default 256)
     :max-pending-bytes    ; bytes queued for a channel's slow peer before
@@ -392,7 +394,7 @@
     :compression          ; Compress responses with gzip for clients that accept it:
                           ; true, or a map, see below            (default false)
     :stop-on-shutdown?    ; Drain when the JVM shuts down?       (default false)
-    :shutdown-timeout     ; msecs that this may take             (default 15000)
+    :shutdown-timeout     ; msecs that this may take, with the former (default 15000)
   for TLS, see docs/tls.md,
     :ssl-port             ; Port for HTTP over TLS, 0 for any free one (default none)
     :ssl?                 ; Open it? With true and no `:ssl-port`: 443
@@ -415,7 +417,15 @@
                           ; read again; nil or 0: never          (default 60)
     :ssl-redirect?        ; Respond to plain HTTP with 308 to https? (default false)
     :http-versions        ; [:http1], the only value
-  and those of `new-worker`, which may also be given as one map, `:pool-opts`.
+  and those of `new-worker`, which may also be given as one map, `:pool-opts`, instead;
+  as with http-kit, they have no effect with `:worker-pool`, sizes none on virtual threads,
+  nor `:event-names` without `:event-logger`.
+
+  nil and false switch an option off or give its default, except for `:ip`, `:port`,
+  `:max-body`, `:max-ws`, `:max-line` and `:proxy-protocol`. An option that needs another
+  (`:shutdown-timeout`, `:body-window`, `:unix-socket-mode`, `:keystore`, `:truststore` ...)
+  is invalid without it, but not beside one that is nil or false: a configuration may keep
+  the options of what it switches off.
 
   Of `:compression`, which a response may override under the same key:
     :level       ; 1 (fast) to 9 (small)    (default 6 for whole bodies up to 64 KiB, else 1)
@@ -698,7 +708,7 @@
    :body    "Bad Sec-Websocket-Key header"})
 
 (defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
-  (when ping-interval
+  (when (and ping-interval (pos? (long ping-interval)))
     (.keepAlive ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
 
 (defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
@@ -736,7 +746,8 @@
 
 (defn- check-channel! [ch opts]
   (options/check options/channel opts
-    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k)))))
+    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k))))
+  (partners/check-channel! opts))
 
 (defn- warn-of-foreign-request! []
   (warn-once! nil ::foreign
@@ -786,8 +797,8 @@
     :subprotocols   ; WebSocket: names in order of preference; the first that the
                     ; client offers is selected
     :headers        ; WebSocket: further headers of the handshake response
-    :ping-interval  ; WebSocket: msecs of silence after which the server pings
-                    ; (default none)
+    :ping-interval  ; WebSocket: msecs of silence after which the server pings;
+                    ; nil or 0 for none (default none)
     :ping-timeout   ; WebSocket: msecs to wait for any data after a ping before
                     ; closing as `:abnormal` (default `:ping-interval`)
 

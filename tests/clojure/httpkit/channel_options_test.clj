@@ -121,7 +121,7 @@
           (wire/disconnect conn))))))
 
 (deftest ping-options-are-checked
-  (doseq [opts [{:ping-interval 0} {:ping-interval -5} {:ping-interval 5 :ping-timeout 0} {:max-pending-bytes 0}
+  (doseq [opts [{:ping-interval -5} {:ping-interval 5 :ping-timeout 0} {:max-pending-bytes 0}
                 {:on-overflow :explode}]]
     (wire/with-server [{:keys [port errors]} #(server/as-channel % opts) {}]
       (is (= 500 (:status (:head (ex-data (is (thrown? clojure.lang.ExceptionInfo (wire/upgrade port)))))))

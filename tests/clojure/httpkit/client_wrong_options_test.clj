@@ -66,6 +66,7 @@
     ClassCastException      (str ":sslengine of class javax.net.ssl.SSLContext: expected an SSLEngine, see make-ssl-engine, or nil")
     {:response "r"}         ClassCastException       ":response \"r\": expected a promise, or nil"
     {:max-redirects "3"}    ClassCastException       ":max-redirects \"3\": expected an integer, or nil"
+    {:proxy-tunnel? true}   IllegalArgumentException ":proxy-tunnel? true has no effect without :proxy-url"
     {:proxy-url (URI. "http://p/")}
     ClassCastException      ":proxy-url of class java.net.URI: expected a String such as \"http://host:port\", or nil")
   (is (= [NullPointerException ":url nil: expected a String such as \"http://host:port/path\""]
@@ -96,7 +97,7 @@
   (peer/with-peer [p ok]
     (let [^ExecutorService pool (Executors/newSingleThreadExecutor)]
       (doseq [opts [nil {} {:method nil} {:timeout nil} {:timeout false} {:timeout 5000.7} {:timeout 5000 :connect-timeout nil :idle-timeout nil}
-                    {:deadline nil} {:pool-timeout false} {:max-response-bytes nil} {:max-response-bytes 1e9} {:keepalive -1} {:headers nil} {:headers (HashMap. {"a" "b"})}
+                    {:deadline nil} {:deadline false} {:max-response-bytes false} {:proxy-tunnel? true :proxy-url nil} {:proxy-tunnel? false} {:pool-timeout false} {:max-response-bytes nil} {:max-response-bytes 1e9} {:keepalive -1} {:headers nil} {:headers (HashMap. {"a" "b"})}
                     {:query-params nil} {:query-params [[:a 1]]} {:query-params false} {:form-params {}} {:multipart []} {:basic-auth nil}
                     {:basic-auth ["u"]} {:oauth-token :t} {:user-agent 5} {:filter nil} {:worker-pool nil} {:worker-pool pool}
                     {:worker-pool (delay pool)} {:worker-pool (delay nil)} {:client nil} {:client (delay nil)} {:client client/legacy-client}

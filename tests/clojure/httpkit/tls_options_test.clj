@@ -89,10 +89,8 @@
   (is (= [":exclude-ciphers has no effect: all suites offered are forward secret AEAD suites"
           ":exclude-protocols has no effect: only TLSv1.3 and TLSv1.2 are offered, see :ssl-protocols"]
          (warnings {:exclude-ciphers [".*RSA.*"] :exclude-protocols ["SSLv3"]})))
-  (is (= [":ca in :tls has no effect without :client-auth :want or :need"]
-         (warnings (let [pem (certs/pem "server")] {:ssl-port 0 :tls (assoc pem :ca (:cert pem))}))))
-  (is (= [":keystore has no effect without :ssl-port" ":client-auth has no effect without :ssl-port"]
-         (warnings {:keystore "no.p12" :client-auth :need})))
+  (is (= [] (warnings (let [pem (certs/pem "server")]
+                        {:ssl-port 0 :tls (assoc pem :ca (:cert pem)) :client-auth :none}))) "switched off")
   (is (= [] (warnings {:keystore "no.p12" :ssl-port 0 :ssl? false})) "switched off")
   (is (= [":ssl-prot is no option of run-server; did you mean :ssl-port?"] (warnings {:ssl-prot 0}))))
 

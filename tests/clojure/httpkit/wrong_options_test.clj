@@ -45,7 +45,7 @@
              [{:max-body 3000000000}    ArithmeticException      (str ":max-body 3000000000: expected an integer of at most " int-max)]
              [{:request-buffer-size -1} IllegalArgumentException (str ":request-buffer-size -1: expected an integer from 0 to " int-max ", or nil")]
              [{:request-buffer-size "1"} ClassCastException (str ":request-buffer-size \"1\": expected an integer from 0 to " int-max ", or nil")]
-             [{:body-window 0}          IllegalArgumentException (str ":body-window 0: expected an integer from 1 to " int-max)]
+             [{:request-buffer-size 1 :body-window 0} IllegalArgumentException (str ":body-window 0: expected an integer from 1 to " int-max ", or nil")]
              [{:request-buffer-size 1 :max-body -1} IllegalArgumentException ":max-body -1: expected an integer from 0 to 9223372036854775807, or nil"]
              [{:max-body nil}           NullPointerException     (str ":max-body nil: expected an integer of at most " int-max)]
              [{:max-ws "x"}             ClassCastException       (str ":max-ws \"x\": expected an integer of at most " int-max)]
@@ -65,7 +65,7 @@
              [{:worker-pool (delay 5)}  ClassCastException       ":worker-pool 5: expected an ExecutorService, a delay of one, or nil"]
              [{:proxy-protocol true}    IllegalArgumentException ":proxy-protocol true: expected :disable, :enable or :optional"]
              [{:proxy-protocol nil}     IllegalArgumentException ":proxy-protocol nil: expected :disable, :enable or :optional"]
-             [{:on-overflow :drop}      IllegalArgumentException ":on-overflow :drop: expected :close, :block or :reject"]
+             [{:on-overflow :drop}      IllegalArgumentException ":on-overflow :drop: expected :close, :block or :reject, or nil"]
              [{:server-header :x}       ClassCastException       ":server-header :x: expected a String without control characters, or nil for no header"]
              [{:server-header "a\r\nb"} IllegalArgumentException ":server-header \"a\\r\\nb\": expected a String without control characters, or nil for no header"]
              [{:error-logger "log"}     IllegalArgumentException ":error-logger \"log\": expected a function of message and throwable"]
@@ -78,15 +78,83 @@
              [{:listen-socket 0 :unix-socket "/tmp/s"} IllegalArgumentException ":listen-socket and :unix-socket: expected one of them"]
              [{:unix-socket ""}         IllegalArgumentException ":unix-socket \"\": expected a path, as a String, File or Path, or nil"]
              [{:unix-socket 5}          ClassCastException       ":unix-socket 5: expected a path, as a String, File or Path, or nil"]
-             [{:unix-socket "/tmp/s" :unix-socket-mode 660} IllegalArgumentException ":unix-socket-mode 660: expected permissions, such as 0660"]
-             [{:unix-socket-mode 0660}  IllegalArgumentException ":unix-socket-mode without :unix-socket: there is no file to give permissions to"]
+             [{:unix-socket "/tmp/s" :unix-socket-mode 660} IllegalArgumentException ":unix-socket-mode 660: expected permissions, such as 0660, or nil"]
+             [{:unix-socket "/tmp/s" :unix-socket-mode -1} IllegalArgumentException ":unix-socket-mode -1: expected permissions, such as 0660, or nil"]
              [{:unix-socket "/tmp/s" :reuse-port? true} IllegalArgumentException ":reuse-port? with :listen-socket or :unix-socket: expected :port"]
-             [{:backlog 0}              IllegalArgumentException (str ":backlog 0: expected an integer from 1 to " int-max)]
-             [{:max-pending-bytes 0}    IllegalArgumentException (str ":max-pending-bytes 0: expected an integer from 1 to " int-max)]
-             [{:body-buffer-size -1}    IllegalArgumentException (str ":body-buffer-size -1: expected an integer from 0 to " int-max)]
-             [{:shutdown-timeout -1}    IllegalArgumentException (str ":shutdown-timeout -1: expected an integer from 0 to " int-max)]
+             [{:backlog 0}              IllegalArgumentException (str ":backlog 0: expected an integer from 1 to " int-max ", or nil")]
+             [{:max-pending-bytes 0}    IllegalArgumentException (str ":max-pending-bytes 0: expected an integer from 1 to " int-max ", or nil")]
+             [{:body-buffer-size -1}    IllegalArgumentException (str ":body-buffer-size -1: expected an integer from 0 to " int-max ", or nil")]
+             [{:stop-on-shutdown? true :shutdown-timeout -1} IllegalArgumentException (str ":shutdown-timeout -1: expected an integer from 0 to " int-max ", or nil")]
              [{:pool-opts [1]}          IllegalArgumentException ":pool-opts of class clojure.lang.PersistentVector: expected a map of options for new-worker, or nil"]]]
       (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options)))))
+
+;; Options that mean something only beside others
+
+(def ^:private unix-finder
+  "An :address-finder for a Unix domain socket, in Java 16 and later; nil before."
+  (when-let [class (try (Class/forName "java.net.UnixDomainSocketAddress") (catch ClassNotFoundException _ nil))]
+    (fn [] (clojure.lang.Reflector/invokeStaticMethod ^Class class "of" (object-array ["/tmp/never-bound.sock"])))))
+
+(deftest an-option-without-the-one-that-it-belongs-to-is-refused-and-both-are-named
+  (doseq [[options message]
+          [[{:shutdown-timeout 5000}        ":shutdown-timeout 5000 has no effect without :stop-on-shutdown?"]
+           [{:body-window 4096}             ":body-window 4096 has no effect without :request-buffer-size"]
+           [{:unix-socket-mode 0660}        ":unix-socket-mode 432 has no effect without :unix-socket"]
+           [{:unix-socket-replace? true}    ":unix-socket-replace? true has no effect without :unix-socket"]
+           [{:unix-socket "/tmp/s" :max-connections-per-ip 5}
+            ":max-connections-per-ip 5 has no effect with :unix-socket, whose peers have no address, unless :proxy-protocol says it"]
+           [{:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0) :unix-socket-mode 0660}
+            ":unix-socket-mode 432 has no effect: :address-finder returned no Unix domain socket"]
+           [{:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0) :unix-socket-replace? true}
+            ":unix-socket-replace? true has no effect: :address-finder returned no Unix domain socket"]
+           (when unix-finder
+             [{:address-finder unix-finder :reuse-port? true}
+              ":reuse-port? true has no effect: :address-finder returned a Unix domain socket"])
+           (when unix-finder
+             [{:address-finder unix-finder :max-connections-per-ip 5}
+              ":max-connections-per-ip 5 has no effect: :address-finder returned a Unix domain socket"])
+           [{:keystore "no.p12"}            ":keystore \"no.p12\" has no effect without :ssl-port"]
+           [{:tls {:cert "c" :key "k"}}     ":tls of class clojure.lang.PersistentArrayMap has no effect without :ssl-port"]
+           [{:truststore "no.p12"}          ":truststore \"no.p12\" has no effect without :ssl-port"]
+           [{:client-auth :need}            ":client-auth :need has no effect without :ssl-port"]
+           [{:ssl-protocols ["TLSv1.3"]}    ":ssl-protocols of class clojure.lang.PersistentVector has no effect without :ssl-port"]
+           [{:ssl-redirect? true}           ":ssl-redirect? true has no effect without :ssl-port"]
+           [{:keystore-scan-interval 5}     ":keystore-scan-interval 5 has no effect without :ssl-port"]
+           [{:key-password "s3cr3t"}        ":key-password of class java.lang.String has no effect without :keystore"]
+           [{:ssl-port 0 :tls {:cert "c" :key "k"} :key-password "s3cr3t"}
+            ":key-password of class java.lang.String has no effect without :keystore; the one of a key in :tls belongs into its map"]
+           [{:key-manager-password "s3cr3t"} ":key-manager-password of class java.lang.String has no effect without :keystore"]
+           [{:keystore-type "JKS"}          ":keystore-type \"JKS\" has no effect without :keystore"]
+           [{:truststore-type "JKS"}        ":truststore-type \"JKS\" has no effect without :truststore"]
+           [{:trust-password "s3cr3t"}      ":trust-password of class java.lang.String has no effect without :truststore"]
+           [{:ssl-port 0 :keystore "no.p12" :truststore "no.p12"}
+            ":truststore \"no.p12\" has no effect without :client-auth"]
+           [{:ssl-port 0 :tls {:cert "c" :key "k" :ca "ca"}} ":ca in :tls has no effect without :client-auth"]
+           [{:ssl-port 0 :keystore "no.p12" :http? false :ssl-redirect? true}
+            ":ssl-redirect? true has no effect with :http? false"]]
+          :when options]
+    (is (= [IllegalArgumentException message] (thrown #(start-and-stop ok options))) (pr-str options))))
+
+(deftest a-configuration-may-keep-the-options-of-what-it-switches-off
+  (doseq [options [{:stop-on-shutdown? false :shutdown-timeout 5000}
+                   {:request-buffer-size nil :body-window 4096}
+                   {:unix-socket nil :unix-socket-mode 0660 :unix-socket-replace? false}
+                   {:ssl-port nil :keystore "no.p12" :key-password "x" :truststore "no.p12" :trust-password "x"
+                    :client-auth :need :ssl-protocols ["TLSv1.3"] :ssl-redirect? true :keystore-scan-interval 5}
+                   {:ssl? false :ssl-port 0 :tls {:cert "c" :key "k" :ca "ca"} :client-auth nil}
+                   {:keystore nil :keystore-type "JKS" :key-password "x" :key-manager-password "x"
+                    :truststore nil :truststore-type "JKS" :trust-password "x"}]]
+    (is (= :started (start-and-stop ok options)) (pr-str options))))
+
+(deftest nil-and-false-switch-an-option-off-without-its-partner-or-give-its-default
+  (doseq [options [{:unix-socket-mode nil} {:unix-socket-mode false} {:unix-socket-replace? nil}
+                   {:unix-socket-replace? false} {:shutdown-timeout nil} {:body-window nil} {:client-auth :none}
+                   {:client-auth nil} {:ssl-redirect? false} {:keystore-scan-interval 0} {:keystore-scan-interval false}
+                   {:backlog nil} {:max-pending-bytes nil} {:max-pending-messages nil} {:body-buffer-size nil}
+                   {:on-overflow nil} {:listen-socket false} {:unix-socket false} {:ssl-port false} {:tls false}
+                   {:keystore false} {:io-threads false} {:event-names false} {:worker-pool false} {:pool-opts false}
+                   {:request-buffer-size false} {:compression nil} {:reuse-port? nil} {:http-versions [:http1]}]]
+    (is (= :started (start-and-stop ok options)) (pr-str options))))
 
 (deftest wrong-options-of-the-worker-pool-are-named
   (let [sized  "an integer from 1 to 2147483647, or nil"
@@ -266,7 +334,8 @@
            [{:on-overflow :drop}        ":on-overflow :drop: expected :close, :block or :reject, or nil"]
            [{:subprotocols "chat"}      ":subprotocols \"chat\": expected a collection of Strings, or nil"]
            [{:headers "x"}              ":headers \"x\": expected a map of headers, or nil"]
-           [{:ping-interval 0}          ":ping-interval 0: expected an integer from 1 to 2147483647, or nil"]]]
+           [{:ping-interval -1}         ":ping-interval -1: expected an integer from 0 to 2147483647, or nil"]
+           [{:ping-timeout 500}         ":ping-timeout 500 has no effect without :ping-interval"]]]
     (let [[{:keys [status body]} [[_ e]]] (channel-answer options)]
       (is (= [500 message IllegalArgumentException message] [status body (class e) (ex-message e)])))))
 

@@ -28,7 +28,7 @@
   "The control of the call that `opts` continue after a redirect, or a new one."
   [{:keys [deadline] :as opts}]
   (or (::control (meta opts))
-      (new-control (some-> deadline long (max 0)))))
+      (new-control (when deadline (max 0 (long deadline))))))
 
 (defn with-control [opts control]
   (vary-meta opts assoc ::control control))

@@ -3,6 +3,7 @@
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
+   [org.httpkit.server.partners :as partners]
    [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
@@ -24,6 +25,7 @@
   ;; With a finder the address has no say.
   (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
   (sockets/check-together! opts)
+  (partners/check! opts)
   (tls/check! opts))
 
 (defn warnings
@@ -62,12 +64,21 @@
                  (str ":ip " (pr-str ip) ": the name is unknown, or the resolver cannot be reached")))))
     address))
 
-(defn- find-address [{:keys [address-finder ip port] :or {ip "0.0.0.0" port 8090}}]
-  (cond
-    (nil? address-finder) (ip-address ip port)
-    (instance? HttpServer$AddressFinder address-finder)
+(defn- found [address-finder]
+  (if (instance? HttpServer$AddressFinder address-finder)
     (.findAddress ^HttpServer$AddressFinder address-finder)
-    :else (address-finder)))
+    (address-finder)))
+
+(defn- find-address!
+  [^ServerOptions options
+   {:keys [address-finder ip port unix-socket-replace?] :or {ip "0.0.0.0" port 8090} :as opts}]
+  (set! (.address options)
+    (if address-finder
+      (doto (found address-finder) (->> (partners/check-found! opts)))
+      (ip-address ip port)))
+  ;; Only if asked for: http-kit leaves the file that it finds.
+  (when (and address-finder unix-socket-replace?)
+    (.set options "unix-socket-replace?" 1)))
 
 (defn- make-channel ^java.nio.channels.ServerSocketChannel [factory address]
   (if (instance? HttpServer$ServerChannelFactory factory)
@@ -87,7 +98,7 @@
   address."
   [^ServerOptions options {:keys [channel-factory] :as opts}]
   (when-not (sockets/set-socket! options opts)
-    (set! (.address options) (find-address opts))
+    (find-address! options opts)
     (copy-socket-options! options channel-factory (.address options)))
   (tls/set-tls! options opts))
 

@@ -50,7 +50,7 @@
 
 (defn check-together!
   "Throws if options about where to listen exclude each other."
-  [{:keys [listen-socket unix-socket unix-socket-mode address-finder channel-factory reuse-port?
+  [{:keys [listen-socket unix-socket address-finder channel-factory reuse-port?
            ssl-port ssl?]}]
   (doseq [[wrong? message]
           [[(and listen-socket unix-socket)    ":listen-socket and :unix-socket: expected one of them"]
@@ -58,9 +58,7 @@
             ":address-finder and :listen-socket or :unix-socket: expected one of them"]
            [(and channel-factory (or listen-socket unix-socket))
             ":channel-factory and :listen-socket or :unix-socket: expected one of them"]
-           [(and unix-socket-mode (not (or unix-socket address-finder)))
-            ":unix-socket-mode without :unix-socket: there is no file to give permissions to"]
-           [(and (or ssl-port ssl?) (or listen-socket unix-socket))
+           [(and (if (some? ssl?) ssl? ssl-port) (or listen-socket unix-socket))
             ":ssl-port with :listen-socket or :unix-socket: expected one of them; start a server for each"]
            [(and reuse-port? (or listen-socket unix-socket))
             ":reuse-port? with :listen-socket or :unix-socket: expected :port"]]

@@ -15,7 +15,7 @@
 (defn wanted?
   "Whether the options ask for a TLS port."
   [{:keys [ssl? ssl-port]}]
-  (if (nil? ssl?) (some? ssl-port) (boolean ssl?)))
+  (boolean (if (some? ssl?) ssl? ssl-port)))
 
 (defn plain?
   "Whether plain HTTP is served."
@@ -28,7 +28,7 @@
 (defn- identities
   "The maps of `:tls`."
   [{:keys [tls]}]
-  (if (map? tls) [tls] tls))
+  (if (map? tls) [tls] (or tls nil)))
 
 (defn- refuse! [& message]
   (throw (IllegalArgumentException. ^String (apply str message))))
@@ -41,9 +41,9 @@
       " Give :keystore (a file or a java.security.KeyStore) or :tls {:cert ... :key ...}"))
   (if (wanted? opts)
     (cond
-      (and (nil? keystore) (empty? tls))
+      (not (or keystore (identities opts)))
       (refuse! ":ssl-port " (port opts) " needs a certificate: give :keystore or :tls")
-      (and keystore (seq tls))
+      (and keystore tls)
       (refuse! ":keystore and :tls are both given: expected one of them"))
     (when-not (plain? opts)
       (refuse! ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere")))
@@ -51,10 +51,6 @@
     (options/check options/tls-identity pem)
     (doseq [k [:cert :key] :when (nil? (k pem))]
       (refuse! ":tls without " k ": expected {:cert path :key path}"))))
-
-(def ^:private of-tls-ports
-  "Options that mean nothing without a TLS port."
-  [:keystore :tls :truststore :client-auth :ssl-protocols :ssl-redirect? :http-versions])
 
 (def ^:private without-effect
   "Options of other servers -> why they have no effect here."
@@ -77,13 +73,6 @@
   (concat
     (for [[k why] (sort without-effect) :when (some? (k opts))]
       (str k " has no effect: " why))
-    (when (and (not (wanted? opts)) (not (false? (:ssl? opts))))
-      (for [k of-tls-ports :when (k opts)]
-        (str k " has no effect without :ssl-port")))
-    (when (and (wanted? opts) (contains? #{nil :none} (:client-auth opts)))
-      (when-let [k (cond (:truststore opts) ":truststore"
-                         (some :ca (identities opts)) ":ca in :tls")]
-        [(str k " has no effect without :client-auth :want or :need")]))
     (mapcat #(options/unknown-names ":tls" options/tls-identity %) (identities opts))))
 
 (defn- chars-of ^chars [password]
@@ -91,6 +80,7 @@
 
 (def ^:private client-auths
   {nil   TlsOptions$ClientAuth/NONE
+   false TlsOptions$ClientAuth/NONE
    :none TlsOptions$ClientAuth/NONE
    :want TlsOptions$ClientAuth/WANT
    :need TlsOptions$ClientAuth/NEED})
