@@ -41,6 +41,19 @@
         (is (.exists path))
         (is (thrown? BindException (server/run-server ok {:unix-socket path :unix-socket-replace? false})))))))
 
+(deftest the-options-of-a-unix-socket-hold-for-one-that-the-address-finder-returns
+  (with-dir
+    (fn [dir]
+      (let [path   (io/file dir "found.sock")
+            finder #(clojure.lang.Reflector/invokeStaticMethod ; Java 16
+                      (Class/forName "java.net.UnixDomainSocketAddress") "of" (object-array [(str path)]))]
+        (wire/with-server [_ ok {:address-finder finder :unix-socket-mode 0600}]
+          (is (= "rw-------" (PosixFilePermissions/toString
+                               (Files/getPosixFilePermissions (.toPath path) (make-array java.nio.file.LinkOption 0))))))
+        (is (thrown? BindException (server/run-server ok {:address-finder finder})) "not asked for, as in http-kit")
+        (wire/with-server [_ ok {:address-finder finder :unix-socket-replace? true}]
+          (is (= "ok" (get-unix path))))))))
+
 ;; Ports that are shared
 
 (deftest two-servers-share-a-port-if-both-say-so

@@ -1,14 +1,19 @@
 //! Making the socket that a server listens on: TCP, a Unix domain socket, or one that another program opened.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::config::Config;
+
+/// A starting server needs its folder for less than a millisecond.
+const LONGEST_LOCK: Duration = Duration::from_secs(2);
 
 /// The wildcard address listens on both IP versions, as the JVM's own sockets do.
 pub(super) fn inet(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
@@ -40,7 +45,9 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
 }
 
 pub(super) fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
-    if config.unix_socket_replace {
+    // Until it listens, it looks like the socket of a server that has ended.
+    let alone = lock_folder(path);
+    if config.unix_socket_replace && alone.is_some() {
         remove_stale(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -52,6 +59,26 @@ pub(super) fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
     }
     socket.listen(config.backlog)?;
     Ok(socket.into())
+}
+
+/// Keeps servers that start at the same time from replacing each other's sockets, until the file is closed. None if the
+/// folder cannot be locked: it is not readable, or another program has locked it for long. Then nothing is replaced.
+fn lock_folder(path: &Path) -> Option<File> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder).ok()?;
+    let deadline = Instant::now() + LONGEST_LOCK;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Deletes the socket of a server that has ended. Everything else stays, and binding says that the path is in use.

@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 
 use httpkit_core::server::{Address, Config, Mode, Server};
 
-use crate::support::{PATIENCE, Recorder, Running, answer, config, wait_until};
+use crate::support::{PATIENCE, Recorder, Running, answer, config, join, wait_until};
 
 /// A path that is deleted at the end.
 struct SocketPath(PathBuf);
@@ -92,6 +92,50 @@ fn a_path_on_which_nothing_listens_is_replaced_and_one_with_a_server_is_not() {
     assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "a server");
     UnixStream::connect(&path.0).unwrap();
     drop(server);
+}
+
+#[test]
+fn of_servers_that_start_at_once_on_a_path_one_gets_it_and_keeps_it() {
+    let path = SocketPath::new();
+    let address = Address::Unix(path.0.clone());
+    for round in 0..100 {
+        let _ = std::fs::remove_file(&path.0);
+        if round % 2 == 0 {
+            drop(std::os::unix::net::UnixListener::bind(&path.0).unwrap());
+        }
+        let start = Arc::new(Barrier::new(4));
+        let starts: Vec<_> = (0..4)
+            .map(|_| {
+                let (start, address) = (start.clone(), address.clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    Server::bind(&address, replacing(), sink())
+                })
+            })
+            .collect();
+        let (started, refused): (Vec<_>, Vec<_>) =
+            starts.into_iter().map(join).partition(Result::is_ok);
+        assert_eq!(started.len(), 1, "round {round}");
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        }
+        UnixStream::connect(&path.0).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_another_program_has_locked_delays_a_start_but_does_not_stop_it() {
+    let folder = SocketPath::new();
+    std::fs::create_dir(&folder.0).unwrap();
+    let locked = std::fs::File::open(&folder.0).unwrap();
+    locked.lock().unwrap();
+    let path = SocketPath(folder.0.join("socket"));
+    Running::start_at(&Address::Unix(path.0.clone()), replacing());
+    // Without the lock, nothing is replaced.
+    let refused = Server::bind(&Address::Unix(path.0.clone()), replacing(), sink()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+    drop(path);
+    std::fs::remove_dir(&folder.0).unwrap();
 }
 
 #[test]
