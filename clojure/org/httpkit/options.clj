@@ -20,7 +20,7 @@
    [org.httpkit HttpMethod]
    [org.httpkit.client HttpClient HttpClient$SSLEngineURIConfigurer IFilter]
    [org.httpkit.logger EventNames]
-   [org.httpkit.server Compression HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
+   [org.httpkit.server AsyncChannel Compression HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
 
 (set! *warn-on-reflection* true)
 
@@ -455,6 +455,16 @@
   must not keep the data from the others."
   {:close-after-send? anything
    :on-overflow       (optional (one-of :close :reject))})
+
+(def publish
+  "Of `org.httpkit.topics/publish!`."
+  (assoc broadcast
+    :except (optional [#(instance? AsyncChannel %) "a channel"])))
+
+(def bridge
+  "Of `org.httpkit.topics/bridge`."
+  {:publish   [ifn? "a function of a topic and bytes"]
+   :subscribe [ifn? "a function of a topic and a function of bytes"]})
 
 (def event-stream
   "Of `org.httpkit.sse/stream`."

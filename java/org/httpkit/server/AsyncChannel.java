@@ -39,6 +39,9 @@ public class AsyncChannel {
     private volatile IFn pongHandler;
     private boolean manualPong;
 
+    /** Changed by {@link Topics} only. */
+    volatile Topics.Topic[] topics;
+
     /** Both ends' addresses in native form, a sixth of the size of Java's; or null. */
     private byte[] ends;
 
@@ -420,6 +423,7 @@ public class AsyncChannel {
         ends = other.ends;
         receiveHandler = pingHandler = pongHandler = null;
         manualPong = false;
+        topics = null;
         closing.reset();
     }
 

@@ -47,6 +47,7 @@ final class Channels {
 
     void forget(AsyncChannel channel) {
         channels.remove(channel.handle(), channel);
+        Topics.end(channel);
         forgetDrain(channel.handle());
     }
 

@@ -113,6 +113,8 @@ final class Closing {
             ServerLog log = channel.server.log;
             log.error("on close handler", e);
             log.event(log.events.serverChannelCloseError);
+        } finally {
+            Topics.end(channel);
         }
     }
 

@@ -66,6 +66,7 @@ public class HttpServer implements Runnable {
 
     final ServerOptions options;
     public final Statistics statistics = new Statistics(this);
+    public final Topics topics = new Topics(this);
     private final TlsListener tls = new TlsListener(this);
     private final int port;
     private final Thread[] loops;
