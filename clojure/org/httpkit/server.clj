@@ -415,7 +415,8 @@
     :ssl-protocols        ; Some of [\"TLSv1.3\" \"TLSv1.2\"]       (default both)
     :keystore-scan-interval ; Seconds between checks for changed files, which are then
                           ; read again; nil or 0: never          (default 60)
-    :ssl-redirect?        ; Respond to plain HTTP with 308 to https? (default false)
+    :ssl-redirect?        ; Respond to plain HTTP with 308 to https? Not to what a PROXY
+                          ; header of version 2 says came through TLS (default false)
     :http-versions        ; [:http1], the only value
   and those of `new-worker`, which may also be given as one map, `:pool-opts`, instead;
   as with http-kit, they have no effect with `:worker-pool`, sizes none on virtual threads,

@@ -149,6 +149,7 @@ impl Conn {
         state.channel(self).held = true;
         if state.eof {
             state.leave(self);
+            self.shared.tally.note_written();
             return false;
         }
         true

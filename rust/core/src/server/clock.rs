@@ -33,9 +33,12 @@ impl Clock {
         self.wanted.notified().await;
     }
 
-    pub(super) fn advance(&self, by: Duration) {
+    /// Counts whole milliseconds, and returns the rest: left out, it would make the clock slow.
+    #[must_use]
+    pub(super) fn advance(&self, by: Duration) -> Duration {
         let msecs = by.min(MOST).as_millis() as u32;
         self.now.fetch_add(msecs, Ordering::Relaxed);
+        Duration::from_nanos((by.subsec_nanos() % 1_000_000).into())
     }
 
     /// Whether more than `limit` has passed since `since`, which may have been noted up to a tick late.
@@ -55,21 +58,32 @@ mod tests {
         clock.now.store(u32::MAX - 10, Ordering::Relaxed); // It may overflow meanwhile.
         let since = clock.now();
         let limit = Duration::from_millis(100);
-        clock.advance(limit);
+        assert!(clock.advance(limit).is_zero());
         assert!(
             !clock.is_past(since, limit),
             "it was noted up to a tick late"
         );
-        clock.advance(TICK);
+        assert!(clock.advance(TICK).is_zero());
         assert!(!clock.is_past(since, limit));
-        clock.advance(Duration::from_millis(1));
+        assert!(clock.advance(Duration::from_millis(1)).is_zero());
         assert!(clock.is_past(since, limit));
+    }
+
+    #[test]
+    fn fractions_of_a_millisecond_add_up() {
+        let clock = Clock::default();
+        let mut rest = Duration::ZERO;
+        for _ in 0..1000 {
+            rest = clock.advance(TICK + Duration::from_micros(999) + rest);
+        }
+        assert_eq!(clock.now(), 50_999);
+        assert_eq!(rest, Duration::ZERO);
     }
 
     #[test]
     fn time_in_which_nothing_ran_does_not_count() {
         let clock = Clock::default();
-        clock.advance(Duration::from_secs(3600));
+        assert!(clock.advance(Duration::from_secs(3600)).is_zero());
         assert!(!clock.is_past(0, MOST));
     }
 }

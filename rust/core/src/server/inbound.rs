@@ -126,6 +126,11 @@ impl Inbound {
         }
     }
 
+    /// Whether a PROXY header says that the client came to the balancer through TLS.
+    pub(super) fn came_through_tls(&self) -> bool {
+        matches!(&self.proxy, Proxy::Done(Some(header)) if header.tls)
+    }
+
     pub(super) fn awaited(&self) -> Awaited {
         match self.body.as_deref() {
             Some(Body::Partial(_)) => Awaited::Body,

@@ -26,6 +26,9 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Pause of accepting while connections are closed to free descriptors.
 const ROOM_REST: Duration = Duration::from_millis(2);
 
+/// Only the owner of a lent socket can do that.
+const SHUT: &str = "the listening socket has been shut down: nothing is accepted any more";
+
 type Accepted = (ReadHalf, WriteHalf, Ends);
 
 /// A bound, listening socket.
@@ -94,7 +97,7 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
+                stream.set_nodelay(true).map_err(is_gone)?;
                 Ok(split_tcp(tokio::net::TcpStream::from_std(stream)?, peer))
             }
             Self::Unix(listener) => {
@@ -149,7 +152,7 @@ impl AsyncListener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Small responses must not wait for the peer's acknowledgement of earlier ones.
-                stream.set_nodelay(true)?;
+                stream.set_nodelay(true).map_err(is_gone)?;
                 Ok(split_tcp(stream, peer))
             }
             Self::Unix(listener) => Ok(split_unix(listener.accept().await?.0)),
@@ -186,32 +189,56 @@ pub(super) async fn accept(
             }
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if is_want_of_room(&e) && shared.make_room() => {
-                tokio::time::sleep(ROOM_REST).await;
+                rest(ROOM_REST, &mut stage, Stage::Draining).await;
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                shared.notice(Notice::Accept(SHUT.to_owned()));
+                // An error means that the server was dropped, which closes it.
+                let _ = stage.wait_for(|stage| *stage != Stage::Accepting).await;
+                break;
             }
             Err(e) => {
-                if shared.accept_errors.is_due() {
-                    shared.notice(Notice::Accept(e.to_string()));
-                }
-                tokio::time::sleep(ACCEPT_REST).await;
+                complain(shared, &e);
+                rest(ACCEPT_REST, &mut stage, Stage::Draining).await;
             }
         }
     }
     // Of a lent socket, what waits is served by who listens on it next.
     let kept_open = shared.config.lent && !speaks_tls;
     if *stage.borrow() == Stage::Draining && !kept_open {
-        take_backlog(shared, listener, speaks_tls);
+        take_backlog(shared, listener, speaks_tls, &mut stage).await;
     }
 }
 
-/// Takes the connections that the kernel has accepted, because closing the listener would reset them.
-fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener, speaks_tls: bool) {
+/// Waits, but no longer than to this stage.
+async fn rest(time: Duration, stage: &mut watch::Receiver<Stage>, until: Stage) {
+    // An error means that the server was dropped, which closes it.
+    let _ = tokio::time::timeout(time, stage.wait_for(|stage| *stage >= until)).await;
+}
+
+fn complain(shared: &Shared, error: &io::Error) {
+    if shared.accept_errors.is_due() {
+        shared.notice(Notice::Accept(error.to_string()));
+    }
+}
+
+/// Takes the connections that the kernel has accepted, because closing the listener would reset them. Without free
+/// descriptors, that waits until a connection ends, or the server's time is up.
+async fn take_backlog(
+    shared: &Arc<Shared>,
+    listener: AsyncListener,
+    speaks_tls: bool,
+    stage: &mut watch::Receiver<Stage>,
+) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
     listener.ignore_newcomers();
     // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
     // arriving would make this endless.
-    for _ in 0..=shared.config.backlog.saturating_mul(2) {
+    let mut left = shared.config.backlog.max(1).saturating_mul(2);
+    while left > 0 && *stage.borrow() != Stage::Closed {
+        left -= 1;
         match listener.accept_now() {
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {
@@ -219,6 +246,15 @@ fn take_backlog(shared: &Arc<Shared>, listener: AsyncListener, speaks_tls: bool)
                 start(shared, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
+            Err(e) if is_want_of_room(&e) => {
+                left += 1;
+                let pause = match shared.make_room() {
+                    true => ROOM_REST,
+                    false => ACCEPT_REST,
+                };
+                complain(shared, &e);
+                rest(pause, stage, Stage::Closed).await;
+            }
             Err(_) => return,
         }
     }
@@ -254,11 +290,14 @@ fn is_want_of_room(error: &io::Error) -> bool {
 
 /// Whether the connection was gone before we took it, so that nothing is wrong with the listener.
 fn is_peers_fault(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
-    };
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, NotConnected};
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | NotConnected | InvalidInput
+        ConnectionAborted | ConnectionReset | Interrupted | NotConnected
     )
+}
+
+/// An accepted socket whose options cannot be set has no peer any more.
+fn is_gone(_: io::Error) -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }

@@ -257,7 +257,9 @@ impl Conn {
             flags: INLINE,
             declared: -1,
         };
-        match self.respond_locked(seq, &response, UNAVAILABLE, UNAVAILABLE.len() as u64) {
+        let refused = self.respond_locked(seq, &response, UNAVAILABLE, UNAVAILABLE.len() as u64);
+        self.shared.tally.note_written();
+        match refused {
             Responded::Done(next) => next,
             _ => None,
         }

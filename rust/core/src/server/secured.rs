@@ -22,6 +22,15 @@ const HANDSHAKE: u8 = 0x16;
 /// Longest head of a plain request on a TLS port that is read to its end.
 const MAX_PLAIN_HEAD: usize = 8 * 1024;
 
+/// What a connection's first bytes are.
+enum First {
+    /// Not known yet, or they have been responded to.
+    Nothing,
+    Tls(Vec<u8>),
+    /// A balancer has ended TLS before them.
+    Plain(Vec<u8>),
+}
+
 impl Shared {
     fn handshake_complete(&self, kind: HandshakeKind) {
         let handshakes = &self.tls.settings.handshakes;
@@ -48,8 +57,9 @@ impl Conn {
         let is_new = state.transport.tls().is_some_and(Tls::is_new);
         if is_new {
             match state.first_bytes(self, fresh) {
-                Some(bytes) => first = bytes,
-                None => return,
+                First::Tls(bytes) => first = bytes,
+                First::Plain(bytes) => return self.deliver(state, &bytes),
+                First::Nothing => return,
             }
         }
         let fresh = if is_new { &mut first[..] } else { fresh };
@@ -83,42 +93,52 @@ impl Conn {
 }
 
 impl State {
-    /// Decides by its first bytes what the peer speaks. If it is TLS, the session has begun, and the bytes for it are
-    /// returned.
-    fn first_bytes(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Vec<u8>> {
-        let tls = self.transport.tls_mut()?;
+    /// Decides by its first bytes what the peer speaks. If it is TLS, the session has begun.
+    fn first_bytes(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> First {
+        let Some(tls) = self.transport.tls_mut() else {
+            return First::Nothing;
+        };
         let speaks_tls = tls.speaks_tls();
         let bytes = tls.first_bytes(fresh);
         match self.inbound.take_proxy(&conn.shared.config, bytes) {
             Ok(Some(len)) => drop(bytes.drain(..len)),
-            Ok(None) => return None,
+            Ok(None) => return First::Nothing,
             Err(violation) => {
                 conn.shared.notice(Notice::Violation(violation));
                 self.lost(conn);
-                return None;
+                return First::Nothing;
             }
         }
         // Not after the handshake, which is the expensive part.
         if !self.may_stay(conn) {
             self.lost(conn);
-            return None;
+            return First::Nothing;
         }
-        let tls = self.transport.tls_mut()?;
+        let came_through_tls = self.inbound.came_through_tls();
+        let Some(tls) = self.transport.tls_mut() else {
+            return First::Nothing;
+        };
         let bytes = tls.first_bytes(&[]);
-        match *bytes.first()? {
-            HANDSHAKE if speaks_tls => {
+        match bytes.first() {
+            None => {}
+            Some(_) if came_through_tls && !speaks_tls => {
+                let bytes = std::mem::take(bytes);
+                self.transport.plain();
+                return First::Plain(bytes);
+            }
+            Some(&HANDSHAKE) if speaks_tls => {
                 let bytes = std::mem::take(bytes);
                 let config = conn.shared.tls.settings.config();
                 if config.is_some_and(|config| tls.begin(config).is_ok()) {
                     self.inbound.secured();
-                    return Some(bytes);
+                    return First::Tls(bytes);
                 }
                 self.lost(conn);
             }
-            b'A'..=b'Z' => self.plain_request(conn),
-            _ => self.lost(conn),
+            Some(b'A'..=b'Z') => self.plain_request(conn),
+            Some(_) => self.lost(conn),
         }
-        None
+        First::Nothing
     }
 
     /// A plain request where only https is served: the response says so.
@@ -135,7 +155,8 @@ impl State {
             Ok(true) => https_url(conn, &head, bytes, on_tls_port),
             _ => None,
         };
-        let redirects = conn.shared.tls.settings.redirects();
+        // A balancer that has ended TLS would send the redirected request here again.
+        let redirects = conn.shared.tls.settings.redirects() && !self.inbound.came_through_tls();
         let response = plain_response(&conn.shared, url, redirects, head.is_head());
         self.transport.plain();
         // Its body, if it has one, must not cause a reset.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
+use super::tls::Tls;
 use super::types::Stage;
 
 /// A request that has begun to arrive gets this many times the grace of an idle connection.
@@ -96,7 +97,7 @@ impl Conn {
         }
         let mut state = self.lock();
         let interrupts = match state.phase {
-            Phase::Http(_, Responding::Idle) => !state.is_idle(),
+            Phase::Http(_, Responding::Idle) => !state.is_idle() && !state.is_in_handshake(),
             Phase::Http(..) => true,
             _ => false,
         };
@@ -108,9 +109,19 @@ impl Conn {
 }
 
 impl State {
-    /// No byte of a request has arrived, not even in the kernel, and nothing is left to send.
+    /// No byte of a request has arrived, not even in the kernel or as a part of a record, and nothing is left to send.
+    /// A handshake is the beginning of a request.
     fn is_idle(&self) -> bool {
-        self.inbound.is_empty() && self.transport.all_is_written() && !self.transport.has_input()
+        let is_silent = |tls: &Tls| tls.incomplete() == 0 && !tls.is_in_handshake();
+        self.inbound.is_empty()
+            && self.transport.tls().is_none_or(is_silent)
+            && self.transport.all_is_written()
+            && !self.transport.has_input()
+    }
+
+    fn is_in_handshake(&self) -> bool {
+        let in_handshake = |tls: &Tls| tls.is_new() || tls.is_in_handshake();
+        self.transport.tls().is_some_and(in_handshake)
     }
 
     /// Whether a response, not a channel's, is still to be written.

@@ -56,8 +56,7 @@ async fn sweep(shared: Arc<Shared>) {
         }
         sleep(TICK).await;
         let now = Instant::now();
-        shared.clock.advance(now - last);
-        last = now;
+        last = now - shared.clock.advance(now - last);
         let places = shared.connections.places();
         // A list that grows or shrinks meanwhile only changes how many are checked per step.
         let end = (at + places.div_ceil(PARTS)).min(places);
@@ -92,6 +91,7 @@ impl Conn {
         if clock.is_past(state.since, limit) && at_fault(&state) {
             self.shared.note_timeout(timeout);
             state.time_out(self, timeout);
+            self.shared.tally.note_written();
         }
     }
 }

@@ -141,6 +141,11 @@ impl Tls {
         matches!(&self.stage, Stage::Begun(session) if session.is_handshaking())
     }
 
+    /// How many bytes of an incomplete record or handshake message have arrived.
+    pub(super) fn incomplete(&self) -> usize {
+        self.received.len()
+    }
+
     /// How many bytes are sealed and not yet accepted by the socket.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len()

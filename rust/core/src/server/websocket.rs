@@ -105,6 +105,7 @@ impl Conn {
         if closes {
             // Do not wait for its close frame: the process is about to end.
             state.finish_connection();
+            self.shared.tally.note_written();
         }
         closes
     }

@@ -6,20 +6,9 @@ use httpkit_core::server::{
     Config, Event, Exchange, INLINE, Mode, Responded, ResponseHead, Sent, Work,
 };
 
-use crate::support::{Running, answer, closings, config, read_response, reply, wait_until};
-
-/// Nanoseconds of processor time that the threads of this process named `name` have used.
-fn processor_time(name: &str) -> u64 {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .flatten()
-        .filter(|task| {
-            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
-        })
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
-        .sum()
-}
+use crate::support::{
+    Running, answer, closings, config, processor_time, read_response, reply, wait_until,
+};
 
 #[test]
 fn a_half_closed_connection_costs_no_processor_time_while_its_response_is_made() {

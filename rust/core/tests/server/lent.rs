@@ -4,10 +4,13 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
-use httpkit_core::server::{Address, Lent, Mode};
+use httpkit_core::server::{Address, Lent, Mode, Notice};
 
-use crate::support::{PATIENCE, Running, answer, config, read_response};
+use crate::support::{
+    PATIENCE, Running, answer, config, processor_time, read_response, wait_until,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -76,4 +79,40 @@ fn a_lent_unix_socket_has_no_port() {
         Running::start_at(&lent, config(Mode::Pull)).server.port(),
         None
     );
+}
+
+fn complaints(server: &Running) -> usize {
+    let notices = server.sink.notices.lock();
+    let is_complaint = |notice: &&Notice| matches!(notice, Notice::Accept(_));
+    notices.iter().filter(is_complaint).count()
+}
+
+#[test]
+fn a_lent_socket_that_is_shut_down_is_told_of_once_and_costs_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = Running::start_at(&lend(&listener), config(Mode::Pull));
+    let mut peer = connect(&listener);
+    answer(&server.request(), b"before");
+    assert_eq!(read_response(&mut peer), b"before");
+    socket2::SockRef::from(&listener)
+        .shutdown(std::net::Shutdown::Both)
+        .unwrap();
+    wait_until("it is told of", || complaints(&server) > 0);
+    let name = server.loop_name();
+    let before = processor_time(&name);
+    let during = Duration::from_millis(1500); // More than the time between two notices.
+    std::thread::sleep(during); // What is measured, not a wait for something.
+    let used = Duration::from_nanos(processor_time(&name) - before);
+    assert!(used < during / 20, "used {used:?} of {during:?}");
+    assert_eq!(complaints(&server), 1);
+    // Connections that were there go on.
+    peer.write_all(GET).unwrap();
+    serve(&server, peer, b"after");
+    server.server.drain();
+    wait_until("it no longer accepts", || {
+        server.server.unfinished(Duration::ZERO, true) == 0
+    });
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < PATIENCE / 2);
 }

@@ -25,6 +25,7 @@ mod tls;
 mod tls_closing;
 mod tls_identities;
 mod tls_plain;
+mod tls_slow;
 mod unix;
 mod unread;
 mod websocket;

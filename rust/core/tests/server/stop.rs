@@ -6,6 +6,7 @@ use httpkit_core::server::{
     Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Mode, Responded, ResponseHead,
     Sent,
 };
+use httpkit_core::ws::Opcode;
 
 use crate::support::{
     PATIENCE, Running, answer, any_port, closings, config, read_head, read_response, reply,
@@ -306,4 +307,36 @@ fn closings_that_a_stop_causes_are_handed_over_in_either_mode() {
             let _ = peer.read(&mut [0]);
         }
     }
+}
+
+#[test]
+fn what_a_stop_writes_is_counted() {
+    let server = Running::start(config(Mode::Push));
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    let exchange = server.pushed_request();
+    assert!(exchange.upgrade(b"", Interest::default(), None));
+    let head = read_head(&mut peer).len();
+    let mut other = server.connect();
+    wait_until("both are accepted", || server.server.connections() == 2);
+    // The loop hangs in its upcall as long as this is locked.
+    let work = server.sink.work.lock();
+    server.sink.batches.lock().clear();
+    other.write_all(GET).unwrap();
+    wait_until("the loop hangs", || !server.sink.batches.lock().is_empty());
+    let long = vec![b'x'; 12 << 20];
+    let sent = exchange.send_frame(Opcode::Binary, &long, 0, usize::MAX);
+    assert_eq!(sent, Sent::Accepted);
+    let before = server.server.stats();
+    assert!(before.pending > 0, "the peer has yet to read");
+    let mut sent = vec![0; before.totals.written as usize - head];
+    peer.read_exact(&mut sent).unwrap();
+    // Now there is room.
+    assert_eq!(server.server.go_away(), 1);
+    let after = server.server.stats();
+    assert!(after.pending < before.pending, "nothing was written");
+    let all = head + 10 + long.len() + 4;
+    assert_eq!(after.totals.written + after.pending, all as u64);
+    drop(work);
 }

@@ -191,6 +191,19 @@ impl Drop for Running {
     }
 }
 
+/// Nanoseconds of processor time that the threads of this process named `name` have used.
+pub fn processor_time(name: &str) -> u64 {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .flatten()
+        .filter(|task| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        })
+        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
 pub fn any_port() -> Address {
     Address::Inet("127.0.0.1:0".parse().unwrap())
 }

@@ -158,6 +158,14 @@ fn a_proxy_header_comes_before_tls_however_it_is_cut() {
     );
 }
 
+/// A PROXY header of version 2. Bit 0 of `client` says that the client came through TLS.
+fn balanced(client: u8) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14".to_vec();
+    header.extend([10, 1, 2, 3, 10, 4, 5, 6, 4, 0xd2, 0, 80]);
+    header.extend([0x20, 0, 5, client, 0, 0, 0, 0]);
+    header
+}
+
 #[test]
 fn a_request_that_came_to_the_balancer_through_tls_is_marked() {
     let server = Secure::start(Config {
@@ -165,11 +173,40 @@ fn a_request_that_came_to_the_balancer_through_tls_is_marked() {
         ..config(Mode::Pull)
     });
     let mut peer = server.running.connect();
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14".to_vec();
-    header.extend([10, 1, 2, 3, 10, 4, 5, 6, 4, 0xd2, 0, 80]);
-    header.extend([0x20, 0, 5, 1, 0, 0, 0, 0]);
+    let header = balanced(1);
     peer.write_all(&header).unwrap();
     peer.write_all(GET).unwrap();
     assert_eq!(next_block(&server), (1 | 16 | 32, 1234));
     assert_eq!(read_response(&mut peer), b"ok");
+}
+
+#[test]
+fn a_request_that_came_to_the_balancer_through_tls_is_not_redirected_to_it() {
+    let server = redirecting(Config {
+        proxy: ProxyMode::Optional,
+        ..config(Mode::Pull)
+    });
+    for step in [1, 7, 1000] {
+        let mut peer = server.running.connect();
+        let first = [&balanced(1)[..], GET, GET].concat();
+        for piece in first.chunks(step) {
+            peer.write_all(piece).unwrap();
+        }
+        peer.write_all(GET).unwrap();
+        for _ in 0..3 {
+            assert_eq!(next_block(&server), (1 | 16 | 32, 1234));
+            assert_eq!(read_response(&mut peer), b"ok");
+        }
+    }
+    // What did not is, and on the TLS port nothing else is served.
+    for (mut peer, client, status) in [
+        (server.running.connect(), 0, "308"),
+        (server.socket(), 0, "308"),
+        (server.socket(), 1, "400"),
+    ] {
+        peer.write_all(&balanced(client)).unwrap();
+        peer.write_all(GET).unwrap();
+        let all = all(peer);
+        assert!(all.starts_with(&format!("HTTP/1.1 {status} ")), "{all}");
+    }
 }
