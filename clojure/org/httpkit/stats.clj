@@ -15,11 +15,12 @@
   (:import
    [clojure.lang Reflector]
    [java.lang.management ManagementFactory]
+   [java.lang.ref WeakReference]
    [java.util Locale]
    [java.util.concurrent TimeUnit]
    [java.util.function ToDoubleFunction ToLongFunction]
-   [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean MBeanAttributeInfo
-    MBeanInfo ObjectName]
+   [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean InstanceNotFoundException
+    MBeanAttributeInfo MBeanInfo ObjectName]
    [org.httpkit.client HttpClient]
    [org.httpkit.jni Abi]
    [org.httpkit.server HttpServer]))
@@ -166,13 +167,24 @@
                     (for [[labels n] samples] [(str/join "." (cons name (vals labels))) n]))))
         (metrics source)))
 
-(defn- mbean [source]
-  (let [value (fn [name]
-                (or (get (attributes source) name) (throw (AttributeNotFoundException. (str name)))))]
+(defn- weakly
+  "A function that returns `source`, or nil once it has been collected: what monitors it must not keep it."
+  [source]
+  (let [source (WeakReference. source)]
+    #(.get source)))
+
+(defn- mbean
+  "`gone!` is called for each look once the source has been collected."
+  [source-of gone!]
+  (let [all   #(if-let [source (source-of)]
+                 (attributes source)
+                 (do (gone!) {}))
+        value (fn [name]
+                (or (get (all) name) (throw (AttributeNotFoundException. (str name)))))]
     (reify DynamicMBean
       (getAttribute [_ name] (value name))
       (getAttributes [_ names]
-        (let [found (AttributeList.), all (attributes source)]
+        (let [found (AttributeList.), all (all)]
           (doseq [name names :when (contains? all name)]
             (.add found (Attribute. name (all name))))
           found))
@@ -184,7 +196,7 @@
       (getMBeanInfo [_]
         (MBeanInfo. "org.httpkit.stats" "Statistics of http-kit"
           (into-array MBeanAttributeInfo
-            (for [[name n] (attributes source)]
+            (for [[name n] (all)]
               (MBeanAttributeInfo. name (if (integer? n) "long" "double") name true false false)))
           nil nil nil)))))
 
@@ -197,31 +209,39 @@
 
 (defn register-mbean!
   "Registers the statistics of `source` with the platform's MBean server, as
-  `org.httpkit:type=Server,port=_,id=_` or `org.httpkit:type=Client,id=_`. Returns a
-  function that takes it out again; until then the JVM keeps the source."
+  `org.httpkit:type=Server,port=_,id=_` or `org.httpkit:type=Client,id=_`:
+
+    (def unregister! (stats/register-mbean! server))
+
+  Returns a function that takes it out again. The JVM does not keep the source for it:
+  once that has been collected, it is taken out when somebody looks."
   [source]
   (let [source  (force source)
         _       (metrics source)
         name    (object-name source)
-        beans   (ManagementFactory/getPlatformMBeanServer)]
-    (.registerMBean beans (mbean source) name)
-    (fn unregister! []
-      (when (.isRegistered beans name)
-        (.unregisterMBean beans name)))))
+        beans   (ManagementFactory/getPlatformMBeanServer)
+        unregister! (fn []
+                      (try (.unregisterMBean beans name)
+                           (catch InstanceNotFoundException _))
+                      nil)]
+    (.registerMBean beans (mbean (weakly source) unregister!) name)
+    unregister!))
+
 ;;;; Micrometer, which is looked up when it is asked for
 
 (def ^:private snapshot-ms "A scrape reads many meters: they share a snapshot of this age." 500)
 
 (defn- snapshots
-  "A function that returns the metrics of `source` by name, not older than that."
-  [source]
+  "A function that returns the metrics by name, not older than that; none once the
+  source has been collected."
+  [source-of]
   (let [latest (atom nil)]
     (fn []
       (let [now   (System/nanoTime)
             [at by-name] @latest]
         (if (and at (< (- now (long at)) (* 1000000 (long snapshot-ms))))
           by-name
-          (let [by-name (into {} (map (juxt :name identity)) (metrics source))]
+          (let [by-name (into {} (map (juxt :name identity)) (some-> (source-of) metrics))]
             (reset! latest [now by-name])
             by-name))))))
 
@@ -245,31 +265,46 @@
     (str/replace #"_(total|seconds)$" "")
     (str/replace "_" ".")))
 
-(defn- bind-samples! [registry now source {:keys [type name help samples]}]
-  (doseq [[labels _] samples]
+(defn- bind-samples!
+  "Returns the meters."
+  [registry now source {:keys [type name help samples]}]
+  (for [[labels _] samples]
     (let [value (reify ToDoubleFunction
                   (applyAsDouble [_ _]
                     (double (some (fn [[of n]] (when (= of labels) n)) (:samples (get (now) name))))))]
       (-> (meter-builder (if (= :counter type) "FunctionCounter" "Gauge") (meter-name name) source value)
         (register! registry help labels)))))
 
-(defn- bind-duration! [registry now source {:keys [name help]}]
+(defn- bind-duration!
+  "Returns the meter."
+  [registry now source {:keys [name help]}]
   (-> (meter-builder "FunctionTimer" (meter-name name) source
         (reify ToLongFunction (applyAsLong [_ _] (long (:count (get (now) name)))))
         (reify ToDoubleFunction (applyAsDouble [_ _] (double (:sum (get (now) name)))))
         TimeUnit/SECONDS)
     (register! registry help {})))
 
+(defn- bind! [registry now source metric]
+  (if (= :histogram (:type metric))
+    [(bind-duration! registry now source metric)]
+    (doall (bind-samples! registry now source metric))))
+
 (defn micrometer-bind!
   "Registers the statistics of `source` as meters of `registry`, a Micrometer
   `MeterRegistry`: gauges, function counters, and a function timer of requests
   (without percentiles). Their names are those of `prometheus` with dots, without
-  `_total` and `_seconds`; values are up to 500 ms old. The registry refers to the source weakly, so keep it.
-  Returns nil. Throws IllegalStateException if Micrometer is not on the class path."
+  `_total` and `_seconds`; values are up to 500 ms old.
+
+    (def unbind! (stats/micrometer-bind! registry server))
+
+  Returns a function that takes them out again; call it after a stop. The registry
+  refers to the source weakly, so keep it. Throws IllegalStateException if Micrometer
+  is not on the class path."
   [registry source]
   (let [source (force source)
-        now    (snapshots source)]
-    (doseq [metric (vals (now))]
-      (if (= :histogram (:type metric))
-        (bind-duration! registry now source metric)
-        (bind-samples! registry now source metric)))))
+        now    (snapshots (weakly source))
+        meters (into [] (mapcat #(bind! registry now source %)) (vals (now)))]
+    (fn unbind! []
+      (doseq [meter meters]
+        (Reflector/invokeInstanceMethod registry "remove" (object-array [meter])))
+      nil)))

@@ -12,7 +12,8 @@
            (java.net ConnectException ServerSocket)
            (java.nio.file Files)
            (java.nio.file.attribute FileAttribute)
-           (java.util.concurrent CountDownLatch TimeUnit)))
+           (java.util.concurrent CountDownLatch TimeUnit)
+           (org.httpkit.server HttpServer ServerOptions)))
 
 (set! *warn-on-reflection* true)
 
@@ -47,6 +48,22 @@
                                        (server/send! ch "first" false)
                                        (future (.await ^CountDownLatch gate) (server/send! ch "last" true)))})
       :else              {:body "quick"})))
+
+(deftest a-drain-before-the-start-has-no-effect-on-a-later-one
+  (let [gate    (CountDownLatch. 1)
+        running (atom 0)
+        options (#'server/server-options (stream-handler gate running) {:ip "127.0.0.1" :port 0})
+        server  (HttpServer. ^ServerOptions options)]
+    (is (nil? (server/server-drain! server {:timeout 0})))
+    (is (.start server))
+    (with-open [busy (wire/connect (server/server-port server))]
+      (wire/send! busy (wire/get-request "/block"))
+      (is (wire/eventually #(= 1 @running)))
+      (let [drained (server/server-drain! server {:timeout 60000})]
+        (is (= :still-draining (deref drained 500 :still-draining)))
+        (.countDown gate)
+        (is (= "done" (:body (wire/answer busy))))
+        (is (= {:requests 1 :websockets 0 :cut 0} (patiently drained)))))))
 
 (deftest a-drain-lets-requests-and-streams-end-and-closes-everything-else
   (let [gate    (CountDownLatch. 1)

@@ -10,6 +10,7 @@
            (io.micrometer.core.instrument.simple SimpleMeterRegistry)
            (java.io Closeable)
            (java.lang.management ManagementFactory)
+           (java.lang.ref WeakReference)
            (javax.management AttributeNotFoundException ObjectName)
            (java.util.concurrent CountDownLatch Executors)))
 
@@ -237,6 +238,44 @@
         (for [^Meter meter (.getMeters registry)]
           [[(.getName (.getId meter)) (into {} (map (fn [^Tag tag] [(.getKey tag) (.getValue tag)])) (.getTags (.getId meter)))]
            (mapv #(.getValue ^io.micrometer.core.instrument.Measurement %) (.measure meter))])))
+
+(defn- collected?
+  "Whether `source`, which `make` returns and nothing else refers to, can be collected once it is stopped."
+  [make stop!]
+  (let [source (WeakReference. (let [source (make)] (stop! source) source))]
+    (boolean (wire/eventually 30000 #(do (System/gc) (nil? (.get source)))))))
+
+(defn- stopped-sources
+  "Whether a server and a client can be collected that `watch` was called with."
+  [watch]
+  (let [server #(let [server (:server (wire/start (constantly {:body "x"}) {}))] (watch server) server)
+        client #(let [client (client/make-client {})] (watch client) client)]
+    [(collected? server #(deref (server/server-stop! %)))
+     (collected? client client/client-stop!)]))
+
+(deftest monitoring-systems-keep-no-server-and-no-client
+  (let [registry (SimpleMeterRegistry.)
+        beans    (ManagementFactory/getPlatformMBeanServer)
+        ours     #(.queryNames beans (ObjectName. "org.httpkit:*") nil)]
+    (is (= [true true] (stopped-sources #(stats/micrometer-bind! registry %))))
+    (is (pos? (count (meters registry))) "the registry is there still")
+    (is (= [true true] (stopped-sources stats/register-mbean!)))
+    (is (<= 2 (count (ours))))
+    (doseq [^ObjectName bean (ours)]
+      (.getMBeanInfo beans bean)
+      (is (thrown? Exception (.getAttribute beans bean "http_server_requests_total"))))
+    (is (empty? (ours)) "a look at what is gone takes it out")))
+
+(deftest micrometers-meters-can-be-taken-out
+  (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
+    (let [registry (SimpleMeterRegistry.)
+          other    (client/make-client {})
+          unbind!  (stats/micrometer-bind! registry server)]
+      (stats/micrometer-bind! registry other)
+      (unbind!)
+      (unbind!)
+      (is (= #{"http.client"} (set (map (fn [[[name]]] (re-find #"http\.[a-z]+" name)) (meters registry)))))
+      (client/client-stop! other))))
 
 (deftest micrometer-gets-the-numbers-of-servers-and-clients
   (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]

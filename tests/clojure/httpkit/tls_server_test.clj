@@ -15,7 +15,7 @@
            (java.security MessageDigest)
            (java.security.cert X509Certificate)
            (java.util.concurrent CompletableFuture TimeUnit)
-           (javax.net.ssl HttpsURLConnection SSLSocket)
+           (javax.net.ssl HttpsURLConnection KeyManager SSLContext SSLSocket TrustManagerFactory X509ExtendedKeyManager)
            (org.httpkit HeaderMap HttpUtils)
            (org.httpkit.server HttpServer IHandler ProxyProtocolOption RespCallback TlsOptions)))
 
@@ -198,6 +198,32 @@
           (is (vector? chain))
           (is (= leaf (first chain)))
           (is (identical? leaf again) "decoded once"))))))
+
+(defn- with-junk-in-its-chain
+  "The SSLContext of a client that sends its own certificate and then one that cannot be decoded."
+  ^SSLContext [key-store]
+  (let [store (certs/load-store key-store)
+        alias (first (enumeration-seq (.aliases store)))
+        junk  (proxy [X509Certificate] []
+                (getEncoded [] (.getBytes "no certificate"))
+                (getPublicKey [] (.getPublicKey (.getCertificate store alias))))
+        chain (into-array X509Certificate [(.getCertificate store alias) junk])
+        key   (.getKey store alias (.toCharArray ^String certs/password))
+        keys  (proxy [X509ExtendedKeyManager] []
+                (chooseClientAlias [_ _ _] alias)
+                (getCertificateChain [_] chain)
+                (getPrivateKey [_] key))
+        trust (doto (TrustManagerFactory/getInstance (TrustManagerFactory/getDefaultAlgorithm))
+                (.init (certs/load-store "trust.p12")))]
+    (doto (SSLContext/getInstance "TLS")
+      (.init (into-array KeyManager [keys]) (.getTrustManagers trust) nil))))
+
+(deftest a-clients-own-certificate-does-not-depend-on-what-else-it-sends
+  (let [see (fn [req]
+              {:status 200 :body (str (subject (:ssl-client-cert req)) " "
+                                      (try (count (:ssl-client-cert-chain req)) (catch IllegalStateException _ "junk")))})]
+    (with-tls [{:keys [ssl-port]} see {:client-auth :need :tls (assoc (certs/pem "server") :ca (certs/path "ca.pem"))}]
+      (is (= "CN=client junk" (:body (tls/fetch ssl-port "/" {:context (with-junk-in-its-chain "client.p12")})))))))
 
 ;; Other speakers
 

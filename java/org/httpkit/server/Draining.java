@@ -79,7 +79,11 @@ final class Draining implements Runnable {
     }
 
     /** The server has stopped, and has closed {@code more} WebSockets meanwhile. */
-    synchronized void end(int requests, int more, int cut) {
-        ended.complete(new Drained(requests, websockets + more, cut));
+    void end(int requests, int more, int cut) {
+        ended.complete(new Drained(requests, closedWebSockets() + more, cut)); // runs users' code
+    }
+
+    private synchronized int closedWebSockets() {
+        return websockets;
     }
 }

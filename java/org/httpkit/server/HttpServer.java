@@ -344,13 +344,16 @@ public class HttpServer implements Runnable {
      * @return what it did, once the server has stopped; null if it is not running, or being stopped
      */
     public CompletableFuture<Drained> drain(int timeout, int websocketGrace) {
-        draining.compareAndSet(null, new Draining(this, timeout, websocketGrace));
+        if (status.get() == Status.RUNNING) {
+            draining.compareAndSet(null, new Draining(this, timeout, websocketGrace));
+        }
         Draining drain = draining.get();
-        if (status.compareAndSet(Status.RUNNING, Status.DRAINING)) {
+        if (drain != null && status.compareAndSet(Status.RUNNING, Status.DRAINING)) {
             Native.serverDrain(handle);
             drain.begin();
         }
-        return status.get() == Status.DRAINING || drain.hasBegun() ? drain.ended : null;
+        boolean begun = drain != null && (drain.hasBegun() || status.get() == Status.DRAINING);
+        return begun ? drain.ended : null;
     }
 
     private void addShutdownHook() {
@@ -384,16 +387,8 @@ public class HttpServer implements Runnable {
                         : now.name().toLowerCase(Locale.ROOT);
         int connections =
                 now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
-        return getClass().getName()
-                + "["
-                + where()
-                + ", "
-                + state
-                + ", connections "
-                + connections
-                + ", channels "
-                + channels.count()
-                + "]";
+        String counts = ", connections " + connections + ", channels " + channels.count();
+        return getClass().getName() + "[" + where() + ", " + state + counts + "]";
     }
 
     private String where() {

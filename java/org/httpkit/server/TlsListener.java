@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * A server's TLS port, if it has one. From start to stop, a thread looks whether the files of its
@@ -122,21 +123,34 @@ public final class TlsListener {
     /**
      * Tries again at each look until it works: the cause may pass, and leave no trace in a file.
      */
-    private synchronized void reloadOrLog() {
+    private void reloadOrLog() {
+        AtomicReference<TlsMaterial> loaded = new AtomicReference<>();
+        Throwable failure = reloadIfChanged(loaded);
+        if (failure != null && stopped.getCount() > 0) {
+            server.log.error(
+                    "TLS material was not reloaded, the old stays in use: " + failure.getMessage(),
+                    failure);
+        }
+        if (loaded.get() != null) {
+            tell(loaded.get());
+        }
+    }
+
+    /**
+     * @return why it failed, unless that is known already; null if it did not
+     */
+    private synchronized Throwable reloadIfChanged(AtomicReference<TlsMaterial> loaded) {
         List<Object> now = null;
         try {
             now = look();
             if (!now.equals(seen)) {
-                load(now);
+                loaded.set(load(now));
             }
+            return null;
         } catch (Throwable e) {
             boolean fresh = now == null || !now.equals(failed);
             failed = now;
-            if (fresh && stopped.getCount() > 0) {
-                server.log.error(
-                        "TLS material was not reloaded, the old stays in use: " + e.getMessage(),
-                        e);
-            }
+            return fresh ? e : null;
         }
     }
 
@@ -147,7 +161,13 @@ public final class TlsListener {
      * @return the server's certificates, without those of their issuers
      * @throws IllegalStateException without a TLS port, or after a stop
      */
-    public synchronized List<X509Certificate> reload() throws IOException {
+    public List<X509Certificate> reload() throws IOException {
+        TlsMaterial material = loadNow();
+        tell(material);
+        return material.leaves();
+    }
+
+    private synchronized TlsMaterial loadNow() throws IOException {
         requireOpen();
         return load(look());
     }
@@ -162,15 +182,19 @@ public final class TlsListener {
     /**
      * @param now from before reading: what changes meanwhile is a change for the next look
      */
-    private List<X509Certificate> load(List<Object> now) throws IOException {
+    private TlsMaterial load(List<Object> now) throws IOException {
         requireOpen();
         TlsMaterial material = options.read();
         material.give(server.handle);
         seen = now;
         failed = null;
+        return material;
+    }
+
+    /** Without the lock: a user's logger may block, or reload. */
+    private void tell(TlsMaterial loaded) {
         server.log.event(server.log.events.serverTlsReload);
-        warn(material);
-        return material.leaves();
+        warn(loaded);
     }
 
     /** Distinguishes a file from its successor; follows links, by which many are replaced. */

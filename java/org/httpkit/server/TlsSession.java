@@ -39,9 +39,16 @@ public final class TlsSession {
         return fields == null ? null : new TlsSession(fields);
     }
 
+    /** The client's own, verified certificate; null if it showed none. */
+    public X509Certificate peerCertificate() {
+        return chain == null || chain.length == 0 ? null : Decoded.certificate(chain[0]);
+    }
+
     /**
      * The client's verified certificate and those that came with it, the client's first; empty if
-     * it showed none.
+     * it showed none. All but the first are as the client sent them.
+     *
+     * @throws IllegalStateException if one of them is no certificate
      */
     public List<X509Certificate> peerCertificates() {
         List<X509Certificate> certificates = new ArrayList<>();

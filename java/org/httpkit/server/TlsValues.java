@@ -30,10 +30,10 @@ final class TlsValues {
                         VERSION, session.version, CIPHER, session.cipher, SNI, session.serverName
                     });
         }
-        List<X509Certificate> chain = session.peerCertificates();
-        if (chain.isEmpty()) {
-            return null;
+        if (index == 1) {
+            return session.peerCertificate();
         }
-        return index == 1 ? chain.get(0) : PersistentVector.create(chain);
+        List<X509Certificate> chain = session.peerCertificates();
+        return chain.isEmpty() ? null : PersistentVector.create(chain);
     }
 }
