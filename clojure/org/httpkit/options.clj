@@ -343,6 +343,25 @@
        (illegal (str message "; the JDK does not give the descriptors of its sockets away") v)
        (illegal message v)))])
 
+(defn- file? [v]
+  (and (some? v) (path? v)))
+
+(defn- function? [v]
+  (and (ifn? v) (not (or (keyword? v) (symbol? v) (coll? v)))))
+
+(def ^:private access-formats #{:combined :common :json})
+
+(defn- access-log? [v]
+  (or (nil? v) (false? v) (= :stdout v) (file? v) (function? v)
+      (and (map? v)
+           (every? #{:file :format} (keys v))
+           (or (= :stdout (:file v)) (file? (:file v)))
+           (contains? access-formats (:format v :combined)))))
+
+(def ^:private access-log
+  [access-log?
+   "a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"])
+
 (def server
   "Of `run-server`. `new-worker` checks the options of its worker pool."
   (merge
@@ -403,6 +422,7 @@
      :on-overflow                 (unless-none overflow)
      :compression                 compression
      :body-buffer-size            (unless-none (integer 0))
+     :access-log                  access-log
      :stop-on-shutdown?           anything
      :shutdown-timeout            (unless-none (integer 0))}))
 

@@ -189,7 +189,8 @@
   the totals. Cheap enough to call once a second: 10,000 connections take some 2 ms.
 
     {:connections {:open n :idle n       ; Idle: no request, no WebSocket
-                   :accepted n :websockets n}
+                   :accepted n :refused n ; By `:max-connections-per-ip`
+                   :websockets n :tls n}
      :requests    {:total n              ; Received, also those that break a rule
                    :active n             ; Without a complete response
                    :rejected n           ; Got 503 because the queue was full
@@ -202,6 +203,8 @@
                    :whole   {...}}       ; Since the call before this one
      :queue       {:waiting n :oldest-ms n
                    :threads n :virtual n} ; Threads that take work; 0 for a user's pool
+     :tls         {:handshakes n :resumed n :failed n}
+     :access-log  {:entries n :lost n}
      :handles     n  ; Requests, channels ... that Java holds, of all servers and clients
      :since       #inst \"...\"}
 
@@ -253,6 +256,7 @@
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
     (set! (.errorMessages options)       (boolean legacy-error-messages?))
     (config/set-loggers! options opts)
+    (config/set-access-log! options opts)
     (config/set-handler! options handler opts)
     (config/set-workers! options opts)
     (config/set-address! options opts)
@@ -361,6 +365,9 @@
     :warn-logger          ; (fn [msg throwable])                 (default to stderr)
     :event-logger         ; (fn [event-name])                    (default none)
     :event-names          ; {\"serverStatus404\" name ...}, or `EventNames`
+    :access-log           ; Log of requests: a path, `:stdout`, (fn [entry]), or
+                          ; {:file path-or-:stdout, :format f} with `:combined`, `:common`
+                          ; or `:json`, see below                (default none)
     :listen-socket        ; A socket that listens already, instead of `:ip` and `:port`:
                           ; a descriptor, `:systemd` (a socket unit's, the one called
                           ; http if there are several), `:inherited` (descriptor 0), or
@@ -439,6 +446,21 @@
   205, 206, 304, HTTP/1.0, a given Content-Encoding, `Cache-Control: no-transform`,
   responses without Content-Type, and Files over 1 MiB, which the kernel sends.
 
+  Each request gets an entry in the access log, when the kernel has the last byte of its
+  response, its connection ends, or its WebSocket does:
+    {:time Date, :remote-addr String, :user String, :request-method :get, :uri \"/\",
+     :query-string nil, :protocol \"HTTP/1.1\", :request-line String, :host String,
+     :user-agent String, :referer String, :tls \"TLSv1.3\",
+     :status n                 ; nil if no response was begun (499 in lines)
+     :bytes-in n, :bytes-out n ; Of the bodies, or the frames of a WebSocket
+     :msecs n                  ; From the end of the request's head to the entry
+     :handler-msecs n          ; To the head of the response
+     :end :done}               ; Or `:aborted`, `:timeout`
+  The address is the peer's or that of its PROXY header, never X-Forwarded-For. What is
+  no valid request has only its `:request-line`. A thread of its own calls the function
+  or writes the lines; entries that it has no time for are counted (`server-stats`),
+  with one warning a minute. A file is appended to, and opened again when it is renamed.
+
   For invalid options, throws in this thread, before anything is bound, naming the
   option, its value and what is allowed: IllegalArgumentException, or, as http-kit,
   ClassCastException for values of a wrong class, NullPointerException for nil
@@ -447,7 +469,8 @@
   Throws `java.net.BindException` if the address is in use, and
   `java.nio.channels.UnresolvedAddressException`, whose cause says more, for an
   unknown host. For TLS also `java.io.IOException`, if a file cannot be read or a
-  password is wrong, before anything is bound."
+  password is wrong, and for an `:access-log` that cannot be opened, before anything
+  is bound."
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body request-buffer-size body-window
@@ -464,7 +487,7 @@
                                    io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
                                    body-buffer-size stop-on-shutdown? shutdown-timeout
-                                   compression
+                                   compression access-log
                                    ssl-port ssl? http? keystore keystore-type key-password
                                    key-manager-password truststore truststore-type trust-password
                                    client-auth ssl-protocols keystore-scan-interval tls

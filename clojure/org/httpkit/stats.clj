@@ -5,9 +5,10 @@
   A source is an `HttpServer` (`run-server` with `:legacy-return-value? false`, or
   `(:server (meta stop))`), or a client of `make-client` (or a delay of one).
 
-  Prometheus; `prometheus`, a page in its text format
-  JMX       ; `register-mbean!`
-  Micrometer; `micrometer-bind!`"
+  Prometheus   ; `prometheus`, a page in its text format
+  JMX          ; `register-mbean!`
+  Micrometer   ; `micrometer-bind!`
+  OpenTelemetry; `opentelemetry-bind!`"
   (:require
    [clojure.string :as str]
    [org.httpkit.client :as client]
@@ -18,7 +19,7 @@
    [java.lang.ref WeakReference]
    [java.util Locale]
    [java.util.concurrent TimeUnit]
-   [java.util.function ToDoubleFunction ToLongFunction]
+   [java.util.function Consumer ToDoubleFunction ToLongFunction]
    [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean InstanceNotFoundException
     MBeanAttributeInfo MBeanInfo ObjectName]
    [org.httpkit.client HttpClient]
@@ -55,7 +56,7 @@
 
 (defn- server-metrics [^HttpServer server]
   (let [numbers (.now (.statistics server))
-        {:keys [connections requests bytes timeouts queue]} (statistics/counts server numbers)]
+        {:keys [connections requests bytes timeouts queue tls access-log]} (statistics/counts server numbers)]
     [(metric :gauge "http_server_active_requests" "Requests without a complete response."
        {} (:active requests))
      (metric :gauge "http_server_connections" "Open connections."
@@ -64,6 +65,14 @@
        {:state "websocket"} (:websockets connections))
      (metric :counter "http_server_connections_accepted_total" "Connections accepted."
        {} (:accepted connections))
+     (metric :counter "http_server_connections_refused_total" "Connections closed because of :max-connections-per-ip."
+       {} (:refused connections))
+     (metric :counter "http_server_tls_handshakes_total" "TLS handshakes."
+       {:outcome "full"} (- (long (:handshakes tls)) (long (:resumed tls)))
+       {:outcome "resumed"} (:resumed tls)
+       {:outcome "failed"} (:failed tls))
+     (metric :counter "http_server_access_log_lost_total" "Entries that the access log had no time for."
+       {} (:lost access-log))
      (metric :counter "http_server_requests_total" "Requests received."
        {} (:total requests))
      (apply metric :counter "http_server_responses_total" "Responses begun, by the class of their status."
@@ -232,16 +241,15 @@
 (def ^:private snapshot-ms "A scrape reads many meters: they share a snapshot of this age." 500)
 
 (defn- snapshots
-  "A function that returns the metrics by name, not older than that; none once the
-  source has been collected."
-  [source-of]
+  "A function that returns the metrics that `fresh` returns by name, not older than that."
+  [fresh]
   (let [latest (atom nil)]
     (fn []
       (let [now   (System/nanoTime)
             [at by-name] @latest]
         (if (and at (< (- now (long at)) (* 1000000 (long snapshot-ms))))
           by-name
-          (let [by-name (into {} (map (juxt :name identity)) (some-> (source-of) metrics))]
+          (let [by-name (into {} (map (juxt :name identity)) (fresh))]
             (reset! latest [now by-name])
             by-name))))))
 
@@ -302,9 +310,94 @@
   is not on the class path."
   [registry source]
   (let [source (force source)
-        now    (snapshots (weakly source))
+        alive  (weakly source)
+        now    (snapshots #(some-> (alive) metrics))
         meters (into [] (mapcat #(bind! registry now source %)) (vals (now)))]
     (fn unbind! []
       (doseq [meter meters]
         (Reflector/invokeInstanceMethod registry "remove" (object-array [meter])))
       nil)))
+
+;;;; OpenTelemetry, which is looked up when it is asked for
+
+(defn- otel-class ^Class [class-name]
+  (try (Class/forName (str "io.opentelemetry.api." class-name))
+       (catch ClassNotFoundException e
+         (throw (IllegalStateException. "opentelemetry-bind!: opentelemetry-api is not on the class path" e)))))
+
+(defn- otel-call
+  "Calls a method of an interface, which the classes behind it may not show."
+  [interface target method & args]
+  (let [types (map #(condp instance? % Consumer Consumer, Double Double/TYPE, String String, (otel-class "common.Attributes")) args)]
+    (.invoke (.getMethod (otel-class interface) method (into-array Class types)) target (object-array args))))
+
+(defn- otel-attributes [labels]
+  (let [builder (.invoke (.getMethod (otel-class "common.Attributes") "builder" (make-array Class 0)) nil (object-array 0))
+        put     (.getMethod (otel-class "common.AttributesBuilder") "put" (into-array Class [String String]))]
+    (doseq [[label value] labels]
+      (.invoke put builder (object-array [(name label) value])))
+    (otel-call "common.AttributesBuilder" builder "build")))
+
+(defn- otel-meter [target]
+  (let [target (if (instance? (otel-class "OpenTelemetry") target)
+                 (otel-call "OpenTelemetry" target "getMeter" "org.httpkit")
+                 target)]
+    (when-not (instance? (otel-class "metrics.Meter") target)
+      (throw (IllegalArgumentException.
+               (str "opentelemetry-bind!: expected an OpenTelemetry or a Meter, not " (some-> target class .getName)))))
+    target))
+
+(defn- otel-name
+  "http_server_active_requests -> http.server.active_requests"
+  [metric-name]
+  (-> metric-name
+    (str/replace #"_total$" "")
+    (str/replace #"^http_(server|client)_" "http.$1.")))
+
+(defn- otel-samples
+  "A histogram that is complete cannot be handed over: its count and sum can."
+  [{:keys [type name help samples count sum] :as metric}]
+  (if (= :histogram type)
+    (let [name (str/replace name "_seconds" "")]
+      [{:type :counter :name (str name "_count") :help help :samples [[{} count]]}
+       {:type :counter :name (str name "_sum") :help help :samples [[{} sum]] :unit "s"}])
+    [metric]))
+
+(defn- otel-instrument!
+  "Registers the instrument; returns what closes it."
+  [meter now {:keys [type name help unit samples]}]
+  (let [attributes (into {} (map (fn [[labels _]] [labels (otel-attributes labels)])) samples)
+        observe    (reify Consumer
+                     (accept [_ measurement]
+                       (doseq [[labels n] (:samples (get (now) name))]
+                         (otel-call "metrics.ObservableDoubleMeasurement" measurement "record"
+                           (double n) (get attributes labels)))))
+        [interface builder]
+        (if (= :counter type)
+          ["metrics.DoubleCounterBuilder"
+           (otel-call "metrics.LongCounterBuilder"
+             (otel-call "metrics.Meter" meter "counterBuilder" (otel-name name)) "ofDoubles")]
+          ["metrics.DoubleGaugeBuilder" (otel-call "metrics.Meter" meter "gaugeBuilder" (otel-name name))])]
+    (otel-call interface builder "setDescription" help)
+    (when unit (otel-call interface builder "setUnit" unit))
+    (otel-call interface builder "buildWithCallback" observe)))
+
+(defn opentelemetry-bind!
+  "Registers the statistics of `source` as instruments of `meter`, a `Meter` of
+  opentelemetry-api, or an `OpenTelemetry`, of which it takes the meter `org.httpkit`:
+  gauges and counters that are asked when they are collected. Their names are those of
+  `prometheus` with dots, such as `http.server.active_requests`; durations of requests
+  are two counters, `http.server.request_duration_count` and `_sum`.
+
+  Returns a function that takes them out again; call it after a stop. The meter refers
+  to the source weakly, so keep it. Throws IllegalStateException if opentelemetry-api is
+  not on the class path."
+  [meter source]
+  (let [meter   (otel-meter meter)
+        source  (force source)
+        _       (metrics source)
+        alive   (weakly source)
+        now     (snapshots #(some->> (alive) metrics (mapcat otel-samples)))
+        opened  (mapv #(otel-instrument! meter now %) (vals (now)))]
+    (fn unbind! []
+      (run! #(.close ^java.lang.AutoCloseable %) opened))))

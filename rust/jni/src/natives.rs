@@ -14,7 +14,8 @@ use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
 use crate::border::faults;
 use crate::client::{self, decoder};
 use crate::server::{
-    self, body, broadcast, content, encoded, exchange, exchanges, respond, stats, tls, websocket,
+    self, access, body, broadcast, content, encoded, exchange, exchanges, respond, stats, tls,
+    websocket,
 };
 
 macro_rules! natives {
@@ -43,7 +44,6 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn server_port(server: jlong) -> jint = server::port;
     fn server_listen_tls(server: jlong, address_kind: jint, address: jbyte[], port: jint) -> jint = tls::listen;
     fn server_tls(server: jlong, chains: jbyte[][][], keys: jbyte[][], anchors: jbyte[][], flags: jint) -> void = tls::set;
-    fn server_tls_stats(server: jlong) -> jlong[] = tls::stats;
     fn exchange_tls(exchange: jlong) -> JObject[] = tls::session;
     fn server_run(server: jlong, first: jboolean) -> void = server::run;
     fn server_drain(server: jlong) -> void = server::drain;
@@ -56,6 +56,9 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn server_unfinished(server: jlong, grace: jlong, channels: jboolean) -> jint = server::unfinished;
     fn server_connections(server: jlong) -> jint = server::connections;
     fn server_stats(server: jlong, out: jlong[]) -> jboolean = stats::stats;
+    fn server_access(server: jlong) -> jbyte[] = access::take;
+    fn server_access_lost(server: jlong, count: jlong) -> jlong = access::lost;
+    fn server_close_access(server: jlong) -> void = access::close;
     fn server_spill(server: jlong) -> void = server::spill;
     fn take(server: jlong) -> jbyte[] = server::take;
     fn respond(exchange: jlong, status: jint, flags: jint, declared: jlong, buffer: jbyte[], head: jint, body: jint, large: jbyte[], large_start: jint, large_len: jint) -> jint = respond::respond;

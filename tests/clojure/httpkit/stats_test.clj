@@ -84,7 +84,7 @@
                                               (for [_ (range 60), script (shuffle scripts)] (run-script port script))))))
               seen    (apply merge-with #(if (map? %1) (merge-with + %1 %2) (+ %1 %2)) (map deref clients))
               stats   (settled server)]
-          (is (= {:open 0 :idle 0 :websockets 0 :accepted (* 4 60 (count scripts))} (:connections stats)))
+          (is (= {:open 0 :idle 0 :websockets 0 :tls 0 :accepted (* 4 60 (count scripts)) :refused 0} (:connections stats)))
           (is (= {:total (reduce + (vals (:by-status seen))) :active 0 :rejected 0 :by-status (:by-status seen)}
                  (:requests stats)))
           (is (= {:in (:in seen) :out (:out seen) :pending 0 :buffered 0} (:bytes stats)))
@@ -113,7 +113,7 @@
                                          ["Sec-WebSocket-Version" "13"] ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
         (is (= 101 (:status (wire/read-head ws))))
         (is (wire/eventually #(let [{:keys [connections requests bytes]} (server/server-stats server)]
-                                (= [{:open 4 :idle 2 :accepted 4 :websockets 1} 1 {1 1 2 1} 5]
+                                (= [{:open 4 :idle 2 :accepted 4 :refused 0 :websockets 1 :tls 0} 1 {1 1 2 1} 5]
                                    [connections (:active requests) (:by-status requests) (:buffered bytes)])))
             (pr-str (server/server-stats server)))
         (.countDown gate)
@@ -160,7 +160,7 @@
     (is (= 200 (:status (wire/fetch port "/"))))
     (wire/stop started)
     (let [{:keys [connections requests since]} (server/server-stats server)]
-      (is (= {:open 0 :idle 0 :accepted 1 :websockets 0} connections))
+      (is (= {:open 0 :idle 0 :accepted 1 :refused 0 :websockets 0 :tls 0} connections))
       (is (= [1 {2 1}] ((juxt :total :by-status) requests)))
       (is (inst? since)))))
 

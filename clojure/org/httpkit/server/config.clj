@@ -8,11 +8,13 @@
    [org.httpkit.server.tls :as tls]
    [org.httpkit.workers :as workers])
   (:import
+   [java.io File]
    [java.net InetSocketAddress UnknownHostException]
    [java.nio.channels UnresolvedAddressException]
+   [java.nio.file Path]
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger]
-   [org.httpkit.server HttpServer HttpServer$AddressFinder HttpServer$ServerChannelFactory
+   [org.httpkit.server AccessFormat AccessSink HttpServer HttpServer$AddressFinder HttpServer$ServerChannelFactory
     Overflow ServerOptions]))
 
 (set! *warn-on-reflection* true)
@@ -162,6 +164,20 @@
     (set! (.writeStreamable options) write)))
 
 ;;;; Who is told
+
+(defn- access-sink ^AccessSink [{:keys [access-log]}]
+  (let [{:keys [file format] :or {format :combined}} (if (map? access-log) access-log {:file access-log})
+        format ({:combined AccessFormat/COMBINED, :common AccessFormat/COMMON, :json AccessFormat/JSON} format)]
+    (cond
+      (not file)               nil
+      (= :stdout file)         (AccessSink/standardOutput format)
+      (string? file)           (AccessSink/file (Path/of file (make-array String 0)) format)
+      (instance? File file)    (AccessSink/file (.toPath ^File file) format)
+      (instance? Path file)    (AccessSink/file file format)
+      :else                    (AccessSink/function file))))
+
+(defn set-access-log! [^ServerOptions options opts]
+  (set! (.accessLog options) (access-sink opts)))
 
 (defn set-loggers!
   [^ServerOptions options {:keys [error-logger warn-logger event-logger event-names]}]

@@ -58,7 +58,9 @@
     {:connections {:open       open
                    :idle       (- open websockets active)
                    :accepted   (aget numbers Abi/SERVER_STAT_ACCEPTED)
-                   :websockets websockets}
+                   :refused    (aget numbers Abi/SERVER_STAT_TURNED_AWAY)
+                   :websockets websockets
+                   :tls        (aget numbers Abi/SERVER_STAT_TLS)}
      :requests    {:total     (aget numbers Abi/SERVER_STAT_REQUESTS)
                    :active    active
                    :rejected  (aget numbers Abi/SERVER_STAT_REFUSED)
@@ -73,6 +75,11 @@
                    :oldest-ms (aget numbers Abi/SERVER_STAT_OLDEST)
                    :threads   (aget numbers Abi/SERVER_STAT_THREADS)
                    :virtual   (.virtualThreads (.statistics server))}
+     :tls         {:handshakes (aget numbers Abi/SERVER_STAT_HANDSHAKES)
+                   :resumed    (aget numbers (+ Abi/SERVER_STAT_HANDSHAKES 1))
+                   :failed     (aget numbers (+ Abi/SERVER_STAT_HANDSHAKES 2))}
+     :access-log  {:entries (aget numbers Abi/SERVER_STAT_LOGGED)
+                   :lost    (aget numbers (inc Abi/SERVER_STAT_LOGGED))}
      :handles     (Native/liveHandles)
      :since       (.since (.statistics server))}))
 

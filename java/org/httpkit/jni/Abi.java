@@ -226,5 +226,22 @@ public final class Abi {
     /** Buckets of a histogram. */
     public static final int STAT_BUCKETS = 124;
 
-    public static final int SERVER_STATS = 273;
+    /** Connections with TLS, and those refused for their address. */
+    public static final int SERVER_STAT_TLS = 273;
+
+    public static final int SERVER_STAT_TURNED_AWAY = 274;
+
+    /** Handshakes: completed, those of them that resumed a session, failed. */
+    public static final int SERVER_STAT_HANDSHAKES = 275;
+
+    /** Entries for the access log: added, dropped. */
+    public static final int SERVER_STAT_LOGGED = 278;
+
+    public static final int SERVER_STATS = 280;
+
+    /** How an exchange in the access log has ended. */
+    public static final int ACCESS_DONE = 0;
+
+    public static final int ACCESS_ABORTED = 1;
+    public static final int ACCESS_TIMED_OUT = 2;
 }

@@ -6,10 +6,10 @@ package org.httpkit.jni;
  *
  * <p>Handles are opaque: a slot and a generation, never an address. A stale handle is safe; each
  * method says what it does with one. Only {@link #take}, {@link #respondAndTake}, {@link
- * #serverRun} and {@link NativeClient#clientRun} block; platform threads call them. Arrays are
- * copied before a call returns, so callers may reuse them. The exception is the array of a large
- * response body, which is kept until the peer has read it or disconnected, and must not change. A
- * bug in the native code arrives as an {@code IllegalStateException}.
+ * #serverRun}, {@link #serverAccess} and {@link NativeClient#clientRun} block; platform threads
+ * call them. Arrays are copied before a call returns, so callers may reuse them. The exception is
+ * the array of a large response body, which is kept until the peer has read it or disconnected, and
+ * must not change. A bug in the native code arrives as an {@code IllegalStateException}.
  *
  * <p>Call {@link NativeLibrary#load} first: if the library cannot be loaded, it says why.
  *
@@ -124,11 +124,6 @@ public final class Native {
             long server, byte[][][] chains, byte[][] keys, byte[][] anchors, int flags);
 
     /**
-     * @return counts of completed handshakes, those of them that resumed a session, and failed ones
-     */
-    public static native long[] serverTlsStats(long server);
-
-    /**
      * @return version, cipher suite, the name that the client asked for or null, and the client's
      *     verified chain as an array of DER certificates or null; null if the exchange is over or
      *     did not come through TLS
@@ -192,6 +187,24 @@ public final class Native {
      * @return false for a server that has been freed
      */
     public static native boolean serverStats(long server, long[] out);
+
+    /**
+     * Blocks until exchanges are over, with the option {@code access-log}.
+     *
+     * @return a record for each of some, as {@code rust/core/src/server/access.rs} says; null once
+     *     {@link #serverCloseAccess} was called and all are taken, or without an access log
+     */
+    public static native byte[] serverAccess(long server);
+
+    /**
+     * Counts records that were taken and are lost.
+     *
+     * @return how many are lost, those included for which there was no room; 0 for a stale handle
+     */
+    public static native long serverAccessLost(long server, long count);
+
+    /** Ends {@link #serverAccess}; call it after the loops have ended. */
+    public static native void serverCloseAccess(long server);
 
     /** Hands all queued work to {@link ServerUpcalls#onWork}, on this thread. */
     public static native void serverSpill(long server);

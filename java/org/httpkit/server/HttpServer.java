@@ -68,6 +68,10 @@ public class HttpServer implements Runnable {
     public final Statistics statistics = new Statistics(this);
     public final Topics topics = new Topics(this);
     private final TlsListener tls = new TlsListener(this);
+
+    /** Null if there is none. */
+    final AccessLog accessLog;
+
     private final int port;
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
@@ -206,6 +210,7 @@ public class HttpServer implements Runnable {
         if (options.tls != null) {
             tls.read(options.tlsAddress, options.tls);
         }
+        this.accessLog = AccessLog.of(this, options.accessLog);
         this.handle = open();
         try {
             if (options.tls != null) {
@@ -226,6 +231,7 @@ public class HttpServer implements Runnable {
 
     private long open() throws IOException {
         options.set("push", pulls() ? 0 : 1);
+        options.set("access-log", accessLog == null ? 0 : 1);
         options.set("tell-half-close", embedded == null ? 0 : 1);
         options.set("n-min-threads", options.keptThreads());
         options.set("n-max-threads", options.maxThreads);
@@ -261,6 +267,7 @@ public class HttpServer implements Runnable {
                 loop.start();
             }
             tls.start();
+            AccessLog.start(accessLog);
             if (options.stopOnShutdown) {
                 addShutdownHook();
             }

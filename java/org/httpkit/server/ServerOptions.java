@@ -87,6 +87,9 @@ public final class ServerOptions {
     /** How responses are compressed, unless they say otherwise; null for not at all. */
     public Compression compression;
 
+    /** Where exchanges that are over are logged; null: nowhere. */
+    public AccessSink accessLog;
+
     /** Whether a handler's exception message is the body of the 500. */
     public boolean errorMessages = true;
 

@@ -80,6 +80,7 @@ final class Stopping {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+        AccessLog.end(server.accessLog);
         int served = Native.serverServed(server.handle);
         server.statistics.keep();
         Native.serverFree(server.handle);

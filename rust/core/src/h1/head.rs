@@ -9,10 +9,11 @@
 use super::authority;
 pub use super::authority::Authority;
 use super::line::{Line, LineScanner, split_header};
+pub(crate) use super::names::id_of;
+use super::names::method_id;
 pub use super::names::{
     EXTENSION_METHOD, KNOWN_HEADERS, METHODS, UNKNOWN_HEADER, known_header, known_method,
 };
-use super::names::{id_of, method_id};
 use super::{Limits, Span};
 use crate::error::Violation;
 pub use crate::grammar::Version;

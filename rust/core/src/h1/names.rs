@@ -185,7 +185,7 @@ const SLOTS: [u8; 256] = {
 };
 
 /// Id of a name that is in [`KNOWN_HEADERS`]; does not compile for another one.
-pub(super) const fn id_of(name: &str) -> u8 {
+pub(crate) const fn id_of(name: &str) -> u8 {
     let mut id = 0;
     while id < KNOWN_HEADERS.len() {
         if same(KNOWN_HEADERS[id].as_bytes(), name.as_bytes()) {

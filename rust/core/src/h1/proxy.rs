@@ -54,6 +54,11 @@ const TLS_FIELD: u8 = 0x20;
 /// real headers stay far below this.
 const V2_MAX: usize = 16 * 1024;
 
+/// Whether these bytes begin with a PROXY header.
+pub(crate) fn is_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(V1_PREFIX) || bytes.starts_with(V2_SIGNATURE)
+}
+
 /// Reads the PROXY header at the start of a connection; `buf` is everything received so far.
 pub fn parse(buf: &[u8], mode: ProxyMode) -> Result<ProxyOutcome, Violation> {
     if mode == ProxyMode::Disable {

@@ -83,6 +83,11 @@ impl Handshakes {
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// All of them, in that order.
+    pub fn counts(&self) -> [u64; 3] {
+        [&self.completed, &self.resumed, &self.failed].map(|count| count.load(Ordering::Relaxed))
+    }
 }
 
 /// The TLS settings of a server, which can be replaced at any time.

@@ -66,6 +66,9 @@ pub struct Config {
     pub max_per_ip: Option<u32>,
     /// Requests on one connection, the last of which gets `Connection: Close`. Default: any number.
     pub max_requests: Option<u32>,
+    /// Whether exchanges that are over are recorded for [`Server::take_access`](super::Server::take_access). Default:
+    /// no.
+    pub access_log: bool,
     /// Time limits.
     pub times: Times,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
@@ -100,6 +103,7 @@ impl Default for Config {
             max_connections: None,
             max_per_ip: None,
             max_requests: None,
+            access_log: false,
             times: Times::default(),
             unsent: |_| 0,
         }
@@ -168,6 +172,7 @@ impl Config {
             }
             "unix-socket-replace?" => self.unix_socket_replace = value != 0,
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
+            "access-log" => self.access_log = value != 0,
             "tell-half-close" => self.tell_half_close = value != 0,
             _ => match self.times.named(name) {
                 Some(limit) => *limit = Some(msecs()?).filter(|limit| !limit.is_zero()),

@@ -18,6 +18,7 @@ use super::events::Events;
 use super::exchange::{Exchange, Request, Work};
 use super::half_closed::Ticket;
 use super::inbound::Inbound;
+use super::journal::Journal;
 use super::limits::Timeout;
 use super::phase::{Phase, Receiving, Responding};
 use super::reader::Reader;
@@ -65,7 +66,7 @@ pub(super) struct State {
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
     /// While the server stops: since when this connection has received nothing.
-    pub(super) silent_since: Option<Instant>,
+    pub(super) silent_since: Option<Box<Instant>>,
     /// Its address counts towards the limit per address.
     pub(super) counted: bool,
     /// Reading stopped because something was full.
@@ -79,6 +80,8 @@ pub(super) struct State {
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
     pub(super) channel: Option<Box<Events>>,
+    /// For the access log, if there is one.
+    pub(super) log: Option<Box<Journal>>,
 }
 
 /// What the task does next, as decided under the lock.
@@ -111,6 +114,7 @@ impl Conn {
             insisted: false,
             in_a_row: 0,
             channel: None,
+            log: shared.access.clone().map(Journal::new),
         };
         Arc::new(Self {
             shared,
@@ -234,6 +238,8 @@ impl State {
             && self.transport.flush_in_loop(cx)
         {
             self.all_written();
+        } else {
+            self.settle_log();
         }
         if !self.transport.is_corked() {
             timers.over(Wait::Cork);
@@ -258,13 +264,14 @@ impl State {
             && timers.stalled(cx, limit, matters, || self.taken(conn))
         {
             conn.shared.note_timeout(Timeout::Write);
+            self.log_write_timeout();
             self.reset(conn);
         }
     }
 
     /// The next pipelined request, if it was held back until the peer reads and may continue now.
     fn release_held_back(&mut self, conn: &Arc<Conn>) -> Option<Request> {
-        if !self.is_held_back() || self.transport.pending() > MAX_UNREAD_RESPONSES {
+        if !self.is_held_back() || self.unread_responses() > MAX_UNREAD_RESPONSES {
             return None;
         }
         self.phase = Phase::Http(Receiving::Requests, Responding::Idle);
@@ -357,6 +364,7 @@ impl State {
                 && timers.stalled(cx, limit, true, || self.taken(conn))
             {
                 conn.shared.note_timeout(Timeout::Write);
+                self.log_write_timeout();
                 self.transport.reset_on_close();
                 return Next::Close;
             }
@@ -386,6 +394,7 @@ impl State {
     }
 
     fn all_written(&mut self) {
+        self.settle_log();
         self.note_sent();
         self.drained();
     }

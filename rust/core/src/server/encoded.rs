@@ -44,6 +44,8 @@ impl Conn {
         let terms = terms.after_encoded(&head, delimited, stopping);
         let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
         let rest = if empty { EMPTY_LINE } else { rest };
+        let closing = if stopping { CONNECTION_CLOSE.len() } else { 0 };
+        state.log_head(head.status, head.len + closing);
         let out = &mut state.transport;
         match stopping {
             true => out.write(&[fields, CONNECTION_CLOSE].concat(), rest),

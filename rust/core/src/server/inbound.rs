@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::body::{BodyFault, Rest, Stream};
 use super::config::Config;
@@ -188,6 +189,31 @@ impl Inbound {
         match self.body.as_deref_mut() {
             Some(Body::Stream(stream)) => Some(stream),
             _ => None,
+        }
+    }
+
+    /// A request whose body is still arriving, as a block, and when its head had arrived.
+    pub(super) fn take_partial(&mut self) -> Option<(Vec<u8>, Instant)> {
+        match self.body.take().map(|body| *body) {
+            Some(Body::Partial(partial)) => Some(partial.draft.finish(&[], &[])),
+            other => {
+                self.body = other.map(Box::new);
+                None
+            }
+        }
+    }
+
+    /// What has not become a request, without a PROXY header before it: the kept bytes, or `fresh` if there are none.
+    pub(super) fn unparsed<'a>(&'a self, fresh: &'a [u8]) -> &'a [u8] {
+        let bytes = match &self.bytes[self.start..] {
+            [] => fresh,
+            kept => kept,
+        };
+        match &self.proxy {
+            Proxy::Done(Some(header)) if proxy::is_header(bytes) => {
+                bytes.get(header.len..).unwrap_or_default()
+            }
+            _ => bytes,
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
 
+mod access;
 mod admission;
 mod attend;
 mod binding;
@@ -26,9 +27,11 @@ mod half_close;
 mod half_closed;
 mod heartbeat;
 mod inbound;
+mod journal;
 mod limits;
 mod line;
 mod listener;
+mod logged;
 mod manager;
 mod output;
 mod partial;
@@ -72,6 +75,7 @@ use work::Owner;
 
 use crate::net::tls_server::TlsServer;
 
+pub use access::Ended;
 pub use body::{BodyFault, Read};
 pub use coding::{GZIP_LEVEL, GZIP_WINDOW, Gzip};
 pub use config::{Config, OptionError};
@@ -207,6 +211,25 @@ impl Server {
         let work = self.shared.queue.drain();
         if !work.is_empty() {
             self.shared.sink.on_work(work);
+        }
+    }
+
+    /// Blocks until exchanges are over, and returns the records of some, as the table in `access.rs` says, and their
+    /// number. `None` without an access log, or once [`Self::close_access`] was called and all are taken.
+    pub fn take_access(&self) -> Option<(Vec<u8>, usize)> {
+        self.shared.access.as_ref()?.take()
+    }
+
+    /// This many records that were taken are lost. Returns how many are, with those for which there was no room.
+    pub fn note_access_dropped(&self, count: u64) -> u64 {
+        let access = self.shared.access.as_ref();
+        access.map_or(0, |access| access.note_dropped(count))
+    }
+
+    /// Ends [`Self::take_access`], once the loops have ended.
+    pub fn close_access(&self) {
+        if let Some(access) = &self.shared.access {
+            access.close();
         }
     }
 

@@ -165,7 +165,9 @@ pub(crate) struct Output {
     len: usize,
     written: u64,
     /// Bytes of memory freed since the last [`Self::take_freed`].
-    freed: usize,
+    freed: u32,
+    /// How often the queue has become empty.
+    emptied: u32,
 }
 
 impl Output {
@@ -173,9 +175,14 @@ impl Output {
         self.len
     }
 
-    /// Counts written bytes, plus [`LEAST_TAKEN`] each time the queue has become empty.
+    /// How many bytes have been written.
     pub(crate) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// As [`Self::written`], plus [`LEAST_TAKEN`] each time the queue has become empty.
+    pub(crate) fn progress(&self) -> u64 {
+        self.written + u64::from(self.emptied) * LEAST_TAKEN.cast_unsigned()
     }
 
     /// This many bytes were written directly, without being queued.
@@ -244,16 +251,23 @@ impl Output {
     /// Drops everything queued.
     pub(crate) fn clear(&mut self) {
         let in_memory = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
+        self.note_freed(in_memory);
         *self = Self {
             written: self.written,
-            freed: self.freed + in_memory,
+            freed: self.freed,
+            emptied: self.emptied,
             ..Self::default()
         };
     }
 
     /// Bytes of memory freed since the last call.
     pub(crate) fn take_freed(&mut self) -> usize {
-        std::mem::take(&mut self.freed)
+        std::mem::take(&mut self.freed) as usize
+    }
+
+    fn note_freed(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.freed = self.freed.saturating_add(bytes);
     }
 
     /// Writes until the queue is empty or `write` reports `WouldBlock`. True if it stopped only because files and
@@ -334,13 +348,14 @@ impl Output {
                 return piece.advance(written);
             }
             written -= size;
-            self.freed += piece.in_memory();
+            let in_memory = piece.in_memory();
             self.pieces.pop_front();
+            self.note_freed(in_memory);
         }
         self.tail.drain(..written);
         if self.len == 0 {
             self.clear();
-            self.written += LEAST_TAKEN.cast_unsigned();
+            self.emptied = self.emptied.saturating_add(1);
         }
     }
 }

@@ -101,7 +101,10 @@ impl State {
         let Some(stream) = self.inbound.stream() else {
             return;
         };
-        match stream.receive(fresh, window) {
+        let waiting = stream.len();
+        let received = stream.receive(fresh, window);
+        let more = stream.len() - waiting;
+        match received {
             Ok(used) => {
                 if stream.is_complete() {
                     self.inbound.keep(&fresh[used..]);
@@ -115,6 +118,7 @@ impl State {
             // The reader is told. Further input must not cause a reset, which could lose its response.
             Err(_) => self.inbound.ignore_input(),
         }
+        self.log_received(more);
         self.wake_reader(conn);
     }
 

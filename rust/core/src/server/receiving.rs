@@ -38,7 +38,7 @@ impl State {
                 None
             }
             Err(violation) => {
-                self.violated(conn, violation);
+                self.violated(conn, violation, fresh);
                 None
             }
         }
@@ -64,6 +64,7 @@ impl State {
         };
         let (block, arrived) = draft.finish(trailers, text);
         self.arrived = Moment::of(request::clock_at(arrived));
+        self.log_request(&block, arrived);
         conn.shared.tally.request();
         Request {
             exchange,
@@ -101,10 +102,12 @@ impl State {
     }
 
     /// Responds to a broken rule; the connection ends after that.
-    fn violated(&mut self, conn: &Arc<Conn>, violation: Violation) {
+    fn violated(&mut self, conn: &Arc<Conn>, violation: Violation, fresh: &[u8]) {
         let head = self.inbound.is_head();
         let mut response = Vec::with_capacity(256);
         conn.shared.error(&mut response, violation, head);
+        self.log_refused(conn, fresh);
+        self.log_response(violation.status(), &response);
         // Further input is ignored, but must not cause a reset, which could lose the response.
         self.inbound.refuse();
         conn.shared.tally.request();

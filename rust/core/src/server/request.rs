@@ -154,16 +154,9 @@ impl Draft {
 
     fn peer(&mut self, peer: SocketAddr) {
         self.block[12..14].copy_from_slice(&peer.port().to_le_bytes());
-        match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => {
-                self.block[11] = 4;
-                self.block[48..52].copy_from_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                self.block[11] = 16;
-                self.block[48..64].copy_from_slice(&ip.octets());
-            }
-        }
+        let (length, octets) = octets(peer.ip());
+        self.block[11] = length;
+        self.block[48..64].copy_from_slice(&octets);
     }
 
     fn proxy_fields(&mut self, proxy: &ProxyHeader) {
@@ -255,13 +248,46 @@ impl Draft {
     }
 
     fn get_u32(&self, at: usize) -> usize {
-        u32::from_le_bytes([
-            self.block[at],
-            self.block[at + 1],
-            self.block[at + 2],
-            self.block[at + 3],
-        ]) as usize
+        get_u32(&self.block, at)
     }
+}
+
+/// The length of an address, and its octets, to which zeros may be added.
+pub(super) fn octets(ip: IpAddr) -> (u8, [u8; 16]) {
+    let mut octets = [0; 16];
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            octets[..4].copy_from_slice(&ip.octets());
+            (4, octets)
+        }
+        IpAddr::V6(ip) => (16, ip.octets()),
+    }
+}
+
+fn get_u32(block: &[u8], at: usize) -> usize {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]) as usize
+}
+
+/// The text of a finished block whose start and length are at `at`.
+pub(super) fn text(block: &[u8], at: usize) -> &[u8] {
+    let start = get_u32(block, at);
+    &block[start..start + get_u32(block, at + 4)]
+}
+
+/// The length of a finished block's body, as far as it has arrived.
+pub(super) fn body_len(block: &[u8]) -> u64 {
+    get_u32(block, 44) as u64
+}
+
+/// Numbers and values of the header fields of a finished block, without trailers.
+pub(super) fn fields(block: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let before_body = usize::from(u16::from_le_bytes([block[16], block[17]]));
+    let table = &block[get_u32(block, 20)..];
+    table.chunks_exact(ENTRY).take(before_body).map(|entry| {
+        // The second byte of the number is 0.
+        let start = get_u32(entry, 8);
+        (entry[0], &block[start..start + get_u32(entry, 12)])
+    })
 }
 
 fn flags(head: &RequestHead, proxy: Option<&ProxyHeader>) -> u8 {

@@ -72,6 +72,7 @@ impl Conn {
             self.start_head(head, response, line);
             put_length(head, response, terms.head, total);
             self.end_head(head, response);
+            state.log_head(response.status, head.len());
             if small {
                 head.extend_from_slice(body);
             }
@@ -211,6 +212,7 @@ impl Conn {
         if state.phase.sending().is_some() {
             self.shared.tally.whole(state.arrived);
         }
+        state.log_end();
         state.channel = None;
         // Reported under this exchange's name, which the next request must not inherit.
         state.drained();
@@ -310,10 +312,10 @@ impl Conn {
 impl State {
     /// The pipelined request behind a complete response, unless the peer has too many unread response bytes.
     fn next_in_line(&mut self, conn: &Arc<Conn>) -> Option<Request> {
-        if self.transport.pending() > MAX_UNREAD_RESPONSES {
+        if self.unread_responses() > MAX_UNREAD_RESPONSES {
             self.flush();
         }
-        if self.transport.pending() > MAX_UNREAD_RESPONSES {
+        if self.unread_responses() > MAX_UNREAD_RESPONSES {
             self.phase = Phase::Http(Receiving::HeldBack, Responding::Idle);
             return None;
         }

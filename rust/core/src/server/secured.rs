@@ -157,10 +157,17 @@ impl State {
         };
         // A balancer that has ended TLS would send the redirected request here again.
         let redirects = conn.shared.tls.settings.redirects() && !self.inbound.came_through_tls();
-        let response = plain_response(&conn.shared, url, redirects, head.is_head());
+        let status = if url.is_some() && redirects { 308 } else { 400 };
+        let response = plain_response(&conn.shared, status, url, head.is_head());
+        let bytes = std::mem::take(bytes);
         self.transport.plain();
+        let head = (parsed == Ok(true)).then_some(&head);
+        self.log_plain(conn, head, &bytes);
         // Its body, if it has one, must not cause a reset.
         self.inbound.refuse();
+        conn.shared.tally.request();
+        conn.shared.tally.status(status);
+        self.log_response(status, &response);
         self.transport.write(&response, &[]);
         self.finish_connection();
     }
@@ -210,16 +217,15 @@ fn path_of(target: &str) -> &str {
     path.unwrap_or("/")
 }
 
-fn plain_response(shared: &Shared, url: Option<String>, redirects: bool, is_head: bool) -> Vec<u8> {
+fn plain_response(shared: &Shared, status: u16, url: Option<String>, is_head: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
+    status_line(&mut out, status);
     let text = match &url {
-        Some(url) if redirects => {
-            status_line(&mut out, 308);
+        Some(url) if status == 308 => {
             header(&mut out, b"Location", url.as_bytes());
             String::new()
         }
         url => {
-            status_line(&mut out, 400);
             header(&mut out, b"Content-Type", b"text/plain; charset=utf-8");
             let hint = url.as_ref().map(|url| format!(": use {url}"));
             format!("This port speaks HTTPS{}", hint.unwrap_or_default())

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::access::AccessLog;
 use super::admission::Admission;
 use super::clock::Clock;
 use super::config::Config;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(super) tally: Tally,
     pub(super) stop: Progress,
     pub(super) tls: ServerTls,
+    pub(super) access: Option<Arc<AccessLog>>,
 }
 
 /// How far a server has stopped.
@@ -112,6 +114,7 @@ impl Shared {
             }),
             loops: Loops::default(),
             admission: Admission::new(config.max_connections, config.max_per_ip),
+            access: config.access_log.then(Arc::default),
             config,
             sink,
             connections: Registry::new(),

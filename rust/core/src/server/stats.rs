@@ -7,6 +7,7 @@ use super::Server;
 use super::limits::Timeout;
 use super::phase::Phase;
 use super::tally::Totals;
+use super::tls::Tls;
 
 /// Totals since a server was bound, and its current state.
 #[derive(Debug, Clone)]
@@ -33,6 +34,14 @@ pub struct Stats {
     pub timeouts: [u64; Timeout::ALL.len()],
     /// Threads that take work.
     pub threads: usize,
+    /// Connections with TLS.
+    pub tls: usize,
+    /// Connections that were closed on arrival because their address had reached its limit.
+    pub turned_away: u64,
+    /// TLS handshakes: completed, those of them that resumed a session, failed.
+    pub handshakes: [u64; 3],
+    /// Records for the access log: added, dropped.
+    pub logged: [u64; 2],
 }
 
 impl Server {
@@ -52,6 +61,10 @@ impl Server {
             oldest,
             timeouts: Timeout::ALL.map(|timeout| shared.counters.timeouts(timeout)),
             threads,
+            tls: 0,
+            turned_away: shared.admission.refused(),
+            handshakes: shared.tls.settings.handshakes.counts(),
+            logged: shared.access.as_ref().map_or([0; 2], |log| log.counts()),
         };
         for conn in shared.all() {
             let state = conn.lock();
@@ -62,6 +75,7 @@ impl Server {
                 _ => {}
             }
             stats.open += 1;
+            stats.tls += usize::from(state.transport.tls().and_then(Tls::version).is_some());
             stats.pending += state.transport.pending() as u64;
             stats.buffered += state.inbound.held() as u64;
         }

@@ -77,7 +77,8 @@ impl Conn {
         let held = !channels && state.channel.as_ref().is_some_and(|channel| channel.held);
         match state.phase {
             Phase::Http(_, Responding::Idle) => {
-                let silent = now - *state.silent_since.get_or_insert(now);
+                let since = state.silent_since.get_or_insert_with(|| Box::new(now));
+                let silent = now - **since;
                 if state.is_idle() && silent >= grace {
                     state.lost(self);
                     return false;

@@ -53,6 +53,7 @@ impl Conn {
                 head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
             }
             self.end_head(head, response);
+            state.log_head(response.status, head.len());
             let out = &mut state.transport;
             if terms.head {
                 out.write(head, &[]);

@@ -148,6 +148,9 @@ impl State {
     }
 
     fn time_out(&mut self, conn: &Arc<Conn>, timeout: Timeout) {
+        if !matches!(timeout, Timeout::Idle | Timeout::Header) {
+            self.log_timeout();
+        }
         if timeout == Timeout::Handler {
             return self.give_up_on_handler(conn);
         }
@@ -199,12 +202,15 @@ impl State {
     fn refuse_slow_request(&mut self, conn: &Arc<Conn>) {
         conn.shared.tally.request();
         conn.shared.tally.status(408);
+        self.log_refused(conn, &[]);
+        self.log_timeout();
         self.send_last(conn, 408);
     }
 
     fn send_last(&mut self, conn: &Arc<Conn>, status: u16) {
         let mut response = Vec::with_capacity(128);
         conn.shared.last_response(&mut response, status);
+        self.log_response(status, &response);
         self.transport.write(&response, &[]);
     }
 }

@@ -136,6 +136,17 @@ impl Tls {
         Ok(())
     }
 
+    /// The negotiated version, 2 or 3 for TLS 1.2 or 1.3.
+    pub(super) fn version(&self) -> Option<u8> {
+        let Stage::Begun(session) = &self.stage else {
+            return None;
+        };
+        match session.protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_3 => Some(3),
+            _ => Some(2),
+        }
+    }
+
     /// Whether the handshake has begun and is not complete.
     pub(super) fn is_in_handshake(&self) -> bool {
         matches!(&self.stage, Stage::Begun(session) if session.is_handshaking())

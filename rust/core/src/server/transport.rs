@@ -100,6 +100,16 @@ impl Transport {
         self.out.is_empty() && self.sealed() == 0
     }
 
+    /// How many bytes have been written or queued since the connection began.
+    pub(super) fn position(&self) -> u64 {
+        self.out.written() + self.out.len() as u64
+    }
+
+    /// How many of them the socket has, at least: sealed bytes that it has not count as plaintext.
+    pub(super) fn sent(&self) -> u64 {
+        self.out.written().saturating_sub(self.sealed() as u64)
+    }
+
     fn sealed(&self) -> usize {
         self.line.as_ref().map_or(0, Line::sealed)
     }
@@ -130,7 +140,7 @@ impl Transport {
     /// Bytes the peer has taken so far. A slow peer drains the kernel's buffer for long before the kernel accepts more
     /// from us, so bytes still in the kernel (`unsent`) do not count.
     pub(super) fn taken(&self, unsent: fn(BorrowedFd<'_>) -> u64) -> u64 {
-        let written = self.out.written();
+        let written = self.out.progress();
         let Some(line) = &self.line else {
             return written;
         };

@@ -120,6 +120,7 @@ impl State {
         interest: Interest,
         pings: Option<Pings>,
     ) {
+        self.log_head(101, head.len());
         self.transport.write(head, &[]);
         let tally = &conn.shared.tally;
         tally.head(101, self.arrived, false);
@@ -188,6 +189,7 @@ impl State {
         if let Phase::WebSocket(session) = &mut self.phase {
             session.heard();
         }
+        self.log_received(fresh.len());
         self.since = conn.shared.clock.now();
         // Bytes left undecoded by an earlier read come first.
         let kept = self.inbound.take();

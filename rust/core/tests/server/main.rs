@@ -6,6 +6,7 @@ mod certificates;
 mod support;
 mod tls_support;
 
+mod access;
 mod body;
 mod compressed;
 mod connections;

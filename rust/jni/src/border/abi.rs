@@ -253,7 +253,19 @@ pub const SERVER_STAT_WHOLE: usize = 149;
 pub const STAT_TIMEOUTS: usize = 6;
 /// Buckets of a histogram.
 pub const STAT_BUCKETS: usize = 124;
-pub const SERVER_STATS: usize = 273;
+/// Connections with TLS, and those refused for their address.
+pub const SERVER_STAT_TLS: usize = 273;
+pub const SERVER_STAT_TURNED_AWAY: usize = 274;
+/// Handshakes: completed, those of them that resumed a session, failed.
+pub const SERVER_STAT_HANDSHAKES: usize = 275;
+/// Entries for the access log: added, dropped.
+pub const SERVER_STAT_LOGGED: usize = 278;
+pub const SERVER_STATS: usize = 280;
+
+/// How an exchange in the access log has ended.
+pub const ACCESS_DONE: u8 = 0;
+pub const ACCESS_ABORTED: u8 = 1;
+pub const ACCESS_TIMED_OUT: u8 = 2;
 
 /// Each of a server's numbers has its own place.
 const _: () = {
@@ -276,6 +288,10 @@ const _: () = {
         (SERVER_STAT_TIMEOUTS, STAT_TIMEOUTS),
         (SERVER_STAT_HANDLER, STAT_BUCKETS),
         (SERVER_STAT_WHOLE, STAT_BUCKETS),
+        (SERVER_STAT_TLS, 1),
+        (SERVER_STAT_TURNED_AWAY, 1),
+        (SERVER_STAT_HANDSHAKES, 3),
+        (SERVER_STAT_LOGGED, 2),
     ];
     let (mut next, mut i) = (0, 0);
     while i < lengths.len() {

@@ -1,5 +1,6 @@
 //! The server's native methods: conversions around `httpkit_core::server`.
 
+pub(crate) mod access;
 pub(crate) mod body;
 pub(crate) mod broadcast;
 pub(crate) mod content;

@@ -43,12 +43,16 @@ fn numbers(stats: &Stats) -> [jlong; abi::SERVER_STATS] {
         (abi::SERVER_STAT_WAITING, stats.waiting as u64),
         (abi::SERVER_STAT_OLDEST, stats.oldest.as_millis() as u64),
         (abi::SERVER_STAT_THREADS, stats.threads as u64),
+        (abi::SERVER_STAT_TLS, stats.tls as u64),
+        (abi::SERVER_STAT_TURNED_AWAY, stats.turned_away),
     ];
     let several = [
         (abi::SERVER_STAT_STATUSES, &totals.statuses[..]),
         (abi::SERVER_STAT_TIMEOUTS, &stats.timeouts[..]),
         (abi::SERVER_STAT_HANDLER, &totals.handler[..]),
         (abi::SERVER_STAT_WHOLE, &totals.whole[..]),
+        (abi::SERVER_STAT_HANDSHAKES, &stats.handshakes[..]),
+        (abi::SERVER_STAT_LOGGED, &stats.logged[..]),
     ];
     let mut numbers = [0; abi::SERVER_STATS];
     for (place, number) in single {

@@ -1,10 +1,8 @@
-//! The native methods for TLS: setting the material, reading counts and a session's parameters.
-
-use std::sync::atomic::Ordering;
+//! The native methods for TLS: setting the material, reading a session's parameters.
 
 use httpkit_core::net::tls_server::{ClientAuth, Identity, TlsMaterial, TlsServer};
 use httpkit_core::server::{Exchange, TlsInfo};
-use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray};
+use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
 use jni::refs::IntoAuto;
 use jni::sys::{jint, jlong};
 use jni::{Env, jni_str};
@@ -16,9 +14,6 @@ use crate::border::error::{BridgeError, Result};
 
 type Bytes<'local> = JByteArray<'local>;
 type Arrays<'local> = JObjectArray<'local, Bytes<'local>>;
-
-/// Numbers of `serverTlsStats`: handshakes, resumed sessions, failures.
-const COUNTS: usize = 3;
 
 /// The bound port, -1 for a Unix domain socket.
 pub(crate) fn listen<'local>(
@@ -119,22 +114,4 @@ fn describe<'local>(
         parts.set_element(env, 3, &chain)?;
     }
     Ok(parts)
-}
-
-pub(crate) fn stats<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    handle: jlong,
-) -> Result<JLongArray<'local>> {
-    let server = server(handle)?;
-    let handshakes = &server.tls().handshakes;
-    let counts = [
-        &handshakes.completed,
-        &handshakes.resumed,
-        &handshakes.failed,
-    ]
-    .map(|count| count.load(Ordering::Relaxed) as jlong);
-    let array = env.new_long_array(COUNTS)?;
-    array.set_region(env, 0, &counts)?;
-    Ok(array)
 }

@@ -1,0 +1,148 @@
+//! A connection's exchanges that the access log does not have yet: those whose response the kernel does not have in full.
+//!
+//! Positions are numbers of bytes that the connection has sent since it began. A response is complete once the kernel
+//! has taken the bytes before the position at which it ends, whoever wrote them, and together with which others.
+//!
+//! Not here: when that is (`logged.rs`), and what is recorded (`access.rs`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::access::{AccessLog, Ended, Record};
+
+/// The status of a WebSocket's response.
+const SWITCHING: u16 = 101;
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    log: Arc<AccessLog>,
+    /// The oldest first.
+    open: VecDeque<Entry>,
+    /// Bytes that they take.
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    arrived: Instant,
+    received: u64,
+    /// Where the response's body begins.
+    begins: Option<u64>,
+    /// Where it ends, once that is known.
+    ends: Option<u64>,
+    timed_out: bool,
+}
+
+impl Journal {
+    pub(super) fn new(log: Arc<AccessLog>) -> Box<Self> {
+        Box::new(Self {
+            log,
+            open: VecDeque::new(),
+            len: 0,
+        })
+    }
+
+    /// Bytes that its entries take.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A request has arrived, with these bytes of its body.
+    pub(super) fn add(&mut self, record: Record, arrived: Instant, received: u64) {
+        self.len += record.len();
+        self.open.push_back(Entry {
+            record,
+            arrived,
+            received,
+            begins: None,
+            ends: None,
+            timed_out: false,
+        });
+    }
+
+    /// The latest request, if its response is not complete.
+    fn current(&mut self) -> Option<&mut Entry> {
+        self.open.back_mut().filter(|entry| entry.ends.is_none())
+    }
+
+    /// The current request's response has a head, behind which `position` is.
+    pub(super) fn begin(&mut self, status: u16, position: u64) {
+        if let Some(entry) = self.current() {
+            entry.record.begun(status, entry.arrived.elapsed());
+            entry.begins = Some(position);
+        }
+    }
+
+    /// The current response ends at `position`.
+    pub(super) fn end(&mut self, position: u64) {
+        if let Some(entry) = self.current() {
+            entry.ends = Some(position);
+        }
+    }
+
+    /// More of the current request's body, or of a WebSocket's frames, has arrived.
+    pub(super) fn received(&mut self, bytes: usize) {
+        if let Some(entry) = self.current() {
+            entry.received += bytes as u64;
+        }
+    }
+
+    /// A time limit ends the current exchange.
+    pub(super) fn time_out(&mut self) {
+        if let Some(entry) = self.open.back_mut() {
+            entry.timed_out = true;
+        }
+    }
+
+    /// A time limit ends all of them.
+    pub(super) fn time_out_all(&mut self) {
+        self.open
+            .iter_mut()
+            .for_each(|entry| entry.timed_out = true);
+    }
+
+    /// The kernel has the bytes before `position`.
+    pub(super) fn settle(&mut self, position: u64) {
+        while let Some(entry) = self.open.pop_front_if(|entry| entry.is_sent(position)) {
+            self.push(entry, Ended::Done, position);
+        }
+    }
+
+    /// The connection is over, and the kernel has taken the bytes before `position`. `closed`: if it is a WebSocket, it
+    /// was closed with a close frame.
+    pub(super) fn close(&mut self, position: u64, closed: bool) {
+        while let Some(entry) = self.open.pop_front() {
+            let ended = match entry.record.status() {
+                SWITCHING if closed => Ended::Done,
+                _ => Ended::Aborted,
+            };
+            self.push(entry, ended, position);
+        }
+    }
+
+    fn push(&mut self, mut entry: Entry, ended: Ended, position: u64) {
+        let sent = match entry.begins {
+            Some(begins) => entry
+                .ends
+                .unwrap_or(position)
+                .min(position)
+                .saturating_sub(begins),
+            None => 0,
+        };
+        let ended = match entry.timed_out {
+            true => Ended::TimedOut,
+            false => ended,
+        };
+        self.len -= entry.record.len();
+        entry.record.received(entry.received);
+        self.log.push(entry.record, ended, entry.arrived, sent);
+    }
+}
+
+impl Entry {
+    fn is_sent(&self, position: u64) -> bool {
+        self.ends.is_some_and(|ends| ends <= position)
+    }
+}

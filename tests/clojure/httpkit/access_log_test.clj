@@ -1,0 +1,241 @@
+(ns httpkit.access-log-test
+  "`:access-log` has one entry for each request, whatever became of it, and slows none down."
+  (:require [clojure.java.io    :as io]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is testing]]
+            [httpkit.tls-certs  :as certs]
+            [httpkit.tls-wire   :as tls-wire]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
+  (:import (java.io ByteArrayOutputStream Closeable File PrintStream)
+           (java.nio.file Files)
+           (java.nio.file.attribute FileAttribute)
+           (java.util Date)
+           (java.util.concurrent CountDownLatch Executors)))
+
+(set! *warn-on-reflection* true)
+
+(defn- temporary-directory ^File []
+  (.toFile (Files/createTempDirectory "access-log" (make-array FileAttribute 0))))
+
+(defn- request
+  "Text of a request with these header lines."
+  [method target & headers]
+  (str method " " target " HTTP/1.1\r\nHost: example.com\r\n" (str/join (map #(str % "\r\n") headers)) "\r\n"))
+
+(defn- handler [{:keys [uri websocket?] :as req}]
+  (cond
+    websocket?         (server/as-channel req {:on-receive (fn [ch message] (server/send! ch message))})
+    (= "/throw" uri)   (throw (ex-info "no luck" {}))
+    (= "/stream" uri)  (server/as-channel req {:on-open (fn [ch]
+                                                          (server/send! ch "piece" false)
+                                                          (server/close ch))})
+    (= "/hang" uri)    (server/as-channel req {})
+    :else              {:status 200, :body "hello"}))
+
+(defn- lines [file]
+  (str/split-lines (slurp file :encoding "ISO-8859-1")))
+
+;;;; Functions
+
+(deftest a-function-gets-what-is-known-of-each-request
+  (let [entries (atom [])]
+    (wire/with-server [{:keys [port]} handler {:access-log #(swap! entries conj %)}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (request "POST" "/a%20b?c=d" "Content-Length: 3" "User-Agent: test" "Referer: http://r/"
+                                  "Authorization: Basic dXNlcjpzZWNyZXQ=" "X-Forwarded-For: 10.1.1.1")
+                    "abc")
+        (wire/answer conn))
+      (is (wire/eventually #(seq @entries)))
+      (let [[{:keys [time msecs handler-msecs] :as entry}] @entries]
+        (is (= {:request-method :post, :uri "/a%20b", :query-string "c=d", :protocol "HTTP/1.1"
+                :request-line "POST /a%20b?c=d HTTP/1.1", :status 200, :bytes-in 3, :bytes-out 5
+                :remote-addr "127.0.0.1", :host "example.com", :user-agent "test", :referer "http://r/"
+                :user "user", :tls nil, :end :done}
+               (dissoc entry :time :msecs :handler-msecs)))
+        (is (< (Math/abs (- (.getTime ^Date time) (System/currentTimeMillis))) 60000))
+        (is (< 0.0 handler-msecs 30000.0))
+        (is (<= handler-msecs msecs))))))
+
+(deftest what-is-not-an-ordinary-response-has-an-entry-too
+  (let [entries (atom [])
+        after   (fn [n] (is (wire/eventually #(= n (count @entries)))) (peek @entries))]
+    (wire/with-server [{:keys [port]} handler {:access-log #(swap! entries conj %)}]
+      (wire/fetch port "/throw")
+      (is (= [500 :done] ((juxt :status :end) (after 1))))
+      (wire/fetch port "/stream")
+      (is (= [200 (count "5\r\npiece\r\n0\r\n\r\n")] ((juxt :status :bytes-out) (after 2))))
+      (wire/fetch port "no request\r\n\r\n")
+      (is (= [400 nil nil "no request"] ((juxt :status :request-method :uri :request-line) (after 3))))
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/hang")))
+      (is (= [nil nil 0 :aborted "/hang"] ((juxt :status :handler-msecs :bytes-out :end :uri) (after 4))))
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                           ["Sec-WebSocket-Version" "13"] ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
+        (is (= 101 (:status (wire/read-head conn))))
+        (is (= 4 (count @entries)) "it goes on"))
+      (is (= [101 "/ws" :aborted] ((juxt :status :uri :end) (after 5)))))))
+
+(deftest a-function-that-throws-loses-its-entry-and-is-told-of
+  (let [entries (atom [])]
+    (wire/with-server [{:keys [port errors server]} handler
+                       {:access-log (fn [{:keys [uri] :as entry}]
+                                      (if (= "/bad" uri) (throw (ex-info "no luck" {})) (swap! entries conj entry)))}]
+      (dotimes [_ 3] (is (= 200 (:status (wire/fetch port "/bad")))))
+      (is (= 200 (:status (wire/fetch port "/good"))))
+      (is (wire/eventually #(= ["/good"] (map :uri @entries))))
+      (is (wire/eventually #(= {:entries 4 :lost 3} (:access-log (server/server-stats server)))))
+      (let [[[message error] & more] @errors]
+        (is (re-matches #":access-log: [123] entries were lost" message))
+        (is (= "no luck" (ex-message error)))
+        (is (empty? more) "one line a minute")))))
+
+(deftest a-slow-function-loses-entries-and-delays-no-request
+  (let [gate (CountDownLatch. 1), seen (atom 0)]
+    (wire/with-server [{:keys [port server warnings]} handler {:access-log (fn [_] (.await gate) (swap! seen inc))}]
+      (with-open [conn (wire/connect port)]
+        (dotimes [_ 120]
+          (wire/send! conn (str/join (repeat 100 (wire/get-request "/"))))
+          (dotimes [_ 100] (wire/answer conn))))
+      (let [{:keys [entries lost]} (:access-log (server/server-stats server))]
+        (is (= 12000 (+ entries lost)))
+        (is (pos? lost))
+        (.countDown gate)
+        (is (wire/eventually #(= entries @seen)))
+        (is (wire/eventually #(= [[(str ":access-log: " lost " entries were lost, because they came too fast") nil]]
+                                 @warnings)))))))
+
+;;;; Lines
+
+(def ^:private evil
+  "Header lines that try to forge fields and lines."
+  ["User-Agent: x\" 200 \\ \t\u00e9" "Referer: \"" (str "Authorization: Basic " (.encodeToString (java.util.Base64/getEncoder) (.getBytes "a \"\n:x")))])
+
+(defn- logged
+  "The lines that these requests leave in a file of this format."
+  [format & requests]
+  (let [file   (io/file (temporary-directory) "access.log")
+        server (wire/start handler {:access-log {:file file :format format}})]
+    (doseq [text requests]
+      (with-open [conn (wire/connect (:port server))]
+        (wire/send! conn text)
+        (wire/answer conn :head? (str/starts-with? text "HEAD"))))
+    (wire/stop server)
+    (lines file)))
+
+(deftest a-line-has-the-fields-of-its-format-with-what-clients-send-escaped
+  (let [time    #"\[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
+        timeless #(str/replace % time "[T]")]
+    (is (= ["127.0.0.1 - - [T] \"GET /x?y HTTP/1.1\" 200 5"
+            "127.0.0.1 - a\\x20\\\"\\x0a [T] \"GET /\\\"\\\\ HTTP/1.1\" 200 5"
+            "127.0.0.1 - - [T] \"\\x01\\x02 \\\"\" 400 22"]
+           (map timeless (logged :common (request "GET" "/x?y") (apply request "GET" "/\"\\" evil) "\1\2 \"\r\n\r\n"))))
+    (is (= ["127.0.0.1 - - [T] \"GET /stream HTTP/1.1\" 200 15 \"http://r/\" \"me\""
+            "127.0.0.1 - a\\x20\\\"\\x0a [T] \"GET / HTTP/1.1\" 200 5 \"\\\"\" \"x\\\" 200 \\\\ \\x09\\xe9\""
+            "127.0.0.1 - - [T] \"HEAD / HTTP/1.1\" 200 - \"-\" \"-\""]
+           (map timeless (logged :combined (request "GET" "/stream" "User-Agent: me" "Referer: http://r/")
+                                 (apply request "GET" "/" evil) (request "HEAD" "/" "Connection: close")))))))
+
+(deftest a-line-of-json-is-one-object
+  (let [[good bad] (logged :json (apply request "GET" "/?q" evil) "\0\"\\\r\n\r\n")]
+    (is (re-matches (re-pattern (str "\\{\"time\":\"\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(?:\\.\\d+)?Z\",\"remote-addr\":\"127\\.0\\.0\\.1\","
+                                     "\"user\":\"a \\\\\"\\\\u000a\",\"request-method\":\"GET\",\"uri\":\"/\",\"query-string\":\"q\","
+                                     "\"protocol\":\"HTTP/1\\.1\",\"request-line\":\"GET /\\?q HTTP/1\\.1\",\"status\":200,\"bytes-in\":0,"
+                                     "\"bytes-out\":5,\"msecs\":\\d+\\.\\d{3},\"handler-msecs\":\\d+\\.\\d{3},\"host\":\"example\\.com\","
+                                     "\"user-agent\":\"x\\\\\" 200 \\\\\\\\ \\\\u0009\\\\u00e9\",\"referer\":\"\\\\\"\",\"tls\":null,\"end\":\"done\"\\}"))
+                    good)
+        good)
+    (is (str/includes? bad ",\"request-method\":null,\"uri\":null,\"query-string\":null,\"protocol\":null,\"request-line\":\"\\u0000\\\"\\\\\",\"status\":400,")
+        bad)))
+
+(deftest a-path-and-standard-output-get-combined-lines
+  (let [directory (temporary-directory)
+        out       (ByteArrayOutputStream.)
+        original  System/out]
+    (doseq [[about log] {"string" (str (io/file directory "a")), "File" (io/file directory "b"), "Path" (.toPath (io/file directory "c"))}]
+      (testing about
+        (let [server (wire/start handler {:access-log log})]
+          (wire/fetch (:port server) "/")
+          (wire/stop server)
+          (is (re-find #"\"GET / HTTP/1.1\" 200 5 \"-\" \"-\"$" (first (lines (str log))))))))
+    (System/setOut (PrintStream. out true))
+    (try
+      (let [server (wire/start handler {:access-log :stdout})]
+        (wire/fetch (:port server) "/out")
+        (wire/stop server))
+      (finally (System/setOut original)))
+    (is (re-find #"\"GET /out HTTP/1.1\" 200 5 \"-\" \"-\"\n$" (str out)))))
+
+(deftest a-file-is-appended-to-and-opened-again-when-it-is-renamed
+  (let [directory (temporary-directory)
+        file      (io/file directory "access.log")
+        renamed   (io/file directory "access.log.1")]
+    (spit file "before\n")
+    (wire/with-server [{:keys [port]} handler {:access-log file}]
+      (wire/fetch port "/first")
+      (is (wire/eventually #(= 2 (count (lines file)))))
+      (.renameTo file renamed)
+      ;; It is noticed within a second, by the next line after that.
+      (is (wire/eventually #(do (wire/fetch port "/second") (.exists file))))
+      (is (wire/eventually #(pos? (.length file))))
+      (is (= "before" (first (lines renamed))))
+      (is (re-find #"/second" (first (lines file)))))
+    (is (every? #(re-find #"^before|/first|/second" %) (concat (lines file) (lines renamed))))))
+
+(deftest a-file-that-cannot-be-opened-keeps-the-server-from-starting
+  (let [directory (temporary-directory)]
+    (is (thrown-with-msg? java.io.IOException #":access-log cannot be opened: java.nio.file.NoSuchFileException: .*none"
+                          (wire/start handler {:access-log (io/file directory "none" "access.log")})))
+    (with-open [taken (java.net.ServerSocket. 0)]
+      (is (thrown? java.net.BindException
+                   (wire/start handler {:port (.getLocalPort taken) :access-log (io/file directory "access.log")}))))))
+
+(deftest a-request-through-tls-has-its-version
+  (let [entries (atom [])]
+    (wire/with-server [{:keys [server]} handler
+                       {:ssl-port 0, :tls (certs/pem "server"), :access-log #(swap! entries conj %)}]
+      (doseq [version ["TLSv1.2" "TLSv1.3"]]
+        (is (= 200 (:status (tls-wire/fetch (server/server-ssl-port server) "/" {:protocols [version]})))))
+      (is (wire/eventually #(= ["TLSv1.2" "TLSv1.3"] (map :tls @entries)))))))
+
+;;;; As many entries as requests
+
+(def ^:private pipelines
+  "What is sent on a connection, and the statuses of its responses; nil for those of which the peer reads nothing."
+  [[(str/join (repeat 100 (request "GET" "/"))) (repeat 100 200)]
+   [(str/join (repeat 100 (request "GET" "/"))) nil]
+   [(str (request "HEAD" "/") (request "GET" "/throw") "no request\r\n\r\n") nil]
+   [(str (request "GET" "/stream") (request "GET" "/") "GET / HTTP/1.1\r\n\r\n") nil]
+   [(request "GET" "/hang") nil]
+   [(request "POST" "/" "Content-Length: 5" "Expect: 100-continue") nil]
+   ["GET /half" nil]
+   ["" nil]])
+
+(defn- use-connection [port [text statuses]]
+  (with-open [^Closeable conn (wire/connect port)]
+    (wire/send! conn text)
+    (doseq [status statuses]
+      (is (= status (:status (wire/answer conn)))))))
+
+(deftest thousands-of-requests-with-faults-have-a-line-each
+  (doseq [[about options] {"default" {} "a user's pool" {:worker-pool (delay (Executors/newFixedThreadPool 4))}
+                           "a short queue" {:allow-virtual? false :thread 1 :queue-size 5}}]
+    (testing about
+      (let [file   (io/file (temporary-directory) "access.log")
+            {:keys [port server] :as started} (wire/start handler (assoc options :access-log file))
+            clients (doall (for [_ (range 4)]
+                             (future (dotimes [_ 25] (run! #(use-connection port %) (shuffle (if (:queue-size options) (rest pipelines) pipelines)))))))]
+        (run! deref clients)
+        (is (wire/eventually #(= 0 (get-in (server/server-stats server) [:connections :open]))))
+        (is (wire/eventually #(let [{:keys [requests access-log]} (server/server-stats server)]
+                                (= (:total requests) (+ (:entries access-log) (:lost access-log))))))
+        (wire/stop started 5000)
+        (let [{:keys [requests access-log]} (server/server-stats server)
+              statuses (frequencies (map #(second (re-find #"\" (\d{3}) (?:-|\d+) \"" %)) (lines file)))]
+          (is (< 10000 (:total requests)))
+          (is (= (:total requests) (:entries access-log) (count (lines file))))
+          (is (= 0 (:lost access-log)))
+          (is (= (:by-status requests)
+                 (dissoc (reduce-kv (fn [m status n] (merge-with + m {(if (= "499" status) :none (Long/parseLong (subs status 0 1))) n})) {} statuses)
+                         :none))))))))
