@@ -41,11 +41,11 @@
 (deftest every-example-has-a-line-in-the-readme-and-a-test-here
   (let [names  (set (filter #(re-find #"\.(clj|java)$" %) (map #(.getName ^File %) (file-seq (io/file "examples")))))
         listed (set (map #(last (str/split % #"/")) (map second (re-seq #"\]\(([\w/]+\.\w+)\)" (slurp "examples/README.md")))))
-        tested (slurp "tests/clojure/httpkit/examples_test.clj")]
+        tested (apply str (map #(slurp (str "tests/clojure/httpkit/" %)) ["examples_test.clj" "cluster_test.clj"]))]
     (is (= names listed))
     (doseq [file names
             :let [stem (str/replace (first (str/split file #"\.")) "_" "-")]]
-      (is (re-find (re-pattern (str "'" stem "/|\"" stem "\"")) tested) (str "no test names " file)))))
+      (is (re-find (re-pattern (str "'" stem "/|\"" stem "\"|/" file "\\\\\"")) tested) (str "no test names " file)))))
 
 (deftest hello-greets
   (with-example [url 'hello/start {}]

@@ -1,6 +1,6 @@
 """Listens, and starts servers on that socket, as a service manager does: socket_parent.py MODE COMMAND...
 
-descriptor, inherited, systemd: prints what one server says. restarts: replaces the server three times while clients
+descriptor, inherited, systemd: prints what one server says. restarts: replaces the server RESTARTS times while clients
 ask without a pause, each request on a connection of its own; prints how many failed.
 """
 import http.client
@@ -84,7 +84,7 @@ def restarts(manager):
     clients = [threading.Thread(target=client) for _ in range(4)]
     for each in clients:
         each.start()
-    for _ in range(3):
+    for _ in range(int(os.environ["RESTARTS"])):
         before, deadline = served[0], time.monotonic() + PATIENCE
         while served[0] < before + 50 and time.monotonic() < deadline:
             time.sleep(0.01)

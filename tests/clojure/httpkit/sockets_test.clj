@@ -15,6 +15,11 @@
 
 (set! *warn-on-reflection* true)
 
+(defn- restarts
+  "How often a test replaces its server: the system property httpkit.restarts (`./dev restarts N`), or `default`."
+  ^long [default]
+  (Long/getLong "httpkit.restarts" (long default)))
+
 (defn- with-dir [f]
   (let [dir (.toFile (Files/createTempDirectory "httpkit-sockets" (make-array FileAttribute 0)))]
     (try
@@ -94,7 +99,8 @@
                         @(promise)"
                        (pr-str options))]
     (sh "python3" parent mode subprocess/java-command "-cp" (System/getProperty "java.class.path")
-        "clojure.main" "-e" script)))
+        "clojure.main" "-e" script
+        :env (assoc (into {} (System/getenv)) "RESTARTS" (str (restarts 3))))))
 
 (defn- says [expected {:keys [exit out err]}]
   (is (= [0 expected] [exit (str/trim out)]) err))
@@ -133,7 +139,7 @@
                               (is (map? (deref (server/server-drain! old) 60000 :late)))
                               (wire/eventually #(< (+ 20 (long before)) (long @served)))
                               new))
-                          first! (range 5))]
+                          first! (range (restarts 5)))]
         (reset! done true)
         (run! #(deref % 60000 :late) clients)
         (is (true? (deref (server/server-stop! last!) 60000 :late))))

@@ -176,19 +176,20 @@
 (defn connect
   "An open WebSocket to the port on 127.0.0.1, to be closed with `disconnect`.
   Reads wait `timeout` msecs for a byte. Throws when the answer is not 101."
-  [port timeout]
+  ([port timeout] (connect port timeout "/"))
+  ([port timeout path]
   (let [socket (doto (Socket.)
                  (.connect (InetSocketAddress. "127.0.0.1" (int port)) (int timeout))
                  (.setTcpNoDelay true)
                  (.setSoTimeout (int timeout)))
         in     (DataInputStream. (BufferedInputStream. (.getInputStream socket) 65536))
         out    (.getOutputStream socket)]
-    (.write out (.getBytes ^String handshake "US-ASCII"))
+    (.write out (.getBytes (str/replace-first handshake "/" path) "US-ASCII"))
     (let [head (read-head in)]
       (when-not (str/starts-with? head "HTTP/1.1 101 ")
         (.close socket)
         (throw (ex-info "not upgraded" {:type ::refused :answer head}))))
-    {:socket socket :in in :out out}))
+    {:socket socket :in in :out out})))
 
 (defn disconnect [{:keys [^Socket socket]}]
   (.close socket))
