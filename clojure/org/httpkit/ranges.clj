@@ -6,7 +6,8 @@
    [org.httpkit.headers :as headers])
   (:import
    [java.io File]
-   [org.httpkit FilePart]))
+   [org.httpkit FilePart]
+   [org.httpkit.server AsyncChannel]))
 
 (set! *warn-on-reflection* true)
 
@@ -53,6 +54,13 @@
        (not= "none" (headers/value-of (:headers response) "accept-ranges"))
        (.isFile ^File body)))
 
+(defn- compressed?
+  "Whether the whole file is compressed for this client: it may have a part of that, which
+  a part of the file does not continue."
+  [request response n]
+  (when-let [ch (:async-channel request)]
+    (.compressesFile ^AsyncChannel ch response (long n))))
+
 (defn- divided [response part n]
   (let [headers #(assoc (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]
     (if (= :unsatisfiable part)
@@ -70,6 +78,7 @@
     response
     (let [n        (.length ^File (:body response))
           asked    (when (= :get (:request-method request)) (get-in request [:headers "range"]))
-          part     (when (and asked (current? request response)) (part-of asked n))
+          part     (when (and asked (current? request response) (not (compressed? request response n)))
+                     (part-of asked n))
           response (update response :headers headers/with "Accept-Ranges" "bytes")]
       (if part (divided response part n) response))))

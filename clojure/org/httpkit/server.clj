@@ -442,8 +442,8 @@
                  ; +json, +xml, and application/json, javascript, xml, wasm and the like)
     :window-bits ; A stream keeps 2 to the power of this many bytes, 9 to 15 (default 13)
     :encodings   ; Codings in order of preference; only \"gzip\" is built in
-  Each `send!` on a stream can be decoded when it arrives. Not compressed: HEAD, 204,
-  205, 206, 304, HTTP/1.0, a given Content-Encoding, `Cache-Control: no-transform`,
+  Each `send!` on a stream can be decoded when it arrives. Not compressed: 204, 205,
+  206, 304, HTTP/1.0, a given Content-Encoding or digest, `Cache-Control: no-transform`,
   responses without Content-Type, and Files over 1 MiB, which the kernel sends.
 
   Each request gets an entry in the access log, when the kernel has the last byte of its
@@ -886,7 +886,8 @@
   Concerns responses with status 200 whose body is a File. They get `Accept-Ranges: bytes`;
   one range makes them 206 with `Content-Range`, or 416 when the file has no byte of it.
   Several ranges, other units, and an `If-Range` that is not the response's strong `ETag`
-  or its `Last-Modified` get the whole file. For synchronous and asynchronous handlers."
+  or its `Last-Modified` get the whole file, and so does a client for which the whole file
+  is compressed (see `:compression`). For synchronous and asynchronous handlers."
   [handler]
   (fn
     ([request] (ranges/response request (handler request)))

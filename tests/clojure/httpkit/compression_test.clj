@@ -106,26 +106,112 @@
                        "another type"         (response :headers {"Content-Type" "image/png"})
                        "no type"              (response :headers {})
                        "too short"            (response :body "short")
-                       "a part"               (response :status 206)
-                       "a part of a range"    (response :headers {"Content-Type" "text/html" "Content-Range" "bytes 0-1/2"})
-                       "its own choice"       (response :compression false)}]
+                       "a range of a 200"     (response :headers {"Content-Type" "text/html" "Content-Range" "bytes 0-1/2"})
+                       "its own choice"       (response :compression false)
+                       "a part"               (response :status 206)}]
     (testing why
       (let [answer (answer-of {} given)]
         (is (not= "gzip" (get-in answer [:headers "content-encoding"])))
         (is (= (:body given) (:body answer)))
-        (is (nil? (get-in answer [:headers "vary"]))))))
+        (is (= (when (= 206 (:status given)) "Accept-Encoding") (get-in answer [:headers "vary"]))))))
   (wire/with-server [{:keys [port]} (fn [_] (response)) {:compression true}]
-    (with-open [conn (wire/connect port)]
-      (wire/send! conn "HEAD / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
-      (let [{:keys [headers]} (wire/answer conn :head? true)]
-        (is (= [(str (count text)) nil "Accept-Encoding"]
-               (map headers ["content-length" "content-encoding" "vary"])))))
     (with-open [conn (wire/connect port)]
       (wire/send! conn "GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
       (let [{:keys [headers body]} (wire/answer conn)]
         (is (nil? (headers "content-encoding")))
-        (is (= text body)))))
-  (is (= 304 (:status (answer-of {} {:status 304 :headers {"Content-Type" "text/html"}})))))
+        (is (= text body))))))
+
+(defn- ask
+  "The head of the response to `method`; the connection ends."
+  [port method & headers]
+  (with-open [conn (wire/connect port)]
+    (wire/send! conn (str/replace-first (apply wire/get-request "/" headers) "GET" method))
+    (wire/answer conn :head? (= "HEAD" method))))
+
+(deftest a-response-to-head-has-the-fields-of-that-to-get-without-a-length
+  (let [file (temporary-file text), bytes (.getBytes ^String text "UTF-8")]
+    (doseq [[what body options] [["String" text] ["bytes" bytes] ["File" file]
+                                 ["a longer File" file {:body-buffer-size 1000}]
+                                 ["seq" (list text)] ["a long seq" (repeat 60 text) {:body-buffer-size 1000}]
+                                 ["short" "short"] ["a long plain File" (temporary-file (apply str (repeat 150 text)))]
+                                 ["its own length" text {:legacy-content-length? false}]]
+            :let [headers {"Content-Type" "text/html" "ETag" "\"a\"" "Accept-Ranges" "bytes" "Content-Length" (str (count text))}]]
+      (testing what
+        (wire/with-server [{:keys [port]} (fn [_] (response :body body :headers headers))
+                           (merge {:compression {:min-size 100}} options)]
+          (let [[get head] (for [method ["GET" "HEAD"]] (:headers (ask port method gzip)))
+                fields     ["content-type" "content-encoding" "vary" "etag" "accept-ranges"]]
+            (is (= (map get fields) (map head fields)))
+            (is (= (when-not (get "content-encoding") (get "content-length")) (head "content-length")))))
+        (testing "without Accept-Encoding"
+          (wire/with-server [{:keys [port]} (fn [_] (response :body body :headers headers))
+                             (merge {:compression true} options)]
+            (let [[get head] (for [method ["GET" "HEAD"]] (:headers (ask port method)))]
+              (is (nil? (head "vary")))
+              (is (or (get "transfer-encoding") (= (get "content-length") (head "content-length")))))))))
+    (wire/with-server [{:keys [port]} #(sse/stream % {}) {:compression true}]
+      (is (= ["gzip" "no-cache" "Accept-Encoding" nil]
+             (map (:headers (ask port "HEAD" gzip)) ["content-encoding" "cache-control" "vary" "content-length"]))))))
+
+(deftest a-304-names-the-validators-and-vary-of-the-200
+  (doseq [[why accepts headers vary etag length]
+          [["coded"        "gzip" {"Content-Type" "text/html"} "Accept-Encoding" "W/\"a\"" nil]
+           ["plain"        "br"   {"Content-Type" "text/html"} "Accept-Encoding" "\"a\"" "9"]
+           ["other type"   "gzip" {"Content-Type" "image/png"} nil "\"a\"" "9"]
+           ["unknown type" "gzip" {} "Accept-Encoding" "W/\"a\"" nil]
+           ["no-transform" "gzip" {"Content-Type" "text/html" "Cache-Control" "no-transform"} nil "\"a\"" "9"]
+           ["own coding"   "gzip" {"Content-Type" "text/html" "Content-Encoding" "br"} nil "\"a\"" "9"]
+           ["own Vary"     "gzip" {"Content-Type" "text/html" "Vary" "accept-encoding"} "accept-encoding" "W/\"a\"" nil]]]
+    (testing why
+      (wire/with-server [{:keys [port]} (fn [_] {:status 304 :headers (assoc headers "ETag" "\"a\"" "Content-Length" 9)})
+                         {:compression true}]
+        (doseq [method ["GET" "HEAD"]]
+          (let [{:keys [status headers]} (ask port method ["Accept-Encoding" accepts])]
+            (is (= [304 vary etag length] (cons status (map headers ["vary" "etag" "content-length"]))))))))))
+
+(deftest a-digest-of-the-plain-body-keeps-it-plain
+  (doseq [digest ["Content-Digest" "Repr-Digest" "Digest" "Content-MD5"]]
+    (let [{:keys [headers body] :as answer} (answer-of {} (response :headers {"Content-Type" "text/html" digest "x"}))]
+      (is (not (coded? answer)))
+      (is (nil? (headers "vary")))
+      (is (= text body)))))
+
+(deftest a-range-is-one-of-the-plain-body-or-is-ignored
+  (let [file    (temporary-file text)
+        handler (server/wrap-range (fn [{:keys [request-method headers]}]
+                                     {:status 200 :body file
+                                      :headers {"Content-Type" (headers "x-type") "ETag" "\"a\""
+                                                "Last-Modified" "Sat, 28 Nov 2026 12:00:00 GMT"}}))
+        facts   (fn [{:keys [status headers]}]
+                  (into [status] (map headers ["content-encoding" "content-range" "vary" "etag" "accept-ranges"])))
+        part    (str "bytes 5-9/" (count text))
+        wanted  (fn [accepts type & more]
+                  (concat (when accepts [["Accept-Encoding" accepts]]) [["Range" "bytes=5-9"] ["X-Type" type]] more))]
+    (doseq [[mode wrap options] [["in order" identity {}]
+                                 ["asynchronous" (fn [handler] (fn [request respond raise] (handler request respond raise)))
+                                  {:ring-async? true}]]
+            :let [handler (if (= mode "in order")
+                            handler
+                            (wrap (fn [request respond _] (respond (handler request)))))]]
+      (wire/with-server [{:keys [port]} handler (merge {:compression true} options)]
+        (testing (str mode ": of what would be compressed, because the client may have a part of that")
+          (doseq [more [nil [["If-Range" "\"a\""]] [["If-Range" "W/\"a\""]] [["If-Range" "Sat, 28 Nov 2026 12:00:00 GMT"]]]]
+            (let [answer (apply fetch port (apply wanted "gzip" "text/html" more))]
+              (is (= [200 "gzip" nil "Accept-Encoding" "W/\"a\"" nil] (facts answer)))
+              (is (= text (:body answer))))))
+        (testing "a part of the plain body says that there is another one"
+          (is (= [206 nil part "Accept-Encoding" "\"a\"" "bytes"] (facts (apply fetch port (wanted "br" "text/html")))))
+          (is (= [206 nil part nil "\"a\"" "bytes"] (facts (apply fetch port (wanted nil "text/html"))))))
+        (testing "what is never compressed has parts"
+          (is (= [206 nil part nil "\"a\"" "bytes"] (facts (apply fetch port (wanted "gzip" "video/mp4"))))))))
+    (let [long-file (temporary-file (apply str (repeat 150 text)))]
+      (wire/with-server [{:keys [port]} (server/wrap-range (fn [_] (response :body long-file))) {:compression true}]
+        (is (= 206 (:status (apply fetch port (wanted "gzip" "-")))) "a file that is too long to be compressed")))
+    (wire/with-server [{:keys [port]} (server/wrap-range (fn [_] (response :body file :compression false))) {:compression true}]
+      (is (= 206 (:status (apply fetch port (wanted "gzip" "-")))) "its own choice"))
+    (is (= 206 (:status ((server/wrap-range (fn [_] {:status 200 :body file}))
+                         {:request-method :get :headers {"range" "bytes=0-1" "accept-encoding" "gzip"}})))
+        "without a server")))
 
 (deftest the-head-says-what-was-done
   (let [head (fn [headers]
@@ -306,6 +392,43 @@
       (with-open [conn (open-stream! port)]
         (is (= [nil "no-cache, no-transform"] (map (:headers (:head conn)) ["content-encoding" "cache-control"])))
         (is (= "retry: 5\n\n" (String. (read-chunk conn) "UTF-8")))))))
+
+(defn- fragment
+  "As Datastar sends them: a table whose numbers change."
+  [i]
+  {:event "datastar-patch-elements"
+   :id    i
+   :data  (str "selector #table\nmode inner\n"
+            (str/join "\n" (for [r (range 8)]
+                             (str "elements <tr id=\"row-" r "\"><td class=\"name\">Item " r "</td><td class=\"price\">"
+                                  (rem (+ (* i 7919) (* r 31)) 1000) "</td><td class=\"n\">" (* i r) "</td></tr>"))))})
+
+(deftest a-stream-of-fragments-takes-at-most-15-percent-of-its-bytes-whether-sent-or-broadcast
+  (let [opened (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]} #(sse/stream % {:on-open (fn [s] (.put opened s))}) {:compression true}]
+      (let [conns   (doall (repeatedly 3 #(open-stream! port gzip)))
+            streams (doall (repeatedly 3 #(.poll opened wire/patience-ms TimeUnit/MILLISECONDS)))]
+        (try
+          (sse/send! (first streams) {:data "one has been sent something before"})
+          (is (= "data: one has been sent something before\n\n" (decode-chunk (first conns))))
+          (doseq [i (range 200)]
+            (if (even? i)
+              (sse/broadcast! streams (fragment i))
+              (doseq [s streams] (sse/send! s (fragment i)))))
+          (doseq [conn conns]
+            (let [counted (atom 0)
+                  plain   (reduce (fn [sum i]
+                                    (let [chunk  (read-chunk conn)
+                                          start  (if (compare-and-set! (:begun conn) false true) 10 0)
+                                          buffer (byte-array 8192)]
+                                      (swap! counted + (alength ^bytes chunk))
+                                      (.setInput ^Inflater (:inflater conn) chunk start (- (alength ^bytes chunk) (long start)))
+                                      (let [n (.inflate ^Inflater (:inflater conn) buffer)]
+                                        (is (str/includes? (String. buffer 0 n) (str "id: " i "\n")))
+                                        (+ (long sum) n))))
+                                  0 (range 200))]
+              (is (< (/ (double @counted) (long plain)) 0.15))))
+          (finally (run! (fn [^Closeable conn] (.close conn)) conns)))))))
 
 (deftest a-channel-can-choose-for-itself
   (doseq [[server channel expected] [[true false nil] [false true "gzip"] [nil {:level 9} "gzip"] [true nil "gzip"]]]

@@ -118,6 +118,36 @@
     (with-example [url 'proxy/start {:upstream "http://127.0.0.1:1"}]
       (is (= 502 (:status @(http/get url)))))))
 
+(deftest a-broken-upload-goes-on-after-a-restart-where-it-broke-off
+  (let [folder (temporary-folder)
+        text   (apply str (take 200000 (cycle "resumable ")))
+        options {:folder folder, :request-buffer-size 0}
+        head   #(let [{:keys [status headers]} @(http/head %)] [status (:upload-offset headers) (:upload-length headers)])
+        patch  (fn [location offset body]
+                 (let [{:keys [status headers]} @(http/patch location {:headers {"Upload-Offset" (str offset)} :body body})]
+                   [status (:upload-offset headers)]))
+        path   (with-example [url 'resumable-upload/start options]
+                 (let [{:keys [status headers]} @(http/post url {:headers {"Upload-Length" (str (count text))}})
+                       path     (subs (:location headers) 1)
+                       location (str url path)]
+                   (is (= 201 status))
+                   (is (= [200 "0" "200000"] (head location)))
+                   (with-open [conn (wire/connect (port-of url))]
+                     (wire/send! conn (str "PATCH /" path " HTTP/1.1\r\nHost: h\r\nUpload-Offset: 0\r\nContent-Length: 200000\r\n\r\n")
+                                 (subs text 0 123456))
+                     (is (wire/eventually #(= [200 "123456" "200000"] (head location))))
+                     (is (= [423 nil] (patch location 123456 "another request while that is being read"))))
+                   (is (wire/eventually #(= [409 "123456"] (patch location 5 "x"))) "the first is known to be gone")
+                   path))]
+    (with-example [url 'resumable-upload/start options]
+      (let [location (str url path)]
+        (is (= [200 "123456" "200000"] (head location)))
+        (is (= 413 (first (patch location 123456 (apply str (repeat 100000 "x"))))))
+        (is (= [204 "200000"] (let [[_ offset] (head location)] (patch location offset (subs text (Long/parseLong offset))))))
+        (is (= text (slurp (io/file folder path))))
+        (is (= [[404 nil] [404 nil]] (map #(patch % 0 "x") [(str url "../etc") (str url (random-uuid))])))
+        (is (= [400 413] (map #(:status @(http/post url {:headers {"Upload-Length" %}})) ["-1" "99999999999999999"])))))))
+
 (deftest the-client-example-fetches-uploads-and-reports-errors
   (let [folder (temporary-folder)
         file   (io/file folder "download")]

@@ -500,3 +500,16 @@
           (doseq [conn conns] (wire/send! conn (text 2500)))
           (doseq [conn conns] (is (= "ok" (:body (wire/answer conn)))))
           (finally (run! #(.close ^java.io.Closeable %) conns)))))))
+
+(deftest a-thousand-half-sent-bodies-need-no-thread-where-the-handler-gets-whole-ones
+  (wire/with-server [{:keys [port]}
+                     (fn [{:keys [uri body]}] {:status 200 :body (if (= uri "/up") (str (count (slurp body))) "ok")})
+                     {:request-buffer-size nil :n-min-threads 4 :n-max-threads 4 :allow-virtual? false}]
+    (let [conns (doall (repeatedly 1000 #(doto (wire/connect port) (wire/send! (with-length 5000) (text 2500)))))]
+      (try
+        (let [start (System/nanoTime)]
+          (dotimes [_ 20] (is (= "ok" (:body (wire/fetch port "/")))))
+          (is (< (/ (- (System/nanoTime) start) 20e6) 1000.0) "ms for a request"))
+        (doseq [conn conns] (wire/send! conn (text 2500)))
+        (doseq [conn conns] (is (= "5000" (:body (wire/answer conn)))))
+        (finally (run! #(.close ^java.io.Closeable %) conns))))))

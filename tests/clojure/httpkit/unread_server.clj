@@ -13,6 +13,10 @@
 
 (def ^:private array (doto (byte-array size) (Arrays/fill (byte 97))))
 (def ^:private text (String. ^bytes array "US-ASCII"))
+(def ^:private noise
+  "Text that cannot be compressed, for the most part."
+  (delay (let [random (java.util.Random. 1)]
+           (apply str (repeatedly 600000 #(char (+ 33 (.nextInt random 90))))))))
 (def ^:private direct (delay (doto (ByteBuffer/allocateDirect size) (.put ^bytes array) (.flip))))
 
 (defn- sending [req & messages]
@@ -30,6 +34,8 @@
         "/string"  {:body text}
         "/buffer"  {:body (ByteBuffer/wrap array)}
         "/direct"  {:body (.asReadOnlyBuffer ^ByteBuffer @direct)}
+        "/coded"   {:headers {"Content-Type" "text/plain"} :compression true :body @noise}
+        "/coded-chunk" (sending req {:headers {"Content-Type" "text/plain"} :compression true :body "first"} @noise)
         "/chunks"  (sending req {:status 200 :body "first"} array)
         "/chunk"   (sending req {:status 200 :body array})
         "/ws"      (sending req array)

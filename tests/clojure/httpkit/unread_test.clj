@@ -39,7 +39,7 @@
                        (wire/get-request path ["Upgrade" "websocket"] ["Connection" "Upgrade"]
                                          ["Sec-WebSocket-Version" "13"]
                                          ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="])
-                       (wire/get-request path)))
+                       (wire/get-request path ["Accept-Encoding" "gzip"])))
     conn))
 
 (defn- asked [port] (Long/parseLong (:body (wire/fetch port "/asked"))))
@@ -81,6 +81,13 @@
               (let [{:keys [before during after] :as measured} (measure process ports 400 path embedded?)]
                 (is (<= (long during) (+ (long before) 64)) measured)
                 (is (<= (long after) (+ (long before) 32)) measured))))
+          (doseq [path ["/coded" "/coded-chunk"]]
+            (testing path
+              (measure process ports 20 path false)
+              ;; Each would have some 400 KB of its own.
+              (let [{:keys [before during after] :as measured} (measure process ports 100 path false)]
+                (is (<= (long during) (+ (long before) 20)) measured)
+                (is (<= (long after) (+ (long before) 20)) measured))))
           (is (= 200 (:status (wire/fetch (first ports) "/asked"))) "it is well"))
         (finally (.destroyForcibly process))))))
 

@@ -38,6 +38,9 @@ public final class Abi {
     public static final int INSIST = 64;
     public static final int OWNED = 128;
 
+    /** In place of a declared length: a response to HEAD says none. */
+    public static final int UNKNOWN_LENGTH = -2;
+
     /** The first bit of the level at which a response is compressed; 0 for not at all. */
     public static final int GZIP_LEVEL = 8;
 

@@ -143,6 +143,14 @@ public class AsyncChannel {
         return sender.compressesEvents();
     }
 
+    /**
+     * Whether a Ring response with a file of this length would be compressed: then there are no
+     * ranges of it.
+     */
+    public boolean compressesFile(Map<?, ?> response, long length) {
+        return sender.compressesFile(response, length);
+    }
+
     /** Makes the server ping the peer by itself. Set it before the handshake. */
     public void keepAlive(long intervalMillis, long timeoutMillis) {
         sender.keepAlive(intervalMillis, timeoutMillis);

@@ -167,7 +167,7 @@ public final class Compression {
         return level > 0 ? level : STREAM_LEVEL;
     }
 
-    int levelOfWhole(int size) {
+    int levelOfWhole(long size) {
         return level > 0 ? level : size <= SHORT ? WHOLE_LEVEL : STREAM_LEVEL;
     }
 

@@ -8,6 +8,7 @@ import org.httpkit.jni.Abi;
 
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * Decides whether one response is compressed, and changes its head accordingly. The native side
@@ -15,9 +16,11 @@ import java.util.Locale;
  */
 final class ResponseCoding {
     /** Files up to this length are read and compressed; longer ones are sent by the kernel. */
-    private static final int MAX_FILE = 1024 * 1024;
+    static final int MAX_FILE = 1024 * 1024;
 
+    private static final int OK = 200;
     private static final int PARTIAL = 206;
+    private static final int NOT_MODIFIED = 304;
 
     private static final byte[] CODED = bytes("Content-Encoding: gzip\r\n");
     private static final byte[] VARY = bytes("Vary: Accept-Encoding\r\n");
@@ -25,6 +28,10 @@ final class ResponseCoding {
 
     private final Compression how;
     private final boolean accepted;
+    private final int status;
+
+    /** The request is HEAD. */
+    private final boolean headOnly;
 
     private String contentType;
     private boolean isForType;
@@ -39,9 +46,11 @@ final class ResponseCoding {
 
     private int rangesLength;
 
-    private ResponseCoding(Compression how, boolean accepted) {
+    private ResponseCoding(Compression how, Terms terms, int status) {
         this.how = how;
-        this.accepted = accepted;
+        this.accepted = terms.accepted() == AcceptEncoding.GZIP;
+        this.status = status;
+        this.headOnly = terms.head;
     }
 
     private static byte[] bytes(String text) {
@@ -56,22 +65,35 @@ final class ResponseCoding {
         Compression how = own == null ? terms.compression : Compression.of(own);
         if (how == null
                 || terms.http10
-                || status == PARTIAL
-                || ResponseWriter.isBodyless(status)
+                || (ResponseWriter.isBodyless(status) && status != NOT_MODIFIED)
                 || terms.accepted() == AcceptEncoding.UNSAID) {
             return null;
         }
-        return new ResponseCoding(how, isAccepted(terms));
-    }
-
-    private static boolean isAccepted(Terms terms) {
-        return !terms.head && terms.accepted() == AcceptEncoding.GZIP;
+        return new ResponseCoding(how, terms, status);
     }
 
     /** Whether an event stream with this option would be compressed. */
     static boolean isForEvents(Object own, Terms terms) {
         Compression how = own == null ? terms.compression : Compression.of(own);
-        return how != null && !terms.http10 && isAccepted(terms) && how.isFor("text/event-stream");
+        return how != null
+                && !terms.http10
+                && terms.accepted() == AcceptEncoding.GZIP
+                && how.isFor("text/event-stream");
+    }
+
+    /** Whether a file of this length would be compressed in a response with these headers. */
+    static boolean isForFile(Map<?, ?> response, Object channels, Terms terms, long length) {
+        Object own = response.get(ResponseWriter.COMPRESSION);
+        ResponseCoding coding = begin(own == null ? channels : own, terms, OK);
+        if (coding == null) {
+            return false;
+        }
+        Map<?, ?> headers = (Map<?, ?>) response.get(ResponseWriter.HEADERS);
+        if (headers != null) {
+            headers.forEach((name, value) -> coding.note(ResponseWriter.name(name), value, 0));
+        }
+        coding.decideType();
+        return coding.accepted && length >= coding.how.minSize && coding.isEligible();
     }
 
     /** Takes note of a header whose first value begins at {@code at}. */
@@ -90,9 +112,15 @@ final class ResponseCoding {
             case "content-type":
                 contentType = value;
                 break;
-            case "content-encoding":
             case "content-range":
-                excluded = true;
+                excluded |= status != PARTIAL;
+                break;
+            case "content-encoding":
+            case "content-digest":
+            case "repr-digest":
+            case "digest":
+            case "content-md5":
+                excluded = true; // it is about the bytes as they are
                 break;
             case "cache-control":
                 excluded |= has(value, "no-transform");
@@ -126,29 +154,82 @@ final class ResponseCoding {
      * All headers are noted. Runs user code: on the handler's thread, and before anything is sent.
      */
     void decideType() {
-        isForType = contentType != null && how.isFor(contentType);
+        // A 304 need not say its type.
+        isForType = contentType == null ? status == NOT_MODIFIED : how.isFor(contentType);
     }
 
     private boolean isEligible() {
         return !excluded && isForType;
     }
 
-    /** Whether to read a file of this length, in order to compress it. */
-    boolean wantsFile(long length) {
-        return accepted && length >= how.minSize && length <= MAX_FILE && isEligible();
+    /**
+     * Whether the body is that of a part, or none: its head only says that there is another coding.
+     */
+    private boolean isAside() {
+        return status == PARTIAL || status == NOT_MODIFIED;
     }
 
-    /** The response has a whole body of this size. */
-    void whole(ResponseWriter out, int size) {
-        if (size >= how.minSize && isEligible()) {
-            change(out, how.levelOfWhole(size));
+    /** Whether to read a file of this length, in order to compress it. */
+    boolean wantsFile(long length) {
+        return accepted
+                && length >= how.minSize
+                && length <= MAX_FILE
+                && isEligible()
+                && !isAside();
+    }
+
+    /** The response has a whole body of this size, or is one to HEAD and has none. */
+    void whole(ResponseWriter out, long size) {
+        if (isAside()) {
+            changeAside(out);
+        } else if (size >= how.minSize && isEligible()) {
+            if (accepted && headOnly) {
+                // The length would be known only after compressing.
+                out.declared = Abi.UNKNOWN_LENGTH;
+            } else if (accepted) {
+                code(out, how.levelOfWhole(size));
+            }
+            changeHead(out);
+        }
+    }
+
+    /** The body is sent as it is. */
+    void plain(ResponseWriter out) {
+        if (isAside()) {
+            changeAside(out);
         }
     }
 
     /** The body comes piece by piece. */
     void stream(ResponseWriter out) {
-        if (isEligible()) {
-            change(out, how.levelOfStream());
+        if (isAside()) {
+            changeAside(out);
+        } else if (isEligible()) {
+            if (accepted) {
+                code(out, how.levelOfStream());
+            }
+            changeHead(out);
+        }
+    }
+
+    /** The head of a part, which is one of the plain body, or of a 304. */
+    private void changeAside(ResponseWriter out) {
+        if (!isEligible()) {
+            return;
+        }
+        if (accepted && status == NOT_MODIFIED) {
+            // The client may have either body, and both match a weak validator.
+            if (etag >= 0) {
+                out.insert(etag, WEAK);
+            }
+            out.declared = -1;
+        }
+        vary(out);
+    }
+
+    private void vary(ResponseWriter out) {
+        if (!varies) {
+            out.insert(out.head, VARY);
         }
     }
 
@@ -166,14 +247,15 @@ final class ResponseCoding {
         }
     }
 
-    private void change(ResponseWriter out, int level) {
+    private void code(ResponseWriter out, int level) {
+        out.flags |= level << Abi.GZIP_LEVEL | how.windowBits() << Abi.GZIP_WINDOW;
+    }
+
+    private void changeHead(ResponseWriter out) {
         if (accepted) {
             changeValidators(out);
             out.insert(out.head, CODED);
-            out.flags |= level << Abi.GZIP_LEVEL | how.windowBits() << Abi.GZIP_WINDOW;
         }
-        if (!varies) {
-            out.insert(out.head, VARY);
-        }
+        vary(out);
     }
 }

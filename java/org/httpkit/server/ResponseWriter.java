@@ -29,7 +29,7 @@ final class ResponseWriter extends HeadBuffer {
     static final Keyword STATUS = Keyword.intern(null, "status");
     static final Keyword HEADERS = Keyword.intern(null, "headers");
     static final Keyword BODY = Keyword.intern(null, "body");
-    private static final Keyword COMPRESSION = Keyword.intern(null, "compression");
+    static final Keyword COMPRESSION = Keyword.intern(null, "compression");
 
     /** Bodies up to this size are copied after the header lines. */
     private static final int INLINE = 16 * 1024;
@@ -368,7 +368,16 @@ final class ResponseWriter extends HeadBuffer {
         if (coding != null) {
             ResponseCoding decided = coding;
             coding = null;
-            decided.whole(this, body + largeLength);
+            decided.whole(this, Math.max(declared, body + largeLength));
+        }
+    }
+
+    /** As {@link #codeWhole}, for a body that is left to the kernel. */
+    void leavePlain() {
+        if (coding != null) {
+            ResponseCoding decided = coding;
+            coding = null;
+            decided.plain(this);
         }
     }
 

@@ -250,6 +250,12 @@ final class Sender {
         return ResponseCoding.isForEvents(compression, terms);
     }
 
+    /** See {@link AsyncChannel#compressesFile}. */
+    boolean compressesFile(Map<?, ?> response, long length) {
+        return (length <= ResponseCoding.MAX_FILE || OpenBody.isShort(server, length))
+                && ResponseCoding.isForFile(response, compression, terms, length);
+    }
+
     void keepAlive(long intervalMillis, long timeoutMillis) {
         pingInterval = intervalMillis;
         pingTimeout = timeoutMillis;

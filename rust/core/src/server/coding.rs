@@ -1,49 +1,25 @@
 //! The gzip coding of responses: whole bodies, and streams of which each piece can be decoded as it arrives.
 //!
-//! A compressor takes 380 KB, so a stream has none between its pieces. It keeps the last bytes of the plain text, to
-//! which a compressor would refer back, and each piece takes a compressor from a small pool and primes it with them.
-//! To the peer that is one deflate stream. Time is spent on the sender's thread, without a connection's lock.
+//! A compressor takes 380 KB, so a stream has none between its pieces. It keeps the end of its plain text, to which
+//! the next piece may refer, and the few compressors of `deflate` go on from there. To the peer that is one deflate
+//! stream. Time is spent on the sender's thread, without a connection's lock.
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
-use parking_lot::Mutex;
+use std::sync::Arc;
 
-/// Where a response's flags have the level; 0 there is no coding.
-pub const GZIP_LEVEL: u32 = 8;
-/// Where they have the window's size as a power of two.
-pub const GZIP_WINDOW: u32 = 12;
+use flate2::Crc;
+
+use super::deflate::{self, History, LAST_BLOCK};
+use super::types::Gzip;
 
 /// No extra fields, no time, unknown system.
 const HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// An empty last block.
-const LAST_BLOCK: &[u8] = &[3, 0];
-/// Most bytes of a stored block.
-const STORED: usize = 0xffff;
-
-/// How a response is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gzip {
-    /// 1 (fast) to 9 (small).
-    pub level: u8,
-    /// A stream remembers two to the power of this many bytes of its text: 9 to 15.
-    pub window_bits: u8,
-}
 
 impl Gzip {
-    /// The coding that a response's flags ask for.
-    pub fn of(flags: u32) -> Option<Self> {
-        let level = (flags >> GZIP_LEVEL & 15) as u8;
-        let window_bits = (flags >> GZIP_WINDOW & 15) as u8;
-        (level > 0).then_some(Self {
-            level: level.min(9),
-            window_bits: window_bits.max(9),
-        })
-    }
-
     /// A whole body, coded.
     pub fn whole(self, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(body.len() / 3 + 64);
         out.extend_from_slice(HEADER);
-        deflate(self.level, &[], body, FlushCompress::Finish, &mut out);
+        deflate::whole(self.level, body, &mut out);
         let mut sum = Crc::new();
         sum.update(body);
         put_trailer(&sum, &mut out);
@@ -55,8 +31,7 @@ impl Gzip {
 #[derive(Debug)]
 pub(super) struct Coder {
     how: Gzip,
-    /// The end of the text so far.
-    history: Vec<u8>,
+    history: History,
     sum: Crc,
     begun: bool,
 }
@@ -65,129 +40,57 @@ impl Coder {
     pub(super) fn new(how: Gzip) -> Self {
         Self {
             how,
-            history: Vec::new(),
+            history: History::default(),
             sum: Crc::new(),
             begun: false,
         }
     }
 
-    /// A coded piece, which can be decoded as soon as it arrives; empty for an empty one.
-    pub(super) fn coded(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.piece(text, &mut out);
+    /// A coded piece, which can be decoded as soon as it arrives; empty for an empty one. Streams share it.
+    pub(super) fn coded(&mut self, text: &[u8]) -> Arc<Vec<u8>> {
+        self.piece(self.how, text)
+    }
+
+    /// As [`Self::coded`], for a few bytes and without a compressor.
+    pub(super) fn short(&mut self, text: &[u8]) -> Arc<Vec<u8>> {
+        let plain = Gzip {
+            level: 0,
+            ..self.how
+        };
+        self.piece(plain, text)
+    }
+
+    fn piece(&mut self, how: Gzip, text: &[u8]) -> Arc<Vec<u8>> {
+        if text.is_empty() {
+            return Arc::default();
+        }
+        let (coded, after) = deflate::piece(how, &self.history, text);
+        self.history = after;
+        self.sum.update(text);
+        match self.begin() {
+            [] => coded,
+            header => Arc::new([header, &coded].concat()),
+        }
+    }
+
+    /// The end of the stream.
+    pub(super) fn end(&mut self) -> Vec<u8> {
+        let mut out = [self.begin(), LAST_BLOCK].concat();
+        put_trailer(&self.sum, &mut out);
         out
     }
 
-    fn piece(&mut self, text: &[u8], out: &mut Vec<u8>) {
-        if text.is_empty() {
-            return;
+    fn begin(&mut self) -> &'static [u8] {
+        match std::mem::replace(&mut self.begun, true) {
+            true => &[],
+            false => HEADER,
         }
-        self.begin(out);
-        let level = self.how.level;
-        deflate(level, &self.history, text, FlushCompress::Sync, out);
-        self.remember(text);
-    }
-
-    /// As [`Self::piece`], for a few bytes and without a compressor.
-    pub(super) fn short_piece(&mut self, text: &[u8], out: &mut Vec<u8>) {
-        self.begin(out);
-        store(text, false, out);
-        self.remember(text);
-    }
-
-    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
-        self.begin(out);
-        out.extend_from_slice(LAST_BLOCK);
-        put_trailer(&self.sum, out);
-    }
-
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.begun, true) {
-            out.extend_from_slice(HEADER);
-        }
-    }
-
-    fn remember(&mut self, text: &[u8]) {
-        self.sum.update(text);
-        let window = 1 << self.how.window_bits;
-        let fresh = &text[text.len().saturating_sub(window)..];
-        let old = self.history.len().min(window - fresh.len());
-        self.history.drain(..self.history.len() - old);
-        let wanted = (old + fresh.len()).next_power_of_two().min(window);
-        self.history.reserve_exact(wanted - old);
-        self.history.extend_from_slice(fresh);
     }
 }
 
 fn put_trailer(sum: &Crc, out: &mut Vec<u8>) {
     out.extend_from_slice(&sum.sum().to_le_bytes());
     out.extend_from_slice(&sum.amount().to_le_bytes());
-}
-
-/// Blocks without compression. They must begin at a byte's first bit.
-fn store(text: &[u8], last: bool, out: &mut Vec<u8>) {
-    let mut pieces = text.chunks(STORED).peekable();
-    while let Some(piece) = pieces.next() {
-        let length = piece.len() as u16;
-        out.push(u8::from(last && pieces.peek().is_none()));
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&(!length).to_le_bytes());
-        out.extend_from_slice(piece);
-    }
-    if last && text.is_empty() {
-        out.extend_from_slice(LAST_BLOCK);
-    }
-}
-
-/// Compressors that are not in use, the last used ones first: they are in a processor's cache.
-static POOL: Mutex<Vec<Compress>> = Mutex::new(Vec::new());
-/// Most of them: more threads than this rarely compress at the same time.
-const POOLED: usize = 8;
-
-/// Appends the deflate coding of `text`, which may refer to `history`.
-fn deflate(level: u8, history: &[u8], text: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
-    let level = Compression::new(level.into());
-    let pooled = POOL.lock().pop();
-    let mut engine = pooled.unwrap_or_else(|| Compress::new(level, false));
-    engine.reset();
-    let start = out.len();
-    if run(&mut engine, level, history, text, flush, out).is_some() {
-        let mut pool = POOL.lock();
-        if pool.len() < POOLED {
-            pool.push(engine);
-        }
-    } else {
-        // It never fails; if it did, this would still be the text.
-        out.truncate(start);
-        store(text, matches!(flush, FlushCompress::Finish), out);
-    }
-}
-
-fn run(
-    engine: &mut Compress,
-    level: Compression,
-    history: &[u8],
-    text: &[u8],
-    flush: FlushCompress,
-    out: &mut Vec<u8>,
-) -> Option<()> {
-    engine.set_level(level).ok()?;
-    if !history.is_empty() {
-        engine.set_dictionary(history).ok()?;
-    }
-    loop {
-        let used = engine.total_in() as usize;
-        out.reserve((text.len() - used) / 3 + 64);
-        let status = engine.compress_vec(&text[used..], out, flush).ok()?;
-        let whole = match flush {
-            FlushCompress::Finish => status == Status::StreamEnd,
-            // If room is left over, the compressor holds no more output.
-            _ => engine.total_in() as usize == text.len() && out.len() < out.capacity(),
-        };
-        if whole {
-            return Some(());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -198,6 +101,11 @@ mod tests {
     use flate2::{Decompress, FlushDecompress};
 
     use super::*;
+    use crate::server::deflate::store;
+    use crate::server::types::{GZIP_LEVEL, GZIP_WINDOW};
+
+    /// Most bytes of a stored block.
+    const STORED: usize = 0xffff;
 
     fn events(n: usize) -> Vec<Vec<u8>> {
         (0..n)
@@ -257,10 +165,10 @@ mod tests {
                 for (n, piece) in pieces.iter().enumerate() {
                     let mut coded = Vec::new();
                     if n % 7 == 3 {
-                        coder.short_piece(b":\n\n", &mut coded);
+                        coded.extend_from_slice(&coder.short(b":\n\n"));
                         text.extend_from_slice(b":\n\n");
                     }
-                    coder.piece(piece, &mut coded);
+                    coded.extend_from_slice(&coder.coded(piece));
                     text.extend_from_slice(piece);
                     let mut out = vec![0; piece.len() + 10];
                     let before = (peer.total_in(), peer.total_out());
@@ -271,11 +179,142 @@ mod tests {
                     assert!(text.ends_with(&out[..got]) && peer.total_out() == text.len() as u64);
                     all.extend_from_slice(&coded);
                 }
-                coder.end(&mut all);
+                all.extend_from_slice(&coder.end());
                 assert!(decoded(&all) == text, "level {level}, bits {window_bits}");
                 assert!(coder.history.capacity() <= 1 << window_bits);
             }
         }
+    }
+
+    /// A stream, what its peer has got, and what that should be.
+    struct Stream {
+        coder: Coder,
+        got: Vec<u8>,
+        text: Vec<u8>,
+    }
+
+    impl Stream {
+        fn new(level: u8, window_bits: u8) -> Self {
+            Self {
+                coder: Coder::new(Gzip { level, window_bits }),
+                got: Vec::new(),
+                text: Vec::new(),
+            }
+        }
+
+        fn send(&mut self, text: &[u8]) -> Arc<Vec<u8>> {
+            let coded = self.coder.coded(text);
+            self.got.extend_from_slice(&coded);
+            self.text.extend_from_slice(text);
+            coded
+        }
+
+        fn beat(&mut self) {
+            let coded = self.coder.short(b":\n\n");
+            self.got.extend_from_slice(&coded);
+            self.text.extend_from_slice(b":\n\n");
+        }
+
+        fn check(mut self) {
+            let end = self.coder.end();
+            self.got.extend_from_slice(&end);
+            assert!(decoded(&self.got) == self.text);
+        }
+    }
+
+    #[test]
+    fn streams_that_were_sent_the_same_for_a_window_share_what_follows_and_their_history() {
+        let mut one = Stream::new(1, 11);
+        let mut other = Stream::new(1, 11);
+        one.send(b"a greeting of its own");
+        other.send(b"another greeting, longer than that");
+        for event in events(60) {
+            one.send(&event);
+            other.send(&event);
+        }
+        assert!(Arc::ptr_eq(&one.coder.history, &other.coder.history));
+        assert!(Arc::ptr_eq(
+            &one.send(b"the next one"),
+            &other.send(b"the next one")
+        ));
+        one.beat();
+        other.beat();
+        assert!(Arc::ptr_eq(&one.coder.history, &other.coder.history));
+        one.send(b"what only one of them gets");
+        assert!(!Arc::ptr_eq(
+            &one.send(b"both again"),
+            &other.send(b"both again")
+        ));
+        one.check();
+        other.check();
+    }
+
+    /// Streams of all kinds, sent their own texts and common ones, in an order that `seed` decides.
+    fn mixed_streams(seed: u64) {
+        let kinds = [
+            (1, 9),
+            (1, 13),
+            (1, 13),
+            (1, 13),
+            (1, 13),
+            (6, 13),
+            (9, 15),
+            (1, 15),
+            (3, 10),
+        ];
+        let mut streams: Vec<_> = kinds.map(|(level, bits)| Stream::new(level, bits)).into();
+        let common = events(300);
+        let mut x = seed | 1;
+        let mut chance = |n: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x >> 11) % n
+        };
+        for (n, event) in common.iter().enumerate() {
+            match chance(8) {
+                0 => streams[chance(9) as usize]
+                    .send(format!("own {n} {}", chance(1 << 40)).as_bytes()),
+                1 => streams[chance(9) as usize]
+                    .send(&b"0123456789".repeat(chance(4000) as usize + 1)),
+                _ => Arc::default(),
+            };
+            if chance(20) == 0 {
+                streams[chance(9) as usize].beat();
+            }
+            for stream in &mut streams {
+                stream.send(event);
+            }
+        }
+        streams.into_iter().for_each(Stream::check);
+    }
+
+    #[test]
+    fn streams_on_several_threads_that_share_pieces_and_compressors_can_all_be_decoded() {
+        std::thread::scope(|scope| {
+            for seed in [7, 7, 19, 19, 23] {
+                scope.spawn(move || mixed_streams(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed)));
+            }
+        });
+    }
+
+    #[test]
+    fn a_piece_that_many_streams_are_sent_is_one_piece_of_memory() {
+        let mut streams: Vec<_> = (0..20).map(|_| Stream::new(1, 13)).collect();
+        for stream in &mut streams {
+            stream.send(b"first");
+        }
+        let body = noise(500_000);
+        let coded: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| stream.send(&body))
+            .collect();
+        // Other tests may push it out of memory, each at most once.
+        let copies = coded
+            .windows(2)
+            .filter(|two| !Arc::ptr_eq(&two[0], &two[1]));
+        assert!(copies.count() < 15);
+        streams.into_iter().for_each(Stream::check);
     }
 
     #[test]
@@ -287,22 +326,19 @@ mod tests {
         let (mut out, mut plain) = (Vec::new(), 0);
         for event in events(500) {
             plain += event.len();
-            coder.piece(&event, &mut out);
+            out.extend_from_slice(&coder.coded(&event));
         }
         assert!(out.len() * 2 < plain, "{} of {plain}", out.len());
     }
 
     #[test]
     fn a_stream_without_pieces_is_an_empty_body() {
-        let mut out = Vec::new();
         let mut coder = Coder::new(Gzip {
             level: 6,
             window_bits: 13,
         });
-        coder.piece(b"", &mut out);
-        assert!(out.is_empty());
-        coder.end(&mut out);
-        assert_eq!(decoded(&out), b"");
+        assert!(coder.coded(b"").is_empty());
+        assert_eq!(decoded(&coder.end()), b"");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod config;
 mod connection;
 mod counters;
 mod crowd;
+mod deflate;
 mod encoded;
 mod ending;
 mod events;
@@ -77,7 +78,6 @@ use crate::net::tls_server::TlsServer;
 
 pub use access::Ended;
 pub use body::{BodyFault, Read};
-pub use coding::{GZIP_LEVEL, GZIP_WINDOW, Gzip};
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
@@ -90,8 +90,8 @@ pub use stats::Stats;
 pub use tally::{BUCKETS, Histogram, Totals, bucket_end};
 pub use tls::TlsInfo;
 pub use types::{
-    Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE,
-    INSIST, Interest, Lent, Pings, ResponseHead, Sent,
+    Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, GZIP_LEVEL,
+    GZIP_WINDOW, Gzip, INLINE, INSIST, Interest, Lent, Pings, ResponseHead, Sent, UNKNOWN_LENGTH,
 };
 pub use work::{Mode, WorkQueue};
 

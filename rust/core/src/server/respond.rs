@@ -11,7 +11,9 @@ use super::output::Kept;
 use super::partial::Terms;
 use super::phase::{Phase, Receiving, Responding};
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead};
+use super::types::{
+    CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead, UNKNOWN_LENGTH,
+};
 use crate::grammar::is_bodyless;
 use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
 
@@ -339,6 +341,7 @@ fn put_length(head: &mut Vec<u8>, response: &ResponseHead<'_>, is_head: bool, to
         LengthHeader::OfBody if response.declared >= 0 && is_head => {
             content_length(head, response.declared as u64);
         }
+        LengthHeader::OfBody if response.declared == UNKNOWN_LENGTH && is_head => {}
         LengthHeader::OfBody => content_length(head, total),
         LengthHeader::AsGiven if response.declared >= 0 => {
             content_length(head, response.declared as u64);

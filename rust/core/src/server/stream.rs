@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::coding::{Coder, Gzip};
+use super::coding::Coder;
 use super::connection::{Conn, State};
 use super::exchange::Responded;
 use super::heartbeat::{HEARTBEAT, Heartbeat};
@@ -15,7 +15,7 @@ use super::partial::Terms;
 use super::phase::{Extras, Phase, Responding};
 use super::timers::Timers;
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{ResponseHead, Sent};
+use super::types::{Gzip, ResponseHead, Sent};
 use crate::h1::response::{
     LAST_CHUNK, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header, stream_framing,
 };
@@ -28,8 +28,10 @@ impl Conn {
         first: Payload<'_>,
     ) -> Sent {
         let mut coder = Gzip::of(response.flags).map(Coder::new);
-        let coded = coder.as_mut().map(|coder| coder.coded(&first));
-        let first = coded.as_deref().map_or(first, Payload::Borrowed);
+        let first = match &mut coder {
+            Some(coder) => Payload::Shared(coder.coded(&first)),
+            None => first,
+        };
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
@@ -124,7 +126,7 @@ impl Conn {
         let Some(terms) = state.phase.streaming() else {
             return Sent::Closed;
         };
-        state.push_piece(terms, Payload::Borrowed(&coded), flags);
+        state.push_piece(terms, Payload::Shared(coded), flags);
         self.shared.tally.note_written();
         Sent::Accepted
     }
@@ -153,10 +155,7 @@ impl Conn {
             return Sent::Closed;
         };
         if !terms.head {
-            let mut rest = Vec::new();
-            if let Some(coder) = &mut coder {
-                coder.end(&mut rest);
-            }
+            let rest = coder.as_mut().map_or_else(Vec::new, |coder| coder.end());
             with_buffer(|end| {
                 push_chunk(end, &rest, terms.chunked());
                 if terms.chunked() {
@@ -219,19 +218,17 @@ impl State {
         if !self.transport.all_is_written() {
             return;
         }
-        let mut coded = Vec::new();
         let beat = match self.coder() {
-            None => HEARTBEAT,
+            None => Payload::Borrowed(HEARTBEAT),
             Some(coder) => {
                 let Some(mut coder) = coder.try_lock() else {
                     return;
                 };
-                coder.short_piece(HEARTBEAT, &mut coded);
-                &coded
+                Payload::Shared(coder.short(HEARTBEAT))
             }
         };
         with_buffer(|chunk| {
-            push_chunk(chunk, beat, terms.chunked());
+            push_chunk(chunk, &beat, terms.chunked());
             self.transport.write(chunk, &[]);
         });
     }

@@ -59,9 +59,13 @@ pub struct ResponseHead<'a> {
     pub headers: &'a [u8],
     /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits.
     pub flags: u32,
-    /// A Content-Length for a response that carries no content (HEAD, 304), or -1.
+    /// A Content-Length for a response that carries no content (HEAD, 304), -1 for that of the body, or
+    /// [`UNKNOWN_LENGTH`].
     pub declared: i64,
 }
+
+/// A response to HEAD says no length: that of the response to GET is not known.
+pub const UNKNOWN_LENGTH: i64 = -2;
 
 /// The handler gave or suppressed Date.
 pub const GIVEN_DATE: u32 = 1;
@@ -155,4 +159,30 @@ pub(super) enum Stage {
     Accepting,
     Draining,
     Closed,
+}
+
+/// Where a response's flags have the level; 0 there is no coding.
+pub const GZIP_LEVEL: u32 = 8;
+/// Where they have the window's size as a power of two.
+pub const GZIP_WINDOW: u32 = 12;
+
+/// How a response is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gzip {
+    /// 1 (fast) to 9 (small).
+    pub level: u8,
+    /// A stream remembers two to the power of this many bytes of its text: 9 to 15.
+    pub window_bits: u8,
+}
+
+impl Gzip {
+    /// The coding that a response's flags ask for.
+    pub fn of(flags: u32) -> Option<Self> {
+        let level = (flags >> GZIP_LEVEL & 15) as u8;
+        let window_bits = (flags >> GZIP_WINDOW & 15) as u8;
+        (level > 0).then_some(Self {
+            level: level.min(9),
+            window_bits: window_bits.max(9),
+        })
+    }
 }

@@ -38,6 +38,8 @@ pub const CORK: jint = 32;
 pub const INSIST: jint = 64;
 /// No user code can reach the response's large array.
 pub const OWNED: jint = 128;
+/// In place of a declared length: a response to HEAD says none.
+pub const UNKNOWN_LENGTH: jint = -2;
 /// The first bit of the level at which a response is compressed, and of its window's size.
 pub const GZIP_LEVEL: jint = 8;
 pub const GZIP_WINDOW: jint = 12;
@@ -112,6 +114,7 @@ const _: () = {
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
     assert!(INSIST as u32 == server::INSIST);
+    assert!(UNKNOWN_LENGTH as i64 == server::UNKNOWN_LENGTH);
     assert!(GZIP_LEVEL as u32 == server::GZIP_LEVEL);
     assert!(GZIP_WINDOW as u32 == server::GZIP_WINDOW);
 };

@@ -24,7 +24,7 @@ use crate::border::faults;
 /// The rest of a body is copied if it is shorter than this.
 const SHORT: usize = 32 * 1024;
 /// Messages and chunks from this size on are shared.
-const SHARED: usize = 128 * 1024;
+pub(crate) const SHARED: usize = 128 * 1024;
 /// From this size on, contents are compared and kept one at a time: otherwise two threads that send the same content
 /// would not see each other's.
 const ONE_BY_ONE: usize = 1024 * 1024;
@@ -40,6 +40,7 @@ static KEPT_ARRAYS: AtomicUsize = AtomicUsize::new(0);
 static COPYING: Mutex<()> = Mutex::new(());
 static RECENT_ARRAYS: Recent<KeptArray> = Recent::new();
 static RECENT_COPIES: Recent<Vec<u8>> = Recent::new();
+static RECENT_CODED: Recent<Coded> = Recent::new();
 
 pub(crate) fn kept_arrays() -> usize {
     KEPT_ARRAYS.load(Ordering::Relaxed)
@@ -201,6 +202,46 @@ fn keep(env: &Env<'_>, array: &JByteArray<'_>, part: Part, owned: bool) -> Resul
     let kept = KeptArray::new(env, array, part, owned)?;
     RECENT_ARRAYS.add(&kept);
     Ok(kept)
+}
+
+/// A compressed body.
+#[derive(Debug)]
+struct Coded(Vec<u8>);
+
+impl Source for Coded {
+    fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()> {
+        to.copy_from_slice(&self.0[at..at + to.len()]);
+        Ok(())
+    }
+}
+
+/// Sends a compressed body behind its head.
+pub(crate) fn send_shared(exchange: &Exchange, body: Vec<u8>, flags: u32) -> Responded {
+    let (sent, outcome) = exchange.offer_body(&body, flags);
+    if !matches!(outcome, Responded::More) || sent == body.len() {
+        return outcome;
+    }
+    if body.len() - sent < SHORT {
+        return exchange.send_body(&body[sent..], flags);
+    }
+    let len = body.len() - sent;
+    let kept = Kept {
+        source: same_coded(body),
+        at: sent,
+        len,
+    };
+    exchange.send_rest(kept, flags)
+}
+
+fn same_coded(body: Vec<u8>) -> Arc<Coded> {
+    let _alone = (body.len() >= ONE_BY_ONE).then(|| COPYING.lock());
+    // Comparing these cannot fail.
+    if let Ok(Some(same)) = RECENT_CODED.find(|kept| Ok(kept.0 == body)) {
+        return same;
+    }
+    let kept = Arc::new(Coded(body));
+    RECENT_CODED.add(&kept);
+    kept
 }
 
 /// Runs `send` on a copy of a part of an array.

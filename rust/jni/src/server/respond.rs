@@ -5,7 +5,7 @@ use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jint, jlong};
 
-use super::content::{Part, write_body};
+use super::content::{Part, SHARED, send_shared, write_body};
 use super::exchange::{final_status, forget_done, responded_code};
 use super::exchanges::EXCHANGES;
 use super::take_from;
@@ -152,17 +152,23 @@ fn write_coded(
     gzip: Gzip,
 ) -> Result<Responded> {
     let coded = code_body(env, bytes, gzip)?;
+    let total = coded.len();
+    // A long one follows its head: what the peer does not read is shared then.
+    let (body, long) = match total {
+        0..SHARED => (&coded[..], false),
+        _ => (&[][..], true),
+    };
     let mut sent = Responded::Stale;
     in_buffer(env, &bytes.buffer, size(bytes.head)?, |headers| {
-        sent = exchange.respond(
-            &ResponseHead {
-                headers,
-                ..response
-            },
-            &coded,
-            coded.len() as u64,
-        );
+        let response = ResponseHead {
+            headers,
+            ..response
+        };
+        sent = exchange.respond(&response, body, total as u64);
     })?;
+    if long && matches!(sent, Responded::More) {
+        sent = send_shared(exchange, coded, response.flags);
+    }
     Ok(sent)
 }
 
