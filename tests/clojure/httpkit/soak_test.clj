@@ -1,5 +1,5 @@
 (ns httpkit.soak-test
-  "The soak test in short: `./dev soak` is the long one."
+  "The soak test in short: `./dev churn` is the long one."
   (:require [clojure.test :refer [deftest is testing]]
             [httpkit.soak :as soak])
   (:import (java.util.concurrent Executors)))

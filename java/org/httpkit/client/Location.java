@@ -22,8 +22,11 @@ public final class Location {
      * @throws IllegalArgumentException caused by a URISyntaxException, if one of them is not a URI
      */
     public static String resolve(String base, String header) {
-        URI from = URI.create(base);
-        URI to = URI.create(ascii(header));
+        // What is put together is checked too: "http://#" is a URI, and without its empty authority no more.
+        return URI.create(resolved(URI.create(base), URI.create(ascii(header)))).toString();
+    }
+
+    private static String resolved(URI from, URI to) {
         if (to.isOpaque()) {
             return to.toString();
         } else if (to.getScheme() != null) {

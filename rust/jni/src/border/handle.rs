@@ -188,4 +188,47 @@ mod tests {
         }
         assert_eq!(table.live(), 0);
     }
+
+    /// Threads that add objects, and use and remove those of all. Under Miri, with many schedules.
+    #[test]
+    fn each_object_is_removed_once_and_a_handle_never_finds_another() {
+        const THREADS: u64 = 3;
+        const ROUNDS: u64 = if cfg!(miri) { 12 } else { 20_000 };
+        let table = HandleTable::new();
+        let known = Mutex::new(Vec::new());
+        let removed = AtomicUsize::new(0);
+        let work = |thread: u64| {
+            for round in 0..ROUNDS {
+                let object = thread * ROUNDS + round;
+                let handle = table.insert(object);
+                let others = {
+                    let mut known = known.lock();
+                    known.push((handle, object));
+                    let at = (object.wrapping_mul(0x9e37_79b9) >> 3) as usize;
+                    [known[at % known.len()], known[known.len() / 2]]
+                };
+                for (handle, object) in others {
+                    assert!(table.get(handle).is_none_or(|found| found == object));
+                }
+                let (handle, object) = others[0];
+                if let Some(found) = table.remove(handle) {
+                    assert_eq!(found, object);
+                    removed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let work = &work;
+                scope.spawn(move || work(thread));
+            }
+        });
+        let inserted = (THREADS * ROUNDS) as usize;
+        assert_eq!(table.live(), inserted - removed.load(Ordering::Relaxed));
+        for (handle, object) in known.into_inner() {
+            assert!(table.remove(handle).is_none_or(|found| found == object));
+            assert_eq!(table.get(handle), None);
+        }
+        assert_eq!(table.live(), 0);
+    }
 }

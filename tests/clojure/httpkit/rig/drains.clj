@@ -1,0 +1,162 @@
+(ns httpkit.rig.drains
+  "Servers that are drained and replaced under the load of wrk, whose connections are kept alive: no request may fail.
+  Behind nothing (the next server listens on the same port), behind nginx and behind HAProxy (two servers, drained and
+  started again in turn).
+
+     clojure.main -m httpkit.rig.drains [drains]      default 50 for each"
+  (:require [clojure.java.io    :as io]
+            [clojure.string     :as str]
+            [httpkit.tls-certs  :as certs]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server])
+  (:import (java.io File)
+           (java.net ServerSocket)
+           (java.util.concurrent TimeUnit)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private connections 32)
+
+;;;; Servers
+
+(defn- handler [_]
+  (Thread/sleep 1)
+  {:status 200 :headers {"Content-Type" "text/plain"} :body "done"})
+
+(defn- start [port]
+  (server/run-server handler {:ip "127.0.0.1" :port port :reuse-port? true :legacy-return-value? false}))
+
+(defn- drain! [server]
+  (let [counts (deref (server/server-drain! server {:timeout 30000}) 60000 :late)]
+    (when-not (= 0 (:cut counts))
+      (throw (ex-info (str "a drain cut what was under way: " counts) {})))))
+
+(defn- free-port [] (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
+
+;;;; Load
+
+(defn- start-process ^Process [^File out command]
+  (-> (ProcessBuilder. ^java.util.List (mapv str command))
+      (.redirectErrorStream true)
+      (.redirectOutput out)
+      (.start)))
+
+(defn- interrupt! [^Process process]
+  (certs/run "kill" "-INT" (.pid process))
+  (when-not (.waitFor process 60 TimeUnit/SECONDS)
+    (.destroyForcibly process)
+    (throw (ex-info "wrk does not end" {}))))
+
+(defn- under-load
+  "What wrk says of requests to `port` while `f` runs."
+  [port f]
+  (let [out (File/createTempFile "drains" ".wrk")
+        wrk (start-process out ["wrk" "-t" 1 "-c" connections "-d" "1h" "--timeout" "30s" (str "http://127.0.0.1:" port "/")])]
+    (try
+      (Thread/sleep 500)
+      (f)
+      (Thread/sleep 300)
+      (interrupt! wrk)
+      (slurp out)
+      (finally
+        (.destroyForcibly wrk)
+        (.delete out)))))
+
+(defn- figures
+  "{:requests n :failed [line ...]}"
+  [said]
+  {:requests (Long/parseLong (or (second (re-find #"(\d+) requests in" said)) "0"))
+   :failed   (vec (filter #(re-find #"Socket errors|Non-2xx" %) (str/split-lines said)))})
+
+;;;; In front of them
+
+(defn- nginx-config [dir port ports]
+  (str "worker_processes 1; daemon off; pid " dir "/pid; error_log " dir "/error.log;\n"
+       "events { worker_connections 1000; }\n"
+       "http { access_log off; keepalive_requests 1000000;\n"
+       (str/join (for [kind ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
+                   (str kind "_temp_path " dir "/" kind ";\n")))
+       ;; A server that refuses for a moment is back at once: it is not left out for 10 s.
+       "upstream app { " (str/join (for [p ports] (str "server 127.0.0.1:" p " max_fails=0; "))) "keepalive 64; }\n"
+       "server { listen 127.0.0.1:" port ";\n"
+       "  location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; } } }\n"))
+
+(defn- haproxy-config [_ port ports]
+  (str "global\n  maxconn 2000\n"
+       "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
+       "  retries 3\n  option redispatch 1\n  http-reuse always\n"
+       "frontend front\n  bind 127.0.0.1:" port "\n  default_backend app\n"
+       "backend app\n  balance roundrobin\n"
+       (str/join (map-indexed (fn [i p] (str "  server s" i " 127.0.0.1:" p " check inter 200ms fall 1 rise 1\n")) ports))))
+
+(defn- connectable? [port]
+  (try (.close (wire/connect port)) true
+       (catch java.io.IOException _ false)))
+
+(defn- behind
+  "Calls `f` with the port of a proxy in front of `ports`; what the proxy has logged, by kind."
+  [kind ports f]
+  (let [dir     (certs/temporary-directory)
+        front   (free-port)
+        file    (io/file dir "proxy.conf")
+        _       (doto ^File dir (.setReadable true false) (.setExecutable true false))
+        _       (spit file ((case kind :nginx nginx-config :haproxy haproxy-config) dir front ports))
+        log     (io/file dir "out.log")
+        process (start-process log (case kind
+                                     :nginx   ["nginx" "-p" dir "-c" file]
+                                     :haproxy ["haproxy" "-db" "-f" file]))]
+    (try
+      (when-not (wire/eventually #(connectable? front))
+        (throw (ex-info (str (name kind) " does not start: " (slurp log)) {})))
+      (f front)
+      (finally
+        (.destroy process)
+        (.waitFor process 10 TimeUnit/SECONDS)
+        (let [errors (io/file dir "error.log")
+              lines  (when (.exists errors) (str/split-lines (slurp errors)))
+              kinds  (frequencies (keep #(second (re-find #"(connect\(\) failed|prematurely closed|reset by peer|no live upstreams)" %)) lines))]
+          (when (seq kinds) (println (name kind) "logged" kinds)))))))
+
+(defn- alone
+  "Drains `n` servers, each replaced before by one on the same port."
+  [n]
+  (let [port   (free-port)
+        server (volatile! (start port))]
+    (try
+      (under-load port #(dotimes [_ n]
+                          (let [old @server]
+                            (vreset! server (start port))
+                            (drain! old)
+                            (Thread/sleep 50))))
+      (finally (some-> (server/server-stop! @server) deref)))))
+
+(defn- proxied [kind n]
+  (let [ports   [(free-port) (free-port)]
+        servers (atom (mapv start ports))]
+    (try
+      (behind kind ports
+        (fn [front]
+          (under-load front #(dotimes [round n]
+                               (let [i (rem (long round) 2)]
+                                 (drain! (nth @servers i))
+                                 (swap! servers assoc i (start (nth ports i)))
+                                 ;; The proxy looks every 200 ms.
+                                 (Thread/sleep 500))))))
+      (finally (doseq [s @servers] (some-> (server/server-stop! s) deref))))))
+
+(defn -main [& [drains]]
+  (let [n       (Long/parseLong (or drains "50"))
+        results (doall (for [[about f] [["behind nothing" alone]
+                                        ["behind nginx" #(proxied :nginx %)]
+                                        ["behind HAProxy" #(proxied :haproxy %)]]]
+                         (let [said (f n)
+                               {:keys [requests failed]} (figures said)
+                               ok?  (and (empty? failed) (pos? (long requests)))]
+                           (println (str n " drains " about ": " requests " requests, "
+                                         (if ok? "none failed" (str "FAILED: " (str/join "; " failed) (when (zero? (long requests)) said)))))
+                           (flush)
+                           ok?)))
+        bad (count (remove true? results))]
+    (println (format "%d passed, %d failed" (- (count results) bad) bad))
+    (shutdown-agents)
+    (System/exit (if (zero? bad) 0 1))))
