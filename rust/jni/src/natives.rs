@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::border::error::{self, BridgeError, ThrowMapped, panic_message};
-use crate::border::faults;
+use crate::border::{faults, platform};
 use crate::client::{self, decoder};
 use crate::server::{
     self, access, body, broadcast, content, encoded, exchange, exchanges, respond, stats, tls,
@@ -249,14 +249,9 @@ fn clock<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<jlong, Bridge
     Ok(httpkit_core::server::request::clock() as jlong)
 }
 
-/// Returns freed memory to the system. glibc keeps it otherwise; other libraries return it by themselves.
 fn trim_memory<'local>(_: &mut Env<'local>, _: JClass<'local>) -> Result<(), BridgeError> {
     faults::point();
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: glibc's own function; it takes the allocator's locks and may be called on any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    platform::trim_memory();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import org.httpkit.jni.Abi;
 
+import java.io.File;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.UnknownHostException;
@@ -79,7 +80,11 @@ final class ListenAddress {
         return e;
     }
 
+    /** Windows's paths are no bytes; there the native side wants UTF-8. */
     private static Charset pathCharset() {
+        if (File.separatorChar == '\\') {
+            return UTF_8;
+        }
         String name = System.getProperty("sun.jnu.encoding");
         return name == null ? UTF_8 : Charset.forName(name);
     }

@@ -9,6 +9,7 @@ use super::spec::{Address, Route};
 use super::stats::Stats;
 use super::timer::Timer;
 use crate::net::foreign::TransportId;
+use crate::net::platform::{self, UnixStream};
 use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::{self, TlsMode};
 use std::cell::Cell;
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -300,7 +301,7 @@ fn local_for(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
 
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     loop {
-        match UnixStream::connect(path).await {
+        match platform::connect_unix(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
             result => return result,
         }

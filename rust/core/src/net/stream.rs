@@ -1,13 +1,14 @@
 //! One type for every kind of connection.
 
 use super::foreign::ForeignStream;
+use super::platform::UnixStream;
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 /// Counts the bytes of a socket, readable without access to the socket.

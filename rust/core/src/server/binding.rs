@@ -3,14 +3,13 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::config::Config;
+use crate::net::platform::{self, StdUnixListener};
 
 /// A starting server needs its folder for less than a millisecond.
 const LONGEST_LOCK: Duration = Duration::from_secs(2);
@@ -33,8 +32,8 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(config.reuse_port)?;
+    platform::share(&socket, config.reuse_port)?;
+    (config.claim)(platform::borrow(&socket))?;
     if config.receive_buffer > 0 {
         socket.set_recv_buffer_size(config.receive_buffer)?;
     }
@@ -44,7 +43,8 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-pub(super) fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
+pub(super) fn unix(path: &Path, config: &Config) -> io::Result<StdUnixListener> {
+    platform::require_unix_sockets()?;
     // Until it listens, it looks like the socket of a server that has ended.
     let alone = lock_folder(path);
     if config.unix_socket_replace && alone.is_some() {
@@ -55,7 +55,7 @@ pub(super) fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
     socket.bind(&SockAddr::unix(path)?)?;
     if let Some(mode) = config.unix_socket_mode {
         // Before it listens: until then, every connection is refused.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        platform::set_mode(path, mode)?;
     }
     socket.listen(config.backlog)?;
     Ok(socket.into())
@@ -84,7 +84,7 @@ fn lock_folder(path: &Path) -> Option<File> {
 /// Deletes the socket of a server that has ended. Everything else stays, and binding says that the path is in use.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {}
+        Ok(found) if platform::is_socket(found.file_type()) => {}
         _ => return Ok(()),
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;

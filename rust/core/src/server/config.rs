@@ -3,7 +3,7 @@
 //! A new numeric option needs a field, its default and a line in [`Config::set`] here. The code between the user's
 //! option map and that line passes names through.
 
-use std::os::fd::BorrowedFd;
+use std::io;
 use std::time::Duration;
 
 use super::half_closed::{HALF_CLOSE_TIME, max_half_closed};
@@ -11,6 +11,7 @@ use super::limits::Times;
 use super::work::Mode;
 use crate::h1::Limits;
 use crate::h1::proxy::ProxyMode;
+use crate::net::platform::{BorrowedSocket, CAN_SHARE_PORTS};
 
 /// All settings of a server.
 #[derive(Debug, Clone)]
@@ -73,7 +74,10 @@ pub struct Config {
     pub times: Times,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
     /// if unknown.
-    pub unsent: fn(BorrowedFd<'_>) -> u64,
+    pub unsent: fn(BorrowedSocket<'_>) -> u64,
+    /// Called before a TCP socket is bound, to keep other processes from its port; only Windows needs it. Default:
+    /// nothing.
+    pub claim: fn(BorrowedSocket<'_>) -> io::Result<()>,
 }
 
 impl Default for Config {
@@ -106,6 +110,7 @@ impl Default for Config {
             access_log: false,
             times: Times::default(),
             unsent: |_| 0,
+            claim: |_| Ok(()),
         }
     }
 }
@@ -117,6 +122,8 @@ pub enum OptionError {
     Unknown(String),
     /// This option cannot have this value.
     Value(String, i64),
+    /// This option does not exist on the system that we run on.
+    Unsupported(String),
 }
 
 impl std::fmt::Display for OptionError {
@@ -124,6 +131,7 @@ impl std::fmt::Display for OptionError {
         match self {
             Self::Unknown(name) => write!(f, "{name} is no option of a server"),
             Self::Value(name, value) => write!(f, "option {name} cannot be {value}"),
+            Self::Unsupported(name) => write!(f, "option {name} is not supported on this system"),
         }
     }
 }
@@ -166,6 +174,9 @@ impl Config {
             "n-max-threads" => self.threads = size()?,
             "keep-alive-msecs" => self.keep_alive = msecs()?,
             "receive-buffer" => self.receive_buffer = size()?,
+            "reuse-port?" if value != 0 && !CAN_SHARE_PORTS => {
+                return Err(OptionError::Unsupported(name.to_owned()));
+            }
             "reuse-port?" => self.reuse_port = value != 0,
             "unix-socket-mode" => {
                 self.unix_socket_mode = Some(u32::try_from(value).map_err(|_| wrong())?);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
+
+use crate::net::platform;
 
 /// How long a peer that has ended its side keeps its socket while nothing is sent, unless the embedder says otherwise.
 /// A peer that is still connected has seldom asked for something that takes longer.
@@ -20,8 +21,7 @@ const MOST: u64 = 256;
 /// How many half-closed connections a server keeps by default: 256, or an eighth of the descriptors that the
 /// process may open if that is less.
 pub fn max_half_closed() -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    (descriptors / SHARE).min(MOST) as usize
+    (platform::descriptors() / SHARE).min(MOST) as usize
 }
 
 /// The half-closed connections of a server, the oldest first.

@@ -4,10 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use socket2::Socket;
-#[cfg(target_os = "linux")]
-use socket2::{SockFilter, SockRef};
 use tokio::sync::watch;
 
 use super::binding;
@@ -20,6 +17,7 @@ use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
 use super::task::Task;
 use super::types::{Address, Stage};
 use crate::h1::proxy::ProxyMode;
+use crate::net::platform::{self, StdUnixListener, UnixListener, UnixStream};
 
 /// Pause after a failed accept (usually: out of file descriptors).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -35,7 +33,7 @@ type Accepted = (ReadHalf, WriteHalf, Ends);
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
+    Unix(StdUnixListener),
 }
 
 /// A listener, and what is spoken there.
@@ -56,7 +54,7 @@ impl Bound {
 
 enum AsyncListener {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+    Unix(UnixListener),
 }
 
 impl Listener {
@@ -103,38 +101,15 @@ impl Listener {
             Self::Unix(listener) => {
                 let stream = listener.accept()?.0;
                 stream.set_nonblocking(true)?;
-                Ok(split_unix(tokio::net::UnixStream::from_std(stream)?))
+                Ok(split_unix(UnixStream::from_std(stream)?))
             }
         }
     }
-
-    /// Makes the kernel drop attempts to connect, which are repeated after a second, and refused by then. Otherwise, it
-    /// would reset those that it completes between the last accept and the listener's end.
-    #[cfg(target_os = "linux")]
-    fn ignore_newcomers(&self) {
-        // Byte 13 of a TCP header has its flags; bit 1 is SYN. Each line: code, jump if true, if false, operand.
-        const DROP_SYN: [(u16, u8, u8, u32); 4] = [
-            (0x30, 0, 0, 13),       // load the byte
-            (0x45, 0, 1, 2),        // if it has the bit,
-            (0x06, 0, 0, 0),        // drop the packet,
-            (0x06, 0, 0, u32::MAX), // else accept it
-        ];
-        if let Self::Tcp(listener) = self {
-            let program = DROP_SYN.map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k));
-            // An old kernel cannot do it: then some may be reset.
-            let _ = SockRef::from(listener).attach_filter(&program);
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn ignore_newcomers(&self) {}
 
     fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(listener) => AsyncListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Self::Unix(listener) => {
-                AsyncListener::Unix(tokio::net::UnixListener::from_std(listener)?)
-            }
+            Self::Unix(listener) => AsyncListener::Unix(UnixListener::from_std(listener)?),
         })
     }
 }
@@ -188,7 +163,7 @@ pub(super) async fn accept(
                 start(shared, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
-            Err(e) if is_want_of_room(&e) && shared.make_room() => {
+            Err(e) if platform::is_want_of_room(&e) && shared.make_room() => {
                 rest(ROOM_REST, &mut stage, Stage::Draining).await;
             }
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
@@ -233,7 +208,9 @@ async fn take_backlog(
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    listener.ignore_newcomers();
+    if let Listener::Tcp(listener) = &listener {
+        platform::ignore_newcomers(listener);
+    }
     // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
     // arriving would make this endless.
     let mut left = shared.config.backlog.max(1).saturating_mul(2);
@@ -246,7 +223,7 @@ async fn take_backlog(
                 start(shared, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
-            Err(e) if is_want_of_room(&e) => {
+            Err(e) if platform::is_want_of_room(&e) => {
                 left += 1;
                 let pause = match shared.make_room() {
                     true => ROOM_REST,
@@ -279,13 +256,6 @@ fn start(shared: &Arc<Shared>, (read, write, ends): Accepted, speaks_tls: bool) 
     }
     shared.register(&conn);
     tokio::spawn(Task::new(conn, read));
-}
-
-fn is_want_of_room(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
 }
 
 /// Whether the connection was gone before we took it, so that nothing is wrong with the listener.

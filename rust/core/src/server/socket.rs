@@ -1,24 +1,18 @@
 //! A connected byte stream, TCP or Unix, split so that the loop reads and any
 //! thread may write.
 
-use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::net::{TcpStream, tcp};
 
 use super::output::Chunk;
-
-/// Bytes of a file copied per call where the kernel cannot send it directly.
-const COPIED: usize = 64 * 1024;
+use crate::net::platform::{self, BorrowedSocket, UnixStream, send_file, unix};
 
 /// The loop's half.
 #[derive(Debug)]
@@ -143,10 +137,10 @@ impl WriteHalf {
         matches!(peeked, Ok(1..))
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn borrow(&self) -> BorrowedSocket<'_> {
         match self {
-            Self::Tcp(write) => write.as_ref().as_fd(),
-            Self::Unix(write) => write.as_ref().as_fd(),
+            Self::Tcp(write) => platform::borrow(write.as_ref()),
+            Self::Unix(write) => platform::borrow(write.as_ref()),
         }
     }
 
@@ -171,19 +165,5 @@ impl WriteHalf {
             Self::Tcp(write) => write.forget(),
             Self::Unix(write) => write.forget(),
         }
-    }
-}
-
-/// Sends from the page cache straight to the socket, if the file system supports it.
-fn send_file(socket: impl AsFd, file: &File, at: u64, count: usize) -> io::Result<usize> {
-    let mut from = at;
-    match rustix::fs::sendfile(&socket, file, Some(&mut from), count) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
-        sent => return Ok(sent?),
-    }
-    let mut piece = vec![0; count.min(COPIED)];
-    match file.read_at(&mut piece, at)? {
-        0 => Ok(0),
-        read => Ok(rustix::io::write(&socket, &piece[..read])?),
     }
 }

@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::server::UnbufferedServerConnection;
@@ -20,6 +19,7 @@ use rustls::{Error, HandshakeKind, ServerConfig};
 
 use super::output::Chunk;
 use super::socket::WriteHalf;
+use crate::net::platform::read_at;
 use crate::net::tls_server::{TlsServer, take_asked_for};
 
 /// Most plaintext that is sealed before it is offered to the socket.
@@ -452,7 +452,7 @@ fn gather(slices: &[IoSlice<'_>], mut skip: usize, to: &mut Vec<u8>) {
 
 fn read(file: &File, at: u64, count: usize, to: &mut Vec<u8>) -> io::Result<()> {
     to.resize(count.min(BATCH), 0);
-    let read = file.read_at(to, at)?;
+    let read = read_at(file, to, at)?;
     to.truncate(read);
     Ok(())
 }

@@ -8,13 +8,13 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
 use std::task::{Context, Waker};
 
 use super::line::{Line, flush_sealed};
 use super::output::{Chunk, Failure, Kept, Output, Payload};
 use super::socket::WriteHalf;
 use super::tls::Tls;
+use crate::net::platform::BorrowedSocket;
 
 /// Queued bytes at which corked output is flushed.
 pub(super) const CORK_SIZE: usize = 16 * 1024;
@@ -139,12 +139,12 @@ impl Transport {
 
     /// Bytes the peer has taken so far. A slow peer drains the kernel's buffer for long before the kernel accepts more
     /// from us, so bytes still in the kernel (`unsent`) do not count.
-    pub(super) fn taken(&self, unsent: fn(BorrowedFd<'_>) -> u64) -> u64 {
+    pub(super) fn taken(&self, unsent: fn(BorrowedSocket<'_>) -> u64) -> u64 {
         let written = self.out.progress();
         let Some(line) = &self.line else {
             return written;
         };
-        let taken = written.wrapping_sub(unsent(line.socket().as_fd()));
+        let taken = written.wrapping_sub(unsent(line.socket().borrow()));
         match line {
             Line::Plain(_) => taken,
             // In the kernel are sealed bytes.

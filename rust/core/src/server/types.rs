@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Socket, Type};
+
+use crate::net::platform::{self, OwnedSocket};
 
 /// Where to listen.
 #[derive(Debug, Clone)]
@@ -30,9 +31,9 @@ impl Lent {
     ///
     /// # Errors
     /// If it is none, or not a stream socket that listens.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub fn new(socket: OwnedSocket) -> io::Result<Self> {
         let socket = Socket::from(socket);
-        if socket.r#type()? == Type::STREAM && socket.is_listener()? {
+        if socket.r#type()? == Type::STREAM && platform::listens(&socket)? {
             Ok(Self(Arc::new(socket)))
         } else {
             Err(io::ErrorKind::InvalidInput.into())

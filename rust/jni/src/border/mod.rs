@@ -6,3 +6,5 @@ pub(crate) mod error;
 pub(crate) mod faults;
 pub(crate) mod fields;
 pub(crate) mod handle;
+#[cfg_attr(windows, path = "platform_windows.rs")]
+pub(crate) mod platform;

@@ -1,12 +1,11 @@
 //! The native methods on one exchange: files, streams, and its state.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use httpkit_core::net::platform;
 use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
@@ -65,7 +64,7 @@ pub(crate) fn respond_file<'local>(
         let status = final_status(status)?;
         let at =
             u64::try_from(offset).map_err(|_| BridgeError::Argument(format!("offset {offset}")))?;
-        let path = PathBuf::from(OsString::from_vec(env.convert_byte_array(&path)?));
+        let path = platform::path(env.convert_byte_array(&path)?);
         let (file, len) = open_part(&path, at, u64::try_from(length).ok())
             .map_err(|e| BridgeError::Io(e, path.display().to_string()))?;
         let sent = in_buffer(env, &buffer, size(head)?, |headers| {

@@ -9,7 +9,6 @@ pub(crate) mod exchange;
 pub(crate) mod exchanges;
 pub(crate) mod lent;
 pub(crate) mod respond;
-mod send_queue;
 pub(crate) mod stats;
 pub(crate) mod tls;
 pub(crate) mod upcalls;
@@ -18,10 +17,10 @@ mod work;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use httpkit_core::net::platform::socket_path;
 use httpkit_core::server::{Address, Config, Notice, Server, Sink, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray, JString};
@@ -32,8 +31,8 @@ use crate::border::abi;
 use crate::border::error::{BridgeError, Result};
 use crate::border::faults;
 use crate::border::handle::HandleTable;
+use crate::border::platform::{claim, in_send_queue};
 use exchanges::EXCHANGES;
-use send_queue::in_send_queue;
 use upcalls::ServerUpcalls;
 use work::{Handover, block, hand_over};
 
@@ -154,7 +153,8 @@ pub(crate) fn open<'local>(
 fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
     let ip = match (kind, bytes.len()) {
         (abi::ADDRESS_UNIX, _) => {
-            return Ok(Address::Unix(std::ffi::OsString::from_vec(bytes).into()));
+            let path = socket_path(bytes).map_err(|e| BridgeError::Argument(e.to_string()))?;
+            return Ok(Address::Unix(path));
         }
         (abi::ADDRESS_LENT, _) => return lent::address(port),
         (abi::ADDRESS_INET, 4) => <[u8; 4]>::try_from(bytes).map(IpAddr::from),
@@ -188,6 +188,7 @@ fn read_config(
     }
     config.max_message = config.max_message.min(MAX_CONTENT);
     config.unsent = in_send_queue;
+    config.claim = claim;
     Ok(config)
 }
 
