@@ -61,7 +61,9 @@
     :keep-alive-msecs ; How long threads beyond the minimum may idle (default 60000)
     :prefix         ; Of thread names (default \"http-kit-client-worker-\")
 
-  Other options get a warning on standard error."
+  Other options get a warning on standard error.
+
+    (get \"http://localhost:8080/\" {:worker-pool (:pool (new-worker {:n-threads 4 :allow-virtual? false}))})"
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads queue-type
                         queue-size keep-alive-msecs prefix] :as opts}])}
   [opts]
@@ -153,7 +155,10 @@
 
   Other options get a warning on standard error, once each. Throws
   IllegalArgumentException or ClassCastException, with the option's name, for
-  invalid values."
+  invalid values.
+
+    (def own (make-client {:max-connections-per-host 8}))
+    @(get \"http://localhost:8080/\" {:client own})"
   {:arglists '([{:keys [max-connections max-connections-per-host address-finder channel-factory
                         ssl-configurer error-logger event-logger event-names bind-address]
                  :as opts}])}
@@ -181,7 +186,9 @@
 
 (def ^:dynamic *default-client*
   "The client, or delay of one, for requests without `:client`; nil and a delay of
-  nil mean `default-client`. Read by the calling thread when it makes a request."
+  nil mean `default-client`. Read by the calling thread when it makes a request.
+
+    (binding [*default-client* own] @(get \"http://localhost:8080/\"))"
   default-client)
 
 (defn client-stats
@@ -199,7 +206,9 @@
      :native-tls   _ ; Connections that used the built-in TLS
      :java-hosted  _ ; Connections carried by Java: a `:channel-factory`,
                      ; `:sslengine`, own `:ssl-configurer` or SSLContext
-     :buffered-bytes _} ; Native memory that holds parts of responses"
+     :buffered-bytes _} ; Native memory that holds parts of responses
+
+    (:queued (client-stats own))"
   [client]
   (let [counts (.stats ^HttpClient (force client))]
     {:connections    (aget counts Abi/STAT_OPEN)
@@ -217,7 +226,9 @@
 
 (defn client-stop!
   "Stops `client` (or a delay of one): its requests fail with an IOException, its
-  connections are closed. Returns nil once done; may be called again."
+  connections are closed. Returns nil once done; may be called again.
+
+    (client-stop! own)"
   [client]
   (.stop ^HttpClient (force client)))
 
@@ -229,7 +240,9 @@
 
 (defn make-ssl-engine
   "An SSLEngine for `:sslengine`, from the SSLContext `ctx`, by default the JVM's
-  current default context. It can be used for one connection."
+  current default context. It can be used for one connection.
+
+    @(get \"https://localhost:8443/\" {:sslengine (make-ssl-engine my-ssl-context)})"
   (^SSLEngine [] (make-ssl-engine (SSLContext/getDefault)))
   (^SSLEngine [^SSLContext ctx] (.createSSLEngine ctx)))
 
@@ -237,14 +250,18 @@
   "A `:filter` that aborts a request whose body has more than `max-length` bytes,
   as received or decoded: its `:error` is an `AbortException`.
 
-  Throws ArithmeticException if `max-length` does not fit an int."
+  Throws ArithmeticException if `max-length` does not fit an int.
+
+    @(get \"http://localhost:8080/\" {:filter (max-body-filter 100000)})"
   [max-length]
   (IFilter$MaxBodyFilter. (Math/toIntExact (long max-length))))
 
 ;;;; From options to a request
 
 (defn url-encode
-  "`x` as a String, form-url-encoded as UTF-8; nil gives \"\"."
+  "`x` as a String, form-url-encoded as UTF-8; nil gives \"\".
+
+    (url-encode \"x y&z\") ; => \"x+y%26z\""
   [x]
   (params/url-encode x))
 
@@ -259,7 +276,9 @@
     :indexed         ; v[0]=1&v[1]=2; the style for maps in vectors
 
   Throws ClassCastException for keys that are not Named. Maps with more than 8 keys
-  lose their order."
+  lose their order.
+
+    (query-string {:v [1 2]} :array) ; => \"v%5B%5D=1&v%5B%5D=2\""
   ([params] (params/query-string params))
   ([params nested-param-style] (params/query-string params nested-param-style)))
 
@@ -435,7 +454,9 @@
                         ; without a proxy; a nil `:proxy-url` will do
                         ; CONNECT, or SOCKS5 if `:proxy-url` is \"socks5://...\"
                         ; (default false: the proxy reads every request)
-    :tunnel?            ; Refused with a proxy, see `:proxy-tunnel?`"
+    :tunnel?            ; Refused with a proxy, see `:proxy-tunnel?`
+
+    @(request {:url \"http://localhost:8080/\" :method :post :form-params {:a 1} :timeout 5000})"
   {:arglists '([{:keys [url method headers body query-params form-params nested-param-style
                         multipart multipart-mixed? basic-auth oauth-token user-agent
                         auto-compression? as max-response-bytes filter worker-pool response deadlock-guard?
@@ -480,7 +501,9 @@
     `(defn ~verb
        ~(str "Sends a " (.toUpperCase (name verb) Locale/ROOT) " request, see `request` for options and result.
 
-  `callback` may take the place of `opts`: a function, keyword or multimethod.")
+  `callback` may take the place of `opts`: a function, keyword or multimethod.
+
+    @(" verb " \"http://localhost:8080/things\" {:timeout 1000})")
        {:arglists '([~'url ~'& [~'opts ~'callback]] [~'url ~'& [~'callback]])}
        [url# & args#]
        (request-with ~method url# args#))))

@@ -3,7 +3,9 @@
   (:import [java.util Base64]))
 
 (defmacro base64-encode
-  "The byte array `bytes` as a String: standard alphabet, padded, one line."
+  "The byte array `bytes` as a String: standard alphabet, padded, one line.
+
+    (base64-encode (.getBytes \"user:password\")) ; => \"dXNlcjpwYXNzd29yZA==\""
   [bytes]
   (let [array (with-meta (gensym "bytes") {:tag 'bytes})]
     `(let [~array ~bytes]

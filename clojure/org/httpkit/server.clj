@@ -59,7 +59,9 @@
 
   Other options get a warning on standard error. Throws IllegalArgumentException
   if the sizes or queue type are invalid, ClassCastException for values of a wrong
-  class."
+  class.
+
+    (run-server handler {:worker-pool (:pool (new-worker {:n-threads 8 :allow-virtual? false}))})"
   {:arglists '([{:keys [allow-virtual? n-min-threads n-max-threads n-threads thread queue-type
                         queue-size keep-alive-msecs prefix worker-name-prefix] :as opts}])}
   [opts]
@@ -71,9 +73,13 @@
 
 (defprotocol IHttpServer
   (-server-stop! [server opts])
-  (server-status [server] "Returns `:running`, `:draining`, `:stopping` or `:stopped`.")
+  (server-status [server] "Returns `:running`, `:draining`, `:stopping` or `:stopped`.
+
+    (server-status server) ; => :running")
   (server-port   [server] "Returns the bound port, also after a stop; -1 for a Unix domain socket.
-  The TLS port of a server with `:http? false`."))
+  The TLS port of a server with `:http? false`.
+
+    (server-port server) ; => 8080"))
 
 (def ^:private default-stop-timeout 100)
 
@@ -113,7 +119,9 @@
              ; connections closed (default 100); requests still queued then get 503
 
   Throws IllegalArgumentException if `server` is no server. It stops nothing then,
-  nor if `:timeout` is invalid."
+  nor if `:timeout` is invalid.
+
+    @(server-stop! server {:timeout 5000})"
   {:arglists '([server] [server {:keys [timeout] :as opts}])}
   ([server]      (server-stop! server nil))
   ([server opts]
@@ -145,7 +153,9 @@
     :timeout  ; msecs that requests and streams may take (default 30000)
     :ws-grace ; msecs before WebSockets are closed       (default 0)
 
-  Throws for options of a wrong value, as `run-server` does."
+  Throws for options of a wrong value, as `run-server` does.
+
+    @(server-drain! server {:timeout 20000}) ; => {:requests 12 :websockets 3 :cut 0}"
   {:arglists '([server] [server {:keys [timeout ws-grace] :as opts}])}
   ([server] (server-drain! server nil))
   ([^HttpServer server opts]
@@ -166,7 +176,9 @@
          drained)))))
 
 (defn server-ssl-port
-  "Returns the bound TLS port, also after a stop; nil without TLS."
+  "Returns the bound TLS port, also after a stop; nil without TLS.
+
+    (server-ssl-port server) ; => 8443"
   [^HttpServer server]
   (when (.isOpen (.tls server))
     (.port (.tls server))))
@@ -180,7 +192,9 @@
   each of the server's own certificates.
 
   If a file is missing or wrong, throws what `run-server` throws for it, and nothing
-  changes. Throws IllegalStateException if the server has no TLS port."
+  changes. Throws IllegalStateException if the server has no TLS port.
+
+    (map :not-after (:certificates (server-reload-tls! server)))"
   [^HttpServer server]
   {:certificates (mapv tls/description (.reload (.tls server)))})
 
@@ -210,12 +224,17 @@
 
   Latencies are from the end of a request's head: `:handler` to the head of its
   response, `:whole` to the end of a response of known length (written, or queued
-  for a slow peer); they are rounded up by at most a quarter."
+  for a slow peer); they are rounded up by at most a quarter.
+
+    (get-in (server-stats server) [:connections :open])"
   [server]
   (statistics/stats server))
 
 (defn server-join
-  "Blocks until `server` has stopped."
+  "Blocks until `server` has stopped.
+
+    (defn -main [& _]
+      (server-join (run-server #'app {:port 8080 :legacy-return-value? false})))"
   [^HttpServer server]
   (.join server))
 
@@ -512,7 +531,9 @@
 
   Returns true if it was sent, false if there is no service manager (NOTIFY_SOCKET is
   not set). Throws IOException if it cannot be told, IllegalArgumentException for a
-  `state` that is no String."
+  `state` that is no String.
+
+    (notify-systemd! \"STATUS=warming up\")"
   [state]
   (when-not (string? state)
     (throw (IllegalArgumentException. (str "notify-systemd! of " (pr-str state) ": expected a String"))))
@@ -522,15 +543,22 @@
 
 (defprotocol Channel
   "A handler's channel to its client: an HTTP exchange or a WebSocket."
-  (open? [ch] "Returns true iff the channel is open.")
+  (open? [ch] "Returns true iff the channel is open.
+
+      (when (open? ch) (compute-and-send! ch))")
   (close [ch]
     "Closes the channel: ends the response, or closes the WebSocket with code 1000.
-    Returns true for the call that closed it, false for every later one.")
+    Returns true for the call that closed it, false for every later one.
+
+      (send! ch \"goodbye\" false)
+      (close ch) ; => true")
   (websocket? [ch]
-    "Returns true iff the request asked for a WebSocket, even before the handshake.")
+    "Returns true iff the request asked for a WebSocket, even before the handshake.
+
+      (if (websocket? ch) \"frames\" \"one response\")")
   (send! [ch data] [ch data close-after-send?]
-    "Sends `data`; never blocks. Returns true if it was accepted (not necessarily
-    delivered), false if the channel is closed.
+    "Sends `data`; blocks only under `:on-overflow :block`. Returns true if it was
+    accepted (not necessarily delivered), false if the channel is closed.
 
     HTTP: the first send is a response map {:status _ :headers _ :body _}, or a
     body (status 200). Without headers its type is \"text/html; charset=utf-8\".
@@ -543,12 +571,20 @@
     `:body` is sent. `close-after-send?` (default false) closes with code 1000.
 
     Throws IllegalArgumentException, or RuntimeException on HTTP, for other
-    types; the channel stays open.")
+    types; the channel stays open.
+
+      (send! ch {:status 200 :headers {\"Content-Type\" \"text/csv\"} :body \"a,b\\n\"} false)
+      (send! ch \"1,2\\n\" false)
+      (send! ch \"3,4\\n\") ; the last one")
   (on-receive [ch callback]
     "Sets (fn [message]) for WebSocket messages, String or byte array. It is called
-    for one at a time, in order, on the worker pool. Throws if it is already set.")
+    for one at a time, in order, on the worker pool. Throws if it is already set.
+
+      (on-receive ch (fn [message] (send! ch message)))")
   (on-ping [ch callback]
-    "Sets (fn [bytes]) for WebSocket pings, called after the pong was sent.")
+    "Sets (fn [bytes]) for WebSocket pings, called after the pong was sent.
+
+      (on-ping ch (fn [bytes] (note-life! ch)))")
   (on-close [ch callback]
     "Sets (fn [status]), called once when the channel closes, or immediately if it
     already has; after the messages received before, unless their callback runs for
@@ -568,7 +604,9 @@
       :mandatory-extension ; 1010
       :internal-server-error ; 1011
       :tls-handshake     ; 1015
-      :unknown           ; Any other code"))
+      :unknown           ; Any other code
+
+      (on-close ch (fn [status] (swap! channels disj ch)))"))
 
 (defn- not-nil! [call]
   (throw (IllegalArgumentException.
@@ -599,7 +637,10 @@
   (on-close   [ch callback] (.setCloseHandler   ch callback)))
 
 (defn pending-bytes
-  "Returns the number of bytes queued on channel `ch` for its peer."
+  "Returns the number of bytes queued on channel `ch` for its peer.
+
+    (when (< (pending-bytes ch) 100000)
+      (send! ch update))"
   [^AsyncChannel ch]
   (.pendingBytes ch))
 
@@ -634,7 +675,9 @@
   IllegalArgumentException, and sends nothing, for anything but channels, for unknown
   options and values, and for data that one of the WebSockets or streams cannot
   send. If one channel's `:on-close` callback throws, or the data cannot begin its response,
-  the others still get the data, and then the exception is thrown."
+  the others still get the data, and then the exception is thrown.
+
+    (broadcast! @channels \"the same for all\")"
   ([channels data] (broadcast! channels data nil))
   ([channels data {:keys [close-after-send? on-overflow] :as opts}]
    (let [opts (options/as-map "broadcast!" opts)]
@@ -678,7 +721,10 @@
 (defn trailers
   "The trailers of a request whose `:body` is a stream (see `:request-buffer-size`): a
   map from lower-case names to values once the body has been read to its end; nil before
-  that, and if there are none. Those of other requests are among their `:headers`."
+  that, and if there are none. Those of other requests are among their `:headers`.
+
+    (slurp body)
+    (get (trailers body) \"x-checksum\")"
   [ring-req]
   (let [body (:body ring-req)]
     (when (instance? RequestBodyStream body)
@@ -699,7 +745,9 @@
 ;;;; WebSocket handshake (RFC 6455 4.2)
 
 (defn sec-websocket-accept
-  "Returns the value of Sec-WebSocket-Accept for a Sec-WebSocket-Key."
+  "Returns the value of Sec-WebSocket-Accept for a Sec-WebSocket-Key.
+
+    (sec-websocket-accept \"dGhlIHNhbXBsZSBub25jZQ==\") ; => \"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\""
   [sec-websocket-key]
   (handshake/accept sec-websocket-key))
 
@@ -709,19 +757,26 @@
 
 (defn websocket-handshake-check
   "Returns the value for Sec-WebSocket-Accept if the Ring request is a valid
-  WebSocket handshake, otherwise nil."
+  WebSocket handshake, otherwise nil.
+
+    (when-let [key (websocket-handshake-check req)]
+      (send-checked-websocket-handshake! (:async-channel req) key))"
   [ring-req]
   (handshake/check ring-req))
 
 (defn send-checked-websocket-handshake!
-  "Responds with 101 and what `websocket-handshake-check` returned. Returns true."
+  "Responds with 101 and what `websocket-handshake-check` returned. Returns true.
+
+    (send-checked-websocket-handshake! ch (websocket-handshake-check req))"
   [^AsyncChannel ch checked-sec-websocket-key]
   (.sendHandshake ch (handshake/headers checked-sec-websocket-key))
   true)
 
 (defn send-websocket-handshake!
   "Checks the Ring request and responds with 101. Returns true, or nil, sending
-  nothing, if it is no valid handshake."
+  nothing, if it is no valid handshake.
+
+    (send-websocket-handshake! (:async-channel req) req)"
   [ch ring-req]
   (when-let [checked (websocket-handshake-check ring-req)]
     (send-checked-websocket-handshake! ch checked)))

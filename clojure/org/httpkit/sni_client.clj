@@ -18,7 +18,10 @@
                             ; address? (default true)
 
   Throws IllegalArgumentException for hosts that cannot be sent in SNI, such as
-  one with a trailing dot."
+  one with a trailing dot.
+
+    (make-client {:ssl-configurer (partial ssl-configurer {:hostname-verification? false})})
+    (ssl-configurer engine (java.net.URI. \"https://example.org/\"))"
   ([ssl-engine uri] (ssl-configurer nil ssl-engine uri))
   ([{:keys [sni? hostname-verification?]
      :or   {sni? true hostname-verification? true}}

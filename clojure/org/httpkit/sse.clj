@@ -88,13 +88,17 @@
   is encoded once. Returns the number of streams that accepted it.
 
   If sending on one throws (such as its `:on-close` callback after an overflow), the
-  others still get the event, and then the exception is thrown."
+  others still get the event, and then the exception is thrown.
+
+    (broadcast! @streams {:event \"price\" :data \"12.50\"})"
   [streams event]
   (server/broadcast! streams (encode event)))
 
 (defn close
   "Ends stream `s`; a browser then reconnects, unless it gets a 204. Returns true for the
-  call that closed it."
+  call that closed it.
+
+    (close s) ; => true"
   [s]
   (server/close s))
 
@@ -112,7 +116,10 @@
 (defn last-event-id
   "Returns the id of the last event that the client has received, or nil: that of
   the `Last-Event-ID` header, which browsers send when they reconnect, else of the
-  query parameter `lastEventId`."
+  query parameter `lastEventId`.
+
+    (doseq [event (events-since (last-event-id req))]
+      (send! s event))"
   [req]
   (or (get-in req [:headers "last-event-id"])
       (parameter (:query-string req) "lastEventId")))
@@ -159,7 +166,10 @@
   The head has `Content-Type: text/event-stream; charset=utf-8`,
   `Cache-Control: no-cache, no-transform` (`no-cache` if the stream is compressed) and
   `X-Accel-Buffering: no`. HEAD gets only that; a WebSocket handshake gets 400.
-  Throws IllegalArgumentException for invalid options."
+  Throws IllegalArgumentException for invalid options.
+
+    (stream req {:heartbeat 15000
+                 :on-open   (fn [s] (send! s {:data \"hello\"}))})"
   {:arglists '([req {:keys [on-open on-close heartbeat retry headers max-pending-bytes on-overflow
                             on-drain compression] :as opts}])}
   [req opts]

@@ -7,7 +7,9 @@
   "Evaluates `body` once, `ms` msecs from now (immediately if `ms` <= 0), on the
   timer's thread. Exceptions are printed to standard error.
 
-  Returns a task for `cancel`. Throws ArithmeticException if `ms` does not fit an int."
+  Returns a task for `cancel`. Throws ArithmeticException if `ms` does not fit an int.
+
+    (schedule-task 1000 (println \"a second later\"))"
   [ms & body]
   `(.scheduleTask TimerService/SERVICE
      (Math/toIntExact (long ~ms))
@@ -15,7 +17,9 @@
 
 (defn cancel
   "Cancels a scheduled task. Returns true iff it had neither started nor already
-  been cancelled."
+  been cancelled.
+
+    (cancel (schedule-task 1000 (println \"never printed\"))) ; => true"
   [^CancelableFutureTask task]
   (.cancel task))
 

@@ -9,20 +9,26 @@
 (defmacro compile-if
   "Expands to `then` if `test`, evaluated at compile time, is truthy, otherwise
   (also if it throws) to `else`. The result is fixed in AOT-compiled code: test
-  for libraries this way, not for the JVM."
+  for libraries this way, not for the JVM.
+
+    (compile-if (require 'ring.core.protocols) (use-ring) (do-without))"
   [test then else]
   (if (try (eval test) (catch Throwable _ false))
     then
     else))
 
 (defn java-version>=
-  "True iff the running JVM's feature version (8, 11, 21 ...) is at least `n`."
+  "True iff the running JVM's feature version (8, 11, 21 ...) is at least `n`.
+
+    (java-version>= 21) ; => true"
   [n]
   (>= (.feature (Runtime/version)) (long n)))
 
 (defn have-virtual-threads?
   "True iff the running JVM has virtual threads, i.e. Java 21+. Checked at run
-  time: code compiled on an older JVM finds them on a newer one."
+  time: code compiled on an older JVM finds them on a newer one.
+
+    (when (have-virtual-threads?) (println \"blocking is cheap\"))"
   []
   (VirtualThreads/available))
 
@@ -58,7 +64,9 @@
     :keep-alive-msecs     ; How long threads beyond the minimum may idle (default 0)
 
   Throws IllegalArgumentException if the sizes or queue type are invalid,
-  NullPointerException for an `:array` queue without a size."
+  NullPointerException for an `:array` queue without a size.
+
+    (:pool (new-worker {:default-prefix \"job-\"} {:n-threads 2 :queue-type :linked :allow-virtual? false}))"
   [internal-opts user-opts]
   (workers/worker (workers/spec internal-opts user-opts)))
 
@@ -75,7 +83,9 @@
                   ; grows is a leak
 
   Throws UnsatisfiedLinkError if the library cannot be loaded; its message says what
-  was looked for, where, what the jar contains and how to override."
+  was looked for, where, what the jar contains and how to override.
+
+    (:platform (native-info)) ; => \"linux-x86_64\""
   []
   (let [info (NativeLibrary/info)]
     {:version      (Native/version)

@@ -3,13 +3,16 @@
 
   A page's blocks are one program, in a namespace of its own. Ports 8080 and 8443 stand for any free ports."
   (:require [clojure.java.io     :as io]
+            [clojure.java.shell  :refer [sh]]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
             [org.httpkit.client]
+            [org.httpkit.options :as options]
             [org.httpkit.server])
   (:import (clojure.lang LineNumberingPushbackReader)
            (java.io File StringReader)
-           (java.net ServerSocket)))
+           (java.net ServerSocket)
+           (java.util.regex Pattern)))
 
 (set! *warn-on-reflection* true)
 
@@ -84,3 +87,22 @@
 (deftest a-wrong-expectation-is-noticed
   (is (= [[1 '(+ 1 1) "2"] [2 '(+ 1 2) nil] [4 '(+ 1 3) "4"]]
          (forms 1 "(+ 1 1) ; => 2\n(+ 1 2)\n\n(+ 1 3)\n; => 4"))))
+
+(defn- names? [text option]
+  (re-find (re-pattern (str (Pattern/quote (str option)) "(?![\\w?-])")) text))
+
+(deftest each-option-is-on-its-page-and-in-its-docstring
+  (doseq [[page var table] [["docs/server.md" #'org.httpkit.server/run-server (merge options/server-worker options/server)]
+                            ["docs/client.md" #'org.httpkit.client/request     options/request]
+                            ["docs/client.md" #'org.httpkit.client/make-client options/client]]
+          :let   [text   (slurp page)
+                  pool   (set (keys options/server-worker))
+                  listed (str (:doc (meta var)))]
+          option (keys table)]
+    (is (names? text option) (str page " does not name " option))
+    (when-not (pool option) ; run-server refers to new-worker for these
+      (is (names? listed option) (str var " does not name " option)))))
+
+(deftest charts-are-drawn-from-the-newest-numbers
+  (let [{:keys [exit err]} (sh "python3" "benches/chart" "--check")]
+    (is (= 0 exit) err)))
