@@ -389,6 +389,8 @@
   `prometheus` with dots, such as `http.server.active_requests`; durations of requests
   are two counters, `http.server.request_duration_count` and `_sum`.
 
+    (def unbind! (stats/opentelemetry-bind! (GlobalOpenTelemetry/get) server))
+
   Returns a function that takes them out again; call it after a stop. The meter refers
   to the source weakly, so keep it. Throws IllegalStateException if opentelemetry-api is
   not on the class path."
