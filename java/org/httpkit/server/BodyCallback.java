@@ -85,8 +85,8 @@ public final class BodyCallback implements Runnable {
 
     /** Passes on what has arrived. */
     private void passOn() {
+        boolean last = stream == null;
         try {
-            boolean last = stream == null;
             if (last) {
                 function.invoke(whole, true);
             }
@@ -101,10 +101,13 @@ public final class BodyCallback implements Runnable {
         } catch (Throwable e) {
             over = true;
             failed(e);
-        }
-        over = true;
-        if (stream != null) {
-            stream.endCallbacks();
+        } finally {
+            if (last || over) {
+                over = true;
+                if (stream != null) {
+                    stream.endCallbacks();
+                }
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A stream's next piece depends on the end of its text so far, on the piece, and on nothing else. So streams that
 //! have been sent the same for a while need one compression for all of them, share its bytes, and share the end of
-//! their text. A compressor that still stands where a stream is goes on from there; any other is first given that end.
+//! their text. At the usual level, `quick` codes from what a stream remembers. At others a compressor that still stands
+//! where a stream is goes on from there; any other is first given that end, which takes longer than a short piece.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use parking_lot::Mutex;
 
+use super::quick::Past;
 use super::types::Gzip;
 
 /// An empty last block.
@@ -19,14 +21,16 @@ const STORED: usize = 0xffff;
 /// The largest window. Long texts, which refer to themselves, get it whatever a stream remembers.
 const FULL_WINDOW: u8 = 15;
 const LONG: usize = 16 * 1024;
+/// The level at which a stream's pieces need no compressor.
+const QUICK: u8 = 1;
 /// Most idle compressors: more threads than this rarely compress at the same time, and they take some 230 KB each.
 const ENGINES: usize = 8;
 /// Most pieces that are remembered, and most bytes of them.
 const PIECES: usize = 8;
 const PIECES_SIZE: usize = 2 * 1024 * 1024;
 
-/// The end of a stream's text, to which what follows may refer.
-pub(super) type History = Arc<Vec<u8>>;
+/// What a stream remembers, with others that were sent the same.
+pub(super) type History = Arc<Past>;
 
 struct Engine {
     compress: Compress,
@@ -54,21 +58,7 @@ pub(super) fn piece(how: Gzip, before: &History, text: &[u8]) -> (Arc<Vec<u8>>, 
     if let Some(known) = recent(how, before, text) {
         return known;
     }
-    let mut bytes = Vec::new();
-    let after = Arc::new(end_of(how.window_bits, before, text));
-    if how.level == 0 {
-        store(text, false, &mut bytes);
-    } else {
-        compress(
-            how,
-            before,
-            text,
-            FlushCompress::Sync,
-            Some(&after),
-            &mut bytes,
-        );
-        bytes.shrink_to_fit();
-    }
+    let (bytes, after) = code(how, before, text);
     let bytes = Arc::new(bytes);
     remember(Coded {
         how,
@@ -77,6 +67,39 @@ pub(super) fn piece(how: Gzip, before: &History, text: &[u8]) -> (Arc<Vec<u8>>, 
         bytes: bytes.clone(),
         after: after.clone(),
     });
+    (bytes, after)
+}
+
+fn code(how: Gzip, before: &History, text: &[u8]) -> (Vec<u8>, History) {
+    let mut bytes = Vec::new();
+    let bits = how.window_bits;
+    let after = match how.level {
+        0 => {
+            store(text, false, &mut bytes);
+            before.after(text, bits)
+        }
+        QUICK if text.len() < LONG => {
+            let after = before.code(text, bits, &mut bytes);
+            if bytes.len() > text.len() + LAST_BLOCK.len() {
+                bytes.clear();
+                store(text, false, &mut bytes);
+            }
+            after
+        }
+        _ => before.after(text, bits),
+    };
+    let after = Arc::new(after);
+    if bytes.is_empty() {
+        compress(
+            how,
+            before,
+            text,
+            FlushCompress::Sync,
+            Some(&after),
+            &mut bytes,
+        );
+    }
+    bytes.shrink_to_fit();
     (bytes, after)
 }
 
@@ -118,13 +141,6 @@ fn remember(coded: Coded) {
 
 fn is_same(one: &History, other: &History) -> bool {
     Arc::ptr_eq(one, other) || one == other
-}
-
-fn end_of(window_bits: u8, before: &[u8], text: &[u8]) -> Vec<u8> {
-    let window = 1 << window_bits;
-    let fresh = &text[text.len().saturating_sub(window)..];
-    let kept = before.len().min(window - fresh.len());
-    [&before[before.len() - kept..], fresh].concat()
 }
 
 /// `after`: the stream goes on, and its text then ends with this.
@@ -199,7 +215,7 @@ fn engine(window_bits: u8, how: Gzip, before: &History) -> Engine {
 fn run(
     engine: &mut Engine,
     how: Gzip,
-    before: &[u8],
+    before: &Past,
     text: &[u8],
     flush: FlushCompress,
     out: &mut Vec<u8>,
@@ -210,8 +226,8 @@ fn run(
         compress
             .set_level(Compression::new(how.level.into()))
             .ok()?;
-        if !before.is_empty() {
-            compress.set_dictionary(before).ok()?;
+        if !before.text().is_empty() {
+            compress.set_dictionary(before.text()).ok()?;
         }
     }
     let start = compress.total_in();

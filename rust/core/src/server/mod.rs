@@ -36,6 +36,7 @@ mod logged;
 mod output;
 mod partial;
 mod phase;
+mod quick;
 mod reader;
 mod reading;
 mod receiving;
