@@ -177,12 +177,12 @@ public final class NativeLibrary {
                     Path file = cache.provide(name, library, sha256);
                     try {
                         return loadNow(file);
+                    } catch (UnsatisfiedLinkError e) {
+                        tried.add(cache + ": " + e.getMessage() + Mounts.remark(file.getParent()));
+                        reason = reason == null ? e : reason;
                     } finally {
                         cache.release(file, reusable);
                     }
-                } catch (UnsatisfiedLinkError e) {
-                    tried.add(cache + ": " + e.getMessage());
-                    reason = reason == null ? e : reason;
                 } catch (IOException e) {
                     tried.add(cache + ": " + e);
                 }
