@@ -60,6 +60,7 @@ pub mod error;
 mod grammar;
 pub mod h1;
 pub mod net;
+mod scheduled;
 pub mod server;
 mod sync;
 pub mod ws;

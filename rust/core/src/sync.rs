@@ -9,6 +9,8 @@ pub(crate) use std::time::Instant;
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 pub(crate) use tokio::runtime::Runtime;
 
+pub(crate) use crate::scheduled;
+
 /// A guard that keeps its lock alive: [`Mutex::lock_arc`].
 pub(crate) type ArcGuard<T> = parking_lot::ArcMutexGuard<parking_lot::RawMutex, T>;
 

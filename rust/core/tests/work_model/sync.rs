@@ -69,6 +69,33 @@ pub(crate) mod thread {
     }
 }
 
+/// Threads of the model may be said to be anything at any time.
+pub(crate) mod scheduled {
+    use std::time::Duration;
+
+    pub(crate) type ThreadId = u32;
+
+    pub(crate) struct Schedule {
+        pub(crate) worked: Duration,
+        pub(crate) waited: Duration,
+        pub(crate) runnable: bool,
+    }
+
+    pub(crate) fn this() -> ThreadId {
+        1
+    }
+
+    pub(crate) fn of(_: ThreadId) -> Option<Schedule> {
+        let mut dice = shuttle::rand::thread_rng();
+        let mut any = |to| shuttle::rand::Rng::gen_range(&mut dice, 0..to);
+        Some(Schedule {
+            worked: Duration::from_millis(any(3)),
+            waited: Duration::from_millis(any(3)),
+            runnable: any(2) == 0,
+        })
+    }
+}
+
 /// What is in a lock; not there while an [`ArcGuard`] has it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {

@@ -17,22 +17,16 @@
 //! stale value leads once more, or wakes one thread too many or too few. The loop's own thread corrects that: it wakes
 //! workers after writing `watched`, and asks for help.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::pace::{self, Pause, Progress, STALL_LIMIT};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, thread_local};
+use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, scheduled};
 
-/// Work that takes longer than this on average is worth a context switch.
-pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
-/// A loop that stands still for this long is taken back by its own thread.
-pub(super) const STALL_LIMIT: Duration = Duration::from_millis(2);
-/// Slow turns in a row before workers back off: a single one may be a thread that was not scheduled.
-const SLOW_TURNS: u32 = 3;
 /// Initial and maximum back-off; it doubles on each failure.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -42,13 +36,6 @@ const RESET_AFTER: u32 = 4;
 /// The thread that holds it runs the loop.
 type RuntimeGuard = ArcGuard<Option<Runtime>>;
 
-thread_local! {
-    /// When this thread last stopped running a loop, and how much work it has taken since.
-    static SINCE: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
-    /// Slow turns in a row.
-    static SLOW: Cell<u32> = const { Cell::new(0) };
-}
-
 /// One loop.
 #[derive(Debug)]
 pub(super) struct EventLoop {
@@ -57,10 +44,7 @@ pub(super) struct EventLoop {
     /// The owner runs the loop and has not been asked to let go of it.
     owned: AtomicBool,
     ask: Notify,
-    /// Counts each start and end of a worker's run: odd while one runs the loop. It tells the owner a loop that stands
-    /// still from one that is run again and again. A loop that is being run is never taken back, however long that
-    /// takes: it is waiting for sockets.
-    turns: AtomicU64,
+    progress: Arc<Progress>,
     /// The owner is parked, without a timeout, until a worker stops.
     asleep: AtomicBool,
 }
@@ -108,35 +92,14 @@ impl Leadership {
 
 impl Drop for Leadership {
     fn drop(&mut self) {
-        SINCE.with(|since| since.set(Some((Instant::now(), 0))));
+        let progress = &self.event_loop.progress;
+        pace::note_stopped(progress);
         // Before `runtime` is released, so that the next run is counted after this one.
-        self.event_loop.turns.fetch_add(1, Ordering::SeqCst);
+        progress.turns.fetch_add(1, Ordering::SeqCst);
         if self.event_loop.asleep.swap(false, Ordering::SeqCst) {
             self.event_loop.owner.unpark();
         }
     }
-}
-
-/// This thread has taken a piece of work.
-pub(in crate::server) fn note_taken() {
-    SINCE.with(|since| {
-        if let Some((at, taken)) = since.get() {
-            since.set(Some((at, taken + 1)));
-        }
-    });
-}
-
-/// Whether this thread's work between its runs of a loop is slow.
-fn is_slow() -> bool {
-    let Some((since, taken)) = SINCE.with(Cell::take) else {
-        return false;
-    };
-    let slow = match since.elapsed() > SHORT_TASK * taken.max(1) {
-        true => SLOW.with(Cell::get) + 1,
-        false => 0,
-    };
-    SLOW.with(|in_a_row| in_a_row.set(slow % SLOW_TURNS));
-    slow == SLOW_TURNS
 }
 
 impl Loops {
@@ -144,10 +107,10 @@ impl Loops {
     /// a parked worker when it has.
     pub(in crate::server) fn try_lead(&self) -> Option<Leadership> {
         if self.are_backed_off() {
-            SINCE.with(|since| since.set(None));
+            pace::forget();
             return None;
         }
-        if is_slow() {
+        if pace::is_slow() {
             self.back_off(Instant::now());
             self.alert();
             return None;
@@ -157,7 +120,9 @@ impl Loops {
             if let Some(runtime) = event_loop.runtime.try_lock_arc()
                 && runtime.is_some()
             {
-                event_loop.turns.fetch_add(1, Ordering::SeqCst);
+                let progress = &event_loop.progress;
+                progress.leader.store(scheduled::this(), Ordering::Relaxed);
+                progress.turns.fetch_add(1, Ordering::SeqCst);
                 return Some(Leadership {
                     event_loop: event_loop.clone(),
                     runtime,
@@ -258,7 +223,7 @@ impl EventLoop {
             owner: thread::current(),
             owned: AtomicBool::new(false),
             ask: Notify::new(),
-            turns: AtomicU64::new(0),
+            progress: Arc::default(),
             asleep: AtomicBool::new(false),
         }
     }
@@ -282,26 +247,27 @@ impl EventLoop {
 
     /// Supervises while workers run the loop; `None` once the server is closed.
     fn watch(&self, loops: &Loops, owner: &impl Owner) -> Option<RuntimeGuard> {
-        let mut seen = self.turns.load(Ordering::SeqCst);
-        let mut since = Instant::now();
+        let mut pause = Pause::of(&self.progress);
         while !owner.is_closed() {
             thread::park_timeout(STALL_LIMIT);
-            let turns = self.turns.load(Ordering::SeqCst);
-            if turns != seen {
-                (seen, since) = (turns, Instant::now());
+            if self.progress.turns.load(Ordering::SeqCst) != pause.turns {
+                pause = Pause::of(&self.progress);
             }
-            let long = since.elapsed() >= STALL_LIMIT;
-            if seen % 2 == 1 {
-                if long {
-                    self.sleep(seen, owner);
+            if pause.turns % 2 == 1 {
+                if pause.is_long() {
+                    self.sleep(pause.turns, owner);
                 }
                 continue;
             }
-            if (long || loops.are_backed_off())
+            if pause.is_progress(&self.progress) {
+                pause = Pause::of(&self.progress);
+            }
+            let stuck = pause.is_long() && !pause.is_for_a_processor(&self.progress);
+            if (stuck || loops.are_backed_off())
                 && let Some(runtime) = self.runtime.try_lock_arc()
             {
-                if long {
-                    loops.back_off(since + STALL_LIMIT);
+                if stuck {
+                    loops.back_off(pause.since + STALL_LIMIT);
                 }
                 return Some(runtime);
             }
@@ -312,7 +278,7 @@ impl EventLoop {
     /// A worker has been running the loop without bringing work: parks until it stops, or the server closes.
     fn sleep(&self, seen: u64, owner: &impl Owner) {
         self.asleep.store(true, Ordering::SeqCst);
-        if self.turns.load(Ordering::SeqCst) == seen && !owner.is_closed() {
+        if self.progress.turns.load(Ordering::SeqCst) == seen && !owner.is_closed() {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);

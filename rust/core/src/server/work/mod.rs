@@ -1,7 +1,7 @@
 //! How work reaches the threads that run it, and which thread runs a loop meanwhile (leader/followers).
 //!
 //! Knows no sockets and no requests. [`queue`] holds the queued work and the threads that pull it, [`leader`] decides
-//! which thread runs which loop, and [`pressure`] when more threads are needed.
+//! which thread runs which loop, [`pace`] whether it keeps up, and [`pressure`] when more threads are needed.
 //!
 //! # A thread that pulls
 //!
@@ -21,7 +21,7 @@
 //! |---|---|---|---|
 //! | owned | its own thread holds the runtime and runs it; `owned` | standing still | its own thread, asked by a worker that is out of work |
 //! | led | a worker holds the runtime; `turns` is odd | standing still | this worker, when the loop has brought it work, or it was woken |
-//! | standing still | no thread holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`leader::STALL_LIMIT`] or while workers back off |
+//! | standing still | no thread holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`pace::STALL_LIMIT`] or while workers back off |
 //!
 //! While workers *back off* (all loops of a server together, see [`Loops`]) no loop becomes led, and those that stand
 //! still become owned immediately. A led loop stays led until it brings work.
@@ -32,6 +32,7 @@
 //! queue's lock.
 
 pub(in crate::server) mod leader;
+mod pace;
 mod parked;
 mod place;
 pub(in crate::server) mod pressure;

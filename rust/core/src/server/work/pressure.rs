@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::leader::SHORT_TASK;
+use super::pace::SHORT_TASK;
 
 /// Threads that have all been busy for this time, each with one piece of work, are stuck.
 pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);

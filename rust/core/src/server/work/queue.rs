@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::leader::{self, Leadership, Loops};
+use super::leader::{Leadership, Loops};
+use super::pace;
 use super::parked::Parked;
 use super::place::{Crew, PLACE, Place, Staffed};
 use super::pressure::Pressure;
@@ -275,7 +276,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 if watched == 0 {
                     inner.last_taken = Some(Instant::now());
                 }
-                leader::note_taken();
+                pace::note_taken();
                 // A leader finishes a few short items before another thread has woken up. It may keep them to itself
                 // only while a loop stands still: no worker leads that loop before all work is taken, and if that takes
                 // long, the loop's own thread wakes others.
