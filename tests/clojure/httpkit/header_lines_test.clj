@@ -116,6 +116,48 @@
         (is (= 200 (:status (wire/answer conn))))
         (is (wire/closed? conn))))))
 
+;; Maps that come again
+
+(def ^:private constants
+  {"/type"       {"Content-Type" "text/x"}
+   "/several"    {"X" "1", "Date" "then", "Server" "me"}
+   "/length"     {"content-length" "77"}
+   "/connection" {"Connection" "close", "X" "2"}
+   "/lines"      {"X" ["1" "2"]}
+   "/number"     {"X" 3}
+   "/hash"       (into {} (map (fn [n] [(str "X" n) (str n)])) (range 20))
+   "/long"       {"X" (apply str (repeat 1000 \x))}
+   "/empty"      {}
+   "/none"       nil})
+
+(defn- known [path head]
+  (-> (update head :headers dissoc (if (= "/several" path) "" "date"))
+      (select-keys [:status :headers])))
+
+(deftest a-header-map-that-comes-again-gives-the-same-lines-whatever-comes-in-between
+  (wire/with-server [{:keys [port]} (fn [{:keys [uri]}] {:status 200, :headers (constants uri), :body "b"})
+                             {:thread 1, :legacy-content-length? false}]
+    (let [ask      (fn [path & [method]]
+                     (with-open [conn (wire/connect port)]
+                       (wire/send! conn (str (or method "GET") " " path " HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"))
+                       (known path (wire/answer conn :head? (= "HEAD" method)))))
+          expected (into {} (map (juxt identity ask)) (keys constants))
+          headed   (into {} (map (juxt identity #(ask % "HEAD"))) (keys constants))]
+      (is (= "77" (get-in headed ["/length" :headers "content-length"])))
+      (is (= "1" (get-in expected ["/length" :headers "content-length"])))
+      (is (= "close" (get-in expected ["/connection" :headers "connection"])))
+      (dotimes [round 6]
+        (doseq [path (concat (keys constants) ["/type" "/type" "/several" "/several"])]
+          (is (= (expected path) (ask path)) [round path])
+          (is (= (headed path) (ask path "HEAD")) [round path]))))))
+
+(deftest a-mutable-header-map-is-written-as-it-is-each-time
+  (let [headers (java.util.HashMap.)
+        n       (atom 0)]
+    (wire/with-server [{:keys [port]} (fn [_] (.put headers "X" (str (swap! n inc))) {:status 200, :headers headers}) {}]
+      (dotimes [i 5]
+        (is (= [(str (inc i))] (lines port)))))))
+
 ;; Bodies that cannot be read
 
 (defn- unreadable ^InputStream [^String message]

@@ -56,10 +56,12 @@ final class ResponseWriter extends HeadBuffer {
     /** May be too long for memory: InputStream, File, FilePart, Seqable or a Ring type. */
     Object stream;
 
-    private String contentLength;
+    String contentLength;
 
     /** Until the head is complete, if the response may be compressed; else null. */
     private ResponseCoding coding;
+
+    private HeaderCache cache;
 
     private void reset() {
         flags = 0;
@@ -183,6 +185,23 @@ final class ResponseWriter extends HeadBuffer {
         if (given == null) {
             return;
         }
+        if (cache == null) {
+            cache = new HeaderCache();
+        }
+        // A coding has to see each header.
+        if (coding != null) {
+            headerLines(given, terms);
+        } else if (!cache.write(given, this)) {
+            headerLines(given, terms);
+            cache.note(given, this);
+        }
+        endHead();
+        if (contentLength != null && (status == 304 || terms.head && terms.keepLength)) {
+            declared = length(contentLength);
+        }
+    }
+
+    private void headerLines(Object given, Terms terms) {
         if (given instanceof IPersistentMap) {
             for (ISeq s = ((IPersistentMap) given).seq(); s != null; s = s.next()) {
                 Map.Entry<?, ?> entry = (Map.Entry<?, ?>) s.first();
@@ -192,10 +211,6 @@ final class ResponseWriter extends HeadBuffer {
             for (Map.Entry<?, ?> entry : ((Map<?, ?>) given).entrySet()) {
                 header(name(entry.getKey()), entry.getValue(), terms);
             }
-        }
-        endHead();
-        if (contentLength != null && (status == 304 || terms.head && terms.keepLength)) {
-            declared = length(contentLength);
         }
     }
 

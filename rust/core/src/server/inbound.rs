@@ -69,7 +69,7 @@ enum Body {
 }
 
 /// A request, the terms of its response, and the decoder that has its trailers.
-pub(super) type Parsed = (Draft, Terms, Option<ChunkedDecoder>);
+pub(super) type Parsed = (Draft, Terms, Option<Box<ChunkedDecoder>>);
 
 impl Inbound {
     pub(super) fn new(config: &Config) -> Self {
@@ -437,7 +437,7 @@ impl Inbound {
             return Ok((used, Some((draft, terms, None))));
         }
         let decoder = match partial.rest {
-            Rest::Chunked(decoder) => Some(decoder),
+            Rest::Chunked(decoder) => Some(Box::new(decoder)),
             Rest::Length(_) => None,
         };
         Ok((used, Some((partial.draft, partial.terms, decoder))))

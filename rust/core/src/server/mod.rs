@@ -49,6 +49,7 @@ mod shared;
 mod sink;
 mod socket;
 mod stats;
+mod step;
 mod stop;
 mod stream;
 mod sweep;

@@ -13,6 +13,8 @@ use super::tally;
 
 /// Small writes are combined up to this size.
 const GATHER: usize = 16 * 1024;
+/// Room for small writes once there is one: several responses, or the rest of one.
+const LEAST_TAIL: usize = 1024;
 /// Bytes of a file per call, since a read may block on the disk.
 const FILE_STEP: u64 = 256 * 1024;
 /// A peer that takes less than this in a long time may only be holding resources.
@@ -205,6 +207,9 @@ impl Output {
             let piece = Piece::Bytes(Bytes::copy_from_slice(bytes));
             self.pieces.push_back(piece);
         } else {
+            if self.tail.capacity() == 0 {
+                self.tail.reserve(bytes.len().max(LEAST_TAIL));
+            }
             self.tail.extend_from_slice(bytes);
         }
     }

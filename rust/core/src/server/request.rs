@@ -29,6 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use super::step;
 use crate::h1::head::{EXTENSION_METHOD, Header, UNKNOWN_HEADER, known_header};
 use crate::h1::proxy::{ProxyHeader, address_text};
 use crate::h1::{RequestHead, Version};
@@ -109,7 +110,7 @@ impl Draft {
             table: TABLE.take(),
             count: 0,
             before_body: 0,
-            arrived: Instant::now(),
+            arrived: step::now(),
         };
         draft.fixed(head, buf, proxy.and_then(|p| p.source).or(peer), proxy);
         for header in &head.headers {

@@ -10,6 +10,7 @@ use super::exchange::{Request, Responded, Work};
 use super::output::Kept;
 use super::partial::Terms;
 use super::phase::{Phase, Receiving, Responding};
+use super::step::Step;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{
     CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead, UNKNOWN_LENGTH,
@@ -64,6 +65,7 @@ impl Conn {
         let Some(terms) = state.phase.due() else {
             return Responded::Stale;
         };
+        let _step = Step::begin();
         let stopping = self.is_last(&state);
         let (close, line) = terms.connection(response, false, stopping);
         let empty = terms.head || is_bodyless(response.status);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,6 +21,7 @@ use super::freed::{self, Freed};
 use super::half_closed::{HalfClosed, Oldest};
 use super::registry::Registry;
 use super::sink::{Notice, Sink};
+use super::step;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::ServerTls;
@@ -98,8 +99,8 @@ impl Drop for Accepting {
 }
 
 thread_local! {
-    /// The latest second, and its text.
-    static DATE: Cell<(u64, [u8; 29])> = const { Cell::new((0, [0; 29])) };
+    /// The text of the current second, and when that ends.
+    static DATE: Cell<(Option<Instant>, [u8; 29])> = const { Cell::new((None, [0; 29])) };
 }
 
 impl Shared {
@@ -231,17 +232,19 @@ impl Shared {
     }
 
     pub(super) fn date(&self) -> [u8; 29] {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = step::now();
         DATE.with(|date| {
-            let mut cached = date.get();
-            if cached.0 != now {
-                cached = (now, date::imf_fixdate(now));
-                date.set(cached);
+            let (ends, text) = date.get();
+            if ends.is_some_and(|ends| now < ends) {
+                return text;
             }
-            cached.1
+            let today = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            let left = Duration::from_nanos(1_000_000_000 - u64::from(today.subsec_nanos()));
+            let text = date::imf_fixdate(today.as_secs());
+            date.set((Some(Instant::now() + left), text));
+            text
         })
     }
 

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::request;
+use super::{request, step};
 
 /// Most sets of counters.
 const MOST_SETS: usize = 64;
@@ -58,7 +58,7 @@ impl Moment {
     }
 
     fn micros_since(self) -> u64 {
-        let now = Self::of(request::clock());
+        let now = Self::of(request::clock_at(step::now()));
         (u64::from(now.0.wrapping_sub(self.0)) << 10) / 1000
     }
 }
