@@ -96,6 +96,8 @@ fn http(name: &'static str, about: &'static str, target: &str, connections: usiz
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Workload> {
     let hello = || http("hello", "W1: GET, 13 bytes of text", "/", 64);
+    let hello_on =
+        |name, connections| http(name, "W1 on more or fewer connections", "/", connections);
     vec![
         Workload {
             quick: true,
@@ -115,6 +117,9 @@ pub fn all() -> Vec<Workload> {
             quick: true,
             ..hello()
         },
+        hello_on("hello-8", 8),
+        hello_on("hello-512", 512),
+        hello_on("hello-2000", 2000),
         Workload {
             name: "pipelined",
             about: "W2: W1 16 deep",

@@ -1,7 +1,8 @@
 (ns bench.ours
   "This project's server with the benchmark's handlers and default options. Prints `port <n>`."
   (:require [bench.handlers     :as handlers]
-            [org.httpkit.server :as server]))
+            [org.httpkit.server :as server])
+  (:import [java.util.concurrent Executors]))
 
 (defn- chunks [request]
   (server/as-channel request
@@ -18,7 +19,19 @@
                      (dotimes [_ times]
                        (server/send! ch message)))})))
 
-(defn -main [& [port]]
+(defn- pool
+  "A user's own `:worker-pool`."
+  [kind]
+  (case kind
+    "fixed"   (Executors/newFixedThreadPool 32)
+    ;; Compiled on JDKs without it, too.
+    "virtual" (.invoke (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0)) nil (object-array 0))))
+
+(defn -main
+  "`own-pool`, if there is one: `fixed` or `virtual`."
+  [& [port own-pool]]
   (let [app    (handlers/app {"/chunks" chunks, "/ws" (websocket 1), "/ws-twice" (websocket 2)})
-        server (server/run-server app {:port (parse-long (or port "0")), :legacy-return-value? false})]
+        server (server/run-server app
+                 (cond-> {:port (parse-long (or port "0")), :legacy-return-value? false}
+                   own-pool (assoc :worker-pool (pool own-pool))))]
     (println "port" (server/server-port server))))
