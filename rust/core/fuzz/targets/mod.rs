@@ -4,6 +4,7 @@
 mod serving;
 
 pub mod chunked;
+pub mod client;
 pub mod coding;
 pub mod head;
 pub mod proxy;

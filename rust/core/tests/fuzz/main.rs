@@ -108,3 +108,8 @@ fn a_server_ends_what_any_peer_begins_and_serves_the_next() {
 fn damaged_tls_records_end_in_an_end_and_not_in_other_bytes() {
     run("tls", targets::tls::run);
 }
+
+#[test]
+fn a_call_ends_once_whatever_the_peer_or_a_proxy_responds() {
+    run("client", targets::client::run);
+}

@@ -140,12 +140,12 @@
 ;;;; Slow peers
 
 (defn- slow-senders
-  "1,000 peers that begin with `beginning` and then send a byte at a time."
-  [about option beginning]
+  "1,000 peers that begin with `beginning` and then send a byte at a time, to the port under `k`."
+  [about option beginning & {:keys [k options] :or {k :port}}]
   (let [limit 4000, born (volatile! nil)]
-    (check about {:options {option limit} :each-kib 16}
-           (fn [{:keys [port]}]
-             (let [[peers times] (connected-at 1000 #(doto (wire/connect port) (wire/send! beginning)))]
+    (check about {:options (assoc options option limit) :each-kib 16}
+           (fn [site]
+             (let [[peers times] (connected-at 1000 #(doto (wire/connect (k site)) (wire/send! beginning)))]
                (vreset! born times)
                peers))
            (fn [_ peers]
@@ -157,6 +157,11 @@
 
 (deftest slow-bodies-are-gone-in-time-and-harm-no-other
   (slow-senders "slow bodies" :body-timeout "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n"))
+
+(deftest slow-handshakes-are-gone-in-time-and-harm-no-other
+  ;; A record of 16 KiB with a ClientHello, of which the first bytes come.
+  (slow-senders "slow handshakes" :header-timeout (byte-array [0x16 3 1 0x40 0 1 0 0x3f 0xfc 3 3])
+                :k :ssl-port :options {:ssl-port 0 :tls (certs/pem "server")}))
 
 (deftest slow-streamed-bodies-are-gone-in-time-and-harm-no-other
   (let [limit 4000, born (volatile! nil)]
