@@ -4,6 +4,7 @@
   A connection is {:socket :in :out}, as in `httpkit.ws-wire`, whose frames work on it
   once it is upgraded."
   (:require [clojure.string :as str]
+            [httpkit.scheme :as scheme]
             [httpkit.wire :as wire]
             [org.httpkit.server :as server])
   (:import (java.io BufferedInputStream ByteArrayOutputStream DataInputStream IOException
@@ -28,7 +29,7 @@
         server (server/run-server handler (merge {:ip "127.0.0.1" :port 0 :legacy-return-value? false
                                                   :error-logger (fn [msg t] (swap! errors conj [msg t]))
                                                   :warn-logger  (fn [_ _])}
-                                                 opts))]
+                                                 (scheme/options opts)))]
     (try (f {:port (server/server-port server) :server server :errors errors})
          (finally
            (when-let [stopped (server/server-stop! server {:timeout 500})]
@@ -42,11 +43,12 @@
 (defn connect
   "A connection to the port on 127.0.0.1. Option: `:receive-buffer` in bytes."
   [port & {:keys [receive-buffer]}]
-  (let [socket (doto (Socket.)
-                 (.setTcpNoDelay true)
-                 (.setSoTimeout (int patience-ms)))]
-    (when receive-buffer (.setReceiveBufferSize socket (int receive-buffer)))
-    (.connect socket (InetSocketAddress. "127.0.0.1" (int port)) (int patience-ms))
+  (let [plain (doto (Socket.)
+                (.setTcpNoDelay true)
+                (.setSoTimeout (int patience-ms)))
+        _      (when receive-buffer (.setReceiveBufferSize plain (int receive-buffer)))
+        _      (.connect plain (InetSocketAddress. "127.0.0.1" (int port)) (int patience-ms))
+        socket (scheme/secure plain)]
     {:socket socket
      :in     (DataInputStream. (BufferedInputStream. (.getInputStream socket) 65536))
      :out    (.getOutputStream socket)}))
@@ -56,9 +58,8 @@
 
 (defn reset
   "Closes the connection with a TCP reset."
-  [{:keys [^Socket socket]}]
-  (.setSoLinger socket true 0)
-  (.close socket))
+  [{:keys [socket]}]
+  (scheme/reset!! socket))
 
 (defn half-close [{:keys [^Socket socket]}]
   (.shutdownOutput socket))

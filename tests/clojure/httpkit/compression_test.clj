@@ -3,6 +3,7 @@
   (:require [clojure.java.shell :as shell]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.scheme     :as scheme]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server]
             [org.httpkit.sse    :as sse])
@@ -504,7 +505,7 @@
                                                      (sse/close s))})
                          (response)))
                      {:compression true}]
-    (let [curl #(shell/sh "curl" "-sS" "--compressed" "-m" "20" "-D" "-" (str "http://127.0.0.1:" port %))
+    (let [curl #(shell/sh "curl" "-sSk" "--compressed" "-m" "20" "-D" "-" (str (name scheme/scheme) "://127.0.0.1:" port %))
           [whole stream] (map (comp :out curl) ["/" "/stream"])]
       (is (str/ends-with? whole text))
       (is (every? #(str/includes? % "Content-Encoding: gzip") [whole stream]))

@@ -3,6 +3,7 @@
   (:require [clojure.java.io     :as io]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
+            [httpkit.scheme      :as scheme]
             [httpkit.tls-certs   :as certs]
             [httpkit.tls-wire    :as tls]
             [httpkit.wire        :as wire]
@@ -299,10 +300,10 @@
                          {:request-buffer-size 65536}]
         (let [curl (fn [path]
                      (let [process (-> (ProcessBuilder. ^"[Ljava.lang.String;"
-                                         (into-array ["curl" "-s" "-o" "/dev/null" "--expect100-timeout" "20"
+                                         (into-array ["curl" "-sk" "-o" "/dev/null" "--expect100-timeout" "20"
                                                       "-H" "Expect: 100-continue" "-m" "60"
                                                       "-w" "%{http_code} %{size_upload}"
-                                                      "-T" (str file) (str "http://127.0.0.1:" port path)]))
+                                                      "-T" (str file) (str (name scheme/scheme) "://127.0.0.1:" port path)]))
                                        (.start))]
                        (slurp (.getInputStream process))))]
           (is (= "401 0" (curl "/no")))

@@ -8,6 +8,7 @@
 
   Reads wait `patience-ms`, like `eventually`: long enough for a busy machine."
   (:require [clojure.string     :as str]
+            [httpkit.scheme     :as scheme]
             [org.httpkit.server :as server])
   (:import (java.io BufferedInputStream ByteArrayOutputStream Closeable IOException InputStream OutputStream)
            (java.net InetAddress InetSocketAddress Socket SocketTimeoutException)))
@@ -39,11 +40,12 @@
   (close [_] (.close socket)))
 
 (defn wrap
-  "A connection over an open socket."
-  [^Socket socket]
-  (.setSoTimeout socket patience-ms)
-  (.setTcpNoDelay socket true)
-  (->Conn socket (BufferedInputStream. (.getInputStream socket) 65536) (.getOutputStream socket)))
+  "A connection over an open socket, with TLS if that is the scheme."
+  [^Socket plain]
+  (.setSoTimeout plain patience-ms)
+  (.setTcpNoDelay plain true)
+  (let [socket (scheme/secure plain)]
+    (->Conn socket (BufferedInputStream. (.getInputStream socket) 65536) (.getOutputStream socket))))
 
 (defn connect
   "Connects to `port` on `host`, default 127.0.0.1."
@@ -64,9 +66,8 @@
 
 (defn reset!!
   "Closes with RST."
-  [{:keys [^Socket socket]}]
-  (try (.setSoLinger socket true 0) (catch IOException _ nil))
-  (.close socket))
+  [{:keys [socket]}]
+  (scheme/reset!! socket))
 
 (defn read-byte
   "The next byte, -1 at the end or after a reset. Throws SocketTimeoutException when none comes."
@@ -161,6 +162,15 @@
                  (if raw? body (String. body "ISO-8859-1")))
                :else (read-rest conn))))))
 
+(defn refused?
+  "Whether the server ends a new connection and says nothing; over TLS that is in the handshake."
+  [port]
+  (try
+    (with-open [conn (connect port)]
+      (closed? conn))
+    (catch javax.net.ssl.SSLException _ true)
+    (catch java.net.SocketException e (or scheme/https? (throw e)))))
+
 (defn get-request
   "Text of a GET request; headers as pairs."
   [path & headers]
@@ -187,7 +197,7 @@
                                           :error-logger #(swap! errors conj [%1 %2])
                                           :warn-logger  #(swap! warnings conj [%1 %2])
                                           :event-logger #(swap! events conj %)}
-                                         options
+                                         (scheme/options options)
                                          {:legacy-return-value? false}))]
     {:server server :port (server/server-port server) :errors errors :warnings warnings :events events}))
 

@@ -18,6 +18,7 @@
   (:require [clojure.edn :as edn]
             [clojure.java.io :as io]
             [clojure.test :refer [deftest is testing]]
+            [httpkit.scheme :as scheme]
             [httpkit.ws-wire :as wire]
             [org.httpkit.server :as server]))
 
@@ -34,7 +35,7 @@
   (let [server (server/run-server echo (merge {:ip "127.0.0.1" :port 0 :legacy-return-value? false
                                                ;; Two hundred refused cases would each print a line.
                                                :warn-logger (fn [_ _])}
-                                              opts))]
+                                              (scheme/options opts)))]
     (try (f (server/server-port server))
          (finally @(server/server-stop! server {:timeout 1000})))))
 

@@ -16,7 +16,8 @@
   What comes back is read as [op payload], [:close], [:close code payload],
   :closed for the end of the connection or :timeout; a payload of more than
   128 bytes is [size crc32]."
-  (:require [clojure.string :as str])
+  (:require [clojure.string :as str]
+            [httpkit.scheme :as scheme])
   (:import (java.io BufferedInputStream ByteArrayOutputStream DataInputStream EOFException
                     IOException InputStream OutputStream)
            (java.net InetSocketAddress Socket SocketTimeoutException)
@@ -178,10 +179,10 @@
   Reads wait `timeout` msecs for a byte. Throws when the answer is not 101."
   ([port timeout] (connect port timeout "/"))
   ([port timeout path]
-  (let [socket (doto (Socket.)
-                 (.connect (InetSocketAddress. "127.0.0.1" (int port)) (int timeout))
-                 (.setTcpNoDelay true)
-                 (.setSoTimeout (int timeout)))
+  (let [socket (scheme/secure (doto (Socket.)
+                                (.connect (InetSocketAddress. "127.0.0.1" (int port)) (int timeout))
+                                (.setTcpNoDelay true)
+                                (.setSoTimeout (int timeout))))
         in     (DataInputStream. (BufferedInputStream. (.getInputStream socket) 65536))
         out    (.getOutputStream socket)]
     (.write out (.getBytes (str/replace-first handshake "/" path) "US-ASCII"))
