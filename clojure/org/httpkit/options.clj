@@ -303,7 +303,9 @@
   {:cert         (optional source)
    :key          (optional source)
    :key-password password
-   :ca           (optional source)})
+   :ca           (optional source)
+   :crl          (optional source)
+   :ocsp         (optional source)})
 
 (defn- versions-thrown [^String message v]
   (illegal (if (and (vector? v) (< (count v) 10)) (str ":http-versions " v ": expected [:http1]") message) v))

@@ -1,12 +1,14 @@
 """Listens, and starts servers on that socket, as a service manager does: socket_parent.py MODE COMMAND...
 
-descriptor, inherited, systemd: prints what one server says. restarts: replaces the server RESTARTS times while clients
+descriptor, inherited, systemd: prints what one server says. https: what it says over TLS, on the socket of that name,
+and in plain. restarts: replaces the server RESTARTS times while clients
 ask without a pause, each request on a connection of its own; prints how many failed.
 """
 import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,18 @@ other = socket.create_server(("127.0.0.1", 0))
 
 
 def get(path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    return fetch(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE), path)
+
+
+def get_https(path):
+    """From the other socket; of the certificate the names are tested elsewhere."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    other_port = other.getsockname()[1]
+    return fetch(http.client.HTTPSConnection("127.0.0.1", other_port, timeout=PATIENCE, context=context), path)
+
+
+def fetch(connection, path):
     try:
         connection.request("GET", path)
         return connection.getresponse().read().decode()
@@ -55,7 +68,7 @@ def start(manager):
         return watch(subprocess.Popen(command, stdin=listener.fileno(), stdout=subprocess.DEVNULL))
     environment = dict(os.environ)
     if mode != "descriptor":
-        environment.update(LISTEN_FDS="2", LISTEN_FDNAMES="metrics:http", NOTIFY_SOCKET=manager.getsockname())
+        environment.update(LISTEN_FDS="2", LISTEN_FDNAMES="https:http" if mode == "https" else "metrics:http", NOTIFY_SOCKET=manager.getsockname())
         shell = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"]
     else:
         shell = []
@@ -110,6 +123,9 @@ def main():
                 server = restarts(manager)
                 return
             server = start(manager)
+            if mode == "https":
+                print(get_https("/tls"), get("/x"))
+                return
             text = get("/x")
             if mode == "systemd":
                 manager.settimeout(2)

@@ -5,8 +5,11 @@
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.subprocess :as subprocess]
+            [httpkit.tls-certs  :as certs]
+            [httpkit.tls-wire   :as tls]
             [httpkit.wire       :as wire]
-            [org.httpkit.server :as server])
+            [org.httpkit.server :as server]
+            [org.httpkit.server.sockets :as sockets])
   (:import [java.io File]
            [java.net BindException InetAddress ServerSocket]
            [java.nio.channels ServerSocketChannel]
@@ -114,6 +117,43 @@
     (says "READY=1 hello /x" (run-parent "systemd" {:listen-socket :systemd})))
   (testing "by the name that systemd gave it"
     (says "READY=0 hello /x" (run-parent "systemd" {:listen-socket {:name "http"}}))))
+
+(deftest systemds-socket-https-is-the-tls-port
+  (says "hello /tls hello /x" (run-parent "https" {:listen-socket :systemd :ssl? true :tls (certs/pem "server")})))
+
+(defn- environment [names]
+  {"LISTEN_PID" (str (.pid (java.lang.ProcessHandle/current))) "LISTEN_FDS" (str (count names)) "LISTEN_FDNAMES" (str/join ":" names)})
+
+(deftest each-socket-of-systemd-is-for-what-it-is-called
+  (let [both  {:listen-socket :systemd :ssl? true}
+        plain {:listen-socket :systemd}
+        only  {:listen-socket :systemd :ssl? true :http? false}]
+    (doseq [[options names expected]
+            [[plain ["app"]           {:plain 3}]
+             [plain ["https" "http"]  {:plain 4}]
+             [both  ["http" "https"]  {:plain 3 :tls 4}]
+             [both  ["https" "http"]  {:plain 4 :tls 3}]
+             [both  ["app"]           {:plain 3}]
+             [both  ["x" "http"]      {:plain 4}]
+             [only  ["app"]           {:tls 3}]
+             [only  ["http" "https"]  {:tls 4}]
+             [{:listen-socket 7 :ssl? true} ["https"]              {:plain 7}]
+             [{:listen-socket 7 :ssl? true :http? false} ["https"] {:tls 7}]
+             [{:listen-socket {:name "x"} :ssl? true} ["y" "x"]    {:plain 4}]
+             [{} ["http"] {}]]]
+      (is (= expected (sockets/descriptors options (environment names))) (pr-str options names)))
+    (is (thrown-with-msg? IllegalArgumentException #"no socket with the name \"http\", but \"https\""
+          (sockets/descriptors both (environment ["https"]))) "one socket cannot be both")
+    (is (thrown-with-msg? IllegalArgumentException #"no socket with the name \"https\", but \"a\", \"b\""
+          (sockets/descriptors only (environment ["a" "b"]))))))
+
+(deftest a-tls-port-is-beside-a-unix-socket
+  (with-dir
+    (fn [dir]
+      (let [path (io/file dir "app.sock")]
+        (wire/with-server [{:keys [server]} ok {:unix-socket path :ssl-port 0 :tls (certs/pem "server")}]
+          (is (= ["ok" "ok"] [(get-unix path) (:body (tls/fetch (server/server-ssl-port server) "/"))]))
+          (is (str/includes? (str server) (str "[" path ", running"))))))))
 
 (deftest restarts-behind-a-socket-that-outlives-them-lose-no-connection
   (says "0 failed" (run-parent "restarts" {:listen-socket :systemd})))

@@ -78,6 +78,8 @@
              [{:listen-socket -1}       IllegalArgumentException ":listen-socket -1: expected a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"]
              [{:listen-socket {:fd "3"}} IllegalArgumentException ":listen-socket of class clojure.lang.PersistentArrayMap: expected a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"]
              [{:listen-socket 0 :unix-socket "/tmp/s"} IllegalArgumentException ":listen-socket and :unix-socket: expected one of them"]
+             [{:unix-socket "/tmp/s" :http? false :ssl-port 0 :tls {:cert "c" :key "k"}} IllegalArgumentException
+              ":unix-socket with :http? false: plain HTTP is what it is for"]
              [{:unix-socket ""}         IllegalArgumentException ":unix-socket \"\": expected a path, as a String, File or Path, or nil"]
              [{:unix-socket 5}          ClassCastException       ":unix-socket 5: expected a path, as a String, File or Path, or nil"]
              [{:unix-socket "/tmp/s" :unix-socket-mode 660} IllegalArgumentException ":unix-socket-mode 660: expected permissions, such as 0660, or nil"]

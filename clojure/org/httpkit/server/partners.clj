@@ -61,8 +61,9 @@
 (defn- check-tls! [opts]
   (when (tls/wanted? opts)
     (check-each! of-tls-port opts)
-    (when (and (some :ca (pem-maps opts)) (not (contains? opts :client-auth)))
-      (throw (IllegalArgumentException. ":ca in :tls has no effect without :client-auth")))
+    (doseq [k     [:ca :crl]
+            :when (and (some k (pem-maps opts)) (not (contains? opts :client-auth)))]
+      (throw (IllegalArgumentException. (str k " in :tls has no effect without :client-auth"))))
     (when (and (:ssl-redirect? opts) (not (tls/plain? opts)))
       (refuse! opts :ssl-redirect? " with :http? false"))))
 
@@ -75,7 +76,7 @@
   [opts]
   (check-each! needs opts)
   (check-tls! opts)
-  (when (and (:unix-socket opts) (given? opts :max-connections-per-ip) (not (announced-peers? opts)))
+  (when (and (:unix-socket opts) (not (tls/wanted? opts)) (given? opts :max-connections-per-ip) (not (announced-peers? opts)))
     (refuse! opts :max-connections-per-ip
       " with :unix-socket, whose peers have no address, unless :proxy-protocol says it")))
 

@@ -1,6 +1,7 @@
 (ns ^:no-doc org.httpkit.server.sockets
   "Listening sockets that others opened for us, and the service manager that did. Not API."
-  (:require [clojure.string :as str])
+  (:require [clojure.string :as str]
+            [org.httpkit.server.tls :as tls])
   (:import [java.lang ProcessHandle]
            [java.nio.charset StandardCharsets]
            [org.httpkit.jni Native NativeLibrary]
@@ -41,47 +42,66 @@
                       ", but " (str/join ", " (map pr-str names)) ": see FileDescriptorName= of systemd.socket(5)")))
     (+ (long first-passed) at)))
 
-(defn- plain
-  "The descriptor for a server without TLS: the only one, or that called http."
-  [env]
+(defn- only-or
+  "The descriptor of the only socket, or of the one with this name."
+  [env socket-name]
   (if (= 1 (count (passed env)))
     first-passed
-    (named env "http")))
+    (named env socket-name)))
+
+(defn- https
+  "The descriptor of the socket called https; nil if there is none."
+  [env]
+  (when (some #{"https"} (passed env))
+    (named env "https")))
 
 (defn check-together!
   "Throws if options about where to listen exclude each other."
-  [{:keys [listen-socket unix-socket address-finder channel-factory reuse-port?
-           ssl-port ssl?]}]
+  [{:keys [listen-socket unix-socket address-finder channel-factory reuse-port?] :as opts}]
   (doseq [[wrong? message]
           [[(and listen-socket unix-socket)    ":listen-socket and :unix-socket: expected one of them"]
            [(and address-finder (or listen-socket unix-socket))
             ":address-finder and :listen-socket or :unix-socket: expected one of them"]
            [(and channel-factory (or listen-socket unix-socket))
             ":channel-factory and :listen-socket or :unix-socket: expected one of them"]
-           [(and (if (some? ssl?) ssl? ssl-port) (or listen-socket unix-socket))
-            ":ssl-port with :listen-socket or :unix-socket: expected one of them; start a server for each"]
+           [(and unix-socket (not (tls/plain? opts)))
+            ":unix-socket with :http? false: plain HTTP is what it is for"]
            [(and reuse-port? (or listen-socket unix-socket))
             ":reuse-port? with :listen-socket or :unix-socket: expected :port"]]
           :when wrong?]
     (throw (illegal message))))
 
-(defn descriptor
-  "Of `v`, the value of `:listen-socket`; `env` is the process's environment."
-  [v env]
+(defn- descriptor
+  "Of `v`, the value of `:listen-socket`; of several from systemd, of that called `socket-name`."
+  [v env socket-name]
   (cond
     (= v :inherited) 0
-    (= v :systemd)   (plain env)
+    (= v :systemd)   (only-or env socket-name)
     (map? v)         (or (:fd v) (named env (:name v)))
     :else            v))
+
+(defn descriptors
+  "Of the sockets that listen already, from `:listen-socket`: {:plain fd :tls fd}, either nil; `env` is the process's
+  environment. With `:http? false` the socket is for TLS. systemd may pass one for each, called http and https; then no
+  other is bound for TLS."
+  [{:keys [listen-socket] :as opts} env]
+  (cond
+    (not listen-socket)     {}
+    (not (tls/plain? opts)) {:tls (descriptor listen-socket env "https")}
+    (and (= :systemd listen-socket) (tls/wanted? opts) (https env))
+    {:plain (named env "http") :tls (https env)}
+    :else                   {:plain (descriptor listen-socket env "http")}))
 
 (defn set-socket!
   "Sets where to listen from `:listen-socket` or `:unix-socket`. Returns false if there is neither."
   [^ServerOptions options {:keys [listen-socket unix-socket unix-socket-replace?]
-                           :or   {unix-socket-replace? true}}]
-  (cond
-    listen-socket (set! (.listenSocket options) (int (descriptor listen-socket (environment))))
-    unix-socket   (do (set! (.unixSocket options) (str unix-socket))
-                      (.set options "unix-socket-replace?" (if unix-socket-replace? 1 0))))
+                           :or   {unix-socket-replace? true} :as opts}]
+  (let [{:keys [plain tls]} (descriptors opts (environment))]
+    (when plain (set! (.listenSocket options) (int plain)))
+    (when tls   (set! (.tlsListenSocket options) (int tls))))
+  (when unix-socket
+    (set! (.unixSocket options) (str unix-socket))
+    (.set options "unix-socket-replace?" (if unix-socket-replace? 1 0)))
   (boolean (or listen-socket unix-socket)))
 
 (defn notify!

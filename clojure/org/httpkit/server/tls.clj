@@ -97,9 +97,10 @@
       (.keyStore made keystore keystore-type (chars-of key-password) (chars-of key-manager-password)))
     (when truststore
       (.trustStore made truststore truststore-type (chars-of trust-password)))
-    (doseq [{:keys [cert key key-password ca]} (identities opts)]
-      (.certificate made cert key (chars-of key-password))
-      (when ca (.authorities made ca)))
+    (doseq [{:keys [cert key key-password ca crl ocsp]} (identities opts)]
+      (.certificate made cert key (chars-of key-password) ocsp)
+      (when ca (.authorities made ca))
+      (when crl (.revocations made crl)))
     (when ssl-protocols
       (.protocols made (into-array String ssl-protocols)))
     (doto made
@@ -108,8 +109,7 @@
       (.scanSeconds (int (options/to-int (or keystore-scan-interval 0)))))))
 
 (defn- address
-  "Where the TLS port is: at the IP address of plain HTTP, or of `:ip` if that is on a
-  Unix domain socket."
+  "Where the TLS port is: at the IP address of plain HTTP, or of `:ip` if that has none."
   ^InetSocketAddress [plain {:keys [ip] :or {ip "0.0.0.0"} :as opts}]
   (let [port (int (options/to-int (port opts)))]
     (cond
@@ -119,11 +119,12 @@
 
 (defn set-tls!
   "Sets the TLS port, and no other port if the options say so; `.address` is that of
-  plain HTTP."
+  plain HTTP, and `.tlsListenSocket` a socket that listens for TLS already."
   [^ServerOptions options opts]
   (when (wanted? opts)
-    (set! (.tlsAddress options) (address (.address options) opts))
     (set! (.tls options) (material opts))
+    (when (neg? (.tlsListenSocket options))
+      (set! (.tlsAddress options) (address (.address options) opts)))
     (when-not (plain? opts)
       (set! (.address options) nil))))
 

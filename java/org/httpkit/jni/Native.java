@@ -115,13 +115,23 @@ public final class Native {
      * @param chains DER certificates of each identity, leaf first; identities in order of
      *     preference
      * @param keys the identities' keys in DER: PKCS#8, PKCS#1 or SEC1
+     * @param staples their OCSP responses in DER, or null
      * @param anchors DER certificates that may sign clients' certificates
+     * @param crls DER lists of certificates that they have revoked
      * @param flags {@code Abi.SERVER_TLS_*}
-     * @throws IllegalArgumentException saying what is wrong with which: {@code identity 0: ...} or
-     *     {@code anchor 0: ...}
+     * @return until when each identity's OCSP response holds, in seconds since 1970; {@code
+     *     Long.MAX_VALUE} without an end or a response
+     * @throws IllegalArgumentException saying what is wrong with which: {@code identity 0: ...},
+     *     {@code anchor 0: ...} or {@code crl 0: ...}
      */
-    public static native void serverTls(
-            long server, byte[][][] chains, byte[][] keys, byte[][] anchors, int flags);
+    public static native long[] serverTls(
+            long server,
+            byte[][][] chains,
+            byte[][] keys,
+            byte[][] staples,
+            byte[][] anchors,
+            byte[][] crls,
+            int flags);
 
     /**
      * @return version, cipher suite, the name that the client asked for or null, and the client's

@@ -208,7 +208,7 @@ public class HttpServer implements Runnable {
         this.ringHandler = new RingExchanges(this, options.handler, options.async);
         this.embedded = options.embedded == null ? null : new Embedded(this, options.embedded);
         if (options.tls != null) {
-            tls.read(options.tlsAddress, options.tls);
+            tls.read(ListenAddress.ofTls(options), options.tls);
         }
         this.accessLog = AccessLog.of(this, options.accessLog);
         this.handle = open();
@@ -216,7 +216,8 @@ public class HttpServer implements Runnable {
             if (options.tls != null) {
                 tls.bind();
             }
-            this.port = options.address == null ? tls.port() : Native.serverPort(handle);
+            boolean isPlain = ListenAddress.of(options) != ListenAddress.NONE;
+            this.port = isPlain ? Native.serverPort(handle) : tls.port();
             this.workers = Workers.of(this, options);
         } catch (Throwable e) {
             Native.serverFree(handle); // otherwise the port would stay bound
@@ -399,15 +400,22 @@ public class HttpServer implements Runnable {
     }
 
     private String where() {
+        if (options.listenSocket >= 0) {
+            return socket(options.listenSocket);
+        }
+        if (options.unixSocket != null) {
+            return options.unixSocket;
+        }
         SocketAddress address = options.address == null ? options.tlsAddress : options.address;
         if (address instanceof InetSocketAddress) {
             String host = ((InetSocketAddress) address).getAddress().getHostAddress();
             return (host.indexOf(':') < 0 ? host : "[" + host + "]") + ":" + port;
         }
-        if (options.listenSocket >= 0) {
-            return "socket " + options.listenSocket + (port < 0 ? "" : ", port " + port);
-        }
-        return options.unixSocket == null ? String.valueOf(address) : options.unixSocket;
+        return address == null ? socket(options.tlsListenSocket) : address.toString();
+    }
+
+    private String socket(int descriptor) {
+        return "socket " + descriptor + (port < 0 ? "" : ", port " + port);
     }
 
     /**

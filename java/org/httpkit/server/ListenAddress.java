@@ -35,12 +35,21 @@ final class ListenAddress {
 
     static ListenAddress of(ServerOptions options) {
         if (options.listenSocket >= 0) {
-            return new ListenAddress(Abi.ADDRESS_LENT, new byte[0], options.listenSocket);
+            return lent(options.listenSocket);
         }
         if (options.unixSocket != null) {
             return new ListenAddress(Abi.ADDRESS_UNIX, options.unixSocket.getBytes(PATHS), 0);
         }
         return options.address == null && options.tls != null ? NONE : of(options.address);
+    }
+
+    static ListenAddress ofTls(ServerOptions options) {
+        int socket = options.tlsListenSocket;
+        return socket >= 0 ? lent(socket) : of(options.tlsAddress);
+    }
+
+    private static ListenAddress lent(int socket) {
+        return new ListenAddress(Abi.ADDRESS_LENT, new byte[0], socket);
     }
 
     /**

@@ -30,6 +30,9 @@ public final class ServerOptions {
     /** Where HTTP over TLS is served, if {@link #tls} is set. */
     public SocketAddress tlsAddress;
 
+    /** Descriptor of a socket that listens already, instead of that address; or -1. */
+    public int tlsListenSocket = -1;
+
     /** Null without TLS. */
     public TlsOptions tls;
 

@@ -21,7 +21,7 @@ import java.util.concurrent.atomic.AtomicReference;
 public final class TlsListener {
     private final HttpServer server;
     private final CountDownLatch stopped = new CountDownLatch(1);
-    private SocketAddress address;
+    private ListenAddress where;
     private TlsMaterial first;
 
     /** What the files looked like before they were last read with success. */
@@ -55,14 +55,14 @@ public final class TlsListener {
         if (open || server.wasStarted()) {
             throw new IllegalStateException("a server opens one TLS port, before it is started");
         }
-        read(address, options);
+        read(ListenAddress.of(address), options);
         bind();
         return port;
     }
 
     /** Reads and checks the material, before anything is bound. */
-    synchronized void read(SocketAddress address, TlsOptions options) throws IOException {
-        this.address = address;
+    synchronized void read(ListenAddress where, TlsOptions options) throws IOException {
+        this.where = where;
         this.options = options;
         this.seen = look();
         this.first = options.read();
@@ -70,7 +70,6 @@ public final class TlsListener {
     }
 
     synchronized void bind() throws IOException {
-        ListenAddress where = ListenAddress.of(address);
         first.give(server.handle);
         this.port = Native.serverListenTls(server.handle, where.kind, where.bytes, where.port);
         this.open = true;

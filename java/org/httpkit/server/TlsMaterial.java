@@ -4,8 +4,11 @@ import org.httpkit.jni.Native;
 import org.httpkit.tls.Certificates;
 import org.httpkit.tls.Identity;
 
+import java.security.cert.CRLException;
 import java.security.cert.CertificateEncodingException;
+import java.security.cert.X509CRL;
 import java.security.cert.X509Certificate;
+import java.time.LocalDate;
 import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Date;
@@ -17,7 +20,7 @@ import java.util.regex.Pattern;
 final class TlsMaterial {
     /** How native errors name the part that they are about. */
     private static final Pattern PART =
-            Pattern.compile("(identity|anchor) ([0-9]+): (.*)", Pattern.DOTALL);
+            Pattern.compile("(identity|anchor|crl) ([0-9]+): (.*)", Pattern.DOTALL);
 
     private static final String MISMATCH = "its key does not belong to its certificate";
 
@@ -32,13 +35,34 @@ final class TlsMaterial {
         }
     }
 
+    /** A list of revoked certificates, and the option that names it. */
+    static final class Revoked {
+        final String where;
+        final X509CRL list;
+
+        private Revoked(String where, X509CRL list) {
+            this.where = where;
+            this.list = list;
+        }
+
+        @Override
+        public String toString() {
+            return where + ": list of \"" + list.getIssuerX500Principal().getName() + "\"";
+        }
+    }
+
     private final List<Identity> identities;
     private final List<Anchor> anchors;
+    private final List<Revoked> revoked;
     private final int flags;
 
-    TlsMaterial(List<Identity> identities, List<Anchor> anchors, int flags) {
+    /** Of each identity, until when its OCSP response holds; in seconds since 1970. */
+    private long[] stapledUntil = {};
+
+    TlsMaterial(List<Identity> identities, List<Anchor> anchors, List<Revoked> revoked, int flags) {
         this.identities = identities;
         this.anchors = anchors;
+        this.revoked = revoked;
         this.flags = flags;
     }
 
@@ -50,6 +74,14 @@ final class TlsMaterial {
         return anchors;
     }
 
+    static List<Revoked> revoked(String where, List<X509CRL> lists) {
+        List<Revoked> revoked = new ArrayList<>();
+        for (X509CRL list : lists) {
+            revoked.add(new Revoked(where, list));
+        }
+        return revoked;
+    }
+
     /** The certificates of the server itself. */
     List<X509Certificate> leaves() {
         List<X509Certificate> leaves = new ArrayList<>();
@@ -59,7 +91,7 @@ final class TlsMaterial {
         return leaves;
     }
 
-    /** A warning for each certificate that is no longer valid. */
+    /** A warning for each part that is no longer valid. */
     List<String> warnings() {
         List<String> warnings = new ArrayList<>();
         Date now = new Date();
@@ -69,13 +101,33 @@ final class TlsMaterial {
                         "certificate of \""
                                 + Certificates.name(leaf)
                                 + "\" expired on "
-                                + leaf.getNotAfter()
-                                        .toInstant()
-                                        .atZone(ZoneOffset.UTC)
-                                        .toLocalDate());
+                                + day(leaf.getNotAfter()));
+            }
+        }
+        for (Revoked part : revoked) {
+            Date end = part.list.getNextUpdate();
+            if (end != null && end.before(now)) {
+                warnings.add(
+                        part
+                                + " expired on "
+                                + day(end)
+                                + ": clients with a certificate from there are refused");
+            }
+        }
+        for (int i = 0; i < stapledUntil.length; i++) {
+            if (stapledUntil[i] < now.getTime() / 1000) {
+                warnings.add(
+                        identities.get(i).where
+                                + ": its OCSP response expired on "
+                                + day(new Date(stapledUntil[i] * 1000))
+                                + " and is not sent");
             }
         }
         return warnings;
+    }
+
+    private static LocalDate day(Date time) {
+        return time.toInstant().atZone(ZoneOffset.UTC).toLocalDate();
     }
 
     /**
@@ -86,16 +138,23 @@ final class TlsMaterial {
     void give(long server) {
         byte[][][] chains = new byte[identities.size()][][];
         byte[][] keys = new byte[identities.size()][];
+        byte[][] staples = new byte[identities.size()][];
+        byte[][] lists = new byte[revoked.size()][];
         List<X509Certificate> authorities = new ArrayList<>();
         anchors.forEach(anchor -> authorities.add(anchor.certificate));
         try {
             for (int i = 0; i < keys.length; i++) {
                 chains[i] = identities.get(i).encodedChain();
                 keys[i] = identities.get(i).key;
+                staples[i] = identities.get(i).ocsp;
             }
-            Native.serverTls(server, chains, keys, Identity.encoded(authorities), flags);
-        } catch (CertificateEncodingException e) {
-            throw new IllegalStateException("a certificate that was read cannot be written", e);
+            for (int i = 0; i < lists.length; i++) {
+                lists[i] = revoked.get(i).list.getEncoded();
+            }
+            byte[][] encoded = Identity.encoded(authorities);
+            stapledUntil = Native.serverTls(server, chains, keys, staples, encoded, lists, flags);
+        } catch (CertificateEncodingException | CRLException e) {
+            throw new IllegalStateException("what was read cannot be written", e);
         } catch (IllegalArgumentException e) {
             throw new IllegalArgumentException(explained(String.valueOf(e.getMessage())), e);
         }
@@ -116,6 +175,9 @@ final class TlsMaterial {
                     + Certificates.name(anchor.certificate)
                     + "\": "
                     + reason;
+        }
+        if (part.group(1).equals("crl")) {
+            return revoked.get(index) + ": " + reason;
         }
         Identity identity = identities.get(index);
         if (reason.equals(MISMATCH)) {

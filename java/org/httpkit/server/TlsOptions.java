@@ -37,6 +37,7 @@ public final class TlsOptions {
 
     private final List<Reader<Identity>> identities = new ArrayList<>();
     private final List<Reader<TlsMaterial.Anchor>> anchors = new ArrayList<>();
+    private final List<Reader<TlsMaterial.Revoked>> revoked = new ArrayList<>();
     private final List<Source> sources = new ArrayList<>();
     private ClientAuth clientAuth = ClientAuth.NONE;
     private boolean tls12 = true;
@@ -68,11 +69,22 @@ public final class TlsOptions {
      * @param password of an encrypted key, or null
      */
     public TlsOptions certificate(Object certificate, Object key, char[] password) {
+        return certificate(certificate, key, password, null);
+    }
+
+    /**
+     * As {@link #certificate(Object, Object, char[])}.
+     *
+     * @param ocsp an OCSP response in DER, which clients that ask for it get with the certificate
+     *     until it expires; null for none
+     */
+    public TlsOptions certificate(Object certificate, Object key, char[] password, Object ocsp) {
         PemIdentity pem =
                 new PemIdentity(
                         new Source(":tls :cert", certificate),
                         new Source(":tls :key", key),
-                        password);
+                        password,
+                        ocsp == null ? null : new Source(":tls :ocsp", ocsp));
         pem.sources().forEach(this::watch);
         identities.add(() -> List.of(pem.identity()));
         return this;
@@ -91,6 +103,18 @@ public final class TlsOptions {
         Source source = new Source(":tls :ca", pem);
         watch(source);
         anchors.add(() -> TlsMaterial.anchors(source.toString(), PemIdentity.authorities(source)));
+        return this;
+    }
+
+    /**
+     * Adds lists of certificates that their authorities have revoked, from a file with PEM ({@code
+     * X509 CRL}) or one list in DER. Clients with these are refused; and so are all whose chain has
+     * an authority without a list, or with one that has expired.
+     */
+    public TlsOptions revocations(Object lists) {
+        Source source = new Source(":tls :crl", lists);
+        watch(source);
+        revoked.add(() -> TlsMaterial.revoked(source.toString(), PemIdentity.revocations(source)));
         return this;
     }
 
@@ -167,7 +191,7 @@ public final class TlsOptions {
                             + " needs :truststore (or :ca in :tls):"
                             + " who may sign clients' certificates?");
         }
-        return new TlsMaterial(all(identities), all(anchors), flags());
+        return new TlsMaterial(all(identities), all(anchors), all(revoked), flags());
     }
 
     private static <T> List<T> all(List<Reader<T>> readers) throws IOException {

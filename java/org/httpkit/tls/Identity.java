@@ -26,8 +26,12 @@ public final class Identity {
     /** PKCS#8, PKCS#1 or SEC 1, in DER; EC keys with their public key. */
     public final byte[] key;
 
-    Identity(String where, String mismatch, List<X509Certificate> chain, byte[] key)
+    /** An OCSP response for the first certificate, in DER; null without one. */
+    public final byte[] ocsp;
+
+    Identity(String where, String mismatch, List<X509Certificate> chain, byte[] key, byte[] ocsp)
             throws GeneralSecurityException {
+        this.ocsp = ocsp;
         this.where = where;
         this.mismatch = mismatch;
         this.chain = chain;
@@ -76,7 +80,11 @@ public final class Identity {
             throw new InvalidKeyException(entry + " has a key, but no certificate");
         }
         return new Identity(
-                entry, entry + ": its key does not belong to its certificate", chain, encoded);
+                entry,
+                entry + ": its key does not belong to its certificate",
+                chain,
+                encoded,
+                null);
     }
 
     /** The chain in DER. */

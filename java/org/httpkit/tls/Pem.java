@@ -4,8 +4,10 @@ import static java.nio.charset.StandardCharsets.ISO_8859_1;
 
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.security.GeneralSecurityException;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
+import java.security.cert.X509CRL;
 import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -15,6 +17,7 @@ import java.util.List;
 final class Pem {
     private static final String BEGIN = "-----BEGIN ";
     private static final String END = "-----END ";
+    private static final byte DER_SEQUENCE = 0x30;
 
     /** One block. */
     static final class Block {
@@ -37,11 +40,15 @@ final class Pem {
 
     /** The blocks of a file in their order; text between them is ignored. */
     static List<Block> blocks(Source source) throws IOException {
+        return blocks(source, source.read());
+    }
+
+    private static List<Block> blocks(Source source, byte[] file) {
         List<Block> blocks = new ArrayList<>();
         String label = null;
         boolean oldEncryption = false;
         StringBuilder base64 = new StringBuilder();
-        for (String line : new String(source.read(), ISO_8859_1).split("\r\n|\n|\r")) {
+        for (String line : new String(file, ISO_8859_1).split("\r\n|\n|\r")) {
             String text = line.trim();
             if (text.startsWith(BEGIN) && text.endsWith("-----")) {
                 label = text.substring(BEGIN.length(), text.length() - 5);
@@ -84,6 +91,39 @@ final class Pem {
                     source + " has no certificate: expected PEM with BEGIN CERTIFICATE");
         }
         return certificates;
+    }
+
+    /** The lists of revoked certificates in a file, which may also be one in DER; at least one. */
+    static List<X509CRL> revocations(Source source) throws IOException {
+        byte[] bytes = source.read();
+        List<X509CRL> lists = new ArrayList<>();
+        if (bytes.length > 0 && bytes[0] == DER_SEQUENCE) {
+            lists.add(revocation(source, bytes));
+        }
+        for (Block block : lists.isEmpty() ? blocks(source, bytes) : List.<Block>of()) {
+            if (block.label.equals("X509 CRL")) {
+                lists.add(revocation(source, block.der));
+            }
+        }
+        if (lists.isEmpty()) {
+            throw new IllegalArgumentException(
+                    source + " has no list of revoked certificates: expected BEGIN X509 CRL");
+        }
+        return lists;
+    }
+
+    private static X509CRL revocation(Source source, byte[] der) {
+        try {
+            return (X509CRL)
+                    CertificateFactory.getInstance("X.509")
+                            .generateCRL(new ByteArrayInputStream(der));
+        } catch (GeneralSecurityException e) {
+            throw new IllegalArgumentException(
+                    source
+                            + ": a list of revoked certificates that cannot be read: "
+                            + e.getMessage(),
+                    e);
+        }
     }
 
     private static X509Certificate certificate(Source source, byte[] der) {

@@ -2,6 +2,7 @@ package org.httpkit.tls;
 
 import java.io.IOException;
 import java.security.GeneralSecurityException;
+import java.security.cert.X509CRL;
 import java.security.cert.X509Certificate;
 import java.util.List;
 import java.util.Set;
@@ -22,17 +23,22 @@ public final class PemIdentity {
     private final Source key;
     private final char[] password;
 
+    /** Null if there is none. */
+    private final Source ocsp;
+
     /**
      * @param password of the key; null for one that is not encrypted
+     * @param ocsp an OCSP response for the certificate, in DER; or null
      */
-    public PemIdentity(Source certificate, Source key, char[] password) {
+    public PemIdentity(Source certificate, Source key, char[] password, Source ocsp) {
         this.certificate = certificate;
         this.key = key;
+        this.ocsp = ocsp;
         this.password = password == null ? null : password.clone();
     }
 
     public List<Source> sources() {
-        return List.of(certificate, key);
+        return ocsp == null ? List.of(certificate, key) : List.of(certificate, key, ocsp);
     }
 
     public Identity identity() throws IOException {
@@ -42,7 +48,8 @@ public final class PemIdentity {
                         + " does not belong to the certificate in "
                         + certificate.toString().replaceFirst("^[^\"]*", "");
         try {
-            return new Identity(certificate.toString(), mismatch, chain, keyDer());
+            byte[] response = ocsp == null ? null : ocsp.read();
+            return new Identity(certificate.toString(), mismatch, chain, keyDer(), response);
         } catch (GeneralSecurityException e) {
             throw new IllegalArgumentException(e.getMessage(), e);
         }
@@ -51,6 +58,11 @@ public final class PemIdentity {
     /** The certificates of authorities in a PEM file; at least one. */
     public static List<X509Certificate> authorities(Source source) throws IOException {
         return Pem.certificates(source);
+    }
+
+    /** Lists of revoked certificates, in PEM or as one in DER; at least one. */
+    public static List<X509CRL> revocations(Source source) throws IOException {
+        return Pem.revocations(source);
     }
 
     private byte[] keyDer() throws IOException {

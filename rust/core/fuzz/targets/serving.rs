@@ -93,8 +93,10 @@ fn material() -> TlsMaterial {
         identities: vec![Identity {
             chain: vec![made.cert.der().to_vec()],
             key: made.signing_key.serialize_der(),
+            ocsp: None,
         }],
         anchors: vec![],
+        crls: vec![],
         client_auth: ClientAuth::None,
         tls12: true,
         tls13: true,

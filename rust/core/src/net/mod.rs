@@ -2,8 +2,10 @@
 
 pub mod foreign;
 mod identity;
+mod ocsp;
 #[cfg_attr(windows, path = "platform_windows.rs")]
 pub mod platform;
+mod server_keys;
 pub mod stream;
 pub mod tls;
 pub mod tls_server;

@@ -3,8 +3,6 @@
 //! The material is DER: the embedder reads stores and files. All of it can be replaced while the server runs; a
 //! connection keeps the material it began with. The records of a connection are not here (`server/tls.rs`).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,23 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, Ticketer};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
-};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    InconsistentKeys, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::x509::{self, Names};
+use super::server_keys::Keys;
+pub(crate) use super::server_keys::take_asked_for;
 
 /// Protocols for ALPN. A client that offers none of them is refused; one that does not ask gets HTTP/1.1.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
-
-const SUPPORTED: &str = "supported are RSA of 2048 to 4096 bits, ECDSA P-256 and P-384, Ed25519";
 
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +41,8 @@ pub struct Identity {
     pub chain: Vec<Vec<u8>>,
     /// DER: PKCS#8, PKCS#1 or SEC1.
     pub key: Vec<u8>,
+    /// An OCSP response in DER which says that the leaf is not revoked; it is sent along while it holds.
+    pub ocsp: Option<Vec<u8>>,
 }
 
 /// The material that a server needs for TLS.
@@ -58,6 +52,9 @@ pub struct TlsMaterial {
     pub identities: Vec<Identity>,
     /// DER of the certificates that may sign clients' certificates.
     pub anchors: Vec<Vec<u8>>,
+    /// DER of the lists of certificates that they have revoked. If there is any, each authority in a client's chain
+    /// needs one, and it must not have expired.
+    pub crls: Vec<Vec<u8>>,
     /// Whether clients are asked for one.
     pub client_auth: ClientAuth,
     /// Whether TLS 1.2 may be used.
@@ -104,7 +101,9 @@ struct Current {
     tickets: Arc<dyn ProducesTickets>,
     client_auth: ClientAuth,
     anchors: Vec<Vec<u8>>,
+    crls: Vec<Vec<u8>>,
     redirect: bool,
+    signs_slowly: bool,
 }
 
 impl fmt::Debug for Current {
@@ -116,33 +115,43 @@ impl fmt::Debug for Current {
 impl TlsServer {
     /// Sets or replaces everything for connections that begin after this; an error says what is wrong with which part,
     /// and changes nothing.
-    pub fn set(&self, material: TlsMaterial) -> Result<(), String> {
+    ///
+    /// Returns until when the OCSP response of each identity holds, in seconds since 1970; `None` where there is none.
+    pub fn set(&self, material: TlsMaterial) -> Result<Vec<Option<u64>>, String> {
         let old = self.current.read().clone();
         // A ticket vouches for the certificate that its client has shown, so one that was issued under other rules
         // must not be accepted any more.
         let same_rules = |old: &Arc<Current>| {
-            old.client_auth == material.client_auth && old.anchors == material.anchors
+            old.client_auth == material.client_auth
+                && old.anchors == material.anchors
+                && old.crls == material.crls
         };
         let tickets = match old.filter(same_rules) {
             Some(old) => old.tickets.clone(),
             None => Ticketer::new().map_err(|error| error.to_string())?,
         };
         // Not under the lock, for which loops would wait.
-        let config = Arc::new(build(&material, tickets.clone())?);
+        let provider = Arc::new(ring::default_provider());
+        let keys = Arc::new(Keys::new(&material.identities, &provider)?);
+        let config = Arc::new(build(&material, provider, keys.clone(), tickets.clone())?);
         *self.current.write() = Some(Arc::new(Current {
             config,
             tickets,
             client_auth: material.client_auth,
             anchors: material.anchors,
+            crls: material.crls,
             redirect: material.redirect,
+            signs_slowly: keys.sign_slowly(),
         }));
-        Ok(())
+        Ok(keys.stapled_until())
     }
 
-    /// The settings for a connection that begins now; `None` until there are any.
-    pub fn config(&self) -> Option<Arc<ServerConfig>> {
+    /// The settings for a connection that begins now, and whether its signature may take too long for a loop; `None`
+    /// until there are any.
+    pub fn config(&self) -> Option<(Arc<ServerConfig>, bool)> {
         let current = self.current.read();
-        current.as_ref().map(|current| current.config.clone())
+        let current = current.as_ref()?;
+        Some((current.config.clone(), current.signs_slowly))
     }
 
     /// Whether plain HTTP requests are redirected to https.
@@ -154,9 +163,10 @@ impl TlsServer {
 
 fn build(
     material: &TlsMaterial,
+    provider: Arc<CryptoProvider>,
+    keys: Arc<Keys>,
     tickets: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, String> {
-    let provider = Arc::new(ring::default_provider());
     let versions: Vec<&'static SupportedProtocolVersion> = [
         material.tls13.then_some(&TLS13),
         material.tls12.then_some(&TLS12),
@@ -164,23 +174,14 @@ fn build(
     .into_iter()
     .flatten()
     .collect();
-    let identities = Identities::new(&material.identities, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| error.to_string())?;
     let builder = match material.client_auth {
         ClientAuth::None => builder.with_no_client_auth(),
-        auth => {
-            let roots = Arc::new(roots(&material.anchors)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-            let verifier = match auth {
-                ClientAuth::Want => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            builder.with_client_cert_verifier(verifier.build().map_err(|e| e.to_string())?)
-        }
+        _ => builder.with_client_cert_verifier(verifier(material, &provider)?),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(identities));
+    let mut config = builder.with_cert_resolver(keys);
     config.ticketer = tickets;
     // TLS scanners expect the server's order; all suites offered are strong.
     config.ignore_client_order = true;
@@ -188,6 +189,29 @@ fn build(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(config)
+}
+
+fn verifier(
+    material: &TlsMaterial,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let roots = Arc::new(roots(&material.anchors)?);
+    let with = |crls: &[Vec<u8>]| {
+        let crls = crls.iter().cloned().map(CertificateRevocationListDer::from);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .with_crls(crls)
+            .enforce_revocation_expiration();
+        let verifier = match material.client_auth {
+            ClientAuth::Want => verifier.allow_unauthenticated(),
+            _ => verifier,
+        };
+        verifier.build().map_err(|error| error.to_string())
+    };
+    // One by one first, because an error does not say which one it is about.
+    for (at, crl) in material.crls.iter().enumerate() {
+        with(std::slice::from_ref(crl)).map_err(|error| format!("crl {at}: {error}"))?;
+    }
+    with(&material.crls)
 }
 
 fn roots(anchors: &[Vec<u8>]) -> Result<RootCertStore, String> {
@@ -198,102 +222,4 @@ fn roots(anchors: &[Vec<u8>]) -> Result<RootCertStore, String> {
             .map_err(|error| format!("anchor {at}: {error}"))?;
     }
     Ok(roots)
-}
-
-/// All identities, by the names in their certificates.
-#[derive(Debug)]
-struct Identities {
-    keys: Vec<Arc<CertifiedKey>>,
-    /// In lower case; `*.` begins a name that stands for all with one label in its place. ECDSA keys come first: their
-    /// handshakes cost least.
-    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
-}
-
-impl Identities {
-    fn new(identities: &[Identity], provider: &CryptoProvider) -> Result<Self, String> {
-        let mut keys = Vec::with_capacity(identities.len());
-        let mut by_name = HashMap::<_, Vec<_>>::new();
-        for (at, identity) in identities.iter().enumerate() {
-            let (key, names) =
-                read(identity, provider).map_err(|e| format!("identity {at}: {e}"))?;
-            let key = Arc::new(key);
-            for name in names {
-                by_name.entry(name).or_default().push(key.clone());
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            return Err("no identity".to_owned());
-        }
-        let is_not_ecdsa =
-            |key: &Arc<CertifiedKey>| key.key.algorithm() != SignatureAlgorithm::ECDSA;
-        by_name
-            .values_mut()
-            .for_each(|keys| keys.sort_by_key(is_not_ecdsa));
-        Ok(Self { keys, by_name })
-    }
-
-    /// The best one for a client that asks for `name` and can verify these kinds of signatures.
-    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
-        let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        let named = name.and_then(|name| {
-            let exact = name.trim_end_matches('.').to_ascii_lowercase();
-            let wildcard = exact
-                .split_once('.')
-                .map(|(_, domain)| format!("*.{domain}"));
-            [Some(exact), wildcard]
-                .into_iter()
-                .flatten()
-                .filter_map(|name| self.by_name.get(&name))
-                .find_map(|keys| keys.iter().find(usable))
-        });
-        // If the client can verify none, the handshake fails with the right reason.
-        let any = || self.keys.iter().find(usable);
-        named.or_else(any).unwrap_or(&self.keys[0]).clone()
-    }
-}
-
-/// The key of an identity, and the names that clients may ask for.
-fn read(
-    identity: &Identity,
-    provider: &CryptoProvider,
-) -> Result<(CertifiedKey, Vec<String>), String> {
-    let leaf = identity.chain.first().ok_or("no certificate")?;
-    let names = Names::of(leaf).ok_or("its certificate cannot be read")?;
-    let kind = x509::key_kind(leaf).ok_or("its certificate cannot be read")?;
-    if !kind.is_supported() {
-        let name = names.first().unwrap_or("no name");
-        return Err(format!("certificate of {name:?}: {kind}; {SUPPORTED}"));
-    }
-    let key = PrivateKeyDer::try_from(identity.key.clone())
-        .map_err(|_| "its key is neither PKCS#8 nor PKCS#1 nor SEC1")?;
-    let chain = identity.chain.iter().cloned().map(CertificateDer::from);
-    let key =
-        CertifiedKey::from_der(chain.collect(), key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                "its key does not belong to its certificate".to_owned()
-            }
-            // A key of another kind than the certificate's may also be one that ring cannot use.
-            other => format!("its key cannot be used: {other}"),
-        })?;
-    Ok((key, names.for_clients()))
-}
-
-thread_local! {
-    /// The name that the latest client on this thread asked for: rustls does not tell it otherwise to those who keep
-    /// the buffers themselves.
-    static ASKED_FOR: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
-}
-
-/// The name that was asked for in the handshake message which was processed last, on this thread.
-pub(crate) fn take_asked_for() -> Option<Box<str>> {
-    ASKED_FOR.take()
-}
-
-impl ResolvesServerCert for Identities {
-    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = client.server_name();
-        ASKED_FOR.set(name.map(Box::from));
-        Some(self.choose(name, client.signature_schemes()))
-    }
 }

@@ -16,12 +16,12 @@ pub(super) struct Names {
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 const ALTERNATIVE_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const BITS: u8 = 0x03;
 const OBJECT_ID: u8 = 0x06;
-const OCTETS: u8 = 0x04;
+pub(super) const OCTETS: u8 = 0x04;
 const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 const VERSION: u8 = 0xa0;
@@ -247,11 +247,19 @@ pub(super) fn matches(host: &str, pattern: &str) -> bool {
     }
 }
 
+/// The serial number of a DER certificate.
+pub(super) fn serial(certificate: &[u8]) -> Option<&[u8]> {
+    let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
+    let mut body = Der(certificate.expect(SEQUENCE)?);
+    body.optional(VERSION);
+    body.expect(INTEGER)
+}
+
 /// The rest of a DER value list.
-struct Der<'a>(&'a [u8]);
+pub(super) struct Der<'a>(pub(super) &'a [u8]);
 
 impl<'a> Der<'a> {
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let [tag, first, rest @ ..] = self.0 else {
             return None;
         };
@@ -274,13 +282,13 @@ impl<'a> Der<'a> {
         Some((*tag, content))
     }
 
-    fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
+    pub(super) fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
         self.next()
             .filter(|(tag, _)| *tag == wanted)
             .map(|(_, content)| content)
     }
 
-    fn optional(&mut self, tag: u8) {
+    pub(super) fn optional(&mut self, tag: u8) {
         if self.0.first() == Some(&tag) {
             self.next();
         }

@@ -41,8 +41,6 @@ pub struct Config {
     pub unix_socket_mode: Option<u32>,
     /// Whether the file of a Unix domain socket on which nothing listens any more is replaced. Default: no.
     pub unix_socket_replace: bool,
-    /// Whether the socket that the server listens on is lent; [`Server::bind`](super::Server::bind) sets it.
-    pub lent: bool,
     /// How work reaches user code. Default: threads pull it.
     pub mode: Mode,
     /// Requests and messages that may be queued for a thread. Default: unlimited.
@@ -95,7 +93,6 @@ impl Default for Config {
             reuse_port: false,
             unix_socket_mode: None,
             unix_socket_replace: false,
-            lent: false,
             mode: Mode::Pull,
             queue: usize::MAX,
             threads: 0,

@@ -41,13 +41,24 @@ pub(super) enum Listener {
 pub(super) struct Bound {
     pub(super) listener: Listener,
     pub(super) speaks_tls: bool,
+    /// It belongs to another program.
+    pub(super) lent: bool,
 }
 
 impl Bound {
+    pub(super) fn new(address: &Address, speaks_tls: bool, config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            listener: Listener::bind(address, config)?,
+            speaks_tls,
+            lent: matches!(address, Address::Lent(_)),
+        })
+    }
+
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             listener: self.listener.try_clone()?,
             speaks_tls: self.speaks_tls,
+            lent: self.lent,
         })
     }
 }
@@ -58,7 +69,7 @@ enum AsyncListener {
 }
 
 impl Listener {
-    pub(super) fn bind(address: &Address, config: &Config) -> io::Result<Self> {
+    fn bind(address: &Address, config: &Config) -> io::Result<Self> {
         match address {
             Address::Inet(address) => Ok(Self::Tcp(binding::inet(*address, config)?)),
             Address::Unix(path) => Ok(Self::Unix(binding::unix(path, config)?)),
@@ -141,6 +152,7 @@ pub(super) async fn accept(
     Bound {
         listener,
         speaks_tls,
+        lent,
     }: Bound,
     mut stage: watch::Receiver<Stage>,
 ) {
@@ -179,8 +191,7 @@ pub(super) async fn accept(
         }
     }
     // Of a lent socket, what waits is served by who listens on it next.
-    let kept_open = shared.config.lent && !speaks_tls;
-    if *stage.borrow() == Stage::Draining && !kept_open {
+    if *stage.borrow() == Stage::Draining && !lent {
         take_backlog(shared, listener, speaks_tls, &mut stage).await;
     }
 }

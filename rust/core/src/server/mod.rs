@@ -27,6 +27,7 @@ mod freed;
 mod half_close;
 mod half_closed;
 mod heartbeat;
+mod hello;
 mod inbound;
 mod journal;
 mod limits;
@@ -46,6 +47,7 @@ mod respond;
 mod secured;
 mod session;
 mod shared;
+mod signing;
 mod sink;
 mod socket;
 mod stats;
@@ -70,7 +72,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use listener::{Bound, Listener};
+use listener::Bound;
 use shared::{Accepting, Shared};
 use types::Stage;
 use work::Owner;
@@ -107,17 +109,10 @@ pub struct Server {
 impl Server {
     /// Binds and listens. Nothing is accepted until a loop runs.
     pub fn bind(address: &Address, config: Config, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        let listener = Listener::bind(address, &config)?;
-        let lent = matches!(address, Address::Lent(_));
-        let config = Config { lent, ..config };
-        let port = listener.port();
-        let speaks_tls = false;
+        let bound = Bound::new(address, false, &config)?;
         let mut server = Self::unbound(config, sink);
-        server.port = port;
-        server.listeners.get_mut().push(Bound {
-            listener,
-            speaks_tls,
-        });
+        server.port = bound.listener.port();
+        server.listeners.get_mut().push(bound);
         Ok(server)
     }
 
@@ -137,17 +132,13 @@ impl Server {
     /// Listens for TLS as well, and returns the bound port; before the first loop runs. The server's [`Self::tls`] must
     /// have its settings by then, else connections are closed as soon as they begin a handshake.
     pub fn listen_tls(&self, address: &Address) -> io::Result<Option<u16>> {
-        let listener = Listener::bind(address, &self.shared.config)?;
-        let port = listener.port();
+        let bound = Bound::new(address, true, &self.shared.config)?;
+        let port = bound.listener.port();
         if let Some(port) = port {
             // The first of several is the one that plain requests are redirected to.
             let _ = self.shared.tls.port.set(port);
         }
-        let speaks_tls = true;
-        self.listeners.lock().push(Bound {
-            listener,
-            speaks_tls,
-        });
+        self.listeners.lock().push(bound);
         Ok(port)
     }
 
@@ -187,6 +178,8 @@ impl Server {
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .thread_name("http-kit-sign")
+            .max_blocking_threads(signing::threads())
             .build()?;
         let stage = self.stage.subscribe();
         if first {

@@ -11,8 +11,9 @@ use rustls::HandshakeKind;
 use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
 use super::shared::Shared;
+use super::signing::Next;
 use super::sink::Notice;
-use super::tls::{Tls, TlsInfo, with_plain};
+use super::tls::{Opened, Tls, TlsInfo, with_plain};
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
 use crate::h1::{HeadParser, RequestHead};
 use crate::net::tls_server::Handshakes;
@@ -63,28 +64,51 @@ impl Conn {
             }
         }
         let fresh = if is_new { &mut first[..] } else { fresh };
+        let Some(tls) = state.transport.tls_mut() else {
+            return;
+        };
+        match tls.next(fresh) {
+            Next::Open => {}
+            Next::Wait => return,
+            Next::Sign(handshake) => {
+                drop(state);
+                return self.sign(handshake);
+            }
+            Next::Refuse => return state.lost(self),
+        }
         with_plain(|plain| {
             let Some(tls) = state.transport.tls_mut() else {
                 return;
             };
             let in_handshake = tls.is_in_handshake();
             let opened = tls.open(fresh, plain);
-            if let Some(kind) = opened.handshake {
-                self.shared.handshake_complete(kind);
-            }
-            if !plain.is_empty() {
-                self.deliver(state, plain);
-                state = self.lock();
-            }
-            if let Some(error) = opened.failed {
-                if in_handshake {
-                    self.shared.handshake_failed(error.to_string());
-                }
-                state.session_failed(self);
-            } else if opened.ended && !state.eof {
-                state.ended(self);
-            }
+            self.opened(state, in_handshake, opened, plain);
         });
+    }
+
+    /// Acts on records that have been opened, with this content.
+    pub(super) fn opened<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        in_handshake: bool,
+        opened: Opened,
+        plain: &[u8],
+    ) {
+        if let Some(kind) = opened.handshake {
+            self.shared.handshake_complete(kind);
+        }
+        if !plain.is_empty() {
+            self.deliver(state, plain);
+            state = self.lock();
+        }
+        if let Some(error) = opened.failed {
+            if in_handshake {
+                self.shared.handshake_failed(error.to_string());
+            }
+            state.session_failed(self);
+        } else if opened.ended && !state.eof {
+            state.ended(self);
+        }
     }
 
     pub(super) fn tls_info(&self, seq: u32) -> Option<TlsInfo> {
@@ -129,7 +153,7 @@ impl State {
             Some(&HANDSHAKE) if speaks_tls => {
                 let bytes = std::mem::take(bytes);
                 let config = conn.shared.tls.settings.config();
-                if config.is_some_and(|config| tls.begin(config).is_ok()) {
+                if config.is_some_and(|(config, slow)| tls.begin(config, slow).is_ok()) {
                     self.inbound.secured();
                     return First::Tls(bytes);
                 }

@@ -48,23 +48,27 @@ pub(super) struct ServerTls {
 /// A connection's TLS, and the socket under it.
 pub(super) struct Tls {
     pub(super) socket: WriteHalf,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// Received, and not yet a whole record or handshake message.
-    received: Vec<u8>,
+    pub(super) received: Vec<u8>,
     /// Sealed, and not yet accepted by the socket.
-    unsent: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
     /// Bytes that sealing has added, all together.
     added: u64,
     /// The server name that the client asked for.
-    name: Option<Box<str>>,
+    pub(super) name: Option<Box<str>>,
     /// Whether it may become TLS; else it only redirects.
     speaks_tls: bool,
+    /// What comes next is a hello whose response takes a slow signature.
+    pub(super) slow_hello: bool,
 }
 
-enum Stage {
+pub(super) enum Stage {
     /// The peer's protocol is not known yet.
     New,
     Begun(Box<UnbufferedServerConnection>),
+    /// Another thread signs its handshake.
+    Away,
     /// No more records: after an error, or our close_notify.
     Over,
 }
@@ -112,6 +116,7 @@ impl Tls {
             added: 0,
             name: None,
             speaks_tls,
+            slow_hello: false,
         }
     }
 
@@ -130,8 +135,9 @@ impl Tls {
         &mut self.received
     }
 
-    /// The peer speaks TLS.
-    pub(super) fn begin(&mut self, config: Arc<ServerConfig>) -> Result<(), Error> {
+    /// The peer speaks TLS. `slow`: the server's signature takes too long for a loop.
+    pub(super) fn begin(&mut self, config: Arc<ServerConfig>, slow: bool) -> Result<(), Error> {
+        self.slow_hello = slow;
         self.stage = Stage::Begun(Box::new(UnbufferedServerConnection::new(config)?));
         Ok(())
     }
@@ -149,7 +155,11 @@ impl Tls {
 
     /// Whether the handshake has begun and is not complete.
     pub(super) fn is_in_handshake(&self) -> bool {
-        matches!(&self.stage, Stage::Begun(session) if session.is_handshaking())
+        match &self.stage {
+            Stage::Begun(session) => session.is_handshaking(),
+            Stage::Away => true,
+            Stage::New | Stage::Over => false,
+        }
     }
 
     /// How many bytes of an incomplete record or handshake message have arrived.
@@ -313,8 +323,10 @@ impl Tls {
         to: &mut Vec<u8>,
         seal: impl Fn(&mut WriteTraffic<'_, ServerData>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> io::Result<usize> {
-        let Stage::Begun(session) = &mut self.stage else {
-            return Err(io::ErrorKind::NotConnected.into());
+        let session = match &mut self.stage {
+            Stage::Begun(session) => session,
+            Stage::Away => return Err(io::ErrorKind::WouldBlock.into()),
+            Stage::New | Stage::Over => return Err(io::ErrorKind::NotConnected.into()),
         };
         // The received bytes are those of an incomplete record or message, of which rustls has noted the parts.
         loop {
@@ -375,7 +387,7 @@ pub(super) fn with_plain<R>(open: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 type ServerData = rustls::server::ServerConnectionData;
 
 /// Processes all whole records of `bytes`; returns how many bytes are used up.
-fn open_records(
+pub(super) fn open_records(
     session: &mut UnbufferedServerConnection,
     bytes: &mut [u8],
     plain: &mut Vec<u8>,

@@ -154,11 +154,13 @@ impl Transport {
         }
     }
 
-    /// Whether unread bytes have arrived.
+    /// Whether bytes have arrived that are unread, or still worked on.
     pub(super) fn has_input(&self) -> bool {
-        self.line
-            .as_ref()
-            .is_some_and(|line| line.socket().has_input())
+        self.tls().is_some_and(Tls::is_away)
+            || self
+                .line
+                .as_ref()
+                .is_some_and(|line| line.socket().has_input())
     }
 
     /// Remembers the task to wake when output is left over.

@@ -1,7 +1,9 @@
 //! Certificates made for a test, and what signs them.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, DnValue, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
 
 /// A key pair with its certificate.
@@ -45,6 +47,27 @@ impl Authority {
             der: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// The DER list of the certificates with these serial numbers, which holds until the beginning of `until`, a year.
+    #[allow(dead_code)] // Only the server's tests use it.
+    pub fn revoked(&self, serials: &[u64], until: i32) -> Vec<u8> {
+        let date = date_time_ymd(2020, 1, 1);
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date,
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().to_vec()
     }
 
     pub fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {

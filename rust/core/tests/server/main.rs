@@ -26,6 +26,8 @@ mod tls;
 mod tls_closing;
 mod tls_identities;
 mod tls_plain;
+mod tls_revoked;
+mod tls_signing;
 mod tls_slow;
 mod unix;
 mod unread;

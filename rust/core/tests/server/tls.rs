@@ -68,7 +68,11 @@ fn the_plain_port_beside_it_stays_plain() {
 
 #[test]
 fn a_request_in_records_of_one_byte_each_and_writes_of_one_byte_arrives() {
-    let server = Secure::start(config(Mode::Pull));
+    bytes_one_by_one(&Secure::start(config(Mode::Pull)));
+    bytes_one_by_one(&Secure::with_rsa(config(Mode::Pull)));
+}
+
+fn bytes_one_by_one(server: &Secure) {
     for version in VERSIONS {
         let mut peer = server.connect_with(Arc::new(server.client(&[version])));
         let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\r\n";
@@ -128,8 +132,12 @@ fn client_hello(server: &Secure) -> Vec<u8> {
 
 #[test]
 fn a_handshake_cut_at_any_byte_ends_only_its_own_connection() {
-    let server = Secure::start(config(Mode::Pull));
-    let hello = client_hello(&server);
+    cut_handshakes(&Secure::start(config(Mode::Pull)));
+    cut_handshakes(&Secure::with_rsa(config(Mode::Pull)));
+}
+
+fn cut_handshakes(server: &Secure) {
+    let hello = client_hello(server);
     let mut other = server.connect();
     for cut in 0..hello.len() {
         let mut peer = server.socket();
@@ -152,8 +160,12 @@ fn a_handshake_cut_at_any_byte_ends_only_its_own_connection() {
 
 #[test]
 fn garbage_instead_of_a_handshake_gets_an_alert_and_ends_only_its_own_connection() {
-    let server = Secure::start(config(Mode::Pull));
-    let hello = client_hello(&server);
+    hellos_with_a_changed_byte(&Secure::start(config(Mode::Pull)));
+    hellos_with_a_changed_byte(&Secure::with_rsa(config(Mode::Pull)));
+}
+
+fn hellos_with_a_changed_byte(server: &Secure) {
+    let hello = client_hello(server);
     for at in 0..hello.len() {
         let mut changed = hello.clone();
         changed[at] ^= 0x55;

@@ -101,12 +101,12 @@ fn ask(server: &Secure, peer: &mut Peer) -> Exchange {
 }
 
 /// Why the server does not serve a client.
-fn refusal(peer: &mut Peer) -> String {
+pub fn refusal(peer: &mut Peer) -> String {
     let refused = peer.write_all(GET).and_then(|()| peer.read(&mut [0]));
     refused.expect_err("it is refused").to_string()
 }
 
-fn rsa() -> KeyPair {
+pub fn rsa() -> KeyPair {
     KeyPair::from_pem(include_str!("keys/rsa2048.pem")).unwrap()
 }
 
@@ -355,6 +355,7 @@ fn material_that_cannot_be_used_is_refused_with_its_place_and_reason() {
         let material = TlsMaterial {
             identities,
             anchors,
+            crls: vec![],
             client_auth: ClientAuth::Want,
             tls12: true,
             tls13: true,
@@ -373,6 +374,7 @@ fn material_that_cannot_be_used_is_refused_with_its_place_and_reason() {
     let short = Identity {
         chain: vec![include_bytes!("keys/rsa1024.der").to_vec()],
         key: include_bytes!("keys/rsa1024.key.der").to_vec(),
+        ocsp: None,
     };
     assert_eq!(
         set(vec![short], vec![]),

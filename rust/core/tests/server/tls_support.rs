@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use httpkit_core::net::tls_server::{ClientAuth, Identity, TlsMaterial};
 use httpkit_core::server::Config;
+use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -29,6 +30,7 @@ pub fn identity(made: certificates::Identity) -> Identity {
     Identity {
         chain: vec![made.der],
         key: made.key,
+        ocsp: None,
     }
 }
 
@@ -37,6 +39,7 @@ pub fn material(authority: &Authority) -> TlsMaterial {
     TlsMaterial {
         identities: vec![identity(authority.named(&["localhost"]))],
         anchors: vec![],
+        crls: vec![],
         client_auth: ClientAuth::None,
         tls12: true,
         tls13: true,
@@ -48,6 +51,17 @@ impl Secure {
     pub fn start(config: Config) -> Self {
         let authority = Authority::new();
         let material = material(&authority);
+        Self::with(config, authority, material)
+    }
+
+    /// Whose certificate has an RSA key, so that no loop signs with it.
+    pub fn with_rsa(config: Config) -> Self {
+        let authority = Authority::new();
+        let key = KeyPair::from_pem(include_str!("keys/rsa2048.pem")).unwrap();
+        let material = TlsMaterial {
+            identities: vec![identity(authority.named_for(&key, &["localhost"]))],
+            ..material(&authority)
+        };
         Self::with(config, authority, material)
     }
 

@@ -2,7 +2,7 @@
 
 use httpkit_core::net::tls_server::{ClientAuth, Identity, TlsMaterial, TlsServer};
 use httpkit_core::server::{Exchange, TlsInfo};
-use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
+use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray};
 use jni::refs::IntoAuto;
 use jni::sys::{jint, jlong};
 use jni::{Env, jni_str};
@@ -34,24 +34,33 @@ pub(crate) fn listen<'local>(
 }
 
 /// Without a server, the material is only checked.
+#[expect(clippy::too_many_arguments, reason = "a native method")]
 pub(crate) fn set<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
     chains: JObjectArray<'local, Arrays<'local>>,
     keys: Arrays<'local>,
+    staples: Arrays<'local>,
     anchors: Arrays<'local>,
+    crls: Arrays<'local>,
     flags: jint,
-) -> Result<()> {
+) -> Result<JLongArray<'local>> {
     let mut identities = Vec::new();
     for (at, key) in read_all(env, &keys)?.into_iter().enumerate() {
         let chain = chains.get_element(env, at)?.auto();
         let chain = read_all(env, &chain)?;
-        identities.push(Identity { chain, key });
+        let staple = staples.get_element(env, at)?.auto();
+        let ocsp = match staple.is_null() {
+            true => None,
+            false => Some(env.convert_byte_array(&*staple)?),
+        };
+        identities.push(Identity { chain, key, ocsp });
     }
     let material = TlsMaterial {
         identities,
         anchors: read_all(env, &anchors)?,
+        crls: read_all(env, &crls)?,
         client_auth: match flags & (abi::SERVER_TLS_WANT | abi::SERVER_TLS_NEED) {
             0 => ClientAuth::None,
             abi::SERVER_TLS_WANT => ClientAuth::Want,
@@ -61,11 +70,18 @@ pub(crate) fn set<'local>(
         tls13: flags & abi::SERVER_TLS_13 != 0,
         redirect: flags & abi::SERVER_TLS_REDIRECT != 0,
     };
-    match SERVERS.get(handle) {
+    let until = match SERVERS.get(handle) {
         Some(server) => server.tls().set(material),
         None => TlsServer::default().set(material),
     }
-    .map_err(BridgeError::Argument)
+    .map_err(BridgeError::Argument)?;
+    let until: Vec<jlong> = until
+        .into_iter()
+        .map(|seconds| jlong::try_from(seconds.unwrap_or(u64::MAX)).unwrap_or(jlong::MAX))
+        .collect();
+    let array = env.new_long_array(until.len())?;
+    array.set_region(env, 0, &until)?;
+    Ok(array)
 }
 
 fn read_all(env: &mut Env<'_>, arrays: &Arrays<'_>) -> Result<Vec<Vec<u8>>> {
