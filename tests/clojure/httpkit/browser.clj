@@ -2,7 +2,8 @@
   "A headless Chromium, driven over its DevTools protocol (JSON messages on a WebSocket)."
   (:require [clojure.java.io     :as io]
             [clojure.string      :as str]
-            [httpkit.golden.json :as json])
+            [httpkit.golden.json :as json]
+            [httpkit.scheme      :as scheme])
   (:import [java.io BufferedReader File IOException]
            [java.net URI]
            [java.net.http HttpClient WebSocket WebSocket$Listener]
@@ -24,9 +25,10 @@
 
 (defn- launch ^Process [^File profile]
   (try
-    (let [^java.util.List command ["chromium" "--headless=new" "--no-sandbox" "--disable-gpu" "--disable-dev-shm-usage"
-                                   "--no-proxy-server" "--remote-debugging-port=0"
-                                   (str "--user-data-dir=" profile) "about:blank"]]
+    (let [^java.util.List command (concat ["chromium" "--headless=new" "--no-sandbox" "--disable-gpu" "--disable-dev-shm-usage"
+                                           "--no-proxy-server" "--remote-debugging-port=0"]
+                                          (when scheme/https? ["--ignore-certificate-errors"])
+                                          [(str "--user-data-dir=" profile) "about:blank"])]
       (.start (.redirectErrorStream (ProcessBuilder. command) true)))
     (catch IOException e
       (throw (ex-info "There is no chromium on the PATH; ./dev installs it" {} e)))))

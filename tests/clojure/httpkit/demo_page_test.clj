@@ -5,7 +5,8 @@
             [clojure.test       :refer [deftest is testing]]
             [demo.app           :as demo]
             [demo.page          :as page]
-            [httpkit.browser    :as browser]))
+            [httpkit.browser    :as browser]
+            [httpkit.scheme     :as scheme]))
 
 (defn- shows
   "An expression: the page's text has `text` in it."
@@ -22,9 +23,10 @@
                              "document.getElementById('form').requestSubmit(); true")))
 
 (defn- with-demo [f]
-  (let [stop! (demo/start {:port 0})]
+  (let [stop! (demo/start (merge {:port 0} (when scheme/https? {:ssl-port 0})))
+        {:keys [local-port ssl-port]} (meta stop!)]
     (try
-      (browser/with-browser (fn [browser] (f browser (str "http://127.0.0.1:" (:local-port (meta stop!))))))
+      (browser/with-browser (fn [browser] (f browser (str (name scheme/scheme) "://127.0.0.1:" (or ssl-port local-port)))))
       (finally (stop!)))))
 
 (deftest two-tabs-chat
@@ -38,7 +40,7 @@
         (is (browser/wait-until grace (shows "Ada: Hello, is anybody there?")))
         (say grace "Grace" "Yes, <b>I</b> am.")
         (is (browser/wait-until ada (shows "Grace: Yes, <b>I</b> am.")) "text, not markup")
-        (let [picture (io/file "build/screenshots/chat.png")]
+        (let [picture (io/file (str "build/screenshots/chat-" (name scheme/scheme) ".png"))]
           (browser/screenshot ada picture)
           (is (< 5000 (.length picture))))))))
 

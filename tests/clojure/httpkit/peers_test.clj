@@ -1,9 +1,11 @@
 (ns httpkit.peers-test
-  "Real clients that somebody else wrote: curl, java.net.http, HttpURLConnection, Python's http.client."
+  "Real clients of other authors: curl, java.net.http, HttpURLConnection, Node, Go, Python's http.client."
   (:require [clojure.java.io    :as io]
             [clojure.java.shell :as shell]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.scheme     :as scheme]
+            [httpkit.tls-certs  :as certs]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.io File)
@@ -44,6 +46,9 @@
     "/ws"     (server/as-channel req {:on-receive (fn [ch message] (server/send! ch message))})
     nil))
 
+(defn- url-of [port path]
+  (str (name scheme/scheme) "://127.0.0.1:" port path))
+
 (defn- temp-file ^File [^bytes content]
   (let [file (.toFile (Files/createTempFile "peers-test" "" (make-array FileAttribute 0)))]
     (io/copy content file)
@@ -55,7 +60,7 @@
 (defn- curl
   "Standard output of curl, with `-w` if `:write` is among the arguments' first."
   [& args]
-  (let [{:keys [exit out err]} (apply shell/sh "curl" "-sS" "--max-time" "60" args)]
+  (let [{:keys [exit out err]} (apply shell/sh "curl" "-sS" "--max-time" "60" (concat (when scheme/https? ["--cacert" (certs/path "ca.pem")]) args))]
     (is (zero? exit) (str "curl " (str/join " " args) ": " err))
     out))
 
@@ -66,7 +71,7 @@
 
 (defmacro ^:private defcurltest [name & body]
   (when curl? `(deftest ~name (wire/with-server [{:keys [~'port]} handler {}]
-                                (let [~'url (fn [path#] (str "http://127.0.0.1:" ~'port path#))]
+                                (let [~'url (fn [path#] (url-of ~'port path#))]
                                   ~@body)))))
 
 (defcurltest curl-reuses-one-connection
@@ -137,10 +142,11 @@
 ;; java.net.http
 
 (defn- java-client ^HttpClient []
-  (-> (HttpClient/newBuilder) (.version HttpClient$Version/HTTP_1_1) (.connectTimeout (Duration/ofSeconds 20)) (.build)))
+  (-> (HttpClient/newBuilder) (.version HttpClient$Version/HTTP_1_1) (.connectTimeout (Duration/ofSeconds 20))
+      (.sslContext (certs/context)) (.build)))
 
 (defn- request ^HttpRequest [port path f]
-  (let [builder (HttpRequest/newBuilder (URI. (str "http://127.0.0.1:" port path)))]
+  (let [builder (HttpRequest/newBuilder (URI. (url-of port path)))]
     (.timeout builder (Duration/ofSeconds 60))
     (f builder)
     (.build builder)))
@@ -211,7 +217,7 @@
         big      (apply str (repeat 100000 "\u00e9\u20ac"))]
     (wire/with-server [{:keys [port]} handler {}]
       (let [^WebSocket ws (.get ^CompletableFuture (-> (.newWebSocketBuilder (java-client))
-                                                       (.buildAsync (URI. (str "ws://127.0.0.1:" port "/ws")) listener))
+                                                       (.buildAsync (URI. (str (if scheme/https? "wss" "ws") "://127.0.0.1:" port "/ws")) listener))
                                 30 TimeUnit/SECONDS)
             wait (fn [^CompletableFuture f] (.get f 30 TimeUnit/SECONDS))]
         (wait (.sendText ws "hello" true))
@@ -229,18 +235,113 @@
 (deftest java-websocket-client-learns-of-a-refused-handshake
   (wire/with-server [{:keys [port]} (constantly {:status 403}) {}]
     (let [result (try (.get ^CompletableFuture (-> (.newWebSocketBuilder (java-client))
-                                                   (.buildAsync (URI. (str "ws://127.0.0.1:" port "/")) (reify WebSocket$Listener)))
+                                                   (.buildAsync (URI. (str (if scheme/https? "wss" "ws") "://127.0.0.1:" port "/")) (reify WebSocket$Listener)))
                             30 TimeUnit/SECONDS)
                       (catch java.util.concurrent.ExecutionException e (.getCause e)))]
       (is (instance? java.net.http.WebSocketHandshakeException result))
       (is (= 403 (.statusCode (.getResponse ^java.net.http.WebSocketHandshakeException result)))))))
 
-;; Python
+;; Programs: their last argument is the authority's certificate, or nothing for plain HTTP
+
+(def ^:private authority (if scheme/https? (certs/path "ca.pem") ""))
+
+(defn- installed? [& command]
+  (try (zero? (:exit (apply shell/sh command)))
+       (catch java.io.IOException _ (println "peers-test: there is no" (first command) "on this machine"))))
+
+(def ^:private node-script
+  "const [url, authority] = process.argv.slice(-2);
+const http = require(authority ? 'https' : 'http');
+const ca = authority ? require('fs').readFileSync(authority) : undefined;
+const agent = new http.Agent({keepAlive: true, maxSockets: 1, ca});
+const talk = (path, options, body) => new Promise((resolve, reject) => {
+  const request = http.request(url + path, {agent, ...options}, response => {
+    let text = '';
+    response.on('data', piece => text += piece);
+    response.on('end', () => resolve(console.log(response.statusCode, text.length > 100 ? text.length : text.trim(), request.reusedSocket)));
+  });
+  request.on('error', reject);
+  (Array.isArray(body) ? body : [body]).forEach(piece => piece && request.write(piece));
+  request.end();
+});
+(async () => {
+  await talk('/info?a', {headers: {'X-Test': 'js'}});
+  await talk('/echo', {method: 'POST'}, ['in ', 'chunks']);
+  await talk('/stream', {});
+  await talk('/204', {method: 'DELETE'});
+  agent.destroy();
+})().catch(error => { console.error(error); process.exit(1); });
+")
+
+(deftest node-talks-to-us
+  (when (installed? "node" "--version")
+    (wire/with-server [{:keys [port]} handler {}]
+      (let [{:keys [exit out err]} (shell/sh "node" "-e" node-script "--" (url-of port "") authority)]
+        (is (= [0 ["200 get HTTP/1.1 a js false" "200 in chunks true" "200 piece 0" "piece 1" "piece 2" "piece 3" "piece 4 true" "204  true"]]
+               [exit (str/split-lines out)])
+            err)))))
+
+(def ^:private go-program
+  "package main
+
+import (
+\t\"crypto/tls\"
+\t\"crypto/x509\"
+\t\"fmt\"
+\t\"io\"
+\t\"net/http\"
+\t\"os\"
+\t\"strings\"
+)
+
+func check(err error) {
+\tif err != nil {
+\t\tfmt.Fprintln(os.Stderr, err)
+\t\tos.Exit(1)
+\t}
+}
+
+func main() {
+\turl, authority := os.Args[1], os.Args[2]
+\tconfig := &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
+\tif authority != \"\" {
+\t\tpem, err := os.ReadFile(authority)
+\t\tcheck(err)
+\t\tconfig.RootCAs = x509.NewCertPool()
+\t\tconfig.RootCAs.AppendCertsFromPEM(pem)
+\t}
+\tclient := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+\tfor i := 0; i < 2; i++ {
+\t\tresponse, err := client.Post(url+\"/echo\", \"text/plain\", io.MultiReader(strings.NewReader(\"in \"), strings.NewReader(\"chunks\")))
+\t\tcheck(err)
+\t\tbody, err := io.ReadAll(response.Body)
+\t\tcheck(err)
+\t\tfmt.Println(response.StatusCode, string(body), response.TLS != nil, response.TLS != nil && response.TLS.DidResume)
+\t\tclient.CloseIdleConnections()
+\t}
+}
+")
+
+(deftest go-talks-to-us
+  (when (installed? "go" "version")
+    (let [folder (.toFile (Files/createTempDirectory "peers-go" (make-array FileAttribute 0)))
+          source (io/file folder "main.go")]
+      (spit source go-program)
+      (wire/with-server [{:keys [port]} handler {}]
+        (let [{:keys [exit out err]} (shell/sh "go" "run" (str source) (url-of port "") authority
+                                       :env (assoc (into {} (System/getenv)) "GO111MODULE" "off" "GOCACHE" (.getAbsolutePath (io/file "build/go"))))]
+          (is (= [0 ["200 in chunks" "200 in chunks"]] [exit (map #(subs % 0 13) (str/split-lines out))]) err)
+          (is (= (if scheme/https? ["true false" "true true"] ["false false" "false false"])
+                 (map #(subs % 14) (str/split-lines out)))
+              "the second connection resumes the session of the first"))))))
 
 (def ^:private python-script
-  "import http.client, sys
-port = int(sys.argv[1])
-c = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+  "import http.client, ssl, sys
+port, authority = int(sys.argv[1]), sys.argv[2]
+if authority:
+    c = http.client.HTTPSConnection('127.0.0.1', port, timeout=60, context=ssl.create_default_context(cafile=authority))
+else:
+    c = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
 for i in range(3):
     c.request('GET', '/info?%d' % i, headers={'X-Test': 'py'})
     r = c.getresponse(); print(r.status, r.read().decode())
@@ -255,10 +356,9 @@ r = c.getresponse(); print(r.status, r.read().decode().count('piece'))
 ")
 
 (deftest python-talks-to-us
-  (if-not (try (zero? (:exit (shell/sh "python3" "--version"))) (catch java.io.IOException _ false))
-    (println "peers-test: there is no python3 on this machine")
+  (when (installed? "python3" "--version")
     (wire/with-server [{:keys [port]} handler {}]
-      (let [{:keys [exit out err]} (shell/sh "python3" "-c" python-script (str port))]
+      (let [{:keys [exit out err]} (shell/sh "python3" "-c" python-script (str port) authority)]
         (is (= [0 ["200 get HTTP/1.1 0 py" "200 get HTTP/1.1 1 py" "200 get HTTP/1.1 2 py" "200 text" "200 2000"
                    "200 3000000 0" "200 5"]]
                [exit (str/split-lines out)])
