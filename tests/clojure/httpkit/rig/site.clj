@@ -27,6 +27,8 @@
 
 (defn part ^bytes [n] (Arrays/copyOf block (int n)))
 
+(def ^:private megabyte (part 1000000))
+
 (defn crc
   "CRC-32 of the first `n` bytes of an array."
   [^bytes bytes n]
@@ -104,6 +106,7 @@
         "/echo"     {:status 200 :body body}
         "/sum"      {:status 200 :body (length-and-sum body)}
         "/cached"   {:status 200 :body block}
+        "/megabyte" {:status 200 :body megabyte}
         "/download" {:status 200 :body (part (n))}
         "/file"     {:status 200 :body @file}
         "/seq"      {:status 200 :body (map #(str % "\n") (range (n)))}
