@@ -425,6 +425,8 @@
      :compression                 compression
      :body-buffer-size            (unless-none (integer 0))
      :access-log                  access-log
+     :interrupt-handlers?         anything
+     :max-buffered-bytes          (core (unless-none (integer 0 Long/MAX_VALUE)) #(long (or % 0)))
      :stop-on-shutdown?           anything
      :shutdown-timeout            (unless-none (integer 0))}))
 

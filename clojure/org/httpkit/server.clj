@@ -211,7 +211,10 @@
                    :by-status {2 n ...}} ; Responses begun, by their first digit
      :bytes       {:in n :out n          ; Read, and accepted by sockets
                    :pending n            ; Queued for peers
-                   :buffered n}          ; Of requests that are still arriving
+                   :buffered n           ; Of requests that are still arriving
+                   :held n               ; Of all buffers, see `:max-buffered-bytes`
+                   :native n}            ; Allocated by the native library, for all
+                                         ; servers and clients
      :timeouts    {:header n :idle n :body n :write n :handler n :ws n} ; Ended by these
      :latency-us  {:handler {:p50 n :p90 n :p99 n :max n}
                    :whole   {...}}       ; Since the call before this one
@@ -254,7 +257,7 @@
   [handler
    {:keys [io-threads max-pending-bytes on-overflow body-buffer-size compression server-header
            legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
-           stop-on-shutdown? shutdown-timeout]
+           stop-on-shutdown? shutdown-timeout interrupt-handlers?]
     :or   {server-header              ServerOptions/SERVER_HEADER
            legacy-unsafe-remote-addr? true
            legacy-content-length?     true
@@ -269,6 +272,7 @@
     (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
     (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
     (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
+    (set! (.interruptHandlers options)   (boolean interrupt-handlers?))
     (set! (.overflow options)            (config/overflows (or on-overflow :close)))
     (set! (.serverHeader options)        server-header)
     (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
@@ -326,6 +330,13 @@
                           ; limit (default nil: the handler gets whole bodies)
     :body-window          ; Bytes of such a body received ahead of its reader at which
                           ; its sender has to wait               (default 256 KiB)
+    :max-buffered-bytes   ; Bytes that all connections together may hold in native memory:
+                          ; received and not yet handed over, or not yet sent. Beyond
+                          ; it, requests whose body is still to come get 503, channels
+                          ; with queued bytes are full (`:on-overflow`), and sockets are
+                          ; not read ahead; 0 or nil for any number  (default a quarter of
+                          ; the memory of machine or cgroup beyond the maximum heap, at
+                          ; least 64 MiB)
     :max-ws               ; Maximum bytes of a WebSocket message, else close code
                           ; 1009                                 (default 4 MiB)
     :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or
@@ -359,9 +370,11 @@
                           ; unless a sender waits for room       (default 60000)
     :handler-timeout      ; Msecs from a request's arrival, waiting for a thread included,
                           ; to the start of its response, else 503, and `on-close` with
-                          ; `:server-close`. The handler is not interrupted; what it
-                          ; sends later has no effect. While a streamed body arrives or
+                          ; `:server-close`. What the handler sends later has no
+                          ; effect. While a streamed body arrives or
                           ; waits to be read, only `:body-timeout` counts (default nil)
+    :interrupt-handlers?  ; Interrupt the thread of a handler whose time is over? It is
+                          ; not interrupted once it has returned   (default false)
     :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send a message,
                           ; or the client a ping or pong, else close code 1001
                           ;                                      (default nil)
@@ -493,7 +506,7 @@
   {:arglists '([handler & [{:keys [ip port worker-pool pool-opts allow-virtual? n-min-threads
                                    n-max-threads n-threads thread queue-type queue-size prefix
                                    worker-name-prefix keep-alive-msecs max-body request-buffer-size body-window
-                                   max-ws max-line
+                                   max-ws max-line max-buffered-bytes
                                    max-headers max-header-bytes
                                    max-connections max-connections-per-ip
                                    max-requests-per-connection proxy-protocol header-timeout idle-timeout
@@ -506,7 +519,7 @@
                                    io-threads backlog
                                    max-pending-messages max-pending-bytes on-overflow
                                    body-buffer-size stop-on-shutdown? shutdown-timeout
-                                   compression access-log
+                                   compression access-log interrupt-handlers?
                                    ssl-port ssl? http? keystore keystore-type key-password
                                    key-manager-password truststore truststore-type trust-password
                                    client-auth ssl-protocols keystore-scan-interval tls

@@ -88,6 +88,10 @@
        {} (:pending bytes))
      (metric :gauge "http_server_buffered_bytes" "Bytes of requests that are still arriving."
        {} (:buffered bytes))
+     (metric :gauge "http_server_held_bytes" "Native memory that holds parts of requests and responses."
+       {} (:held bytes))
+     (metric :gauge "http_kit_native_bytes" "Memory of the native library, for all servers and clients."
+       {} (:native bytes))
      (metric :gauge "http_server_queue_length" "Requests and events that wait for a thread."
        {} (:waiting queue))
      (metric :gauge "http_server_queue_oldest_seconds" "How long the oldest of them has waited."

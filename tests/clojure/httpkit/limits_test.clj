@@ -78,6 +78,55 @@
         (is (= [] @errors))))
     (is (= :server-close (deref closed wire/patience-ms :not-told)))))
 
+(defn- upload
+  "A connection that has sent the first 300,000 of 400,000 bytes."
+  [port]
+  (doto (wire/connect port)
+    (wire/send! "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\n" (byte-array 300000))))
+
+(deftest bodies-for-which-there-is-no-memory-get-503
+  (wire/with-server [{:keys [port server warnings]} (fn [{:keys [body]}] {:body (str (count (slurp body)))}) {:max-buffered-bytes 250000}]
+    (with-open [first-peer ^java.io.Closeable (upload port)]
+      (is (wire/eventually #(<= 300000 (long (get-in (server/server-stats server) [:bytes :held])))))
+      (with-open [second-peer ^java.io.Closeable (upload port)]
+        (is (= [503 "Close"] ((juxt :status #(get-in % [:headers "connection"])) (wire/answer second-peer)))))
+      (is (wire/eventually #(= ["250000 bytes are buffered (:max-buffered-bytes): new request bodies get 503"]
+                               (map first @warnings))))
+      (wire/send! first-peer (byte-array 100000))
+      (is (= "400000" (:body (wire/answer first-peer)))))
+    (is (wire/eventually #(= 0 (get-in (server/server-stats server) [:bytes :held])))))
+  (doseq [none [nil 0 false]]
+    (wire/with-server [{:keys [port]} ok {:max-buffered-bytes none}]
+      (is (= 200 (:status (wire/fetch port "/")))))))
+
+(deftest the-default-for-buffered-bytes-depends-on-the-memory-there-is
+  (let [standard (doto (.getDeclaredMethod (Class/forName "org.httpkit.server.BufferBudget") "standard" (make-array Class 0))
+                   (.setAccessible true))
+        machine  (Long/parseLong (second (re-find #"MemTotal: +(\d+) kB" (str (java.nio.file.Files/readAllLines (java.nio.file.Paths/get "/proc/meminfo" (make-array String 0)))))))]
+    (is (<= 67108864 (long (.invoke standard nil (object-array 0))) (max 67108864 (* 256 machine))))))
+
+(deftest a-handler-whose-time-is-over-is-interrupted-if-asked-for
+  (doseq [[about options] {"default" {}, "one thread" {:allow-virtual? false :thread 1}
+                           "a user's pool" {:worker-pool (delay (java.util.concurrent.Executors/newFixedThreadPool 1))}}]
+    (let [interrupted (promise)]
+      (wire/with-server [{:keys [port errors]} (fn [{:keys [uri]}]
+                                                 (when (= "/slow" uri)
+                                                   (try @(promise)
+                                                        (catch InterruptedException e (deliver interrupted true) (throw e))))
+                                                 {:body (str (.isInterrupted (Thread/currentThread)))})
+                         (assoc options :handler-timeout limit-ms :interrupt-handlers? true)]
+        (is (= 503 (:status (wire/fetch port "/slow"))) about)
+        (is (deref interrupted wire/patience-ms false) about)
+        (is (= "false" (:body (wire/fetch port "/quick"))) "the interrupt ends with its request")
+        (is (wire/eventually #(instance? InterruptedException (second (first @errors)))) about)))))
+
+(deftest a-handler-whose-time-is-over-runs-on-if-not-asked-for
+  (let [go (promise), ended (promise)]
+    (wire/with-server [{:keys [port]} (fn [_] (deliver ended (try @go (catch InterruptedException e e))) {}) {:handler-timeout limit-ms}]
+      (is (= 503 (:status (wire/fetch port "/"))))
+      (deliver go :went-on)
+      (is (= :went-on (deref ended wire/patience-ms :not-told))))))
+
 (deftest a-response-that-has-begun-is-not-given-up-on
   (wire/with-server [{:keys [port]} (fn [req]
                                       (server/as-channel req

@@ -87,7 +87,7 @@
           (is (= {:open 0 :idle 0 :websockets 0 :tls 0 :accepted (* 4 60 (count scripts)) :refused 0} (:connections stats)))
           (is (= {:total (reduce + (vals (:by-status seen))) :active 0 :rejected 0 :by-status (:by-status seen)}
                  (:requests stats)))
-          (is (= {:in (:in seen) :out (:out seen) :pending 0 :buffered 0} (:bytes stats)))
+          (is (= {:in (:in seen) :out (:out seen) :pending 0 :buffered 0 :held 0} (dissoc (:bytes stats) :native)))
           (is (= 0 (get-in stats [:queue :waiting])))
           (is (every? pos-int? (mapcat vals (vals (:latency-us stats))))))))))
 
@@ -154,6 +154,15 @@
           (is (= (statuses 503) rejected (by-status 5)))
           (is (= 6 total)))
         (run! #(.close ^Closeable %) conns)))))
+
+(deftest native-memory-is-told-and-given-back
+  (wire/with-server [{:keys [server port]} (constantly {}) {}]
+    (let [native #(long (get-in (server/server-stats server) [:bytes :native]))
+          before (native)]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7000000\r\n\r\n" (byte-array 6000000))
+        (is (wire/eventually #(<= 5900000 (- (native) before)))))
+      (is (wire/eventually #(> 1000000 (- (native) before)))))))
 
 (deftest a-stopped-server-still-tells-what-it-has-done
   (let [{:keys [server port] :as started} (wire/start (constantly {:body "x"}) {})]

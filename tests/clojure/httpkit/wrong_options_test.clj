@@ -41,6 +41,8 @@
              [{:port 70000}             IllegalArgumentException ":port 70000: expected an integer from 0 to 65535"]
              [{:port 4294967296}        ArithmeticException      ":port 4294967296: expected an integer from 0 to 65535"]
              [{:ip :localhost}          ClassCastException       ":ip :localhost: expected a host name or an address, as a String"]
+             [{:max-buffered-bytes -1}  IllegalArgumentException ":max-buffered-bytes -1: expected an integer from 0 to 9223372036854775807, or nil"]
+             [{:interrupt-handlers? true} IllegalArgumentException ":interrupt-handlers? true has no effect without :handler-timeout"]
              [{:access-log :stderr}     IllegalArgumentException ":access-log :stderr: expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:access-log {:file "a" :format :xml}} IllegalArgumentException ":access-log of class clojure.lang.PersistentArrayMap: expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:ip nil}                 IllegalArgumentException ":ip nil: expected a host name or an address, as a String"]

@@ -15,6 +15,7 @@
   (let [tls [:ssl-port :ssl?]]
     {:shutdown-timeout       [:stop-on-shutdown?]
      :body-window            [:request-buffer-size]
+     :interrupt-handlers?    [:handler-timeout]
      :unix-socket-mode       [:unix-socket :address-finder]
      :unix-socket-replace?   [:unix-socket :address-finder]
      :keystore               tls

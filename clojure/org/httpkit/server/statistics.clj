@@ -68,7 +68,9 @@
      :bytes       {:in       (aget numbers Abi/SERVER_STAT_RECEIVED)
                    :out      (aget numbers Abi/SERVER_STAT_WRITTEN)
                    :pending  (aget numbers Abi/SERVER_STAT_PENDING)
-                   :buffered (aget numbers Abi/SERVER_STAT_BUFFERED)}
+                   :buffered (aget numbers Abi/SERVER_STAT_BUFFERED)
+                   :held     (aget numbers Abi/SERVER_STAT_HELD)
+                   :native   (aget numbers Abi/SERVER_STAT_NATIVE)}
      :timeouts    (zipmap [:header :idle :body :write :handler :ws]
                     (map #(aget numbers (+ Abi/SERVER_STAT_TIMEOUTS (long %))) (range Abi/STAT_TIMEOUTS)))
      :queue       {:waiting   (aget numbers Abi/SERVER_STAT_WAITING)

@@ -240,7 +240,13 @@ public final class Abi {
     /** Entries for the access log: added, dropped. */
     public static final int SERVER_STAT_LOGGED = 278;
 
-    public static final int SERVER_STATS = 280;
+    /** Bytes of all buffers. */
+    public static final int SERVER_STAT_HELD = 280;
+
+    /** Native memory of this library, for all servers and clients. */
+    public static final int SERVER_STAT_NATIVE = 281;
+
+    public static final int SERVER_STATS = 282;
 
     /** How an exchange in the access log has ended. */
     public static final int ACCESS_DONE = 0;

@@ -20,6 +20,9 @@ public interface ServerUpcalls {
     /** Follows {@link Native#readBody}, once, when that has returned {@code Abi.BODY_LATER}. */
     void onBody(long exchange);
 
+    /** The time of this exchange's handler is over, with the option {@code interrupt-handlers?}. */
+    void onOverdue(long exchange);
+
     /**
      * The channel is closed while a thread runs its callbacks. {@code Abi.EVENT_CLOSED} follows
      * them; this upcall is for callbacks that run until they are told.

@@ -69,6 +69,9 @@ public class HttpServer implements Runnable {
     public final Topics topics = new Topics(this);
     private final TlsListener tls = new TlsListener(this);
 
+    /** Null if handlers are not interrupted. */
+    final HandlerThreads handlerThreads;
+
     /** Null if there is none. */
     final AccessLog accessLog;
 
@@ -210,6 +213,7 @@ public class HttpServer implements Runnable {
         if (options.tls != null) {
             tls.read(ListenAddress.ofTls(options), options.tls);
         }
+        this.handlerThreads = options.interruptHandlers ? new HandlerThreads() : null;
         this.accessLog = AccessLog.of(this, options.accessLog);
         this.handle = open();
         try {
@@ -232,6 +236,10 @@ public class HttpServer implements Runnable {
 
     private long open() throws IOException {
         options.set("push", pulls() ? 0 : 1);
+        if (!options.isSet("max-buffered-bytes")) {
+            options.set("max-buffered-bytes", BufferBudget.standard());
+        }
+        options.set("interrupt-handlers?", options.interruptHandlers ? 1 : 0);
         options.set("access-log", accessLog == null ? 0 : 1);
         options.set("tell-half-close", embedded == null ? 0 : 1);
         options.set("n-min-threads", options.keptThreads());

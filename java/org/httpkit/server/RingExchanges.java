@@ -33,6 +33,18 @@ final class RingExchanges {
      *     sent, or will be, through the channel or {@code respond}
      */
     boolean handle(RequestBlock block, ResponseWriter out) {
+        if (server.handlerThreads == null) {
+            return call(block, out);
+        }
+        HandlerThreads.Call call = server.handlerThreads.begin(block.handle());
+        try {
+            return call(block, out);
+        } finally {
+            call.end();
+        }
+    }
+
+    private boolean call(RequestBlock block, ResponseWriter out) {
         RequestMap request = new RequestMap(block, server);
         Exchange exchange = new Exchange(block, request);
         if (async) {

@@ -90,6 +90,9 @@ public final class ServerOptions {
     /** How responses are compressed, unless they say otherwise; null for not at all. */
     public Compression compression;
 
+    /** Whether the thread of a handler whose time is over is interrupted. */
+    public boolean interruptHandlers;
+
     /** Where exchanges that are over are logged; null: nowhere. */
     public AccessSink accessLog;
 
@@ -110,6 +113,11 @@ public final class ServerOptions {
      */
     public void set(String name, long value) {
         numbers.put(name, value);
+    }
+
+    /** Whether {@link #set} was called for it. */
+    boolean isSet(String name) {
+        return numbers.containsKey(name);
     }
 
     String[] names() {

@@ -10,7 +10,8 @@ public final class Statistics {
     private static final int[] GAUGES = {
         Abi.SERVER_STAT_OPEN, Abi.SERVER_STAT_WEBSOCKETS, Abi.SERVER_STAT_ACTIVE,
         Abi.SERVER_STAT_PENDING, Abi.SERVER_STAT_BUFFERED, Abi.SERVER_STAT_WAITING,
-        Abi.SERVER_STAT_OLDEST, Abi.SERVER_STAT_THREADS, Abi.SERVER_STAT_TLS
+        Abi.SERVER_STAT_OLDEST, Abi.SERVER_STAT_THREADS, Abi.SERVER_STAT_TLS,
+        Abi.SERVER_STAT_HELD, Abi.SERVER_STAT_NATIVE
     };
 
     private final HttpServer server;

@@ -44,6 +44,14 @@ final class Upcalls implements ServerUpcalls {
     }
 
     @Override
+    public void onOverdue(long exchange) {
+        HandlerThreads threads = server.handlerThreads;
+        if (threads != null) {
+            threads.interrupt(exchange);
+        }
+    }
+
+    @Override
     public void onClosing(long handle, int code, String reason) {
         AsyncChannel channel = server.channels.get(handle);
         if (channel != null) {

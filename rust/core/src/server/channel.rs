@@ -59,7 +59,8 @@ impl State {
 
     /// Whether fewer than `limit` bytes are queued. If not, the caller is told when it may continue.
     pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
-        if self.transport.pending() < limit {
+        let pending = self.transport.pending();
+        if pending < limit && (pending == 0 || !conn.shared.budget.is_exhausted()) {
             return true;
         }
         // Under the lock that a flush needs, so its end cannot be missed.

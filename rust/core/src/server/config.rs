@@ -68,6 +68,10 @@ pub struct Config {
     /// Whether exchanges that are over are recorded for [`Server::take_access`](super::Server::take_access). Default:
     /// no.
     pub access_log: bool,
+    /// Bytes that all connections together may hold in memory, see `budget.rs`. Default: any number.
+    pub max_buffered: Option<u64>,
+    /// Whether [`Sink::on_overdue`](super::Sink::on_overdue) is called. Default: no.
+    pub interrupt: bool,
     /// Time limits.
     pub times: Times,
     /// How many written bytes of a socket the kernel still holds, because its peer has not taken them; 0, the default,
@@ -105,6 +109,8 @@ impl Default for Config {
             max_per_ip: None,
             max_requests: None,
             access_log: false,
+            interrupt: false,
+            max_buffered: None,
             times: Times::default(),
             unsent: |_| 0,
             claim: |_| Ok(()),
@@ -180,6 +186,10 @@ impl Config {
             }
             "unix-socket-replace?" => self.unix_socket_replace = value != 0,
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
+            "max-buffered-bytes" => {
+                self.max_buffered = Some(limit).filter(|&n| n > 0);
+            }
+            "interrupt-handlers?" => self.interrupt = value != 0,
             "access-log" => self.access_log = value != 0,
             "tell-half-close" => self.tell_half_close = value != 0,
             _ => match self.times.named(name) {

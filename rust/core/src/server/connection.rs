@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::events::Events;
 use super::exchange::{Exchange, Request, Work};
 use super::half_closed::Ticket;
@@ -79,6 +80,8 @@ pub(super) struct State {
     pub(super) insisted: bool,
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
+    /// What it counts in the server's [`Budget`].
+    pub(super) units: u16,
     pub(super) channel: Option<Box<Events>>,
     /// For the access log, if there is one.
     pub(super) log: Option<Box<Journal>>,
@@ -113,6 +116,7 @@ impl Conn {
             drain: None,
             insisted: false,
             in_a_row: 0,
+            units: 0,
             channel: None,
             log: shared.access.clone().map(Journal::new),
         };
@@ -183,6 +187,7 @@ impl State {
         reader: &Reader,
     ) -> Next {
         self.flush_what_is_due(conn, cx, timers);
+        self.account(conn);
         self.cut_if_stuck(conn, cx, timers);
         // A held-back request continues only once the peer has read, which the flush has just found out.
         if let Some(request) = self.release_held_back(conn) {
@@ -343,16 +348,42 @@ impl State {
     fn is_full(&self, conn: &Conn) -> bool {
         match &self.phase {
             Phase::Http(Receiving::HeldBack, _) => true,
-            Phase::Http(Receiving::Behind, _) => self.inbound.waiting() >= MAX_PIPELINED,
+            Phase::Http(Receiving::Behind, _) => {
+                self.inbound.waiting() >= MAX_PIPELINED || self.is_over_budget(conn)
+            }
             Phase::Http(Receiving::Body, _) => {
-                self.inbound.is_ahead(conn.shared.config.body_window)
+                self.inbound.is_ahead(conn.shared.config.body_window) || self.is_over_budget(conn)
             }
             Phase::WebSocket(session) => {
                 let replies = session.unread_replies().min(self.transport.pending());
-                replies > MAX_UNREAD_REPLIES || self.is_user_behind()
+                replies > MAX_UNREAD_REPLIES
+                    || self.is_user_behind()
+                    // A message that has begun may arrive: it cannot be freed before.
+                    || session.held() == 0 && self.is_over_budget(conn)
             }
             _ => false,
         }
+    }
+
+    /// Whether the connection holds something, and all of them too much.
+    pub(super) fn is_over_budget(&self, conn: &Conn) -> bool {
+        self.in_memory() > 0 && conn.shared.budget.is_exhausted()
+    }
+
+    /// Bytes of buffers for what was received and not handed over, and for what was not sent.
+    pub(super) fn in_memory(&self) -> usize {
+        let message = match &self.phase {
+            Phase::WebSocket(session) => session.held(),
+            _ => 0,
+        };
+        let events = self.channel.as_ref().map_or(0, |channel| channel.bytes());
+        self.transport.in_memory() + self.inbound.held() + message + events
+    }
+
+    pub(super) fn account(&mut self, conn: &Conn) {
+        let units = Budget::units(self.in_memory());
+        conn.shared.budget.change(self.units, units);
+        self.units = units;
     }
 
     fn linger(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> Next {

@@ -43,6 +43,11 @@ impl Events {
         self.queue.len() >= self.limit || self.bytes >= MAX_EVENT_BYTES
     }
 
+    /// Bytes of queued messages.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, event: Event) {
         self.bytes += event.len();
         self.queue.push_back(event);

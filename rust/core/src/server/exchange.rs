@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::body::Read;
+use super::budget::Budget;
 use super::connection::Conn;
 use super::output::{Kept, Payload};
 use super::request::put_name;
+use super::shared::Shared;
 use super::socket::Ends;
 use super::tls::TlsInfo;
 use super::types::{Encoded, Event, Interest, Pings, ResponseHead, Sent};
@@ -29,7 +31,7 @@ pub struct Exchange {
 pub struct Request {
     /// Where the response goes.
     pub exchange: Exchange,
-    pub(super) block: Vec<u8>,
+    pub(super) block: Block,
     pub(super) arrived: Instant,
 }
 
@@ -54,11 +56,51 @@ impl Work {
 
 impl Request {
     /// The block of bytes that [`super::request`] describes, completed with the embedder's `name` for the exchange.
-    pub fn into_block(mut self, name: i64) -> Vec<u8> {
-        put_name(&mut self.block, name);
+    pub fn into_block(self, name: i64) -> Vec<u8> {
+        let shared = &self.exchange.conn.shared;
+        let mut block = self.block.into_bytes();
+        put_name(&mut block, name);
         // The embedder copies it, and then frees it.
-        self.exchange.conn.shared.note_freed(self.block.len());
-        self.block
+        shared.note_freed(block.len());
+        block
+    }
+}
+
+/// A request's block. A long one counts in the server's [`Budget`] until a thread takes it.
+#[derive(Debug)]
+pub(super) struct Block {
+    bytes: Vec<u8>,
+    counted: Option<Arc<Shared>>,
+}
+
+impl Block {
+    pub(super) fn new(bytes: Vec<u8>, shared: &Arc<Shared>) -> Self {
+        let counted = Budget::units(bytes.len()) > 1;
+        let block = Self {
+            counted: counted.then(|| shared.clone()),
+            bytes,
+        };
+        if let Some(shared) = &block.counted {
+            shared.budget.change(0, Budget::units(block.bytes.len()));
+        }
+        block
+    }
+
+    fn into_bytes(mut self) -> Vec<u8> {
+        self.uncount();
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn uncount(&mut self) {
+        if let Some(shared) = self.counted.take() {
+            shared.budget.change(Budget::units(self.bytes.len()), 0);
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.uncount();
     }
 }
 

@@ -91,7 +91,7 @@ impl Journal {
 
     /// A time limit ends the current exchange.
     pub(super) fn time_out(&mut self) {
-        if let Some(entry) = self.open.back_mut() {
+        if let Some(entry) = self.current() {
             entry.timed_out = true;
         }
     }
@@ -144,5 +144,58 @@ impl Journal {
 impl Entry {
     fn is_sent(&self, position: u64) -> bool {
         self.ends.is_some_and(|ends| ends <= position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the only record has ended.
+    fn ended(log: &AccessLog) -> u8 {
+        let (records, count) = log.take().unwrap();
+        assert_eq!(count, 1);
+        records[8]
+    }
+
+    fn with_one(log: &Arc<AccessLog>) -> Box<Journal> {
+        let mut journal = Journal::new(log.clone());
+        journal.add(Record::of_line(b"x", None), Instant::now(), 0);
+        journal
+    }
+
+    #[test]
+    fn a_time_limit_of_a_request_does_not_count_for_the_one_before() {
+        let log = Arc::<AccessLog>::default();
+        let mut journal = with_one(&log);
+        journal.begin(200, 10);
+        journal.end(100);
+        journal.time_out();
+        journal.settle(99);
+        assert!(journal.len() > 0);
+        journal.settle(100);
+        assert_eq!((ended(&log), journal.len()), (Ended::Done as u8, 0));
+    }
+
+    #[test]
+    fn a_time_limit_counts_for_the_response_that_it_causes() {
+        let log = Arc::<AccessLog>::default();
+        let mut journal = with_one(&log);
+        journal.time_out();
+        journal.begin(408, 10);
+        journal.end(10);
+        journal.settle(10);
+        assert_eq!(ended(&log), Ended::TimedOut as u8);
+    }
+
+    #[test]
+    fn a_websocket_is_done_only_if_it_was_closed() {
+        for (closed, how) in [(true, Ended::Done), (false, Ended::Aborted)] {
+            let log = Arc::<AccessLog>::default();
+            let mut journal = with_one(&log);
+            journal.begin(101, 10);
+            journal.close(50, closed);
+            assert_eq!(ended(&log), how as u8);
+        }
     }
 }

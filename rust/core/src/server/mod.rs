@@ -11,6 +11,7 @@ mod admission;
 mod attend;
 mod binding;
 mod body;
+mod budget;
 mod channel;
 mod clock;
 mod coding;

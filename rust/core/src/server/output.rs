@@ -193,6 +193,12 @@ impl Output {
         self.written += n as u64;
     }
 
+    /// How many of them are in memory of ours.
+    pub(crate) fn in_memory(&self) -> usize {
+        let pieces = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
+        pieces + self.tail.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

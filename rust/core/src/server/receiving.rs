@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connection::{Conn, State};
-use super::exchange::Request;
-use super::inbound::Parsed;
+use super::exchange::{Block, Request};
+use super::inbound::{Awaited, Parsed};
 use super::phase::{Phase, Receiving};
 use super::request;
 use super::sink::Notice;
@@ -32,6 +32,13 @@ impl State {
             Ok(Some(parsed)) => Some(self.begin_request(conn, parsed)),
             Ok(None) => {
                 self.note_progress(conn, before, fresh.len());
+                if before != Awaited::Body
+                    && self.inbound.awaited() == Awaited::Body
+                    && conn.shared.budget.is_exhausted()
+                {
+                    self.refuse_body(conn);
+                    return None;
+                }
                 if self.inbound.wants_continue() {
                     self.send_continue(conn);
                 }
@@ -68,9 +75,24 @@ impl State {
         conn.shared.tally.request();
         Request {
             exchange,
-            block,
+            block: Block::new(block, &conn.shared),
             arrived,
         }
+    }
+
+    /// There is no memory for a body: 503.
+    fn refuse_body(&mut self, conn: &Arc<Conn>) {
+        let budget = &conn.shared.budget;
+        if budget.warnings.is_due() {
+            conn.shared.notice(Notice::Warning(budget.warning()));
+        }
+        conn.shared.tally.request();
+        conn.shared.tally.status(503);
+        self.log_refused(conn, &[]);
+        self.send_last(conn, 503);
+        // The peer sends on.
+        self.inbound.refuse();
+        self.finish_connection();
     }
 
     /// Tells the peer to send the body.

@@ -50,6 +50,11 @@ impl Session {
         self.decoder.decode(bytes)
     }
 
+    /// Bytes of a message that has arrived in part.
+    pub(super) fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing
     }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::access::AccessLog;
 use super::admission::Admission;
+use super::budget::Budget;
 use super::clock::Clock;
 use super::config::Config;
 use super::connection::Conn;
@@ -42,6 +43,8 @@ pub(super) enum Deferred {
     Overload(Exchange),
     /// A close event that came after the queue was shut.
     Orphan(Work),
+    /// The time of this exchange's handler is over.
+    Overdue(i64),
     /// One half-closed connection too many.
     GiveUp(Oldest<Conn>),
     /// A lot of memory was freed.
@@ -70,6 +73,7 @@ pub(crate) struct Shared {
     pub(super) stop: Progress,
     pub(super) tls: ServerTls,
     pub(super) access: Option<Arc<AccessLog>>,
+    pub(super) budget: Budget,
 }
 
 /// How far a server has stopped.
@@ -115,6 +119,7 @@ impl Shared {
             }),
             loops: Loops::default(),
             admission: Admission::new(config.max_connections, config.max_per_ip),
+            budget: Budget::new(config.max_buffered),
             access: config.access_log.then(Arc::default),
             config,
             sink,
@@ -192,6 +197,7 @@ impl Shared {
             match deferred {
                 Deferred::Notice(notice) => self.sink.on_notice(notice),
                 Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Overdue(name) => self.sink.on_overdue(name),
                 Deferred::Body(name) => self.sink.on_body(name),
                 Deferred::Closing(name, code, reason) => {
                     self.sink.on_closing(name, code, &reason);

@@ -32,6 +32,8 @@ pub struct Stats {
     pub oldest: Duration,
     /// How often each of [`Timeout::ALL`] has ended a request or connection.
     pub timeouts: [u64; Timeout::ALL.len()],
+    /// Bytes of buffers for all of these, in memory of ours.
+    pub held: u64,
     /// Threads that take work.
     pub threads: usize,
     /// Connections with TLS.
@@ -57,6 +59,7 @@ impl Server {
             active: 0,
             pending: 0,
             buffered: 0,
+            held: shared.budget.held(),
             waiting,
             oldest,
             timeouts: Timeout::ALL.map(|timeout| shared.counters.timeouts(timeout)),

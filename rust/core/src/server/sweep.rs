@@ -20,7 +20,7 @@ use super::inbound::Awaited;
 use super::limits::{Timeout, Times};
 use super::phase::{Phase, Receiving, Responding};
 use super::session::GOING_AWAY;
-use super::shared::Shared;
+use super::shared::{Deferred, Shared};
 use super::sink::Notice;
 use super::types::Event;
 
@@ -190,6 +190,10 @@ impl State {
     /// A response that the handler sends later has no effect. Its channel is closed as if by the server.
     fn give_up_on_handler(&mut self, conn: &Arc<Conn>) {
         conn.shared.tally.head(503, self.arrived, true);
+        // Without a name, it is still queued: no thread has it.
+        if conn.shared.config.interrupt && self.name != 0 {
+            conn.shared.defer(Deferred::Overdue(self.name));
+        }
         self.send_last(conn, 503);
         // The peer does not know yet that we close.
         self.inbound.refuse();
@@ -207,7 +211,7 @@ impl State {
         self.send_last(conn, 408);
     }
 
-    fn send_last(&mut self, conn: &Arc<Conn>, status: u16) {
+    pub(super) fn send_last(&mut self, conn: &Conn, status: u16) {
         let mut response = Vec::with_capacity(128);
         conn.shared.last_response(&mut response, status);
         self.log_response(status, &response);

@@ -100,6 +100,11 @@ impl Transport {
         self.out.is_empty() && self.sealed() == 0
     }
 
+    /// How many queued bytes are in memory of ours.
+    pub(super) fn in_memory(&self) -> usize {
+        self.out.in_memory() + self.sealed()
+    }
+
     /// How many bytes have been written or queued since the connection began.
     pub(super) fn position(&self) -> u64 {
         self.out.written() + self.out.len() as u64

@@ -61,6 +61,17 @@ enum State {
 type Progress = Poll<Option<Event>>;
 
 impl Decoder {
+    /// Bytes of memory that hold a message of which a part has arrived.
+    pub fn held(&self) -> usize {
+        let fragments = self.fragments.as_ref();
+        let current = match &self.state {
+            State::Data { message, .. } => message.bytes.capacity(),
+            State::Control { payload, .. } => payload.capacity(),
+            State::Head(_) | State::Closed => 0,
+        };
+        fragments.map_or(0, |message| message.bytes.capacity()) + current
+    }
+
     /// A decoder for the bytes after the handshake.
     ///
     /// A message of more than `max_message` bytes is a fault (1009), detected at the header that announces too much.
@@ -316,19 +327,6 @@ mod tests {
 
     /// Start of a frame that announces 4 MiB.
     const ANNOUNCED: [u8; 14] = [0x82, 0xff, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0];
-
-    impl Decoder {
-        /// Bytes held on the heap for payload.
-        fn held(&self) -> usize {
-            let waiting = self.fragments.as_ref().map_or(0, |m| m.bytes.capacity());
-            waiting
-                + match &self.state {
-                    State::Data { message, .. } => message.bytes.capacity(),
-                    State::Control { payload, .. } => payload.capacity(),
-                    State::Head(_) | State::Closed => 0,
-                }
-        }
-    }
 
     #[test]
     fn a_waiting_decoder_is_small_and_owns_nothing() {

@@ -263,7 +263,11 @@ pub const SERVER_STAT_TURNED_AWAY: usize = 274;
 pub const SERVER_STAT_HANDSHAKES: usize = 275;
 /// Entries for the access log: added, dropped.
 pub const SERVER_STAT_LOGGED: usize = 278;
-pub const SERVER_STATS: usize = 280;
+/// Bytes of all buffers.
+pub const SERVER_STAT_HELD: usize = 280;
+/// Native memory of this library, for all servers and clients.
+pub const SERVER_STAT_NATIVE: usize = 281;
+pub const SERVER_STATS: usize = 282;
 
 /// How an exchange in the access log has ended.
 pub const ACCESS_DONE: u8 = 0;
@@ -295,6 +299,8 @@ const _: () = {
         (SERVER_STAT_TURNED_AWAY, 1),
         (SERVER_STAT_HANDSHAKES, 3),
         (SERVER_STAT_LOGGED, 2),
+        (SERVER_STAT_HELD, 1),
+        (SERVER_STAT_NATIVE, 1),
     ];
     let (mut next, mut i) = (0, 0);
     while i < lengths.len() {

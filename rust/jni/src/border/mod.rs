@@ -1,6 +1,7 @@
 //! Shared by downcalls and upcalls: numbers, handles, arrays, errors.
 
 pub(crate) mod abi;
+pub(crate) mod allocated;
 pub(crate) mod arrays;
 pub(crate) mod error;
 pub(crate) mod faults;

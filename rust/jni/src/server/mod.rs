@@ -75,6 +75,11 @@ impl Sink for ServerUpcalls {
         }
     }
 
+    fn on_overdue(&self, name: i64) {
+        faults::point();
+        self.on_overdue(name);
+    }
+
     fn on_closing(&self, name: i64, code: i32, reason: &str) {
         faults::point();
         self.on_closing(name, code, reason);

@@ -7,6 +7,7 @@ use jni::sys::{jboolean, jlong};
 
 use super::SERVERS;
 use crate::border::abi;
+use crate::border::allocated::allocated;
 use crate::border::error::Result;
 
 const _: () = assert!(BUCKETS == abi::STAT_BUCKETS && Timeout::ALL.len() == abi::STAT_TIMEOUTS);
@@ -43,6 +44,8 @@ fn numbers(stats: &Stats) -> [jlong; abi::SERVER_STATS] {
         (abi::SERVER_STAT_WAITING, stats.waiting as u64),
         (abi::SERVER_STAT_OLDEST, stats.oldest.as_millis() as u64),
         (abi::SERVER_STAT_THREADS, stats.threads as u64),
+        (abi::SERVER_STAT_NATIVE, allocated()),
+        (abi::SERVER_STAT_HELD, stats.held),
         (abi::SERVER_STAT_TLS, stats.tls as u64),
         (abi::SERVER_STAT_TURNED_AWAY, stats.turned_away),
     ];

@@ -22,6 +22,7 @@ struct ServerMethods {
     on_starved: JMethodID,
     on_drained: JMethodID,
     on_body: JMethodID,
+    on_overdue: JMethodID,
     on_closing: JMethodID,
     on_notice: JMethodID,
     bytes_class: Global<JClass<'static>>,
@@ -37,6 +38,7 @@ impl ServerMethods {
             on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
             on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
             on_body: env.get_method_id(&class, jni_str!("onBody"), jni_sig!("(J)V"))?,
+            on_overdue: env.get_method_id(&class, jni_str!("onOverdue"), jni_sig!("(J)V"))?,
             on_closing: env.get_method_id(
                 &class,
                 jni_str!("onClosing"),
@@ -113,6 +115,10 @@ impl ServerUpcalls {
     /// False if the upcall failed.
     pub(crate) fn on_body(&self, name: i64) -> bool {
         self.call(|env, methods| self.void(env, methods.on_body, &[jvalue { j: name }]))
+    }
+
+    pub(crate) fn on_overdue(&self, name: i64) {
+        self.call(|env, methods| self.void(env, methods.on_overdue, &[jvalue { j: name }]));
     }
 
     pub(crate) fn on_closing(&self, name: i64, code: i32, reason: &str) {

@@ -1,0 +1,79 @@
+//! How much a server holds for its peers in native memory, together, and the limit on that.
+//!
+//! Each connection counts what has arrived and was not handed over, and what was not sent, in units, at the end of each
+//! of its turns on the loop; what waits in the work queue is counted on its own. So the sum is a little late, and
+//! costs a connection that holds nothing a comparison.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::throttle::Throttle;
+
+/// What is counted: parts count as whole ones.
+const UNIT: usize = 4096;
+
+/// The sum, and the limit.
+#[derive(Debug)]
+pub(super) struct Budget {
+    most: Option<u64>,
+    units: AtomicU64,
+    pub(super) warnings: Throttle,
+}
+
+impl Budget {
+    pub(super) fn new(most: Option<u64>) -> Self {
+        Self {
+            most,
+            units: AtomicU64::new(0),
+            warnings: Throttle::default(),
+        }
+    }
+
+    /// What this many bytes count; at most 256 MiB.
+    pub(super) fn units(bytes: usize) -> u16 {
+        u16::try_from(bytes.div_ceil(UNIT)).unwrap_or(u16::MAX)
+    }
+
+    /// Something that counted `from` now counts `to`.
+    pub(super) fn change(&self, from: u16, to: u16) {
+        if from != to {
+            let more = u64::from(to).wrapping_sub(u64::from(from));
+            self.units.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// The bytes that are counted.
+    pub(super) fn held(&self) -> u64 {
+        self.units.load(Ordering::Relaxed) * UNIT as u64
+    }
+
+    /// Whether nothing more should be begun.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.most.is_some_and(|most| self.held() >= most)
+    }
+
+    /// The warning for that case.
+    pub(super) fn warning(&self) -> String {
+        let most = self.most.unwrap_or_default();
+        format!("{most} bytes are buffered (:max-buffered-bytes): new request bodies get 503")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_what_was_taken() {
+        let budget = Budget::new(Some(3 * UNIT as u64));
+        let (some, much) = (Budget::units(1), Budget::units(usize::MAX));
+        assert_eq!((Budget::units(0), some, much), (0, 1, u16::MAX));
+        budget.change(0, some);
+        budget.change(0, 1);
+        assert!(!budget.is_exhausted());
+        budget.change(some, much);
+        assert!(budget.is_exhausted());
+        budget.change(much, 0);
+        budget.change(1, 0);
+        assert_eq!(budget.held(), 0);
+    }
+}
