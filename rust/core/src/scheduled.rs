@@ -13,8 +13,6 @@ pub(crate) type ThreadId = u32;
 pub(crate) struct Schedule {
     /// How long it has had a processor.
     pub(crate) worked: Duration,
-    /// How long it could have gone on, and had none.
-    pub(crate) waited: Duration,
     /// It is not blocked: it works now, or waits for a processor.
     pub(crate) runnable: bool,
 }
@@ -35,16 +33,12 @@ pub(crate) fn this() -> ThreadId {
 pub(crate) fn of(thread: ThreadId) -> Option<Schedule> {
     let about = format!("/proc/self/task/{thread}");
     let times = std::fs::read_to_string(format!("{about}/schedstat")).ok()?;
-    let mut times = times
-        .split_whitespace()
-        .map(|nanos| nanos.parse().map(Duration::from_nanos));
-    let (worked, waited) = (times.next()?.ok()?, times.next()?.ok()?);
+    let worked = times.split_whitespace().next()?.parse().ok()?;
     let state = std::fs::read_to_string(format!("{about}/stat")).ok()?;
     // Its name is in parentheses, and may contain some.
     let (_, state) = state.rsplit_once(')')?;
     Some(Schedule {
-        worked,
-        waited,
+        worked: Duration::from_nanos(worked),
         runnable: state.trim_start().starts_with('R'),
     })
 }

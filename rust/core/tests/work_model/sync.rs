@@ -77,7 +77,6 @@ pub(crate) mod scheduled {
 
     pub(crate) struct Schedule {
         pub(crate) worked: Duration,
-        pub(crate) waited: Duration,
         pub(crate) runnable: bool,
     }
 
@@ -90,7 +89,6 @@ pub(crate) mod scheduled {
         let mut any = |to| shuttle::rand::Rng::gen_range(&mut dice, 0..to);
         Some(Schedule {
             worked: Duration::from_millis(any(3)),
-            waited: Duration::from_millis(any(3)),
             runnable: any(2) == 0,
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! A clock says how long something took, not why. A turn of a loop may bring several hundred short pieces of work, and
 //! where threads share a processor, each of them seems slow now and then: neither is a reason to take a loop away from
-//! a worker. So a worker counts what it takes, and the kernel is asked before a thread is called slow or stuck.
+//! a worker. So a worker counts what it takes, and the kernel is asked before a thread is called stuck.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -46,18 +46,14 @@ struct Since {
     at: Instant,
     /// How much work it has taken.
     taken: u32,
-    /// How long it had waited for a processor by then. Known only after a slow turn, because asking is slow as well.
-    waited: Option<Duration>,
 }
 
 /// This thread has run the loop of this progress and stops.
 pub(super) fn note_stopped(progress: &Arc<Progress>) {
-    let suspicious = SLOW.with(Cell::get) > 0;
     let since = Since {
         progress: progress.clone(),
         at: Instant::now(),
         taken: 0,
-        waited: if suspicious { waited() } else { None },
     };
     SINCE.with(|cell| cell.replace(Some(since)));
 }
@@ -77,39 +73,18 @@ pub(super) fn forget() {
     SINCE.with(|cell| cell.replace(None));
 }
 
-/// How long this thread has waited for a processor so far.
-fn waited() -> Option<Duration> {
-    scheduled::of(scheduled::this()).map(|schedule| schedule.waited)
-}
-
-/// Whether this thread's work between its runs of a loop is slow. Time in which it waited for a processor is not
-/// counted, once it has been slow.
+/// Whether this thread's work between its runs of a loop is slow. The kernel is not asked here: that takes longer than
+/// a short turn.
 pub(super) fn is_slow() -> bool {
     let Some(since) = SINCE.with(|cell| cell.replace(None)) else {
         return false;
     };
-    let most = SHORT_TASK * since.taken.max(1);
-    let time = since.at.elapsed();
-    let so_far = SLOW.with(Cell::get);
-    let in_a_row = if time <= most {
-        0
-    } else if since.was_preempted(time, most) {
-        so_far
-    } else {
-        so_far + 1
+    let in_a_row = match since.at.elapsed() > SHORT_TASK * since.taken.max(1) {
+        true => SLOW.with(Cell::get) + 1,
+        false => 0,
     };
     SLOW.with(|slow| slow.set(in_a_row % SLOW_TURNS));
     in_a_row == SLOW_TURNS
-}
-
-impl Since {
-    /// Whether this time was longer than `most` only because the thread had no processor.
-    fn was_preempted(&self, time: Duration, most: Duration) -> bool {
-        let Some((before, now)) = self.waited.zip(waited()) else {
-            return false;
-        };
-        time.saturating_sub(now.saturating_sub(before)) <= most
-    }
 }
 
 /// What its owner has seen of a loop that workers run, since a worker last began or stopped.
