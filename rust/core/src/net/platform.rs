@@ -96,6 +96,11 @@ pub(crate) fn ignore_newcomers(listener: &TcpListener) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn ignore_newcomers(_: &TcpListener) {}
 
+/// What `listen` is to be told for a backlog of that many connections.
+pub(crate) fn backlog(connections: i32) -> i32 {
+    connections
+}
+
 /// Before a TCP socket is bound: connections of an earlier server do not hold its port, and, with `port`, neither do
 /// other listeners that asked for the same.
 pub(crate) fn share(socket: &Socket, port: bool) -> io::Result<()> {

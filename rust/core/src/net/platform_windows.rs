@@ -64,6 +64,15 @@ pub(crate) fn send_file(
 /// Windows has no filter: connections that it completes between the last accept and the listener's end are reset.
 pub(crate) fn ignore_newcomers(_: &TcpListener) {}
 
+/// What `listen` is to be told for a backlog of that many connections: above 200, it heeds only a number below zero
+/// (SOMAXCONN_HINT).
+pub(crate) fn backlog(connections: i32) -> i32 {
+    match connections {
+        ..=200 => connections,
+        _ => -connections.min(65535),
+    }
+}
+
 /// Here, SO_REUSEADDR would let this socket take over the port of another.
 pub(crate) fn share(_: &Socket, port: bool) -> io::Result<()> {
     match port {

@@ -39,7 +39,7 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(config.backlog)?;
+    socket.listen(platform::backlog(config.backlog))?;
     Ok(socket.into())
 }
 
@@ -57,7 +57,7 @@ pub(super) fn unix(path: &Path, config: &Config) -> io::Result<StdUnixListener> 
         // Before it listens: until then, every connection is refused.
         platform::set_mode(path, mode)?;
     }
-    socket.listen(config.backlog)?;
+    socket.listen(platform::backlog(config.backlog))?;
     Ok(socket.into())
 }
 

@@ -6,6 +6,13 @@ use std::os::windows::io::{AsRawSocket, BorrowedSocket, OwnedSocket};
 
 use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOL_SOCKET, setsockopt};
 
+/// What the library exports. Without a list, linkers of MinGW's kind export everything, and cargo-zigbuild drops the one
+/// that rustc makes.
+#[used]
+// SAFETY: linkers read this section as options, and load none of it.
+#[unsafe(link_section = ".drectve")]
+static EXPORTS: [u8; 40] = *b" -export:JNI_OnLoad -export:JNI_OnUnload";
+
 /// Windows does not tell.
 pub(crate) fn in_send_queue(_: BorrowedSocket<'_>) -> u64 {
     0
