@@ -9,7 +9,7 @@
             [httpkit.wire        :as wire]
             [org.httpkit.server  :as server]
             [ring.middleware.multipart-params :refer [wrap-multipart-params]])
-  (:import (java.io ByteArrayOutputStream File IOException InputStream OutputStream)
+  (:import (java.io ByteArrayOutputStream File IOException InputStream InterruptedIOException OutputStream)
            (java.net SocketTimeoutException)
            (java.util.concurrent CountDownLatch Executors TimeUnit)
            (org.httpkit ProtocolException RequestTooLargeException)))
@@ -252,6 +252,45 @@
         (is (= "done" (:body (wire/answer conn))))
         (wire/send! conn (text 1000) (with-length 0))
         (is (= 200 (:status (wire/answer conn))))))))
+
+(deftest an-interrupted-read-throws-and-the-body-can-be-read-on
+  (doseq [[mode [_ options]] (dissoc (modes nil) "asynchronous")]
+    (testing mode
+      (let [reader      (promise)
+            interrupted (promise)]
+        (wire/with-server [{:keys [port]}
+                           (fn [{:keys [^InputStream body]}]
+                             (deliver reader (Thread/currentThread))
+                             (try (.read body)
+                                  (deliver interrupted false)
+                                  (catch InterruptedIOException _
+                                    (deliver interrupted (Thread/interrupted))))
+                             {:status 200 :body (slurp body)})
+                           (assoc options :request-buffer-size 0)]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (with-length 5))
+            (.interrupt ^Thread (deref reader wire/patience-ms nil))
+            (is (true? (deref interrupted wire/patience-ms :waits)) "the thread knows it, too")
+            (wire/send! conn "after")
+            (is (= "after" (:body (wire/answer conn))))))))))
+
+(deftest threads-that-read-one-body-get-each-byte-once
+  (let [size 400000]
+    (wire/with-server [{:keys [port]}
+                       (fn [{:keys [^InputStream body]}]
+                         (let [pieces (doall (for [step [1 700 1500 70000]]
+                                               (future
+                                                 (let [piece (byte-array step)
+                                                       out   (ByteArrayOutputStream.)]
+                                                   (loop [n (.read body piece)]
+                                                     (if (neg? n)
+                                                       (.toByteArray out)
+                                                       (do (.write out piece 0 n) (recur (.read body piece)))))))))]
+                           {:status 200 :body (pr-str (into (sorted-map) (frequencies (mapcat #(seq ^bytes @%) pieces))))}))
+                       {:request-buffer-size 0 :body-window 20000}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (with-length size) (text size))
+        (is (= (pr-str (into (sorted-map) (frequencies (map int (text size))))) (:body (wire/answer conn))))))))
 
 (deftest an-input-stream-is-as-its-contract-says
   (wire/with-server [{:keys [port]}

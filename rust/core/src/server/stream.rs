@@ -43,10 +43,8 @@ impl Conn {
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
         let (close, line) = terms.connection(response, until_close, stopping);
-        let extras = coder.map(Extras::coding);
-        state
-            .phase
-            .go_on(Responding::Streaming(Terms { close, ..terms }, extras));
+        let begun = Responding::Streaming(Terms { close, ..terms }, coder.map(Extras::coding));
+        state.phase.go_on(begun);
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
