@@ -187,7 +187,7 @@
                (map (fn [^CompletableFuture call] (.body ^HttpResponse (.get call 60 TimeUnit/SECONDS))) calls)))))))
 
 (deftest java-http-client-that-offers-http2-gets-http1
-  (let [client (-> (HttpClient/newBuilder) (.version HttpClient$Version/HTTP_2) (.build))]
+  (let [client (-> (HttpClient/newBuilder) (.version HttpClient$Version/HTTP_2) (.sslContext (certs/context)) (.build))]
     (wire/with-server [{:keys [port]} handler {}]
       (is (= ["get HTTP/1.1  " HttpClient$Version/HTTP_1_1]
              ((juxt #(.body ^HttpResponse %) #(.version ^HttpResponse %))

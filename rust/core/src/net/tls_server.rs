@@ -20,7 +20,7 @@ use super::server_keys::Keys;
 pub(crate) use super::server_keys::take_asked_for;
 
 /// Protocols for ALPN. A client that offers none of them is refused; one that does not ask gets HTTP/1.1.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
