@@ -191,6 +191,13 @@
     (binding [*default-client* own] @(get \"http://localhost:8080/\"))"
   default-client)
 
+(defn- the-client ^HttpClient [what client]
+  (let [forced (force client)]
+    (when-not (instance? HttpClient forced)
+      (throw (IllegalArgumentException.
+               (str what " of " (pr-str forced) ": expected an HttpClient, see make-client, or a delay of one"))))
+    forced))
+
 (defn client-stats
   "Counts of `client` (or a delay of one), all 0 once it is stopped:
 
@@ -210,7 +217,7 @@
 
     (:queued (client-stats own))"
   [client]
-  (let [counts (.stats ^HttpClient (force client))]
+  (let [counts (.stats (the-client "client-stats" client))]
     {:connections    (aget counts Abi/STAT_OPEN)
      :idle           (aget counts Abi/STAT_IDLE)
      :connecting     (aget counts Abi/STAT_CONNECTING)
@@ -230,7 +237,7 @@
 
     (client-stop! own)"
   [client]
-  (.stop ^HttpClient (force client)))
+  (.stop (the-client "client-stop!" client)))
 
 (defn- choose-client ^HttpClient [client insecure?]
   (or client
@@ -254,6 +261,8 @@
 
     @(get \"http://localhost:8080/\" {:filter (max-body-filter 100000)})"
   [max-length]
+  (when-not (number? max-length)
+    (throw (ClassCastException. (str "max-body-filter of " (pr-str max-length) ": expected a number of bytes"))))
   (IFilter$MaxBodyFilter. (Math/toIntExact (long max-length))))
 
 ;;;; From options to a request
@@ -366,6 +375,18 @@
       (options/check options/request {k value}))
     value))
 
+(defn- request-map
+  "The options of a request, or ClassCastException, as in http-kit, if they are no map."
+  [opts]
+  (cond
+    (or (nil? opts) (map? opts)) opts
+    (instance? Map opts)         (into {} opts)
+    :else (throw (ClassCastException. (str "options " (options/shown opts) " of request: expected a map")))))
+
+(defn- check-callback! [callback]
+  (when-not (or (not callback) (ifn? callback))
+    (throw (IllegalArgumentException. (str "callback " (pr-str callback) ": expected a function of the response")))))
+
 (defn ^:redef request
   "Sends a request and immediately returns an object to deref, with or without a
   timeout, that is also a `java.util.concurrent.Future` (`future-cancel` aborts
@@ -469,7 +490,8 @@
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
-  (check-request! opts)
+  (check-request! (request-map opts))
+  (check-callback! callback)
   (let [control  (ending/control opts)
         opts     (ending/with-control opts control)
         coerced  (coerce/streamed-request opts)
@@ -494,7 +516,7 @@
 (defn- request-with [method url [opts callback]]
   (if (callback? opts)
     (request {:url url :method method} opts)
-    (request (assoc opts :url url :method method) callback)))
+    (request (assoc (request-map opts) :url url :method method) callback)))
 
 (defmacro ^:private defverb [verb]
   (let [method (keyword verb)]

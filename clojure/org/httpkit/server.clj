@@ -104,6 +104,21 @@
   (-server-stop! [server opts]
     (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))
 
+(defn- the-server
+  "`x`, or IllegalArgumentException if it is no server."
+  ^HttpServer [what x]
+  (when-not (instance? HttpServer x)
+    (throw (IllegalArgumentException.
+             (str what (cond
+                         (nil? x) " of nil"
+                         (fn? x)  " of a function"
+                         :else    (str " of class " (.getName (class x))))
+               ": expected an HttpServer, "
+               (if (fn? x)
+                 "which is (:server (meta it)) of what run-server returns"
+                 "see :legacy-return-value? of run-server")))))
+  x)
+
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
   1001. Requests that are running, or arrive on open connections, get time to
@@ -158,8 +173,9 @@
     @(server-drain! server {:timeout 20000}) ; => {:requests 12 :websockets 3 :cut 0}"
   {:arglists '([server] [server {:keys [timeout ws-grace] :as opts}])}
   ([server] (server-drain! server nil))
-  ([^HttpServer server opts]
-   (let [opts (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
+  ([server opts]
+   (let [server (the-server "server-drain!" server)
+         opts   (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
      (options/check options/drain opts)
      (doseq [message (options/unknown-names "server-drain!" options/drain opts)]
        (.logWarning server message nil))
@@ -179,9 +195,10 @@
   "Returns the bound TLS port, also after a stop; nil without TLS.
 
     (server-ssl-port server) ; => 8443"
-  [^HttpServer server]
-  (when (.isOpen (.tls server))
-    (.port (.tls server))))
+  [server]
+  (let [tls (.tls (the-server "server-ssl-port" server))]
+    (when (.isOpen tls)
+      (.port tls))))
 
 (defn server-reload-tls!
   "Reads the certificates, keys and authorities of `server` again, for connections from
@@ -195,8 +212,8 @@
   changes. Throws IllegalStateException if the server has no TLS port.
 
     (map :not-after (:certificates (server-reload-tls! server)))"
-  [^HttpServer server]
-  {:certificates (mapv tls/description (.reload (.tls server)))})
+  [server]
+  {:certificates (mapv tls/description (.reload (.tls (the-server "server-reload-tls!" server))))})
 
 (defn server-stats
   "Returns the totals and the current state of `server` as a map; for a stopped server,
@@ -231,15 +248,15 @@
 
     (get-in (server-stats server) [:connections :open])"
   [server]
-  (statistics/stats server))
+  (statistics/stats (the-server "server-stats" server)))
 
 (defn server-join
   "Blocks until `server` has stopped.
 
     (defn -main [& _]
       (server-join (run-server #'app {:port 8080 :legacy-return-value? false})))"
-  [^HttpServer server]
-  (.join server))
+  [server]
+  (.join (the-server "server-join" server)))
 
 (defn- stop-arguments
   "The options among the arguments of the stop function: `:timeout 100`, or one
@@ -637,6 +654,13 @@
   (on-ping    [_ _] (not-nil! "on-ping"))
   (on-close   [_ _] (not-nil! "on-close")))
 
+(defn- callback!
+  "`f`, or ClassCastException, as in http-kit, if it is no function."
+  [what f]
+  (when-not (or (nil? f) (ifn? f))
+    (throw (ClassCastException. (str what " " (pr-str f) ": expected a function"))))
+  f)
+
 (extend-type AsyncChannel
   Channel
   (open?      [ch] (not (.isClosed ch)))
@@ -645,21 +669,25 @@
   (send!
     ([ch data]                   (.send ch data (not (.isWebSocket ch))))
     ([ch data close-after-send?] (.send ch data (boolean close-after-send?))))
-  (on-receive [ch callback] (.setReceiveHandler ch callback))
-  (on-ping    [ch callback] (.setPingHandler    ch callback))
-  (on-close   [ch callback] (.setCloseHandler   ch callback)))
+  (on-receive [ch callback] (.setReceiveHandler ch (callback! "on-receive" callback)))
+  (on-ping    [ch callback] (.setPingHandler    ch (callback! "on-ping" callback)))
+  (on-close   [ch callback] (.setCloseHandler   ch (callback! "on-close" callback))))
 
 (defn pending-bytes
   "Returns the number of bytes queued on channel `ch` for its peer.
 
     (when (< (pending-bytes ch) 100000)
       (send! ch update))"
-  [^AsyncChannel ch]
-  (.pendingBytes ch))
+  [ch]
+  (if (nil? ch)
+    (throw (IllegalArgumentException. "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks"))
+    (.pendingBytes ^AsyncChannel ch)))
 
 (defn- all-channels
   "A collection of what `channels` reduces to; throws if anything in it is no channel."
   ^Collection [channels]
+  (when (or (keyword? channels) (string? channels) (instance? AsyncChannel channels))
+    (throw (IllegalArgumentException. (str "broadcast! to " (pr-str channels) ": expected a collection of channels"))))
   (reduce (fn [^ArrayList all ch]
             (when-not (instance? AsyncChannel ch)
               (throw (IllegalArgumentException.
@@ -837,6 +865,8 @@
       (print-warning (message)))))
 
 (defn- check-channel! [ch opts]
+  (when-not (or (nil? opts) (coll? opts) (instance? java.util.Map opts))
+    (throw (IllegalArgumentException. (str "options " (pr-str opts) " of as-channel: expected a map"))))
   (options/check options/channel opts
     (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k))))
   (partners/check-channel! opts))

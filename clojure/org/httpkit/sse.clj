@@ -80,8 +80,11 @@
 
   Throws IllegalArgumentException, and sends nothing, for other keys and values,
   and for a line break or NUL in `:event` or `:id`, which would forge fields."
-  [^AsyncChannel s event]
-  (.send s (encode event) false))
+  [s event]
+  (let [bytes (encode event)]
+    (when (nil? s)
+      (throw (IllegalArgumentException. "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks")))
+    (.send ^AsyncChannel s bytes false)))
 
 (defn broadcast!
   "Sends one event, as `send!` does, on each of `streams`, any collection of them; it
@@ -371,6 +374,10 @@
   {:arglists '([url {:keys [reconnect? max-event-bytes] :as opts}
                 {:keys [on-open on-event on-error on-close] :as callbacks}])}
   ^Closeable [url opts callbacks]
+  (when-not (string? url)
+    (throw (IllegalArgumentException. (str "sse/connect to " (pr-str url) ": expected a URL, as a String"))))
+  (when-not (or (nil? callbacks) (map? callbacks))
+    (throw (IllegalArgumentException. (str "the callbacks " (pr-str callbacks) " of sse/connect: expected a map"))))
   (options/check options/event-callbacks callbacks
     (fn [k] (throw (IllegalArgumentException.
                      ^String (options/unknown-name "the callbacks of sse/connect" options/event-callbacks k)))))

@@ -129,7 +129,7 @@
       (instance? HttpServer source) (server-metrics source)
       (instance? HttpClient source) (client-metrics source)
       :else (throw (IllegalArgumentException.
-                     (str "no source of statistics: " (some-> source class .getName)
+                     (str "no source of statistics: " (if (nil? source) "nil" (.getName (class source)))
                        "; expected an HttpServer or an HttpClient"))))))
 
 ;;;; Prometheus

@@ -201,7 +201,8 @@
       ProtocolException "Duplicate request header: Host"                {:headers {"Host" "a" "host" "b"}}
       ProtocolException "Content-Length without a request body must be 0" {:headers {"Content-Length" "5"}}
       ProtocolException "Invalid Content-Length: x"                     {:headers {"Content-Length" "x"}}
-      RuntimeException  "class java.lang.Long is not understandable"    {:body 42}
+      RuntimeException  (str "class java.lang.Long is not understandable: a request's :body is nil, a String, byte[],"
+                          " ByteBuffer, InputStream, File or a sequence") {:body 42}
       FileNotFoundException ""                                          {:body (File. "/does/not/exist")}
       NullPointerException  ""                                          {:body ["a" nil]}
       URISyntaxException "Illegal character"      {:url (str (:url p) "/a|b")}

@@ -37,8 +37,15 @@
     (sequential? v) (mapcat (fn [i x] (nest-indexed [(sub-key k (str i)) x])) (range) v)
     :else           [[k v]]))
 
+(defn- name-of [k]
+  (when-not (or (string? k) (instance? clojure.lang.Named k))
+    (throw (ClassCastException.
+             (str "parameter name " (pr-str k) " of class " (some-> k class .getName)
+               ": expected a String, Keyword or Symbol"))))
+  (name k))
+
 (defn- encode-param [style [k v]]
-  (let [k (name k)
+  (let [k (name-of k)
         pair (fn [k v] (str (url-encode k) "=" (url-encode v)))]
     (cond
       (not (sequential? v))      (pair k v)

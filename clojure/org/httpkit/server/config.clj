@@ -36,6 +36,8 @@
   (concat
     (when (nil? handler)
       ["the handler of run-server is nil: every request will be answered with 500"])
+    (when (map? handler)
+      ["the handler of run-server is a map: expected a function of a request; options come second"])
     (tls/warnings opts)
     (options/unknown-names "run-server" options/server        (tls/known opts))
     (options/unknown-names "new-worker" options/server-worker pool-opts)))

@@ -100,7 +100,10 @@ final class RequestBody implements Closeable {
         } else if (body instanceof Seqable) {
             return joined((Seqable) body);
         }
-        throw new RuntimeException(body.getClass() + " is not understandable");
+        throw new RuntimeException(
+                body.getClass()
+                        + " is not understandable: a request's :body is nil, a String, byte[],"
+                        + " ByteBuffer, InputStream, File or a sequence");
     }
 
     private static byte[] joined(Seqable parts) {

@@ -207,10 +207,13 @@ final class ResponseWriter extends HeadBuffer {
                 Map.Entry<?, ?> entry = (Map.Entry<?, ?>) s.first();
                 header(name(entry.getKey()), entry.getValue(), terms);
             }
-        } else {
+        } else if (given instanceof Map) {
             for (Map.Entry<?, ?> entry : ((Map<?, ?>) given).entrySet()) {
                 header(name(entry.getKey()), entry.getValue(), terms);
             }
+        } else {
+            String kind = given.getClass().getName();
+            throw new ClassCastException("response :headers of class " + kind + ": expected a map");
         }
     }
 

@@ -1,0 +1,74 @@
+(ns httpkit.mistakes-test
+  "What somebody reads who calls a function with something else than it expects: the value, and what was expected."
+  (:require [clojure.test         :refer [deftest is]]
+            [httpkit.wire         :as wire]
+            [org.httpkit.client   :as client]
+            [org.httpkit.server   :as server]
+            [org.httpkit.sse      :as sse]
+            [org.httpkit.stats    :as stats]))
+
+(set! *warn-on-reflection* true)
+
+(defn- message
+  "Of what `f` throws."
+  [f]
+  (try (f) :nothing-thrown
+       (catch RuntimeException e (.getMessage e))))
+
+(deftest functions-of-a-server-name-what-is-none
+  (doseq [[what f] {"server-stats"       server/server-stats
+                    "server-drain!"      server/server-drain!
+                    "server-join"        server/server-join
+                    "server-ssl-port"    server/server-ssl-port
+                    "server-reload-tls!" server/server-reload-tls!}]
+    (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))
+    (is (= (str what " of a function: expected an HttpServer, which is (:server (meta it)) of what run-server returns")
+           (message #(f (fn [])))))
+    (is (= (str what " of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server")
+           (message #(f 5))))))
+
+(deftest functions-of-a-channel-name-what-is-none
+  (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))
+  (is (= "broadcast! to :all: expected a collection of channels" (message #(server/broadcast! :all "x"))))
+  (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"})))))
+
+(deftest functions-of-the-client-name-what-they-cannot-use
+  (doseq [[expected f]
+          {"options \"http://h/\" of request: expected a map"   #(client/request "http://h/")
+           "options \"x\" of request: expected a map"           #(client/get "http://h/" "x")
+           "options of class clojure.lang.PersistentVector of request: expected a map" #(client/get "http://h/" [:timeout 1])
+           "callback 5: expected a function of the response"    #(client/get "http://h/" {} 5)
+           "client-stats of nil: expected an HttpClient, see make-client, or a delay of one" #(client/client-stats nil)
+           "client-stop! of 5: expected an HttpClient, see make-client, or a delay of one"   #(client/client-stop! 5)
+           "max-body-filter of \"5\": expected a number of bytes" #(client/max-body-filter "5")
+           ":multipart of class clojure.lang.PersistentArrayMap: expected a seq of maps {:name _ :content _}, or nil"
+           #(client/post "http://h/" {:multipart {:name "n" :content "c"}})
+           "parameter name 1 of class java.lang.Long: expected a String, Keyword or Symbol" #(client/query-string {1 2})
+           "sse/connect to nil: expected a URL, as a String"    #(sse/connect nil {} {})
+           "the callbacks 5 of sse/connect: expected a map"     #(sse/connect "http://h/" {} 5)
+           "no source of statistics: nil; expected an HttpServer or an HttpClient" #(stats/prometheus nil)}]
+    (is (= expected (message f)))))
+
+(deftest a-request-body-that-cannot-be-sent-says-what-could
+  (is (= (str "class java.lang.Long is not understandable: a request's :body is nil, a String, byte[], ByteBuffer,"
+           " InputStream, File or a sequence")
+         (ex-message (:error @(client/post "http://127.0.0.1:1/" {:body 42}))))))
+
+(defn- answer
+  "[status body] to a request that `handler` handles."
+  [handler]
+  (wire/with-server [{:keys [port]} handler {}]
+    ((juxt :status :body) (wire/fetch port "/"))))
+
+(deftest a-handlers-mistakes-are-named
+  (doseq [[expected handler]
+          {"response :headers of class clojure.lang.PersistentVector: expected a map" (fn [_] {:headers [["a" "b"]]})
+           "response :headers of class java.lang.String: expected a map"              (fn [_] {:headers "a: b"})
+           "options :on-open of as-channel: expected a map" #(server/as-channel % :on-open)
+           "on-close 5: expected a function"
+           #(server/as-channel % {:on-open (fn [ch] (server/on-close ch 5))})}]
+    (is (= [500 expected] (answer handler)))))
+
+(deftest options-in-the-place-of-the-handler-are-warned-of
+  (wire/with-server [{:keys [warnings]} {:port 8080} {}]
+    (is (= [["the handler of run-server is a map: expected a function of a request; options come second" nil]] @warnings))))
