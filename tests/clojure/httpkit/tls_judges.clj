@@ -29,9 +29,9 @@
 ;; Scanners
 
 (def ^:private of-the-test-authority
-  "Findings about certificates that a private authority signed for one month: no scanner can trust it, nor ask it."
+  "Findings about certificates that a private authority signed for one month, and about headers that are an app's choice."
   #{"cert_chain_of_trust" "cert_trust" "cert_revocation" "cert_crlDistributionPoints" "cert_ocspURL" "cert_caIssuers"
-    "cert_expirationStatus" "DNS_CAArecord" "cert_notAfter" "grade_cap_reason_1" "overall_grade"})
+    "cert_expirationStatus" "DNS_CAArecord" "cert_notAfter" "security_headers" "grade_cap_reason_1" "overall_grade"})
 
 (deftest testssl-finds-nothing-above-low
   (with-port port
