@@ -382,14 +382,15 @@
     :idle-timeout         ; Msecs between requests, else closed  (default 75000)
     :body-timeout         ; Msecs in which 1 KiB of a request body, or the rest, must
                           ; arrive, else 408 and closed          (default 30000)
-    :write-timeout        ; Msecs in which the peer must take 1 KiB of a response, or
-                          ; the rest, else reset. Not for what a channel has queued,
-                          ; unless a sender waits for room       (default 60000)
+    :write-timeout        ; Msecs in which the peer must take 1 KiB of a response or of
+                          ; what a channel has queued, or the rest, else reset
+                          ;                                      (default 60000)
     :handler-timeout      ; Msecs from a request's arrival, waiting for a thread included,
                           ; to the start of its response, else 503, and `on-close` with
                           ; `:server-close`. What the handler sends later has no
-                          ; effect. While a streamed body arrives or
-                          ; waits to be read, only `:body-timeout` counts (default nil)
+                          ; effect. Each read of a streamed body begins the time
+                          ; anew; while a read waits for the client, only
+                          ; `:body-timeout` counts               (default nil)
     :interrupt-handlers?  ; Interrupt the thread of a handler whose time is over? It is
                           ; not interrupted once it has returned   (default false)
     :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send a message,

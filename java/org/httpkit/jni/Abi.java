@@ -35,7 +35,6 @@ public final class Abi {
     public static final int GIVEN_CONNECTION = 4;
     public static final int CLOSE = 8;
     public static final int CORK = 32;
-    public static final int INSIST = 64;
     public static final int OWNED = 128;
 
     /** In place of a declared length: a response to HEAD says none. */

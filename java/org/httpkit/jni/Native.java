@@ -346,7 +346,7 @@ public final class Native {
     /**
      * The next piece of a streamed response.
      *
-     * @param flags {@code Abi.CORK}, {@code INSIST}
+     * @param flags {@code Abi.CORK} or 0
      * @param limit queued bytes at which it is refused
      * @return {@code Abi.SENT_*}
      */
@@ -403,8 +403,7 @@ public final class Native {
     public static native boolean whenDrained(long exchange);
 
     /**
-     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more are queued, as with
-     * {@code Abi.INSIST}.
+     * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more are queued.
      *
      * @return false if there is room, or the peer has disconnected: then there is no upcall
      */

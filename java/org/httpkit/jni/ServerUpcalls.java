@@ -12,8 +12,7 @@ public interface ServerUpcalls {
 
     /**
      * All sent bytes are written. Follows {@link Native#whenDrained} or {@link Native#awaitRoom} if
-     * they returned true, and a send with {@code Abi.INSIST} that was refused because the queue was
-     * full.
+     * they returned true, and a send that was refused because the queue was full.
      */
     void onDrained(long exchange);
 

@@ -82,7 +82,7 @@ public final class Broadcast {
         for (int i = 0; i < channels.size(); i++) {
             Sender sender = channels.get(i).sender;
             calls[2 * i] = sender.handle;
-            calls[2 * i + 1] = sender.sendingTerms(policy);
+            calls[2 * i + 1] = sender.sendingTerms();
         }
         Native.broadcast(calls, piece.opcode, piece.array, piece.start, piece.length);
         for (int i = 0; i < channels.size(); i++) {

@@ -76,7 +76,6 @@ final class Drain {
     /**
      * Repeats {@code send} until it is no longer refused because the queue is full.
      *
-     * @param send must use {@code Abi.INSIST}, so that this ends
      * @return its result; also {@code SENT_CLOSED} if this thread is interrupted: then the
      *     connection is cut
      */

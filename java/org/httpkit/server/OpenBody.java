@@ -98,7 +98,7 @@ final class OpenBody {
         if (headRequest) {
             return UNWANTED;
         }
-        return Native.sendChunk(handle, bytes, start, count, Abi.INSIST, WINDOW);
+        return Native.sendChunk(handle, bytes, start, count, 0, WINDOW);
     }
 
     /**

@@ -103,9 +103,9 @@ final class Sender {
         }
     }
 
-    /** What {@link Native#broadcast} must know. @param given see {@link #settle} */
-    long sendingTerms(Overflow given) {
-        return (long) flags(given == null ? room.policy() : given) << 32 | room.limit();
+    /** What {@link Native#broadcast} must know. */
+    long sendingTerms() {
+        return (long) flags() << 32 | room.limit();
     }
 
     /**
@@ -162,11 +162,7 @@ final class Sender {
     }
 
     int flags() {
-        return flags(room.policy());
-    }
-
-    private int flags(Overflow policy) {
-        return corking.flag() | (policy == Overflow.BLOCK ? Abi.INSIST : 0);
+        return corking.flag();
     }
 
     private int sendFirst(Object data, boolean close) throws IOException {

@@ -95,6 +95,9 @@ pub(super) struct Stream {
     arrival: Arrival,
     /// A reader got [`Read::Later`].
     pub(super) awaited: bool,
+    /// When its reader last read, or was told to go on, by the server's clock. Until it waits, the handler's time counts
+    /// from then.
+    pub(super) since: u32,
     /// Bytes received since they last counted as progress.
     pub(super) recent: usize,
     /// The peer does not wait for `100 Continue`.
@@ -112,6 +115,7 @@ impl Stream {
                 Arrival::Going
             },
             awaited: false,
+            since: 0,
             recent: 0,
             continued,
         }

@@ -8,7 +8,7 @@ use super::exchange::Work;
 use super::output::Payload;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;
-use super::types::{CORK, Event, INSIST};
+use super::types::{CORK, Event};
 
 impl State {
     pub(super) fn channel(&mut self, conn: &Conn) -> &mut Events {
@@ -58,14 +58,13 @@ impl State {
     }
 
     /// Whether fewer than `limit` bytes are queued. If not, the caller is told when it may continue.
-    pub(super) fn has_room(&mut self, conn: &Conn, flags: u32, limit: usize) -> bool {
+    pub(super) fn has_room(&mut self, conn: &Conn, limit: usize) -> bool {
         let pending = self.transport.pending();
         if pending < limit && (pending == 0 || !conn.shared.budget.is_exhausted()) {
             return true;
         }
         // Under the lock that a flush needs, so its end cannot be missed.
         self.drain = Some(conn.shared.clone());
-        self.insisted |= flags & INSIST != 0;
         false
     }
 
@@ -116,7 +115,6 @@ impl State {
 
     /// Everything is written: a sender that was refused may try again.
     pub(super) fn drained(&mut self) {
-        self.insisted = false;
         if let Some(shared) = self.drain.take() {
             shared.note_drained(self.name);
         }
@@ -175,7 +173,7 @@ impl Conn {
 
     pub(super) fn await_room(&self, seq: u32, limit: usize) -> bool {
         self.current(seq)
-            .is_some_and(|mut state| !state.has_room(self, INSIST, limit))
+            .is_some_and(|mut state| !state.has_room(self, limit))
     }
 
     /// The callback that corked its sends is over.

@@ -76,8 +76,6 @@ pub(super) struct State {
     pub(super) sent_in_callback: bool,
     /// A sender was refused because the queue was full; [`State::drained`] notifies it.
     pub(super) drain: Option<Arc<Shared>>,
-    /// A sender that waits for room has a time limit, see [`super::INSIST`].
-    pub(super) insisted: bool,
     /// Pipelined requests handed to the same thread in a row.
     pub(super) in_a_row: u8,
     /// What it counts in the server's [`Budget`].
@@ -114,7 +112,6 @@ impl Conn {
             paused: false,
             sent_in_callback: false,
             drain: None,
-            insisted: false,
             in_a_row: 0,
             units: 0,
             channel: None,
@@ -151,22 +148,27 @@ impl Conn {
         let mut state = self.lock();
         state.silent_since = None;
         match state.transport.tls() {
-            None => self.deliver(state, fresh),
+            None => self.deliver(state, fresh, fresh.len()),
             Some(_) => self.received_sealed(state, fresh),
         }
     }
 
-    /// What the peer has sent, as plaintext.
-    pub(super) fn deliver<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, fresh: &[u8]) {
+    /// What the peer has sent, as plaintext. Of it, `came` bytes have not counted as progress so far.
+    pub(super) fn deliver<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        fresh: &[u8],
+        came: usize,
+    ) {
         match &state.phase {
             Phase::Http(Receiving::Requests, _) => {
-                let request = state.next_request(self, fresh);
+                let request = state.next_request(self, fresh, came);
                 drop(state);
                 if let Some(request) = request {
                     self.shared.offer(Work::Request(request));
                 }
             }
-            Phase::Http(Receiving::Body, _) => state.received_body(self, fresh),
+            Phase::Http(Receiving::Body, _) => state.received_body(self, fresh, came),
             Phase::Http(Receiving::Behind | Receiving::HeldBack, _) => state.inbound.keep(fresh),
             Phase::WebSocket(_) => state.received_frames(self, fresh),
             Phase::Lingering | Phase::Closed => {}
@@ -264,9 +266,9 @@ impl State {
         }
         if self.transport.all_is_written() {
             timers.all_taken();
-        } else if let Some(matters) = self.unread_matters()
+        } else if self.has_to_be_read()
             && let Some(limit) = conn.shared.config.times.write
-            && timers.stalled(cx, limit, matters, || self.taken(conn))
+            && timers.stalled(cx, limit, || self.taken(conn))
         {
             conn.shared.note_timeout(Timeout::Write);
             self.log_write_timeout();
@@ -281,7 +283,7 @@ impl State {
         }
         self.phase = Phase::Http(Receiving::Requests, Responding::Idle);
         if self.inbound.waiting() > 0
-            && let Some(request) = self.next_request(conn, &[])
+            && let Some(request) = self.next_request(conn, &[], 0)
         {
             return Some(request);
         }
@@ -311,27 +313,17 @@ impl State {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 
-    /// Whether the peer must keep reading what is queued; `None` where no time limit applies.
-    ///
-    /// Responses and files: always. Bytes sent on a channel are limited in size, and may stay queued for as long as its
-    /// user likes, unless a sender insists on room. The time is measured from the start even so; otherwise a sender
-    /// that begins to insist would have to wake the loop.
-    fn unread_matters(&self) -> Option<bool> {
-        match self.phase {
-            Phase::Lingering | Phase::Closed => None,
-            _ if self.is_closing_websocket() => None,
-            Phase::Http(_, Responding::Streaming(..)) | Phase::WebSocket(_) => {
-                Some(self.transport.is_file() || self.insisted)
-            }
-            _ => (!self.transport.is_corked()).then_some(true),
-        }
+    /// Whether the peer must keep reading what is queued, responses and what a channel sends. Where a connection ends,
+    /// other limits apply.
+    fn has_to_be_read(&self) -> bool {
+        !self.phase.is_ending() && !self.is_closing_websocket() && !self.transport.is_corked()
     }
 
     /// The peer can return our close frame only once it has read what was sent before it.
     fn is_close_overdue(&self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
         match self.transport.all_is_written() {
             true => timers.passed(cx, Wait::CloseFrame),
-            false => timers.stalled(cx, UNREAD_CLOSE_TIME, true, || self.taken(conn)),
+            false => timers.stalled(cx, UNREAD_CLOSE_TIME, || self.taken(conn)),
         }
     }
 
@@ -392,7 +384,7 @@ impl State {
         }
         if !self.transport.all_is_written() {
             if let Some(limit) = conn.shared.config.times.write
-                && timers.stalled(cx, limit, true, || self.taken(conn))
+                && timers.stalled(cx, limit, || self.taken(conn))
             {
                 conn.shared.note_timeout(Timeout::Write);
                 self.log_write_timeout();

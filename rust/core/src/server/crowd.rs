@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connection::{Conn, State};
 use super::inbound::Awaited;
@@ -15,26 +16,58 @@ use super::types::Stage;
 
 /// How often a waiting connection checks whether another has become idle.
 const LOOK: Duration = Duration::from_millis(100);
-/// Idle connections that are remembered, so that not every new connection has to search for one.
-const REMEMBERED: usize = 64;
+/// A search remembers one idle connection for this many that it has looked at, so that a new connection costs few looks.
+const SHARE: usize = 16;
+/// A search that pays off less is repeated no sooner than after this many times as long as it took.
+const PAUSE: u32 = 20;
 /// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
 
 /// An idle connection, and since when it is idle.
-pub(super) type Idle = (Weak<Conn>, u32);
+type Idle = (Weak<Conn>, u32);
+
+/// Idle connections that have been found, the oldest last, and when to search for others.
+#[derive(Debug, Default)]
+pub(super) struct Oldest {
+    found: Vec<Idle>,
+    /// Searching now would find few again.
+    not_before: Option<Instant>,
+}
+
+impl Oldest {
+    /// A search that looked at `looked` connections took this time.
+    fn searched(&mut self, found: Vec<Idle>, looked: usize, now: Instant, took: Duration) {
+        // Each of many found ones makes room, or has had a request meanwhile: both pay for the search.
+        let pays = found.len() >= most_remembered(looked);
+        self.not_before = (!pays).then(|| now + LOOK.max(took * PAUSE));
+        self.found = found;
+    }
+
+    fn may_search(&self, now: Instant) -> bool {
+        self.found.is_empty() && self.not_before.is_none_or(|then| then <= now)
+    }
+}
+
+/// How many of this many connections a search remembers.
+fn most_remembered(places: usize) -> usize {
+    (places / SHARE).max(1)
+}
 
 /// Waits until there may be one more connection, and counts it. When the server stops accepting, it is counted anyway:
 /// it has been accepted, and must be served. `oldest` are idle connections that were found before.
 pub(super) async fn wait_for_room(
     shared: &Arc<Shared>,
     stage: &mut watch::Receiver<Stage>,
-    oldest: &mut Vec<Idle>,
+    oldest: &mut Oldest,
 ) {
     while !shared.admission.enter() {
-        if oldest.is_empty() {
-            *oldest = find_oldest(shared).await;
+        let began = Instant::now();
+        if oldest.may_search(began) {
+            let (found, looked) = find_oldest(shared).await;
+            let now = Instant::now();
+            oldest.searched(found, looked, now, now - began);
         }
-        let gave_way = std::iter::from_fn(|| oldest.pop()).any(|idle| give_way(&idle));
+        let gave_way = std::iter::from_fn(|| oldest.found.pop()).any(|idle| give_way(&idle));
         if !gave_way && shared.admission.warnings.is_due() {
             shared.notice(Notice::Warning(shared.admission.warning()));
         }
@@ -49,12 +82,14 @@ pub(super) async fn wait_for_room(
     }
 }
 
-/// Some of the connections that have been idle for longest, the oldest last.
-async fn find_oldest(shared: &Arc<Shared>) -> Vec<Idle> {
+/// Some of the connections that have been idle for longest, the oldest last, and how many there were to look at.
+async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     let mut youngest_first = BinaryHeap::new();
     let now = shared.clock.now();
+    let places = shared.connections.places();
+    let remembered = most_remembered(places);
     let mut at = 0;
-    while at < shared.connections.places() {
+    while at < places {
         for conn in shared.connections.at(at..at + BATCH) {
             let Some(since) = conn.idle_since() else {
                 continue;
@@ -62,7 +97,7 @@ async fn find_oldest(shared: &Arc<Shared>) -> Vec<Idle> {
             // It may have become idle after `now`: then it is the youngest, not the oldest.
             let age = now.wrapping_sub(since).cast_signed().max(0).cast_unsigned();
             youngest_first.push(Candidate { age, conn, since });
-            if youngest_first.len() > REMEMBERED {
+            if youngest_first.len() > remembered {
                 youngest_first.pop();
             }
         }
@@ -73,7 +108,7 @@ async fn find_oldest(shared: &Arc<Shared>) -> Vec<Idle> {
     let mut oldest = youngest_first.into_sorted_vec();
     oldest.reverse();
     let remember = |found: Candidate| (Arc::downgrade(&found.conn), found.since);
-    oldest.into_iter().map(remember).collect()
+    (oldest.into_iter().map(remember).collect(), places)
 }
 
 /// Ordered so that the youngest is the greatest.
@@ -134,5 +169,61 @@ impl State {
         ) && self.seq > 0
             && self.inbound.awaited() == Awaited::Request
             && self.transport.all_is_written()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOK: Duration = Duration::from_millis(10);
+
+    fn idle(count: usize) -> Vec<Idle> {
+        (0..count).map(|_| (Weak::new(), 0)).collect()
+    }
+
+    /// How many connections are looked at for this many new ones, if each search finds `found` and takes no time.
+    fn looks(newcomers: usize, connections: usize, found: usize) -> usize {
+        let (mut oldest, mut looks) = (Oldest::default(), 0);
+        let now = Instant::now();
+        for _ in 0..newcomers {
+            if oldest.may_search(now) {
+                looks += connections;
+                oldest.searched(idle(found), connections, now, Duration::ZERO);
+            }
+            oldest.found.pop();
+        }
+        looks
+    }
+
+    #[test]
+    fn a_flood_of_new_connections_does_not_look_at_all_others_for_each() {
+        // Whether none, few or many of them are idle.
+        for found in [0, 1, 100, most_remembered(100_000)] {
+            let looks = looks(10_000, 100_000, found);
+            assert!(looks <= 2 * SHARE * 10_000, "{found} found: {looks}");
+        }
+    }
+
+    #[test]
+    fn a_search_that_finds_little_is_repeated_after_a_pause_in_proportion_to_its_cost() {
+        let mut oldest = Oldest::default();
+        let now = Instant::now();
+        assert!(oldest.may_search(now));
+        oldest.searched(idle(0), 100, now, TOOK);
+        assert!(!oldest.may_search(now + LOOK));
+        assert!(oldest.may_search(now + TOOK * PAUSE));
+        oldest.searched(idle(0), 100, now, Duration::ZERO);
+        assert!(oldest.may_search(now + LOOK));
+    }
+
+    #[test]
+    fn one_of_few_connections_is_enough() {
+        let mut oldest = Oldest::default();
+        let now = Instant::now();
+        oldest.searched(idle(1), 3, now, TOOK);
+        assert!(!oldest.may_search(now), "there is one");
+        oldest.found.clear();
+        assert!(oldest.may_search(now));
     }
 }

@@ -197,8 +197,8 @@ impl Exchange {
         self.conn.send_chunk(self.seq, piece.into(), flags, limit)
     }
 
-    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued, on the terms of
-    /// [`INSIST`](super::INSIST). False if there is room, or the peer has disconnected.
+    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued. False if there is room, or the peer has
+    /// disconnected.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
     }

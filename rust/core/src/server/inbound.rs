@@ -49,6 +49,8 @@ pub(super) struct Inbound {
     proxy: Proxy,
     /// Received bytes came through TLS.
     secured: bool,
+    /// A part of the next record has arrived.
+    part: bool,
     /// The peer broke a rule: further input is dropped.
     refused: bool,
     /// It did so in a HEAD request.
@@ -84,6 +86,7 @@ impl Inbound {
             body: None,
             proxy,
             secured: false,
+            part: false,
             refused: false,
             refused_head: false,
         }
@@ -92,6 +95,11 @@ impl Inbound {
     /// From now on, received bytes came through TLS.
     pub(super) fn secured(&mut self) {
         self.secured = true;
+    }
+
+    /// Whether a part of the next record has arrived.
+    pub(super) fn note_part(&mut self, part: bool) {
+        self.part = part;
     }
 
     /// Bytes received and not yet parsed.
@@ -111,7 +119,7 @@ impl Inbound {
 
     pub(super) fn is_empty(&self) -> bool {
         let partial = matches!(self.body.as_deref(), Some(Body::Partial(_)));
-        self.waiting() == 0 && !partial && !self.is_body_arriving()
+        self.waiting() == 0 && !self.part && !partial && !self.is_body_arriving()
     }
 
     /// Whether a PROXY header may still come.
@@ -137,7 +145,9 @@ impl Inbound {
             Some(Body::Partial(_)) => Awaited::Body,
             Some(Body::Stream(stream)) if stream.is_arriving() => Awaited::Body,
             // One empty line may precede a request; old clients send it after a body.
-            _ if matches!(&self.bytes[self.start..], [] | b"\r\n") => Awaited::Request,
+            _ if !self.part && matches!(&self.bytes[self.start..], [] | b"\r\n") => {
+                Awaited::Request
+            }
             _ => Awaited::Head,
         }
     }
@@ -165,6 +175,7 @@ impl Inbound {
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
         self.start = 0;
+        self.part = false;
         self.head = None;
         match self.body.as_deref_mut() {
             // Its reader is told.
@@ -217,7 +228,7 @@ impl Inbound {
         }
     }
 
-    fn peek_stream(&self) -> Option<&Stream> {
+    pub(super) fn peek_stream(&self) -> Option<&Stream> {
         match self.body.as_deref() {
             Some(Body::Stream(stream)) => Some(stream),
             _ => None,

@@ -54,10 +54,12 @@ pub struct Times {
     pub idle: Option<Duration>,
     /// In which 1 KiB of a request's body must arrive, or the rest of it; else 408. Default 30 s.
     pub body: Option<Duration>,
-    /// In which the peer must take 1 KiB of a response or file, or of queued bytes while a sender insists on room, or
-    /// the rest of them; else its connection is reset. Default 60 s.
+    /// In which the peer must take 1 KiB of a response, or of what a channel has queued, or the rest of it; else its
+    /// connection is reset. Default 60 s.
     pub write: Option<Duration>,
-    /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. Default: no limit.
+    /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. If its body is read
+    /// as it arrives, each read begins the time anew, and a read that waits for the peer takes none of it. Default: no
+    /// limit.
     pub handler: Option<Duration>,
     /// In which one side of a WebSocket must send something, pings of this side excepted; then it is closed with 1001.
     /// Default: no limit.

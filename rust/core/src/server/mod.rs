@@ -94,7 +94,7 @@ pub use tally::{BUCKETS, Histogram, Totals, bucket_end};
 pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, GZIP_LEVEL,
-    GZIP_WINDOW, Gzip, INLINE, INSIST, Interest, Lent, Pings, ResponseHead, Sent, UNKNOWN_LENGTH,
+    GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, ResponseHead, Sent, UNKNOWN_LENGTH,
 };
 pub use work::{Mode, WorkQueue};
 

@@ -248,7 +248,7 @@ impl Output {
         self.pieces.push_back(Piece::File { file, at, left });
     }
 
-    pub(crate) fn is_file(&self) -> bool {
+    fn is_file(&self) -> bool {
         matches!(self.pieces.front(), Some(Piece::File { .. }))
     }
 

@@ -27,6 +27,7 @@ impl Conn {
         let Some(stream) = state.inbound.stream() else {
             return Read::Failed(BodyFault::Over);
         };
+        stream.since = self.shared.clock.now();
         let read = stream.read(into);
         match read {
             Read::Data(_) => state.resume_reading(self),
@@ -93,9 +94,9 @@ impl Conn {
 
 impl State {
     /// Takes received bytes of a body that user code reads.
-    pub(super) fn received_body(&mut self, conn: &Arc<Conn>, fresh: &[u8]) {
+    pub(super) fn received_body(&mut self, conn: &Arc<Conn>, fresh: &[u8], came: usize) {
         let window = conn.shared.config.body_window;
-        if self.inbound.is_progress(fresh.len()) {
+        if self.inbound.is_progress(came) {
             self.since = conn.shared.clock.now();
         }
         let Some(stream) = self.inbound.stream() else {
@@ -110,8 +111,6 @@ impl State {
                     self.inbound.keep(&fresh[used..]);
                     if let Phase::Http(receiving, _) = &mut self.phase {
                         *receiving = Receiving::Behind;
-                        // The handler's time counts from now on.
-                        self.since = conn.shared.clock.now();
                     }
                 }
             }
@@ -127,6 +126,7 @@ impl State {
         if let Some(stream) = self.inbound.stream()
             && std::mem::take(&mut stream.awaited)
         {
+            stream.since = conn.shared.clock.now();
             conn.shared.defer(Deferred::Body(self.name));
         }
     }

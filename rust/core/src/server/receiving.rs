@@ -13,8 +13,14 @@ use super::tally::Moment;
 use crate::error::Violation;
 
 impl State {
-    /// The next request in the kept bytes and `fresh`. One that breaks a rule gets its response here.
-    pub(super) fn next_request(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
+    /// The next request in the kept bytes and `fresh`, of which `came` bytes have not counted as progress so far. One
+    /// that breaks a rule gets its response here.
+    pub(super) fn next_request(
+        &mut self,
+        conn: &Arc<Conn>,
+        fresh: &[u8],
+        came: usize,
+    ) -> Option<Request> {
         let before = self.inbound.awaited();
         let parsed = self
             .inbound
@@ -31,7 +37,7 @@ impl State {
             }
             Ok(Some(parsed)) => Some(self.begin_request(conn, parsed)),
             Ok(None) => {
-                self.note_progress(conn, before, fresh.len());
+                self.note_progress(conn, before, came);
                 if before != Awaited::Body
                     && self.inbound.awaited() == Awaited::Body
                     && conn.shared.budget.is_exhausted()
@@ -56,10 +62,13 @@ impl State {
         self.since = conn.shared.clock.now();
         self.name = 0;
         self.channel = None;
-        let receiving = match self.inbound.is_body_arriving() {
-            true => Receiving::Body,
-            false => Receiving::Behind,
-        };
+        let mut receiving = Receiving::Behind;
+        if let Some(stream) = self.inbound.stream() {
+            stream.since = self.since;
+            if stream.is_arriving() {
+                receiving = Receiving::Body;
+            }
+        }
         self.phase = Phase::begun(receiving, terms);
         if self.eof {
             self.tell_half_close(conn);

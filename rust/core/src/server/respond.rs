@@ -326,7 +326,7 @@ impl State {
         self.phase = Phase::Http(Receiving::Requests, Responding::Idle);
         let next = match self.inbound.waiting() {
             0 => None,
-            _ => self.next_request(conn, &[]),
+            _ => self.next_request(conn, &[], 0),
         };
         if next.is_none() {
             self.finish_if_all_is_said();

@@ -59,7 +59,7 @@ impl Conn {
         if is_new {
             match state.first_bytes(self, fresh) {
                 First::Tls(bytes) => first = bytes,
-                First::Plain(bytes) => return self.deliver(state, &bytes),
+                First::Plain(bytes) => return self.deliver(state, &bytes, bytes.len()),
                 First::Nothing => return,
             }
         }
@@ -81,26 +81,37 @@ impl Conn {
                 return;
             };
             let in_handshake = tls.is_in_handshake();
+            let held = tls.incomplete();
             let opened = tls.open(fresh, plain);
-            self.opened(state, in_handshake, opened, plain);
+            self.opened(state, (in_handshake, held), opened, plain);
         });
     }
 
-    /// Acts on records that have been opened, with this content.
+    /// Acts on records that have been opened, with this content. Before, the connection was in its handshake or not, and
+    /// held so many bytes of an incomplete record.
     pub(super) fn opened<'a>(
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,
-        in_handshake: bool,
+        (in_handshake, held): (bool, usize),
         opened: Opened,
         plain: &[u8],
     ) {
         if let Some(kind) = opened.handshake {
             self.shared.handshake_complete(kind);
         }
+        let holds = match state.transport.tls() {
+            Some(tls) if !tls.is_in_handshake() => tls.incomplete(),
+            _ => 0,
+        };
         if !plain.is_empty() {
-            self.deliver(state, plain);
+            // Parts of records have counted when they arrived.
+            let came = (plain.len() + holds).saturating_sub(held);
+            self.deliver(state, plain, came);
             state = self.lock();
+        } else if holds > held {
+            state.note_part(self, holds - held, held == 0);
         }
+        state.inbound.note_part(holds > 0);
         if let Some(error) = opened.failed {
             if in_handshake {
                 self.shared.handshake_failed(error.to_string());

@@ -146,7 +146,7 @@ impl Conn {
             (Some(tls), Some(signed)) if tls.is_away() => {
                 let opened = tls.back(signed);
                 let goes_on = opened.failed.is_none();
-                self.opened(state, true, opened, &[]);
+                self.opened(state, (true, 0), opened, &[]);
                 state = self.lock();
                 if goes_on {
                     // What has arrived meanwhile.

@@ -113,9 +113,9 @@ impl State {
     /// No byte of a request has arrived, not even in the kernel or as a part of a record, and nothing is left to send.
     /// A handshake is the beginning of a request.
     fn is_idle(&self) -> bool {
-        let is_silent = |tls: &Tls| tls.incomplete() == 0 && !tls.is_in_handshake();
+        let begun = |tls: &Tls| tls.is_in_handshake() || tls.is_new() && tls.incomplete() > 0;
         self.inbound.is_empty()
-            && self.transport.tls().is_none_or(is_silent)
+            && !self.transport.tls().is_some_and(begun)
             && self.transport.all_is_written()
             && !self.transport.has_input()
     }

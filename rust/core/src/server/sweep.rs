@@ -81,14 +81,17 @@ impl Conn {
         if state.keeps_us_waiting() {
             // The responses that it has to read first have a limit of their own.
             state.since = clock.now();
-            return;
         }
         let Some((timeout, limit)) = state.limit(&self.shared.config.times) else {
             return;
         };
+        let since = match (timeout, state.inbound.peek_stream()) {
+            (Timeout::Handler, Some(stream)) => stream.since,
+            _ => state.since,
+        };
         // If the kernel holds received bytes, we are slow, not the peer.
         let at_fault = |state: &State| timeout == Timeout::Handler || !state.transport.has_input();
-        if clock.is_past(state.since, limit) && at_fault(&state) {
+        if clock.is_past(since, limit) && at_fault(&state) {
             self.shared.note_timeout(timeout);
             state.time_out(self, timeout);
             self.shared.tally.note_written();
@@ -127,12 +130,36 @@ impl State {
                 Awaited::Request | Awaited::Head => (Timeout::Header, times.header),
                 Awaited::Body => (Timeout::Body, times.body),
             },
-            Phase::Http(Receiving::Body, _) => (Timeout::Body, times.body),
+            Phase::Http(Receiving::Body, responding)
+                if self.inbound.is_body_awaited() || !matches!(responding, Responding::Due(_)) =>
+            {
+                (Timeout::Body, times.body)
+            }
             Phase::Http(_, Responding::Due(_)) => (Timeout::Handler, times.handler),
             Phase::WebSocket(session) if !session.is_closing() => (Timeout::Ws, times.ws_idle),
             _ => return None,
         };
         Some((timeout, limit?))
+    }
+
+    /// A part of a record has arrived, of which nothing can be read yet. `first`: as its first part.
+    pub(super) fn note_part(&mut self, conn: &Conn, part: usize, first: bool) {
+        let goes_on = match &mut self.phase {
+            Phase::Http(Receiving::Body, _) => self.inbound.is_progress(part),
+            Phase::Http(Receiving::Requests, _) => match self.inbound.awaited() {
+                Awaited::Body => self.inbound.is_progress(part),
+                Awaited::Request => first && self.seq > 0,
+                Awaited::Head => false,
+            },
+            Phase::WebSocket(session) => {
+                session.heard();
+                true
+            }
+            _ => false,
+        };
+        if goes_on {
+            self.since = conn.shared.clock.now();
+        }
     }
 
     /// Received bytes did not complete a request. Before them, `before` was awaited.

@@ -76,12 +76,11 @@ impl Timers {
         self.sleeps[wait as usize] = None;
     }
 
-    /// True once the peer has taken less than [`LEAST_TAKEN`] for `time`, as counted by `taken`, if that `matters`.
+    /// True once the peer has taken less than [`LEAST_TAKEN`] for `time`, as counted by `taken`.
     pub(super) fn stalled(
         &mut self,
         cx: &mut Context<'_>,
         time: Duration,
-        matters: bool,
         taken: impl Fn() -> u64,
     ) -> bool {
         if self
@@ -102,7 +101,7 @@ impl Timers {
             return false;
         }
         let now = taken();
-        if matters && now.wrapping_sub(*mark).cast_signed() < LEAST_TAKEN {
+        if now.wrapping_sub(*mark).cast_signed() < LEAST_TAKEN {
             return true;
         }
         *mark = now;

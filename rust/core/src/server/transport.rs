@@ -119,11 +119,6 @@ impl Transport {
         self.line.as_ref().map_or(0, Line::sealed)
     }
 
-    /// Whether a file is being sent.
-    pub(super) fn is_file(&self) -> bool {
-        self.out.is_file()
-    }
-
     pub(super) fn is_corked(&self) -> bool {
         self.corked
     }

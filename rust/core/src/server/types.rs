@@ -81,9 +81,6 @@ pub const INLINE: u32 = 16;
 /// The send is made inside a callback or handler, and more may follow: it may be held back for at most a millisecond,
 /// to be combined with them.
 pub const CORK: u32 = 32;
-/// A sender that is refused waits for room. Meanwhile a peer that takes less than 1 KiB in
-/// [`super::Times::write`] is disconnected.
-pub const INSIST: u32 = 64;
 
 /// The outcome of a response that the embedder encoded itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

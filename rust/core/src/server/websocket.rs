@@ -64,7 +64,7 @@ impl Conn {
             Phase::WebSocket(session) if !session.is_closing() => {}
             _ => return Sent::Closed,
         }
-        if !state.has_room(self, flags, limit) {
+        if !state.has_room(self, limit) {
             return Sent::Full;
         }
         state.since = self.shared.clock.now();

@@ -8,10 +8,13 @@ use httpkit_core::error::Violation;
 use httpkit_core::h1::{ChunkedDecoder, Limits};
 use httpkit_core::server::request::{FLAG_STREAMED, FLAG_UPGRADE};
 use httpkit_core::server::{
-    BodyFault, Config, Exchange, INSIST, Mode, Read, ResponseHead, Sent, Server, Times, Work,
+    BodyFault, Config, Event, Exchange, Mode, Read, ResponseHead, Sent, Server, Timeout, Times,
+    Work,
 };
 
-use crate::support::{Running, answer, config, read_head, read_response, reply, wait_until};
+use crate::support::{
+    Running, answer, closings, config, read_head, read_response, reply, wait_until,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const BUFFER: usize = 10;
@@ -547,7 +550,7 @@ fn a_response_may_begin_before_the_body_has_ended() {
             }
         }
         assert_eq!(read, piece);
-        let sent = upload.exchange.send_chunk(&read[..], INSIST, usize::MAX);
+        let sent = upload.exchange.send_chunk(&read[..], 0, usize::MAX);
         assert_eq!(sent, Sent::Accepted);
         let mut chunk = vec![0; b"3e8\r\n".len() + 1000 + 2];
         peer.read_exact(&mut chunk).unwrap();
@@ -726,4 +729,64 @@ fn a_peers_end_behind_a_full_window_waits_for_the_reader() {
     sender.join().unwrap();
     answer(&upload.exchange, b"all");
     assert_eq!(read_response(&mut peer), b"all");
+}
+
+fn with_handler_limit(limit: Duration) -> Running {
+    Running::start(Config {
+        times: Times {
+            handler: Some(limit),
+            ..Times::NONE
+        },
+        ..streaming()
+    })
+}
+
+#[test]
+fn a_handler_that_does_not_read_its_body_is_given_up_on() {
+    let server = with_handler_limit(Duration::from_millis(200));
+    // What it leaves unread is all that came, is complete, or is more than is taken; or the last part of it.
+    for (arrived, reads) in [(0, false), (1000, false), (60_000, false), (500, true)] {
+        let before = server.server.timeouts(Timeout::Handler);
+        let mut peer = server.connect();
+        let (head, body) = with_length(&bytes(arrived.max(1000)));
+        peer.write_all(&head).unwrap();
+        let mut upload = Upload::take(&server.server);
+        peer.write_all(&body[..arrived]).unwrap();
+        if reads {
+            upload.read(10);
+        }
+        assert!(read_head(&mut peer).starts_with("HTTP/1.1 503 "));
+        assert_eq!(server.server.timeouts(Timeout::Handler), before + 1);
+        assert!(!upload.exchange.is_open());
+        let work = server.server.take().into_iter().collect();
+        assert_eq!(closings(work), [Event::Closed(0, String::new())]);
+    }
+}
+
+#[test]
+fn a_handler_that_reads_on_or_waits_for_its_body_is_not_given_up_on() {
+    let limit = Duration::from_secs(2);
+    let server = with_handler_limit(limit);
+    let mut peer = server.connect();
+    let (head, body) = with_length(&bytes(1000));
+    peer.write_all(&head).unwrap();
+    let mut upload = Upload::take(&server.server);
+    assert_eq!(upload.read(10).1, Read::Later);
+    // Longer than the limit and a round of checks.
+    std::thread::sleep(limit * 2);
+    peer.write_all(&body).unwrap();
+    upload.await_more(&server);
+    let mut piece = vec![0; 100];
+    let mut read = Vec::new();
+    for _ in 0..8 {
+        std::thread::sleep(limit / 4); // Longer than the limit in all.
+        let Read::Data(n) = upload.exchange.read_body(&mut piece) else {
+            panic!("no data");
+        };
+        read.extend_from_slice(&piece[..n]);
+    }
+    read.extend(upload.rest(&server, 100).0);
+    assert_eq!(read, body);
+    answer(&upload.exchange, b"x");
+    assert_eq!(read_response(&mut peer), b"x");
 }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use httpkit_core::server::{Config, Exchange, INSIST, Mode, Sent, Work};
+use httpkit_core::server::{Config, Exchange, Mode, Sent, Timeout, Work};
 
 use crate::support::{Running, config, read_head, reply, wait_until, write_timeout};
 
@@ -67,40 +67,48 @@ fn full_stream(server: &Running) -> (TcpStream, Exchange) {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_cut_off_if_a_sender_waits_for_room() {
+fn a_peer_that_takes_nothing_of_a_stream_is_cut_off_whether_or_not_a_sender_waits() {
     let server = impatient(Duration::from_millis(100));
-    let waits: [fn(&Exchange) -> bool; 2] = [
+    let waits: [fn(&Exchange) -> bool; 3] = [
         |exchange| exchange.await_room(1000),
-        |exchange| exchange.send_chunk(b"more", INSIST, 1000) == Sent::Full,
+        |exchange| exchange.send_chunk(b"more", 0, 1000) == Sent::Full,
+        |_| true,
     ];
-    for wait in waits {
+    for (i, wait) in waits.into_iter().enumerate() {
         let (_peer, exchange) = full_stream(&server);
         assert!(wait(&exchange));
         wait_until("it is cut off", || !exchange.is_open());
-        wait_until("the sender hears of it", || {
-            !std::mem::take(&mut *server.sink.drained.lock()).is_empty()
+        wait_until("a waiting sender hears of it", || {
+            i == 2 || !std::mem::take(&mut *server.sink.drained.lock()).is_empty()
         });
         assert!(!exchange.await_room(1000), "nobody is there to wait for");
-        assert_eq!(exchange.send_chunk(b"more", INSIST, 1000), Sent::Closed);
+        assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Closed);
         server.server.take();
+        assert_eq!(server.server.timeouts(Timeout::Write), i as u64 + 1);
     }
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_kept_if_no_sender_waits() {
+fn a_stream_of_which_nothing_waits_may_be_silent() {
     let time = Duration::from_millis(50);
     let server = impatient(time);
-    let (_peer, exchange) = full_stream(&server);
-    assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Full);
-    std::thread::sleep(time * 10); // Ten times as long as an insisting sender would have waited.
-    assert!(exchange.is_open());
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
+    std::thread::sleep(time * 20); // Much longer than a peer may take nothing of what waits.
+    assert_eq!(exchange.send_chunk(b"last", 0, 1000), Sent::Accepted);
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
+    read_head(&mut peer);
+    let mut all = [0; 24];
+    peer.read_exact(&mut all).unwrap();
+    assert_eq!(&all, b"5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n");
 }
 
 #[test]
-fn a_byte_now_and_then_does_not_keep_a_peer_whose_sender_waits() {
+fn a_byte_now_and_then_does_not_keep_a_peer() {
     let server = impatient(Duration::from_millis(300));
     let (mut peer, exchange) = full_stream(&server);
-    assert!(exchange.await_room(1000));
     let mut byte = [0];
     wait_until("it is cut off", || {
         let _ = peer.read(&mut byte);

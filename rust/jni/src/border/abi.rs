@@ -35,7 +35,6 @@ pub const GIVEN_SERVER: jint = 2;
 pub const GIVEN_CONNECTION: jint = 4;
 pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
-pub const INSIST: jint = 64;
 /// No user code can reach the response's large array.
 pub const OWNED: jint = 128;
 /// In place of a declared length: a response to HEAD says none.
@@ -113,7 +112,6 @@ const _: () = {
     assert!(GIVEN_CONNECTION as u32 == server::GIVEN_CONNECTION);
     assert!(CLOSE as u32 == server::CLOSE);
     assert!(CORK as u32 == server::CORK);
-    assert!(INSIST as u32 == server::INSIST);
     assert!(UNKNOWN_LENGTH as i64 == server::UNKNOWN_LENGTH);
     assert!(GZIP_LEVEL as u32 == server::GZIP_LEVEL);
     assert!(GZIP_WINDOW as u32 == server::GZIP_WINDOW);
