@@ -59,7 +59,7 @@ pub struct RequestHead {
     pub framing: BodyFraming,
     /// `None` without a `Host` line, which only HTTP/1.0 may omit.
     pub authority: Option<Authority>,
-    /// `Connection` has the token `close`.
+    /// `Connection` has the token `close`, or the request's end may be in doubt.
     pub close: bool,
     /// `Connection` has the token `keep-alive`.
     pub keep_alive: bool,
@@ -247,6 +247,8 @@ impl HeadParser {
             (false, Some(n)) if n > 0 => BodyFraming::Length(n),
             (false, _) => BodyFraming::None,
         };
+        // A proxy that knows only HTTP/1.0 may have seen another end of the body (RFC 9112 6.1).
+        head.close |= self.chunked && head.version == Version::Http10;
         head.len = self.lines.position();
         Ok(())
     }

@@ -1,8 +1,8 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
 use httpkit_core::server::{INLINE, Mode, Responded, ResponseHead, Work};
 
-use crate::support::{Running, config, reply};
+use crate::support::{Running, answer, config, reply};
 
 #[test]
 fn a_thread_that_answers_one_deep_pipeline_lets_others_in() {
@@ -28,4 +28,20 @@ fn a_thread_that_answers_one_deep_pipeline_lets_others_in() {
         assert!(exchange.bind(1));
     }
     panic!("a hundred in a row");
+}
+
+#[test]
+fn a_request_of_http_1_0_in_chunks_is_its_connections_last() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    let head = b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let body = b"3\r\nabc\r\n0\r\n\r\n";
+    let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    peer.write_all(&[&head[..], body, smuggled].concat())
+        .unwrap();
+    answer(&server.request(), b"hello");
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert!(all.ends_with("\r\n\r\nhello"), "{all}");
+    assert!(!all.to_ascii_lowercase().contains("keep-alive"), "{all}");
 }
