@@ -22,7 +22,8 @@ public final class Location {
      * @throws IllegalArgumentException caused by a URISyntaxException, if one of them is not a URI
      */
     public static String resolve(String base, String header) {
-        // What is put together is checked too: "http://#" is a URI, and without its empty authority no more.
+        // What is put together is checked too: "http://#" is a URI, and without its empty
+        // authority no more.
         return URI.create(resolved(URI.create(base), URI.create(ascii(header)))).toString();
     }
 

@@ -42,27 +42,33 @@ fn size(layout: Layout) -> i64 {
     layout.size() as i64
 }
 
+// Not inlined: there are so many places that allocate that it would add 300 KB to the library.
+//
 // SAFETY: all calls go to the system's allocator with the arguments given, whose contract is the same. `note` neither
 // allocates nor panics: its thread-local needs no initialisation and no destructor, so it can be reached at any time.
 unsafe impl GlobalAlloc for Counting {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(size(layout));
         // SAFETY: as the caller guarantees.
         unsafe { System.alloc(layout) }
     }
 
+    #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(size(layout));
         // SAFETY: as the caller guarantees.
         unsafe { System.alloc_zeroed(layout) }
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         note(-size(layout));
         // SAFETY: as the caller guarantees.
         unsafe { System.dealloc(memory, layout) }
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note(new_size as i64 - size(layout));
         // SAFETY: as the caller guarantees.
