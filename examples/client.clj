@@ -4,7 +4,7 @@
             [org.httpkit.client :as http]))
 
 (defn one
-  "A request is sent at once; deref waits for its response."
+  "A request is sent immediately; deref waits for its response."
   [url]
   (let [{:keys [status body error]} @(http/get url {:timeout 5000})]
     ;; Nothing is thrown for a request that failed: look at :error.
@@ -19,7 +19,7 @@
     (mapv (comp :status deref) results)))
 
 (defn with-callback
-  "Calls `f` with the response, on a thread of the client's pool. Returns at once."
+  "Calls `f` with the response, on a thread of the client's pool. Returns immediately."
   [url f]
   (http/get url {:query-params {:q "x"}} f))
 

@@ -7,7 +7,7 @@
   (:import (java.util.concurrent Executors ScheduledExecutorService TimeUnit)))
 
 (defn- events
-  "Opens a stream. Its head is sent at once; what is sent later follows as it comes."
+  "Opens a stream. Its head is sent immediately, and each event when it is sent."
   [request streams]
   (sse/stream request
     {:heartbeat 15000

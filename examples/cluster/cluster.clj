@@ -13,7 +13,7 @@
 ;; Subscriptions. One connection to Redis hears all topics of this process. If it breaks, a new one is made; what is
 ;; published in between is lost for this process.
 
-(def ^:private anchor "A channel that nobody publishes to: Redis wants one from the start." (.getBytes "cluster/anchor"))
+(def ^:private anchor "A channel to which nothing is published: Redis needs one from the start." (.getBytes "cluster/anchor"))
 
 (defn- hear
   "Passes on what Redis publishes until the connection breaks. `state` holds what is wanted (topic -> function and

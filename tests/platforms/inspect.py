@@ -68,7 +68,8 @@ class MachO:
         _, self.machine, _, kind, count = struct.unpack_from("<IIIII", data)
         self.is_library = kind == 6
         self.needed, self.exported = [], set()
-        self.name = self.oldest = self.signature = None
+        self.name = self.oldest = None
+        self.signature = UNSIGNED
         at = 32
         for _ in range(count):
             command, size = struct.unpack_from("<II", data, at)
@@ -130,7 +131,8 @@ class MachO:
         for name in self.needed:
             if not name.startswith(("/usr/lib/", "/System/Library/")):
                 yield f"it needs {name}"
-        if self.signature:
+        # An ARM Mac kills a process that loads an unsigned library.
+        if self.signature and not (platform == "macos-x86_64" and self.signature == UNSIGNED):
             yield self.signature
 
     def summary(self):

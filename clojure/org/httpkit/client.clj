@@ -471,10 +471,10 @@
                         ; \"socks5://...\" needs `:proxy-tunnel? true`
     :proxy-host :proxy-port
                         ; Same, \"http://host\" and port; they win
-    :proxy-tunnel?      ; Tunnel through the proxy: end-to-end TLS for https. Invalid
-                        ; without a proxy; a nil `:proxy-url` will do
+    :proxy-tunnel?      ; Tunnel through the proxy: end-to-end TLS for https. By
                         ; CONNECT, or SOCKS5 if `:proxy-url` is \"socks5://...\"
-                        ; (default false: the proxy reads every request)
+                        ; (default false: the proxy reads every request). Invalid
+                        ; without `:proxy-url` or `:proxy-host`, which may be nil
     :tunnel?            ; Refused with a proxy, see `:proxy-tunnel?`
 
     @(request {:url \"http://localhost:8080/\" :method :post :form-params {:a 1} :timeout 5000})"

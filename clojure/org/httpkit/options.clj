@@ -572,7 +572,7 @@
      :headers          (optional [#(or (instance? Map %) (sequential? %)) "a map from Strings to values" class-thrown])
      :query-params     (unless-none [collection? "a map or a seq of pairs"])
      :form-params      (unless-none [collection? "a map or a seq of pairs"])
-     :multipart        (unless-none [#(and (collection? %) (not (map? %))) "a seq of maps {:name _ :content _}"])
+     :multipart        (unless-none [#(and (collection? %) (or (empty? %) (not (map? %)))) "a seq of maps {:name _ :content _}"])
      :basic-auth       (unless-none ^:secret [#(or (string? %) (sequence? %))
                                               "[user password] or \"user:password\"" class-thrown])
      :as               (one-of :auto :text :byte-array :stream :raw-byte-array :none)

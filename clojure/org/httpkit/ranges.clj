@@ -58,8 +58,9 @@
   "Whether the whole file is compressed for this client: it may have a part of that, which
   a part of the file does not continue."
   [request response n]
-  (when-let [ch (:async-channel request)]
-    (.compressesFile ^AsyncChannel ch response (long n))))
+  (let [ch (:async-channel request)]
+    (and (instance? AsyncChannel ch)
+         (.compressesFile ^AsyncChannel ch response (long n)))))
 
 (defn- divided [response part n]
   (let [headers #(assoc (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]

@@ -352,8 +352,8 @@
                           ; it, requests whose body is still to come get 503, channels
                           ; with queued bytes are full (`:on-overflow`), and sockets are
                           ; not read ahead; 0 or nil for any number  (default a quarter of
-                          ; the memory of machine or cgroup beyond the maximum heap, at
-                          ; least 64 MiB)
+                          ; the memory of machine or cgroup beyond the maximum heap; on
+                          ; macOS and Windows, of that heap; at least 64 MiB)
     :max-ws               ; Maximum bytes of a WebSocket message, else close code
                           ; 1009                                 (default 4 MiB)
     :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or

@@ -226,8 +226,8 @@
 
     (def unregister! (stats/register-mbean! server))
 
-  Returns a function that takes it out again. The JVM does not keep the source for it:
-  once that has been collected, it is taken out when somebody looks."
+  Returns a function that takes it out again. The bean does not keep the source from being
+  collected; after that, the next access to the bean removes it."
   [source]
   (let [source  (force source)
         _       (metrics source)

@@ -22,7 +22,7 @@
   (:import
    [java.io Closeable]
    [java.nio ByteBuffer]
-   [java.util Arrays Collection UUID]
+   [java.util Arrays Collection Set UUID]
    [java.util.concurrent ConcurrentHashMap LinkedBlockingQueue RejectedExecutionException
     ThreadFactory ThreadPoolExecutor TimeUnit]
    [java.util.concurrent.locks ReentrantLock]
@@ -130,7 +130,7 @@
   or a byte array.
 
   Options:
-    :except            ; a channel that shall not get it
+    :except            ; a channel that does not get it
     :close-after-send? ; as for `server/broadcast!`, and not for other processes
     :on-overflow       ; likewise
 
@@ -145,10 +145,11 @@
      (options/check options/publish opts
        (fn [k] (throw (IllegalArgumentException.
                         ^String (options/unknown-name "publish!" options/publish k)))))
-     (let [forward  (forward! source topic data)
-           accepted (publish-here! local topic data opts)]
-       (forward)
-       accepted))))
+     (let [forward (forward! source topic data)]
+       ;; What a callback of one channel here throws does not concern the other processes.
+       (try
+         (publish-here! local topic data opts)
+         (finally (forward)))))))
 
 ;;;; Other processes
 
@@ -216,6 +217,8 @@
 (defn- closed? [{:keys [^ThreadPoolExecutor cleaner]}]
   (.isShutdown cleaner))
 
+(declare leave-if-empty!)
+
 (defn- enter!
   "Calls `:subscribe` for a topic unless that was done, then `subscribe`."
   [{:keys [topics origin ^ConcurrentHashMap unsubscribes callbacks] :as bridge} topic subscribe]
@@ -224,7 +227,9 @@
       (when-not (or (closed? bridge) (.containsKey unsubscribes topic))
         (.put unsubscribes topic
           ((:subscribe callbacks) topic (fn [message] (receive! topics origin topic message)))))
-      (subscribe))))
+      (or (subscribe)
+          (do (leave-if-empty! bridge topic) ; The channel has closed meanwhile.
+              false)))))
 
 (defn- leave!
   "Undoes `:subscribe` for a topic if `leave?` says so."
@@ -238,11 +243,20 @@
             (catch Throwable t
               (.logWarning (.server topics) (str "unsubscribe from topic " (pr-str topic)) t))))))))
 
-(defn- leave-if-empty! [{:keys [^Topics topics ^ThreadPoolExecutor cleaner] :as bridge} topic]
-  (try
-    (.execute cleaner
-      (fn [] (leave! bridge topic #(zero? (.subscribers topics topic)))))
-    (catch RejectedExecutionException _))) ; a bridge that is closed leaves all topics
+(defn- leave-all-empty! [{:keys [^Topics topics ^Set ended] :as bridge}]
+  (doseq [topic (vec ended)]
+    (.remove ended topic)
+    (leave! bridge topic #(zero? (.subscribers topics topic)))))
+
+(defn- leave-if-empty!
+  "Leaves a topic on the cleaner's thread. Tasks that wait are few, however long one takes: each
+  does all that is to do."
+  [{:keys [^ThreadPoolExecutor cleaner ^Set ended] :as bridge} topic]
+  (.add ended topic)
+  (when (.isEmpty (.getQueue cleaner))
+    (try
+      (.execute cleaner #(leave-all-empty! bridge))
+      (catch RejectedExecutionException _)))) ; a bridge that is closed leaves all topics
 
 (defn- close! [{:keys [^ThreadPoolExecutor cleaner ^ConcurrentHashMap unsubscribes ^Topics topics locks] :as bridge}]
   (.shutdown cleaner)
@@ -292,6 +306,7 @@
                         :callbacks    callbacks
                         :locks        (vec (repeatedly 64 #(ReentrantLock.)))
                         :unsubscribes (ConcurrentHashMap.)
+                        :ended        (ConcurrentHashMap/newKeySet)
                         :cleaner      (cleaner)}
         bridge         (reify
                          Source

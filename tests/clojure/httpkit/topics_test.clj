@@ -229,6 +229,29 @@
       (is (= #{"room"} (topics/topics ch-1)) "and not the channel's subscription")
       (run! ws/disconnect [peer-1 peer-2]))))
 
+(deftest a-channel-that-closes-while-a-bridge-subscribes-leaves-nothing-outside
+  (with-opened [server opened {}]
+    (let [broker  (broker)
+          [peer ch] (web-socket server opened)
+          slowly  (fn [topic on-message]
+                    (server/close ch)
+                    ((:subscribe broker) topic on-message))]
+      (with-open [_ (topics/bridge server (assoc (select-keys broker [:publish]) :subscribe slowly))]
+        (is (false? (topics/subscribe! ch "user/7")))
+        (is (eventually #(= [[:subscribe "user/7"] [:unsubscribe "user/7"]] @(:log broker)))))
+      (ws/disconnect peer))))
+
+(deftest a-failing-close-callback-here-keeps-nothing-from-other-processes
+  (with-opened [server opened {:on-close (fn [_ _] (throw (IllegalStateException. "on-close")))}]
+    (let [broker    (broker)
+          [peer ch] (web-socket server opened)]
+      (with-open [rooms (bridge server broker)]
+        (topics/subscribe! ch "room")
+        (is (thrown-with-msg? IllegalStateException #"on-close"
+                              (topics/publish! rooms "room" "last" {:close-after-send? true})))
+        (is (some #{[:publish "room"]} @(:log broker))))
+      (ws/disconnect peer))))
+
 (deftest what-a-bridges-callbacks-throw-reaches-the-caller
   (with-opened [server opened {}]
     (let [[peer ch] (web-socket server opened)

@@ -36,7 +36,7 @@
   (concat
     (when (nil? handler)
       ["the handler of run-server is nil: every request will be answered with 500"])
-    (when (map? handler)
+    (when (and (map? handler) (not (record? handler)))
       ["the handler of run-server is a map: expected a function of a request; options come second"])
     (tls/warnings opts)
     (options/unknown-names "run-server" options/server        (tls/known opts))

@@ -74,10 +74,10 @@ final class AccessLog implements Runnable {
         while (more) {
             try {
                 more = next();
+                warnOfLosses();
             } catch (Throwable e) {
-                lost(0, e); // no memory for their array: the core has counted them
+                why = e; // no memory for their array, or the warning: the core has counted them
             }
-            warnOfLosses();
         }
         close();
     }

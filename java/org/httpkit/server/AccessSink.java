@@ -52,8 +52,10 @@ public abstract class AccessSink {
             @Override
             void write(List<AccessEntry> entries, Losses losses) throws IOException {
                 byte[] lines = lines(format, entries);
+                // Once it has failed, for whomever, it says so for ever.
+                boolean failed = System.out.checkError();
                 System.out.write(lines, 0, lines.length);
-                if (System.out.checkError()) {
+                if (System.out.checkError() && !failed) {
                     throw new IOException("standard output cannot be written to");
                 }
             }

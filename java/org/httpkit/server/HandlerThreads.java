@@ -67,7 +67,7 @@ final class HandlerThreads {
         }
     }
 
-    /** The time of this request's handler is over. Called on a loop. */
+    /** The time of this request's handler is over. */
     void interrupt(long exchange) {
         Call call = calls.get(exchange);
         if (call == null) {

@@ -191,6 +191,9 @@ public final class TlsOptions {
                             + " needs :truststore (or :ca in :tls):"
                             + " who may sign clients' certificates?");
         }
+        if (clientAuth == ClientAuth.NONE && !revoked.isEmpty()) {
+            throw new IllegalArgumentException(":crl has no effect without :client-auth");
+        }
         return new TlsMaterial(all(identities), all(anchors), all(revoked), flags());
     }
 

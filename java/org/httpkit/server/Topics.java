@@ -76,10 +76,22 @@ public final class Topics {
         if (channel.isClosed()) {
             return false;
         }
-        Bridge outside = bridge.get();
-        return outside == null
-                ? subscribeHere(channel, name)
-                : outside.entering(name, () -> subscribeHere(channel, name));
+        try {
+            while (true) {
+                Bridge outside = bridge.get();
+                boolean subscribed =
+                        outside == null
+                                ? subscribeHere(channel, name)
+                                : outside.entering(name, () -> subscribeHere(channel, name));
+                // One that was connected meanwhile may not have seen this topic.
+                if (!subscribed || bridge.get() == outside) {
+                    return subscribed;
+                }
+            }
+        } catch (Throwable e) {
+            unsubscribe(channel, name);
+            throw e;
+        }
     }
 
     private boolean subscribeHere(AsyncChannel channel, String name) {
@@ -135,7 +147,16 @@ public final class Topics {
                 });
         Bridge outside = bridge.get();
         if (ended[0] && outside != null) {
+            tellEnded(outside, name);
+        }
+    }
+
+    /** A bridge that fails must not keep a channel in its other topics. */
+    private void tellEnded(Bridge outside, String name) {
+        try {
             outside.ended(name);
+        } catch (Throwable e) {
+            server.logWarning("the bridge was not told that topic " + name + " has ended", e);
         }
     }
 

@@ -47,6 +47,17 @@ final class Upcalls implements ServerUpcalls {
     public void onOverdue(long exchange) {
         HandlerThreads threads = server.handlerThreads;
         if (threads != null) {
+            interruptAside(threads, exchange);
+        }
+    }
+
+    /**
+     * An interrupt closes the file that the handler reads, and may wait for its disk: no loop may.
+     */
+    private static void interruptAside(HandlerThreads threads, long exchange) {
+        try {
+            Workers.aside(() -> threads.interrupt(exchange));
+        } catch (OutOfMemoryError noThread) {
             threads.interrupt(exchange);
         }
     }

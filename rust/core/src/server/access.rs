@@ -197,6 +197,12 @@ impl AccessLog {
             self.note_dropped(1);
             return;
         }
+        let need = waiting.records.len() + record.len();
+        if need > waiting.records.capacity() {
+            // Doubling by itself would exceed the limit.
+            let more = (2 * need).min(MOST_BYTES) - waiting.records.len();
+            waiting.records.reserve_exact(more);
+        }
         waiting.records.extend_from_slice(&record.0);
         waiting.count += 1;
         // Not for each record: waking a thread takes longer than all of this.

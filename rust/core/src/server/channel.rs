@@ -167,6 +167,7 @@ impl Conn {
         // The chain ends when there are none, under the same lock under which `report` begins the next one.
         state.uncork();
         self.shared.tally.note_written();
+        state.account_less(self);
         state.resume_reading(self);
         events
     }

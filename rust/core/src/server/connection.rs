@@ -297,7 +297,7 @@ impl State {
 
     /// Pings a WebSocket's peer after the configured silence, if pings are enabled.
     fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
-        if self.is_user_behind() {
+        if self.is_user_behind() || self.is_over_budget(conn) {
             // We are not reading, so this silence is not the peer's.
             return timers.heard();
         }
@@ -372,10 +372,24 @@ impl State {
         self.transport.in_memory() + self.inbound.held() + message + events
     }
 
+    /// Counts what the connection holds now.
     pub(super) fn account(&mut self, conn: &Conn) {
-        let units = Budget::units(self.in_memory());
+        // What a closed one still holds for user code ends with it, without another turn.
+        let held = match self.phase {
+            Phase::Closed => 0,
+            // Not part of `in_memory`: a record that has begun may arrive, or it would never be freed.
+            _ => self.in_memory() + self.transport.tls().map_or(0, |tls| tls.incomplete()),
+        };
+        let units = Budget::units(held);
         conn.shared.budget.change(self.units, units);
         self.units = units;
+    }
+
+    /// User code has taken something; perhaps no turn follows for a long time.
+    pub(super) fn account_less(&mut self, conn: &Conn) {
+        if self.units > 0 {
+            self.account(conn);
+        }
     }
 
     fn linger(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> Next {

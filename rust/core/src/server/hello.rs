@@ -20,6 +20,8 @@ pub(super) enum Hello {
     Whole,
     /// Something else, or an oversized one.
     Other,
+    /// One in more records than any client makes: the pieces of a hello must not bring it back to the loop.
+    Crumbs,
 }
 
 impl Hello {
@@ -63,7 +65,7 @@ impl Hello {
             }
             bytes = &rest[len..];
         }
-        Self::Other
+        Self::Crumbs
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Journal {
     len: usize,
 }
 
+/// Room for entries that a connection keeps between requests.
+const MOST_IDLE: usize = 8;
+
 #[derive(Debug)]
 struct Entry {
     record: Record,
@@ -51,7 +54,7 @@ impl Journal {
 
     /// A request has arrived, with these bytes of its body.
     pub(super) fn add(&mut self, record: Record, arrived: Instant, received: u64) {
-        self.len += record.len();
+        self.len += record.len() + size_of::<Entry>();
         self.open.push_back(Entry {
             record,
             arrived,
@@ -108,6 +111,9 @@ impl Journal {
         while let Some(entry) = self.open.pop_front_if(|entry| entry.is_sent(position)) {
             self.push(entry, Ended::Done, position);
         }
+        if self.open.is_empty() && self.open.capacity() > MOST_IDLE {
+            self.open = VecDeque::new();
+        }
     }
 
     /// The connection is over, and the kernel has taken the bytes before `position`. `closed`: if it is a WebSocket, it
@@ -135,7 +141,7 @@ impl Journal {
             true => Ended::TimedOut,
             false => ended,
         };
-        self.len -= entry.record.len();
+        self.len -= entry.record.len() + size_of::<Entry>();
         entry.record.received(entry.received);
         self.log.push(entry.record, ended, entry.arrived, sent);
     }

@@ -34,6 +34,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Fills `to` with the bytes from `at` on. Never called for bytes beyond the end of its [`Kept`] part. A
     /// connection's lock is held meanwhile.
     fn copy(&self, at: usize, to: &mut [u8]) -> io::Result<()>;
+
+    /// Whether the bytes are in native memory.
+    fn is_native(&self) -> bool {
+        false
+    }
 }
 
 /// A part of a [`Source`].
@@ -122,14 +127,20 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    File { file: File, at: u64, left: u64 },
+    /// The owner is there twice, the second time to count who shares it.
+    Shared(Bytes, Arc<Vec<u8>>),
+    File {
+        file: File,
+        at: u64,
+        left: u64,
+    },
     Kept(Kept),
 }
 
 impl Piece {
     fn len(&self) -> usize {
         match self {
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::Shared(bytes, _) => bytes.len(),
             Self::File { left, .. } => usize::try_from(*left).unwrap_or(usize::MAX),
             Self::Kept(kept) => kept.len,
         }
@@ -138,6 +149,10 @@ impl Piece {
     fn in_memory(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
+            Self::Shared(bytes, owner) => bytes.len() / (Arc::strong_count(owner) / 2).max(1),
+            Self::Kept(kept) if kept.source.is_native() => {
+                kept.len / Arc::strong_count(&kept.source)
+            }
             _ => 0,
         }
     }
@@ -145,7 +160,7 @@ impl Piece {
     /// Drops the first `n` bytes, which are not all.
     fn advance(&mut self, n: usize) {
         match self {
-            Self::Bytes(bytes) => bytes.advance(n),
+            Self::Bytes(bytes) | Self::Shared(bytes, _) => bytes.advance(n),
             Self::File { at, left, .. } => {
                 *at += n as u64;
                 *left -= n as u64;
@@ -226,8 +241,8 @@ impl Output {
             Payload::Shared(bytes) if bytes.len() - skip >= GATHER => {
                 self.len += bytes.len() - skip;
                 self.seal();
-                let piece = Bytes::from_owner(Owner(bytes)).slice(skip..);
-                self.pieces.push_back(Piece::Bytes(piece));
+                let piece = Bytes::from_owner(Owner(bytes.clone())).slice(skip..);
+                self.pieces.push_back(Piece::Shared(piece, bytes));
             }
             few => self.push(&few[skip..]),
         }
@@ -290,7 +305,10 @@ impl Output {
         let mut of_turn = 0;
         while self.len > 0 && of_turn < TURN {
             let is_file = self.is_file();
-            let in_memory = matches!(self.pieces.front(), None | Some(Piece::Bytes(_)));
+            let in_memory = matches!(
+                self.pieces.front(),
+                None | Some(Piece::Bytes(_) | Piece::Shared(..))
+            );
             match self.write_next(&mut write)? {
                 Ok(0) if is_file => {
                     let short = io::Error::new(io::ErrorKind::UnexpectedEof, SHORT);
@@ -336,7 +354,7 @@ impl Output {
         let mut slices = [IoSlice::new(&[]); 16];
         let mut count = 0;
         let bytes = self.pieces.iter().map_while(|piece| match piece {
-            Piece::Bytes(bytes) => Some(bytes.as_ref()),
+            Piece::Bytes(bytes) | Piece::Shared(bytes, _) => Some(bytes.as_ref()),
             _ => None,
         });
         for piece in bytes.take(slices.len()) {

@@ -30,7 +30,10 @@ impl Conn {
         stream.since = self.shared.clock.now();
         let read = stream.read(into);
         match read {
-            Read::Data(_) => state.resume_reading(self),
+            Read::Data(_) => {
+                state.account_less(self);
+                state.resume_reading(self);
+            }
             // After the head of the response it would be taken for a part of it.
             Read::Later if due && !std::mem::replace(&mut stream.continued, true) => {
                 state.send_continue(self);

@@ -223,6 +223,7 @@ impl Conn {
         state.note_sent();
         let kept = state.leave_body(self);
         state.name = 0;
+        state.account_less(self);
         state.since = self.shared.clock.now();
         let draining = self.shared.is_draining();
         if draining {

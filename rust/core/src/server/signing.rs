@@ -7,6 +7,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::server::UnbufferedServerConnection;
 
 use super::connection::Conn;
@@ -55,6 +56,10 @@ struct Signed {
 }
 
 impl Handshake {
+    fn try_sign(self) -> Option<Signed> {
+        catch_unwind(AssertUnwindSafe(|| self.sign())).ok()
+    }
+
     fn sign(mut self) -> Signed {
         let (mut plain, mut response) = (Vec::new(), Vec::new());
         let mut opened = Opened::default();
@@ -111,6 +116,7 @@ impl Tls {
                 self.received = received;
                 match hello {
                     Hello::Other => Next::Open,
+                    Hello::Crumbs => Next::Refuse,
                     _ => Next::Wait,
                 }
             }
@@ -131,13 +137,24 @@ impl Tls {
 }
 
 impl Conn {
-    /// Continues a handshake on a thread that may take its time.
+    /// Continues a handshake on a thread that may take its time; here if the system has no thread for that.
     pub(super) fn sign(self: &Arc<Self>, handshake: Handshake) {
-        let conn = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let signed = catch_unwind(AssertUnwindSafe(|| handshake.sign()));
-            conn.signed(signed.ok());
-        });
+        let left = Arc::new(Mutex::new(Some(handshake)));
+        let (conn, mine) = (Arc::downgrade(self), left.clone());
+        let elsewhere = move || {
+            if let (Some(conn), Some(handshake)) = (conn.upgrade(), mine.lock().take()) {
+                conn.signed(handshake.try_sign());
+            }
+        };
+        // Without a thread it panics, and yet keeps the task, which then finds nothing to do.
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            drop(tokio::task::spawn_blocking(elsewhere));
+        }));
+        if begun.is_err()
+            && let Some(handshake) = left.lock().take()
+        {
+            self.signed(handshake.try_sign());
+        }
     }
 
     fn signed(self: &Arc<Self>, signed: Option<Signed>) {
@@ -145,6 +162,8 @@ impl Conn {
         match (state.transport.tls_mut(), signed) {
             (Some(tls), Some(signed)) if tls.is_away() => {
                 let opened = tls.back(signed);
+                // The wait for a thread was not the peer's.
+                state.since = self.shared.clock.now();
                 let goes_on = opened.failed.is_none();
                 self.opened(state, (true, 0), opened, &[]);
                 state = self.lock();

@@ -77,6 +77,8 @@ async fn sweep(shared: Arc<Shared>) {
 impl Conn {
     fn check_time(self: &Arc<Self>) {
         let mut state = self.lock();
+        // What it shares with others, these may have come to share since.
+        state.account_less(self);
         let clock = &self.shared.clock;
         if state.keeps_us_waiting() {
             // The responses that it has to read first have a limit of their own.

@@ -165,6 +165,10 @@ impl Transport {
 
     /// Remembers the task to wake when output is left over.
     pub(super) fn served_by(&mut self, cx: &Context<'_>) {
+        // A closed connection that user code still holds must not keep its task, and with it the runtime.
+        if self.line.is_none() {
+            return;
+        }
         if !self
             .task
             .as_ref()

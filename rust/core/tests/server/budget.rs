@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{Config, Mode, Notice, Sent};
+use httpkit_core::server::{Config, Mode, Notice, Sent, Times};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, answer, config, frame, read_head, read_response, reply, wait_until};
@@ -92,6 +92,57 @@ fn a_lost_connection_gives_back_what_it_held() {
     let mut peer = uploading(&server, 1000 * KIB);
     answer(&server.request(), b"ok");
     assert_eq!(read_response(&mut peer), b"ok");
+}
+
+/// A message of 100 KiB.
+fn long_message() -> Vec<u8> {
+    let mut message = vec![0x82, 0x80 | 127];
+    message.extend_from_slice(&(100 * KIB as u64).to_be_bytes());
+    message.resize(message.len() + 4 + 100 * KIB, 0);
+    message
+}
+
+#[test]
+fn a_message_that_nobody_takes_is_given_back_when_its_peer_leaves() {
+    let server = server(300 * KIB);
+    let (mut peer, _exchange) = server.websocket(None);
+    peer.write_all(&long_message()).unwrap();
+    holds(&server, 100 * KIB);
+    drop(peer);
+    holds_nothing(&server);
+}
+
+#[test]
+fn a_message_that_is_taken_is_given_back_though_its_peer_stays_silent() {
+    let server = server(300 * KIB);
+    let (mut peer, exchange) = server.websocket(None);
+    peer.write_all(&long_message()).unwrap();
+    holds(&server, 100 * KIB);
+    wait_until("it is taken", || !exchange.take_events().is_empty());
+    holds_nothing(&server);
+}
+
+#[test]
+fn what_many_peers_do_not_read_of_one_message_counts_once() {
+    let server = Running::start(Config {
+        max_buffered: Some((300 * KIB * KIB) as u64),
+        // The sweep counts anew.
+        times: Times {
+            idle: Some(Duration::from_secs(600)),
+            ..Times::NONE
+        },
+        ..config(Mode::Pull)
+    });
+    let message = std::sync::Arc::new(vec![b'x'; 16 * KIB * KIB]);
+    let peers: Vec<_> = (0..8).map(|_| server.websocket(None)).collect();
+    for (_, exchange) in &peers {
+        let sent = exchange.send_frame(Opcode::Binary, message.clone(), 0, usize::MAX);
+        assert_eq!(sent, Sent::Accepted);
+    }
+    holds(&server, KIB * KIB);
+    wait_until("each counts its share", || {
+        server.server.stats().held <= 17 * (KIB * KIB) as u64
+    });
 }
 
 #[test]

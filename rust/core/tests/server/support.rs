@@ -188,6 +188,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
+        // Work refers to the server, which refers to the sink.
+        drop(std::mem::take(&mut *self.sink.work.lock()));
     }
 }
 

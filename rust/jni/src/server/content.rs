@@ -213,6 +213,10 @@ impl Source for Coded {
         to.copy_from_slice(&self.0[at..at + to.len()]);
         Ok(())
     }
+
+    fn is_native(&self) -> bool {
+        true
+    }
 }
 
 /// Sends a compressed body behind its head.
