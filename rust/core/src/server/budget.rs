@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::throttle::Throttle;
 
-/// What is counted: parts count as whole ones.
+/// What is counted. Less than that is not: the short messages and requests of most connections cost no change of a sum
+/// that all threads share.
 const UNIT: usize = 4096;
 
 /// The sum, and the limit.
@@ -31,7 +32,7 @@ impl Budget {
 
     /// What this many bytes count; at most 256 MiB.
     pub(super) fn units(bytes: usize) -> u16 {
-        u16::try_from(bytes.div_ceil(UNIT)).unwrap_or(u16::MAX)
+        u16::try_from(bytes / UNIT).unwrap_or(u16::MAX)
     }
 
     /// Something that counted `from` now counts `to`.
@@ -66,8 +67,8 @@ mod tests {
     #[test]
     fn what_is_given_back_is_what_was_taken() {
         let budget = Budget::new(Some(3 * UNIT as u64));
-        let (some, much) = (Budget::units(1), Budget::units(usize::MAX));
-        assert_eq!((Budget::units(0), some, much), (0, 1, u16::MAX));
+        let (some, much) = (Budget::units(UNIT), Budget::units(usize::MAX));
+        assert_eq!((Budget::units(UNIT - 1), some, much), (0, 1, u16::MAX));
         budget.change(0, some);
         budget.change(0, 1);
         assert!(!budget.is_exhausted());

@@ -75,7 +75,7 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn new(bytes: Vec<u8>, shared: &Arc<Shared>) -> Self {
-        let counted = Budget::units(bytes.len()) > 1;
+        let counted = Budget::units(bytes.len()) > 0;
         let block = Self {
             counted: counted.then(|| shared.clone()),
             bytes,

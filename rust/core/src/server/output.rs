@@ -210,6 +210,9 @@ impl Output {
 
     /// How many of them are in memory of ours.
     pub(crate) fn in_memory(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
         let pieces = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
         pieces + self.tail.len()
     }
