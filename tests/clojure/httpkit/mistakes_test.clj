@@ -1,5 +1,5 @@
 (ns httpkit.mistakes-test
-  "What somebody reads who calls a function with something else than it expects: the value, and what was expected."
+  "Messages for wrong arguments: they show the value and what was expected."
   (:require [clojure.test         :refer [deftest is]]
             [httpkit.wire         :as wire]
             [org.httpkit.client   :as client]

@@ -52,7 +52,7 @@ public abstract class AccessSink {
             @Override
             void write(List<AccessEntry> entries, Losses losses) throws IOException {
                 byte[] lines = lines(format, entries);
-                // Once it has failed, for whomever, it says so for ever.
+                // Any failed write by any code sets this flag, and nothing clears it.
                 boolean failed = System.out.checkError();
                 System.out.write(lines, 0, lines.length);
                 if (System.out.checkError() && !failed) {

@@ -70,7 +70,7 @@ impl Keys {
         Ok(Self { keys, by_name })
     }
 
-    /// Whether one of them takes so long to sign that a loop must not wait for it: RSA takes 20 times as long as ECDSA.
+    /// Whether signing with one of them is too slow for a loop, as with RSA.
     pub(super) fn sign_slowly(&self) -> bool {
         let mut keys = self.keys.iter();
         keys.any(|key| key.kind() == SignatureAlgorithm::RSA)

@@ -1,7 +1,7 @@
 //! A connection's exchanges that the access log does not have yet: those whose response the kernel does not have in full.
 //!
 //! Positions are numbers of bytes that the connection has sent since it began. A response is complete once the kernel
-//! has taken the bytes before the position at which it ends, whoever wrote them, and together with which others.
+//! has taken the bytes before the position at which it ends, on whichever thread, and in whichever batch.
 //!
 //! Not here: when that is (`logged.rs`), and what is recorded (`access.rs`).
 

@@ -87,8 +87,8 @@ impl Conn {
         });
     }
 
-    /// Acts on records that have been opened, with this content. Before, the connection was in its handshake or not, and
-    /// held so many bytes of an incomplete record.
+    /// Acts on records that have been opened, with this content. Before that, the connection was `in_handshake` or not,
+    /// and `held` bytes of an incomplete record.
     pub(super) fn opened<'a>(
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,

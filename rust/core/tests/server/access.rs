@@ -364,7 +364,7 @@ fn a_websocket_whose_peer_disappears_is_aborted() {
     assert_eq!(only(&server).ended, Ended::Aborted as u8);
 }
 
-/// The next entry, after so many.
+/// The next entry, once there are more than `before`.
 fn only_after(server: &Running, before: u64) -> Entry {
     wait_until("it is over", || server.server.stats().logged[0] > before);
     let (records, count) = server.server.take_access().unwrap();

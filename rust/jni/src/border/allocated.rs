@@ -42,7 +42,7 @@ fn size(layout: Layout) -> i64 {
     layout.size() as i64
 }
 
-// Not inlined: there are so many places that allocate that it would add 300 KB to the library.
+// Not inlined: in each place that allocates, it would add 190 KB to the library.
 //
 // SAFETY: all calls go to the system's allocator with the arguments given, whose contract is the same. `note` neither
 // allocates nor panics: its thread-local needs no initialisation and no destructor, so it can be reached at any time.

@@ -1,5 +1,5 @@
 (ns httpkit.rig.site
-  "The server of the rig, in a JVM of its own. Its bodies can be checked by whoever gets them.
+  "The server of the rig, in a JVM of its own. Clients can check its bodies.
 
   Prints {:port :ssl-port}, and then answers words on standard input: `state` collects garbage and prints what the
   process holds, `reload` reads the certificates again, `drain` drains and ends. What is logged goes to standard

@@ -16,7 +16,7 @@ pub(super) const SHORT_TASK: Duration = Duration::from_micros(100);
 /// A loop that stands still for this long is taken back by its own thread.
 pub(super) const STALL_LIMIT: Duration = Duration::from_millis(2);
 /// How long it may stand still while its worker only waits for a processor. Another thread would have to wait as well:
-/// taking the loop away costs switches between threads, and helps nobody.
+/// taking the loop away would only add thread switches.
 const WAIT_LIMIT: Duration = Duration::from_millis(20);
 /// Slow turns in a row before workers back off: a single one may be a thread that was not scheduled.
 const SLOW_TURNS: u32 = 3;
@@ -111,7 +111,7 @@ impl Pause {
         self.since.elapsed() >= STALL_LIMIT
     }
 
-    /// Whether the last turn brought so much short work that doing it takes this long.
+    /// Whether the pause is no longer than the work that was taken in it explains.
     pub(super) fn is_progress(&self, progress: &Progress) -> bool {
         let taken = progress.taken.load(Ordering::Relaxed);
         SHORT_TASK.saturating_mul(taken.wrapping_sub(self.taken)) >= self.since.elapsed()
