@@ -1,5 +1,6 @@
 //! Connections as byte streams: TCP, Unix sockets, TLS and foreign transports.
 
+mod copied;
 pub mod foreign;
 mod identity;
 mod ocsp;

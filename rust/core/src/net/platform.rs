@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 pub(crate) use tokio::net::{UnixListener, UnixStream, unix};
+
+#[cfg(target_os = "linux")]
+use super::copied::copy;
 
 /// Whether several sockets may listen on one port.
 pub(crate) const CAN_SHARE_PORTS: bool = true;
-
-/// Bytes of a file copied per call where the kernel cannot send it directly.
-const COPIED: usize = 64 * 1024;
 
 /// The path whose bytes the embedder has.
 pub fn path(bytes: Vec<u8>) -> PathBuf {
@@ -61,26 +61,13 @@ pub(crate) fn send_file(
 
 /// No safe crate has macOS's `sendfile`.
 #[cfg(not(target_os = "linux"))]
-pub(crate) use copy as send_file;
-
-pub(crate) fn copy(
-    socket: &impl AsSocket,
-    file: &File,
-    at: u64,
-    count: usize,
-) -> io::Result<usize> {
-    let mut piece = vec![0; count.min(COPIED)];
-    match read_at(file, &mut piece, at)? {
-        0 => Ok(0),
-        read => SockRef::from(socket).send(&piece[..read]),
-    }
-}
+pub(crate) use super::copied::copy as send_file;
 
 /// Makes the kernel drop attempts to connect, which are repeated after a second, and refused by then. Otherwise, it
 /// would reset those that it completes between the last accept and the listener's end.
 #[cfg(target_os = "linux")]
 pub(crate) fn ignore_newcomers(listener: &TcpListener) {
-    use socket2::SockFilter;
+    use socket2::{SockFilter, SockRef};
     // Byte 13 of a TCP header has its flags; bit 1 is SYN. Each line: code, jump if true, if false, operand.
     const DROP_SYN: [(u16, u8, u8, u32); 4] = [
         (0x30, 0, 0, 13),       // load the byte
@@ -173,40 +160,4 @@ fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
 #[cfg(not(target_os = "linux"))]
 fn abstract_address(_: &[u8]) -> io::Result<SocketAddr> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
-
-    use super::*;
-
-    #[test]
-    fn a_file_that_the_kernel_cannot_send_is_copied_piece_by_piece() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().unwrap();
-        let content: Vec<u8> = (0..COPIED + 1000).map(|n| (n % 251) as u8).collect();
-        let name = std::env::temp_dir().join(format!("httpkit-copied-{}", std::process::id()));
-        File::create_new(&name)
-            .unwrap()
-            .write_all(&content)
-            .unwrap();
-        let file = File::open(&name).unwrap();
-        std::fs::remove_file(&name).unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            peer.read_to_end(&mut all).map(|_| all)
-        });
-        let mut at = 0;
-        loop {
-            match copy(&socket, &file, at, 1 << 20).unwrap() {
-                0 => break,
-                sent => at += sent as u64,
-            }
-        }
-        drop(socket);
-        assert_eq!(reader.join().unwrap().unwrap(), content);
-    }
 }

@@ -9,14 +9,13 @@ use std::os::windows::fs::FileExt;
 pub use std::os::windows::io::{AsSocket, BorrowedSocket, OwnedSocket};
 use std::path::{Path, PathBuf};
 
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 pub(crate) use tokio::net::{TcpListener as UnixListener, TcpStream as UnixStream, tcp as unix};
+
+pub(crate) use super::copied::copy as send_file;
 
 /// Whether several sockets may listen on one port. There it would mean to take the port from another process.
 pub(crate) const CAN_SHARE_PORTS: bool = false;
-
-/// Bytes of a file copied per call.
-const COPIED: usize = 64 * 1024;
 
 /// WSAEMFILE and WSAENOBUFS.
 const NO_ROOM: [i32; 2] = [10024, 10055];
@@ -46,19 +45,6 @@ pub(crate) fn borrow(socket: &impl AsSocket) -> BorrowedSocket<'_> {
 pub(crate) fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> {
     // It moves the file's own position too, which we do not use.
     file.seek_read(to, at)
-}
-
-pub(crate) fn send_file(
-    socket: &impl AsSocket,
-    file: &File,
-    at: u64,
-    count: usize,
-) -> io::Result<usize> {
-    let mut piece = vec![0; count.min(COPIED)];
-    match read_at(file, &mut piece, at)? {
-        0 => Ok(0),
-        read => SockRef::from(socket).send(&piece[..read]),
-    }
 }
 
 /// Windows has no filter: connections that it completes between the last accept and the listener's end are reset.
