@@ -55,10 +55,13 @@
   [{:keys [^Process process servers] :as jvm} letter]
   (try
     (let [servers (mapv #(assoc % :websocket (ws/connect (:port %) patience)) servers)]
-      ;; All once before, so that no class is loaded for the first time without memory.
+      ;; All once before, so that no class is loaded for the first time without memory, and the JVM has carriers for
+      ;; virtual threads: if it cannot start the first ones, it never starts any (JDK 25).
       (exhausted/order! jvm "g")
-      (doseq [{:keys [port]} servers]
-        (is (= [200 500 200] (outcomes port ["/" "/fail" "/allocate"]))))
+      (doseq [{:keys [port threads]} servers]
+        (is (= [200 500 200] (outcomes port ["/" "/fail" "/allocate"])))
+        (when (< 1 threads)
+          (is (= (repeat threads 200) (outcomes port (repeat threads "/meet"))))))
       (exhausted/order! jvm letter)
       (let [meanwhile (into [] (mapcat ask-meanwhile) servers)]
         (exhausted/order! jvm "g")
