@@ -145,55 +145,38 @@ impl Config {
     /// Sets the option with the user's `name` for it (without a colon), or one of the embedder's own. Flags are 0 or 1,
     /// times are in milliseconds; a limit below 0 means 0.
     pub fn set(&mut self, name: &str, value: i64) -> Result<(), OptionError> {
-        let wrong = || OptionError::Value(name.to_owned(), value);
-        let size = || usize::try_from(value).map_err(|_| wrong());
-        let msecs = || {
-            u64::try_from(value)
-                .map(Duration::from_millis)
-                .map_err(|_| wrong())
-        };
-        let limit = u64::try_from(value).unwrap_or(0);
-        let count = || match u32::try_from(value) {
-            Ok(n) => Ok(Some(n).filter(|&n| n > 0)),
-            Err(_) => Err(wrong()),
-        };
+        let given = Given { name, value };
+        let limits = &self.limits;
         match name {
-            "max-line" => self.limits = self.limits.clone().with_max_line(clamp(limit)),
-            "max-body" => self.limits.body = limit,
+            "max-line" => self.limits = limits.clone().with_max_line(given.line()),
+            "max-body" => self.limits.body = given.limit(),
             // Below 0: none.
             "request-buffer-size" => self.request_buffer = usize::try_from(value).ok(),
-            "body-window" => self.body_window = size()?,
-            "max-headers" => self.limits = self.limits.clone().with_fields(above_zero(size()?)),
-            "max-header-bytes" => self.limits = self.limits.clone().with_head(above_zero(size()?)),
-            "max-connections" => self.max_connections = above_zero(size()?),
-            "max-connections-per-ip" => self.max_per_ip = count()?,
-            "max-requests-per-connection" => self.max_requests = count()?,
-            "max-ws" => self.max_message = limit,
-            "max-pending-messages" => self.max_pending_messages = size()?,
-            "backlog" => self.backlog = i32::try_from(size()?).unwrap_or(i32::MAX),
-            "proxy-protocol" => self.proxy = proxy_mode(value).ok_or_else(wrong)?,
-            "queue-size" => self.queue = size()?,
-            "n-min-threads" => self.kept = size()?,
-            "n-max-threads" => self.threads = size()?,
-            "keep-alive-msecs" => self.keep_alive = msecs()?,
-            "receive-buffer" => self.receive_buffer = size()?,
-            "reuse-port?" if value != 0 && !CAN_SHARE_PORTS => {
-                return Err(OptionError::Unsupported(name.to_owned()));
-            }
-            "reuse-port?" => self.reuse_port = value != 0,
-            "unix-socket-mode" => {
-                self.unix_socket_mode = Some(u32::try_from(value).map_err(|_| wrong())?);
-            }
-            "unix-socket-replace?" => self.unix_socket_replace = value != 0,
+            "body-window" => self.body_window = given.size()?,
+            "max-headers" => self.limits = limits.clone().with_fields(given.size_or_none()?),
+            "max-header-bytes" => self.limits = limits.clone().with_head(given.size_or_none()?),
+            "max-connections" => self.max_connections = given.size_or_none()?,
+            "max-connections-per-ip" => self.max_per_ip = given.count_or_none()?,
+            "max-requests-per-connection" => self.max_requests = given.count_or_none()?,
+            "max-ws" => self.max_message = given.limit(),
+            "max-pending-messages" => self.max_pending_messages = given.size()?,
+            "backlog" => self.backlog = i32::try_from(given.size()?).unwrap_or(i32::MAX),
+            "proxy-protocol" => self.proxy = given.proxy_mode()?,
+            "queue-size" => self.queue = given.size()?,
+            "n-min-threads" => self.kept = given.size()?,
+            "n-max-threads" => self.threads = given.size()?,
+            "keep-alive-msecs" => self.keep_alive = given.msecs()?,
+            "receive-buffer" => self.receive_buffer = given.size()?,
+            "reuse-port?" => self.reuse_port = given.flag_if(CAN_SHARE_PORTS)?,
+            "unix-socket-mode" => self.unix_socket_mode = Some(given.number()?),
+            "unix-socket-replace?" => self.unix_socket_replace = given.flag(),
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
-            "max-buffered-bytes" => {
-                self.max_buffered = Some(limit).filter(|&n| n > 0);
-            }
-            "interrupt-handlers?" => self.interrupt = value != 0,
-            "access-log" => self.access_log = value != 0,
-            "tell-half-close" => self.tell_half_close = value != 0,
+            "max-buffered-bytes" => self.max_buffered = Some(given.limit()).filter(|&n| n > 0),
+            "interrupt-handlers?" => self.interrupt = given.flag(),
+            "access-log" => self.access_log = given.flag(),
+            "tell-half-close" => self.tell_half_close = given.flag(),
             _ => match self.times.named(name) {
-                Some(limit) => *limit = Some(msecs()?).filter(|limit| !limit.is_zero()),
+                Some(limit) => *limit = Some(given.msecs()?).filter(|limit| !limit.is_zero()),
                 None => return Err(OptionError::Unknown(name.to_owned())),
             },
         }
@@ -201,22 +184,68 @@ impl Config {
     }
 }
 
-/// 0 means no limit.
-fn above_zero(limit: usize) -> Option<usize> {
-    Some(limit).filter(|&n| n > 0)
+/// An option's number, and what it may mean.
+struct Given<'a> {
+    name: &'a str,
+    value: i64,
 }
 
-fn proxy_mode(value: i64) -> Option<ProxyMode> {
-    match value {
-        0 => Some(ProxyMode::Disable),
-        1 => Some(ProxyMode::Enable),
-        2 => Some(ProxyMode::Optional),
-        _ => None,
+impl Given<'_> {
+    fn wrong(&self) -> OptionError {
+        OptionError::Value(self.name.to_owned(), self.value)
     }
-}
 
-fn clamp(limit: u64) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX)
+    fn number<T: TryFrom<i64>>(&self) -> Result<T, OptionError> {
+        T::try_from(self.value).map_err(|_| self.wrong())
+    }
+
+    fn size(&self) -> Result<usize, OptionError> {
+        self.number()
+    }
+
+    /// 0 means no limit.
+    fn size_or_none(&self) -> Result<Option<usize>, OptionError> {
+        self.number().map(|n| Some(n).filter(|&n| n > 0))
+    }
+
+    /// 0 means no limit.
+    fn count_or_none(&self) -> Result<Option<u32>, OptionError> {
+        self.number().map(|n| Some(n).filter(|&n| n > 0))
+    }
+
+    fn msecs(&self) -> Result<Duration, OptionError> {
+        self.number().map(Duration::from_millis)
+    }
+
+    /// Below 0 means 0.
+    fn limit(&self) -> u64 {
+        u64::try_from(self.value).unwrap_or(0)
+    }
+
+    /// As [`Self::limit`], at most what memory can hold.
+    fn line(&self) -> usize {
+        usize::try_from(self.limit()).unwrap_or(usize::MAX)
+    }
+
+    fn flag(&self) -> bool {
+        self.value != 0
+    }
+
+    fn flag_if(&self, supported: bool) -> Result<bool, OptionError> {
+        match self.flag() && !supported {
+            true => Err(OptionError::Unsupported(self.name.to_owned())),
+            false => Ok(self.flag()),
+        }
+    }
+
+    fn proxy_mode(&self) -> Result<ProxyMode, OptionError> {
+        match self.value {
+            0 => Ok(ProxyMode::Disable),
+            1 => Ok(ProxyMode::Enable),
+            2 => Ok(ProxyMode::Optional),
+            _ => Err(self.wrong()),
+        }
+    }
 }
 
 #[cfg(test)]
