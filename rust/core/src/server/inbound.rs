@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::body::{BodyFault, Rest, Stream};
 use super::config::Config;
 use super::partial::{LEAST_RECEIVED, Partial, Terms};
+use super::proxied::Proxied;
 use super::request::Draft;
 use crate::error::Violation;
-use crate::h1::proxy::{self, ProxyHeader, ProxyMode, ProxyOutcome};
-use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, RequestHead};
+use crate::h1::{BodyFraming, ChunkedDecoder, HeadParser, Limits, RequestHead};
 
 thread_local! {
     /// Most heads arrive whole, and then a connection needs no parser and no buffer of its own.
@@ -22,9 +22,16 @@ thread_local! {
 
 /// A head, and how far it has been parsed.
 #[derive(Debug, Default)]
-struct Head {
+pub(super) struct Head {
     parser: HeadParser,
-    head: RequestHead,
+    pub(super) head: RequestHead,
+}
+
+impl Head {
+    /// See [`HeadParser::parse`].
+    pub(super) fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Violation> {
+        self.parser.parse(bytes, limits, &mut self.head)
+    }
 }
 
 /// The part of a request that has to arrive next.
@@ -46,7 +53,8 @@ pub(super) struct Inbound {
     /// A head that has arrived in part.
     head: Option<Box<Head>>,
     body: Option<Box<Body>>,
-    proxy: Proxy,
+    /// What a balancer says about the client.
+    pub(super) proxy: Proxied,
     /// Received bytes came through TLS.
     secured: bool,
     /// A part of the next record has arrived.
@@ -55,12 +63,6 @@ pub(super) struct Inbound {
     refused: bool,
     /// It did so in a HEAD request.
     refused_head: bool,
-}
-
-#[derive(Debug)]
-enum Proxy {
-    Expected,
-    Done(Option<Box<ProxyHeader>>),
 }
 
 /// The body of the current request.
@@ -75,16 +77,12 @@ pub(super) type Parsed = (Draft, Terms, Option<Box<ChunkedDecoder>>);
 
 impl Inbound {
     pub(super) fn new(config: &Config) -> Self {
-        let proxy = match config.proxy {
-            ProxyMode::Disable => Proxy::Done(None),
-            _ => Proxy::Expected,
-        };
         Self {
             bytes: Vec::new(),
             start: 0,
             head: None,
             body: None,
-            proxy,
+            proxy: Proxied::new(config.proxy),
             secured: false,
             part: false,
             refused: false,
@@ -120,24 +118,6 @@ impl Inbound {
     pub(super) fn is_empty(&self) -> bool {
         let partial = matches!(self.body.as_deref(), Some(Body::Partial(_)));
         self.waiting() == 0 && !self.part && !partial && !self.is_body_arriving()
-    }
-
-    /// Whether a PROXY header may still come.
-    pub(super) fn awaits_proxy(&self) -> bool {
-        matches!(self.proxy, Proxy::Expected)
-    }
-
-    /// The client's address as a PROXY header gave it.
-    pub(super) fn proxied_source(&self) -> Option<SocketAddr> {
-        match &self.proxy {
-            Proxy::Done(Some(header)) => header.source,
-            _ => None,
-        }
-    }
-
-    /// Whether a PROXY header says that the client came to the balancer through TLS.
-    pub(super) fn came_through_tls(&self) -> bool {
-        matches!(&self.proxy, Proxy::Done(Some(header)) if header.tls)
     }
 
     pub(super) fn awaited(&self) -> Awaited {
@@ -220,12 +200,7 @@ impl Inbound {
             [] => fresh,
             kept => kept,
         };
-        match &self.proxy {
-            Proxy::Done(Some(header)) if proxy::is_header(bytes) => {
-                bytes.get(header.len..).unwrap_or_default()
-            }
-            _ => bytes,
-        }
+        self.proxy.skip(bytes)
     }
 
     pub(super) fn peek_stream(&self) -> Option<&Stream> {
@@ -332,7 +307,7 @@ impl Inbound {
         peer: Option<SocketAddr>,
         bytes: &[u8],
     ) -> Result<(usize, Option<Parsed>), Violation> {
-        let Some(skipped) = self.take_proxy(config, bytes)? else {
+        let Some(skipped) = self.proxy.take(config.proxy, bytes)? else {
             return Ok((0, None));
         };
         let (used, parsed) = match self.head.take() {
@@ -358,23 +333,14 @@ impl Inbound {
         Ok((skipped + used, parsed))
     }
 
-    /// Reads the PROXY header with which `bytes` may begin, and returns its length; `None` if more must arrive.
-    pub(super) fn take_proxy(
-        &mut self,
-        config: &Config,
-        bytes: &[u8],
-    ) -> Result<Option<usize>, Violation> {
-        if let Proxy::Done(_) = self.proxy {
-            return Ok(Some(0));
-        }
-        let header = match proxy::parse(bytes, config.proxy)? {
-            ProxyOutcome::NeedMore => return Ok(None),
-            ProxyOutcome::None => None,
-            ProxyOutcome::Header(header) => Some(Box::new(header)),
-        };
-        let len = header.as_ref().map_or(0, |header| header.len);
-        self.proxy = Proxy::Done(header);
-        Ok(Some(len))
+    /// A head of which parts have arrived, or a new one.
+    pub(super) fn take_head(&mut self) -> Box<Head> {
+        self.head.take().unwrap_or_default()
+    }
+
+    /// Keeps a head of which more must arrive.
+    pub(super) fn keep_head(&mut self, head: Box<Head>) {
+        self.head = Some(head);
     }
 
     fn consume_head(
@@ -392,16 +358,12 @@ impl Inbound {
                 return Err(violation);
             }
         }
-        let proxy = match &self.proxy {
-            Proxy::Done(Some(header)) => Some(&**header),
-            _ => None,
-        };
         let rest = &bytes[head.len..];
         let expected = match head.framing {
             BodyFraming::Length(length) => rest.len().min(length as usize),
             _ => 0,
         };
-        let mut draft = Draft::new(head, bytes, peer, proxy, expected);
+        let mut draft = Draft::new(head, bytes, peer, self.proxy.header(), expected);
         if self.secured {
             draft.secured();
         }
@@ -471,5 +433,32 @@ impl Inbound {
     pub(super) fn is_head(&mut self) -> bool {
         let in_body = self.partial().is_some_and(|partial| partial.terms.head);
         in_body || self.refused_head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_parsed_on_from_where_it_stopped() {
+        let whole = b"GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        let limits = Limits::default();
+        let mut inbound = Inbound::new(&Config::default());
+        let mut bytes = Vec::new();
+        for (i, byte) in whole.iter().enumerate() {
+            bytes.push(*byte);
+            let mut head = inbound.take_head();
+            let complete = head.parse(&bytes, &limits).unwrap();
+            assert_eq!(complete, i == whole.len() - 1, "{i} bytes before it");
+            match complete {
+                true => assert_eq!(head.head.headers.len(), 2),
+                false => inbound.keep_head(head),
+            }
+            if bytes.ends_with(b"\r\n") {
+                // A parser that began again would reject the line.
+                bytes.fill(0);
+            }
+        }
     }
 }

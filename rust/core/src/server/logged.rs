@@ -67,7 +67,7 @@ impl State {
     }
 
     fn source(&self, conn: &Conn) -> Option<SocketAddr> {
-        self.inbound.proxied_source().or(conn.ends().peer)
+        self.inbound.proxy.source().or(conn.ends().peer)
     }
 
     fn note_tls(&self, record: &mut Record) {

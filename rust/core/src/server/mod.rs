@@ -38,6 +38,7 @@ mod logged;
 mod output;
 mod partial;
 mod phase;
+mod proxied;
 mod quick;
 mod reader;
 mod reading;

@@ -114,7 +114,9 @@ impl State {
 
     /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.
     pub(super) fn may_stay(&mut self, conn: &Conn) -> bool {
-        if self.counted || !conn.shared.admission.has_limit_per_ip() || self.inbound.awaits_proxy()
+        if self.counted
+            || !conn.shared.admission.has_limit_per_ip()
+            || self.inbound.proxy.is_expected()
         {
             return true;
         }
@@ -128,7 +130,7 @@ impl State {
 
     /// The address that counts towards the limit per address, if it has been counted.
     pub(super) fn counted_source(&self, conn: &Conn) -> Option<SocketAddr> {
-        let source = self.inbound.proxied_source().or(conn.ends().peer);
+        let source = self.inbound.proxy.source().or(conn.ends().peer);
         source.filter(|_| self.counted)
     }
 

@@ -14,8 +14,8 @@ use super::shared::Shared;
 use super::signing::Next;
 use super::sink::Notice;
 use super::tls::{Opened, Tls, TlsInfo, with_plain};
+use crate::h1::RequestHead;
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
-use crate::h1::{HeadParser, RequestHead};
 use crate::net::tls_server::Handshakes;
 
 /// The first byte of a TLS handshake.
@@ -135,7 +135,7 @@ impl State {
         };
         let speaks_tls = tls.speaks_tls();
         let bytes = tls.first_bytes(fresh);
-        match self.inbound.take_proxy(&conn.shared.config, bytes) {
+        match self.inbound.proxy.take(conn.shared.config.proxy, bytes) {
             Ok(Some(len)) => drop(bytes.drain(..len)),
             Ok(None) => return First::Nothing,
             Err(violation) => {
@@ -149,7 +149,7 @@ impl State {
             self.lost(conn);
             return First::Nothing;
         }
-        let came_through_tls = self.inbound.came_through_tls();
+        let came_through_tls = self.inbound.proxy.came_through_tls();
         let Some(tls) = self.transport.tls_mut() else {
             return First::Nothing;
         };
@@ -183,20 +183,24 @@ impl State {
         };
         let on_tls_port = tls.speaks_tls();
         let bytes = tls.first_bytes(&[]);
-        let mut head = RequestHead::default();
-        let parsed = HeadParser::new().parse(bytes, &conn.shared.config.limits, &mut head);
+        let mut head = self.inbound.take_head();
+        let parsed = head.parse(bytes, &conn.shared.config.limits);
+        if parsed == Ok(false) && bytes.len() < MAX_PLAIN_HEAD {
+            return self.inbound.keep_head(head);
+        }
+        let head = &head.head;
         let url = match parsed {
-            Ok(false) if bytes.len() < MAX_PLAIN_HEAD => return,
-            Ok(true) => https_url(conn, &head, bytes, on_tls_port),
+            Ok(true) => https_url(conn, head, bytes, on_tls_port),
             _ => None,
         };
         // A balancer that has ended TLS would send the redirected request here again.
-        let redirects = conn.shared.tls.settings.redirects() && !self.inbound.came_through_tls();
+        let redirects =
+            conn.shared.tls.settings.redirects() && !self.inbound.proxy.came_through_tls();
         let status = if url.is_some() && redirects { 308 } else { 400 };
         let response = plain_response(&conn.shared, status, url, head.is_head());
         let bytes = std::mem::take(bytes);
         self.transport.plain();
-        let head = (parsed == Ok(true)).then_some(&head);
+        let head = (parsed == Ok(true)).then_some(head);
         self.log_plain(conn, head, &bytes);
         // Its body, if it has one, must not cause a reset.
         self.inbound.refuse();

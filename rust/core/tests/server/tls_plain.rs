@@ -74,6 +74,30 @@ fn a_plain_request_may_come_byte_by_byte_and_may_have_a_body_that_is_never_read(
 }
 
 #[test]
+fn of_a_plain_request_eight_kibibytes_are_read() {
+    let server = Secure::start(config(Mode::Pull));
+    let of = |len: usize| {
+        let mut head = b"GET /long HTTP/1.1\r\nHost: h\r\n".to_vec();
+        while head.len() + 32 < len {
+            head.extend_from_slice(b"A-field: its value\r\n");
+        }
+        head.extend_from_slice(b"A: ");
+        head.resize(len - 4, b'x');
+        [&head[..], b"\r\n\r\n"].concat()
+    };
+    for (len, is_read) in [(8192, true), (8193, false)] {
+        let mut peer = server.socket();
+        // Without its last byte the longer one is as long as the limit.
+        for byte in &of(len)[..8192] {
+            peer.write_all(&[*byte]).unwrap();
+        }
+        let all = all(peer);
+        assert!(all.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{all}");
+        assert_eq!(all.contains("https://h/long"), is_read, "{all}");
+    }
+}
+
+#[test]
 fn anything_else_on_the_tls_port_is_closed() {
     let server = Secure::start(config(Mode::Pull));
     for first in [0, 0x15, 0x17, 0x80, b'\r', b'g', b' ', 0xff] {
