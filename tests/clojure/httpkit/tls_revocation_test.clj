@@ -124,12 +124,34 @@
   (wire/with-server [{:keys [server]} ok {:ssl-port 0 :tls (certs/pem "server")}]
     (is (= :none (stapled (server/server-ssl-port server) "tls1_3")))))
 
-(deftest an-ocsp-response-must-be-about-the-certificate-and-good
+(deftest an-ocsp-response-must-be-readable-and-good
   (let [with  #(thrown {:ssl-port 0 :tls (assoc (certs/pem "server") :ocsp %)})
         where (str ":tls :cert \"" (certs/path "server.pem") "\": its OCSP response ")]
     (is (= [IllegalArgumentException (str where "says that it is revoked")] (with (response-for "server" ["server"]))))
-    (is (= [IllegalArgumentException (str where "is about another certificate")] (with (response-for "other" []))))
     (is (= [IllegalArgumentException (str where "cannot be read")] (with (certs/path "ca.pem"))))))
+
+(deftest a-response-about-another-certificate-does-not-keep-a-certificate-from-use
+  ;; A renewed certificate comes before its response does.
+  (let [folder (certs/temporary-directory)
+        [cert key ocsp] (map #(str (io/file folder %)) ["tls.pem" "tls.key" "ocsp.der"])
+        put!   (fn [name]
+                 (certs/replace-file! (certs/path (str name ".key")) key)
+                 (certs/replace-file! (certs/path (str name ".pem")) cert))
+        warned [(str ":tls :cert \"" cert "\": its OCSP response is about another certificate and is not sent")]
+        start  {:ssl-port 0 :keystore-scan-interval nil :tls {:cert cert :key key :ocsp ocsp}}]
+    (put! "other")
+    (certs/replace-file! (response-for "other" []) ocsp)
+    (wire/with-server [{:keys [server warnings]} ok start]
+      (let [port (server/server-ssl-port server)]
+        (put! "server")
+        (is (= ["localhost"] (map (comp first :names) (:certificates (server/server-reload-tls! server)))))
+        (is (= [:none warned] [(stapled port "tls1_3") (map first @warnings)]))
+        (certs/replace-file! (response-for "server" []) ocsp)
+        (server/server-reload-tls! server)
+        (is (= [:good warned] [(stapled port "tls1_3") (map first @warnings)]))))
+    (certs/replace-file! (response-for "other" []) ocsp)
+    (wire/with-server [{:keys [warnings]} ok start]
+      (is (= warned (map first @warnings)) "at the start as well"))))
 
 (deftest a-client-that-has-to-say-hello-again-gets-an-rsa-signature-too
   (certs/issue "by-rsa" "DNS:localhost" (certs/rsa 2048))

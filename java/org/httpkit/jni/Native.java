@@ -120,7 +120,7 @@ public final class Native {
      * @param crls DER lists of certificates that they have revoked
      * @param flags {@code Abi.SERVER_TLS_*}
      * @return until when each identity's OCSP response holds, in seconds since 1970; {@code
-     *     Long.MAX_VALUE} without an end or a response
+     *     Long.MAX_VALUE} without an end or a response, 0 for one about another certificate
      * @throws IllegalArgumentException saying what is wrong with which: {@code identity 0: ...},
      *     {@code anchor 0: ...} or {@code crl 0: ...}
      */

@@ -56,7 +56,10 @@ final class TlsMaterial {
     private final List<Revoked> revoked;
     private final int flags;
 
-    /** Of each identity, until when its OCSP response holds; in seconds since 1970. */
+    /**
+     * Of each identity, until when its OCSP response holds; in seconds since 1970. 0: it is about
+     * another certificate.
+     */
     private long[] stapledUntil = {};
 
     TlsMaterial(List<Identity> identities, List<Anchor> anchors, List<Revoked> revoked, int flags) {
@@ -118,8 +121,10 @@ final class TlsMaterial {
             if (stapledUntil[i] < now.getTime() / 1000) {
                 warnings.add(
                         identities.get(i).where
-                                + ": its OCSP response expired on "
-                                + day(new Date(stapledUntil[i] * 1000))
+                                + ": its OCSP response "
+                                + (stapledUntil[i] == 0
+                                        ? "is about another certificate"
+                                        : "expired on " + day(new Date(stapledUntil[i] * 1000)))
                                 + " and is not sent");
             }
         }

@@ -25,7 +25,7 @@ struct Served {
 }
 
 impl Served {
-    /// Without a response that has expired: clients would refuse it.
+    /// Without a response that has expired or is about another certificate: clients would refuse it.
     fn now(&self) -> &Arc<CertifiedKey> {
         match &self.stapled {
             Some((stapled, until)) if *until > UnixTime::now().as_secs() => stapled,
@@ -76,7 +76,7 @@ impl Keys {
         keys.any(|key| key.kind() == SignatureAlgorithm::RSA)
     }
 
-    /// Until when the OCSP response of each holds.
+    /// Until when the OCSP response of each holds; 0 if it is about another certificate.
     pub(super) fn stapled_until(&self) -> Vec<Option<u64>> {
         let until = |key: &Arc<Served>| key.stapled.as_ref().map(|(_, until)| *until);
         self.keys.iter().map(until).collect()
@@ -171,19 +171,38 @@ mod tests {
             (Some("20200301000000Z"), false),
             (None, true),
         ] {
-            let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-            let leaf = made.cert.der().to_vec();
-            let ocsp = response(x509::serial(&leaf).unwrap(), 0x80, until);
-            let identity = Identity {
-                chain: vec![leaf],
-                key: made.signing_key.serialize_der(),
-                ocsp: Some(ocsp.clone()),
-            };
-            let provider = rustls::crypto::ring::default_provider();
-            let keys = Keys::new(&[identity], &provider).unwrap();
-            let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
-            let chosen = keys.choose(Some("a.example"), &schemes).now();
-            assert_eq!(chosen.ocsp, sent.then_some(ocsp), "{until:?}");
+            let leaf = leaf();
+            let ocsp = response(x509::serial(&leaf.0).unwrap(), 0x80, until);
+            assert_eq!(
+                sent_with(leaf, &ocsp),
+                sent.then_some(ocsp.clone()),
+                "{until:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_response_about_another_certificate_is_not_sent_and_does_not_keep_this_one_from_use() {
+        let ocsp = response(x509::serial(&leaf().0).unwrap(), 0x80, None);
+        assert_eq!(sent_with(leaf(), &ocsp), None);
+    }
+
+    fn leaf() -> (Vec<u8>, Vec<u8>) {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        (made.cert.der().to_vec(), made.signing_key.serialize_der())
+    }
+
+    /// The response that clients get with this certificate.
+    fn sent_with((leaf, key): (Vec<u8>, Vec<u8>), ocsp: &[u8]) -> Option<Vec<u8>> {
+        let identity = Identity {
+            chain: vec![leaf],
+            key,
+            ocsp: Some(ocsp.to_vec()),
+        };
+        let provider = rustls::crypto::ring::default_provider();
+        let keys = Keys::new(&[identity], &provider).unwrap();
+        let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+        let chosen = keys.choose(Some("a.example"), &schemes).now();
+        chosen.ocsp.clone()
     }
 }

@@ -41,7 +41,8 @@ pub struct Identity {
     pub chain: Vec<Vec<u8>>,
     /// DER: PKCS#8, PKCS#1 or SEC1.
     pub key: Vec<u8>,
-    /// An OCSP response in DER which says that the leaf is not revoked; it is sent along while it holds.
+    /// An OCSP response in DER which says that the leaf is not revoked; it is sent along while it holds. One about
+    /// another certificate is not sent.
     pub ocsp: Option<Vec<u8>>,
 }
 
@@ -116,7 +117,8 @@ impl TlsServer {
     /// Sets or replaces everything for connections that begin after this; an error says what is wrong with which part,
     /// and changes nothing.
     ///
-    /// Returns until when the OCSP response of each identity holds, in seconds since 1970; `None` where there is none.
+    /// Returns until when the OCSP response of each identity holds, in seconds since 1970: `None` where there is none, 0
+    /// for one about another certificate.
     pub fn set(&self, material: TlsMaterial) -> Result<Vec<Option<u64>>, String> {
         let old = self.current.read().clone();
         // A ticket vouches for the certificate that its client has shown, so one that was issued under other rules
