@@ -52,21 +52,33 @@
     (let [now (resident-mib process)]
       (if (= now last) now (recur now)))))
 
+(defn- least-mib
+  "Memory of a process once it is at most `goal`, or its least within 10 s: freed memory goes back after a while."
+  ^long [process goal]
+  (let [least (volatile! (settled-mib process))]
+    (wire/eventually 10000 #(<= (long (vswap! least min (resident-mib process))) (long goal)))
+    @least))
+
 (defn- measure
-  "Memory in MiB: before `n` peers ask for `path`, while they do not read, and at the least within 10 s of their
-  leaving."
-  [process [port embedded-port] n path embedded?]
+  "Memory in MiB: before `n` peers ask for `path`, while they do not read, and when they have left. Expected is a growth
+  by `growth` at most, of which `left` may stay."
+  [process [port embedded-port] n path embedded? growth left]
   (let [before  (settled-mib process)
         already (asked port)
         conns   (vec (repeatedly n #(silent-peer (if embedded? embedded-port port) path)))]
     (try
       (is (wire/eventually #(= (+ already n) (asked port))))
-      (let [during (settled-mib process)]
+      (let [during (least-mib process (+ before (long growth)))]
         (run! (fn [^Closeable conn] (.close conn)) conns)
-        (let [least (volatile! during)]
-          (wire/eventually 10000 #(<= (vreset! least (min (long @least) (resident-mib process))) (+ before 32)))
-          {:before before, :during during, :after @least}))
+        {:before before, :during during, :after (least-mib process (+ before (long left)))})
       (finally (run! (fn [^Closeable conn] (.close conn)) conns)))))
+
+(defn- expect
+  "That peers cost no more than `measure` expects of them."
+  [process ports n path embedded? growth left]
+  (let [{:keys [before during after] :as measured} (measure process ports n path embedded? growth left)]
+    (is (<= (long during) (+ (long before) (long growth))) measured)
+    (is (<= (long after) (+ (long before) (long left))) measured)))
 
 (deftest large-responses-for-peers-that-do-not-read-cost-little-and-give-it-back
   (let [process (start-server)]
@@ -74,20 +86,16 @@
       (try
         (let [ports (mapv #(Long/parseLong %) (str/split (.readLine ^BufferedReader out) #" "))]
           (future (slurp out))
-          (measure process ports 20 "/bytes" false) ; the JVM compiles
+          (measure process ports 20 "/bytes" false 64 32) ; the JVM compiles
           (doseq [[path embedded?] [["/bytes"] ["/buffer"] ["/string"] ["/direct"] ["/chunks"] ["/chunk"]
                                     ["/ws"] ["/ws-text"] ["/bytes" true] ["/direct" true]]]
             (testing (str path (when embedded? ", encoded by an embedder"))
-              (let [{:keys [before during after] :as measured} (measure process ports 400 path embedded?)]
-                (is (<= (long during) (+ (long before) 64)) measured)
-                (is (<= (long after) (+ (long before) 32)) measured))))
+              (expect process ports 400 path embedded? 64 32)))
           (doseq [path ["/coded" "/coded-chunk"]]
             (testing path
-              (measure process ports 20 path false)
+              (measure process ports 20 path false 20 20)
               ;; Each would have some 400 KB of its own.
-              (let [{:keys [before during after] :as measured} (measure process ports 100 path false)]
-                (is (<= (long during) (+ (long before) 20)) measured)
-                (is (<= (long after) (+ (long before) 20)) measured))))
+              (expect process ports 100 path false 20 20)))
           (is (= 200 (:status (wire/fetch (first ports) "/asked"))) "it is well"))
         (finally (.destroyForcibly process))))))
 

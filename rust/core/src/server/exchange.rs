@@ -15,7 +15,7 @@ use super::request::put_name;
 use super::shared::Shared;
 use super::socket::Ends;
 use super::tls::TlsInfo;
-use super::types::{Encoded, Event, Interest, Pings, ResponseHead, Sent};
+use super::types::{Encoded, Event, Gzip, Interest, Pings, ResponseHead, Sent};
 use crate::ws::Opcode;
 
 /// One request and its response. Once it is over (the response is complete, or the peer has disconnected), every call
@@ -124,6 +124,14 @@ impl Exchange {
     /// Responds, with the first piece of a body of `total` bytes. It may be the whole body.
     pub fn respond(&self, response: &ResponseHead<'_>, body: &[u8], total: u64) -> Responded {
         self.conn.respond(self.seq, response, body, total)
+    }
+
+    /// A whole body, compressed. What that takes for a moment, on each thread that compresses, would otherwise stay with
+    /// the allocator.
+    pub fn code(&self, how: Gzip, body: &[u8]) -> Vec<u8> {
+        let coded = how.whole(body);
+        self.conn.shared.note_freed(body.len() + coded.len());
+        coded
     }
 
     /// Responds with the `len` bytes of `file` from `at` on, which are read only as the peer takes them. Until then they

@@ -151,7 +151,7 @@ fn write_coded(
     bytes: &ResponseBytes<'_>,
     gzip: Gzip,
 ) -> Result<Responded> {
-    let coded = code_body(env, bytes, gzip)?;
+    let coded = code_body(env, exchange, bytes, gzip)?;
     let total = coded.len();
     // A long one follows its head: what the peer does not read is shared then.
     let (body, long) = match total {
@@ -173,12 +173,17 @@ fn write_coded(
 }
 
 /// The whole body, compressed.
-fn code_body(env: &mut Env<'_>, bytes: &ResponseBytes<'_>, gzip: Gzip) -> Result<Vec<u8>> {
+fn code_body(
+    env: &mut Env<'_>,
+    exchange: &Exchange,
+    bytes: &ResponseBytes<'_>,
+    gzip: Gzip,
+) -> Result<Vec<u8>> {
     let (array, start, len) = if bytes.large.is_null() {
         (&bytes.buffer, bytes.head, bytes.body)
     } else {
         (&bytes.large, bytes.large_start, bytes.large_len)
     };
     let body = bytes_of(env, array, size(start)?, size(len)?)?;
-    Ok(gzip.whole(&body))
+    Ok(exchange.code(gzip, &body))
 }
