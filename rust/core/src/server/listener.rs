@@ -23,6 +23,8 @@ use crate::net::platform::{self, StdUnixListener, UnixListener, UnixStream};
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Pause of accepting while connections are closed to free descriptors.
 const ROOM_REST: Duration = Duration::from_millis(2);
+/// Time for the last message of a handshake, on a fast network or a machine under load.
+const HANDSHAKE_REST: Duration = Duration::from_millis(10);
 
 /// Only the owner of a lent socket can do that.
 const SHUT: &str = "the listening socket has been shut down: nothing is accepted any more";
@@ -225,6 +227,7 @@ async fn take_backlog(
     // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
     // arriving would make this endless.
     let mut left = shared.config.backlog.max(1).saturating_mul(2);
+    let mut has_waited = false;
     while left > 0 && *stage.borrow() != Stage::Closed {
         left -= 1;
         match listener.accept_now() {
@@ -242,6 +245,11 @@ async fn take_backlog(
                 };
                 complain(shared, &e);
                 rest(pause, stage, Stage::Closed).await;
+            }
+            // The last message of a handshake may still be on its way: its peer has connected and sends a request.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !has_waited => {
+                has_waited = true;
+                rest(HANDSHAKE_REST, stage, Stage::Closed).await;
             }
             Err(_) => return,
         }
