@@ -29,14 +29,6 @@
     (run! #(.close ^ServerSocket %) sockets)
     ports))
 
-(defn- eventually [condition]
-  (let [deadline (+ (System/nanoTime) (* 1000000 (long wire/patience-ms)))]
-    (loop []
-      (or (condition)
-          (when (< (System/nanoTime) deadline)
-            (Thread/sleep 5)
-            (recur))))))
-
 (defn- command ^Process [log & args]
   (.start (doto (ProcessBuilder. ^java.util.List (vec args))
             (.redirectErrorStream true)
@@ -52,7 +44,7 @@
                          subprocess/java-command "-Xmx128m" "-XX:TieredStopAtLevel=1" "-cp" (System/getProperty "java.class.path")
                          "clojure.main" "-e" "(load-file \"examples/cluster/cluster.clj\")"
                          "-e" (format "(cluster/-main \"%s\" \"%d\" \"redis://127.0.0.1:%d\")" node port redis))]
-    (is (eventually #(or (not (.isAlive process)) (answers? port "/health"))))
+    (is (wire/eventually #(or (not (.isAlive process)) (answers? port "/health"))))
     process))
 
 (defn- haproxy-config [front ports]
@@ -155,13 +147,13 @@
           signals {:over? (atom false), :quiet? (atom false)}
           users   (mapv #(str "user" %) (range 6))]
       (try
-        (is (eventually #(answers? front "/health")))
+        (is (wire/eventually #(answers? front "/health")))
         (let [clients (mapv #(talk front % signals) users)]
-          (is (eventually #(= users (present front))) (pr-str (present front)))
+          (is (wire/eventually #(= users (present front))) (pr-str (present front)))
           (dotimes [_ restarts]
             (replace-node! cluster (nodes (.nextInt random 3)) (if (.nextBoolean random) :kill :stop))
-            (is (eventually #(<= 6 (count (present front))))))
-          (is (eventually #(= users (present front))) "those of killed nodes are gone")
+            (is (wire/eventually #(<= 6 (count (present front))))))
+          (is (wire/eventually #(= users (present front))) "those of killed nodes are gone")
           (reset! (:over? signals) true)
           (Thread/sleep 1000)
           (reset! (:quiet? signals) true)
@@ -192,11 +184,11 @@
           behind? (fn [node] (= node (:body @(client/get (str "http://127.0.0.1:" front "/health") {:as :text, :timeout 2000}))))]
       (try
         (doseq [{:keys [node]} nodes]
-          (is (eventually #(behind? node)) "a node that HAProxy has not seen yet"))
+          (is (wire/eventually #(behind? node)) "a node that HAProxy has not seen yet"))
         (let [clients (doall (repeatedly 4 #(future (client))))]
           (doseq [which (take restarts (cycle nodes))]
             (replace-node! cluster which :stop)
-            (is (eventually #(behind? (:node which)))))
+            (is (wire/eventually #(behind? (:node which)))))
           (reset! over? true)
           (let [failed (mapcat #(deref % 100000 [:hangs]) clients)]
             (println "cluster-test:" restarts "rolling restarts," @served "requests," (count failed) "failed")

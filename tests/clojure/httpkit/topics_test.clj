@@ -14,14 +14,6 @@
 (defn- next-of [^LinkedBlockingQueue queue]
   (.poll queue wire/patience-ms TimeUnit/MILLISECONDS))
 
-(defn- eventually [condition]
-  (let [deadline (+ (System/nanoTime) (* 1000000 (long wire/patience-ms)))]
-    (loop []
-      (or (condition)
-          (when (< (System/nanoTime) deadline)
-            (Thread/sleep 2)
-            (recur))))))
-
 (defn- run-server ^Closeable [handler options]
   (let [server (server/run-server handler (merge {:port 0, :ip "127.0.0.1", :legacy-return-value? false} options))]
     [server (reify Closeable (close [_] (server/server-stop! server)))]))
@@ -111,7 +103,7 @@
               (close! leaving ch)
               (is (= #{"room" "private"} (next-of told)))
               (is (= [:text "left"] (ws/receive! peer)))
-              (is (eventually #(= [1 0] [(topics/subscribers server "room") (topics/subscribers server "private")])))
+              (is (wire/eventually #(= [1 0] [(topics/subscribers server "room") (topics/subscribers server "private")])))
               (is (= #{} (topics/topics ch)))
               (is (false? (topics/subscribe! ch "room")))
               (is (= #{"room"} (topics/topics server)))
@@ -126,7 +118,7 @@
       (is (true? (topics/subscribe! waiting "news")))
       (is (= 1 (topics/publish! server "news" "at last" {:close-after-send? true})))
       (is (= "at last" (:body (deref response wire/patience-ms nil))))
-      (is (eventually #(zero? (long (topics/subscribers server "news"))))))))
+      (is (wire/eventually #(zero? (long (topics/subscribers server "news"))))))))
 
 (deftest subscriptions-of-channels-that-close-meanwhile-are-not-left-behind
   (with-opened [server opened {}]
@@ -142,7 +134,7 @@
           (run! deref (conj joining closing))
           (ws/disconnect peer)
           (.put start ch)))
-      (is (eventually #(empty? (topics/topics server))) (pr-str (topics/topics server)))
+      (is (wire/eventually #(empty? (topics/topics server))) (pr-str (topics/topics server)))
       (is (every? #(= #{} (topics/topics %)) start)))))
 
 (deftest wrong-arguments-are-named
@@ -217,12 +209,12 @@
         (is (= [[:subscribe "room"]] @(:log broker)))
         (topics/unsubscribe! ch-1 "room")
         (server/close ch-2)
-        (is (eventually #(= 1 (left))))
+        (is (wire/eventually #(= 1 (left))))
         (dotimes [_ 200]
           (topics/subscribe! ch-1 "room")
           (topics/unsubscribe! ch-1 "room"))
         (topics/subscribe! ch-1 "room")
-        (is (eventually #(= [:subscribe "room"] (last @(:log broker)))))
+        (is (wire/eventually #(= [:subscribe "room"] (last @(:log broker)))))
         (is (= (repeat (left) [[:subscribe "room"] [:unsubscribe "room"]])
                (partition 2 @(:log broker))) "never two of the same in a row"))
       (is (= [:unsubscribe "room"] (last @(:log broker))) "closing the bridge ends it")
@@ -238,7 +230,7 @@
                     ((:subscribe broker) topic on-message))]
       (with-open [_ (topics/bridge server (assoc (select-keys broker [:publish]) :subscribe slowly))]
         (is (false? (topics/subscribe! ch "user/7")))
-        (is (eventually #(= [[:subscribe "user/7"] [:unsubscribe "user/7"]] @(:log broker)))))
+        (is (wire/eventually #(= [[:subscribe "user/7"] [:unsubscribe "user/7"]] @(:log broker)))))
       (ws/disconnect peer))))
 
 (deftest a-failing-close-callback-here-keeps-nothing-from-other-processes

@@ -56,14 +56,11 @@
       (when (and (= k :key-password) (:tls opts))
         "; the one of a key in :tls belongs into its map"))))
 
-(defn- pem-maps [{:keys [tls]}]
-  (if (map? tls) [tls] (or tls nil)))
-
 (defn- check-tls! [opts]
   (when (tls/wanted? opts)
     (check-each! of-tls-port opts)
     (doseq [k     [:ca :crl]
-            :when (and (some k (pem-maps opts)) (not (contains? opts :client-auth)))]
+            :when (and (some k (tls/identities opts)) (not (contains? opts :client-auth)))]
       (throw (IllegalArgumentException. (str k " in :tls has no effect without :client-auth"))))
     (when (and (:ssl-redirect? opts) (not (tls/plain? opts)))
       (refuse! opts :ssl-redirect? " with :http? false"))))

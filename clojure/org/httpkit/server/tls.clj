@@ -25,7 +25,7 @@
 (defn- port [{:keys [ssl-port]}]
   (or ssl-port default-port))
 
-(defn- identities
+(defn identities
   "The maps of `:tls`."
   [{:keys [tls]}]
   (if (map? tls) [tls] (or tls nil)))

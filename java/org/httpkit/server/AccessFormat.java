@@ -58,7 +58,7 @@ public enum AccessFormat {
         if (user == null) {
             out.append('-');
         } else {
-            escape(out, user, true);
+            escape(out, user, "\\x", true);
         }
         out.append(" [");
         TIME.formatTo(Instant.ofEpochMilli(entry.time()), out);
@@ -78,18 +78,22 @@ public enum AccessFormat {
         if (text == null) {
             out.append('-');
         } else {
-            escape(out, text, false);
+            escape(out, text, "\\x", false);
         }
         out.append('"');
     }
 
-    private static void escape(StringBuilder out, String text, boolean blanks) {
+    /**
+     * @param code what begins the two digits of other characters
+     * @param blanks whether blanks are escaped, too
+     */
+    private static void escape(StringBuilder out, String text, String code, boolean blanks) {
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
             if (c == '"' || c == '\\') {
                 out.append('\\').append(c);
             } else if (c < ' ' || c >= 0x7f || (blanks && c == ' ')) {
-                out.append("\\x").append(HEX.charAt(c >> 4 & 15)).append(HEX.charAt(c & 15));
+                out.append(code).append(HEX.charAt(c >> 4 & 15)).append(HEX.charAt(c & 15));
             } else {
                 out.append(c);
             }
@@ -132,16 +136,7 @@ public enum AccessFormat {
             return;
         }
         out.append(",\"").append(name).append("\":\"");
-        for (int i = 0; i < text.length(); i++) {
-            char c = text.charAt(i);
-            if (c == '"' || c == '\\') {
-                out.append('\\').append(c);
-            } else if (c < ' ' || c >= 0x7f) {
-                out.append("\\u00").append(HEX.charAt(c >> 4 & 15)).append(HEX.charAt(c & 15));
-            } else {
-                out.append(c);
-            }
-        }
+        escape(out, text, "\\u00", false);
         out.append('"');
     }
 }
