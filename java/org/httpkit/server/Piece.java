@@ -115,7 +115,8 @@ final class Piece {
                 : bytes;
     }
 
-    private static Object bodyOf(Object data) {
+    /** What is sent of {@code data}: the body of a response map. */
+    static Object bodyOf(Object data) {
         return data instanceof Map ? ((Map<?, ?>) data).get(ResponseWriter.BODY) : data;
     }
 

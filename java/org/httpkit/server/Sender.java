@@ -7,10 +7,8 @@ import org.httpkit.jni.Native;
 
 import java.io.IOException;
 import java.util.Map;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
 import java.util.function.LongToIntFunction;
-import java.util.function.Predicate;
 
 /**
  * The sending side of a channel: its phase, and what may be sent next. Sends by several threads are
@@ -37,11 +35,7 @@ final class Sender {
     private Terms terms;
     private boolean upgradeRequested;
 
-    /** Guards changes of {@link #phase}. */
-    private final ReentrantLock lock = new ReentrantLock();
-
-    private volatile ChannelPhase phase;
-
+    private final PhaseLock lock;
     private final Corking corking = new Corking();
 
     private volatile boolean held;
@@ -60,7 +54,7 @@ final class Sender {
         this.handle = handle;
         this.terms = terms;
         this.upgradeRequested = upgradeRequested;
-        this.phase = handle == 0 ? ChannelPhase.CLOSED : ChannelPhase.FRESH;
+        this.lock = new PhaseLock(handle == 0 ? ChannelPhase.CLOSED : ChannelPhase.FRESH);
         this.room = new Room(channel);
     }
 
@@ -79,7 +73,7 @@ final class Sender {
      * @return {@code Abi.SENT_*}, {@link #ENDED} or {@link #CUT}; see {@link AsyncChannel#send}
      */
     int send(Object data, boolean close) throws IOException {
-        int sent = phase == ChannelPhase.FRESH ? sendFirst(data, close) : BEGUN;
+        int sent = phase() == ChannelPhase.FRESH ? sendFirst(data, close) : BEGUN;
         return sent == BEGUN ? sendLater(data, close) : sent;
     }
 
@@ -125,7 +119,7 @@ final class Sender {
     private boolean end() {
         lock.lock();
         try {
-            return phase != ChannelPhase.CLOSED && endNow();
+            return phase() != ChannelPhase.CLOSED && endNow();
         } finally {
             lock.unlock();
         }
@@ -134,7 +128,7 @@ final class Sender {
     private int sendNow(IntSupplier piece, boolean close) {
         lock.lock();
         try {
-            if (phase == ChannelPhase.CLOSED) {
+            if (phase() == ChannelPhase.CLOSED) {
                 return Abi.SENT_CLOSED;
             }
             int sent = piece.getAsInt();
@@ -145,16 +139,16 @@ final class Sender {
     }
 
     private boolean endNow() {
-        if (phase == ChannelPhase.WEBSOCKET) {
+        if (phase() == ChannelPhase.WEBSOCKET) {
             return closeWebSocket(NORMAL, "");
         }
         Native.endStream(handle);
-        phase = ChannelPhase.CLOSED;
+        lock.close();
         return true;
     }
 
     private int cut() {
-        if (!closeIf(now -> now != ChannelPhase.CLOSED)) {
+        if (!lock.closeIf(now -> now != ChannelPhase.CLOSED)) {
             return Abi.SENT_CLOSED;
         }
         Native.abort(handle);
@@ -167,42 +161,61 @@ final class Sender {
 
     private int sendFirst(Object data, boolean close) throws IOException {
         ResponseWriter out = server.writers.borrow();
-        lock.lock();
+        lock.lockInOrder();
         try {
-            if (phase != ChannelPhase.FRESH) {
+            if (phase() != ChannelPhase.FRESH) {
                 return BEGUN;
             }
-            out.channel(data, terms, compression);
+            if (!encode(out, data)) {
+                return Abi.SENT_CLOSED;
+            }
             if (out.ignoredStatus != null) {
                 server.responseWarnings.ignoredStatus("send!", out.ignoredStatus);
             }
-            boolean whole =
-                    close
-                            || upgradeRequested
-                            || out.declared >= 0
-                            || ResponseWriter.isBodyless(out.status);
-            if (whole) {
-                if (!Responses.send(handle, out)) {
-                    return Abi.SENT_CLOSED;
-                }
-                phase = ChannelPhase.CLOSED;
-                return ENDED;
-            }
-            int sent = startStream(out);
-            if (sent == Abi.SENT_ACCEPTED && terms.head) {
-                // The response to HEAD ends with the head, and the length is unknown.
-                Native.endStream(handle);
-                phase = ChannelPhase.CLOSED;
-                return ENDED;
-            }
-            if (sent == Abi.SENT_ACCEPTED) {
-                phase = ChannelPhase.STREAMING;
-            }
-            return sent;
+            return begin(out, close);
         } finally {
             lock.unlock();
             server.writers.giveBack(out);
         }
+    }
+
+    /**
+     * @return false if the channel was closed meanwhile
+     */
+    private boolean encode(ResponseWriter out, Object data) throws IOException {
+        if (!PhaseLock.mayBlock(Piece.bodyOf(data))) {
+            out.channel(data, terms, compression);
+            return true;
+        }
+        long before = handle;
+        Terms now = terms;
+        return lock.readUnlocked(() -> out.channel(data, now, compression)) && handle == before;
+    }
+
+    private int begin(ResponseWriter out, boolean close) {
+        boolean whole =
+                close
+                        || upgradeRequested
+                        || out.declared >= 0
+                        || ResponseWriter.isBodyless(out.status);
+        if (whole) {
+            if (!Responses.send(handle, out)) {
+                return Abi.SENT_CLOSED;
+            }
+            lock.close();
+            return ENDED;
+        }
+        int sent = startStream(out);
+        if (sent == Abi.SENT_ACCEPTED && terms.head) {
+            // The response to HEAD ends with the head, and the length is unknown.
+            Native.endStream(handle);
+            lock.close();
+            return ENDED;
+        }
+        if (sent == Abi.SENT_ACCEPTED) {
+            lock.set(ChannelPhase.STREAMING);
+        }
+        return sent;
     }
 
     private int startStream(ResponseWriter out) {
@@ -217,7 +230,7 @@ final class Sender {
 
     /** An action that sends {@code data} as one chunk or frame. */
     private IntSupplier piece(Object data) throws IOException {
-        switch (phase) {
+        switch (phase()) {
             case WEBSOCKET:
                 return call(Piece.frame(data));
             case STREAMING:
@@ -265,7 +278,7 @@ final class Sender {
         lock.lock();
         try {
             boolean closes;
-            switch (phase) {
+            switch (phase()) {
                 case WEBSOCKET:
                     CloseCodes.check(status, reason);
                     closes = closeWebSocket(status, reason);
@@ -280,7 +293,7 @@ final class Sender {
                     return false;
             }
             if (closes) {
-                phase = ChannelPhase.CLOSED;
+                lock.close();
             }
             return closes;
         } finally {
@@ -303,26 +316,26 @@ final class Sender {
         if (!Native.closeWebSocket(handle, code, reason.getBytes(UTF_8))) {
             return false;
         }
-        phase = ChannelPhase.CLOSED;
+        lock.close();
         return true;
     }
 
     /** See {@link AsyncChannel#respond}. @return whether that closed the channel */
     boolean respond(LongToIntFunction send) {
-        lock.lock();
+        lock.lockInOrder();
         try {
-            if (phase != ChannelPhase.FRESH) {
+            if (phase() != ChannelPhase.FRESH) {
                 return false;
             }
             int sent = send.applyAsInt(handle);
             if (sent == Abi.RESPONSE_UPGRADED) {
-                phase = ChannelPhase.WEBSOCKET;
+                lock.set(ChannelPhase.WEBSOCKET);
                 upgraded = true;
             }
             if (sent != Abi.SENT_ACCEPTED) {
                 return false;
             }
-            phase = ChannelPhase.CLOSED;
+            lock.close();
             return true;
         } finally {
             lock.unlock();
@@ -332,14 +345,14 @@ final class Sender {
     /** See {@link AsyncChannel#sendHandshake}. */
     void handshake(Map<String, Object> headers) {
         ResponseWriter out = server.writers.borrow();
-        lock.lock();
+        lock.lockInOrder();
         try {
             out.lines(headers);
             int hear = channel.hear();
-            if (phase == ChannelPhase.FRESH
+            if (phase() == ChannelPhase.FRESH
                     && Native.upgrade(
                             handle, out.buffer, out.head, hear, pingInterval, pingTimeout)) {
-                phase = ChannelPhase.WEBSOCKET;
+                lock.set(ChannelPhase.WEBSOCKET);
                 upgraded = true;
             }
         } finally {
@@ -350,47 +363,25 @@ final class Sender {
 
     /** Closes the channel if nothing was sent on it. @return whether it did */
     boolean takeFresh() {
-        return closeIf(now -> now == ChannelPhase.FRESH);
+        return lock.takeFresh();
     }
 
     /** The peer has disconnected. @return whether the channel was open */
     boolean peerLeft() {
-        return closeIf(now -> now != ChannelPhase.CLOSED);
-    }
-
-    private boolean closeIf(Predicate<ChannelPhase> condition) {
-        lock.lock();
-        try {
-            boolean closes = condition.test(phase);
-            if (closes) {
-                phase = ChannelPhase.CLOSED;
-            }
-            return closes;
-        } finally {
-            lock.unlock();
-        }
+        return lock.closeIf(now -> now != ChannelPhase.CLOSED);
     }
 
     boolean isStreaming() {
-        return is(ChannelPhase.STREAMING);
+        return lock.is(ChannelPhase.STREAMING);
     }
 
     /** The phase, which may change at any time. */
     ChannelPhase phase() {
-        return phase;
+        return lock.phase();
     }
 
     boolean isFresh() {
-        return is(ChannelPhase.FRESH);
-    }
-
-    private boolean is(ChannelPhase wanted) {
-        lock.lock();
-        try {
-            return phase == wanted;
-        } finally {
-            lock.unlock();
-        }
+        return lock.is(ChannelPhase.FRESH);
     }
 
     boolean isUpgradeRequested() {
@@ -430,7 +421,7 @@ final class Sender {
     boolean become(Sender other, Runnable before, Runnable after) {
         lock.lock();
         try {
-            if (phase != ChannelPhase.CLOSED) {
+            if (phase() != ChannelPhase.CLOSED) {
                 return false;
             }
             before.run();
@@ -441,7 +432,7 @@ final class Sender {
             compression = null;
             upgraded = false;
             handle = other.handle;
-            phase = other.takeFresh() ? ChannelPhase.FRESH : ChannelPhase.CLOSED;
+            lock.reset(other.takeFresh() ? ChannelPhase.FRESH : ChannelPhase.CLOSED);
             after.run();
             return true;
         } finally {

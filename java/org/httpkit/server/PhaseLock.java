@@ -1,0 +1,143 @@
+package org.httpkit.server;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Predicate;
+
+/**
+ * A channel's phase, and the lock that guards its changes.
+ *
+ * <p>The first send encodes its data under the lock, so that other sends follow it. A body whose
+ * source may block is read without the lock: other sends wait all the same, but the channel can be
+ * closed meanwhile.
+ */
+final class PhaseLock extends ReentrantLock {
+    private static final long serialVersionUID = 1;
+
+    /** Reads and encodes data. */
+    interface Reading {
+        void read() throws IOException;
+    }
+
+    /** A thread that reads a body without the lock. */
+    private static final class Reader {
+        final Thread thread = Thread.currentThread();
+        final Condition over;
+
+        Reader(Condition over) {
+            this.over = over;
+        }
+    }
+
+    private transient volatile ChannelPhase phase;
+
+    /** Null while no body is read without the lock. */
+    private transient Reader reader;
+
+    PhaseLock(ChannelPhase phase) {
+        this.phase = phase;
+    }
+
+    /** The phase, which may change at any time unless the caller holds the lock. */
+    ChannelPhase phase() {
+        return phase;
+    }
+
+    void set(ChannelPhase next) {
+        phase = next;
+    }
+
+    /** As {@link #lock}, after a first send that is reading its body, if that is not the caller. */
+    void lockInOrder() {
+        lock();
+        while (phase == ChannelPhase.FRESH
+                && reader != null
+                && reader.thread != Thread.currentThread()) {
+            reader.over.awaitUninterruptibly();
+        }
+    }
+
+    /** Whether reading this body may block. */
+    static boolean mayBlock(Object body) {
+        return !(body == null
+                || body instanceof String
+                || body instanceof byte[]
+                || body instanceof ByteBuffer);
+    }
+
+    /**
+     * Runs {@code reading} without the lock, which the caller holds once. Only a body that uses its
+     * own channel nests this.
+     *
+     * @return false if the channel was closed meanwhile, or something was sent by the body itself
+     */
+    boolean readUnlocked(Reading reading) throws IOException {
+        Reader outer = reader;
+        Reader mine = new Reader(newCondition());
+        reader = mine;
+        unlock();
+        try {
+            reading.read();
+        } finally {
+            lock();
+            mine.over.signalAll();
+            if (reader == mine) {
+                reader = outer;
+            }
+        }
+        return phase == ChannelPhase.FRESH;
+    }
+
+    /** Closes the channel; the caller holds the lock. */
+    void close() {
+        phase = ChannelPhase.CLOSED;
+        if (reader != null) {
+            reader.over.signalAll();
+        }
+    }
+
+    /** Closes the channel if its phase is such. @return whether it did */
+    boolean closeIf(Predicate<ChannelPhase> condition) {
+        lock();
+        try {
+            return closeNowIf(condition);
+        } finally {
+            unlock();
+        }
+    }
+
+    /** Closes the channel if nothing was sent on it. @return whether it did */
+    boolean takeFresh() {
+        lockInOrder();
+        try {
+            return closeNowIf(now -> now == ChannelPhase.FRESH);
+        } finally {
+            unlock();
+        }
+    }
+
+    private boolean closeNowIf(Predicate<ChannelPhase> condition) {
+        boolean closes = condition.test(phase);
+        if (closes) {
+            close();
+        }
+        return closes;
+    }
+
+    boolean is(ChannelPhase wanted) {
+        lockInOrder();
+        try {
+            return phase == wanted;
+        } finally {
+            unlock();
+        }
+    }
+
+    /** A closed channel becomes that of another request; the caller holds the lock. */
+    void reset(ChannelPhase next) {
+        reader = null;
+        phase = next;
+    }
+}
