@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{TransportHost, TransportId};
+use httpkit_core::net::foreign::{HostsNone, TransportId};
 
 const REQUEST: &[u8] = b"GET /p HTTP/1.1\r\nHost: localhost\r\nUser-Agent: http-kit/2.0\r\nAccept-Encoding: gzip, deflate\r\n\r\n";
 
@@ -102,21 +102,7 @@ impl Sink for Ends {
     }
 }
 
-impl TransportHost for Ends {
-    fn transport_open(&self, _: TransportId, _: u64) -> bool {
-        true
-    }
-    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
-        true
-    }
-    fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
-        true
-    }
-    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
-        true
-    }
-    fn transport_close(&self, _: TransportId) {}
-}
+impl HostsNone for Ends {}
 
 /// A client on its own thread.
 struct Looping {

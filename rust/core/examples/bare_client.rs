@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{TransportHost, TransportId};
+use httpkit_core::net::foreign::{HostsNone, TransportId};
 
 const SLICES: usize = 9;
 const WORKLOADS: [(&str, &str, u64, u64); 3] = [
@@ -76,21 +76,7 @@ impl Again {
     }
 }
 
-impl TransportHost for Again {
-    fn transport_open(&self, _: TransportId, _: u64) -> bool {
-        false
-    }
-    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
-        false
-    }
-    fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
-        false
-    }
-    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
-        false
-    }
-    fn transport_close(&self, _: TransportId) {}
-}
+impl HostsNone for Again {}
 
 impl Sink for Again {
     fn on_response(&self, _: CallId, head: &Head<'_>, _: &[u8]) -> bool {

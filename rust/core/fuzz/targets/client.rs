@@ -10,7 +10,7 @@ use httpkit_core::client::{
     Address, Bytes, CallError, CallId, CallSpec, Client, ClientConfig, Head, Millis, Route, Sink,
     Timeouts,
 };
-use httpkit_core::net::foreign::{TransportHost, TransportId};
+use httpkit_core::net::foreign::{HostsNone, TransportId};
 
 use super::serving::PATIENCE;
 
@@ -52,21 +52,7 @@ impl Sink for Ends {
     }
 }
 
-impl TransportHost for Ends {
-    fn transport_open(&self, _: TransportId, _: u64) -> bool {
-        false
-    }
-    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
-        false
-    }
-    fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
-        false
-    }
-    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
-        false
-    }
-    fn transport_close(&self, _: TransportId) {}
-}
+impl HostsNone for Ends {}
 
 /// What the peer says, and in pieces of which size.
 type Script = Arc<Mutex<(Vec<u8>, usize)>>;

@@ -48,6 +48,25 @@ pub trait TransportHost {
     fn transport_close(&self, transport: TransportId);
 }
 
+/// An embedder that runs no connections.
+pub trait HostsNone {}
+
+impl<T: HostsNone> TransportHost for T {
+    fn transport_open(&self, _: TransportId, _: u64) -> bool {
+        false
+    }
+    fn transport_start_tls(&self, _: TransportId, _: u64, _: u8) -> bool {
+        false
+    }
+    fn transport_write(&self, _: TransportId, _: &[u8]) -> bool {
+        false
+    }
+    fn transport_read_credit(&self, _: TransportId, _: usize) -> bool {
+        false
+    }
+    fn transport_close(&self, _: TransportId) {}
+}
+
 #[derive(Default)]
 struct State {
     ready: Cell<bool>,

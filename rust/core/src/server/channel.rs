@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::connection::{Conn, State};
 use super::events::Events;
 use super::exchange::Work;
-use super::output::Payload;
+use super::payload::Payload;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;
 use super::types::{CORK, Event};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::body::Read;
 use super::budget::Budget;
 use super::connection::Conn;
-use super::output::{Kept, Payload};
+use super::payload::{Kept, Payload};
 use super::request::put_name;
 use super::shared::Shared;
 use super::socket::Ends;

@@ -4,8 +4,9 @@ use std::io;
 use std::task::Context;
 
 use super::output::{Chunk, Failure, Output};
+use super::records::BATCH;
 use super::socket::WriteHalf;
-use super::tls::{self, Tls};
+use super::tls::Tls;
 
 /// Most bytes that a responding thread seals in one turn, under the connection's lock.
 const MOST_AT_ONCE: usize = 1024 * 1024;
@@ -62,11 +63,11 @@ pub(super) fn flush_sealed(
     }
     let (mut of_turn, mut is_over) = (0, false);
     let flushed = out.flush(|chunk| {
-        is_over = of_turn >= tls::BATCH;
+        is_over = of_turn >= BATCH;
         if is_over {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let written = tls.write(&chunk, tls::BATCH, write)?;
+        let written = tls.write(&chunk, BATCH, write)?;
         of_turn += written;
         Ok(written)
     })?;

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::exchange::{Request, Responded, Work};
-use super::output::Kept;
 use super::partial::Terms;
+use super::payload::Kept;
 use super::phase::{Phase, Receiving, Responding};
 use super::step::Step;
 use super::transport::{CORK_SIZE, with_buffer};

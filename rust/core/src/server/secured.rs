@@ -10,10 +10,11 @@ use rustls::HandshakeKind;
 
 use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
+use super::records::Opened;
 use super::shared::Shared;
 use super::signing::Next;
 use super::sink::Notice;
-use super::tls::{Opened, Tls, TlsInfo, with_plain};
+use super::tls::{Tls, TlsInfo, with_plain};
 use crate::h1::RequestHead;
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
 use crate::net::tls_server::Handshakes;

@@ -12,7 +12,8 @@ use rustls::server::UnbufferedServerConnection;
 
 use super::connection::Conn;
 use super::hello::Hello;
-use super::tls::{Opened, Stage, Tls, open_records};
+use super::records::{Opened, open_records};
+use super::tls::{Stage, Tls};
 use crate::net::tls_server::take_asked_for;
 
 /// Most bytes that are kept of a peer that is to wait for our hello: it has nothing to say before.

@@ -6,24 +6,20 @@
 //! they were sealed, whichever thread did it.
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, OnceLock};
 
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
-    UnbufferedStatus, WriteTraffic,
-};
-use rustls::{Error, HandshakeKind, ServerConfig};
+use rustls::unbuffered::{ConnectionState, EncryptError, WriteTraffic};
+use rustls::{Error, ServerConfig};
 
 use super::output::Chunk;
+use super::records::{
+    BATCH, Opened, ServerData, Write, encode, gather, open_records, read, write_all,
+};
 use super::socket::WriteHalf;
-use crate::net::platform::read_at;
 use crate::net::tls_server::{TlsServer, take_asked_for};
 
-/// Most plaintext that is sealed before it is offered to the socket.
-pub(super) const BATCH: usize = 64 * 1024;
 /// What sealing adds to a batch at most: heads and tags of its records, and a key update.
 const OVERHEAD: usize = 1024;
 /// A thread's buffer that has grown beyond this is dropped after use.
@@ -34,9 +30,6 @@ thread_local! {
     static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
-
-/// Writes to the socket: from any thread, or from the loop, which is then woken when the socket has room.
-pub(super) type Write<'a> = &'a mut dyn FnMut(&WriteHalf, &Chunk<'_>) -> io::Result<usize>;
 
 /// A server's TLS: the settings, and where it is spoken.
 #[derive(Debug, Default)]
@@ -80,17 +73,6 @@ impl std::fmt::Debug for Tls {
             .field("unsent", &self.unsent.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The outcome of received records, besides plaintext.
-#[derive(Debug, Default)]
-pub(super) struct Opened {
-    /// The handshake is complete, as of now.
-    pub(super) handshake: Option<HandshakeKind>,
-    /// The peer has announced that it sends no more.
-    pub(super) ended: bool,
-    /// No more can be received or sent; an alert is among the unsent bytes.
-    pub(super) failed: Option<Error>,
 }
 
 /// What user code may ask about the session.
@@ -382,89 +364,4 @@ pub(super) fn with_plain<R>(open: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         PLAIN.set(plain);
     }
     result
-}
-
-type ServerData = rustls::server::ServerConnectionData;
-
-/// Processes all whole records of `bytes`; returns how many bytes are used up.
-pub(super) fn open_records(
-    session: &mut UnbufferedServerConnection,
-    bytes: &mut [u8],
-    plain: &mut Vec<u8>,
-    unsent: &mut Vec<u8>,
-    opened: &mut Opened,
-) -> usize {
-    let mut used = 0;
-    loop {
-        let UnbufferedStatus { discard, state } = session.process_tls_records(&mut bytes[used..]);
-        let mut more = 0;
-        match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(Ok(record)) = traffic.next_record() {
-                    plain.extend_from_slice(record.payload);
-                    more += record.discard;
-                }
-            }
-            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, unsent),
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(ConnectionState::PeerClosed) => opened.ended = true,
-            // Early data is never offered, so there is none.
-            Ok(_) => return used + discard,
-            Err(error) => {
-                opened.failed = Some(error);
-                alert(session, &mut bytes[used + discard..], unsent);
-                return bytes.len();
-            }
-        }
-        used += discard + more;
-    }
-}
-
-/// After an error, rustls has an alert for the peer. The failed bytes must not be processed again.
-fn alert(session: &mut UnbufferedServerConnection, rest: &mut [u8], unsent: &mut Vec<u8>) {
-    while session.wants_write()
-        && let Ok(ConnectionState::EncodeTlsData(data)) = session.process_tls_records(rest).state
-    {
-        encode(data, unsent);
-    }
-}
-
-fn encode(mut data: EncodeTlsData<'_, ServerData>, unsent: &mut Vec<u8>) {
-    let start = unsent.len();
-    let mut written = data.encode(&mut []);
-    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = written {
-        unsent.resize(start + required_size, 0);
-        written = data.encode(&mut unsent[start..]);
-    }
-    unsent.truncate(start + written.unwrap_or(0));
-}
-
-/// Writes until all is written, or an error; returns how much was.
-fn write_all(socket: &WriteHalf, bytes: &[u8], write: Write<'_>) -> (usize, io::Result<()>) {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match write(socket, &Chunk::Bytes(&[IoSlice::new(&bytes[sent..])])) {
-            Ok(0) => return (sent, Err(io::ErrorKind::WriteZero.into())),
-            Ok(n) => sent += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return (sent, Err(e)),
-        }
-    }
-    (sent, Ok(()))
-}
-
-fn gather(slices: &[IoSlice<'_>], mut skip: usize, to: &mut Vec<u8>) {
-    to.clear();
-    for slice in slices {
-        let rest = &slice[skip.min(slice.len())..];
-        skip -= slice.len() - rest.len();
-        to.extend_from_slice(&rest[..rest.len().min(BATCH - to.len())]);
-    }
-}
-
-fn read(file: &File, at: u64, count: usize, to: &mut Vec<u8>) -> io::Result<()> {
-    to.resize(count.min(BATCH), 0);
-    let read = read_at(file, to, at)?;
-    to.truncate(read);
-    Ok(())
 }

@@ -11,7 +11,8 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Waker};
 
 use super::line::{Line, flush_sealed};
-use super::output::{Chunk, Failure, Kept, Output, Payload};
+use super::output::{Chunk, Failure, Output};
+use super::payload::{Kept, Payload};
 use super::socket::WriteHalf;
 use super::tls::Tls;
 use crate::net::platform::BorrowedSocket;

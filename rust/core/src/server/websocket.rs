@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::connection::{Conn, State};
-use super::output::Payload;
+use super::payload::Payload;
 use super::phase::Phase;
 use super::session::{GOING_AWAY, Session, Tick};
 use super::sink::Notice;
