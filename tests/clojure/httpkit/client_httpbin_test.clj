@@ -1,4 +1,4 @@
-(ns httpkit.client-httpbin-test
+(ns ^:newest-jdk httpkit.client-httpbin-test
   "The client against httpbin, which says what it received. `./dev` installs it into build/httpbin; without it the
   test is left out, and says so."
   (:require [clojure.string :as str]

@@ -1,4 +1,4 @@
-(ns httpkit.cluster-test
+(ns ^:newest-jdk httpkit.cluster-test
   "examples/cluster behind HAProxy: nodes are killed and restarted at random while clients talk.
 
   The system property httpkit.restarts says how often (default 2; `./dev cluster N`), httpkit.seed in which order."

@@ -1,4 +1,4 @@
-(ns httpkit.demo-page-test
+(ns ^:newest-jdk httpkit.demo-page-test
   "The demo's pages as a browser sees them. Screenshots are left in build/screenshots."
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]

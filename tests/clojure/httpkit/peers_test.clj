@@ -1,4 +1,4 @@
-(ns httpkit.peers-test
+(ns ^:newest-jdk httpkit.peers-test
   "Real clients of other authors: curl, java.net.http, HttpURLConnection, Node, Go, Python's http.client."
   (:require [clojure.java.io    :as io]
             [clojure.java.shell :as shell]

@@ -5,6 +5,9 @@
      java -cp ... clojure.main -m httpkit.run <ns> ...       only these (a name without dot means httpkit.<name>-test)
      java -cp ... clojure.main -m httpkit.run -<ns> ...      all but these
 
+  Namespaces with the metadata `:newest-jdk` are left out unless named where the property `httpkit.newest.jdk` is false:
+  other programs do most of the work there, and doing it on each JDK takes minutes.
+
   Ends with the line `N passed, N failed`, where N counts assertions, and exits with 1 if one failed."
   (:require [clojure.java.io :as io]
             [clojure.string  :as str]
@@ -27,13 +30,25 @@
        (map namespace-of)
        (sort)))
 
+(defn- file-of [ns-name]
+  (io/file root (str (-> (str ns-name) (str/replace "-" "_") (str/replace "." "/")) ".clj")))
+
 (defn- named [^String arg]
   (symbol (if (str/includes? arg ".") arg (str "httpkit." arg "-test"))))
+
+(defn- left-to-newest? [ns-name]
+  (and (= "false" (System/getProperty "httpkit.newest.jdk"))
+       (:newest-jdk (meta (second (read-string (slurp (file-of ns-name))))))))
 
 (defn- chosen [args]
   (let [without? (set (map #(named (subs % 1)) (filter #(str/starts-with? % "-") args)))
         only     (remove #(str/starts-with? % "-") args)]
-    (remove without? (if (seq only) (map named only) (test-namespaces)))))
+    (if (seq only)
+      (remove without? (map named only))
+      (let [{later true, now false} (group-by (comp boolean left-to-newest?) (remove without? (test-namespaces)))]
+        (when (seq later)
+          (println "left to the newest JDK:" (str/join " " later)))
+        now))))
 
 (defn- milliseconds-since [start]
   (quot (- (System/nanoTime) start) 1000000))

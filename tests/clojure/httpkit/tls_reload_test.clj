@@ -1,4 +1,4 @@
-(ns httpkit.tls-reload-test
+(ns ^:newest-jdk httpkit.tls-reload-test
   "New certificates come into use without a stop."
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]

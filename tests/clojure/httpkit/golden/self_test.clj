@@ -1,4 +1,4 @@
-(ns httpkit.golden.self-test
+(ns ^:newest-jdk httpkit.golden.self-test
   "The replay tests itself: a runner that cannot fail proves nothing. Needs no
   implementation of http-kit; a server written here gives right and wrong answers."
   (:require [clojure.string :as str]
