@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::answer::Counter;
+use crate::wire::Wire;
 use crate::workload::{Kind, Workload, handshake};
 
 const READ: usize = 256 * 1024;
@@ -26,7 +27,7 @@ pub struct Outcome {
 }
 
 struct Conn {
-    stream: TcpStream,
+    stream: Wire<TcpStream>,
     counter: Counter,
     /// Answers to come until the burst is complete.
     due: usize,
@@ -41,6 +42,7 @@ struct Conn {
 pub struct Client<'a> {
     workload: &'a Workload,
     port: u16,
+    tls: bool,
     burst: Vec<u8>,
     opening: Vec<u8>,
     poll: Poll,
@@ -52,10 +54,11 @@ pub struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// Connects; the first requests are on their way when it returns.
-    pub fn open(workload: &'a Workload, port: u16) -> io::Result<Self> {
+    pub fn open(workload: &'a Workload, port: u16, tls: bool) -> io::Result<Self> {
         let mut client = Self {
             workload,
             port,
+            tls,
             burst: workload.burst(),
             opening: workload.websocket_path().map(handshake).unwrap_or_default(),
             poll: Poll::new()?,
@@ -81,7 +84,7 @@ impl<'a> Client<'a> {
         )?;
         let opening = !self.opening.is_empty();
         Ok(Conn {
-            stream,
+            stream: Wire::new(stream, self.tls)?,
             counter: Counter::default(),
             due: if opening { 1 } else { self.workload.answers() },
             since: Instant::now(),
@@ -136,7 +139,10 @@ impl<'a> Client<'a> {
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        match conn.stream.flush() {
+            Err(e) if !not_yet(&e) => Err(e),
+            _ => Ok(()),
+        }
     }
 
     fn receive(&mut self, index: usize) -> io::Result<()> {
@@ -157,7 +163,7 @@ impl<'a> Client<'a> {
                 self.completed(index)?;
             }
             // A short read has emptied the socket; what comes later is a new event.
-            if n < READ {
+            if n < READ && self.conns[index].stream.is_plain() {
                 return Ok(());
             }
         }
@@ -200,16 +206,17 @@ pub fn connect(port: u16, count: usize) -> io::Result<TcpStream> {
 
 /// Connections that have been used once and do nothing since.
 #[derive(Debug)]
-pub struct Idle(Vec<std::net::TcpStream>);
+pub struct Idle(Vec<Wire<std::net::TcpStream>>);
 
 impl Idle {
     /// Opens `count` connections, each with one request or, after a handshake, one message.
-    pub fn open(port: u16, count: usize, websocket: bool) -> io::Result<Self> {
+    pub fn open(port: u16, tls: bool, count: usize, websocket: bool) -> io::Result<Self> {
         let mut streams = Vec::with_capacity(count);
         for i in 0..count {
             let ip = Ipv4Addr::new(127, 0, 0, 1 + (i % ADDRESSES) as u8);
-            let mut stream = std::net::TcpStream::connect((ip, port))?;
+            let stream = std::net::TcpStream::connect((ip, port))?;
             stream.set_read_timeout(Some(SILENCE))?;
+            let mut stream = Wire::new(stream, tls)?;
             if websocket {
                 exchange(
                     &mut stream,
@@ -234,7 +241,7 @@ impl Idle {
 }
 
 /// Sends `first`, reads an answer, and the same with `second` unless it is empty.
-fn exchange(stream: &mut std::net::TcpStream, first: &[u8], second: &[u8]) -> io::Result<()> {
+fn exchange(stream: &mut (impl Read + Write), first: &[u8], second: &[u8]) -> io::Result<()> {
     let mut counter = Counter::default();
     let mut buf = [0; 4096];
     for request in [first, second] {
@@ -242,6 +249,7 @@ fn exchange(stream: &mut std::net::TcpStream, first: &[u8], second: &[u8]) -> io
             continue;
         }
         stream.write_all(request)?;
+        stream.flush()?;
         loop {
             match stream.read(&mut buf)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -254,11 +262,13 @@ fn exchange(stream: &mut std::net::TcpStream, first: &[u8], second: &[u8]) -> io
 }
 
 /// Asks for `target` once, on a connection of its own; returns the answer's body.
-pub fn ask(port: u16, target: &str) -> io::Result<String> {
-    let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+pub fn ask(port: u16, tls: bool, target: &str) -> io::Result<String> {
+    let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(SILENCE))?;
+    let mut stream = Wire::new(stream, tls)?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
+    stream.flush()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

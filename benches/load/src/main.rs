@@ -3,7 +3,8 @@
 //!     httpkit-load [--quick] [--only name,...] [--rounds n] [--raw file] server...
 //!     httpkit-load --memory idle|ws-idle server...
 //!
-//! A server is `name,pid,port,skip+skip...`: workloads that it does not have are named after the port.
+//! A server is `name,pid,port,skip+skip...`: workloads that it does not have are named after the port. With `,tls` after
+//! them, that port speaks TLS.
 //! Slices of all servers alternate, so that a machine which is slower for a while is so for everybody;
 //! processor time comes from the kernel's accounting of the server's threads. Tables go to stdout.
 
@@ -12,6 +13,7 @@ mod client;
 mod paced;
 mod process;
 mod report;
+mod wire;
 mod workload;
 
 use std::io;
@@ -30,6 +32,7 @@ struct Server {
     pid: u32,
     port: u16,
     skipped: Vec<String>,
+    tls: bool,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,7 @@ fn read_server(text: &str) -> io::Result<Server> {
         skipped: next()
             .map(|names| names.split('+').map(str::to_owned).collect())
             .unwrap_or_default(),
+        tls: parts.next() == Some("tls"),
     })
 }
 
@@ -154,10 +158,13 @@ enum Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn open(workload: &'a Workload, port: u16) -> io::Result<Self> {
+    fn open(workload: &'a Workload, server: &Server) -> io::Result<Self> {
         Ok(match &workload.pace {
-            None => Self::Client(Client::open(workload, port)?),
-            Some(pace) => Self::Paced(Paced::open(workload, pace, port)?),
+            None => Self::Client(Client::open(workload, server.port, server.tls)?),
+            Some(_) if server.tls => {
+                return Err(io::Error::other("requests at a rate know no TLS"));
+            }
+            Some(pace) => Self::Paced(Paced::open(workload, pace, server.port)?),
         })
     }
 
@@ -177,7 +184,7 @@ fn run_workloads(plan: &Plan) -> io::Result<()> {
     for workload in &workloads {
         for server in plan.having(workload.name) {
             eprintln!("warming {} with {}", server.name, workload.name);
-            Load::open(workload, server.port)?.run(plan.warm_up)?;
+            Load::open(workload, server)?.run(plan.warm_up)?;
         }
     }
     let mut raw = String::from(report::RAW_HEAD);
@@ -199,7 +206,7 @@ fn run_workloads(plan: &Plan) -> io::Result<()> {
 fn measure(plan: &Plan, workload: &Workload) -> io::Result<Vec<Series>> {
     let servers = plan.having(workload.name);
     for server in &servers {
-        Load::open(workload, server.port)?.run(REFRESH)?;
+        Load::open(workload, server)?.run(REFRESH)?;
     }
     let mut all = servers
         .iter()
@@ -224,7 +231,7 @@ fn measure(plan: &Plan, workload: &Workload) -> io::Result<Vec<Series>> {
 }
 
 fn slice(plan: &Plan, workload: &Workload, server: &Server) -> io::Result<Slice> {
-    let mut load = Load::open(workload, server.port)?;
+    let mut load = Load::open(workload, server)?;
     load.run(RAMP)?;
     let before = Reading::of(server.pid)?;
     let mut outcome = load.run(plan.slice)?;
@@ -242,7 +249,7 @@ fn slice(plan: &Plan, workload: &Workload, server: &Server) -> io::Result<Slice>
 /// What a server holds after a collection of garbage, once it has come to rest: resident bytes, and those of its
 /// heap that are in use.
 fn settled(server: &Server) -> io::Result<(f64, f64)> {
-    let answer = client::ask(server.port, "/gc")?;
+    let answer = client::ask(server.port, server.tls, "/gc")?;
     std::thread::sleep(Duration::from_millis(1000));
     // A server without a heap answers something else.
     let heap = answer.trim().parse().unwrap_or(0.0);
@@ -265,10 +272,15 @@ fn memory(plan: &Plan, name: &str, count: usize, websocket: bool) -> io::Result<
         eprintln!("{name} on {}", server.name);
         // As many, but never many at once: what a JVM spends on code and profiles is no property of a connection.
         for _ in 0..WARM_UPS {
-            drop(Idle::open(server.port, count / WARM_UPS, websocket)?);
+            drop(Idle::open(
+                server.port,
+                server.tls,
+                count / WARM_UPS,
+                websocket,
+            )?);
         }
         let before = settled(server)?;
-        let idle = Idle::open(server.port, count, websocket)?;
+        let idle = Idle::open(server.port, server.tls, count, websocket)?;
         let after = settled(server)?;
         assert_eq!(idle.len(), count);
         let each = |before: f64, after: f64| (after - before) / count as f64;

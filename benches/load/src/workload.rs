@@ -81,6 +81,14 @@ fn get(target: &str, fields: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
+fn post(target: &str, len: usize) -> Vec<u8> {
+    let head =
+        format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n");
+    let mut request = head.into_bytes();
+    request.resize(request.len() + len, b'p');
+    request
+}
+
 fn http(name: &'static str, about: &'static str, target: &str, connections: usize) -> Workload {
     Workload {
         name,
@@ -132,6 +140,12 @@ pub fn all() -> Vec<Workload> {
             about: "W7: W1, a new connection for each request",
             kind: Kind::Fresh,
             request: b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec(),
+            ..hello()
+        },
+        Workload {
+            name: "post",
+            about: "POST of 16 KB, which the handler reads",
+            request: post("/post", 16 * 1024),
             ..hello()
         },
         http("bytes", "W5a: 1 MB byte[]", "/bytes", 64),

@@ -2,7 +2,7 @@
   "What every Ring server of the benchmark serves.
 
   `app` is plain Ring; a server adds what it streams with, and its WebSockets."
-  (:import [java.io ByteArrayInputStream File]
+  (:import [java.io ByteArrayInputStream File InputStream]
            [java.nio.file Files OpenOption]
            [java.util Arrays]))
 
@@ -46,6 +46,11 @@
 (defn- octets [body]
   {:status 200, :headers {"Content-Type" "application/octet-stream"}, :body body})
 
+(defn- post [{:keys [^InputStream body]}]
+  (if (= 16384 (alength (.readAllBytes body)))
+    (hello nil)
+    {:status 500, :headers {}, :body "the body is not as expected"}))
+
 (defn- collect-garbage
   "Answers with the bytes of the heap that are in use."
   [_]
@@ -64,6 +69,7 @@
     (case (:uri request)
       "/"         (hello request)
       "/json"     (json-stack request)
+      "/post"     (post request)
       "/bytes"    (octets megabyte)
       "/file"     (octets @megabyte-file)
       "/stream"   (octets (ByteArrayInputStream. megabyte))

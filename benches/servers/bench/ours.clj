@@ -1,5 +1,6 @@
 (ns bench.ours
-  "This project's server with the benchmark's handlers and default options. Prints `port <n>`."
+  "This project's server with the benchmark's handlers and default options. Prints `port <n>`, and `tls-port <n>` if the
+  property `bench.tls` names a directory with a certificate."
   (:require [bench.handlers     :as handlers]
             [org.httpkit.server :as server])
   (:import [java.util.concurrent Executors]))
@@ -27,11 +28,18 @@
     ;; Compiled on JDKs without it, too.
     "virtual" (.invoke (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0)) nil (object-array 0))))
 
+(defn- tls []
+  (when-let [directory (System/getProperty "bench.tls")]
+    {:ssl-port 0, :tls {:cert (str directory "/cert.pem"), :key (str directory "/key.pem")}}))
+
 (defn -main
   "`own-pool`, if there is one: `fixed` or `virtual`."
   [& [port own-pool]]
   (let [app    (handlers/app {"/chunks" chunks, "/ws" (websocket 1), "/ws-twice" (websocket 2)})
         server (server/run-server app
-                 (cond-> {:port (parse-long (or port "0")), :legacy-return-value? false}
+                 (cond-> (merge {:port (parse-long (or port "0")), :legacy-return-value? false} (tls))
                    own-pool (assoc :worker-pool (pool own-pool))))]
+    (when (tls)
+      ;; Earlier builds, which are measured too, have no such function.
+      (println "tls-port" ((requiring-resolve 'org.httpkit.server/server-ssl-port) server)))
     (println "port" (server/server-port server))))

@@ -1,6 +1,7 @@
 (ns bench.undertow
   "Undertow with the least that makes a Ring server of it: an eager request map, answers from a worker thread,
-  bodies through its fastest way for each. Prints `port <n>`."
+  bodies through its fastest way for each. Prints `port <n>`, and `tls-port <n>` if the property `bench.tls` names a
+  directory with a certificate."
   (:require [bench.handlers :as handlers])
   (:import [clojure.lang Keyword]
            [io.undertow Handlers Undertow UndertowOptions]
@@ -10,13 +11,15 @@
            [io.undertow.util HeaderMap HeaderValues Headers HttpString]
            [io.undertow.websockets WebSocketConnectionCallback]
            [io.undertow.websockets.core AbstractReceiveListener BufferedTextMessage WebSocketChannel WebSockets]
-           [java.io File InputStream OutputStream]
+           [java.io File FileInputStream InputStream OutputStream]
            [java.net InetSocketAddress]
            [java.nio ByteBuffer]
            [java.nio.channels FileChannel]
            [java.nio.charset StandardCharsets]
            [java.nio.file OpenOption StandardOpenOption]
-           [java.util Locale Map$Entry]))
+           [java.security KeyStore]
+           [java.util Locale Map$Entry]
+           [javax.net.ssl KeyManagerFactory SSLContext]))
 
 (set! *warn-on-reflection* true)
 
@@ -97,16 +100,33 @@
                 (WebSockets/sendText (.getData message) ch nil)))))
         (.resumeReceives ^WebSocketChannel channel)))))
 
+(defn- ssl-context ^SSLContext [directory]
+  (let [password (.toCharArray "changeit")
+        store    (KeyStore/getInstance "PKCS12")
+        keys     (KeyManagerFactory/getInstance (KeyManagerFactory/getDefaultAlgorithm))]
+    (with-open [in (FileInputStream. (str directory "/store.p12"))]
+      (.load store in password))
+    (.init keys store password)
+    (doto (SSLContext/getInstance "TLS")
+      (.init (.getKeyManagers keys) nil nil))))
+
+(defn- bound-port [^Undertow server at]
+  (let [^io.undertow.Undertow$ListenerInfo info (.get (.getListenerInfo server) (int at))]
+    (.getPort ^InetSocketAddress (.getAddress info))))
+
 (defn -main [& [port]]
   (let [app    (ring-handler (handlers/app {"/chunks" chunks}))
         paths  (doto (PathHandler. app)
                  (.addExactPath "/ws" (websocket 1))
                  (.addExactPath "/ws-twice" (websocket 2)))
-        server (-> (Undertow/builder)
-                 (.addHttpListener (parse-long (or port "0")) "0.0.0.0")
-                 (.setServerOption UndertowOptions/ALWAYS_SET_DATE true)
-                 (.setHandler paths)
-                 (.build))]
+        tls    (System/getProperty "bench.tls")
+        builder (-> (Undertow/builder)
+                  (.addHttpListener (parse-long (or port "0")) "0.0.0.0")
+                  (.setServerOption UndertowOptions/ALWAYS_SET_DATE true)
+                  (.setHandler paths))
+        _      (when tls (.addHttpsListener builder 0 "0.0.0.0" (ssl-context tls)))
+        server (.build builder)]
     (.start server)
-    (println "port" (-> server .getListenerInfo ^io.undertow.Undertow$ListenerInfo (.get 0)
-                      .getAddress (as-> ^InetSocketAddress a (.getPort a))))))
+    (when tls
+      (println "tls-port" (bound-port server 1)))
+    (println "port" (bound-port server 0))))

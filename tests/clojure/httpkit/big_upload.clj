@@ -6,10 +6,12 @@
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.utils  :as utils])
-  (:import (java.io BufferedReader OutputStream)
-           (java.net Socket)
+  (:import (java.io BufferedReader File OutputStream)
+           (java.net ServerSocket Socket)
            (java.nio.file Files Path)
-           (java.util Arrays)
+           (java.nio.file.attribute FileAttribute)
+           (java.time Duration)
+           (java.util Arrays List)
            (java.util.concurrent.locks LockSupport)))
 
 (set! *warn-on-reflection* true)
@@ -105,6 +107,63 @@
                    #(mapv deref (doall (repeatedly k (fn [] (future (upload port "/count" each)))))))
       :echo      (way (min (long n) (* 1024 1024 1024)) #(echo port (min (long n) (* 1024 1024 1024)))))))
 
+;; Beside nginx
+
+(defn- free-port []
+  (with-open [socket (ServerSocket. 0)]
+    (.getLocalPort socket)))
+
+(defn- with-nginx
+  "Calls `f` with the process of an nginx that puts what it is sent into files, its port and a function that removes them."
+  [f]
+  (let [dir     (.toFile (Files/createTempDirectory "big-upload" (make-array FileAttribute 0)))
+        port    (free-port)
+        paths   (str/join (for [what ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
+                            (format "%s_temp_path %s/%s;\n" what dir what)))
+        conf    (io/file dir "nginx.conf")
+        remove! #(run! (fn [^File file] (.delete file)) (reverse (file-seq (io/file dir "files"))))]
+    (spit conf (str "daemon off;\nmaster_process off;\npid " dir "/pid;\nerror_log " dir "/error.log;\n"
+                 "events {}\nhttp {\naccess_log off;\nclient_max_body_size 0;\n" paths
+                 "server { listen 127.0.0.1:" port "; root " dir "; location /files/ { dav_methods PUT; create_full_put_path on; } }\n}\n"))
+    (let [^List command ["nginx" "-c" (str conf)]
+          process (.start (.inheritIO (ProcessBuilder. command)))]
+      (try
+        (wire/eventually #(try (.close (Socket. "127.0.0.1" (int port))) true (catch java.io.IOException _ false)))
+        (f process port remove!)
+        (finally
+          (.destroy process)
+          (.waitFor process)
+          (run! (fn [^File file] (.delete file)) (reverse (file-seq dir))))))))
+
+(defn- put [port ^long n]
+  (with-open [conn (wire/connect port)]
+    (wire/send! conn (str "PUT /files/upload HTTP/1.1\r\nHost: h\r\nContent-Length: " n "\r\n\r\n"))
+    (send-bytes! conn n)
+    (:status (wire/answer conn))))
+
+(defn- cpu-s [^Process process]
+  (/ (.toMillis ^Duration (.get (.totalCpuDuration (.info process)))) 1e3))
+
+(defn- compare-with-nginx
+  "Rounds of `n` bytes each: nginx to a file, ours to a file, through Ring's multipart middleware, and that middleware
+  alone, fed from memory. Prints medians of speed and of the server's processor time."
+  [process port n rounds]
+  (with-nginx
+    (fn [nginx nginx-port remove!]
+      (let [ways  {"nginx, to a file"         [nginx #(let [status (put nginx-port n)] (remove!) (#{201 204} status))]
+                   "to a file"                [process #(= (str n) (upload port "/file" n))]
+                   "multipart"                [process #(= (str n " " n) (multipart port n))]
+                   "multipart parser, alone"  [process #(= (str n " " n) (:body (wire/fetch port (str "/parser?" n))))]}
+            runs  (for [round (range rounds), [what [of f]] ways]
+                    (let [before (cpu-s of), [ok? seconds] (timed f)]
+                      (when-not ok? (throw (ex-info (str what " failed") {:round round})))
+                      [what {:speed (/ (double n) (double seconds) 1e6), :cpu (/ (- (double (cpu-s of)) (double before)) (/ (double n) 1e9))}]))
+            found (update-vals (group-by first (doall runs)) #(map second %))
+            mid   (fn [k runs] (double (nth (sort (map k runs)) (quot rounds 2))))]
+        (doseq [[what runs] found]
+          (println (format "%-24s %7.1f MB/s (%.0f to %.0f), %.2f s of processor time for a GB" what (mid :speed runs)
+                     (double (apply min (map :speed runs))) (double (apply max (map :speed runs))) (mid :cpu runs))))))))
+
 (defn with-process
   "Calls `f` with the process of such a server and its port."
   [f]
@@ -121,7 +180,10 @@
 
 (defn -main [& [gib]]
   (let [n      (* 1024 1024 1024 (Long/parseLong (or gib "8")))
-        result (with-process #(measure %1 %2 n 64 (quot n 8)))
+        result (with-process (fn [process port]
+                               (let [result (measure process port n 64 (quot n 8))]
+                                 (compare-with-nginx process port (min n (* 1024 1024 1024)) 5)
+                                 result)))
         wrong  (remove (fn [[_ {:keys [value expected]}]] (= value expected)) result)]
     (doseq [[way {:keys [growth-kib seconds]}] result
             :let [bytes (case way :parallel (* 8 n) :echo (min (long n) (* 1024 1024 1024)) n)]]

@@ -1,13 +1,14 @@
 (ns httpkit.stream-judges-test
   "What other programs make of our streams and ranges: a browser, curl, Node and Python."
-  (:require [clojure.java.io    :as io]
-            [clojure.java.shell :as shell]
-            [clojure.string     :as str]
-            [clojure.test       :refer [deftest is testing]]
-            [httpkit.browser    :as browser]
-            [httpkit.wire       :as wire]
-            [org.httpkit.server :as server]
-            [org.httpkit.sse    :as sse])
+  (:require [clojure.java.io      :as io]
+            [clojure.java.shell   :as shell]
+            [clojure.string       :as str]
+            [clojure.test         :refer [deftest is testing]]
+            [httpkit.browser      :as browser]
+            [httpkit.event-delays :as event-delays]
+            [httpkit.wire         :as wire]
+            [org.httpkit.server   :as server]
+            [org.httpkit.sse      :as sse])
   (:import (java.io File)
            (java.nio ByteBuffer ByteOrder)
            (java.util Arrays)
@@ -75,58 +76,14 @@
 
 ;;;; The delay of events
 
-(def ^:private node-reader
-  "(async () => {
-     const response = await fetch(process.argv[1], {headers: {'Accept-Encoding': 'gzip'}});
-     if (response.headers.get('content-encoding') !== 'gzip') throw new Error('not compressed');
-     const decoder = new TextDecoder();
-     let text = '';
-     for await (const piece of response.body) {
-       text += decoder.decode(piece, {stream: true});
-       for (let end; (end = text.indexOf('\\n\\n')) >= 0; text = text.slice(end + 2))
-         console.log(Math.max(0, performance.timeOrigin + performance.now() - 1000 * Number(text.slice(6, end))));
-     }
-   })()")
-
-(def ^:private python-reader
-  "import sys, time, urllib.request, zlib
-request = urllib.request.Request(sys.argv[1], headers={'Accept-Encoding': 'gzip'})
-response = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
-assert response.headers['content-encoding'] == 'gzip'
-decoder, text = zlib.decompressobj(31), b''
-while True:
-    piece = response.read1(65536)
-    if not piece:
-        break
-    text += decoder.decompress(piece)
-    while b'\\n\\n' in text:
-        event, text = text.split(b'\\n\\n', 1)
-        print(max(0, 1000 * (time.time() - float(event[6:]))))
-assert decoder.eof
-")
-
-(defn- now-s []
-  (let [now (java.time.Instant/now)]
-    (str (.getEpochSecond now) "." (subs (str (+ 1000000000 (.getNano now))) 1))))
-
 (deftest compressed-events-are-readable-for-other-programs-when-they-are-sent
   (let [n 30]
-    (wire/with-server [{:keys [port]}
-                       #(sse/stream % {:on-open (fn [s]
-                                                  (future
-                                                    (dotimes [_ n]
-                                                      (sse/send! s {:data (now-s)})
-                                                      (Thread/sleep 20)) ; The source's pace.
-                                                    (sse/close s)))})
-                       {:compression true}]
-      (doseq [[what command] {"Node"   ["node" "-e" node-reader]
-                              "Python" ["python3" "-c" python-reader]}]
+    (wire/with-server [{:keys [port]} (event-delays/clock n 20) {:compression true}]
+      (doseq [what ["Node" "Python"]]
         (testing what
-          (let [{:keys [exit out err]} (apply shell/sh "timeout" "60" (conj command (str "http://127.0.0.1:" port "/")))
-                delays (sort (map parse-double (remove str/blank? (str/split-lines out))))]
-            (is (= 0 exit) err)
+          (let [delays (sort ((event-delays/readers what) (str "http://127.0.0.1:" port "/") "gzip"))]
             (is (= n (count delays)))
-            ;; 5 ms is the promise; this machine may be doing other things.
+            ;; 5 ms is the promise (`./dev stream-judges`); this machine may be doing other things.
             (is (> 100.0 (double (nth delays (quot n 2) 1e9))) (pr-str delays))))))))
 
 ;;;; Ranges
