@@ -19,6 +19,9 @@ final class BodyPump extends BodyTask {
 
     private BodySource source;
 
+    /** The last piece was refused: there is no room for it yet. */
+    private boolean full;
+
     /** The state of a body after {@link #begin}. */
     enum Begun {
         /** The writer holds the whole body, for the caller to send. */
@@ -59,8 +62,7 @@ final class BodyPump extends BodyTask {
                     server.bodies.run(this);
                     return;
                 }
-                if (body.isUnwanted() || !hasPiece(PIECE) || !sendPiece()) {
-                    closeSource();
+                if (!goesOn() && isSettled()) {
                     complete();
                     return;
                 }
@@ -76,12 +78,29 @@ final class BodyPump extends BodyTask {
         fail(e);
     }
 
+    /** Sends the next piece. @return false at the end */
+    private boolean goesOn() throws Exception {
+        if (source == null || body.isUnwanted() || !hasPiece(PIECE) || !sendPiece()) {
+            closeSource();
+            return false;
+        }
+        return true;
+    }
+
+    private boolean isSettled() {
+        full = body.settle() == Abi.SENT_FULL;
+        return !full;
+    }
+
     /** If false, this task will run again or is already running: do not touch it any more. */
     private boolean hasRoom() throws PeerGoneException {
-        if (!body.isStreaming() || Native.pendingBytes(body.handle) < OpenBody.WINDOW) {
+        if (!full && (!body.isStreaming() || Native.pendingBytes(body.handle) < OpenBody.WINDOW)) {
             return true;
         }
-        source.shrink();
+        if (source != null) {
+            source.shrink();
+        }
+        full = false; // before another thread may run this
         if (server.bodies.awaitsRoom(this)) {
             return false;
         }
@@ -114,7 +133,8 @@ final class BodyPump extends BodyTask {
             case OpenBody.UNWANTED:
                 return false;
             default:
-                return true; // no room: the piece is sent later
+                full = true; // the piece is sent later
+                return true;
         }
     }
 

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.IntSupplier;
 
 /**
  * The stream for code that writes a body itself. A write blocks while the peer does not read.
@@ -43,14 +44,7 @@ final class BodyStream extends OutputStream {
     }
 
     private void writePiece(byte[] bytes, int start, int count) throws IOException {
-        int sent = body.send(bytes, start, count);
-        if (sent == Abi.SENT_FULL) {
-            sent =
-                    body.server
-                            .channels
-                            .drain(body.handle)
-                            .insist(() -> body.send(bytes, start, count));
-        }
+        int sent = insist(() -> body.send(bytes, start, count));
         if (sent == OpenBody.UNWANTED) {
             enough = true;
             throw new IOException("the body of a response to HEAD is not sent");
@@ -58,6 +52,18 @@ final class BodyStream extends OutputStream {
         if (sent == Abi.SENT_CLOSED) {
             body.server.channels.forgetDrain(body.handle);
             throw new BodyTask.PeerGoneException();
+        }
+    }
+
+    private int insist(IntSupplier send) {
+        int sent = send.getAsInt();
+        return sent == Abi.SENT_FULL ? body.server.channels.drain(body.handle).insist(send) : sent;
+    }
+
+    /** Sends what is left, before the body ends. */
+    void settle() {
+        if (insist(body::settle) == Abi.SENT_CLOSED) {
+            body.server.channels.forgetDrain(body.handle);
         }
     }
 
@@ -81,7 +87,7 @@ final class BodyStream extends OutputStream {
     @Override
     public void close() {
         if (closed.compareAndSet(false, true)) {
-            writer.closed();
+            writer.closed(this);
         }
     }
 }

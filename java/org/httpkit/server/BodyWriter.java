@@ -48,7 +48,7 @@ final class BodyWriter extends BodyTask {
             } else {
                 stream.close();
             }
-            returnedOrClosed();
+            returnedOrClosed(stream);
         } catch (Throwable e) {
             if (stream.hasEnough()) {
                 complete();
@@ -68,14 +68,15 @@ final class BodyWriter extends BodyTask {
     }
 
     /** The stream was closed. */
-    void closed() {
+    void closed(BodyStream stream) {
         if (asynchronous) {
-            returnedOrClosed();
+            returnedOrClosed(stream);
         }
     }
 
-    private void returnedOrClosed() {
+    private void returnedOrClosed(BodyStream stream) {
         if (awaited.decrementAndGet() == 0) {
+            stream.settle();
             complete();
         }
     }

@@ -43,7 +43,7 @@ final class OpenBody {
     /** The thread that produces the body; null if unknown. */
     volatile Thread maker = Thread.currentThread();
 
-    /** Guards the fields below until the body is streamed; never held across blocking calls. */
+    /** Guards the fields below; never held across blocking calls. */
     private final ReentrantLock lock = new ReentrantLock();
 
     /** Status and header lines, and a buffer for a short body. */
@@ -58,6 +58,9 @@ final class OpenBody {
 
     private int sendsBefore;
     private int silentTicks;
+
+    /** Of a stream, small parts on their way; null before. */
+    private SmallParts parts;
 
     OpenBody(HttpServer server, long handle, ResponseWriter out, boolean headRequest) {
         this.server = server;
@@ -98,7 +101,12 @@ final class OpenBody {
         if (headRequest) {
             return UNWANTED;
         }
-        return Native.sendChunk(handle, bytes, start, count, 0, WINDOW);
+        lock.lock();
+        try {
+            return parts.send(bytes, start, count);
+        } finally {
+            lock.unlock();
+        }
     }
 
     /**
@@ -158,8 +166,10 @@ final class OpenBody {
     private boolean stream() {
         out.codeStream();
         int sent = Responses.start(handle, out, kept, 0, length);
+        parts = new SmallParts(this);
         state = State.STREAMING;
         kept = null;
+        length = 0;
         SilentBodies.remove(this);
         return sent != Abi.SENT_CLOSED;
     }
@@ -176,10 +186,31 @@ final class OpenBody {
         }
     }
 
-    /** {@link #start} if anything is buffered. */
+    /** Sends what is buffered, if anything, as far as the peer's queue has room. */
     void flush() {
-        if (length > 0 && !headRequest) {
-            start();
+        lock.lock();
+        try {
+            if (state == State.STREAMING) {
+                parts.flush();
+            } else if (state == State.KEEPING && length > 0 && !headRequest) {
+                stream();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Sends what is left of a stream, before {@link #end}.
+     *
+     * @return {@code Abi.SENT_*}; if full, there is still something to send
+     */
+    int settle() {
+        lock.lock();
+        try {
+            return state == State.STREAMING ? parts.flush() : Abi.SENT_ACCEPTED;
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -190,7 +221,9 @@ final class OpenBody {
             return;
         }
         try {
-            if (state != State.KEEPING || sends != sendsBefore) {
+            if (state == State.STREAMING) {
+                parts.tick();
+            } else if (state != State.KEEPING || sends != sendsBefore) {
                 sendsBefore = sends;
                 silentTicks = 0;
             } else if (++silentTicks >= (isMakerBusy() ? BUSY_TICKS : SILENT_TICKS)) {
@@ -248,6 +281,8 @@ final class OpenBody {
     /** Cuts the body, visibly to the peer. */
     void cut() {
         announce();
+        settle();
+        SilentBodies.remove(this);
         Native.abort(handle);
     }
 
