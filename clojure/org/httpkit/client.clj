@@ -16,6 +16,8 @@
    [org.httpkit.client.redirects :as redirects]
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
+   [org.httpkit.options.client :as client-options]
+   [org.httpkit.options.typos :as typos]
    [org.httpkit.sni-client :as sni-client]
    [org.httpkit.utils   :as utils])
   (:import
@@ -104,7 +106,7 @@
   (reify HttpClient$AddressFinder
     (findAddress [_ uri]
       ;; Here, as in http-kit, and not before.
-      (options/check options/client {:address-finder f})
+      (options/check client-options/client {:address-finder f})
       (f uri))))
 
 (defn- new-client
@@ -164,8 +166,8 @@
                  :as opts}])}
   [opts]
   (let [opts (options/as-map "make-client" opts)]
-    (options/check options/client (dissoc opts :address-finder))
-    (warn-of-unknown! "make-client" options/client opts)
+    (options/check client-options/client (dissoc opts :address-finder))
+    (warn-of-unknown! "make-client" client-options/client opts)
     (new-client opts)))
 
 (def default-client
@@ -350,14 +352,14 @@
 
 (defn- warn-of-slip! [opts k]
   (when (options/first-time! warned ["request" k])
-    (when-let [meant (options/slip options/request opts k)]
+    (when-let [meant (typos/slip client-options/request opts k)]
       (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
 
 (defn- check-request!
   "Throws for invalid values, and warns of names that are nearly those of options:
   all others are returned in `:opts`."
   [opts]
-  (options/check options/request
+  (options/check client-options/request
     (cond-> opts
       (not (contains? opts :url)) (assoc :url nil)
       ;; It has the say instead.
@@ -372,7 +374,7 @@
   (let [given (clojure.core/get opts k)
         value (force given)]
     (when (delay? given)
-      (options/check options/request {k value}))
+      (options/check client-options/request {k value}))
     value))
 
 (defn- request-map

@@ -7,18 +7,16 @@
   whose values are never printed; :core for options that are passed on as a number
   under their name, see CONTRIBUTING.md (Add an option)."
   (:require
-   [clojure.string :as str])
+   [clojure.string :as str]
+   [org.httpkit.options.typos :as typos])
   (:import
    [java.io File]
    [java.net ServerSocket SocketAddress URL]
    [java.nio.channels ServerSocketChannel]
    [java.nio.file Path]
    [java.security KeyStore]
-   [java.util List Map]
+   [java.util Map]
    [java.util.concurrent ExecutorService]
-   [javax.net.ssl SSLEngine]
-   [org.httpkit HttpMethod]
-   [org.httpkit.client HttpClient HttpClient$SSLEngineURIConfigurer IFilter]
    [org.httpkit.logger EventNames]
    [org.httpkit.server AsyncChannel Compression HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
 
@@ -82,60 +80,10 @@
 
 ;;;; Unknown names
 
-(defn- option-name [k]
-  (if (keyword? k) (subs (str k) 1) (str k)))
-
-(defn- distance
-  "How many letters must be inserted, deleted, replaced or swapped with their
-  neighbour to turn `b` into `a`."
-  [^String a ^String b]
-  (let [width (inc (count b))
-        cost  (fn [rows i j]
-                (let [row    (peek rows)
-                      above  (rows (dec i))
-                      same?  (= (.charAt a (dec i)) (.charAt b (dec j)))
-                      swap?  (and (< 1 i) (< 1 j)
-                                  (= (.charAt a (dec i)) (.charAt b (- j 2)))
-                                  (= (.charAt a (- i 2)) (.charAt b (dec j))))]
-                  (cond-> (min (inc (row (dec j)))
-                               (inc (above j))
-                               (+ (above (dec j)) (if same? 0 1)))
-                    swap? (min (inc ((rows (- i 2)) (- j 2)))))))
-        add   (fn [rows i]
-                (reduce (fn [rows j] (conj (pop rows) (conj (peek rows) (cost rows i j))))
-                        (conj rows [i])
-                        (range 1 width)))]
-    (peek (peek (reduce add [(vec (range width))] (range 1 (inc (count a))))))))
-
-(def ^:private max-name "Longer names are not taken for typos." 40)
-
-(defn nearest
-  "The option of table `known` that `k` is likely a typo of, by at most `most`
-  letters; or nil."
-  ([known k] (nearest known k max-name))
-  ([known k most]
-   (let [given (option-name k)]
-     (when (<= (count given) max-name)
-       (let [[best d] (->> (keys known)
-                           (map (fn [option] [option (distance given (option-name option))]))
-                           (sort-by (juxt second first))
-                           (first))]
-         (when (and best (<= (long d) (min (long most) (max 1 (quot (count given) 3)))))
-           best))))))
-
-(defn slip
-  "The option of table `known` that `k` misses by a letter or two; or nil. For maps
-  that hold other things on purpose: `:uri` next to `:url` is no typo."
-  [known opts k]
-  (when (and (simple-keyword? k) (< 2 (count (name k))))
-    (let [meant (nearest known k 2)]
-      (when-not (contains? opts meant)
-        meant))))
-
 (defn unknown-name
   "The warning for the name `k`, which is no option of `what`."
   [what known k]
-  (let [meant (nearest known k)]
+  (let [meant (typos/nearest known k)]
     (str (shown k) " is no option of " what (when meant (str "; did you mean " meant "?")))))
 
 (defn unknown-names
@@ -157,9 +105,11 @@
 
 ;;;; Predicates and exceptions
 
-(def ^:private anything [(constantly true) "anything"])
+(def anything
+  "Entry for any value."
+  [(constantly true) "anything"])
 
-(defn- number-thrown
+(defn number-thrown
   "The exception of a cast to int, as in http-kit."
   [^String message v]
   (cond
@@ -188,7 +138,7 @@
   (with-meta (into [#(or (nil? %) (valid? %)) (str expectation ", or nil")] more)
     (meta entry)))
 
-(defn- unless-none
+(defn unless-none
   "The table entry that also allows nil and false."
   [[valid? expectation & more :as entry]]
   (with-meta (into [#(or (not %) (valid? %)) (str expectation ", or nil")] more)
@@ -198,7 +148,7 @@
   "Entry for a limit in numbers or msecs; 0, nil and false for none."
   (unless-none (integer 0)))
 
-(defn- class-thrown
+(defn class-thrown
   "A value of a wrong class gives a ClassCastException, as in http-kit."
   [^String message v]
   (if (nil? v)
@@ -279,7 +229,8 @@
   "Java's own check names the option inside the map."
   [#(nil? (compression-failure %)) "true, false or a map" (fn [_ v] (compression-failure v))])
 
-(def ^:private event-names
+(def event-names
+  "Entry for names of events."
   (unless-none [#(or (instance? Map %) (instance? EventNames %))
              "a map with String keys, or EventNames"]))
 
@@ -503,94 +454,6 @@
    :on-event (function "an event")
    :on-error (function "a throwable")
    :on-close (function "no arguments")})
-
-(def ^:private any-long
-  [#(and (number? %) (<= Long/MIN_VALUE % Long/MAX_VALUE)) "an integer" number-thrown])
-
-(defn- instance
-  "Entry for an instance of `class`."
-  [class expectation]
-  [#(instance? class %) expectation class-thrown])
-
-(defn- delayed
-  "The table entry that also allows a delay, whose value is checked when it is forced."
-  [[valid? expectation & more]]
-  (into [#(or (delay? %) (valid? %)) (str expectation ", a delay of one")] more))
-
-(def client
-  "Of `make-client`."
-  {:max-connections          (unless-none any-long)
-   :max-connections-per-host (unless-none any-long)
-   :address-finder           (unless-none [ifn? "a function of a URI" class-thrown])
-   :channel-factory          (function "a SocketAddress")
-   :ssl-configurer           (optional [#(or (ifn? %) (instance? HttpClient$SSLEngineURIConfigurer %))
-                                        "a function of SSLEngine and URI"])
-   :error-logger             (function "message and throwable")
-   :event-logger             (function "the event's name")
-   :event-names              event-names
-   :bind-address             (optional (instance SocketAddress "a SocketAddress"))})
-
-(def further-methods
-  "Registered or widely used methods without a constant in HttpMethod."
-  #{:ban :baseline-control :bind :checkin :checkout :label :link :merge :mkactivity :mkcalendar
-    :mkredirectref :mkworkspace :notify :orderpatch :purge :query :rebind :search :subscribe
-    :unbind :uncheckout :unlink :unsubscribe :update :updateredirectref :version-control})
-
-(def ^:private known-methods
-  (into further-methods (map #(.KEY ^HttpMethod %)) (HttpMethod/values)))
-
-(defn- method-thrown [^String message v]
-  (if (keyword? v)
-    (RuntimeException. message)
-    (ClassCastException. message)))
-
-(defn- nil-or-class-thrown [^String message v]
-  (if (nil? v)
-    (NullPointerException. message)
-    (ClassCastException. message)))
-
-(defn- collection? [v]
-  (and (seqable? v) (not (string? v))))
-
-(def ^:private array-class (class (object-array 0)))
-
-(defn- sequence? [v]
-  (or (instance? List v) (instance? array-class v)))
-
-(def ^:private msecs
-  (assoc any-int 1 (str "msecs, an integer of at most " Integer/MAX_VALUE)))
-
-(def request
-  "Of `request`."
-  (merge
-    (zipmap [:body :nested-param-style :multipart-mixed? :oauth-token :user-agent :auto-compression?
-             :deadlock-guard? :follow-redirects :allow-unsafe-redirect-methods :insecure?
-             :proxy-host :proxy-port :proxy-tunnel? :tunnel? :chunked?]
-            (repeat anything))
-    {:url              [string? "a String such as \"http://host:port/path\"" nil-or-class-thrown]
-     :method           (unless-none [known-methods "the keyword of a known method, such as :get or :purge" method-thrown])
-     :headers          (optional [#(or (instance? Map %) (sequential? %)) "a map from Strings to values" class-thrown])
-     :query-params     (unless-none [collection? "a map or a seq of pairs"])
-     :form-params      (unless-none [collection? "a map or a seq of pairs"])
-     :multipart        (unless-none [#(and (collection? %) (or (empty? %) (not (map? %)))) "a seq of maps {:name _ :content _}"])
-     :basic-auth       (unless-none ^:secret [#(or (string? %) (sequence? %))
-                                              "[user password] or \"user:password\"" class-thrown])
-     :as               (one-of :auto :text :byte-array :stream :raw-byte-array :none)
-     :filter           (optional (instance IFilter "an IFilter, such as max-body-filter makes"))
-     :worker-pool      (unless-none (delayed (instance ExecutorService "an ExecutorService, such as the :pool of new-worker's result")))
-     :response         (unless-none [ifn? "a promise" class-thrown])
-     :timeout          (unless-none msecs)
-     :connect-timeout  msecs
-     :idle-timeout     msecs
-     :deadline         (unless-none msecs)
-     :pool-timeout     (unless-none msecs)
-     :max-response-bytes (unless-none (integer 0 Long/MAX_VALUE))
-     :keepalive        msecs
-     :max-redirects    (optional any-long)
-     :trace-redirects  (unless-none [collection? "a seq of URLs"])
-     :client           (unless-none (delayed (instance HttpClient "an HttpClient, see make-client")))
-     :sslengine        (unless-none (instance SSLEngine "an SSLEngine, see make-ssl-engine"))
-     :proxy-url        (optional (instance String "a String such as \"http://host:port\""))}))
 
 (def stop
   "Of `server-stop!` and the function that `run-server` returns."

@@ -4,7 +4,7 @@
             [clojure.test :refer [are deftest is testing]]
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client]
-            [org.httpkit.options :as options])
+            [org.httpkit.options.client :as client-options])
   (:import [java.io ByteArrayOutputStream PrintStream]
            [java.net ConnectException InetSocketAddress URI]
            [java.util ArrayList HashMap]
@@ -108,8 +108,8 @@
 
 (deftest every-option-of-the-docstring-is-in-its-table-and-none-else
   (let [named (fn [v] (set (map keyword (:keys (first (first (:arglists (meta v))))))))]
-    (is (= (named #'client/request) (set (keys options/request))))
-    (is (= (named #'client/make-client) (set (keys options/client))))))
+    (is (= (named #'client/request) (set (keys client-options/request))))
+    (is (= (named #'client/make-client) (set (keys client-options/client))))))
 
 ;; What is new
 

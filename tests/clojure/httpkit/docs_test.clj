@@ -8,6 +8,7 @@
             [clojure.test        :refer [deftest is testing]]
             [org.httpkit.client]
             [org.httpkit.options :as options]
+            [org.httpkit.options.client :as client-options]
             [org.httpkit.server])
   (:import (clojure.lang LineNumberingPushbackReader)
            (java.io File StringReader)
@@ -91,10 +92,10 @@
 (defn- names? [text option]
   (re-find (re-pattern (str (Pattern/quote (str option)) "(?![\\w?-])")) text))
 
-(deftest each-option-is-on-its-page-and-in-its-docstring
+(deftest each-option-is-on-its-page-and-in-its-docstring-and-those-of-the-server-in-the-readme
   (doseq [[page var table] [["docs/server.md" #'org.httpkit.server/run-server (merge options/server-worker options/server)]
-                            ["docs/client.md" #'org.httpkit.client/request     options/request]
-                            ["docs/client.md" #'org.httpkit.client/make-client options/client]]
+                            ["docs/client.md" #'org.httpkit.client/request     client-options/request]
+                            ["docs/client.md" #'org.httpkit.client/make-client client-options/client]]
           :let   [text   (slurp page)
                   pool   (set (keys options/server-worker))
                   listed (str (:doc (meta var)))]
@@ -103,6 +104,9 @@
       (is false (str page " does not name " option)))
     (when-not (pool option) ; run-server refers to new-worker for these
       (is (names? listed option) (str var " does not name " option))))
+  (let [readme (slurp "README.md")]
+    (doseq [option (remove (set (keys options/server-worker)) (keys options/server))]
+      (is (names? readme option) (str "README.md does not name " option))))
   (is (names? "a `:port`" :port))
   (is (not (names? "a `:port-range`" :port))))
 

@@ -5,6 +5,7 @@
             [httpkit.wire           :as wire]
             [org.httpkit.client     :as client]
             [org.httpkit.options    :as options]
+            [org.httpkit.options.client :as client-options]
             [org.httpkit.server     :as server]
             [org.httpkit.sni-client :as sni-client]
             [org.httpkit.utils      :as utils])
@@ -253,8 +254,8 @@
   (doseq [[f table] [[#'server/run-server options/server] [#'server/as-channel options/channel]
                      [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]
                      [#'server/server-drain! options/drain]
-                     [#'client/new-worker options/worker] [#'client/make-client options/client]
-                     [#'client/request options/request]]
+                     [#'client/new-worker options/worker] [#'client/make-client client-options/client]
+                     [#'client/request client-options/request]]
           :let [shown (first (filter map? (flatten (:arglists (meta f)))))]]
     (is (= (set (map name (keys table))) (set (map str (:keys shown)))) f))
   (is (= '[handler &] (subvec (first (:arglists (meta #'server/run-server))) 0 2))))

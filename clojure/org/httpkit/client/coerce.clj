@@ -4,7 +4,8 @@
    [org.httpkit.headers :as headers]
    [org.httpkit.client.params  :as params]
    [org.httpkit.encode  :refer [base64-encode]]
-   [org.httpkit.options :as options])
+   [org.httpkit.options :as options]
+   [org.httpkit.options.client :as client-options])
   (:import
    [clojure.lang Keyword]
    [java.util List Locale]
@@ -46,7 +47,7 @@
 (defn- coerce-method
   "An HttpMethod, or the name of a method without a constant there."
   [^Keyword method]
-  (if (options/further-methods method)
+  (if (client-options/further-methods method)
     (.toUpperCase (name method) Locale/ROOT)
     (HttpMethod/fromKeyword method)))
 
