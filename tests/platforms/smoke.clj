@@ -14,7 +14,8 @@
            (java.net.http HttpClient WebSocket WebSocket$Listener)
            (java.nio.file Files)
            (java.nio.file.attribute FileAttribute)
-           (java.util.concurrent CompletableFuture TimeUnit)))
+           (java.util.concurrent CompletableFuture TimeUnit))
+  (:gen-class))
 
 (set! *warn-on-reflection* true)
 
@@ -79,7 +80,7 @@
     (.delete dir)))
 
 (defn- run-unix-socket [platform]
-  (let [path (str (System/getProperty "java.io.tmpdir") "/httpkit-" (.pid (java.lang.ProcessHandle/current)) ".sock")
+  (let [path (doto (File/createTempFile "httpkit" ".sock") (.delete))
         run  #(server/run-server (constantly {:status 204}) {:unix-socket path})]
     (if (str/starts-with? platform "windows")
       (do (claim "Unix domain sockets are refused, by name"
@@ -161,7 +162,7 @@
   (run-websocket)
   (run-streams)
   (run-stop)
-  (run-crowd (parse-long at-once))
+  (run-crowd (Long/parseLong at-once))
   (let [{passed true failed false} (frequencies @results)]
     (println (or passed 0) "passed," (or failed 0) "failed")
     (flush)

@@ -7,6 +7,7 @@
   whose values are never printed; :core for options that are passed on as a number
   under their name, see CONTRIBUTING.md (Add an option)."
   (:require
+   [org.httpkit.requirements]
    [clojure.string :as str]
    [org.httpkit.options.typos :as typos])
   (:import

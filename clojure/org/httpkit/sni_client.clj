@@ -2,6 +2,8 @@
   "Server name indication and host name verification for TLS engines. The
   default client of `org.httpkit.client` does both itself; this namespace is for
   clients that configure their own engines, and for older code."
+  (:require
+   [org.httpkit.requirements])
   (:import
    [java.net URI]
    [javax.net.ssl SSLEngine]

@@ -1,5 +1,7 @@
 (ns org.httpkit.timer
   "Delayed tasks, all on one thread that must not be blocked."
+  (:require
+   [org.httpkit.requirements])
   (:import
    [org.httpkit.timer CancelableFutureTask TimerService]))
 

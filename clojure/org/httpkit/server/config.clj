@@ -173,7 +173,7 @@
     (cond
       (not file)               nil
       (= :stdout file)         (AccessSink/standardOutput format)
-      (string? file)           (AccessSink/file (Path/of file (make-array String 0)) format)
+      (string? file)           (AccessSink/file (.toPath (File. ^String file)) format)
       (instance? File file)    (AccessSink/file (.toPath ^File file) format)
       (instance? Path file)    (AccessSink/file file format)
       :else                    (AccessSink/function file))))

@@ -2,8 +2,7 @@
   "Listening sockets that others opened for us, and the service manager that did. Not API."
   (:require [clojure.string :as str]
             [org.httpkit.server.tls :as tls])
-  (:import [java.lang ProcessHandle]
-           [java.nio.charset StandardCharsets]
+  (:import [java.nio.charset StandardCharsets]
            [org.httpkit.jni Native NativeLibrary]
            [org.httpkit.server ServerOptions]))
 
@@ -30,9 +29,9 @@
     (when-not (and pid n (pos? (long n)))
       (throw (illegal ":listen-socket :systemd: no socket was passed to this process (LISTEN_PID and LISTEN_FDS are"
                       " not set): start it from a .socket unit, or with systemd-socket-activate")))
-    (when-not (= pid (str (.pid (ProcessHandle/current))))
+    (when-not (= pid (str (NativeLibrary/processId)))
       (throw (illegal ":listen-socket :systemd: the sockets were passed to process " pid ", and this is "
-                      (.pid (ProcessHandle/current)) ": a script that starts java must do it with exec")))
+                      (NativeLibrary/processId) ": a script that starts java must do it with exec")))
     (take n (concat (some-> (env "LISTEN_FDNAMES") (str/split #":" -1)) (repeat "")))))
 
 (defn- named [env socket-name]

@@ -78,6 +78,11 @@ public final class NativeLibrary {
         return loaded;
     }
 
+    /** For Clojure code: Clojure 1.9 cannot call the static method of an interface. */
+    public static long processId() {
+        return ProcessHandle.current().pid();
+    }
+
     private static synchronized void loadOnce() {
         if (loaded == null) {
             loaded = new Attempt().run();
@@ -197,7 +202,7 @@ public final class NativeLibrary {
 
         /** Includes the process id: other JVMs write their copies into the same directory. */
         private String copyName(String sha256, int number) {
-            return name(sha256, "-copy" + number + "-" + ProcessHandle.current().pid());
+            return name(sha256, "-copy" + number + "-" + processId());
         }
 
         private String name(String sha256, String suffix) {
