@@ -54,7 +54,7 @@ type Run = Box<dyn Fn(usize)>;
 
 fn paths() -> Vec<(&'static str, Run)> {
     fn served(request: Vec<u8>, requests: usize, body: usize) -> Run {
-        Box::new(move |times| serve(Peer::new(&request, requests, body), times))
+        Box::new(move |times| serve(Peer::new(&request, requests, body), plain(), times))
     }
     let chunks = [
         CHUNKED,
@@ -64,10 +64,18 @@ fn paths() -> Vec<(&'static str, Run)> {
     .concat();
     vec![
         ("hello", served(HELLO.to_vec(), 1, 13)),
+        // With the limits that a server of Clojure's has by default: what they cost is the difference.
+        (
+            "hello-limited",
+            Box::new(|times| serve(Peer::new(HELLO, 1, 13), limited(), times)),
+        ),
         ("browser", served(BROWSER.to_vec(), 1, 2048)),
         ("pipelined-10", served(HELLO.repeat(10), 10, 13)),
         ("chunked-16", served(chunks, 1, 13)),
-        ("ws-echo", Box::new(|times| serve(Peer::websocket(), times))),
+        (
+            "ws-echo",
+            Box::new(|times| serve(Peer::websocket(), plain(), times)),
+        ),
         (
             "client-length",
             Box::new(|times| decode(&response(false), times)),
@@ -165,18 +173,29 @@ struct Loop {
     server: OnceLock<Weak<Server>>,
 }
 
-fn serve(mut peer: Peer, times: usize) {
+fn plain() -> Config {
+    Config {
+        mode: Mode::Push,
+        server_header: Some(b"http-kit".to_vec()),
+        times: Times::NONE,
+        ..Config::default()
+    }
+}
+
+fn limited() -> Config {
+    Config {
+        times: Times::default(),
+        max_buffered: Some(1 << 30),
+        ..plain()
+    }
+}
+
+fn serve(mut peer: Peer, config: Config, times: usize) {
     peer.left = times + usize::from(peer.upgrades);
     let served = Arc::new(Loop {
         peer: Mutex::new(peer),
         server: OnceLock::new(),
     });
-    let config = Config {
-        mode: Mode::Push,
-        server_header: Some(b"http-kit".to_vec()),
-        times: Times::NONE,
-        ..Config::default()
-    };
     let any = Address::Inet(([127, 0, 0, 1], 0).into());
     let server = Arc::new(Server::bind(&any, config, served.clone()).expect("a port"));
     let port = server.port().expect("its number");
