@@ -21,6 +21,7 @@ GLIBC_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|librt)\.so\.\d+|ld-li
 MUSL_LIBRARIES = re.compile(r"libc(\.musl-\w+)?\.so(\.1)?")
 WINDOWS_LIBRARIES = re.compile(
     r"(kernel32|ntdll|ws2_32|bcrypt|bcryptprimitives|advapi32|userenv|api-ms-win-(crt|core)-[a-z0-9-]+)\.dll", re.I)
+UNSIGNED = "it is not signed"
 MACHINES = {("elf", 62): "x86_64", ("elf", 183): "aarch64", ("macho", 0x01000007): "x86_64",
             ("macho", 0x0100000C): "aarch64", ("pe", 0x8664): "x86_64"}
 
