@@ -197,9 +197,13 @@ pub fn not_yet(e: &io::Error) -> bool {
     )
 }
 
+/// The address that the connection of this number is made to.
+pub fn local(count: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, 1 + (count % ADDRESSES) as u8)
+}
+
 pub fn connect(port: u16, count: usize) -> io::Result<TcpStream> {
-    let ip = Ipv4Addr::new(127, 0, 0, 1 + (count % ADDRESSES) as u8);
-    let stream = TcpStream::connect(SocketAddr::new(IpAddr::V4(ip), port))?;
+    let stream = TcpStream::connect(SocketAddr::new(IpAddr::V4(local(count)), port))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -213,8 +217,7 @@ impl Idle {
     pub fn open(port: u16, tls: bool, count: usize, websocket: bool) -> io::Result<Self> {
         let mut streams = Vec::with_capacity(count);
         for i in 0..count {
-            let ip = Ipv4Addr::new(127, 0, 0, 1 + (i % ADDRESSES) as u8);
-            let stream = std::net::TcpStream::connect((ip, port))?;
+            let stream = std::net::TcpStream::connect((local(i), port))?;
             stream.set_read_timeout(Some(SILENCE))?;
             let mut stream = Wire::new(stream, tls)?;
             if websocket {
@@ -240,8 +243,12 @@ impl Idle {
     }
 }
 
-/// Sends `first`, reads an answer, and the same with `second` unless it is empty.
-fn exchange(stream: &mut (impl Read + Write), first: &[u8], second: &[u8]) -> io::Result<()> {
+/// Sends `first`, reads an answer, and the same with `second` unless it is empty. What comes next is for the counter.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    first: &[u8],
+    second: &[u8],
+) -> io::Result<Counter> {
     let mut counter = Counter::default();
     let mut buf = [0; 4096];
     for request in [first, second] {
@@ -258,7 +265,7 @@ fn exchange(stream: &mut (impl Read + Write), first: &[u8], second: &[u8]) -> io
             }
         }
     }
-    Ok(())
+    Ok(counter)
 }
 
 /// Asks for `target` once, on a connection of its own; returns the answer's body.

@@ -9,6 +9,7 @@
 //! processor time comes from the kernel's accounting of the server's threads. Tables go to stdout.
 
 mod answer;
+mod broadcast;
 mod client;
 mod paced;
 mod process;
@@ -20,11 +21,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use broadcast::Group;
 use client::{Client, Idle, Outcome};
 use paced::Paced;
 use process::Reading;
 use report::{Series, Slice};
-use workload::Workload;
+use workload::{Kind, Workload};
 
 #[derive(Debug)]
 struct Server {
@@ -155,23 +157,33 @@ fn run(plan: &Plan) -> io::Result<()> {
 enum Load<'a> {
     Client(Client<'a>),
     Paced(Paced<'a>),
+    Group(Group<'a>),
 }
 
 impl<'a> Load<'a> {
     fn open(workload: &'a Workload, server: &Server) -> io::Result<Self> {
         Ok(match &workload.pace {
-            None => Self::Client(Client::open(workload, server.port, server.tls)?),
             Some(_) if server.tls => {
                 return Err(io::Error::other("requests at a rate know no TLS"));
             }
             Some(pace) => Self::Paced(Paced::open(workload, pace, server.port)?),
+            None if workload.kind == Kind::Broadcast => Self::group(workload, server)?,
+            None => Self::Client(Client::open(workload, server.port, server.tls)?),
         })
+    }
+
+    fn group(workload: &'a Workload, server: &Server) -> io::Result<Self> {
+        match server.tls {
+            true => Err(io::Error::other("broadcasts know no TLS")),
+            false => Ok(Self::Group(Group::open(workload, server.port)?)),
+        }
     }
 
     fn run(&mut self, time: Duration) -> io::Result<Outcome> {
         match self {
             Self::Client(client) => client.run(time),
             Self::Paced(paced) => paced.run(time),
+            Self::Group(group) => group.run(time),
         }
     }
 }

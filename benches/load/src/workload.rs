@@ -14,7 +14,12 @@ pub enum Kind {
     WebSocket { answers: usize },
     /// Requests come at a fixed rate: [`Workload::pace`].
     Paced,
+    /// After a handshake, a message of [`JOIN`] bytes is answered; a longer one is passed on to all connections.
+    Broadcast,
 }
+
+/// Length of the message with which a connection of [`Kind::Broadcast`] begins.
+pub const JOIN: u8 = 1;
 
 /// A fixed rate of requests, some of which block.
 #[derive(Debug)]
@@ -169,6 +174,14 @@ pub fn all() -> Vec<Workload> {
             quick: true,
             pace: None,
         },
+        Workload {
+            name: "broadcast",
+            about: "W8b: 100 bytes of one WebSocket passed on to all; each delivery is a request",
+            kind: Kind::Broadcast,
+            connections: 500,
+            request: message(100),
+            ..hello()
+        },
         http(
             "blocking",
             "a handler that blocks for 5 ms",
@@ -200,7 +213,7 @@ impl Workload {
     pub fn requests(&self) -> usize {
         match self.kind {
             Kind::Http { depth } => depth,
-            Kind::Fresh | Kind::WebSocket { .. } | Kind::Paced => 1,
+            Kind::Fresh | Kind::WebSocket { .. } | Kind::Paced | Kind::Broadcast => 1,
         }
     }
 
@@ -208,7 +221,7 @@ impl Workload {
     pub fn answers(&self) -> usize {
         match self.kind {
             Kind::Http { depth } => depth,
-            Kind::Fresh | Kind::Paced => 1,
+            Kind::Fresh | Kind::Paced | Kind::Broadcast => 1,
             Kind::WebSocket { answers } => answers,
         }
     }
@@ -218,6 +231,7 @@ impl Workload {
         match self.kind {
             Kind::WebSocket { answers: 1 } => Some("/ws"),
             Kind::WebSocket { .. } => Some("/ws-twice"),
+            Kind::Broadcast => Some("/ws-all"),
             _ => None,
         }
     }

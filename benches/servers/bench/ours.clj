@@ -3,7 +3,8 @@
   property `bench.tls` names a directory with a certificate."
   (:require [bench.handlers     :as handlers]
             [org.httpkit.server :as server])
-  (:import [java.util.concurrent Executors]))
+  (:import [java.util Set]
+           [java.util.concurrent ConcurrentHashMap Executors]))
 
 (defn- chunks [request]
   (server/as-channel request
@@ -20,6 +21,26 @@
                      (dotimes [_ times]
                        (server/send! ch message)))})))
 
+(def ^:private pass-on
+  "Sends a message to all members: with `broadcast!`, or in a loop if these jars have none."
+  (or (some-> (resolve 'org.httpkit.server/broadcast!) deref)
+      (fn [members message]
+        (doseq [ch members]
+          (server/send! ch message)))))
+
+(defn- group
+  "WebSockets. A message of one character is answered, any other is passed on to all."
+  []
+  (let [^Set members (ConcurrentHashMap/newKeySet)]
+    (fn [request]
+      (server/as-channel request
+        {:on-open    (fn [ch] (.add members ch))
+         :on-close   (fn [ch _] (.remove members ch))
+         :on-receive (fn [ch message]
+                       (if (= 1 (count message))
+                         (server/send! ch message)
+                         (pass-on members message)))}))))
+
 (defn- pool
   "A user's own `:worker-pool`."
   [kind]
@@ -35,7 +56,7 @@
 (defn -main
   "`own-pool`, if there is one: `fixed` or `virtual`."
   [& [port own-pool]]
-  (let [app    (handlers/app {"/chunks" chunks, "/ws" (websocket 1), "/ws-twice" (websocket 2)})
+  (let [app    (handlers/app {"/chunks" chunks, "/ws" (websocket 1), "/ws-twice" (websocket 2), "/ws-all" (group)})
         server (server/run-server app
                  (cond-> (merge {:port (parse-long (or port "0")), :legacy-return-value? false} (tls))
                    own-pool (assoc :worker-pool (pool own-pool))))]
