@@ -15,6 +15,8 @@ use super::tally;
 const GATHER: usize = 16 * 1024;
 /// Room for small writes once there is one: several responses, or the rest of one.
 const LEAST_TAIL: usize = 1024;
+/// Small writes of so few bytes, once no more follow, keep no room.
+const FEW: usize = 64;
 /// Bytes of a file per call, since a read may block on the disk.
 const FILE_STEP: u64 = 256 * 1024;
 /// A peer that takes less than this in a long time may only be holding resources.
@@ -155,7 +157,8 @@ impl Output {
             let piece = Piece::Bytes(Bytes::copy_from_slice(bytes));
             self.pieces.push_back(piece);
         } else {
-            if self.tail.capacity() == 0 {
+            // Behind a piece, often no more than the end of its chunk waits.
+            if self.tail.capacity() == 0 && self.pieces.is_empty() {
                 self.tail.reserve(bytes.len().max(LEAST_TAIL));
             }
             self.tail.extend_from_slice(bytes);
@@ -196,7 +199,12 @@ impl Output {
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let piece = Piece::Bytes(Bytes::from(std::mem::take(&mut self.tail)));
+            let mut tail = std::mem::take(&mut self.tail);
+            // The head of a frame or chunk: it waits as long as what it precedes, for every peer of a broadcast.
+            if tail.len() <= FEW {
+                tail.shrink_to_fit();
+            }
+            let piece = Piece::Bytes(Bytes::from(tail));
             self.pieces.push_back(piece);
         }
     }
@@ -384,6 +392,46 @@ mod tests {
             assert_eq!(got, expected, "writes of {step}");
             assert!(output.is_empty());
         }
+    }
+
+    /// What else an output keeps besides the bytes of shared payloads, as far as its length shows.
+    fn own_memory(output: Output) -> usize {
+        let lists = output.tail.capacity() + output.pieces.capacity() * size_of::<Piece>();
+        let pieces = output.pieces.into_iter().map(|piece| match piece {
+            // The allocation itself, with its room.
+            Piece::Bytes(bytes) => Vec::from(bytes).capacity(),
+            Piece::Shared(..) => 0,
+            other => panic!("{other:?}"),
+        });
+        size_of::<Output>() + lists + pieces.sum::<usize>()
+    }
+
+    #[test]
+    fn ten_thousand_waiting_copies_of_a_payload_are_one_and_their_heads_are_small() {
+        const PEERS: usize = 10_000;
+        let head = [0x82, 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
+        let payload = Arc::new(vec![b'x'; 1024 * 1024]);
+        let mut outputs = Vec::new();
+        for _ in 0..PEERS {
+            let mut output = Output::default();
+            output.push(&head);
+            output.push_payload(Payload::Shared(payload.clone()), 0);
+            output.push(b"\r\n");
+            outputs.push(output);
+        }
+        for output in &outputs {
+            assert_eq!(output.len(), head.len() + payload.len() + 2);
+            let Some(Piece::Shared(bytes, _)) = output.pieces.back() else {
+                panic!("{:?}", output.pieces);
+            };
+            assert_eq!(bytes.as_ptr(), payload.as_ptr(), "a copy");
+        }
+        // The limit of buffered bytes counts them as what they are.
+        let counted = outputs.iter().map(Output::in_memory).sum::<usize>();
+        assert!(counted < payload.len() + PEERS * 512, "{counted}");
+        let own = outputs.into_iter().map(own_memory).sum::<usize>();
+        assert!(own < PEERS * 512, "{} bytes each", own / PEERS);
+        assert_eq!(Arc::strong_count(&payload), 1);
     }
 
     #[test]
