@@ -1,12 +1,12 @@
 (ns resumable-upload
-  "Uploads that go on where they broke off: the core of tus 1.0 (https://tus.io), which its clients speak.
+  "Uploads that resume where they broke off: the core of tus 1.0 (https://tus.io), which its clients speak.
 
     curl -i -X POST -H 'Upload-Length: 11' localhost:8090/              # 201, Location: /<id>
     curl -i -X PATCH -H 'Upload-Offset: 0' --data-binary 'hello ' localhost:8090/<id>
     curl -I localhost:8090/<id>                                         # Upload-Offset: 6
 
   A file holds what has arrived, as it arrives: its length is the offset. So nothing else has to be
-  remembered, and an upload may go on after a restart of the server."
+  remembered, and an upload can continue after a restart of the server."
   (:require [clojure.java.io    :as io]
             [org.httpkit.server :as server])
   (:import (java.io File FileOutputStream InputStream)

@@ -388,10 +388,10 @@
     :handler-timeout      ; Msecs from a request's arrival, waiting for a thread included,
                           ; to the start of its response, else 503, and `on-close` with
                           ; `:server-close`. What the handler sends later has no
-                          ; effect. Each read of a streamed body begins the time
-                          ; anew; while a read waits for the client, only
+                          ; effect. Each read of a streamed body restarts the time;
+                          ; while a read waits for the client, only
                           ; `:body-timeout` counts               (default nil)
-    :interrupt-handlers?  ; Interrupt the thread of a handler whose time is over? It is
+    :interrupt-handlers?  ; Interrupt the thread of a handler that exceeds it? It is
                           ; not interrupted once it has returned   (default false)
     :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send a message,
                           ; or the client a ping or pong, else close code 1001

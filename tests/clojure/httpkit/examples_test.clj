@@ -118,7 +118,7 @@
     (with-example [url 'proxy/start {:upstream "http://127.0.0.1:1"}]
       (is (= 502 (:status @(http/get url)))))))
 
-(deftest a-broken-upload-goes-on-after-a-restart-where-it-broke-off
+(deftest a-broken-upload-continues-after-a-restart-where-it-broke-off
   (let [folder (temporary-folder)
         text   (apply str (take 200000 (cycle "resumable ")))
         options {:folder folder, :request-buffer-size 0}

@@ -18,7 +18,7 @@
 (def ^:private hog (object-array 1))
 
 (defn- took?
-  "Whether there was room for an array of so many bytes; no boxed numbers nor closures, for there is none for these."
+  "Whether there was room for an array of this many bytes. Without boxed numbers and closures, which would need room."
   [^long size]
   (try (let [more (object-array 2)]
          (aset more 0 (byte-array size))

@@ -105,7 +105,7 @@
         machine  (Long/parseLong (second (re-find #"MemTotal: +(\d+) kB" (str (java.nio.file.Files/readAllLines (java.nio.file.Paths/get "/proc/meminfo" (make-array String 0)))))))]
     (is (<= 67108864 (long (.invoke standard nil (object-array 0))) (max 67108864 (* 256 machine))))))
 
-(deftest a-handler-whose-time-is-over-is-interrupted-if-asked-for
+(deftest a-handler-that-times-out-is-interrupted-if-asked-for
   (doseq [[about options] {"default" {}, "one thread" {:allow-virtual? false :thread 1}
                            "a user's pool" {:worker-pool (delay (java.util.concurrent.Executors/newFixedThreadPool 1))}}]
     (let [interrupted (promise)]
@@ -120,7 +120,7 @@
         (is (= "false" (:body (wire/fetch port "/quick"))) "the interrupt ends with its request")
         (is (wire/eventually #(instance? InterruptedException (second (first @errors)))) about)))))
 
-(deftest a-handler-whose-time-is-over-runs-on-if-not-asked-for
+(deftest a-handler-that-times-out-keeps-running-if-not-asked-for
   (let [go (promise), ended (promise)]
     (wire/with-server [{:keys [port]} (fn [_] (deliver ended (try @go (catch InterruptedException e e))) {}) {:handler-timeout limit-ms}]
       (is (= 503 (:status (wire/fetch port "/"))))

@@ -15,7 +15,7 @@
   (try (f) :nothing-thrown
        (catch RuntimeException e (.getMessage e))))
 
-(deftest functions-of-a-server-name-what-is-none
+(deftest functions-of-a-server-name-an-argument-that-is-no-server
   (doseq [[what f] {"server-stats"       server/server-stats
                     "server-drain!"      server/server-drain!
                     "server-join"        server/server-join
@@ -27,7 +27,7 @@
     (is (= (str what " of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server")
            (message #(f 5))))))
 
-(deftest functions-of-a-channel-name-what-is-none
+(deftest functions-of-a-channel-name-an-argument-that-is-no-channel
   (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))
   (is (= "broadcast! to :all: expected a collection of channels" (message #(server/broadcast! :all "x"))))
   (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"})))))

@@ -43,7 +43,7 @@
     (getMeterProvider [_] provider)
     (getPropagators [_] (throw (UnsupportedOperationException.)))))
 
-(deftest opentelemetry-gets-the-numbers-of-servers-and-clients-until-they-are-taken-out
+(deftest opentelemetry-gets-the-numbers-of-servers-and-clients-until-they-are-removed
   (with-meters
     (fn [^SdkMeterProvider provider collect]
       (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]

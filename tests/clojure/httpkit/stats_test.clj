@@ -155,7 +155,7 @@
           (is (= 6 total)))
         (run! #(.close ^Closeable %) conns)))))
 
-(deftest native-memory-is-told-and-given-back
+(deftest native-memory-is-reported-and-returned
   (wire/with-server [{:keys [server port]} (constantly {}) {}]
     (let [native #(long (get-in (server/server-stats server) [:bytes :native]))
           before (native)]
@@ -275,7 +275,7 @@
       (is (thrown? Exception (.getAttribute beans bean "http_server_requests_total"))))
     (is (empty? (ours)) "a look at what is gone takes it out")))
 
-(deftest micrometers-meters-can-be-taken-out
+(deftest micrometers-meters-can-be-removed
   (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
     (let [registry (SimpleMeterRegistry.)
           other    (client/make-client {})

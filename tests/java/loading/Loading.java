@@ -84,7 +84,7 @@ public final class Loading {
         return Class.forName(Loading.class.getName(), true, loader).getMethod(method).invoke(null);
     }
 
-    /** Prints what so many class loaders have loaded, all alive together. */
+    /** Prints what this many class loaders have loaded, all alive at the same time. */
     private static void loaders(int n) throws Exception {
         List<ClassLoader> alive = new ArrayList<>();
         for (int i = 0; i < n; i++) {

@@ -37,7 +37,7 @@ public final class Abi {
     public static final int CORK = 32;
     public static final int OWNED = 128;
 
-    /** In place of a declared length: a response to HEAD says none. */
+    /** In place of a declared length: a response to HEAD declares none. */
     public static final int UNKNOWN_LENGTH = -2;
 
     /** The first bit of the level at which a response is compressed; 0 for not at all. */

@@ -19,7 +19,7 @@ public interface ServerUpcalls {
     /** Follows {@link Native#readBody}, once, when that has returned {@code Abi.BODY_LATER}. */
     void onBody(long exchange);
 
-    /** The time of this exchange's handler is over, with the option {@code interrupt-handlers?}. */
+    /** This exchange's handler has timed out, with the option {@code interrupt-handlers?}. */
     void onOverdue(long exchange);
 
     /**

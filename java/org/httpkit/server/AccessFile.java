@@ -13,7 +13,7 @@ import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 
 /**
- * An access log in a file. If the file was renamed or deleted, as by logrotate, it is made anew
+ * An access log in a file. If the file was renamed or deleted, as by logrotate, a new one is made
  * within a second.
  */
 final class AccessFile extends AccessSink {

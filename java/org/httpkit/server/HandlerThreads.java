@@ -4,16 +4,18 @@ import java.util.LinkedHashSet;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
-/** Which thread runs the handler of which request, to interrupt it when its time is over. */
+/** Which thread runs the handler of which request, so that one that times out is interrupted. */
 final class HandlerThreads {
-    /** Most requests whose time was over when no thread ran their handler. */
+    /**
+     * Most requests that are remembered because they timed out while no thread ran their handler.
+     */
     private static final int MOST_EARLY = 1000;
 
     private final ConcurrentHashMap<Long, Call> calls = new ConcurrentHashMap<>();
 
     /**
-     * Requests whose time was over before their handler was called, by a hair; or after it has
-     * returned, if it responds later. The oldest first; guarded by itself.
+     * Requests that timed out just before their handler was called, or after it had returned, to
+     * respond later. The oldest first; guarded by itself.
      */
     private final Set<Long> early = new LinkedHashSet<>();
 
@@ -67,7 +69,7 @@ final class HandlerThreads {
         }
     }
 
-    /** The time of this request's handler is over. */
+    /** This request's handler has timed out. */
     void interrupt(long exchange) {
         Call call = calls.get(exchange);
         if (call == null) {

@@ -26,7 +26,7 @@ final class HeaderCache {
 
     private int nextSeen;
 
-    /** What a map comes to. */
+    /** What a map is written as. */
     private static final class Lines {
         final Object map;
         final byte[] bytes;

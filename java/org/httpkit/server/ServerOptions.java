@@ -90,7 +90,7 @@ public final class ServerOptions {
     /** How responses are compressed, unless they say otherwise; null for not at all. */
     public Compression compression;
 
-    /** Whether the thread of a handler whose time is over is interrupted. */
+    /** Whether the thread of a handler that times out is interrupted. */
     public boolean interruptHandlers;
 
     /** Where exchanges that are over are logged; null: nowhere. */

@@ -122,7 +122,7 @@ fn config(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// Whom we talk to is not what is tested.
+/// The identity of the server is not under test.
 #[derive(Debug)]
 struct Trusting;
 

@@ -101,7 +101,7 @@ pub(crate) fn listens(socket: &Socket) -> io::Result<bool> {
     socket.is_listener()
 }
 
-/// macOS does not tell; what has no peer at least may listen.
+/// macOS does not say; a socket without a peer at least may listen.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn listens(socket: &Socket) -> io::Result<bool> {
     Ok(socket.peer_addr().is_err())

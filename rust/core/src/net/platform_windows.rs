@@ -14,7 +14,7 @@ pub(crate) use tokio::net::{TcpListener as UnixListener, TcpStream as UnixStream
 
 pub(crate) use super::copied::copy as send_file;
 
-/// Whether several sockets may listen on one port. There it would mean to take the port from another process.
+/// Whether several sockets may listen on one port. On Windows, that would take the port from another process.
 pub(crate) const CAN_SHARE_PORTS: bool = false;
 
 /// WSAEMFILE and WSAENOBUFS.

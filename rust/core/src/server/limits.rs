@@ -58,7 +58,7 @@ pub struct Times {
     /// connection is reset. Default 60 s.
     pub write: Option<Duration>,
     /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. If its body is read
-    /// as it arrives, each read begins the time anew, and a read that waits for the peer takes none of it. Default: no
+    /// as it arrives, each read restarts the time, and waiting for the peer does not count. Default: no
     /// limit.
     pub handler: Option<Duration>,
     /// In which one side of a WebSocket must send something, pings of this side excepted; then it is closed with 1001.

@@ -53,7 +53,7 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    /// The owner is there twice, the second time to count who shares it.
+    /// The owner is held twice: the second one counts who shares it.
     Shared(Bytes, Arc<Vec<u8>>),
     File {
         file: File,
@@ -134,7 +134,7 @@ impl Output {
         self.written += n as u64;
     }
 
-    /// How many of them are in memory of ours.
+    /// How many of them are in our own memory.
     pub(crate) fn in_memory(&self) -> usize {
         if self.is_empty() {
             return 0;

@@ -219,7 +219,7 @@ impl<'a> Bits<'a> {
         self.put(((distance - 1) & ((1 << extra) - 1)) as u64, extra);
     }
 
-    /// An empty stored block, behind which bytes begin anew.
+    /// An empty stored block; what follows it begins with a whole byte.
     fn flush(mut self) {
         self.put(0, 3);
         let bytes = self.count.div_ceil(8) as usize;

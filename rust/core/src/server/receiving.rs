@@ -99,7 +99,7 @@ impl State {
         conn.shared.tally.status(503);
         self.log_refused(conn, &[]);
         self.send_last(conn, 503);
-        // The peer sends on.
+        // The peer keeps sending.
         self.inbound.refuse();
         self.finish_connection();
     }

@@ -43,7 +43,7 @@ pub(super) enum Deferred {
     Overload(Exchange),
     /// A close event that came after the queue was shut.
     Orphan(Work),
-    /// The time of this exchange's handler is over.
+    /// This exchange's handler has timed out.
     Overdue(i64),
     /// One half-closed connection too many.
     GiveUp(Oldest<Conn>),

@@ -16,7 +16,7 @@ use super::records::{Opened, open_records};
 use super::tls::{Stage, Tls};
 use crate::net::tls_server::take_asked_for;
 
-/// Most bytes that are kept of a peer that is to wait for our hello: it has nothing to say before.
+/// Most bytes that are kept for a peer that should be waiting for our hello.
 const MAX_EARLY: usize = 72 * 1024;
 
 /// A server hello with these bytes instead of random ones asks for another client hello (RFC 8446, 4.1.3).
@@ -33,7 +33,7 @@ pub(super) fn threads() -> usize {
 pub(super) enum Next {
     /// Open them here.
     Open,
-    /// Nothing yet: they are kept.
+    /// Keep them: nothing can be done yet.
     Wait,
     /// Continue the handshake elsewhere.
     Sign(Handshake),
@@ -138,7 +138,7 @@ impl Tls {
 }
 
 impl Conn {
-    /// Continues a handshake on a thread that may take its time; here if the system has no thread for that.
+    /// Continues a handshake on a thread that may block; on this one if the system has no thread for that.
     pub(super) fn sign(self: &Arc<Self>, handshake: Handshake) {
         let left = Arc::new(Mutex::new(Some(handshake)));
         let (conn, mine) = (Arc::downgrade(self), left.clone());
@@ -147,7 +147,7 @@ impl Conn {
                 conn.signed(handshake.try_sign());
             }
         };
-        // Without a thread it panics, and yet keeps the task, which then finds nothing to do.
+        // Without a thread, this panics but keeps the task, which then finds nothing to do.
         let begun = catch_unwind(AssertUnwindSafe(|| {
             drop(tokio::task::spawn_blocking(elsewhere));
         }));

@@ -19,7 +19,7 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// runs callbacks for events that it has taken. The close event follows them; this upcall is for callbacks that run
     /// until they are told.
     fn on_closing(&self, name: i64, code: i32, reason: &str);
-    /// The time of this exchange's handler is over ([`Timeout::Handler`]), with
+    /// This exchange's handler has timed out ([`Timeout::Handler`]), with
     /// [`Config::interrupt`](super::Config::interrupt).
     fn on_overdue(&self, _name: i64) {}
     /// Something to be logged or counted.

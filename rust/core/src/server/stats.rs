@@ -32,7 +32,7 @@ pub struct Stats {
     pub oldest: Duration,
     /// How often each of [`Timeout::ALL`] has ended a request or connection.
     pub timeouts: [u64; Timeout::ALL.len()],
-    /// Bytes of buffers for all of these, in memory of ours.
+    /// Bytes of buffers for all of these, in our own memory.
     pub held: u64,
     /// Threads that take work.
     pub threads: usize,

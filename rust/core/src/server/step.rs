@@ -9,7 +9,7 @@ thread_local! {
     static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// While it lives, it is the same time on this thread. For a few microseconds: work that does not wait.
+/// While this lives, time stands still for its thread: for a few microseconds of work that does not wait.
 pub(super) struct Step {
     before: Option<Instant>,
     /// It belongs to its thread.

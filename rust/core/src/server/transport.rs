@@ -101,7 +101,7 @@ impl Transport {
         self.out.is_empty() && self.sealed() == 0
     }
 
-    /// How many queued bytes are in memory of ours.
+    /// How many queued bytes are in our own memory.
     pub(super) fn in_memory(&self) -> usize {
         self.out.in_memory() + self.sealed()
     }

@@ -65,7 +65,7 @@ pub struct ResponseHead<'a> {
     pub declared: i64,
 }
 
-/// A response to HEAD says no length: that of the response to GET is not known.
+/// A response to HEAD declares no length: that of the response to GET is not known.
 pub const UNKNOWN_LENGTH: i64 = -2;
 
 /// The handler gave or suppressed Date.

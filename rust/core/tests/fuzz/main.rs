@@ -105,7 +105,7 @@ fn a_server_ends_what_any_peer_begins_and_serves_the_next() {
 }
 
 #[test]
-fn damaged_tls_records_end_in_an_end_and_not_in_other_bytes() {
+fn damaged_tls_records_end_the_connection_and_never_become_other_bytes() {
     run("tls", targets::tls::run);
 }
 

@@ -270,7 +270,7 @@ fn the_line_limit_starts_anew_with_each_chunk() {
     assert!(decode_within(wire.as_bytes(), &limits).is_ok());
 }
 
-/// Chunks of one byte, each with so many bytes behind its size.
+/// Chunks of one byte, each with this many bytes behind its size.
 fn extended(extensions: &[usize]) -> Vec<u8> {
     let chunk = |&n: &usize| format!("1;{}\r\na\r\n", "x".repeat(n - 1));
     let chunks: String = extensions.iter().map(chunk).collect();

@@ -742,7 +742,7 @@ fn with_handler_limit(limit: Duration) -> Running {
 }
 
 #[test]
-fn a_handler_that_does_not_read_its_body_is_given_up_on() {
+fn a_handler_that_does_not_read_its_body_times_out() {
     let server = with_handler_limit(Duration::from_millis(200));
     // What it leaves unread is all that came, is complete, or is more than is taken; or the last part of it.
     for (arrived, reads) in [(0, false), (1000, false), (60_000, false), (500, true)] {
@@ -764,7 +764,7 @@ fn a_handler_that_does_not_read_its_body_is_given_up_on() {
 }
 
 #[test]
-fn a_handler_that_reads_on_or_waits_for_its_body_is_not_given_up_on() {
+fn a_handler_that_keeps_reading_or_waits_for_its_body_does_not_time_out() {
     let limit = Duration::from_secs(2);
     let server = with_handler_limit(limit);
     let mut peer = server.connect();

@@ -103,7 +103,7 @@ fn long_message() -> Vec<u8> {
 }
 
 #[test]
-fn a_message_that_nobody_takes_is_given_back_when_its_peer_leaves() {
+fn a_message_that_is_never_taken_is_given_back_when_its_peer_leaves() {
     let server = server(300 * KIB);
     let (mut peer, _exchange) = server.websocket(None);
     peer.write_all(&long_message()).unwrap();

@@ -88,7 +88,7 @@ fn complaints(server: &Running) -> usize {
 }
 
 #[test]
-fn a_lent_socket_that_is_shut_down_is_told_of_once_and_costs_nothing() {
+fn a_lent_socket_that_is_shut_down_is_reported_once_and_costs_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut server = Running::start_at(&lend(&listener), config(Mode::Pull));
     let mut peer = connect(&listener);

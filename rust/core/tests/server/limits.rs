@@ -266,7 +266,7 @@ fn only_handler() -> Times {
 }
 
 #[test]
-fn a_handler_that_takes_too_long_is_given_up_on_and_told() {
+fn a_handler_that_takes_too_long_times_out_and_is_told() {
     let server = limited(only_handler());
     for held in [false, true] {
         let before = server.server.timeouts(Timeout::Handler);

@@ -89,7 +89,7 @@ fn a_peer_that_takes_nothing_of_a_stream_is_cut_off_whether_or_not_a_sender_wait
 }
 
 #[test]
-fn a_stream_of_which_nothing_waits_may_be_silent() {
+fn a_stream_with_nothing_queued_may_be_silent() {
     let time = Duration::from_millis(50);
     let server = impatient(time);
     let mut peer = server.connect();

@@ -74,7 +74,7 @@ fn a_plain_request_may_come_byte_by_byte_and_may_have_a_body_that_is_never_read(
 }
 
 #[test]
-fn of_a_plain_request_eight_kibibytes_are_read() {
+fn at_most_eight_kibibytes_of_a_plain_request_are_read() {
     let server = Secure::start(config(Mode::Pull));
     let of = |len: usize| {
         let mut head = b"GET /long HTTP/1.1\r\nHost: h\r\n".to_vec();

@@ -46,8 +46,8 @@ fn serve(server: &Secure, peer: &mut Peer) {
 }
 
 #[test]
-fn a_thread_that_is_no_loop_signs_and_ends_with_the_server() {
-    if !is_alone("tls_signing::a_thread_that_is_no_loop_signs_and_ends_with_the_server") {
+fn a_thread_other_than_a_loop_signs_and_ends_with_the_server() {
+    if !is_alone("tls_signing::a_thread_other_than_a_loop_signs_and_ends_with_the_server") {
         return;
     }
     let mut server = Secure::with_rsa(config(Mode::Pull));
@@ -113,7 +113,7 @@ fn many_clients_at_once_are_all_served() {
 }
 
 #[test]
-fn a_client_that_talks_on_before_the_servers_hello_is_cut_off() {
+fn a_client_that_keeps_sending_before_the_servers_hello_is_cut_off() {
     let server = Secure::with_rsa(config(Mode::Pull));
     let mut socket = server.socket();
     // The beginning of a hello that is longer than any.

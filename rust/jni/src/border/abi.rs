@@ -37,7 +37,7 @@ pub const CLOSE: jint = 8;
 pub const CORK: jint = 32;
 /// No user code can reach the response's large array.
 pub const OWNED: jint = 128;
-/// In place of a declared length: a response to HEAD says none.
+/// In place of a declared length: a response to HEAD declares none.
 pub const UNKNOWN_LENGTH: jint = -2;
 /// The first bit of the level at which a response is compressed, and of its window's size.
 pub const GZIP_LEVEL: jint = 8;

@@ -333,7 +333,7 @@
 
 ;;;; Nothing left to open
 
-(deftest without-descriptors-those-who-are-in-are-served-and-the-log-is-short
+(deftest without-descriptors-open-connections-are-served-and-the-log-stays-short
   (let [held (AtomicInteger.)]
     (check "without descriptors" {}
            (fn [site]

@@ -27,7 +27,7 @@ thread_local! {
     static SLOW: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How a loop's workers get on, for the loop's own thread to look at.
+/// How a loop's workers are doing, as its own thread sees it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Counts each start and end of a worker's run: odd while one runs the loop. It tells the owner a loop that stands
