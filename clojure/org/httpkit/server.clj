@@ -25,8 +25,7 @@
    [java.util ArrayList Collection Locale]
    [java.util.function Consumer]
    [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel BodyCallback Broadcast Compression Drained HttpServer
-    Informational RequestBodyStream ServerOptions]))
+   [org.httpkit.server AsyncChannel BodyCallback Broadcast Drained HttpServer Informational RequestBodyStream]))
 
 (set! *warn-on-reflection* true)
 
@@ -269,39 +268,6 @@
         nil))
     (merge (apply hash-map pairs) (when (map? extra) extra))))
 
-(defn- server-options
-  ^ServerOptions
-  [handler
-   {:keys [io-threads max-pending-bytes on-overflow body-buffer-size compression server-header
-           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
-           stop-on-shutdown? shutdown-timeout interrupt-handlers?]
-    :or   {server-header              ServerOptions/SERVER_HEADER
-           legacy-unsafe-remote-addr? true
-           legacy-content-length?     true
-           legacy-error-messages?     true}
-    :as   opts}]
-  (let [options (ServerOptions.)]
-    (doseq [[option number] (options/core-numbers (options/server-table opts) (config/with-limits opts))]
-      (.set options option number))
-    (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
-    (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
-    (set! (.compression options)         (Compression/of compression))
-    (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
-    (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
-    (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
-    (set! (.interruptHandlers options)   (boolean interrupt-handlers?))
-    (set! (.overflow options)            (config/overflows (or on-overflow :close)))
-    (set! (.serverHeader options)        server-header)
-    (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
-    (set! (.legacyContentLength options) (boolean legacy-content-length?))
-    (set! (.errorMessages options)       (boolean legacy-error-messages?))
-    (config/set-loggers! options opts)
-    (config/set-access-log! options opts)
-    (config/set-handler! options handler opts)
-    (config/set-workers! options opts)
-    (config/set-address! options opts)
-    options))
-
 (defn- tell-ready [^HttpServer server]
   (try
     (sockets/notify! "READY=1" (sockets/environment))
@@ -310,7 +276,7 @@
 
 (defn- start-server ^HttpServer [handler opts]
   (config/check! handler opts)
-  (let [server (HttpServer. (server-options handler opts))]
+  (let [server (HttpServer. (config/server-options handler opts))]
     (doseq [warning (config/warnings handler opts)]
       (.logWarning server warning nil))
     (.start server)

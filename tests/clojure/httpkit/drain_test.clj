@@ -6,7 +6,8 @@
             [httpkit.keep-alive :as keep-alive]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
-            [org.httpkit.server :as server])
+            [org.httpkit.server :as server]
+            [org.httpkit.server.config :as config])
   (:import (java.io BufferedReader Closeable File)
            (java.lang.ref WeakReference)
            (java.net ConnectException ServerSocket)
@@ -52,7 +53,7 @@
 (deftest a-drain-before-the-start-has-no-effect-on-a-later-one
   (let [gate    (CountDownLatch. 1)
         running (atom 0)
-        options (#'server/server-options (stream-handler gate running) {:ip "127.0.0.1" :port 0})
+        options (config/server-options (stream-handler gate running) {:ip "127.0.0.1" :port 0})
         server  (HttpServer. ^ServerOptions options)]
     (is (nil? (server/server-drain! server {:timeout 0})))
     (is (.start server))

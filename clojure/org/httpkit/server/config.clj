@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.server.config
-  "Converts the options of `run-server`, except for plain values. Not API."
+  "From the options of `run-server` to the server's. Not API."
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
@@ -14,8 +14,8 @@
    [java.nio.file Path]
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger]
-   [org.httpkit.server AccessFormat AccessSink HttpServer HttpServer$AddressFinder HttpServer$ServerChannelFactory
-    Overflow ServerOptions]))
+   [org.httpkit.server AccessFormat AccessSink Compression HttpServer HttpServer$AddressFinder
+    HttpServer$ServerChannelFactory Overflow ServerOptions]))
 
 (set! *warn-on-reflection* true)
 
@@ -46,7 +46,7 @@
   "Those that http-kit does not have."
   (zipmap [:header-timeout :idle-timeout :body-timeout :write-timeout :max-headers] (repeat nil)))
 
-(defn with-limits
+(defn- with-limits
   "The options with those for `:legacy-timeouts?`."
   [{:keys [legacy-timeouts?] :as opts}]
   (if legacy-timeouts? (merge no-limits opts) opts))
@@ -97,7 +97,7 @@
     (with-open [channel (make-channel factory address)]
       (.copyFrom options channel))))
 
-(defn set-address!
+(defn- set-address!
   "Sets the address and socket options. Throws what `run-server` throws for the
   address."
   [^ServerOptions options {:keys [channel-factory] :as opts}]
@@ -128,7 +128,7 @@
     (set! (.maxThreads options)   (int (if virtual? n-cores n-max-threads)))
     (set! (.threadPrefix options) (str (or prefix worker-name-prefix workers/server-prefix)))))
 
-(defn set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
+(defn- set-workers! [^ServerOptions options {:keys [worker-pool pool-opts] :as opts}]
   (if-let [pool (forced-pool worker-pool)]
     (set! (.pool options) ^ExecutorService pool)
     (set-own-workers! options (or pool-opts opts))))
@@ -157,7 +157,7 @@
     [@(resolve 'org.httpkit.ring-streams/streamable?)
      @(resolve 'org.httpkit.ring-streams/write)]))
 
-(defn set-handler! [^ServerOptions options handler {:keys [ring-async?]}]
+(defn- set-handler! [^ServerOptions options handler {:keys [ring-async?]}]
   (set! (.handler options) handler)
   (set! (.async options)   (boolean ring-async?))
   (set! (.upgrade options) ring-upgrade)
@@ -178,12 +178,48 @@
       (instance? Path file)    (AccessSink/file file format)
       :else                    (AccessSink/function file))))
 
-(defn set-access-log! [^ServerOptions options opts]
+(defn- set-access-log! [^ServerOptions options opts]
   (set! (.accessLog options) (access-sink opts)))
 
-(defn set-loggers!
+(defn- set-loggers!
   [^ServerOptions options {:keys [error-logger warn-logger event-logger event-names]}]
   (set! (.errorLogger options) (logging/context-logger error-logger ContextLogger/ERROR_PRINTER))
   (set! (.warnLogger options)  (logging/context-logger warn-logger HttpServer/DEFAULT_WARN_LOGGER))
   (set! (.eventLogger options) (logging/event-logger event-logger))
   (set! (.eventNames options)  (logging/event-names event-names)))
+
+;;;; All of them
+
+(defn server-options
+  "Throws what `run-server` throws for the address, TLS files and the access log; `check!` has found nothing wrong."
+  ^org.httpkit.server.ServerOptions
+  [handler
+   {:keys [io-threads max-pending-bytes on-overflow body-buffer-size compression server-header
+           legacy-unsafe-remote-addr? legacy-content-length? legacy-error-messages?
+           stop-on-shutdown? shutdown-timeout interrupt-handlers?]
+    :or   {server-header              ServerOptions/SERVER_HEADER
+           legacy-unsafe-remote-addr? true
+           legacy-content-length?     true
+           legacy-error-messages?     true}
+    :as   opts}]
+  (let [options (ServerOptions.)]
+    (doseq [[option number] (options/core-numbers (options/server-table opts) (with-limits opts))]
+      (.set options option number))
+    (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
+    (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))
+    (set! (.compression options)         (Compression/of compression))
+    (when body-buffer-size  (set! (.bodyBufferSize options)  (int (options/to-int body-buffer-size))))
+    (when shutdown-timeout  (set! (.shutdownTimeout options) (int (options/to-int shutdown-timeout))))
+    (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
+    (set! (.interruptHandlers options)   (boolean interrupt-handlers?))
+    (set! (.overflow options)            (overflows (or on-overflow :close)))
+    (set! (.serverHeader options)        server-header)
+    (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
+    (set! (.legacyContentLength options) (boolean legacy-content-length?))
+    (set! (.errorMessages options)       (boolean legacy-error-messages?))
+    (set-loggers! options opts)
+    (set-access-log! options opts)
+    (set-handler! options handler opts)
+    (set-workers! options opts)
+    (set-address! options opts)
+    options))
