@@ -29,10 +29,9 @@
    [javax.net.ssl SSLContext SSLEngine]
    [org.httpkit HttpUtils]
    [org.httpkit.client
-    HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
+    Ending HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
     PromptHandler PromptHandler$Arrived RespListener SniConfigurer]
-   [org.httpkit.client.ending Ending]
    [org.httpkit.jni Abi]
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
@@ -170,18 +169,20 @@
     (warn-of-unknown! "make-client" client-options/client opts)
     (new-client opts)))
 
-(def default-client
-  "Delay of the client for requests without one: SNI, host names verified."
+;; Once: a reload of this namespace keeps the clients, their connections and threads.
+
+(defonce ^{:doc "Delay of the client for requests without one: SNI, host names verified."}
+  default-client
   (delay (make-client {})))
 
-(def legacy-client
-  "Delay of a client that verifies certificates, but not their host names. Prefer
-  `default-client`."
+(defonce ^{:doc "Delay of a client that verifies certificates, but not their host names. Prefer
+  `default-client`."}
+  legacy-client
   (delay (HttpClient.)))
 
-(def insecure-client
-  "Delay of the client for `:insecure?` requests without one: SNI, host names not
-  verified."
+(defonce ^{:doc "Delay of the client for `:insecure?` requests without one: SNI, host names not
+  verified."}
+  insecure-client
   (delay (HttpClient. -1 HttpClient$AddressFinder/DEFAULT
            (SniConfigurer. true false)
            ContextLogger/ERROR_PRINTER EventLogger/NOP EventNames/DEFAULT)))

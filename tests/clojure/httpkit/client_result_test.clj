@@ -301,6 +301,30 @@
           (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:deadlock-guard? false}))))
           (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:response (promise)})))))))))
 
+(deftest calls-under-way-survive-a-reload-of-the-namespaces
+  (let [go-on   (promise)
+        slow    (fn [conn]
+                  (peer/read-request! conn)
+                  (deref go-on 20000 nil)
+                  (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+        clients [@client/default-client @client/legacy-client]]
+    (peer/with-peer [p slow]
+      (let [plain     (client/get (:url p) {:as :text})
+            called    (client/get (:url p) {} :status)
+            cancelled (client/get (:url p))
+            failing   (client/get (:url p) {:timeout 300})
+            arrived   (client/get (:url p))
+            _         (future-cancel cancelled)]
+        (require 'org.httpkit.client.ending 'org.httpkit.client :reload)
+        (is (instance? TimeoutException (:error (deref failing 20000 nil))))
+        (deliver go-on true)
+        (is (= [200 "ok"] ((juxt :status :body) (deref plain 20000 nil))))
+        (is (= 200 (deref called 20000 nil)))
+        (is (future-cancelled? cancelled))
+        (require 'org.httpkit.client.ending 'org.httpkit.client :reload)
+        (is (= 200 (:status (deref arrived 20000 nil))))))
+    (is (= clients [@client/default-client @client/legacy-client]))))
+
 (deftest the-default-client-is-a-dynamic-var
   (peer/with-peer [p ok]
     (let [asked (atom 0)

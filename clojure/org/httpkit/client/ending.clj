@@ -3,9 +3,9 @@
   (:import
    [clojure.lang IBlockingDeref IDeref IPending]
    [java.util Locale]
-   [java.util.concurrent CancellationException Future FutureTask TimeUnit]
+   [java.util.concurrent CancellationException Future TimeUnit]
    [java.util.concurrent.atomic AtomicInteger AtomicReference]
-   [org.httpkit.client HttpClient]))
+   [org.httpkit.client Ending UnreadResponse]))
 
 (set! *warn-on-reflection* true)
 
@@ -13,7 +13,8 @@
 
 (def ^:private ^:dynamic *in-callback?* false)
 
-(def ^:private cancelled (Object.))
+;; Once: calls that are under way while this namespace is reloaded have it.
+(defonce ^:private cancelled (Object.))
 
 (defn- new-control
   "State shared by the hops of one call: the latest hop's canceller (a Runnable), or
@@ -55,14 +56,10 @@
   (when *in-callback?*
     (throw (Exception. "Deref of a response in a callback: this could wait for its own thread (deadlock-guard). Pass on what the callback gets, or give :deadlock-guard? false."))))
 
-;; A response that has arrived, and is converted by the first thread that asks for it.
-(deftype ^:private Unread [^FutureTask task])
-
 (defn- settled [value]
-  (if (instance? Unread value)
-    (let [^FutureTask task (.-task ^Unread value)]
-      (.run task)
-      (.get task))
+  (if (instance? UnreadResponse value)
+    (do (.run ^UnreadResponse value)
+        (.get ^UnreadResponse value))
     value))
 
 (defn guarded
@@ -116,47 +113,44 @@
   (doto (OutOfMemoryError. "No memory for the response")
     (.setStackTrace (make-array StackTraceElement 0))))
 
-;; `stage`: 0 before the end, 1 from then on, 2 once the callback is called.
-(deftype Ending [promise opts callback client stage last-resort])
-
 (defn new-ending [promise opts callback client {:keys [stage]}]
   (let [opts (bare-opts opts)]
     (Ending. promise opts callback client stage {:opts opts :error out-of-memory})))
 
 (defn- call-back [^Ending ending response]
   (binding [*in-callback?* true]
-    (.set ^AtomicInteger (.-stage ending) 2)
+    (.set (.-stage ending) 2)
     ((.-callback ending) response)))
 
 (defn- callback-failed [^Ending ending t]
   (let [{:keys [method url] :as opts} (.-opts ending)]
-    (.logError ^HttpClient (.-client ending)
+    (.logError (.-client ending)
                (str (.toUpperCase (name (or method :get)) Locale/ROOT) " " url "'s callback") t)
     {:opts opts :error t}))
 
 (defn- call-back-at-last
   "The callback's value for the last resort."
   [^Ending ending]
-  (try (.set ^AtomicInteger (.-stage ending) 2)
-       ((.-callback ending) (.-last-resort ending))
-       (catch Throwable _ (.-last-resort ending))))
+  (try (.set (.-stage ending) 2)
+       ((.-callback ending) (.-lastResort ending))
+       (catch Throwable _ (.-lastResort ending))))
 
 (defn- callback-value [^Ending ending response]
   (try (call-back ending response)
        (catch Throwable t
-         (if (= 2 (.get ^AtomicInteger (.-stage ending)))
+         (if (= 2 (.get (.-stage ending)))
            (callback-failed ending t)
            (call-back-at-last ending)))))
 
 (defn- value [^Ending ending response]
   (try (callback-value ending response)
-       (catch OutOfMemoryError _ (.-last-resort ending))))
+       (catch OutOfMemoryError _ (.-lastResort ending))))
 
 (defn end!
   "Delivers `response`, or the callback's value for it, or the callback's error.
   Does nothing and returns false if the call is already completing."
   [^Ending ending response]
-  (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
+  (if (.compareAndSet (.-stage ending) 0 1)
     (do (deliver (.-promise ending)
                  (if (.-callback ending) (value ending response) response))
         true)
@@ -164,7 +158,7 @@
 
 (defn- failed-response [^Ending ending t]
   (try {:opts (.-opts ending) :error t}
-       (catch OutOfMemoryError _ (.-last-resort ending))))
+       (catch OutOfMemoryError _ (.-lastResort ending))))
 
 (defn- converted [ending convert]
   (try (convert)
@@ -174,18 +168,18 @@
   "Delivers a response that the first thread to deref it makes, with `(convert)`. Only
   for `guarded` promises without a callback. Returns whether it was delivered."
   [^Ending ending convert]
-  (let [unread (Unread. (FutureTask. ^Callable #(converted ending convert)))]
-    (if (.compareAndSet ^AtomicInteger (.-stage ending) 0 1)
+  (let [unread (UnreadResponse. #(converted ending convert))]
+    (if (.compareAndSet (.-stage ending) 0 1)
       (do (deliver (.-promise ending) unread)
           true)
       false)))
 
 (defn- end-with-error [ending opts t]
   (try (end! ending {:opts opts :error t})
-       (catch OutOfMemoryError _ (end! ending (.-last-resort ^Ending ending)))))
+       (catch OutOfMemoryError _ (end! ending (.-lastResort ^Ending ending)))))
 
 (defn fail!
   ([^Ending ending t] (fail! ending (.-opts ending) t))
   ([^Ending ending opts t]
    (when-not (end-with-error ending opts t)
-     (.logError ^HttpClient (.-client ending) "a request failed that had its end" t))))
+     (.logError (.-client ending) "a request failed that had its end" t))))
