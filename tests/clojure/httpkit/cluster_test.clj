@@ -39,12 +39,16 @@
 
 ;; The cluster
 
+(def ^:private start-patience-ms
+  "Time for a JVM to compile the example, beside others that do the same."
+  120000)
+
 (defn- start-node [{:keys [redis ^File directory]} {:keys [node port]}]
   (let [process (command (io/file directory (str node "-" (System/nanoTime) ".log"))
                          subprocess/java-command "-Xmx128m" "-XX:TieredStopAtLevel=1" "-cp" (System/getProperty "java.class.path")
                          "clojure.main" "-e" "(load-file \"examples/cluster/cluster.clj\")"
                          "-e" (format "(cluster/-main \"%s\" \"%d\" \"redis://127.0.0.1:%d\")" node port redis))]
-    (is (wire/eventually #(or (not (.isAlive process)) (answers? port "/health"))))
+    (is (wire/eventually start-patience-ms #(or (not (.isAlive process)) (answers? port "/health"))))
     process))
 
 (defn- haproxy-config [front ports]
@@ -147,7 +151,7 @@
           signals {:over? (atom false), :quiet? (atom false)}
           users   (mapv #(str "user" %) (range 6))]
       (try
-        (is (wire/eventually #(answers? front "/health")))
+        (is (wire/eventually start-patience-ms #(answers? front "/health")))
         (let [clients (mapv #(talk front % signals) users)]
           (is (wire/eventually #(= users (present front))) (pr-str (present front)))
           (dotimes [_ restarts]
