@@ -17,7 +17,7 @@ pub const SILENCE: Duration = Duration::from_secs(20);
 /// Local ports are used up per remote address: this many are taken in turn.
 const ADDRESSES: usize = 16;
 
-/// What was answered while somebody looked.
+/// Responses that arrived in a measured slice.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub requests: u64,

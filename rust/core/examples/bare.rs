@@ -3,7 +3,7 @@
 //! bare [port]
 //!
 //! Prints `port <n>` once it listens. Answers `/`, `/json`, `/bytes` and `/gc` like the benchmark's Ring handlers.
-//! Each answer is built anew; nothing is shared between threads, nobody is woken.
+//! Each answer is built anew; nothing is shared between threads, and no thread is woken.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

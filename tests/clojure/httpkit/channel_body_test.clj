@@ -400,7 +400,7 @@
           (is (= 200 (:status (wire/read-head! conn))))
           (leave conn)
           (is (true? (wire/outcome closed)) about)
-          (is (empty? @errors) "that a peer leaves is nobody's error"))))))
+          (is (empty? @errors) "a peer that leaves is no error"))))))
 
 (deftest a-slow-reader-slows-the-stream-down
   (let [reads (atom 0) closed (promise)]
@@ -414,7 +414,7 @@
         (wire/reset conn)
         (is (true? (wire/outcome closed)))))))
 
-(deftest bodies-nobody-understands-are-500s
+(deftest bodies-of-unknown-classes-are-500s
   (wire/with-server [{:keys [port errors]} (fn [_] {:body 42}) {}]
     (let [{:keys [status text]} (wire/exchange port (wire/get-request "/"))]
       (is (= 500 status))

@@ -115,7 +115,7 @@
           (is (wire/eventually #(= (inc round) @drains))))
         (wire/disconnect conn)))))
 
-(deftest a-slow-on-drain-holds-up-nobody-else
+(deftest a-slow-on-drain-delays-no-other-channel
   (let [go-on (promise) channels (atom []) drained (promise)]
     (wire/with-server [{:keys [port]}
                        #(server/as-channel % {:max-pending-bytes limit :on-overflow :reject

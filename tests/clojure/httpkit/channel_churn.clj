@@ -75,7 +75,7 @@
   (case (.nextInt random 6)
     0 [:ping "p"]
     ;; All frames of a visit are less than what is kept behind a running request: of a peer whose further
-    ;; bytes are not read, nobody hears that it has left before something is sent to it.
+    ;; bytes are not read, its leaving is not noticed before something is sent to it.
     1 [:binary {:of "b" :times (.nextInt random 10000)}]
     2 [:text {:of "t" :times (inc (.nextInt random 5000))} {:fragments 700}]
     3 [:close (+ 1000 (.nextInt random 3000))]

@@ -44,7 +44,7 @@
 
 (defn- pongs [{:keys [callback on-close]}]
   (fn [req]
-    ;; Before the channel opens: a pong that comes before its handler is heard by no one.
+    ;; Before the channel opens: a pong that comes before its handler is dropped.
     (.setPongHandler ^AsyncChannel (:async-channel req) (fn [_] (callback)))
     (server/as-channel req {:on-close (fn [_ _] (on-close))})))
 

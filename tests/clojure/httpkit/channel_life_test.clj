@@ -327,7 +327,7 @@
                      {}]
     (is (= "from a thread" (:text (wire/exchange port (wire/get-request "/")))))))
 
-(deftest a-channel-tells-its-addresses-as-long-as-somebody-keeps-it
+(deftest a-channel-tells-its-addresses-as-long-as-it-is-kept
   (let [channel (promise)]
     (wire/with-server [{:keys [port]} #(server/as-channel % {:on-open (fn [ch] (deliver channel ch) (server/send! ch "x"))}) {}]
       (let [conn (wire/connect port)]

@@ -136,7 +136,7 @@
                                  (frequencies (map (comp ex-message second) @errors)))))
         (wire/disconnect conn)))))
 
-(deftest an-on-error-that-throws-harms-nobody
+(deftest an-on-error-that-throws-does-no-harm
   (let [failing (fn [& _] (throw (ex-info "again" {})))]
     (wire/with-server [{:keys [port errors]}
                        (fn [_] {:ring.websocket/listener {:on-message (fn [socket message]
@@ -198,7 +198,7 @@
             socket (wire/outcome socket)
             big    (apply str (repeat 12000000 "x"))
             sent   (asynchronously socket big)]
-        (is (not (realized? sent)) "nobody has read it yet")
+        (is (not (realized? sent)) "it has not been read yet")
         (is (= [:text [12000000 (second (frames/summary (.getBytes ^String big)))]] (frames/receive! conn)))
         (is (= :sent (wire/outcome sent)))
         (is (= [:sent :sent] (map wire/outcome (doall (repeatedly 2 #(asynchronously socket "small"))))))

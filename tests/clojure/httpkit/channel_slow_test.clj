@@ -136,7 +136,7 @@
           (is (= [true size] [(:complete? answer) (count (:bytes answer))]))
           (is (some? (wire/outcome stopped))))))))
 
-(deftest the-caller-of-respond-waits-for-nobody
+(deftest the-caller-of-respond-does-not-wait
   (let [gate    (promise)
         returns (promise)
         never   (proxy [InputStream] []

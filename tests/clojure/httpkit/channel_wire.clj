@@ -167,7 +167,7 @@
 (defn resident-bytes
   "Memory of this process that the kernel has given it pages for."
   []
-  ;; Not `slurp`, which asks how much is available: nobody knows that of files in /proc.
+  ;; Not `slurp`, which asks how much is available: that is unknown for files in /proc.
   (let [status (String. (Files/readAllBytes (Paths/get "/proc/self/status" (make-array String 0))))]
     (* 1024 (Long/parseLong (second (re-find #"VmRSS:\s+(\d+) kB" status))))))
 

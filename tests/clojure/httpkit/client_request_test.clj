@@ -100,7 +100,7 @@
       (is (zero? (.remaining buffer))))))
 
 (defn- pipe
-  "A FileInputStream on a named pipe that somebody fills with `content`."
+  "A FileInputStream on a named pipe that is filled with `content`."
   [content]
   (let [path (str (Files/createTempDirectory "client-request" (make-array FileAttribute 0)) "/pipe")]
     (is (zero? (.waitFor (.exec (Runtime/getRuntime) ^"[Ljava.lang.String;" (into-array ["mkfifo" path])))))

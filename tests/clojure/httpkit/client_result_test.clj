@@ -259,7 +259,7 @@
           (is (= AbortException (class error)))
           (is (str/starts-with? (str (some-> error ex-message)) "Rejected when decompressing body, length: ")))))))
 
-(deftest a-filter-that-blocks-holds-up-nobody-else
+(deftest a-filter-that-blocks-delays-no-other-request
   (let [go     (promise)
         filter (reify IFilter
                  (^boolean accept [_ ^java.util.Map _] @go true)

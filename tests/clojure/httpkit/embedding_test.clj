@@ -106,7 +106,7 @@
         (is (= 400 (:status (wire/answer conn))))
         (is (= "hello next" (:body (wire/answer conn))))))))
 
-(deftest pipelined-requests-are-answered-in-order-whoever-answers-them
+(deftest pipelined-requests-get-their-responses-in-order-whichever-thread-responds
   (with-handler [port (new-handler)]
     (with-open [conn (wire/connect port)]
       (wire/send! conn (str/join (for [i (range 50)]
@@ -382,7 +382,7 @@
   (with-redefs [ws/handshake (str/replace ws/handshake "GET / " (str "GET " path " "))]
     (ws/connect port wire/patience-ms)))
 
-(deftest frames-reach-the-handler-whoever-made-the-handshake
+(deftest frames-reach-the-handler-whichever-code-made-the-handshake
   (doseq [path ["/websocket" "/websocket-by-hand"]]
     (testing path
       (let [handler (new-handler)]

@@ -73,7 +73,7 @@
       (is (empty? (set/difference (set wanted) (set (map signature (members (find-class class-name))))))))))
 
 (defn- without-others
-  "Constructors of these take no other arguments: ours that are no one else's would be taken for http-kit's."
+  "Constructors of these take no other arguments: ours alone would be taken for http-kit's."
   [class-name]
   (is (= (set (filter #(str/starts-with? % "<init>") (:members (surface class-name))))
          (disj (set (map signature (filter #(instance? Constructor %) (members (find-class class-name)))))

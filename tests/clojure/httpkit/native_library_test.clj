@@ -107,7 +107,7 @@
           user     (Files/getAttribute (.toPath dir) "unix:uid" (make-array LinkOption 0))
           file     #(get-in (loading {"java.io.tmpdir" tmp} :env {"XDG_CACHE_HOME" (str cache)}) [:info "file"])]
       (is (= (str (io/file cache "http-kit")) (.getParent (io/file (file)))))
-      (testing "a plain file in place of the directory cannot be written, whoever we are"
+      (testing "a plain file in place of the directory cannot be written, even by root"
         (delete-tree cache)
         (spit cache "")
         (is (= (str (io/file tmp (str "http-kit-" user))) (.getParent (io/file (file)))))))))

@@ -304,7 +304,7 @@
         (testing "a second server on the same path"
           (is (thrown? java.net.BindException (wire/start handler options)))))
       (is (.exists path) "the file stays")
-      (testing "and so does the problem, until somebody deletes it"
+      (testing "and so does the problem, until the file is deleted"
         (is (thrown? java.net.BindException (wire/start handler options)))
         (.delete path)
         (wire/with-server [_ handler options]

@@ -1,5 +1,5 @@
 (ns httpkit.request-map-test
-  "The request map: its keys and their classes, and that nobody can tell it from an ordinary persistent map."
+  "The request map: its keys and their classes, and that it cannot be told from an ordinary persistent map."
   (:require [clojure.edn        :as edn]
             [clojure.set        :as set]
             [clojure.string     :as str]

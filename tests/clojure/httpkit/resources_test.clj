@@ -1,5 +1,5 @@
 (ns httpkit.resources-test
-  "Peers that cost: memory follows what they send, not what they announce; slow and greedy ones harm nobody else;
+  "Peers that cost: memory follows what they send, not what they announce; slow and greedy ones harm no others;
   and when they are gone, so is everything that they held."
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
@@ -73,7 +73,7 @@
 
 ;; Slow and greedy peers
 
-(deftest peers-that-send-byte-by-byte-harm-nobody
+(deftest peers-that-send-byte-by-byte-harm-no-others
   (wire/with-server [{:keys [port]} handler {}]
     (let [requests ["GET / HTTP/1.1\r\nHost: localhost\r\nX-Header: some value\r\n\r\n"
                     "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok"
@@ -89,7 +89,7 @@
       (dotimes [_ 50] (is (= "ok" (:body (wire/fetch port "/")))))
       (is (= #{"ok"} (set (map #(deref % wire/patience-ms :late) slow)))))))
 
-(deftest peers-that-do-not-read-harm-nobody
+(deftest peers-that-do-not-read-harm-no-others
   (doseq [[about options] {"own threads" {:allow-virtual? false :thread 4} "default" {}}]
     (testing about
       (wire/with-server [{:keys [port] :as started} handler options]
@@ -150,7 +150,7 @@
                      (.close ^Closeable %))})
 
 (defn- settled-descriptors
-  "How many descriptors are open when the server runs and nobody is connected."
+  "How many descriptors are open when the server runs and no peer is connected."
   [{:keys [port] :as started}]
   (wire/fetch port "/")
   (is (wire/eventually #(zero? (connections started))))
@@ -237,7 +237,7 @@
         process (limited-jvm limit server-of-its-own)
         logged  (AtomicInteger.)]
     (with-open [out (io/reader (.getInputStream process))]
-      ;; Ended before `out` is closed, which waits for whoever reads from it.
+      ;; Ended before `out` is closed, which waits for the reader.
       (try
         (let [port (Long/parseLong (line-of out))]
           (future (while (when-let [line (.readLine ^BufferedReader out)]

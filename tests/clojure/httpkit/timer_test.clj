@@ -123,7 +123,7 @@
     (is (str/includes? err "java.lang.StackOverflowError: deep"))
     (is (identical? before (thread-of)))))
 
-(deftest an-error-that-cannot-be-printed-costs-nobody-else
+(deftest an-error-that-cannot-be-printed-affects-no-other-task
   (let [old System/err]
     (System/setErr (proxy [PrintStream] [(ByteArrayOutputStream.)]
                      (print [_] (throw (IllegalStateException. "no paper")))))

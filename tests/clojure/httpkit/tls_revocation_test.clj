@@ -71,7 +71,7 @@
         (is (str/includes? (ffirst @errors) (str ":tls :crl \"" file "\" has no list of revoked certificates")))
         (is (= 200 (result port)) "the old list stays in use")))))
 
-(deftest a-list-that-has-expired-is-warned-of-and-lets-no-one-in
+(deftest a-list-that-has-expired-is-warned-of-and-admits-no-client
   (let [file (list-of [] "-crl_lastupdate" "20200101000000Z" "-crl_nextupdate" "20210101000000Z")]
     (wire/with-server [{:keys [server warnings]} ok (requiring file)]
       (is (= [(str ":tls :crl \"" file "\": list of \"CN=http-kit test authority\" expired on 2021-01-01:"

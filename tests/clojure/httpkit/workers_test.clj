@@ -194,7 +194,7 @@
     (wire/with-server [{:keys [port]} current-thread-name (merge {:allow-virtual? false :thread 1} options)]
       (is (re-matches (re-pattern (str prefix "\\d+")) (:body (wire/fetch port "/"))) options))))
 
-(deftest worker-threads-are-daemons-and-belong-to-nobody
+(deftest worker-threads-are-daemons-and-are-not-interrupted
   (wire/with-server [{:keys [port]} (fn [_] {:body (pr-str [(.isDaemon (Thread/currentThread))
                                                              (.isInterrupted (Thread/currentThread))])})
                      {}]

@@ -1,5 +1,5 @@
 (ns httpkit.wrong-options-test
-  "What somebody reads who gave a wrong option or a misspelled name, in the words of the exception or warning."
+  "What a wrong option or a misspelled name leads to, in the words of the exception or warning."
   (:require [clojure.string         :as str]
             [clojure.test           :refer [deftest is]]
             [httpkit.wire           :as wire]
@@ -203,7 +203,7 @@
       (is (= 2 (count (thrown #(start-and-stop ok (merge {:port port :address-finder (fn [] (swap! calls conj :called) nil)}
                                                          wrong)))))
           (pr-str wrong)))
-    (is (= [] @calls) "nobody is asked for an address")
+    (is (= [] @calls) "no finder is asked for an address")
     (is (= :started (start-and-stop ok {:port port})))))
 
 (deftest options-that-were-always-allowed-still-are

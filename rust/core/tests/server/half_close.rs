@@ -31,7 +31,7 @@ fn a_half_closed_connection_costs_no_processor_time_while_its_response_is_made()
 }
 
 #[test]
-fn a_stream_that_nobody_holds_goes_on_after_a_half_close() {
+fn a_stream_that_is_not_held_continues_after_a_half_close() {
     let server = Running::start(config(Mode::Pull));
     let mut peer = server.connect();
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")

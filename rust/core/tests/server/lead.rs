@@ -1,4 +1,4 @@
-//! Threads that run the loops themselves: whatever blocks, whoever pushes, and whenever the server stops.
+//! Threads that run the loops themselves: whatever blocks, whichever thread pushes, and whenever the server stops.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -187,7 +187,7 @@ fn requests_that_wait_for_one_another_all_get_threads() {
 }
 
 #[test]
-fn every_request_is_answered_whatever_else_blocks_and_whoever_answers() {
+fn every_request_gets_its_response_whatever_else_blocks_and_whichever_thread_responds() {
     for (loops, workers) in [(1, 1), (1, 4), (2, 1), (2, 3), (3, 2)] {
         let server = Staffed::start(loops, workers);
         let stop = Arc::new(AtomicBool::new(false));

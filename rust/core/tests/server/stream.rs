@@ -40,7 +40,7 @@ fn what_a_reset_has_lost_does_not_count_as_written() {
         // The loop may or may not have noticed.
         exchange.send_chunk(&long, 0, usize::MAX);
         let written = !exchange.when_drained() && exchange.is_open();
-        assert!(!written, "nobody could have read it");
+        assert!(!written, "it could not have been read");
         assert!(matches!(server.server.take(), Some(Work::Events(_))));
     }
 }
@@ -81,7 +81,7 @@ fn a_peer_that_takes_nothing_of_a_stream_is_cut_off_whether_or_not_a_sender_wait
         wait_until("a waiting sender hears of it", || {
             i == 2 || !std::mem::take(&mut *server.sink.drained.lock()).is_empty()
         });
-        assert!(!exchange.await_room(1000), "nobody is there to wait for");
+        assert!(!exchange.await_room(1000), "there is no peer to wait for");
         assert_eq!(exchange.send_chunk(b"more", 0, 1000), Sent::Closed);
         server.server.take();
         assert_eq!(server.server.timeouts(Timeout::Write), i as u64 + 1);

@@ -101,7 +101,7 @@ fn a_file_that_is_too_short_ends_without_a_close_notify() {
 }
 
 #[test]
-fn a_connection_ends_with_a_close_notify_whoever_ends_it() {
+fn a_connection_ends_with_a_close_notify_whichever_side_ends_it() {
     let server = Secure::start(config(Mode::Pull));
     for version in VERSIONS {
         let connect = || server.connect_with(Arc::new(server.client(&[version])));

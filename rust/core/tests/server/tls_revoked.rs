@@ -58,7 +58,7 @@ fn a_revoked_certificate_is_refused_and_others_are_not() {
 }
 
 #[test]
-fn a_list_that_has_expired_or_is_of_another_authority_lets_no_one_in() {
+fn a_list_that_has_expired_or_is_of_another_authority_admits_no_client() {
     let authority = Authority::new();
     let other = Authority::called("another authority");
     for crl in [authority.revoked(&[7], 2021), other.revoked(&[7], 2100)] {

@@ -60,8 +60,8 @@ fn a_taken_path_is_refused_and_stays() {
     let second = Server::bind(&address, config(Mode::Pull), Arc::new(Recorder::default()));
     assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     server.stop();
-    assert!(path.0.exists(), "whoever made the path deletes it");
-    assert!(UnixStream::connect(&path.0).is_err(), "nobody listens");
+    assert!(path.0.exists(), "the program that made the path deletes it");
+    assert!(UnixStream::connect(&path.0).is_err(), "no server listens");
 }
 
 /// A configuration for a Unix domain socket.

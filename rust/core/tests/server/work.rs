@@ -95,7 +95,7 @@ fn pipelined_requests_are_refused_one_by_one() {
 }
 
 #[test]
-fn every_request_is_taken_once_whoever_sleeps() {
+fn every_request_is_taken_once_whichever_threads_sleep() {
     let server = Running::start(config(Mode::Pull));
     let workers = workers(&server, 3);
     let rounds = 200;

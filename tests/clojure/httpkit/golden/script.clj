@@ -158,7 +158,7 @@
   (doseq [^Socket s @sockets] (try (.close s) (catch IOException _ nil))))
 
 (defn dead-port
-  "A port that nobody listens on."
+  "A port on which nothing listens."
   []
   (with-open [s (ServerSocket. 0 1 (InetAddress/getByName "127.0.0.1"))]
     (.getLocalPort s)))

@@ -125,7 +125,7 @@ fn a_thread_that_runs_a_loop_is_woken_only_for_work_that_no_parked_thread_can_ta
     assert!(parked.has_been_woken(), "a loop is free");
     queue.inner.lock().waking = false;
     queue.wake_for_work();
-    assert!(leading.has_been_woken(), "no one else is there");
+    assert!(leading.has_been_woken(), "no other thread is there");
 }
 
 #[test]
