@@ -5,12 +5,31 @@ import clojure.lang.Seqable;
 import java.util.Collection;
 
 /**
- * Which header values stand for one line per element, in requests and responses alike.
+ * What names and values of headers may be, in requests and responses alike.
  *
  * <p>Not API.
  */
 public final class HeaderValues {
     private HeaderValues() {}
+
+    /** Whose header it is, {@code "request"} or {@code "response"}, is part of the message. */
+    public static String name(String whose, Object key) {
+        if (key instanceof String) {
+            return (String) key;
+        }
+        if (key == null) {
+            throw new NullPointerException(
+                    whose + " header nil: its name is nil, expected a String");
+        }
+        String kind = key.getClass().getName();
+        throw new ClassCastException(
+                whose
+                        + " header "
+                        + key
+                        + ": its name is of class "
+                        + kind
+                        + ", expected a String");
+    }
 
     /** Whether {@code RT.seq} gives the values of the value's lines. */
     public static boolean hasElements(Object value) {

@@ -54,6 +54,14 @@
            " InputStream, File or a sequence")
          (ex-message (:error @(client/post "http://127.0.0.1:1/" {:body 42}))))))
 
+(deftest a-request-with-wrong-headers-names-them
+  (doseq [[expected headers]
+          {"request header :accept: its name is of class clojure.lang.Keyword, expected a String" {:accept "x"}
+           "request header nil: its name is nil, expected a String"                               {nil "x"}}]
+    (is (= expected (ex-message (:error @(client/get "http://127.0.0.1:1/" {:headers headers}))))))
+  (is (= "request :headers of class clojure.lang.PersistentVector: expected a map"
+         (message #(client/get "http://127.0.0.1:1/" {:headers [["Accept" "x"]]})))))
+
 (defn- answer
   "[status body] to a request that `handler` handles."
   [handler]

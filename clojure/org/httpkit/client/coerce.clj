@@ -8,7 +8,7 @@
    [org.httpkit.options.client :as client-options])
   (:import
    [clojure.lang Keyword]
-   [java.util List Locale]
+   [java.util List Locale Map]
    [org.httpkit HttpMethod]
    [org.httpkit.client MultipartBody MultipartEntity RequestConfig]))
 
@@ -99,6 +99,8 @@
     :or {connect-timeout 60000 idle-timeout 60000 keepalive 120000 proxy-port -1
          tunnel? false auto-compression? true}}
    {:keys [deadline deadline-at]}]
+  (when-not (or (nil? headers) (instance? Map headers))
+    (throw (ClassCastException. (str "request :headers of " (class headers) ": expected a map"))))
   (let [config (RequestConfig. (when (instance? HttpMethod method) method) headers body
                                (options/to-int (or timeout connect-timeout))
                                (options/to-int (or timeout idle-timeout))

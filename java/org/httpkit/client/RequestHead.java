@@ -49,7 +49,8 @@ final class RequestHead {
         head.startLine();
         if (config.headers() != null) {
             for (Map.Entry<?, ?> header : config.headers().entrySet()) {
-                head.userHeader(HttpUtils.camelCase((String) header.getKey()), header.getValue());
+                String name = HeaderValues.name("request", header.getKey());
+                head.userHeader(HttpUtils.camelCase(name), header.getValue());
             }
         }
         head.missing();

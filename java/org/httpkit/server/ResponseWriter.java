@@ -221,20 +221,7 @@ final class ResponseWriter extends HeadBuffer {
      * @throws ClassCastException for another class, as in http-kit; the message names the header
      */
     static String name(Object key) {
-        if (key instanceof String) {
-            return (String) key;
-        }
-        if (key == null) {
-            throw new NullPointerException(
-                    "response header nil: its name is nil, expected a String");
-        }
-        String kind = key.getClass().getName();
-        throw new ClassCastException(
-                "response header "
-                        + key
-                        + ": its name is of class "
-                        + kind
-                        + ", expected a String");
+        return HeaderValues.name("response", key);
     }
 
     /**
