@@ -12,7 +12,7 @@ use crate::wire::Wire;
 use crate::workload::{Kind, Workload, handshake};
 
 const READ: usize = 256 * 1024;
-/// No answer at all for so long is a failure.
+/// No response in this time is a failure.
 pub const SILENCE: Duration = Duration::from_secs(20);
 /// Local ports are used up per remote address: this many are taken in turn.
 const ADDRESSES: usize = 16;

@@ -5,7 +5,7 @@
 //!
 //! A server is `name,pid,port,skip+skip...`: workloads that it does not have are named after the port. With `,tls` after
 //! them, that port speaks TLS.
-//! Slices of all servers alternate, so that a machine which is slower for a while is so for everybody;
+//! Slices of all servers alternate, so that a slow moment of the machine affects all of them;
 //! processor time comes from the kernel's accounting of the server's threads. Tables go to stdout.
 
 mod answer;

@@ -10,7 +10,7 @@ pub enum Kind {
     Http { depth: usize },
     /// Each request on a connection of its own.
     Fresh,
-    /// After a handshake each message is answered by so many.
+    /// After a handshake each message is answered by this many.
     WebSocket { answers: usize },
     /// Requests come at a fixed rate: [`Workload::pace`].
     Paced,
@@ -63,7 +63,7 @@ pub fn message(len: u8) -> Vec<u8> {
     frame
 }
 
-/// A request with so many header fields in all.
+/// A request with this many header fields in all.
 fn get(target: &str, fields: usize) -> Vec<u8> {
     const MORE: [&str; 11] = [
         "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",

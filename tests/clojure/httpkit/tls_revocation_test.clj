@@ -137,7 +137,7 @@
         put!   (fn [name]
                  (certs/replace-file! (certs/path (str name ".key")) key)
                  (certs/replace-file! (certs/path (str name ".pem")) cert))
-        warned [(str ":tls :cert \"" cert "\": its OCSP response is about another certificate and is not sent")]
+        warned [(str ":tls :cert \"" cert "\": its OCSP response is about another certificate, or has an unreadable date, and is not sent")]
         start  {:ssl-port 0 :keystore-scan-interval nil :tls {:cert cert :key key :ocsp ocsp}}]
     (put! "other")
     (certs/replace-file! (response-for "other" []) ocsp)

@@ -123,7 +123,7 @@ final class TlsMaterial {
                         identities.get(i).where
                                 + ": its OCSP response "
                                 + (stapledUntil[i] == 0
-                                        ? "is about another certificate"
+                                        ? "is about another certificate, or has an unreadable date,"
                                         : "expired on " + day(new Date(stapledUntil[i] * 1000)))
                                 + " and is not sent");
             }

@@ -9,7 +9,7 @@ const FIRST: u8 = 0xa0;
 const GOOD: u8 = 0x80;
 const REVOKED: u8 = 0xa1;
 
-/// A response about another certificate holds until then: it is never sent.
+/// A response that says nothing readable about the certificate holds until then: it is never sent.
 pub(super) const NEVER: u64 = 0;
 
 /// Until when `response` says that `certificate` is not revoked, in seconds since 1970; `u64::MAX` if it does not say,

@@ -194,7 +194,7 @@ fn a_peer_reads_the_end_behind_its_last_response_while_it_may_still_send() {
     });
 }
 
-/// A server that gives half-closed peers up soon.
+/// A server that soon closes half-closed connections.
 fn impatient() -> Running {
     Running::start(Config {
         half_close_time: Duration::from_millis(100),

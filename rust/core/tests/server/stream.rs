@@ -45,7 +45,7 @@ fn what_a_reset_has_lost_does_not_count_as_written() {
     }
 }
 
-/// A server whose peers may take next to nothing for so long.
+/// A server whose peers may take next to nothing for this time.
 fn impatient(limit: Duration) -> Running {
     Running::start(Config {
         times: write_timeout(limit),

@@ -91,7 +91,7 @@ fn a_peer_that_is_not_read_is_not_taken_for_dead() {
         timeout: time,
     };
     let (_peer, exchange) = paused(&server, Some(pings));
-    std::thread::sleep(time * 20); // Ten times as long as it takes to give a peer up.
+    std::thread::sleep(time * 20); // Ten times as long as a silent peer is kept.
     assert!(exchange.is_open());
     // Once it is read again, its silence counts.
     while !exchange.take_events().is_empty() {}
