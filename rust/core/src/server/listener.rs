@@ -194,7 +194,7 @@ pub(super) async fn accept(
     }
     // Of a lent socket, what waits is served by who listens on it next.
     if *stage.borrow() == Stage::Draining && !lent {
-        take_backlog(shared, listener, speaks_tls, &mut stage).await;
+        take_backlog(accepting, listener, speaks_tls, &mut stage).await;
     }
 }
 
@@ -213,7 +213,7 @@ fn complain(shared: &Shared, error: &io::Error) {
 /// Takes the connections that the kernel has accepted, because closing the listener would reset them. Without free
 /// descriptors, that waits until a connection ends, or the server's time is up.
 async fn take_backlog(
-    shared: &Arc<Shared>,
+    accepting: Accepting,
     listener: AsyncListener,
     speaks_tls: bool,
     stage: &mut watch::Receiver<Stage>,
@@ -221,13 +221,14 @@ async fn take_backlog(
     let Ok(listener) = listener.into_std() else {
         return;
     };
+    let shared = &accepting.0.clone();
     if let Listener::Tcp(listener) = &listener {
         platform::ignore_newcomers(listener);
     }
     // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
     // arriving would make this endless.
     let mut left = shared.config.backlog.max(1).saturating_mul(2);
-    let mut has_waited = false;
+    let mut counted = Some(accepting);
     while left > 0 && *stage.borrow() != Stage::Closed {
         left -= 1;
         match listener.accept_now() {
@@ -246,9 +247,10 @@ async fn take_backlog(
                 complain(shared, &e);
                 rest(pause, stage, Stage::Closed).await;
             }
-            // The last message of a handshake may still be on its way: its peer has connected and sends a request.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !has_waited => {
-                has_waited = true;
+            // The last message of a handshake may still be on its way: its peer has connected and sends a request. A stop
+            // that has nothing else to wait for does not wait for this.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && counted.is_some() => {
+                counted = None;
                 rest(HANDSHAKE_REST, stage, Stage::Closed).await;
             }
             Err(_) => return,
