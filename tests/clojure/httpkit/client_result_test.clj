@@ -45,6 +45,11 @@
       (is (nil? @(client/get (:url p) {} (fn [_] nil))))
       (is (= 1 @calls)))))
 
+(deftest no-callback-may-be-nil-or-false
+  (peer/with-peer [p ok]
+    (doseq [none [nil false]]
+      (is (= "ok" (:body @(client/get (:url p) {} none)))))))
+
 (deftest callbacks-that-throw
   (peer/with-peer [p ok]
     (let [err (ByteArrayOutputStream.)

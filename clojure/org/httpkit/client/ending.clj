@@ -115,7 +115,7 @@
 
 (defn new-ending [promise opts callback client {:keys [stage]}]
   (let [opts (bare-opts opts)]
-    (Ending. promise opts callback client stage {:opts opts :error out-of-memory})))
+    (Ending. promise opts (or callback nil) client stage {:opts opts :error out-of-memory})))
 
 (defn- call-back [^Ending ending response]
   (binding [*in-callback?* true]
