@@ -3,7 +3,8 @@
   (:require [clojure.test :refer [deftest is testing]]
             [httpkit.channel-wire :as wire]
             [org.httpkit.server :as server])
-  (:import (java.io ByteArrayInputStream InputStream SequenceInputStream)))
+  (:import (java.io ByteArrayInputStream InputStream SequenceInputStream)
+           (java.util.concurrent Executors)))
 
 (set! *warn-on-reflection* true)
 
@@ -75,6 +76,29 @@
           (wire/write! conn (wire/get-request "/"))
           (is (= [200 kind] ((juxt :status (comp #(get % "x-kind") :headers)) (wire/read-head! conn)))
               "the connection goes on"))))))
+
+(deftest a-handler-that-has-returned-keeps-no-thread-while-another-thread-sends-first
+  (let [begun (promise), gate (promise), sent (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [{:keys [uri] :as req}]
+                         (if (= "/slow" uri)
+                           (server/as-channel req {:on-open (fn [ch]
+                                                              (future (deliver sent (server/send! ch {:body (slow-seq begun gate)})))
+                                                              (wire/outcome begun))})
+                           {:body "quick"}))
+                       {:worker-pool (Executors/newFixedThreadPool 1)}]
+      (let [[slow quick] (repeatedly 2 #(wire/connect port))]
+        (try
+          (wire/write! slow (wire/get-request "/slow"))
+          (is (true? (wire/outcome begun)))
+          (wire/write! quick (wire/get-request "/"))
+          (is (= "quick" (:text (wire/read-answer! quick))))
+          (is (not (realized? sent)))
+          (deliver gate true)
+          (is (= "first" (:text (wire/read-answer! slow))))
+          (finally
+            (deliver gate true)
+            (run! wire/disconnect [slow quick])))))))
 
 (deftest on-close-is-called-when-the-client-leaves-during-the-first-send
   (doseq [kind (keys slow-bodies)]

@@ -21,20 +21,13 @@ final class PhaseLock extends ReentrantLock {
         void read() throws IOException;
     }
 
-    /** A thread that reads a body without the lock. */
-    private static final class Reader {
-        final Thread thread = Thread.currentThread();
-        final Condition over;
-
-        Reader(Condition over) {
-            this.over = over;
-        }
-    }
-
     private transient volatile ChannelPhase phase;
 
-    /** Null while no body is read without the lock. */
-    private transient Reader reader;
+    /** The thread that reads a body without the lock; null for none. */
+    private transient Thread reader;
+
+    /** That phase or reader has changed; made with the first reader. */
+    private transient Condition changed;
 
     PhaseLock(ChannelPhase phase) {
         this.phase = phase;
@@ -45,17 +38,19 @@ final class PhaseLock extends ReentrantLock {
         return phase;
     }
 
+    /** The caller holds the lock. */
     void set(ChannelPhase next) {
         phase = next;
+        if (changed != null) {
+            changed.signalAll();
+        }
     }
 
     /** As {@link #lock}, after a first send that is reading its body, if that is not the caller. */
     void lockInOrder() {
         lock();
-        while (phase == ChannelPhase.FRESH
-                && reader != null
-                && reader.thread != Thread.currentThread()) {
-            reader.over.awaitUninterruptibly();
+        while (phase == ChannelPhase.FRESH && reader != null && reader != Thread.currentThread()) {
+            changed.awaitUninterruptibly();
         }
     }
 
@@ -74,31 +69,31 @@ final class PhaseLock extends ReentrantLock {
      * @return false if the channel was closed meanwhile, or something was sent by the body itself
      */
     boolean readUnlocked(Reading reading) throws IOException {
-        Reader outer = reader;
-        Reader mine = new Reader(newCondition());
+        if (changed == null) {
+            changed = newCondition();
+        }
+        Thread outer = reader;
+        Thread mine = Thread.currentThread();
         reader = mine;
         unlock();
         try {
             reading.read();
         } finally {
             lock();
-            mine.over.signalAll();
             if (reader == mine) {
                 reader = outer;
             }
+            changed.signalAll();
         }
         return phase == ChannelPhase.FRESH;
     }
 
     /** Closes the channel; the caller holds the lock. */
     void close() {
-        phase = ChannelPhase.CLOSED;
-        if (reader != null) {
-            reader.over.signalAll();
-        }
+        set(ChannelPhase.CLOSED);
     }
 
-    /** Closes the channel if its phase is such. @return whether it did */
+    /** Closes the channel if its phase fulfils {@code condition}. @return whether it did */
     boolean closeIf(Predicate<ChannelPhase> condition) {
         lock();
         try {
@@ -138,6 +133,6 @@ final class PhaseLock extends ReentrantLock {
     /** A closed channel becomes that of another request; the caller holds the lock. */
     void reset(ChannelPhase next) {
         reader = null;
-        phase = next;
+        set(next);
     }
 }

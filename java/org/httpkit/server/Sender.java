@@ -381,7 +381,7 @@ final class Sender {
     }
 
     boolean isFresh() {
-        return lock.is(ChannelPhase.FRESH);
+        return phase() == ChannelPhase.FRESH;
     }
 
     boolean isUpgradeRequested() {
