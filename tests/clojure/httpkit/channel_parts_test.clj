@@ -6,6 +6,7 @@
             [ring.core.protocols :as ring])
   (:import (java.io DataInputStream InputStream OutputStream)
            (java.lang.management ManagementFactory)
+           (java.util.concurrent.locks LockSupport)
            (java.util.zip Inflater)))
 
 (set! *warn-on-reflection* true)
@@ -134,6 +135,37 @@
       (is (not complete?))
       (is (= 3000 (count text))))
     (is (wire/eventually #(= 1 (count @errors))))))
+
+(deftest a-body-of-small-parts-ends-when-its-client-leaves
+  (doseq [kind ["seq" "StreamableResponseBody"]]
+    (testing kind
+      (let [parts (atom 0)
+            part! (fn [] (LockSupport/parkNanos 300000) (swap! parts inc) "x")
+            body  {"seq"                    #(repeatedly part!)
+                   "StreamableResponseBody" #(reify ring/StreamableResponseBody
+                                               (write-body-to-stream [_ _ out]
+                                                 (loop []
+                                                   (.write ^OutputStream out (.getBytes ^String (part!)))
+                                                   (recur))))}]
+        (wire/with-server [{:keys [port]} (fn [_] {:body ((body kind))}) {:body-buffer-size 10}]
+          (let [conn (get! port)]
+            (is (some? (read-chunk! conn)))
+            (wire/disconnect conn))
+          (is (wire/eventually #(let [before @parts] (Thread/sleep 200) (= before @parts)))))))))
+
+(defn- watched
+  "How many bodies the timer watches."
+  []
+  (let [field (doto (.getDeclaredField (Class/forName "org.httpkit.server.SilentBodies") "BODIES")
+                (.setAccessible true))]
+    (count (.get field nil))))
+
+(deftest an-empty-part-leaves-nothing-behind
+  (wire/with-server [{:keys [port]} (fn [_] {:body (list (apply str (repeat 300000 "x")) "")}) {:body-buffer-size 10}]
+    (let [conn (get! port)]
+      (is (= 300000 (alength ^bytes (:bytes (wire/read-body! conn (:head conn))))))
+      (wire/disconnect conn))
+    (is (wire/eventually #(zero? (long (watched)))))))
 
 (defn- pump-nanos
   "Processor time that the threads that send bodies have taken."

@@ -19,7 +19,7 @@ final class BodyPump extends BodyTask {
 
     private BodySource source;
 
-    /** The last piece was refused: there is no room for it yet. */
+    /** The last piece, or what is gathered, was refused: there is no room for it yet. */
     private boolean full;
 
     /** The state of a body after {@link #begin}. */

@@ -9,7 +9,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.IntSupplier;
 
 /**
- * The stream for code that writes a body itself. A write blocks while the peer does not read.
+ * The stream for code that writes a body itself. A write blocks while the peer does not read, and
+ * so may the close that ends a body.
  *
  * <p>A close alone does not end the response: code that fails inside {@code with-open} closes too,
  * and half a body must not pass for a whole one.

@@ -70,7 +70,11 @@ final class BodyWriter extends BodyTask {
     /** The stream was closed. */
     void closed(BodyStream stream) {
         if (asynchronous) {
-            returnedOrClosed(stream);
+            try {
+                returnedOrClosed(stream);
+            } catch (Throwable e) {
+                fail(e);
+            }
         }
     }
 

@@ -103,7 +103,8 @@ final class OpenBody {
         }
         lock.lock();
         try {
-            return parts.send(bytes, start, count);
+            // A body whose end another thread has begun takes no more.
+            return state == State.STREAMING ? parts.send(bytes, start, count) : Abi.SENT_CLOSED;
         } finally {
             lock.unlock();
         }
@@ -191,7 +192,7 @@ final class OpenBody {
         lock.lock();
         try {
             if (state == State.STREAMING) {
-                parts.flush();
+                parts.flushAndShrink();
             } else if (state == State.KEEPING && length > 0 && !headRequest) {
                 stream();
             }
@@ -201,14 +202,23 @@ final class OpenBody {
     }
 
     /**
-     * Sends what is left of a stream, before {@link #end}.
+     * Sends what is left of a stream, before {@link #end}. What another thread sends later is
+     * refused instead of lost.
      *
      * @return {@code Abi.SENT_*}; if full, there is still something to send
      */
     int settle() {
         lock.lock();
         try {
-            return state == State.STREAMING ? parts.flush() : Abi.SENT_ACCEPTED;
+            if (state != State.STREAMING) {
+                return Abi.SENT_ACCEPTED;
+            }
+            int sent = parts.flush();
+            if (sent != Abi.SENT_FULL) {
+                state = State.OVER;
+                SilentBodies.remove(this);
+            }
+            return sent;
         } finally {
             lock.unlock();
         }
@@ -281,9 +291,12 @@ final class OpenBody {
     /** Cuts the body, visibly to the peer. */
     void cut() {
         announce();
-        settle();
-        SilentBodies.remove(this);
-        Native.abort(handle);
+        try {
+            settle();
+        } finally {
+            SilentBodies.remove(this);
+            Native.abort(handle);
+        }
     }
 
     /** Counts the status, on a thread that may run user code. */

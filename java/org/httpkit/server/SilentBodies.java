@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Watches bodies that are partly buffered: when a source falls silent, the buffered part is sent.
+ * Of a stream, gathered small parts are sent at each tick.
  *
  * <p>A quick body costs only its entry in a set. While there are bodies, a timer ticks and checks
  * those that remain.
@@ -29,6 +30,10 @@ final class SilentBodies {
 
     static void remove(OpenBody body) {
         BODIES.remove(body);
+    }
+
+    static boolean has(OpenBody body) {
+        return BODIES.contains(body);
     }
 
     private static void startTicking() {

@@ -31,6 +31,9 @@ final class SmallParts {
     private long sentAt = System.nanoTime();
     private int fullTicks;
 
+    /** The peer has disconnected, which perhaps only the timer has seen. */
+    private boolean closed;
+
     SmallParts(OpenBody body) {
         this.body = body;
     }
@@ -41,6 +44,9 @@ final class SmallParts {
      * @return {@code Abi.SENT_*}
      */
     int send(byte[] part, int start, int count) {
+        if (closed) {
+            return Abi.SENT_CLOSED;
+        }
         boolean gathers = count < LARGE && (length > 0 || System.nanoTime() - sentAt < PAUSE_NANOS);
         if (!gathers || length + count > SIZE) {
             int sent = flush();
@@ -63,7 +69,8 @@ final class SmallParts {
             bytes = Arrays.copyOf(bytes, Math.min(SIZE, Math.max(2 * bytes.length, needed)));
         }
         System.arraycopy(part, start, bytes, length, count);
-        if (length == 0) {
+        // Again if a tick has failed, which ends them.
+        if (count > 0 && (length == 0 || !SilentBodies.has(body))) {
             SilentBodies.add(body);
         }
         length = needed;
@@ -88,6 +95,7 @@ final class SmallParts {
     private int pass(byte[] part, int start, int count) {
         int sent = Native.sendChunk(body.handle, part, start, count, 0, OpenBody.WINDOW);
         sentAt = System.nanoTime();
+        closed = sent == Abi.SENT_CLOSED;
         return sent;
     }
 
@@ -99,10 +107,19 @@ final class SmallParts {
 
     /** Called by the timer. */
     void tick() {
-        if (fullTicks % FULL_TICKS != 0 || flush() == Abi.SENT_FULL) {
+        if (fullTicks % FULL_TICKS != 0) {
             fullTicks++;
         } else {
-            bytes = null; // the source may be slow
+            flushAndShrink();
+        }
+    }
+
+    /** As {@link #flush}, and frees the buffer: the next part may be long in coming. */
+    void flushAndShrink() {
+        if (flush() == Abi.SENT_FULL) {
+            fullTicks++;
+        } else {
+            bytes = null;
         }
     }
 }
