@@ -24,31 +24,26 @@
       (str/replace "_" "-")
       (symbol)))
 
-(defn- test-namespaces []
-  (->> (file-seq root)
-       (filter #(str/ends-with? (.getName ^File %) "_test.clj"))
-       (map namespace-of)
-       (sort)))
-
-(defn- file-of [ns-name]
-  (io/file root (str (-> (str ns-name) (str/replace "-" "_") (str/replace "." "/")) ".clj")))
+(defn- test-files []
+  (filter #(str/ends-with? (.getName ^File %) "_test.clj") (file-seq root)))
 
 (defn- named [^String arg]
   (symbol (if (str/includes? arg ".") arg (str "httpkit." arg "-test"))))
 
-(defn- left-to-newest? [ns-name]
+(defn- left-to-newest? [file]
   (and (= "false" (System/getProperty "httpkit.newest.jdk"))
-       (:newest-jdk (meta (second (read-string (slurp (file-of ns-name))))))))
+       (:newest-jdk (meta (second (read-string (slurp file)))))))
 
 (defn- chosen [args]
   (let [without? (set (map #(named (subs % 1)) (filter #(str/starts-with? % "-") args)))
         only     (remove #(str/starts-with? % "-") args)]
     (if (seq only)
       (remove without? (map named only))
-      (let [{later true, now false} (group-by (comp boolean left-to-newest?) (remove without? (test-namespaces)))]
+      (let [namespaces (fn [files] (sort (remove without? (map namespace-of files))))
+            {later true, now false} (group-by (comp boolean left-to-newest?) (test-files))]
         (when (seq later)
-          (println "left to the newest JDK:" (str/join " " later)))
-        now))))
+          (println "left to the newest JDK:" (str/join " " (namespaces later))))
+        (namespaces now)))))
 
 (defn- milliseconds-since [start]
   (quot (- (System/nanoTime) start) 1000000))
