@@ -16,13 +16,17 @@
     (str (.getEpochSecond now) "." (subs (str (+ 1000000000 (.getNano now))) 1))))
 
 (defn clock
-  "A stream of `n` events, `ms` apart, of which each has the time at which it was sent."
-  [n ms]
+  "A stream of `n` events, `ms` apart, of which each has the time at which it was sent. `sent`, if given, is called with
+  the ms that each `send!` took. It has then written the event to the socket: the rest of a delay is the reader's."
+  [n ms & {:keys [sent] :or {sent (fn [_])}}]
   (fn [req]
     (sse/stream req {:on-open (fn [s]
                                 (future
                                   (dotimes [_ n]
-                                    (sse/send! s {:data (now-s)})
+                                    (let [time  (now-s)
+                                          start (System/nanoTime)]
+                                      (sse/send! s {:data time})
+                                      (sent (/ (- (System/nanoTime) start) 1e6)))
                                     (Thread/sleep (long ms))) ; The source's pace.
                                   (sse/close s)))})))
 

@@ -12,6 +12,7 @@
 
 (def ^:private streams (atom #{}))
 (def ^:private ^AtomicLong uploads (AtomicLong.))
+(def ^:private longest-send "In ms, of the events of /clock since it was last asked for." (atom 0.0))
 
 (defn fragment
   "What an app that updates a page with Datastar sends: rows of a table, with new numbers each time."
@@ -34,7 +35,7 @@
 
 (defn- handler [{:keys [uri query-string ^InputStream body] :as req}]
   (case uri
-    "/clock"  ((event-delays/clock 300 10) req)
+    "/clock"  ((event-delays/clock 300 10 :sent #(swap! longest-send max %)) req)
     "/page"   {:status 200 :headers {"Content-Type" "text/html"} :body event-delays/page}
     "/events" (sse/stream req {:on-open  #(swap! streams conj %)
                                :on-close (fn [s _] (swap! streams disj s))})
@@ -43,6 +44,7 @@
     "/up"     (do (.incrementAndGet uploads)
                   {:status 200 :body (str (count (.readAllBytes body)))})
     "/state"  {:status 200 :body (pr-str {:streams (count @streams) :uploads (.get uploads) :heap (used-heap)})}
+    "/longest-send" {:status 200 :body (str (first (reset-vals! longest-send 0.0)))}
     {:status 200 :body "ok"}))
 
 (defn -main

@@ -3,7 +3,7 @@
 
     clojure.main -m httpkit.golden.main [--dir tests/golden]... [--file server-wire]...
       [--id sw-methods-001]... [--cat methods]... [--status must]...
-      [--jobs 8] [--no-retry] [--verbose] [--tls]
+      [--jobs 16] [--no-retry] [--verbose] [--tls]
 
   --tls plays cases of servers to TLS ports.
 

@@ -127,9 +127,9 @@
 
 (defn run
   "Plays `cases` and gives one result per case, in order. Options: `:jobs`
-  (default 8), `:retry?` (default true), `:play` (default by file)."
+  (default 16: most of a case is silence), `:retry?` (default true), `:play` (default by file)."
   [cases opts]
-  (let [opts (merge {:jobs 8 :retry? true :play play} opts)
+  (let [opts (merge {:jobs 16 :retry? true :play play} opts)
         skipped (for [g cases :let [why (unmet g)] :when why] {:golden g :skipped why})
         cases-here (remove unmet cases)
         unloaded (when (= play (:play opts))
