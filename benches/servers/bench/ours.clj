@@ -41,25 +41,27 @@
                          (server/send! ch message)
                          (pass-on members message)))}))))
 
-(defn- pool
-  "A user's own `:worker-pool`."
-  [kind]
-  (case kind
-    "fixed"   (Executors/newFixedThreadPool 32)
+(defn- options
+  "Of a variant of the server: those with a user's own `:worker-pool`, and one without the limits that apply by default."
+  [variant]
+  (case variant
+    nil            {}
+    "fixed pool"   {:worker-pool (Executors/newFixedThreadPool 32)}
     ;; Compiled on JDKs without it, too.
-    "virtual" (.invoke (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0)) nil (object-array 0))))
+    "virtual pool" {:worker-pool (.invoke (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0))
+                                          nil (object-array 0))}
+    "no limits"    {:legacy-timeouts? true, :max-header-bytes nil, :max-buffered-bytes nil}))
 
 (defn- tls []
   (when-let [directory (System/getProperty "bench.tls")]
     {:ssl-port 0, :tls {:cert (str directory "/cert.pem"), :key (str directory "/key.pem")}}))
 
 (defn -main
-  "`own-pool`, if there is one: `fixed` or `virtual`."
-  [& [port own-pool]]
+  "`variant`, if there is one: \"fixed pool\", \"virtual pool\" or \"no limits\"."
+  [& [port variant]]
   (let [app    (handlers/app {"/chunks" chunks, "/ws" (websocket 1), "/ws-twice" (websocket 2), "/ws-all" (group)})
         server (server/run-server app
-                 (cond-> (merge {:port (parse-long (or port "0")), :legacy-return-value? false} (tls))
-                   own-pool (assoc :worker-pool (pool own-pool))))]
+                 (merge {:port (parse-long (or port "0")), :legacy-return-value? false} (tls) (options variant)))]
     (when (tls)
       ;; Earlier builds, which are measured too, have no such function.
       (println "tls-port" ((requiring-resolve 'org.httpkit.server/server-ssl-port) server)))

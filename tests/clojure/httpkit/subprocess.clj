@@ -5,7 +5,9 @@
   (:import [java.util.concurrent TimeUnit]))
 
 (def java-command
-  (str (io/file (System/getProperty "java.home") "bin" "java")))
+  "Ours, or that of `./dev jni-check all`."
+  (or (System/getProperty "httpkit.java")
+      (str (io/file (System/getProperty "java.home") "bin" "java"))))
 
 (defn start
   "Starts `java <jvm-args> -cp <class-path> clojure.main -e <script>`.

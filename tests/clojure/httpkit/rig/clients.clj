@@ -24,9 +24,9 @@
     (throw (ex-info "wrong" {:about about :expected expected :found (if (string? found) (subs found 0 (min 200 (count found))) found)}))))
 
 (defn- connect
-  "Over TLS now and then: Java's handshakes take time."
+  "Over TLS now and then, if the server speaks it: Java's handshakes take time."
   ^Closeable [{:keys [port ssl-port]} random]
-  (if (one-in? random 6) (tls/connect ssl-port) (wire/connect port)))
+  (if (and ssl-port (one-in? random 6)) (tls/connect ssl-port) (wire/connect port)))
 
 (defn- narrow ^Closeable [{:keys [port]}]
   (wire/wrap (doto (Socket.)
@@ -68,10 +68,10 @@
 
 (defn- request
   "[what is sent, status, a function of the body's bytes, what it must return]; `:opens?` in its metadata if a file or a
-  socket is opened for it."
-  [random]
+  socket is opened for it. Servers that have no channels get none of the last three."
+  [{:keys [channels?]} random]
   (let [text #(String. ^bytes % "ISO-8859-1")]
-    (case (number random 12)
+    (case (number random (if channels? 13 10))
       0 [(wire/get-request "/") 200 text "ok"]
       1 (let [id (str (number random 1000000000))] [(wire/get-request (str "/json?" id)) 200 text (str "{\"id\":\"" id "\"}")])
       2 (let [n (number random 60000)] [(upload random "/echo" n) 200 body-sum (sum n)])
@@ -80,12 +80,13 @@
       5 (with-meta [(wire/get-request "/file") 200 body-sum (sum site/block-size)] {:opens? true})
       6 (let [n (number random 20000)]
           [(wire/get-request (str "/seq?" n)) 200 text (str/join (map #(str % "\n") (range n)))])
-      7 (let [n (number random 100)] [(wire/get-request (str "/chunks?" n)) 200 body-sum (sum (* 8192 n))])
-      8 (let [n (number random 100)] [(wire/get-request (str "/events?" n)) 200 text (event-text n)])
-      9 [(wire/get-request "/flow?1") 200 #(alength ^bytes %) 1000000]
-      10 (let [n (number random 200000)]
-           (with-meta [(wire/get-request (str "/client?" n)) 200 text (sum n)] {:opens? true}))
-      11 [(wire/get-request "/throw") 500 text "as handlers do"])))
+      7 [(wire/get-request "/flow?1") 200 #(alength ^bytes %) 1000000]
+      8 (let [n (number random 200000)]
+          (with-meta [(wire/get-request (str "/client?" n)) 200 text (sum n)] {:opens? true}))
+      9 [(wire/get-request "/throw") 500 text "as handlers do"]
+      10 (let [n (number random 100)] [(wire/get-request (str "/chunks?" n)) 200 body-sum (sum (* 8192 n))])
+      11 (let [n (number random 100)] [(wire/get-request (str "/events?" n)) 200 text (event-text n)])
+      12 (let [n (number random 200000)] [(wire/get-request (str "/later?" n)) 200 body-sum (sum n)]))))
 
 (defn- raw-body
   "Of an answer; chunks too."
@@ -117,7 +118,7 @@
 (defn- keep-alive [context random]
   (with-open [conn (connect context random)]
     (dotimes [_ (inc (number random 10))]
-      (let [asked (request random)]
+      (let [asked (request context random)]
         (with-openers context [asked]
           (fn []
             (count! context [asked])
@@ -126,7 +127,7 @@
 
 (defn- pipelined [context random]
   (with-open [conn (connect context random)]
-    (let [asked (vec (repeatedly (inc (number random 20)) #(request random)))]
+    (let [asked (vec (repeatedly (inc (number random 20)) #(request context random)))]
       (with-openers context asked
         (fn []
           (count! context asked)
@@ -138,7 +139,7 @@
   "A request in pieces of any size, with pauses."
   [context random]
   (with-open [conn (connect context random)]
-    (let [asked (loop [] (let [asked (request random)] (if (:opens? (meta asked)) (recur) asked)))
+    (let [asked (loop [] (let [asked (request context random)] (if (:opens? (meta asked)) (recur) asked)))
           ^bytes bytes (let [sent (first asked)] (if (string? sent) (wire/latin1 sent) sent))
           pieces (inc (number random 20))
           size   (inc (quot (alength bytes) pieces))]
@@ -213,8 +214,9 @@
   "Leaves at any byte of a request, before its answer or within it."
   [context random]
   (with-open [conn (connect context random)]
-    (let [sent (choice random [(first (request random)) handshake
-                               (wire/get-request "/flow?10") (wire/get-request "/chunks?400") (wire/get-request "/block?20")])
+    (let [sent (choice random [(first (request context random)) handshake
+                               (wire/get-request "/flow?10") (wire/get-request (if (:channels? context) "/chunks?400" "/cached"))
+                               (wire/get-request "/block?20")])
           ^bytes bytes (if (string? sent) (wire/latin1 sent) sent)]
       (count! context [[nil 500]]) ; it may be one that throws
       (wire/send! conn (Arrays/copyOf bytes (int (if (one-in? random 2) (alength bytes) (number random (inc (alength bytes)))))))
@@ -225,7 +227,7 @@
       (end! random conn))))
 
 (defn- garbage [context random]
-  (with-open [conn (wire/connect (if (one-in? random 3) (:ssl-port context) (:port context)))]
+  (with-open [conn (wire/connect (or (when (one-in? random 3) (:ssl-port context)) (:port context)))]
     (let [bytes (byte-array (number random 2000))]
       (dotimes [i (alength bytes)] (aset bytes i (unchecked-byte (number random 256))))
       (when (one-in? random 2) (wire/send! conn (choice random ["GET / HTTP/1.1\r\n" "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 999999\r\n\r\n" handshake])))
@@ -244,7 +246,7 @@
 
 (defn- failing-handler [context random]
   (with-open [conn (connect context random)]
-    (let [path (choice random ["/throw" "/closed" "/aborted" "/block?50"])]
+    (let [path (choice random (cond-> ["/throw" "/aborted" "/block?50"] (:channels? context) (conj "/closed")))]
       (when (= "/throw" path) (count! context [[nil 500]]))
       (wire/send! conn (wire/get-request path))
       (let [answer (try (wire/answer conn) (catch clojure.lang.ExceptionInfo _ :cut))]
@@ -262,17 +264,20 @@
    ["cut" cut true] ["cut" cut true] ["cut" cut true] ["garbage" garbage true] ["broken TLS" broken-tls true]
    ["failing handler" failing-handler false]])
 
+(def ^:private kinds-without-tls (filterv #(not= "broken TLS" (first %)) kinds))
+
 (defn- complain! [{:keys [wrong]} about throwable]
   (swap! wrong #(if (< (count %) 10) (conj % [about (str throwable) (ex-data throwable)]) %)))
 
 (defn act!
   "One connection of a random kind."
   [{:keys [site counts] :as context} random]
-  (let [[about kind rude?] (choice random kinds)
-        context (assoc context :port (:port site) :ssl-port (:ssl-port site))]
-    (swap! counts update about (fnil inc 0))
+  (let [[mode ports] (choice random (into [["default" site] ["default" site]] (sort-by key (:modes site))))
+        context (assoc context :port (:port ports) :ssl-port (:ssl-port ports) :channels? (not= "an IHandler" mode))
+        [about kind rude?] (choice random (if (:ssl-port ports) kinds kinds-without-tls))]
+    (swap! counts #(-> % (update about (fnil inc 0)) (update mode (fnil inc 0))))
     (try
       (kind context random)
-      (catch IOException e (when-not rude? (complain! context about e)))
-      (catch clojure.lang.ExceptionInfo e (complain! context about e))
-      (catch RuntimeException e (complain! context about e)))))
+      (catch IOException e (when-not rude? (complain! context [mode about] e)))
+      (catch clojure.lang.ExceptionInfo e (complain! context [mode about] e))
+      (catch RuntimeException e (complain! context [mode about] e)))))

@@ -11,7 +11,7 @@
 
 (set! *warn-on-reflection* true)
 
-(defrecord Site [^Process process port ssl-port ^File log ask]
+(defrecord Site [^Process process port ssl-port modes ^File log ask]
   Closeable
   (close [_]
     (.destroyForcibly process)
@@ -42,7 +42,7 @@
             (throw (ex-info (str "the site does not answer " word) {:line line :alive (.isAlive process)}))))))))
 
 (defn start
-  "Starts a site whose server has these options, in a JVM with a heap of 256 MiB. To be closed."
+  "Starts a site with these options (httpkit.rig.site), in a JVM with a heap of 256 MiB. To be closed."
   ^Closeable [options]
   (let [log     (doto (File/createTempFile "rig" ".log") .deleteOnExit)
         command (-> [subprocess/java-command]
@@ -53,11 +53,11 @@
                     (.redirectError log)
                     (.start))
         ask     (asking process (io/reader (.getInputStream process)))
-        {:keys [port ssl-port]} (try (ask nil)
-                                     (catch clojure.lang.ExceptionInfo e
-                                       (.destroyForcibly process)
-                                       (throw (ex-info (str (ex-message e) ": " (slurp log)) {} e))))]
-    (->Site process port ssl-port log ask)))
+        {:keys [port ssl-port modes]} (try (ask nil)
+                                           (catch clojure.lang.ExceptionInfo e
+                                             (.destroyForcibly process)
+                                             (throw (ex-info (str (ex-message e) ": " (slurp log)) {} e))))]
+    (->Site process port ssl-port modes log ask)))
 
 (defn- proc [{:keys [^Process process]} entry] (io/file "/proc" (str (.pid process)) entry))
 
@@ -79,7 +79,7 @@
 (defn ask [{:keys [ask]} word] (ask word))
 
 (defn held
-  "What the process holds: {:handles :connections :rss-kib :descriptors :threads ...}."
+  "What the process holds: {:handles :native-kib :connections :rss-kib :descriptors :threads ...}."
   [site]
   (let [state (ask site "state")]
     (assoc state

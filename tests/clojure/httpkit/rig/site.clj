@@ -1,11 +1,13 @@
 (ns httpkit.rig.site
   "The server of the rig, in a JVM of its own. Clients can check its bodies.
 
-  Prints {:port :ssl-port}, and then answers words on standard input: `state` collects garbage and prints what the
-  process holds, `reload` reads the certificates again, `drain` drains and ends. What is logged goes to standard
-  error, one line each."
+  Options are those of `run-server`, and :modes: true starts more servers (httpkit.rig.modes), in the same JVM. Prints
+  {:port :ssl-port :modes}, the last a map from names to such maps, and then answers words on standard input: `state`
+  collects garbage and prints what the process holds, `reload` reads the certificates again, `drain` drains the first
+  server and ends. What is logged goes to standard error, one line each."
   (:require [clojure.edn        :as edn]
             [clojure.string     :as str]
+            [httpkit.rig.modes  :as modes]
             [org.httpkit.client :as client]
             [org.httpkit.server :as server]
             [org.httpkit.sse    :as sse])
@@ -43,9 +45,9 @@
   "A stream of `left` megabytes that takes no memory."
   ^InputStream [left]
   (let [left (volatile! (* (long left) 1000000))]
-    (letfn [(fill [bytes from n]
-              (let [n (min (long n) (long @left))]
-                (if (pos? n)
+    (letfn [(fill [bytes from most]
+              (let [n (min (long most) (long @left))]
+                (if (or (pos? n) (zero? (long most)))
                   (do (Arrays/fill ^bytes bytes (int from) (int (+ (long from) n)) (byte 120))
                       (vswap! left - n)
                       (int n))
@@ -82,6 +84,12 @@
                               (dotimes [i n] (sse/send! s {:id (str i) :data (str "event " i "\nsecond line")}))
                               (sse/close s))}))
 
+(defn- later
+  "The whole response from another thread."
+  [req n]
+  (server/as-channel req
+    {:on-open (fn [ch] (modes/later! #(server/send! ch {:status 200 :body (part n)})))}))
+
 (def keep-alive
   "Msecs for which clients keep connections: none are left when what is left is counted."
   3000)
@@ -114,6 +122,7 @@
         "/lines"    {:status 200 :body (repeat (n) (apply str (repeat 1000 "x")))}
         "/chunks"   (chunks req (n))
         "/events"   (events req (n))
+        "/later"    (later req (n))
         "/client"   {:status 200 :body (fetch-from-self (n))}
         "/block"    (do (Thread/sleep (long (n))) {:status 200 :body "ok"})
         "/throw"    (throw (Exception. "as handlers do"))
@@ -126,28 +135,39 @@
     (binding [*out* *err*]
       (println (str/replace (str kind " " message (when throwable (str ": " throwable))) "\n" " ")))))
 
-(defn- state [server]
+(defn- state
+  "What the servers hold and have done; the statistics are those of the first one."
+  [servers]
   (System/gc)
-  (let [stats (server/server-stats server)]
+  (let [all   (mapv server/server-stats servers)
+        sum   #(reduce + (map (fn [stats] (get-in stats %)) all))
+        stats (first all)]
     {:handles     (Native/liveHandles)
-     :connections (get-in stats [:connections :open])
-     :requests    (get-in stats [:requests :total])
-     :timeouts    (:timeouts stats)}))
+     :native-kib  (quot (long (get-in stats [:bytes :native])) 1024)
+     :connections (sum [:connections :open])
+     :requests    (sum [:requests :total])
+     :timeouts    (:timeouts stats)
+     :stats       (select-keys stats [:connections :requests :bytes :access-log])}))
+
+(defn- ports [server]
+  {:port (server/server-port server) :ssl-port (server/server-ssl-port server)})
 
 (defn -main [options]
-  (let [server (server/run-server handler
-                 (merge {:ip "127.0.0.1" :port 0 :request-buffer-size 65536 :max-body (* 64 1024 1024)
-                         :error-logger (log-line! "error") :warn-logger (log-line! "warn")}
-                        (edn/read-string options)
-                        {:legacy-return-value? false}))]
+  (let [options (merge {:ip "127.0.0.1" :port 0 :request-buffer-size 65536 :max-body (* 64 1024 1024)
+                        :error-logger (log-line! "error") :warn-logger (log-line! "warn")}
+                       (edn/read-string options)
+                       {:legacy-return-value? false})
+        server  (server/run-server handler (dissoc options :modes))
+        modes   (if (:modes options) (modes/start handler (dissoc options :modes)) {})
+        servers (into [server] (vals modes))]
     (deliver self (str "http://127.0.0.1:" (server/server-port server)))
     @file
-    (prn {:port (server/server-port server) :ssl-port (server/server-ssl-port server)})
+    (prn (assoc (ports server) :modes (update-vals modes ports)))
     (flush)
     (doseq [word (line-seq (java.io.BufferedReader. *in*))]
       (prn (case word
-             "state"  (state server)
-             "reload" (do (server/server-reload-tls! server) true)
+             "state"  (state servers)
+             "reload" (do (run! server/server-reload-tls! (filter server/server-ssl-port servers)) true)
              "drain"  @(server/server-drain! server {:timeout 30000})))
       (flush))
     (System/exit 0)))

@@ -1,6 +1,7 @@
 (ns httpkit.rig.soak
-  "A server in a JVM of its own, with a heap of 256 MiB, under everything at once: requests of every kind whose answers
-  are checked, and faults at random. Nothing may be wrong, and nothing may grow.
+  "Servers of every way of work (on threads of their own, on a user's pool, with asynchronous handlers, with an
+  `IHandler`) in a JVM of their own, with a heap of 256 MiB, under everything at once: requests of every kind whose
+  answers are checked, and faults at random. Nothing may be wrong, and nothing may grow.
 
      clojure.main -m httpkit.rig.soak [--minutes N] [--seed S]     default 20 minutes, and a seed from the clock
 
@@ -81,6 +82,8 @@
   "By how much a value may have grown. A short run sees the JIT compiler at work."
   [minutes]
   {:rss-kib     (if (< (double minutes) 10) (* 64 1024) (* 12 1024))
+   ;; What the library itself has allocated: bodies that are under way.
+   :native-kib  (* 16 1024)
    :handles     40
    :descriptors 60
    :threads     16})
@@ -114,7 +117,7 @@
 (defn- report! [{:keys [samples counts log requests seconds]}]
   (let [at (fn [k n] (median (map k (quarter samples n))))]
     (println "requests" requests "in" (long seconds) "s;" (count samples) "samples")
-    (doseq [k [:rss-kib :handles :descriptors :threads]]
+    (doseq [k [:rss-kib :native-kib :handles :descriptors :threads]]
       (println (format "%-12s medians of the quarters %s" (name k) (mapv #(at k %) (range 4)))))
     (println "log bytes" (:log (peek samples)) "lines" (into {} (take 8 (sort-by (comp - val) log))))
     (println "done" (into (sorted-map-by #(compare (str %1) (str %2))) counts))))
@@ -123,7 +126,7 @@
   (let [folder  (certs/temporary-directory)
         _       (put-certificate! folder "server")
         seconds (* 60 (double minutes))]
-    (with-open [site (process/start {:ssl-port 0 :keystore-scan-interval nil
+    (with-open [site (process/start {:ssl-port 0 :keystore-scan-interval nil :modes true
                                      :tls {:cert (str (io/file folder "tls.pem")) :key (str (io/file folder "tls.key"))}})]
       (let [context {:site site :folder folder :seed seed :counts (atom {}) :wrong (atom [])
                      :lock (ReentrantReadWriteLock. true)}
@@ -142,8 +145,8 @@
                         :log (process/log-counts site) :counts @(:counts context)
                         :requests requests :seconds (- (now-s) start)}]
           (report! result)
-          (println "afterwards" (select-keys (process/settled site) [:rss-kib :handles :descriptors :threads])
-                   "before" (select-keys before [:rss-kib :handles :descriptors :threads]))
+          (println "afterwards" (select-keys (process/settled site) [:rss-kib :native-kib :handles :descriptors :threads])
+                   "before" (select-keys before [:rss-kib :native-kib :handles :descriptors :threads]))
           (complaints result))))))
 
 (defn -main [& arguments]
