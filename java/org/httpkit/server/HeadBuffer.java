@@ -47,6 +47,32 @@ class HeadBuffer {
         put(value.substring(from).getBytes(UTF_8));
     }
 
+    /**
+     * Puts text behind the complete head, without an array of its own.
+     *
+     * @return false if it is not ASCII
+     */
+    final boolean asciiBody(String text) {
+        int length = text.length();
+        makeRoom(length);
+        for (int i = 0; i < length; i++) {
+            char c = text.charAt(i);
+            if (c > 0x7f) {
+                return false;
+            }
+            buffer[head + i] = (byte) c;
+        }
+        body = length;
+        return true;
+    }
+
+    /** For a body of this size behind the complete head. */
+    final void makeRoom(int n) {
+        if (buffer.length < head + n) {
+            buffer = Arrays.copyOf(buffer, head + n);
+        }
+    }
+
     /** Inserts bytes into the head; a body that follows it is moved. */
     final void insert(int at, byte[] bytes) {
         int end = head + body;

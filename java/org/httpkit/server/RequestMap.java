@@ -48,6 +48,9 @@ final class RequestMap extends APersistentMap
     private static final Keyword HTTPS = key("https");
     private static final Object UNSET = new Object();
 
+    /** A computed null. */
+    private static final Object NIL = new Object();
+
     private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
 
     /** Shared by all requests, by their handle: one for each would be garbage. */
@@ -73,20 +76,23 @@ final class RequestMap extends APersistentMap
         final RequestBlock block;
         final HttpServer server;
 
-        /** One for each key that there is. */
+        /** One for each key that there is; null until it is computed. */
         private final Object[] values;
 
         Base(RequestBlock block, HttpServer server) {
             this.block = block;
             this.server = server;
             this.values = new Object[block.has(Abi.REQUEST_TLS) ? KEYS.length : PLAIN_KEYS];
-            java.util.Arrays.fill(values, UNSET);
         }
 
         /** Two threads may both compute a plain value; stateful ones are made under a lock. */
         Object value(int index) {
             Object value = VALUES.getAcquire(values, index);
-            return value == UNSET ? make(index) : value;
+            return value == null ? make(index) : unwrap(value);
+        }
+
+        private static Object unwrap(Object value) {
+            return value == NIL ? null : value;
         }
 
         private Object make(int index) {
@@ -97,14 +103,14 @@ final class RequestMap extends APersistentMap
             lock.lock();
             try {
                 Object value = values[index];
-                return value == UNSET ? set(index, compute(index)) : value;
+                return value == null ? set(index, compute(index)) : unwrap(value);
             } finally {
                 lock.unlock();
             }
         }
 
         private Object set(int index, Object value) {
-            VALUES.setRelease(values, index, value);
+            VALUES.setRelease(values, index, value == null ? NIL : value);
             return value;
         }
 
@@ -150,13 +156,12 @@ final class RequestMap extends APersistentMap
         }
 
         RequestBodyStream bodyStreamIfMade() {
-            Object body = block.has(Abi.REQUEST_STREAMED) ? VALUES.getAcquire(values, BODY) : UNSET;
-            return body == UNSET ? null : (RequestBodyStream) body;
+            Object body = block.has(Abi.REQUEST_STREAMED) ? VALUES.getAcquire(values, BODY) : null;
+            return (RequestBodyStream) body;
         }
 
         AsyncChannel channelIfMade() {
-            Object channel = VALUES.getAcquire(values, CHANNEL);
-            return channel == UNSET ? null : (AsyncChannel) channel;
+            return (AsyncChannel) VALUES.getAcquire(values, CHANNEL);
         }
     }
 

@@ -34,6 +34,9 @@ final class ResponseWriter extends HeadBuffer {
     /** Bodies up to this size are copied after the header lines. */
     private static final int INLINE = 16 * 1024;
 
+    /** Characters up to which text is copied one by one. */
+    private static final int SHORT = 128;
+
     private static final byte[] SEPARATOR = {':', ' '};
     private static final byte[] CRLF = {'\r', '\n'};
     private static final byte[] TEXT =
@@ -325,10 +328,18 @@ final class ResponseWriter extends HeadBuffer {
             return;
         }
         if (content instanceof String) {
-            byte[] bytes = ((String) content).getBytes(UTF_8);
-            setOwnBody(bytes, bytes.length);
+            text((String) content);
         } else if (content != null) {
             bytes(content);
+        }
+    }
+
+    private void text(String text) {
+        if (text.length() <= SHORT && asciiBody(text)) {
+            flags |= Abi.OWNED;
+        } else {
+            byte[] bytes = text.getBytes(UTF_8);
+            setOwnBody(bytes, bytes.length);
         }
     }
 
@@ -425,11 +436,8 @@ final class ResponseWriter extends HeadBuffer {
 
     private void setBody(byte[] bytes, int start, int n) {
         if (n <= INLINE) {
-            int end = head;
-            if (buffer.length < end + n) {
-                buffer = Arrays.copyOf(buffer, end + n);
-            }
-            System.arraycopy(bytes, start, buffer, end, n);
+            makeRoom(n);
+            System.arraycopy(bytes, start, buffer, head, n);
             body = n;
         } else {
             large = bytes;
