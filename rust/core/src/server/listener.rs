@@ -158,7 +158,7 @@ pub(super) async fn accept(
     }: Bound,
     mut stage: watch::Receiver<Stage>,
 ) {
-    let shared = &accepting.0;
+    let shared = &accepting.shared;
     let listener = match listener.into_async() {
         Ok(listener) => listener,
         Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
@@ -174,7 +174,7 @@ pub(super) async fn accept(
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {
                 wait_for_room(shared, &mut stage, &mut oldest).await;
-                start(shared, accepted, speaks_tls);
+                start(shared, accepting.event_loop, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if platform::is_want_of_room(&e) && shared.make_room() => {
@@ -221,7 +221,8 @@ async fn take_backlog(
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    let shared = &accepting.0.clone();
+    let event_loop = accepting.event_loop;
+    let shared = &accepting.shared.clone();
     if let Listener::Tcp(listener) = &listener {
         platform::ignore_newcomers(listener);
     }
@@ -235,7 +236,7 @@ async fn take_backlog(
             Ok(accepted) if !may_enter(shared, &accepted) => {}
             Ok(accepted) => {
                 shared.admission.enter_anyway();
-                start(shared, accepted, speaks_tls);
+                start(shared, event_loop, accepted, speaks_tls);
             }
             Err(e) if is_peers_fault(&e) => {}
             Err(e) if platform::is_want_of_room(&e) => {
@@ -269,13 +270,13 @@ fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
     }
 }
 
-fn start(shared: &Arc<Shared>, (read, write, ends): Accepted, speaks_tls: bool) {
+fn start(shared: &Arc<Shared>, event_loop: usize, (read, write, ends): Accepted, speaks_tls: bool) {
     let conn = Conn::new(shared.clone(), write, ends);
     // Peers on a Unix domain socket are proxies, which are not redirected.
     if speaks_tls || shared.tls.settings.redirects() && ends.local.is_some() {
         conn.lock().transport.secure(speaks_tls);
     }
-    shared.register(&conn);
+    shared.register(event_loop, &conn);
     tokio::spawn(Task::new(conn, read));
 }
 

@@ -71,7 +71,7 @@ mod work;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -108,6 +108,8 @@ pub struct Server {
     listeners: Mutex<Vec<Bound>>,
     port: Option<u16>,
     stage: watch::Sender<Stage>,
+    /// Calls of [`Self::run`], which number the loops.
+    runs: AtomicUsize,
 }
 
 impl Server {
@@ -130,6 +132,7 @@ impl Server {
             listeners: Mutex::default(),
             port: None,
             stage,
+            runs: AtomicUsize::new(0),
         }
     }
 
@@ -190,8 +193,9 @@ impl Server {
             runtime.spawn(attend::keep_attending(self.shared.clone()));
             runtime.spawn(sweep::keep_sweeping(self.shared.clone()));
         }
+        let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
         for bound in listeners {
-            let accepting = Accepting::new(&self.shared);
+            let accepting = Accepting::new(&self.shared, event_loop);
             runtime.spawn(listener::accept(accepting, bound, stage.clone()));
         }
         let shared = &self.shared;

@@ -1,63 +1,87 @@
 //! The open connections of a server: a list that can be walked piece by piece.
+//!
+//! It consists of parts, each with its own lock: each loop adds to one of them, so loops that open and close connections
+//! do not wait for each other.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::thread;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Entries that are looked at under one lock: some 10 us.
 const PIECE: usize = 1024;
+/// Most parts.
+const MOST_PARTS: usize = 32;
 
 /// Entries in numbered places; a place that has become free is used again.
 #[derive(Debug)]
 pub(super) struct Registry<C> {
-    inner: Mutex<Inner<C>>,
+    parts: Box<[Part<C>]>,
 }
+
+/// On cache lines of its own, with those that a processor fetches beside them.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Part<C>(Mutex<Inner<C>>);
 
 #[derive(Debug)]
 struct Inner<C> {
-    places: Vec<Weak<C>>,
+    slots: Vec<Weak<C>>,
     free: Vec<u32>,
 }
 
 impl<C> Registry<C> {
+    /// With a part for each loop that a server has by default; further loops share them.
     pub(super) fn new() -> Self {
-        let (places, free) = (Vec::new(), Vec::new());
-        let inner = Mutex::new(Inner { places, free });
-        Self { inner }
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_parts((processors / 2).clamp(1, MOST_PARTS))
     }
 
-    /// Adds an entry, and returns its place, and whether it is the only one.
-    pub(super) fn add(&self, entry: Weak<C>) -> (u32, bool) {
-        let mut inner = self.inner.lock();
-        let only = inner.places.len() == inner.free.len();
-        let place = match inner.free.pop() {
-            Some(place) => {
-                inner.places[place as usize] = entry;
-                place
+    fn with_parts(parts: usize) -> Self {
+        let empty = || {
+            let (slots, free) = (Vec::new(), Vec::new());
+            Part(Mutex::new(Inner { slots, free }))
+        };
+        Self {
+            parts: std::iter::repeat_with(empty).take(parts).collect(),
+        }
+    }
+
+    /// Adds an entry to the part of this loop, and returns its place, and whether it is the only one of that part.
+    pub(super) fn add(&self, event_loop: usize, entry: Weak<C>) -> (u32, bool) {
+        let part = event_loop % self.parts.len();
+        let mut inner = self.lock(part);
+        let only = inner.slots.len() == inner.free.len();
+        let slot = match inner.free.pop() {
+            Some(slot) => {
+                inner.slots[slot as usize] = entry;
+                slot as usize
             }
             None => {
-                inner.places.push(entry);
-                inner.places.len() as u32 - 1
+                inner.slots.push(entry);
+                inner.slots.len() - 1
             }
         };
-        (place, only)
+        ((slot * self.parts.len() + part) as u32, only)
     }
 
     /// Removes the entry at this place, once.
     pub(super) fn remove(&self, place: u32) {
-        let mut inner = self.inner.lock();
-        inner.places[place as usize] = Weak::new();
-        inner.free.push(place);
+        let place = place as usize;
+        let slot = place / self.parts.len();
+        let mut inner = self.lock(place % self.parts.len());
+        inner.slots[slot] = Weak::new();
+        inner.free.push(slot as u32);
     }
 
     pub(super) fn len(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.places.len() - inner.free.len()
+        let used = |inner: MutexGuard<'_, Inner<C>>| inner.slots.len() - inner.free.len();
+        self.locked().map(used).sum()
     }
 
-    /// All entries that are here from the beginning of the call to its end. The lock is held for a piece of them at a
-    /// time: loops that open and close connections do not wait for 100,000.
+    /// All entries that are here from the beginning of the call to its end. A lock is held for a piece of them at a
+    /// time: a loop that opens and closes connections does not wait for 100,000.
     pub(super) fn all(&self) -> Vec<Arc<C>> {
         let mut all = Vec::with_capacity(self.len());
         for start in (0..self.places()).step_by(PIECE) {
@@ -66,17 +90,33 @@ impl<C> Registry<C> {
         all
     }
 
-    /// How many places there are, used or free.
+    /// How many places there are, used or free, or without a slot yet because another part has more.
     pub(super) fn places(&self) -> usize {
-        self.inner.lock().places.len()
+        let most = self.locked().map(|inner| inner.slots.len()).max();
+        most.unwrap_or_default() * self.parts.len()
     }
 
     /// The entries at these places.
     pub(super) fn at(&self, places: Range<usize>) -> Vec<Arc<C>> {
-        let inner = self.inner.lock();
-        let end = places.end.min(inner.places.len());
-        let places = inner.places.get(places.start..end).unwrap_or_default();
-        places.iter().filter_map(Weak::upgrade).collect()
+        let parts = self.parts.len();
+        let mut found = Vec::new();
+        for part in 0..parts {
+            // How many places of this part are before this one.
+            let before = |place: usize| (place + parts - 1 - part) / parts;
+            let inner = self.lock(part);
+            let end = before(places.end).min(inner.slots.len());
+            let slots = inner.slots.get(before(places.start)..end);
+            found.extend(slots.unwrap_or_default().iter().filter_map(Weak::upgrade));
+        }
+        found
+    }
+
+    fn lock(&self, part: usize) -> MutexGuard<'_, Inner<C>> {
+        self.parts[part].0.lock()
+    }
+
+    fn locked(&self) -> impl Iterator<Item = MutexGuard<'_, Inner<C>>> {
+        self.parts.iter().map(|part| part.0.lock())
     }
 }
 
@@ -84,32 +124,75 @@ impl<C> Registry<C> {
 mod tests {
     use super::*;
 
+    /// `count` entries, and a list with as many parts, to which loops add them in turns.
+    fn registry(parts: usize, count: usize) -> (Registry<usize>, Vec<Arc<usize>>) {
+        let registry = Registry::with_parts(parts);
+        let entries: Vec<_> = (0..count).map(Arc::new).collect();
+        for (event_loop, entry) in entries.iter().enumerate() {
+            registry.add(event_loop, Arc::downgrade(entry));
+        }
+        (registry, entries)
+    }
+
+    fn sorted(mut entries: Vec<Arc<usize>>) -> Vec<Arc<usize>> {
+        entries.sort_unstable();
+        entries
+    }
+
     #[test]
     fn a_free_place_is_used_again() {
-        let registry = Registry::new();
+        let registry = Registry::with_parts(1);
         let entries: Vec<_> = (0..3).map(Arc::new).collect();
         let added: Vec<_> = entries
             .iter()
-            .map(|entry| registry.add(Arc::downgrade(entry)))
+            .map(|entry| registry.add(0, Arc::downgrade(entry)))
             .collect();
         assert_eq!(added, [(0, true), (1, false), (2, false)]);
         registry.remove(1);
         assert_eq!(registry.len(), 2);
         assert_eq!(registry.all(), [Arc::new(0), Arc::new(2)]);
-        assert_eq!(registry.add(Arc::downgrade(&entries[1])), (1, false));
+        assert_eq!(registry.add(0, Arc::downgrade(&entries[1])), (1, false));
         assert_eq!((registry.len(), registry.places()), (3, 3));
     }
 
     #[test]
-    fn pieces_make_up_the_whole() {
-        let registry = Registry::new();
-        let entries: Vec<_> = (0..10).map(Arc::new).collect();
-        for entry in &entries {
-            registry.add(Arc::downgrade(entry));
+    fn pieces_make_up_the_whole_with_any_number_of_parts() {
+        for parts in 1..6 {
+            for step in 1..8 {
+                let (registry, entries) = registry(parts, 10);
+                registry.remove(4);
+                let mut found = Vec::new();
+                for at in (0..registry.places()).step_by(step) {
+                    found.extend(registry.at(at..at + step));
+                }
+                let left = [&entries[..4], &entries[5..]].concat();
+                assert_eq!(sorted(found), left, "{parts} parts, {step} at a time");
+                assert_eq!(sorted(registry.all()), left);
+                assert_eq!(registry.len(), 9);
+            }
         }
-        registry.remove(4);
-        let pieces = [0..4, 4..8, 8..12, 12..16].map(|places| registry.at(places));
-        assert_eq!(pieces.concat(), registry.all());
-        assert_eq!(registry.len(), 9);
+    }
+
+    #[test]
+    fn a_loop_that_opens_and_closes_connections_waits_for_no_other() {
+        let (registry, entries) = registry(4, 4);
+        let _another_loops = registry.lock(1);
+        for event_loop in [0, 2, 3, 4] {
+            let (place, _) = registry.add(event_loop, Arc::downgrade(&entries[0]));
+            registry.remove(place);
+        }
+    }
+
+    /// The sweep's clock starts with the first entry of all, which is the first of its part.
+    #[test]
+    fn the_only_entry_of_all_is_the_only_one_of_its_part() {
+        let registry = Registry::with_parts(3);
+        let entry = Arc::new(());
+        for event_loop in 0..6 {
+            let (place, only) = registry.add(event_loop, Arc::downgrade(&entry));
+            assert!(only);
+            registry.remove(place);
+            assert_eq!(registry.len(), 0);
+        }
     }
 }

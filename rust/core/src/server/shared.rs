@@ -87,18 +87,23 @@ pub(super) struct Progress {
 }
 
 /// One loop that accepts.
-pub(super) struct Accepting(pub(super) Arc<Shared>);
+pub(super) struct Accepting {
+    pub(super) shared: Arc<Shared>,
+    /// The loop's number.
+    pub(super) event_loop: usize,
+}
 
 impl Accepting {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, event_loop: usize) -> Self {
         shared.stop.accepting.fetch_add(1, Ordering::SeqCst);
-        Self(shared.clone())
+        let shared = shared.clone();
+        Self { shared, event_loop }
     }
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        self.0.stop.accepting.fetch_sub(1, Ordering::SeqCst);
+        self.shared.stop.accepting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -213,11 +218,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn register(&self, conn: &Arc<Conn>) {
+    /// Adds a connection that this loop has accepted.
+    pub(super) fn register(&self, event_loop: usize, conn: &Arc<Conn>) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (place, only) = self.connections.add(Arc::downgrade(conn));
+        let (place, first) = self.connections.add(event_loop, Arc::downgrade(conn));
         conn.lock().place = place;
-        if only {
+        if first {
             self.clock.start();
         }
     }

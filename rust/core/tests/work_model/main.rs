@@ -5,6 +5,8 @@
 //! mend what was lost (a parked thread's minute) never pass. Orderings weaker than `SeqCst` are taken for it: why
 //! those suffice is for `leader.rs` and `parked.rs` to say.
 //!
+//! It also prints how often locks are taken, and by another thread than before.
+//!
 //! `WORK_MODEL_ORDERS=100000 cargo test -p httpkit-core --test work_model` looks longer.
 // What only the crate and its unit tests use.
 #![allow(dead_code, unused_imports)]
@@ -12,23 +14,27 @@
 mod server;
 mod sync;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use server::Request::{Meet, Short};
 use server::serve;
+use sync::taken;
 
-type Model = fn();
+type Model = fn() -> usize;
 
 const MODELS: [(&str, Model); 4] = [
     ("one_worker_serves_all_and_ends", || {
-        serve(1, 1, &[&[Short, Short], &[Short]]);
+        serve(1, 1, &[&[Short, Short], &[Short]])
     }),
     ("requests_that_wait_for_each_other_get_two_threads", || {
-        serve(1, 2, &[&[Meet, Meet], &[Short], &[Meet, Meet]]);
+        serve(1, 2, &[&[Meet, Meet], &[Short], &[Meet, Meet]])
     }),
     ("two_loops_and_two_workers_leave_nothing_behind", || {
-        serve(2, 2, &[&[Short, Meet, Meet], &[Short, Short, Short]]);
+        serve(2, 2, &[&[Short, Meet, Meet], &[Short, Short, Short]])
     }),
     ("a_worker_that_is_not_needed_ends_with_the_server", || {
-        serve(1, 3, &[&[Short]]);
+        serve(1, 3, &[&[Short]])
     }),
 ];
 
@@ -44,8 +50,19 @@ fn main() {
         config.silence_warnings = true;
         config.max_steps = shuttle::MaxSteps::FailAfter(STEPS);
         let scheduler = shuttle::scheduler::RandomScheduler::new(orders);
-        shuttle::Runner::new(scheduler, config).run(model);
-        println!("test {name} ... ok");
+        taken::counts();
+        let served = Arc::new(AtomicUsize::new(0));
+        let serving = served.clone();
+        shuttle::Runner::new(scheduler, config).run(move || {
+            serving.fetch_add(model(), Ordering::Relaxed);
+        });
+        // Beginning and end of a server are in it, for a few requests: only comparable with itself.
+        let served = served.load(Ordering::Relaxed) as f64;
+        let (taken, moved) = taken::counts();
+        let (taken, moved) = (taken as f64 / served, moved as f64 / served);
+        println!(
+            "test {name} ... ok ({taken:.1} locks per request, {moved:.1} from another thread)"
+        );
     }
     println!(
         "\ntest result: ok. {} passed; 0 failed; {orders} orders each",

@@ -164,8 +164,9 @@ impl Server {
     }
 }
 
-/// Runs a server with `loops` and `workers` until it has served `bursts`, one after the other, and closes it.
-pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) {
+/// Runs a server with `loops` and `workers` until it has served `bursts`, one after the other, and closes it. Returns
+/// how many requests these are.
+pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) -> usize {
     let server = Arc::new(Server::new());
     let sockets: Vec<Arc<Sockets>> = (0..loops).map(|_| Arc::default()).collect();
     let owners = sockets.iter().map(|sockets| {
@@ -197,4 +198,5 @@ pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) {
     for thread in threads {
         thread.join().unwrap();
     }
+    sent
 }

@@ -94,6 +94,33 @@ pub(crate) mod scheduled {
     }
 }
 
+/// How often locks of the room were taken, and how often by another thread than the time before: then the lock, and
+/// what is in it, come from another core's cache. A counter of readers is written as a lock is.
+pub(crate) mod taken {
+    use std::cell::{Cell, RefCell};
+    use std::collections::HashMap;
+
+    use shuttle::thread::{ThreadId, current};
+
+    std::thread_local! {
+        static COUNTS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+        static LAST: RefCell<HashMap<usize, ThreadId>> = RefCell::default();
+    }
+
+    pub(super) fn note<L>(lock: &L) {
+        let (this, lock) = (current().id(), std::ptr::from_ref(lock).addr());
+        let last = LAST.with_borrow_mut(|last| last.insert(lock, this));
+        let (taken, moved) = COUNTS.get();
+        COUNTS.set((taken + 1, moved + u64::from(last != Some(this))));
+    }
+
+    /// Since the last call.
+    pub(crate) fn counts() -> (u64, u64) {
+        LAST.take();
+        COUNTS.take()
+    }
+}
+
 /// What is in a lock; not there while an [`ArcGuard`] has it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
@@ -120,6 +147,7 @@ impl<T> Mutex<T> {
         while value.is_none() {
             value = self.back.wait(value).unwrap();
         }
+        taken::note(self);
         MutexGuard(value)
     }
 
@@ -130,6 +158,7 @@ impl<T> Mutex<T> {
 
     pub(crate) fn try_lock_arc(self: &Arc<Self>) -> Option<ArcGuard<T>> {
         let value = self.value.try_lock().ok()?.take()?;
+        taken::note(&**self);
         Some(ArcGuard(self.clone(), Some(value)))
     }
 }
@@ -178,6 +207,7 @@ pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
     pub(crate) fn read(&self) -> shuttle::sync::RwLockReadGuard<'_, T> {
+        taken::note(self);
         self.0.read().unwrap()
     }
 

@@ -3,18 +3,21 @@
 //! A stale handle is ordinary use (`send!` after the peer has disconnected, from any thread), so it must find nothing
 //! instead of another object: every removal bumps the slot's generation, and a lookup compares it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::faults;
 
-/// Number of shards. Each thread adds to one of them, so workers seldom contend for a lock.
-const SHARDS: usize = 8;
+/// Number of shards. Each thread adds to one of them, and a worker mostly uses what it has added itself: with at most
+/// this many threads, the lock and the slots of a request stay in one core's cache.
+const SHARDS: usize = 64;
 
 /// Objects that Java holds by handle. Zero is never a handle.
 pub(crate) struct HandleTable<T> {
-    shards: [Shard<T>; SHARDS],
+    /// Made when first used: most tables of a process hold nothing.
+    shards: OnceLock<Box<[Shard<T>]>>,
 }
 
 /// On a cache line of its own.
@@ -46,14 +49,14 @@ fn own_shard() -> usize {
 impl<T: Clone> HandleTable<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            shards: [const { Shard(Mutex::new(Slots::new())) }; SHARDS],
+            shards: OnceLock::new(),
         }
     }
 
     pub(crate) fn insert(&self, value: T) -> i64 {
         faults::point();
         let shard = own_shard();
-        let (generation, slot) = self.shards[shard].0.lock().insert(value);
+        let (generation, slot) = self.made()[shard].0.lock().insert(value);
         join(generation, slot * SHARDS as u32 + shard as u32)
     }
 
@@ -61,7 +64,7 @@ impl<T: Clone> HandleTable<T> {
     pub(crate) fn get(&self, handle: i64) -> Option<T> {
         faults::point();
         let (generation, index) = split(handle);
-        let slots = self.shard(index).lock();
+        let slots = self.shard(index)?.lock();
         slots.entry(generation, index)?.value.clone()
     }
 
@@ -82,17 +85,27 @@ impl<T: Clone> HandleTable<T> {
 
     fn take_out(&self, handle: i64) -> Option<T> {
         let (generation, index) = split(handle);
-        self.shard(index).lock().remove(generation, index)
+        self.shard(index)?.lock().remove(generation, index)
     }
 
     /// How many objects are held, for `native-info` and the leak tests.
     pub(crate) fn live(&self) -> usize {
         faults::point();
-        self.shards.iter().map(|shard| shard.0.lock().live).sum()
+        let shards = self.shards.get().into_iter().flatten();
+        shards.map(|shard| shard.0.lock().live).sum()
     }
 
-    fn shard(&self, index: u32) -> &Mutex<Slots<T>> {
-        &self.shards[index as usize % SHARDS].0
+    fn made(&self) -> &[Shard<T>] {
+        self.shards.get_or_init(|| {
+            let empty = || Shard(Mutex::new(Slots::new()));
+            std::iter::repeat_with(empty).take(SHARDS).collect()
+        })
+    }
+
+    /// `None` before the first [`Self::insert`].
+    fn shard(&self, index: u32) -> Option<&Mutex<Slots<T>>> {
+        let shards = self.shards.get()?;
+        Some(&shards[index as usize % SHARDS].0)
     }
 }
 
@@ -171,7 +184,7 @@ mod tests {
     fn zero_is_no_handle_even_after_the_generations_have_run_out() {
         let table = HandleTable::new();
         table.remove(table.insert("a"));
-        table.shards[own_shard()].0.lock().entries[0].generation = MAX_GENERATION;
+        table.made()[own_shard()].0.lock().entries[0].generation = MAX_GENERATION;
         let last = table.insert("b");
         assert!(last > 0);
         table.remove(last);
@@ -187,6 +200,33 @@ mod tests {
             assert_eq!(table.remove(handle), None);
         }
         assert_eq!(table.live(), 0);
+    }
+
+    /// What 32 cores would feel is seen on any machine: whether a thread takes a lock that another one had before it, so
+    /// that lock and slots come from another core's cache. Each request adds, uses and removes its handle.
+    #[test]
+    fn requests_of_as_many_threads_as_a_large_machine_has_share_no_shard() {
+        const THREADS: usize = if cfg!(miri) { 8 } else { 40 };
+        let together = std::sync::Barrier::new(THREADS);
+        let table = HandleTable::new();
+        let shards = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (table, shards, together) = (&table, &shards, &together);
+                scope.spawn(move || {
+                    let handle = table.insert(thread);
+                    assert_eq!(table.get(handle), Some(thread));
+                    shards.lock().push(split(handle).1 as usize % SHARDS);
+                    // All hold one, so equal shards are not due to an end of the thread before.
+                    together.wait();
+                    assert_eq!(table.remove(handle), Some(thread));
+                });
+            }
+        });
+        let mut shards = shards.into_inner();
+        shards.sort_unstable();
+        shards.dedup();
+        assert_eq!(shards.len(), THREADS);
     }
 
     /// Threads that add objects, and use and remove those of all. Under Miri, with many schedules.

@@ -77,6 +77,7 @@ mod tests {
     use super::in_send_queue;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not know the system call for send queues")]
     fn what_a_peer_does_not_read_is_counted_until_it_does() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
