@@ -8,7 +8,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -115,7 +114,7 @@ impl Looping {
         let client = Arc::new(Client::new(ClientConfig::default()));
         let (sender, ends) = channel();
         let looping = client.clone();
-        std::thread::spawn(move || looping.run(Rc::new(Ends(sender))));
+        std::thread::spawn(move || looping.run(Arc::new(Ends(sender))));
         Self { client, ends }
     }
 

@@ -4,10 +4,9 @@
 //!
 //! Prints a row per workload: microseconds of CPU and of time per request, median and best slice.
 
-use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use httpkit_core::client::*;
@@ -31,36 +30,37 @@ struct Again {
     spec: CallSpec,
     at_once: u64,
     per_slice: u64,
-    asked: Cell<u64>,
-    answered: Cell<u64>,
-    began: Cell<(u64, Instant)>,
-    slices: std::cell::RefCell<Vec<Slice>>,
+    asked: AtomicU64,
+    answered: AtomicU64,
+    began: Mutex<(u64, Instant)>,
+    slices: Mutex<Vec<Slice>>,
 }
 
 impl Again {
     fn ask(&self) {
-        let call = self.asked.get() + 1;
-        self.asked.set(call);
+        let call = self.asked.fetch_add(1, Relaxed) + 1;
         self.client.call(call, Box::new(self.spec.clone()));
     }
 
     fn answered(&self) {
-        self.answered.set(self.answered.get() + 1);
-        if self.answered.get() < self.per_slice {
+        let answered = self.answered.fetch_add(1, Relaxed) + 1;
+        if answered < self.per_slice {
             self.ask();
-        } else if self.answered.get() == self.per_slice + self.at_once - 1 {
+        } else if answered == self.per_slice + self.at_once - 1 {
             self.end_slice();
         }
     }
 
     fn end_slice(&self) {
-        let (cpu, began) = self.began.get();
-        let requests = self.answered.get() as f64;
-        self.slices.borrow_mut().push(Slice {
+        let (cpu, began) = *self.began.lock().unwrap();
+        let requests = self.answered.load(Relaxed) as f64;
+        let slice = Slice {
             cpu: (thread_cpu_nanos() - cpu) as f64 / 1e3 / requests,
             wall: began.elapsed().as_nanos() as f64 / 1e3 / requests,
-        });
-        if self.slices.borrow().len() == SLICES {
+        };
+        let mut slices = self.slices.lock().unwrap();
+        slices.push(slice);
+        if slices.len() == SLICES {
             self.client.stop();
         } else {
             self.begin_slice();
@@ -68,8 +68,8 @@ impl Again {
     }
 
     fn begin_slice(&self) {
-        self.answered.set(0);
-        self.began.set((thread_cpu_nanos(), Instant::now()));
+        self.answered.store(0, Relaxed);
+        *self.began.lock().unwrap() = (thread_cpu_nanos(), Instant::now());
         for _ in 0..self.at_once {
             self.ask();
         }
@@ -127,19 +127,19 @@ fn get(port: u16, path: &str) -> CallSpec {
 
 fn measure(port: u16, path: &str, at_once: u64, per_slice: u64) -> std::io::Result<Vec<Slice>> {
     let client = Arc::new(Client::new(ClientConfig::default()));
-    let again = Rc::new(Again {
+    let again = Arc::new(Again {
         client: client.clone(),
         spec: get(port, path),
         at_once,
         per_slice,
-        asked: Cell::new(0),
-        answered: Cell::new(0),
-        began: Cell::new((0, Instant::now())),
+        asked: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
+        began: Mutex::new((0, Instant::now())),
         slices: Default::default(),
     });
     again.begin_slice();
     client.run(again.clone())?;
-    Ok(again.slices.take())
+    Ok(std::mem::take(&mut *again.slices.lock().unwrap()))
 }
 
 /// Median and best.

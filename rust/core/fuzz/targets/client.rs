@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -72,7 +71,7 @@ impl Calling {
         let running = client.clone();
         std::thread::spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                running.run(Rc::new(Ends(tell)))
+                running.run(Arc::new(Ends(tell)))
             }));
             eprintln!("the client's loop ended: {result:?}");
             std::process::abort();

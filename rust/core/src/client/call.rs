@@ -8,7 +8,8 @@ use super::sink::CallId;
 use super::spec::{CallSpec, Millis};
 use super::stats::Stats;
 use crate::net::foreign::TransportId;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
 /// One request in flight. It reports its end to the sink once, at the latest when it is dropped, so that a lost task
@@ -16,27 +17,31 @@ use tokio::time::Instant;
 pub(super) struct Call {
     pub id: CallId,
     pub spec: Box<CallSpec>,
-    pub key: Rc<PoolKey>,
-    pub control: Rc<Control>,
+    pub key: Arc<PoolKey>,
+    pub control: Arc<Control>,
     /// Start of the connect clock: the submission, or the last stale retry.
     pub since: Instant,
     deadline: Option<Instant>,
-    shared: Rc<Shared>,
+    shared: Arc<Shared>,
     settled: bool,
 }
 
 impl Call {
-    pub(super) fn new(shared: Rc<Shared>, id: CallId, spec: Box<CallSpec>, since: Instant) -> Self {
-        let control = Rc::new(Control::default());
-        control
-            .credit
-            .set(i64::try_from(spec.window).unwrap_or(i64::MAX));
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: CallId,
+        spec: Box<CallSpec>,
+        since: Instant,
+    ) -> Self {
+        let control = Arc::new(Control::default());
+        let window = i64::try_from(spec.window).unwrap_or(i64::MAX);
+        control.credit.store(window, Relaxed);
         Stats::add(&shared.stats.calls, 1);
         Stats::add(&shared.stats.active, 1);
         shared.calls.register(id, control.clone());
         Self {
             id,
-            key: Rc::new(PoolKey::of(&spec)),
+            key: Arc::new(PoolKey::of(&spec)),
             control,
             since,
             deadline: spec.timeouts.deadline.map(|(rest, _)| rest.after(since)),
@@ -125,7 +130,7 @@ impl Drop for Call {
             return;
         }
         self.settle();
-        let error = match self.shared.stopping.get() {
+        let error = match self.shared.stopping.load(Relaxed) {
             true => CallError::stopped(),
             false => CallError::internal("the task of this request was lost"),
         };

@@ -4,8 +4,7 @@
 use super::call::Call;
 use super::error::{CallError, ErrorKind};
 use super::stats::Stats;
-use std::cell::Cell;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest array of the embedder.
 const MAX_BUFFERED: usize = 0x7fff_fff7;
@@ -16,16 +15,16 @@ const STEP: u64 = 256 * 1024;
 #[derive(Default)]
 pub(super) struct Room {
     /// Bytes that fit without asking.
-    granted: Cell<u64>,
+    granted: AtomicU64,
 }
 
 impl Room {
     fn take(&self, call: &Call, more: u64) -> Result<(), CallError> {
-        match self.granted.get().checked_sub(more) {
-            Some(left) => self.granted.set(left),
+        match self.granted.load(Ordering::Relaxed).checked_sub(more) {
+            Some(left) => self.granted.store(left, Ordering::Relaxed),
             None => {
                 let left = ask(call, more)?;
-                self.granted.set(left.min(STEP));
+                self.granted.store(left.min(STEP), Ordering::Relaxed);
             }
         }
         Ok(())

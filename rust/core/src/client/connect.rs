@@ -12,13 +12,13 @@ use crate::net::foreign::TransportId;
 use crate::net::platform::{self, UnixStream};
 use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::{self, TlsMode};
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -43,7 +43,7 @@ pub(super) struct Conn {
     pub meter: Meter,
     /// Calls that it has served.
     pub served: u64,
-    pub key: Rc<PoolKey>,
+    pub key: Arc<PoolKey>,
     _permit: Permit,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let connecting = Connecting::new(stats);
     let mut attempt = Attempt::new(call, call.spec.hosted, call.since);
     let mut result = attempt.run().await;
-    if result.is_err() && attempt.not_our_tls.get() && call.spec.hosted_tls {
+    if result.is_err() && attempt.not_our_tls.load(Relaxed) && call.spec.hosted_tls {
         attempt = Attempt::new(call, true, Instant::now());
         result = attempt.run().await;
     }
@@ -122,7 +122,7 @@ struct Attempt<'a> {
     meter: Meter,
     transport: Option<TransportId>,
     /// It failed over something that rustls does not support.
-    not_our_tls: Cell<bool>,
+    not_our_tls: AtomicBool,
 }
 
 impl<'a> Attempt<'a> {
@@ -133,7 +133,7 @@ impl<'a> Attempt<'a> {
             since,
             meter: Meter::default(),
             transport: None,
-            not_our_tls: Cell::new(false),
+            not_our_tls: AtomicBool::new(false),
         }
     }
 
@@ -231,7 +231,7 @@ async fn connect_any(
     let mut tries = JoinSet::new();
     let start = |tries: &mut JoinSet<_>, address: &Address| {
         let (address, bind, meter) = (address.clone(), bind.cloned(), meter.clone());
-        tries.spawn_local(async move { connect_one(&address, bind.as_ref(), meter).await });
+        tries.spawn(async move { connect_one(&address, bind.as_ref(), meter).await });
     };
     start(&mut tries, first);
     let mut first_error = None;
@@ -312,7 +312,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 async fn prepare(
     call: &Call,
     stream: Stream,
-    not_our_tls: &Cell<bool>,
+    not_our_tls: &AtomicBool,
 ) -> Result<Stream, CallError> {
     let mut stream = match &call.spec.route {
         Route::Tunnel {
@@ -346,7 +346,7 @@ async fn secure(
     stream: Stream,
     mode: TlsMode,
     name: &str,
-    not_our_tls: &Cell<bool>,
+    not_our_tls: &AtomicBool,
 ) -> Result<Stream, CallError> {
     if let Stream::Foreign(foreign) = stream {
         let inner = matches!(&call.spec.route, Route::Tunnel { tls: Some(_), .. });
@@ -354,10 +354,10 @@ async fn secure(
         foreign.start_tls(call.id, level).await?;
         return Ok(Stream::Foreign(foreign));
     }
-    let context = call.shared().tls.borrow().clone();
+    let context = call.shared().tls.lock().clone();
     let Some(context) = context else {
         return Err(CallError::internal("TLS was not set up"));
     };
     let result = context.connect(stream, mode, call.spec.sni, name).await;
-    Ok(result.inspect_err(|error| not_our_tls.set(tls::is_unsupported(error)))?)
+    Ok(result.inspect_err(|error| not_our_tls.store(tls::is_unsupported(error), Relaxed))?)
 }

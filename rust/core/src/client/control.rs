@@ -2,24 +2,25 @@
 
 use super::error::{CallError, ErrorKind};
 use bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 /// How other threads control a call in progress: through commands to its loop.
 #[derive(Default)]
 pub(super) struct Control {
-    pub cancelled: Cell<bool>,
-    pub source_failed: Cell<bool>,
+    pub cancelled: AtomicBool,
+    pub source_failed: AtomicBool,
     /// Bytes that may still be handed out; below 0 after a piece exceeded them.
-    pub credit: Cell<i64>,
-    pub upload: RefCell<VecDeque<(Bytes, bool)>>,
-    waker: RefCell<Option<Waker>>,
+    pub credit: AtomicI64,
+    pub upload: Mutex<VecDeque<(Bytes, bool)>>,
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Control {
     pub(super) fn wait(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
+        let mut waker = self.waker.lock();
         match waker.as_mut() {
             Some(old) => old.clone_from(cx.waker()),
             None => *waker = Some(cx.waker().clone()),
@@ -27,7 +28,7 @@ impl Control {
     }
 
     pub(super) fn wake(&self) {
-        let waker = self.waker.borrow_mut().take();
+        let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -35,10 +36,10 @@ impl Control {
 
     /// Whether the call was ended from outside.
     pub(super) fn broken(&self) -> Result<(), CallError> {
-        if self.cancelled.get() {
+        if self.cancelled.load(Relaxed) {
             return Err(CallError::cancelled());
         }
-        if self.source_failed.get() {
+        if self.source_failed.load(Relaxed) {
             return Err(CallError::new(
                 ErrorKind::SourceFailed,
                 "source of the request body failed",

@@ -17,12 +17,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
 /// A request from another thread to the loop.
@@ -43,40 +42,41 @@ pub(super) enum Command {
 
 /// Assigns calls to connections, and returns connections to the pool.
 pub(super) struct Engine {
-    shared: Rc<Shared>,
-    pool: Rc<SharedPool>,
+    shared: Arc<Shared>,
+    pool: Arc<SharedPool>,
 }
 
 impl Engine {
-    pub(super) fn new(sink: Rc<dyn Sink>, stats: Arc<Stats>, config: ClientConfig) -> Rc<Self> {
+    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, config: ClientConfig) -> Arc<Self> {
         let limits = Limits {
             total: config.max_connections,
             per_host: config.max_per_host,
         };
-        Rc::new(Self {
+        Arc::new(Self {
             pool: SharedPool::new(Pool::new(limits), stats.clone()),
             shared: Shared::new(sink, stats, config.bind),
         })
     }
 
-    fn dispatch(self: &Rc<Self>, command: Command) {
+    fn dispatch(self: &Arc<Self>, command: Command) {
         match command {
             Command::Call(id, spec, since) => {
                 self.submit(Call::new(self.shared.clone(), id, spec, since));
             }
             Command::Credit(id, n) => self.shared.calls.change(id, |control| {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
-                control.credit.set(control.credit.get().saturating_add(n));
+                let credit = control.credit.load(Relaxed).saturating_add(n);
+                control.credit.store(credit, Relaxed);
             }),
             Command::Cancel(id) => self.cancel(id),
             Command::Send(id, data, last) => self.shared.calls.change(id, |control| {
-                control.upload.borrow_mut().push_back((data, last));
+                control.upload.lock().push_back((data, last));
             }),
             Command::SendFailed(id) => self
                 .shared
                 .calls
-                .change(id, |control| control.source_failed.set(true)),
-            Command::Tls(context) => *self.shared.tls.borrow_mut() = Some(context),
+                .change(id, |control| control.source_failed.store(true, Relaxed)),
+            Command::Tls(context) => *self.shared.tls.lock() = Some(context),
             Command::Ready(transport) => self.shared.foreigners.ready(transport),
             Command::Failed(transport) => self.shared.foreigners.failed(transport),
             Command::Received(transport, data) => self.shared.foreigners.received(transport, data),
@@ -107,12 +107,12 @@ impl Engine {
             None => self
                 .shared
                 .calls
-                .change(call, |control| control.cancelled.set(true)),
+                .change(call, |control| control.cancelled.store(true, Relaxed)),
         }
     }
 
     /// Assigns a call to an idle or new connection, or queues it.
-    pub(super) fn submit(self: &Rc<Self>, mut call: Call) {
+    pub(super) fn submit(self: &Arc<Self>, mut call: Call) {
         while call.takes_pooled() {
             let Some(ear) = self.pool.with(|pool| pool.checkout(&call.key)) else {
                 break;
@@ -140,9 +140,9 @@ impl Engine {
         });
     }
 
-    fn enqueue(self: &Rc<Self>, call: Call) {
+    fn enqueue(self: &Arc<Self>, call: Call) {
         let (engine, id, limit) = (self.clone(), call.id, call.queue_limit());
-        let watch = spawn_local(async move {
+        let watch = tokio::spawn(async move {
             tokio::time::sleep_until(limit.at).await;
             if let Some(late) = engine.pool.with(|pool| pool.remove_queued(id)) {
                 late.call.fail(&limit.error(), None);
@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// Opens connections for queued calls while there is room.
-    fn pump(self: &Rc<Self>) {
+    fn pump(self: &Arc<Self>) {
         while let Some(queued) = self.pool.with(Pool::next_opened) {
             queued.watch.abort();
             self.open(queued.call);
@@ -161,10 +161,10 @@ impl Engine {
     }
 
     /// Opens a connection, already reserved, and serves `call` on it.
-    fn open(self: &Rc<Self>, call: Call) {
+    fn open(self: &Arc<Self>, call: Call) {
         let permit = Permit::new(self.pool.clone(), call.key.clone());
         let engine = self.clone();
-        spawn_local(async move {
+        tokio::spawn(async move {
             // Boxed: the state of a handshake is large, and this task lives as long as the connection.
             match Box::pin(connect::open(&call, permit)).await {
                 Ok(conn) => serve(&engine, call, conn).await,
@@ -174,7 +174,7 @@ impl Engine {
     }
 
     /// The next call for a free connection, which is parked until one comes; `None` closes it.
-    async fn next_call(self: &Rc<Self>, conn: &mut Conn, expiry: Instant) -> Option<Call> {
+    async fn next_call(self: &Arc<Self>, conn: &mut Conn, expiry: Instant) -> Option<Call> {
         match self.pool.with(|pool| pool.next_for(&conn.key)) {
             Next::Serve(queued) => {
                 queued.watch.abort();
@@ -215,7 +215,7 @@ impl Engine {
 /// Serves `call`, then further calls assigned to the same connection.
 ///
 /// Because of the order of the parameters, a dropped task closes its connection before it reports its call.
-async fn serve(engine: &Rc<Engine>, mut call: Call, mut conn: Conn) {
+async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Conn) {
     let stats = &engine.shared.stats;
     loop {
         match exchange::run(&mut conn, &call).await {
@@ -249,7 +249,7 @@ async fn serve(engine: &Rc<Engine>, mut call: Call, mut conn: Conn) {
 }
 
 /// Runs the loop on this thread until a stop; see [`super::Client::run`].
-pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
+pub(super) fn run(engine: Arc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
     let (runtime, first) = match runtime(&engine, &mut inbox) {
         Ok(made) => made,
         Err(error) => {
@@ -261,23 +261,18 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
             return Err(error);
         }
     };
-    let tasks = LocalSet::new();
-    runtime.block_on(tasks.run_until(turn(engine.clone(), first, &mut inbox)));
-    engine.shared.stopping.set(true);
-    {
-        let _timers_need_it = runtime.enter();
-        drop(tasks);
-    }
+    runtime.block_on(turn(engine.clone(), first, &mut inbox));
+    engine.shared.stopping.store(true, Relaxed);
+    // Drops the connections' tasks, each of which reports its call.
+    drop(runtime);
     for queued in engine.pool.with(Pool::clear) {
         queued.call.fail(&CallError::stopped(), None);
     }
     inbox.close();
     // Commands sent while the loop stopped: every call must be told its end.
-    runtime.block_on(async {
-        while let Some(command) = inbox.recv().await {
-            engine.refuse(&command);
-        }
-    });
+    while let Some(command) = inbox.blocking_recv() {
+        engine.refuse(&command);
+    }
     engine.tell_at_last();
     Ok(())
 }
@@ -285,7 +280,7 @@ pub(super) fn run(engine: Rc<Engine>, mut inbox: UnboundedReceiver<Command>) -> 
 /// A runtime, and the command to execute first. While no runtime can be made, usually because the process is out of
 /// descriptors, calls fail, and each one tries again: the client must recover. `Err` after a stop.
 fn runtime(
-    engine: &Rc<Engine>,
+    engine: &Arc<Engine>,
     inbox: &mut UnboundedReceiver<Command>,
 ) -> io::Result<(Runtime, Option<Command>)> {
     let mut first = None;
@@ -305,16 +300,16 @@ fn runtime(
     }
 }
 
-async fn turn(engine: Rc<Engine>, first: Option<Command>, inbox: &mut UnboundedReceiver<Command>) {
+async fn turn(engine: Arc<Engine>, first: Option<Command>, inbox: &mut UnboundedReceiver<Command>) {
     let pumped = engine.clone();
-    spawn_local(async move {
+    tokio::spawn(async move {
         loop {
             pumped.pool.room().await;
             pumped.pump();
         }
     });
     let shared = engine.shared.clone();
-    spawn_local(async move { shared.untold.keep_telling(&*shared.sink).await });
+    tokio::spawn(async move { shared.untold.keep_telling(&*shared.sink).await });
     let mut next = match first {
         Some(first) => Some(first),
         None => inbox.recv().await,

@@ -16,6 +16,7 @@ use super::stats::Stats;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::yield_now;
@@ -225,7 +226,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn blocked(&self) -> bool {
-        self.call.spec.streamed && self.call.control.credit.get() <= 0
+        self.call.spec.streamed && self.call.control.credit.load(Relaxed) <= 0
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, Stop> {
@@ -236,7 +237,7 @@ impl<'a> Exchange<'a> {
             return self.resume();
         }
         let call = self.call;
-        let mut scratch = call.shared().scratch.borrow_mut();
+        let mut scratch = call.shared().scratch.lock();
         let mut buf = ReadBuf::new(&mut scratch);
         match Pin::new(&mut self.conn.stream).poll_read(cx, &mut buf) {
             Poll::Pending => Ok(Progress::Nothing),
@@ -419,7 +420,8 @@ impl<'a> Exchange<'a> {
     fn hand_out(&mut self, data: &[u8]) -> Result<(), CallError> {
         self.announced = true;
         let credit = &self.call.control.credit;
-        credit.set(credit.get().saturating_sub(data.len() as i64));
+        let left = credit.load(Relaxed).saturating_sub(data.len() as i64);
+        credit.store(left, Relaxed);
         match self.call.shared().sink.on_body(self.call.id, data) {
             true => Ok(()),
             false => Err(CallError::refused()),

@@ -43,7 +43,6 @@ use crate::net::tls::TlsContext;
 pub use bytes::Bytes;
 use engine::{Command, Engine};
 use parking_lot::Mutex;
-use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
@@ -70,7 +69,7 @@ impl Client {
 
     /// Runs the loop. Returns after [`Client::stop`], once every call has ended and every connection is closed. A
     /// second run returns immediately.
-    pub fn run(&self, sink: Rc<dyn Sink>) -> std::io::Result<()> {
+    pub fn run(&self, sink: Arc<dyn Sink>) -> std::io::Result<()> {
         let Some(inbox) = self.inbox.lock().take() else {
             return Ok(());
         };

@@ -107,7 +107,7 @@ impl Outgoing {
         if self.source_done {
             return Ok(());
         }
-        let mut upload = call.control.upload.borrow_mut();
+        let mut upload = call.control.upload.lock();
         while let Some((data, last)) = upload.pop_front() {
             self.source_done = last;
             match self.upload {

@@ -3,31 +3,30 @@
 use super::key::PoolKey;
 use super::pool::Pool;
 use super::stats::Stats;
-use std::cell::RefCell;
-use std::rc::Rc;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 
 /// The pool, with its statistics kept up to date.
 pub(super) struct SharedPool {
-    pool: RefCell<Pool>,
+    pool: Mutex<Pool>,
     stats: Arc<Stats>,
     /// A connection was closed: queued calls may have room.
     room: Notify,
 }
 
 impl SharedPool {
-    pub(super) fn new(pool: Pool, stats: Arc<Stats>) -> Rc<Self> {
-        Rc::new(Self {
-            pool: RefCell::new(pool),
+    pub(super) fn new(pool: Pool, stats: Arc<Stats>) -> Arc<Self> {
+        Arc::new(Self {
+            pool: Mutex::new(pool),
             stats,
             room: Notify::new(),
         })
     }
 
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut Pool) -> R) -> R {
-        let mut pool = self.pool.borrow_mut();
+        let mut pool = self.pool.lock();
         let result = act(&mut pool);
         self.stats.idle.store(pool.idle() as u64, Ordering::Relaxed);
         self.stats
@@ -43,13 +42,13 @@ impl SharedPool {
 
 /// The right to one connection, counted until it is closed.
 pub(super) struct Permit {
-    pool: Rc<SharedPool>,
-    pub key: Rc<PoolKey>,
+    pool: Arc<SharedPool>,
+    pub key: Arc<PoolKey>,
 }
 
 impl Permit {
     /// A permit for a connection that [`Pool::reserve`] has allowed.
-    pub(super) fn new(pool: Rc<SharedPool>, key: Rc<PoolKey>) -> Self {
+    pub(super) fn new(pool: Arc<SharedPool>, key: Arc<PoolKey>) -> Self {
         Stats::add(&pool.stats.open, 1);
         Stats::add(&pool.stats.opened, 1);
         Self { pool, key }

@@ -6,7 +6,7 @@
 use super::call::Call;
 use super::key::{HostKey, PoolKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -22,8 +22,8 @@ pub(super) struct Queued {
 /// See the module docs.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: HashMap<Rc<PoolKey>, BTreeMap<Ticket, oneshot::Sender<Call>>>,
-    by_expiry: BTreeMap<Ticket, Rc<PoolKey>>,
+    idle: HashMap<Arc<PoolKey>, BTreeMap<Ticket, oneshot::Sender<Call>>>,
+    by_expiry: BTreeMap<Ticket, Arc<PoolKey>>,
     next_ticket: u64,
     open: usize,
     per_host: HashMap<HostKey, usize>,
@@ -67,7 +67,7 @@ impl Pool {
     /// Adds an idle connection.
     pub(super) fn park(
         &mut self,
-        key: Rc<PoolKey>,
+        key: Arc<PoolKey>,
         expiry: Instant,
     ) -> (Ticket, oneshot::Receiver<Call>) {
         let (ear, calls) = oneshot::channel();

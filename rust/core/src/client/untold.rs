@@ -4,7 +4,7 @@
 use super::error::CallError;
 use super::sink::{CallId, Sink};
 use crate::net::foreign::TransportId;
-use std::cell::RefCell;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ struct Failure {
 /// See the module docs.
 #[derive(Default)]
 pub(super) struct Untold {
-    failures: RefCell<VecDeque<Failure>>,
+    failures: Mutex<VecDeque<Failure>>,
     kept: Notify,
 }
 
@@ -35,7 +35,7 @@ impl Untold {
             error,
             transport,
         };
-        self.failures.borrow_mut().push_back(failure);
+        self.failures.lock().push_back(failure);
         self.kept.notify_one();
     }
 
@@ -62,11 +62,11 @@ impl Untold {
     /// Reports failures; returns whether all were accepted.
     fn tell(&self, sink: &dyn Sink) -> bool {
         loop {
-            let Some(next) = self.failures.borrow_mut().pop_front() else {
+            let Some(next) = self.failures.lock().pop_front() else {
                 return true;
             };
             if !sink.on_failure(next.call, &next.error, next.transport) {
-                self.failures.borrow_mut().push_front(next);
+                self.failures.lock().push_front(next);
                 return false;
             }
         }

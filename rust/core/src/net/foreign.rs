@@ -4,17 +4,18 @@
 //! bytes to send (at most [`WRITE_WINDOW`] unacknowledged), so that neither side can flood the other. To everything
 //! above, a [`ForeignStream`] is a stream like any other.
 //!
-//! All of this runs on one loop thread; the embedder's calls reach it as commands of that loop.
+//! All of this runs on the thread that runs the loop, one at a time; the embedder's calls reach it as commands of that
+//! loop.
 
 use super::stream::Meter;
 use bytes::{Buf, Bytes};
-use std::cell::{Cell, RefCell};
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -30,7 +31,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// The embedder's side: each call must return without blocking. `false` means that it could not accept the call (no
 /// memory), which breaks the transport.
-pub trait TransportHost {
+pub trait TransportHost: Send + Sync {
     /// Connect for this call, then report ready or failed.
     #[must_use]
     fn transport_open(&self, transport: TransportId, call: u64) -> bool;
@@ -49,7 +50,7 @@ pub trait TransportHost {
 }
 
 /// An embedder that runs no connections.
-pub trait HostsNone {}
+pub trait HostsNone: Send + Sync {}
 
 impl<T: HostsNone> TransportHost for T {
     fn transport_open(&self, _: TransportId, _: u64) -> bool {
@@ -69,55 +70,55 @@ impl<T: HostsNone> TransportHost for T {
 
 #[derive(Default)]
 struct State {
-    ready: Cell<bool>,
-    secured: Cell<bool>,
-    failed: Cell<bool>,
-    eof: Cell<bool>,
-    inbound: RefCell<VecDeque<Bytes>>,
+    ready: AtomicBool,
+    secured: AtomicBool,
+    failed: AtomicBool,
+    eof: AtomicBool,
+    inbound: Mutex<VecDeque<Bytes>>,
     /// Bytes read by the core and not yet returned as credit.
-    consumed: Cell<usize>,
-    unacknowledged: Cell<usize>,
+    consumed: AtomicUsize,
+    unacknowledged: AtomicUsize,
     meter: Meter,
-    wakers: RefCell<Vec<Waker>>,
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl State {
     fn wait(&self, cx: &Context<'_>) {
-        let mut wakers = self.wakers.borrow_mut();
+        let mut wakers = self.wakers.lock();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
         }
     }
 
     fn wake(&self) {
-        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        let wakers = std::mem::take(&mut *self.wakers.lock());
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 /// The foreign transports of one loop.
 pub struct Foreigners {
-    host: Rc<dyn TransportHost>,
-    open: RefCell<HashMap<TransportId, Rc<State>>>,
+    host: Arc<dyn TransportHost>,
+    open: Mutex<HashMap<TransportId, Arc<State>>>,
 }
 
 impl Foreigners {
     /// None yet.
-    pub fn new(host: Rc<dyn TransportHost>) -> Rc<Self> {
-        Rc::new(Self {
+    pub fn new(host: Arc<dyn TransportHost>) -> Arc<Self> {
+        Arc::new(Self {
             host,
-            open: RefCell::default(),
+            open: Mutex::default(),
         })
     }
 
     /// Asks the embedder for a connection for `call`; `meter` counts its bytes.
-    pub fn open(self: &Rc<Self>, call: u64, meter: Meter) -> ForeignStream {
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let state = Rc::new(State {
+    pub fn open(self: &Arc<Self>, call: u64, meter: Meter) -> ForeignStream {
+        let id = NEXT_ID.fetch_add(1, Relaxed);
+        let state = Arc::new(State {
             meter,
             ..State::default()
         });
-        self.open.borrow_mut().insert(id, state.clone());
+        self.open.lock().insert(id, state.clone());
         let stream = ForeignStream {
             id,
             state,
@@ -129,12 +130,12 @@ impl Foreigners {
 
     /// The embedder has connected, or TLS is established.
     pub fn ready(&self, transport: TransportId) {
-        self.with(transport, |state| state.ready.set(true));
+        self.with(transport, |state| state.ready.store(true, Relaxed));
     }
 
     /// The embedder's connection broke.
     pub fn failed(&self, transport: TransportId) {
-        self.with(transport, |state| state.failed.set(true));
+        self.with(transport, |state| state.failed.store(true, Relaxed));
     }
 
     /// Bytes from the peer.
@@ -142,27 +143,27 @@ impl Foreigners {
         self.with(transport, |state| {
             if !data.is_empty() {
                 state.meter.count(data.len());
-                state.inbound.borrow_mut().push_back(data);
+                state.inbound.lock().push_back(data);
             }
         });
     }
 
     /// The peer sends no more.
     pub fn eof(&self, transport: TransportId) {
-        self.with(transport, |state| state.eof.set(true));
+        self.with(transport, |state| state.eof.store(true, Relaxed));
     }
 
     /// `n` bytes were written. 0 means that the embedder moved bytes of its own, such as those of a handshake.
     pub fn written(&self, transport: TransportId, n: usize) {
         self.with(transport, |state| {
             state.meter.count(n.max(1));
-            let left = state.unacknowledged.get().saturating_sub(n);
-            state.unacknowledged.set(left);
+            let left = state.unacknowledged.load(Relaxed).saturating_sub(n);
+            state.unacknowledged.store(left, Relaxed);
         });
     }
 
     fn with(&self, transport: TransportId, change: impl FnOnce(&State)) {
-        let state = self.open.borrow().get(&transport).cloned();
+        let state = self.open.lock().get(&transport).cloned();
         if let Some(state) = state {
             change(&state);
             state.wake();
@@ -173,8 +174,8 @@ impl Foreigners {
 /// One foreign transport; dropping it closes it.
 pub struct ForeignStream {
     id: TransportId,
-    state: Rc<State>,
-    all: Rc<Foreigners>,
+    state: Arc<State>,
+    all: Arc<Foreigners>,
 }
 
 impl ForeignStream {
@@ -192,23 +193,23 @@ impl ForeignStream {
 
     /// Starts TLS and waits until it is established.
     pub async fn start_tls(&self, call: u64, level: u8) -> io::Result<()> {
-        self.state.ready.set(false);
-        self.state.secured.set(true);
+        self.state.ready.store(false, Relaxed);
+        self.state.secured.store(true, Relaxed);
         self.heard(self.all.host.transport_start_tls(self.id, call, level));
         self.until_ready().await
     }
 
     /// Whether TLS was started on it.
     pub fn secured(&self) -> bool {
-        self.state.secured.get()
+        self.state.secured.load(Relaxed)
     }
 
     async fn until_ready(&self) -> io::Result<()> {
         poll_fn(|cx| {
-            if self.state.failed.get() {
+            if self.state.failed.load(Relaxed) {
                 return Poll::Ready(Err(foreign_failure()));
             }
-            if self.state.ready.get() {
+            if self.state.ready.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
             self.state.wait(cx);
@@ -218,19 +219,19 @@ impl ForeignStream {
     }
 
     fn give_back(&self, n: usize) {
-        let consumed = self.state.consumed.get() + n;
+        let consumed = self.state.consumed.load(Relaxed) + n;
         if consumed < READ_WINDOW / 2 {
-            self.state.consumed.set(consumed);
+            self.state.consumed.store(consumed, Relaxed);
             return;
         }
-        self.state.consumed.set(0);
+        self.state.consumed.store(0, Relaxed);
         self.heard(self.all.host.transport_read_credit(self.id, consumed));
     }
 
     /// An embedder that missed a call would leave us waiting, so the transport fails.
     fn heard(&self, heard: bool) {
         if !heard {
-            self.state.failed.set(true);
+            self.state.failed.store(true, Relaxed);
             self.state.wake();
         }
     }
@@ -238,7 +239,7 @@ impl ForeignStream {
 
 impl Drop for ForeignStream {
     fn drop(&mut self) {
-        self.all.open.borrow_mut().remove(&self.id);
+        self.all.open.lock().remove(&self.id);
         self.all.host.transport_close(self.id);
     }
 }
@@ -249,7 +250,7 @@ impl AsyncRead for ForeignStream {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut inbound = self.state.inbound.borrow_mut();
+        let mut inbound = self.state.inbound.lock();
         if let Some(first) = inbound.front_mut() {
             let n = first.len().min(out.remaining());
             out.put_slice(&first[..n]);
@@ -261,10 +262,10 @@ impl AsyncRead for ForeignStream {
             self.give_back(n);
             return Poll::Ready(Ok(()));
         }
-        if self.state.failed.get() {
+        if self.state.failed.load(Relaxed) {
             return Poll::Ready(Err(foreign_failure()));
         }
-        if self.state.eof.get() {
+        if self.state.eof.load(Relaxed) {
             return Poll::Ready(Ok(()));
         }
         self.state.wait(cx);
@@ -278,16 +279,16 @@ impl AsyncWrite for ForeignStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.state.failed.get() {
+        if self.state.failed.load(Relaxed) {
             return Poll::Ready(Err(foreign_failure()));
         }
-        let waiting = self.state.unacknowledged.get();
+        let waiting = self.state.unacknowledged.load(Relaxed);
         let n = data.len().min(WRITE_WINDOW.saturating_sub(waiting));
         if n == 0 && !data.is_empty() {
             self.state.wait(cx);
             return Poll::Pending;
         }
-        self.state.unacknowledged.set(waiting + n);
+        self.state.unacknowledged.store(waiting + n, Relaxed);
         match self.all.host.transport_write(self.id, &data[..n]) {
             true => Poll::Ready(Ok(n)),
             false => Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),

@@ -2,27 +2,28 @@
 
 use super::foreign::ForeignStream;
 use super::platform::UnixStream;
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// Counts the bytes of a socket, readable without access to the socket.
+/// Counts the bytes of a socket, readable without access to the socket. One thread at a time counts.
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Rc<Cell<u64>>);
+pub struct Meter(Arc<AtomicU64>);
 
 impl Meter {
     /// Bytes so far, both ways together.
     pub fn bytes(&self) -> u64 {
-        self.0.get()
+        self.0.load(Ordering::Relaxed)
     }
 
     pub(super) fn count(&self, n: usize) {
-        self.0.set(self.0.get().wrapping_add(n as u64));
+        let bytes = self.bytes().wrapping_add(n as u64);
+        self.0.store(bytes, Ordering::Relaxed);
     }
 }
 

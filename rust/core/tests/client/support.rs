@@ -7,7 +7,6 @@ use httpkit_core::net::foreign::{TransportHost, TransportId};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -197,7 +196,7 @@ impl Running {
         log.room.store(u64::MAX, Ordering::SeqCst);
         let (looping, recorder) = (client.clone(), log.clone());
         let thread = std::thread::spawn(move || {
-            looping.run(Rc::new(Recorder(recorder))).unwrap();
+            looping.run(Arc::new(Recorder(recorder))).unwrap();
         });
         Self {
             client,

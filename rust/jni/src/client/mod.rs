@@ -4,7 +4,6 @@ pub(crate) mod decoder;
 mod spec;
 pub(crate) mod upcalls;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -53,10 +52,9 @@ pub(crate) fn run<'local>(env: &mut Env<'local>, _: JClass<'local>, client: jlon
     let Some(found) = CLIENTS.get(client) else {
         return Ok(());
     };
-    // If memory is short, this fails, and the client stays with its queued calls: Java tries again. SAFETY: the sink is
-    // dropped with the loop, before this frame ends.
-    let sink = Rc::new(unsafe { JavaSink::new(env) }?);
-    let result = found.run(sink);
+    // If memory is short, this fails, and the client stays with its queued calls: Java tries again.
+    let sink = Arc::new(JavaSink::new(env)?);
+    let result = upcalls::on_this_thread(env, || found.run(sink));
     CLIENTS.remove(client);
     result.map_err(|error| BridgeError::Io(error, "client loop".into()))
 }

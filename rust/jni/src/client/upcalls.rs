@@ -1,6 +1,8 @@
 //! The client's upcalls: `org.httpkit.jni.ClientUpcalls`, with ids resolved once per loop.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use httpkit_core::client::{CallError, CallId, ErrorKind, Head, Sink, Version};
 use httpkit_core::net::foreign::{TransportHost, TransportId};
@@ -105,32 +107,48 @@ pub(crate) fn throw(env: &mut Env<'_>, error: &CallError) -> Result<()> {
     }
 }
 
-/// The sink of one loop, created and used by the thread that runs it.
+thread_local! {
+    /// Of the native frame in which this thread runs a loop; null outside.
+    static ENV: Cell<*mut JNIEnv> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// Runs a loop on this thread, whose upcalls use `env` meanwhile.
+pub(crate) fn on_this_thread<R>(env: &mut Env<'_>, run: impl FnOnce() -> R) -> R {
+    struct Restore(*mut JNIEnv);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ENV.set(self.0);
+        }
+    }
+    let _restore = Restore(ENV.replace(env.get_raw()));
+    run()
+}
+
+/// The sink of one loop, used by the thread that runs it.
 pub(crate) struct JavaSink {
-    env: *mut JNIEnv,
     methods: Methods,
     /// A buffer in which header blocks are assembled.
-    block: RefCell<Vec<u8>>,
+    block: Mutex<Vec<u8>>,
 }
 
 impl JavaSink {
-    /// # Safety
-    ///
-    /// The sink must not outlive the native frame of `env`.
-    pub(crate) unsafe fn new(env: &mut Env<'_>) -> Result<Self> {
+    pub(crate) fn new(env: &mut Env<'_>) -> Result<Self> {
         Ok(Self {
-            env: env.get_raw(),
             methods: Methods::resolve(env)?,
-            block: RefCell::default(),
+            block: Mutex::default(),
         })
     }
 
     /// Runs an upcall in a local frame, which releases the references that it creates, because the loop never returns
     /// to Java. `false` if Java did not accept it.
     fn call(&self, run: impl FnOnce(&mut Env<'_>, &Methods) -> Result<bool>) -> bool {
-        // SAFETY: `new`'s caller keeps the frame of this pointer alive, and the
-        // sink cannot leave the frame's thread, since pointers are not `Send`.
-        let mut guard = unsafe { AttachGuard::from_unowned(self.env) };
+        let env = ENV.get();
+        if env.is_null() {
+            return false;
+        }
+        // SAFETY: `on_this_thread` has set it to the environment of this thread, whose frame is still there: it is
+        // reset before that ends.
+        let mut guard = unsafe { AttachGuard::from_unowned(env) };
         let mut taken = false;
         let called = upcall(guard.borrow_env_mut(), REFERENCES, |env| {
             taken = run(env, &self.methods)?;
@@ -149,7 +167,7 @@ impl JavaSink {
         env: &mut Env<'local>,
         head: &Head<'_>,
     ) -> Result<JByteArray<'local>> {
-        let mut block = self.block.borrow_mut();
+        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
         block.clear();
         head.headers.encode(&mut block);
         env.byte_array_from_slice(&block)
@@ -260,7 +278,7 @@ impl Sink for JavaSink {
             let message = env.new_string(&error.message)?;
             taken(env, methods, methods.failed, &args(message.as_raw()))
         });
-        told || self.tell(self.methods.failed, &args(std::ptr::null_mut()))
+        told || self.tell(self.methods.failed, &args(ptr::null_mut()))
     }
 
     fn on_send_credit(&self, call: CallId, n: usize) -> bool {
