@@ -82,6 +82,12 @@ impl Place {
         }
         staffed
     }
+
+    /// Counts this thread out, which is parked.
+    pub(super) fn leave(&mut self, crew: &mut Crew) {
+        crew.threads -= 1;
+        self.queue = None;
+    }
 }
 
 impl Drop for Place {

@@ -257,7 +257,8 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
         PLACE.with(|place| {
             let place = &mut *place.borrow_mut();
-            let work = self.next(place.enter(&self.inner), loops);
+            let inner = place.enter(&self.inner);
+            let work = self.next(inner, loops, place);
             match work {
                 Some(_) => place.busy = true,
                 None => *place = Place::none(),
@@ -266,7 +267,12 @@ impl<T: Send + 'static> WorkQueue<T> {
         })
     }
 
-    fn next<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>, loops: &Loops) -> Option<T> {
+    fn next<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner<T>>,
+        loops: &Loops,
+        place: &mut Place,
+    ) -> Option<T> {
         let mut yielded = false;
         loop {
             if let Some(Item { work, .. }) = inner.items.pop_front() {
@@ -304,13 +310,17 @@ impl<T: Send + 'static> WorkQueue<T> {
                 inner = self.inner.lock();
                 continue;
             }
-            inner = self.park(inner)?;
+            inner = self.park(inner, place)?;
             inner.waking = false;
         }
     }
 
     /// Parks until woken; `None` after `keep_alive` if this thread is not one to keep.
-    fn park<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>) -> Option<MutexGuard<'a, Inner<T>>> {
+    fn park<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner<T>>,
+        place: &mut Place,
+    ) -> Option<MutexGuard<'a, Inner<T>>> {
         let since = Instant::now();
         let this = Parked::this();
         inner.crew.awake -= 1;
@@ -324,7 +334,8 @@ impl<T: Send + 'static> WorkQueue<T> {
                 && let Some(at) = inner.parked.iter().position(Parked::is_this)
             {
                 inner.parked.remove(at);
-                inner.crew.awake += 1;
+                // Under this lock: another thread that is idle for as long must see that it is no longer one too many.
+                place.leave(&mut inner.crew);
                 return None;
             }
             drop(inner);

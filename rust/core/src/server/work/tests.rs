@@ -1,6 +1,7 @@
 //! The queue with threads that are only claimed to be there.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use super::parked::Parked;
@@ -148,5 +149,42 @@ fn a_thread_whose_loop_panics_is_counted_as_before() {
             (1, 1, 0)
         );
         assert!(inner.leading.is_empty() && !inner.waking && !own.has_been_woken());
+    }
+}
+
+#[test]
+fn of_threads_that_are_idle_at_the_same_time_only_those_beyond_the_kept_leave() {
+    const THREADS: usize = 6;
+    for _ in 0..200 {
+        let queue = WorkQueue::<()>::new(Settings {
+            mode: Mode::Pull,
+            limit: 10,
+            threads: 0,
+            kept: 2,
+            keep_alive: Duration::from_millis(1),
+        });
+        let loops = Loops::watching(0);
+        let (together, ended) = (Barrier::new(THREADS), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    together.wait();
+                    queue.take(&loops);
+                    ended.fetch_add(1, SeqCst);
+                });
+            }
+            let left = loop {
+                let inner = queue.inner.lock();
+                let threads = inner.crew.threads;
+                let all_have_come = ended.load(SeqCst) + threads == THREADS;
+                if all_have_come && threads <= 2 && inner.parked.len() == threads {
+                    break threads;
+                }
+                drop(inner);
+                std::thread::yield_now();
+            };
+            queue.shut();
+            assert_eq!(left, 2);
+        });
     }
 }
