@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, OnceLock, Weak};
 
 use httpkit_core::client::{Decoder, Event as Decoded};
+use httpkit_core::server::request::recycle;
 use httpkit_core::server::{
     Address, CORK, Config, Event, Exchange, INLINE, Interest, Mode, Notice, Request, Responded,
     ResponseHead, Server, Sink, Times, Work,
@@ -229,7 +230,7 @@ impl Loop {
         while let Some(request) = next {
             let exchange = request.exchange.clone();
             assert!(exchange.bind(NAME));
-            black_box(request.into_block(NAME));
+            recycle(black_box(request.into_block(NAME)));
             requests += 1;
             if peer.upgrades {
                 assert!(exchange.upgrade(b"", Interest::default(), None));

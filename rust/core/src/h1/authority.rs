@@ -3,6 +3,7 @@
 //! Handlers use them in links, log lines and look-ups, so nothing else is accepted. Two habits of http-kit stay. A name
 //! may contain colons, and the last one splits off the port; a leading one splits off nothing, so `:80` is a name.
 
+use std::cell::RefCell;
 use std::net::Ipv6Addr;
 
 use super::Span;
@@ -18,7 +19,42 @@ pub struct Authority {
     pub port: Option<u16>,
 }
 
+/// The last value that this thread has split.
+struct Last {
+    value: Vec<u8>,
+    name_len: usize,
+    port: Option<u16>,
+}
+
+/// Longer values are not kept.
+const KEPT: usize = 256;
+
+thread_local! {
+    static LAST: RefCell<Last> = const {
+        RefCell::new(Last { value: Vec::new(), name_len: 0, port: None })
+    };
+}
+
 impl Authority {
+    /// As [`Self::parse`], for a header that mostly has the same value as in the request before.
+    pub(super) fn parse_again(value: &[u8], start: usize) -> Option<Authority> {
+        LAST.with_borrow_mut(|last| {
+            if !last.value.is_empty() && last.value == value {
+                let name = Span::new(start, start + last.name_len);
+                let port = last.port;
+                return Some(Authority { name, port });
+            }
+            let found = Self::parse(value, start)?;
+            if value.len() <= KEPT {
+                last.value.clear();
+                last.value.extend_from_slice(value);
+                last.name_len = found.name.len();
+                last.port = found.port;
+            }
+            Some(found)
+        })
+    }
+
     /// Splits `value`, which starts at `start` of its buffer; `None` if it is not an authority.
     pub(super) fn parse(value: &[u8], start: usize) -> Option<Authority> {
         let name_len = match value.first()? {
@@ -130,4 +166,34 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     let of_scheme = |&b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
     let good = scheme.first()?.is_ascii_alphabetic() && scheme.iter().all(of_scheme);
     good.then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_means_the_same_whatever_came_before_it() {
+        let values = [
+            &b"h"[..],
+            b"h:80",
+            b"h:81",
+            b"h:",
+            b"h:x",
+            b"",
+            b":80",
+            b"[::1]:8",
+            b"[::1]",
+            b"[::1",
+            b"h h",
+        ];
+        for first in values {
+            for second in values {
+                for value in [first, second, second, first] {
+                    let found = Authority::parse_again(value, 7);
+                    assert_eq!(found, Authority::parse(value, 7), "{value:?}");
+                }
+            }
+        }
+    }
 }

@@ -215,7 +215,7 @@ impl HeadParser {
         match id {
             HOST if head.authority.is_some() => return Err(Violation::HostRepeated),
             HOST => {
-                let authority = Authority::parse(bytes, value_start);
+                let authority = Authority::parse_again(bytes, value_start);
                 head.authority = Some(authority.ok_or(Violation::HostInvalid)?);
             }
             CONTENT_LENGTH if self.content_length.is_some() => {

@@ -1,6 +1,6 @@
 //! Bytes, and parts of files and other sources, queued until a socket is writable.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -29,6 +29,8 @@ const TURN: usize = 1024 * 1024;
 thread_local! {
     /// Where a [`Source`]'s next bytes are copied to.
     static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The tail of a queue that this thread has written: the next one to queue something has room already.
+    static TAIL: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What is to be written next.
@@ -159,6 +161,7 @@ impl Output {
         } else {
             // Behind a piece, often no more than the end of its chunk waits.
             if self.tail.capacity() == 0 && self.pieces.is_empty() {
+                self.tail = TAIL.try_with(Cell::take).unwrap_or_default();
                 self.tail.reserve(bytes.len().max(LEAST_TAIL));
             }
             self.tail.extend_from_slice(bytes);
@@ -213,6 +216,12 @@ impl Output {
     pub(crate) fn clear(&mut self) {
         let in_memory = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
         self.note_freed(in_memory);
+        let mut tail = std::mem::take(&mut self.tail);
+        if (LEAST_TAIL..=GATHER).contains(&tail.capacity()) {
+            tail.clear();
+            // A thread that ends keeps none.
+            let _ = TAIL.try_with(|kept| kept.set(tail));
+        }
         *self = Self {
             written: self.written,
             freed: self.freed,
@@ -255,7 +264,10 @@ impl Output {
                     of_turn += if in_memory { 0 } else { written };
                 }
                 Err(e) => match e.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(false),
+                    io::ErrorKind::WouldBlock => {
+                        self.keep_less();
+                        return Ok(false);
+                    }
                     io::ErrorKind::Interrupted => {}
                     _ if is_file && !is_peers_fault(&e) => return Err(Failure::Content(e)),
                     _ => return Err(Failure::Socket),
@@ -263,6 +275,14 @@ impl Output {
             }
         }
         Ok(self.len > 0)
+    }
+
+    /// The rest waits for its peer, perhaps long: it takes little more memory than it has bytes.
+    fn keep_less(&mut self) {
+        let enough = self.tail.len().max(LEAST_TAIL);
+        if self.tail.capacity() > 2 * enough {
+            self.tail.shrink_to(enough);
+        }
     }
 
     fn write_next(
@@ -449,5 +469,20 @@ mod tests {
         };
         output.flush(write).unwrap();
         assert_eq!(output.len(), 2);
+    }
+
+    #[test]
+    fn an_empty_queue_has_no_room_and_a_rest_that_waits_little_of_it() {
+        let mut output = Output::default();
+        output.push(&[0; 12_000]);
+        output.flush(|_| Ok(12_000)).unwrap();
+        assert_eq!(output.tail.capacity(), 0);
+        output.push(b"rest");
+        assert!(output.tail.capacity() >= 12_000, "the thread kept it");
+        output
+            .flush(|_| Err(io::ErrorKind::WouldBlock.into()))
+            .unwrap();
+        assert!(output.tail.capacity() <= 2 * LEAST_TAIL);
+        assert_eq!(output.tail, b"rest");
     }
 }

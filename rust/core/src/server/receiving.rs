@@ -79,7 +79,7 @@ impl State {
             None => (&[][..], &[][..]),
         };
         let (block, arrived) = draft.finish(trailers, text);
-        self.arrived = Moment::of(request::clock_at(arrived));
+        self.arrived = Moment::of(request::arrival(&block));
         self.log_request(&block, arrived);
         conn.shared.tally.request();
         Request {

@@ -55,10 +55,14 @@ pub const FLAG_STREAMED: u8 = 64;
 thread_local! {
     /// A buffer for the field table of the next request.
     static TABLE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// A buffer for its block.
+    static BLOCK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Larger table buffers are not kept.
 const KEPT_TABLE: usize = 4096;
+/// Nor larger blocks: the next one may be short and wait in the queue.
+const KEPT_BLOCK: usize = 1024;
 
 const FIXED: usize = 80;
 const ENTRY: usize = 16;
@@ -73,6 +77,14 @@ pub fn clock() -> u64 {
 /// What [`clock`] returned at that time.
 pub(super) fn clock_at(time: Instant) -> u64 {
     time.saturating_duration_since(*EPOCH).as_nanos() as u64
+}
+
+/// Takes back a block that has been copied: its memory is used for the next request that this thread parses.
+pub fn recycle(mut block: Vec<u8>) {
+    if block.capacity() <= KEPT_BLOCK {
+        block.clear();
+        BLOCK.set(block);
+    }
 }
 
 /// Completes a block with the embedder's `name` of its exchange.
@@ -103,7 +115,8 @@ impl Draft {
     ) -> Self {
         let text: usize = head.headers.iter().map(|h| h.value.len() + 8).sum();
         let table = head.headers.len() * ENTRY;
-        let mut block = Vec::with_capacity(FIXED + head.target.len() + text + table + expected);
+        let mut block = BLOCK.take();
+        block.reserve(FIXED + head.target.len() + text + table + expected);
         block.resize(FIXED, 0);
         let mut draft = Self {
             block,
@@ -267,6 +280,11 @@ pub(super) fn octets(ip: IpAddr) -> (u8, [u8; 16]) {
 
 fn get_u32(block: &[u8], at: usize) -> usize {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]) as usize
+}
+
+/// When the head of a finished block had arrived, see [`clock`].
+pub(super) fn arrival(block: &[u8]) -> u64 {
+    u64::from(get_u32(block, 64) as u32) | (get_u32(block, 68) as u64) << 32
 }
 
 /// The text of a finished block whose start and length are at `at`.

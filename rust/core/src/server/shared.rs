@@ -54,6 +54,8 @@ pub(super) enum Deferred {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) config: Config,
+    /// The server's own header, as a line.
+    server_line: Vec<u8>,
     pub(super) queue: WorkQueue<Work>,
     pub(super) loops: Loops,
     pub(super) sink: Arc<dyn Sink>,
@@ -107,14 +109,25 @@ impl Drop for Accepting {
     }
 }
 
+type DateLine = [u8; 37];
+
+/// To be completed with a date from [`DATE_AT`] on.
+const DATE_LINE: DateLine = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+const DATE_AT: usize = 6;
+
 thread_local! {
-    /// The text of the current second, and when that ends.
-    static DATE: Cell<(Option<Instant>, [u8; 29])> = const { Cell::new((None, [0; 29])) };
+    /// The header line of the current second, and when that ends.
+    static DATE: Cell<(Option<Instant>, DateLine)> = const { Cell::new((None, DATE_LINE)) };
 }
 
 impl Shared {
     pub(super) fn new(config: Config, sink: Arc<dyn Sink>) -> Self {
+        let mut server_line = Vec::new();
+        if let Some(server) = &config.server_header {
+            response::header(&mut server_line, b"Server", server);
+        }
         Self {
+            server_line,
             queue: WorkQueue::new(Settings {
                 mode: config.mode,
                 limit: config.queue,
@@ -243,30 +256,38 @@ impl Shared {
         self.connections.all()
     }
 
-    pub(super) fn date(&self) -> [u8; 29] {
+    fn date(&self) -> [u8; 29] {
+        let mut date = [0; 29];
+        let end = DATE_AT + date.len();
+        date.copy_from_slice(&Self::date_line()[DATE_AT..end]);
+        date
+    }
+
+    fn date_line() -> DateLine {
         let now = step::now();
         DATE.with(|date| {
-            let (ends, text) = date.get();
+            let (ends, mut line) = date.get();
             if ends.is_some_and(|ends| now < ends) {
-                return text;
+                return line;
             }
             let today = SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default();
             let left = Duration::from_nanos(1_000_000_000 - u64::from(today.subsec_nanos()));
             let text = date::imf_fixdate(today.as_secs());
-            date.set((Some(Instant::now() + left), text));
-            text
+            line[DATE_AT..DATE_AT + text.len()].copy_from_slice(&text);
+            date.set((Some(Instant::now() + left), line));
+            line
         })
     }
 
     /// Appends the header fields that the server adds itself.
     pub(super) fn own_fields(&self, out: &mut Vec<u8>, server: bool, date: bool) {
-        if let Some(server) = self.config.server_header.as_ref().filter(|_| server) {
-            response::header(out, b"Server", server);
+        if server {
+            out.extend_from_slice(&self.server_line);
         }
         if date {
-            response::header(out, b"Date", &self.date());
+            out.extend_from_slice(&Self::date_line());
         }
     }
 

@@ -22,9 +22,13 @@ pub(crate) fn array<'local>(
     env: &mut Env<'local>,
     block: Option<Vec<u8>>,
 ) -> Result<JByteArray<'local>> {
-    let Some(block) = block else {
-        return Ok(JByteArray::null());
-    };
+    match block {
+        Some(block) => array_of(env, &block),
+        None => Ok(JByteArray::null()),
+    }
+}
+
+pub(crate) fn array_of<'local>(env: &mut Env<'local>, block: &[u8]) -> Result<JByteArray<'local>> {
     let len = size_of_array(block.len())?;
     // The safe layer checks for pending exceptions before and after each call, and each check costs as much as the
     // call. Here none can be pending before, and null indicates one after.
@@ -78,11 +82,25 @@ pub(crate) fn copy(
     if to.is_empty() {
         return Ok(());
     }
-    // SAFETY: `u8` and `i8` have the same size, alignment and valid values; the borrow is exclusive.
-    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<i8>(), to.len()) };
     let start =
         jint::try_from(start).map_err(|_| BridgeError::Argument(format!("start {start}")))?;
-    Ok(array.get_region(env, start, to)?)
+    let len = size_of_array(to.len())?;
+    if array.is_null() {
+        return Err(jni::errors::Error::NullPtr("a byte array").into());
+    }
+    // As in [`array_of`], but the array may be too short: then an exception is pending afterwards.
+    let raw = env.get_raw();
+    // SAFETY: `env` is this thread's, no exception is pending, `array` is not null, and `to` has room for `len` bytes.
+    // Java checks the array's bounds. What it then throws is cleared before the next call.
+    unsafe {
+        let to = to.as_mut_ptr().cast();
+        ((**raw).v1_1.GetByteArrayRegion)(raw, array.as_raw(), start, len, to);
+        if ((**raw).v1_2.ExceptionCheck)(raw) {
+            ((**raw).v1_1.ExceptionClear)(raw);
+            return Err(jni::errors::Error::IndexOutOfBounds.into());
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn bytes(

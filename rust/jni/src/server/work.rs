@@ -1,12 +1,12 @@
 //! Work on its way to Java: requests and channel events, encoded as blocks of bytes.
 
-use httpkit_core::server::{Event, Exchange, Work};
+use httpkit_core::server::{Event, Exchange, Work, request};
 use jni::Env;
 use jni::objects::JByteArray;
 
 use super::exchanges::EXCHANGES;
 use crate::border::abi;
-use crate::border::arrays::array;
+use crate::border::arrays::array_of;
 use crate::border::error::Result;
 
 /// Work on its way to Java. If it cannot be delivered (a panic, or no memory for its array), its connection is cut, so
@@ -51,8 +51,9 @@ pub(crate) fn hand_over<'local>(
         handover.arrived();
         return Ok(None);
     };
-    let array = array(env, Some(block))?;
+    let array = array_of(env, &block)?;
     handover.arrived();
+    request::recycle(block);
     Ok(Some(array))
 }
 
