@@ -12,7 +12,7 @@ import java.util.concurrent.atomic.AtomicLong;
  *
  * <p>Subclasses decide how the response reaches the listener.
  */
-abstract class Call extends ClientUpcalls.Call {
+abstract class Call extends ClientUpcalls.Call implements Submitted {
     private static final AtomicLong IDS = new AtomicLong();
 
     final HttpClient client;
@@ -80,13 +80,35 @@ abstract class Call extends ClientUpcalls.Call {
                             spec.length(),
                             body == null ? null : body.bytes(),
                             body == null ? 0 : body.offset(),
-                            body == null ? 0 : body.buffered());
+                            body == null ? 0 : body.buffered(),
+                            upload == null && awaited() && PlatformThread.isCurrent());
         } finally {
             if (!accepted) {
                 ClientUpcalls.forget(id);
             }
         }
         return accepted;
+    }
+
+    /** Whether only a thread that waits takes the response. */
+    boolean awaited() {
+        return false;
+    }
+
+    /** See {@link Submitted}: cancels the request. */
+    @Override
+    public void run() {
+        cancel();
+    }
+
+    @Override
+    public void lead() {
+        if (upload == null
+                && awaited()
+                && PlatformThread.isCurrent()
+                && !Thread.currentThread().isInterrupted()) {
+            NativeClient.clientLead(client.handle(), id);
+        }
     }
 
     /** The request failed before it reached the core; on the caller's thread. */
@@ -184,6 +206,11 @@ abstract class Call extends ClientUpcalls.Call {
         @Override
         boolean streams() {
             return false;
+        }
+
+        @Override
+        boolean awaited() {
+            return listener.awaited();
         }
 
         @Override

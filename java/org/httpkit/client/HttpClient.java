@@ -273,9 +273,10 @@ public class HttpClient implements Runnable {
     /**
      * As {@link #exec}.
      *
-     * @return cancels the request: the listener gets a CancellationException, unless it is over
+     * @return the request; when it is cancelled, the listener gets a CancellationException, unless it
+     *     is over
      */
-    public Runnable submit(
+    public Submitted submit(
             String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
         Call call = Call.of(this, listener, config);
         try {
@@ -283,7 +284,7 @@ public class HttpClient implements Runnable {
         } catch (Throwable t) {
             call.refuse(t);
         }
-        return call::cancel;
+        return call;
     }
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine)

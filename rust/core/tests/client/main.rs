@@ -9,6 +9,7 @@ mod coding;
 mod decode;
 mod hosted;
 mod identity;
+mod lead;
 mod pool;
 mod proxy;
 mod scarcity;
