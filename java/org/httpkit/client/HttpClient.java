@@ -273,8 +273,8 @@ public class HttpClient implements Runnable {
     /**
      * As {@link #exec}.
      *
-     * @return the request; when it is cancelled, the listener gets a CancellationException, unless it
-     *     is over
+     * @return the request; when it is cancelled, the listener gets a CancellationException, unless
+     *     it is over
      */
     public Submitted submit(
             String url, RequestConfig config, SSLEngine engine, IRespListener listener) {

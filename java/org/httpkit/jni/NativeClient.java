@@ -59,8 +59,8 @@ public final class NativeClient {
 
     /**
      * For a platform thread that will do nothing but wait for this call: it may run the loop
-     * meanwhile, with upcalls of this call. Returns when the call has ended, but also earlier, after
-     * some milliseconds at most.
+     * meanwhile, with upcalls of this call. Returns when the call has ended, but also earlier,
+     * after some milliseconds at most.
      */
     public static native void clientLead(long client, long call);
 
