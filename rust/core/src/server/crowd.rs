@@ -87,7 +87,9 @@ async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     let mut youngest_first = BinaryHeap::new();
     let now = shared.clock.now();
     let places = shared.connections.places();
-    let remembered = most_remembered(places);
+    // Places are more: on a machine with many loops, each list has as many as the longest.
+    let count = shared.connections.len();
+    let remembered = most_remembered(count);
     let mut at = 0;
     while at < places {
         for conn in shared.connections.at(at..at + BATCH) {
@@ -108,7 +110,7 @@ async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     let mut oldest = youngest_first.into_sorted_vec();
     oldest.reverse();
     let remember = |found: Candidate| (Arc::downgrade(&found.conn), found.since);
-    (oldest.into_iter().map(remember).collect(), places)
+    (oldest.into_iter().map(remember).collect(), count)
 }
 
 /// Ordered so that the youngest is the greatest.

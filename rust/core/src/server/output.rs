@@ -151,6 +151,10 @@ impl Output {
 
     /// Appends a copy.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // The socket has mostly accepted everything: then there must be no room to keep, either.
+        if bytes.is_empty() {
+            return;
+        }
         self.len += bytes.len();
         if self.tail.len() + bytes.len() > GATHER {
             self.seal();
@@ -204,7 +208,7 @@ impl Output {
         if !self.tail.is_empty() {
             let mut tail = std::mem::take(&mut self.tail);
             // The head of a frame or chunk: it waits as long as what it precedes, for every peer of a broadcast.
-            if tail.len() <= FEW {
+            if tail.len() <= FEW || tail.capacity() - tail.len() > LEAST_TAIL {
                 tail.shrink_to_fit();
             }
             let piece = Piece::Bytes(Bytes::from(tail));
@@ -469,6 +473,28 @@ mod tests {
         };
         output.flush(write).unwrap();
         assert_eq!(output.len(), 2);
+    }
+
+    #[test]
+    fn what_is_written_immediately_leaves_no_room() {
+        let mut output = Output::default();
+        output.push(b"");
+        output.push_payload(Payload::Borrowed(b"all"), 3);
+        assert_eq!(output.tail.capacity(), 0);
+    }
+
+    #[test]
+    fn a_head_before_a_piece_takes_little_more_room_than_it_has_bytes() {
+        let mut output = Output::default();
+        output.push(&[0; 12_000]);
+        output.flush(|_| Ok(12_000)).unwrap();
+        output.push(&[0; 200]);
+        assert!(output.tail.capacity() >= 12_000, "the thread kept it");
+        output.seal();
+        let Some(Piece::Bytes(head)) = output.pieces.pop_front() else {
+            panic!("no piece");
+        };
+        assert!(Vec::from(head).capacity() <= 200 + LEAST_TAIL);
     }
 
     #[test]
