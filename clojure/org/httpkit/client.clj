@@ -341,7 +341,6 @@
   "`prompt?`: only a deref takes the response, so it can convert it."
   [ending opts url prompt?]
   (reify PromptHandler
-    (isAwaited [_] (boolean prompt?))
     (onArrival [_ arrived]
       (boolean (and prompt?
                     (not (redirect? opts (.status arrived)))

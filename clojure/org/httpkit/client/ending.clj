@@ -5,7 +5,7 @@
    [java.util Locale]
    [java.util.concurrent CancellationException Future TimeUnit]
    [java.util.concurrent.atomic AtomicInteger AtomicReference]
-   [org.httpkit.client Ending Submitted UnreadResponse]))
+   [org.httpkit.client Ending UnreadResponse]))
 
 (set! *warn-on-reflection* true)
 
@@ -62,40 +62,18 @@
         (.get ^UnreadResponse value))
     value))
 
-;; A caller with a shorter timeout must not run the loop: that may take some milliseconds.
-(def ^:private ^:const shortest-lead-ms 20)
-
-(defn- lead!
-  "Runs the client's loop on this thread while its response is under way, if that is possible."
-  [promise {:keys [^AtomicReference hop]}]
-  (when-not (realized? promise)
-    (let [latest (.get hop)]
-      (when (instance? Submitted latest)
-        (.lead ^Submitted latest)))))
-
-(defn- await!
-  ([promise control]
-   (lead! promise control)
-   (deref promise))
-  ([promise control ^long timeout-ms timeout-val]
-   (if (< timeout-ms shortest-lead-ms)
-     (deref promise timeout-ms timeout-val)
-     (let [start (System/nanoTime)]
-       (lead! promise control)
-       (deref promise (- timeout-ms (quot (- (System/nanoTime) start) 1000000)) timeout-val)))))
-
 (defn guarded
   "The result of a request: its promise, which refuses to block in callbacks, and
   a Future."
   [promise control]
   (reify
     IDeref
-    (deref [_] (check-deadlock!) (settled (await! promise control)))
+    (deref [_] (check-deadlock!) (settled (deref promise)))
 
     IBlockingDeref
     (deref [_ timeout-ms timeout-val]
       (check-deadlock!)
-      (settled (await! promise control timeout-ms timeout-val)))
+      (settled (deref promise timeout-ms timeout-val)))
 
     IPending
     (isRealized [_] (realized? promise))
@@ -110,13 +88,13 @@
     (get [_]
       (check-deadlock!)
       (when (cancelled? control) (throw (CancellationException.)))
-      (let [value (await! promise control)]
+      (let [value (deref promise)]
         (when (cancelled? control) (throw (CancellationException.)))
         (settled value)))
     (get [_ timeout unit]
       (check-deadlock!)
       (when (cancelled? control) (throw (CancellationException.)))
-      (let [value (await! promise control (.toMillis ^TimeUnit unit timeout) cancelled)]
+      (let [value (deref promise (.toMillis ^TimeUnit unit timeout) cancelled)]
         (cond
           (cancelled? control)           (throw (CancellationException.))
           (identical? value cancelled) (throw (java.util.concurrent.TimeoutException.))

@@ -12,7 +12,7 @@ import java.util.concurrent.atomic.AtomicLong;
  *
  * <p>Subclasses decide how the response reaches the listener.
  */
-abstract class Call extends ClientUpcalls.Call implements Submitted {
+abstract class Call extends ClientUpcalls.Call {
     private static final AtomicLong IDS = new AtomicLong();
 
     final HttpClient client;
@@ -80,35 +80,13 @@ abstract class Call extends ClientUpcalls.Call implements Submitted {
                             spec.length(),
                             body == null ? null : body.bytes(),
                             body == null ? 0 : body.offset(),
-                            body == null ? 0 : body.buffered(),
-                            upload == null && awaited() && PlatformThread.isCurrent());
+                            body == null ? 0 : body.buffered());
         } finally {
             if (!accepted) {
                 ClientUpcalls.forget(id);
             }
         }
         return accepted;
-    }
-
-    /** Whether only a thread that waits takes the response. */
-    boolean awaited() {
-        return false;
-    }
-
-    /** See {@link Submitted}: cancels the request. */
-    @Override
-    public void run() {
-        cancel();
-    }
-
-    @Override
-    public void lead() {
-        if (upload == null
-                && awaited()
-                && PlatformThread.isCurrent()
-                && !Thread.currentThread().isInterrupted()) {
-            NativeClient.clientLead(client.handle(), id);
-        }
     }
 
     /** The request failed before it reached the core; on the caller's thread. */
@@ -206,11 +184,6 @@ abstract class Call extends ClientUpcalls.Call implements Submitted {
         @Override
         boolean streams() {
             return false;
-        }
-
-        @Override
-        boolean awaited() {
-            return listener.awaited();
         }
 
         @Override

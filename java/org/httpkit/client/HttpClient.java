@@ -273,10 +273,9 @@ public class HttpClient implements Runnable {
     /**
      * As {@link #exec}.
      *
-     * @return the request; when it is cancelled, the listener gets a CancellationException, unless
-     *     it is over
+     * @return cancels the request: the listener gets a CancellationException, unless it is over
      */
-    public Submitted submit(
+    public Runnable submit(
             String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
         Call call = Call.of(this, listener, config);
         try {
@@ -284,7 +283,7 @@ public class HttpClient implements Runnable {
         } catch (Throwable t) {
             call.refuse(t);
         }
-        return call;
+        return call::cancel;
     }
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine)

@@ -7,12 +7,6 @@ import java.util.Map;
  * the response, and the thread that asks for it does the rest.
  */
 public interface PromptHandler extends IResponseHandler {
-    /**
-     * Whether only a thread that waits takes the response: that thread may run the loop meanwhile,
-     * see {@link Submitted}.
-     */
-    boolean isAwaited();
-
     /** A response that has arrived whole. */
     interface Arrived {
         int status();

@@ -164,11 +164,6 @@ public class RespListener implements IRespListener {
                 && getClass() == RespListener.class;
     }
 
-    /** Whether only a thread that waits takes the response. */
-    boolean awaited() {
-        return handler instanceof PromptHandler && ((PromptHandler) handler).isAwaited();
-    }
-
     /** Limits bodies collected here; the core limits those that it collects. */
     void maxBytes(long most) {
         maxBytes = most;

@@ -22,10 +22,10 @@ import javax.net.ssl.SSLHandshakeException;
 /**
  * Upcalls of the native client: finds the Java object for an id and forwards the event.
  *
- * <p>All of it runs on the thread that runs a client's loop, so nothing here may block or throw.
- * Each method returns whether its event was accepted. If not, because a {@link Call} threw or the
- * heap is full, that call fails: the core then calls {@link #callFailed}, repeatedly until it is
- * accepted. Ids without an object are ignored.
+ * <p>All of it runs on a client's loop thread, so nothing here may block or throw. Each method
+ * returns whether its event was accepted. If not, because a {@link Call} threw or the heap is full,
+ * that call fails: the core then calls {@link #callFailed}, repeatedly until it is accepted. Ids
+ * without an object are ignored.
  *
  * <p>Not API.
  */
@@ -35,7 +35,7 @@ public final class ClientUpcalls {
      * normally; one that throws does not count.
      */
     public abstract static class Call {
-        /** Whether one of the ends has returned. Only for the thread that runs the loop. */
+        /** Whether one of the ends has returned. Loop thread only. */
         private boolean ended;
 
         public abstract void done(int status, int flags, byte[] headers, byte[] body);

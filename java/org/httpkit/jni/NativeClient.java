@@ -43,7 +43,6 @@ public final class NativeClient {
      *
      * @param spec see {@code CallSpec}
      * @param body null for none, or if it is streamed
-     * @param leads the calling thread is likely to {@link #clientLead} in a moment
      * @return true: exactly one last upcall will come; false: the client is stopped, none will
      * @throws IllegalArgumentException for a malformed spec
      */
@@ -54,15 +53,7 @@ public final class NativeClient {
             int specLength,
             byte[] body,
             int bodyOffset,
-            int bodyLength,
-            boolean leads);
-
-    /**
-     * For a platform thread that will do nothing but wait for this call: it may run the loop
-     * meanwhile, with upcalls of this call. Returns when the call has ended, but also earlier,
-     * after some milliseconds at most.
-     */
-    public static native void clientLead(long client, long call);
+            int bodyLength);
 
     /** Returns read window to a streamed call. */
     public static native void clientCredit(long client, long call, int n);

@@ -120,7 +120,6 @@ impl Call {
             self.settled = true;
             Stats::sub(&self.shared.stats.active, 1);
             self.shared.calls.unregister(self.id);
-            self.shared.helm.look();
         }
     }
 }

@@ -69,7 +69,6 @@ pub(super) struct Failure {
 pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     let stats = &*call.shared().stats;
     let connecting = Connecting::new(stats);
-    call.shared().helm.look();
     let mut attempt = Attempt::new(call, call.spec.hosted, call.since);
     let mut result = attempt.run().await;
     if result.is_err() && attempt.not_our_tls.load(Relaxed) && call.spec.hosted_tls {

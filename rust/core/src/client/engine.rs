@@ -4,7 +4,6 @@ use super::call::Call;
 use super::connect::{self, Conn};
 use super::error::CallError;
 use super::exchange::{self, Ended};
-use super::helm::{self, Helm, Seat};
 use super::permit::{Permit, SharedPool};
 use super::pool::{Limits, Next, Pool, Queued};
 use super::shared::Shared;
@@ -16,6 +15,7 @@ use crate::net::tls::TlsContext;
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,50 +47,18 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(
-        sink: Arc<dyn Sink>,
-        stats: Arc<Stats>,
-        config: ClientConfig,
-        helm: Arc<Helm>,
-    ) -> Arc<Self> {
+    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, config: ClientConfig) -> Arc<Self> {
         let limits = Limits {
             total: config.max_connections,
             per_host: config.max_per_host,
         };
         Arc::new(Self {
             pool: SharedPool::new(Pool::new(limits), stats.clone()),
-            shared: Shared::new(sink, stats, config.bind, helm),
+            shared: Shared::new(sink, stats, config.bind),
         })
     }
 
-    /// Starts the tasks that are not a connection's.
-    fn begin(self: &Arc<Self>) {
-        let engine = self.clone();
-        tokio::spawn(async move {
-            loop {
-                engine.pool.room().await;
-                engine.pump();
-            }
-        });
-        let shared = self.shared.clone();
-        tokio::spawn(async move { shared.untold.keep_telling(&*shared.sink).await });
-    }
-
-    /// Whether this call is in progress.
-    pub(super) fn has(&self, call: CallId) -> bool {
-        self.shared.calls.has(call)
-    }
-
-    /// Calls in progress.
-    pub(super) fn active(&self) -> u64 {
-        self.shared.stats.active.load(Relaxed)
-    }
-
-    pub(super) fn connects(&self) -> bool {
-        self.shared.stats.connecting.load(Relaxed) > 0
-    }
-
-    pub(super) fn dispatch(self: &Arc<Self>, command: Command) {
+    fn dispatch(self: &Arc<Self>, command: Command) {
         match command {
             Command::Call(id, spec, since) => {
                 self.submit(Call::new(self.shared.clone(), id, spec, since));
@@ -281,11 +249,7 @@ async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Conn) {
 }
 
 /// Runs the loop on this thread until a stop; see [`super::Client::run`].
-pub(super) fn run(
-    helm: &Helm,
-    engine: Arc<Engine>,
-    mut inbox: UnboundedReceiver<Command>,
-) -> io::Result<()> {
+pub(super) fn run(engine: Arc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
     let (runtime, first) = match runtime(&engine, &mut inbox) {
         Ok(made) => made,
         Err(error) => {
@@ -297,25 +261,7 @@ pub(super) fn run(
             return Err(error);
         }
     };
-    let seat = Seat {
-        runtime,
-        engine: engine.clone(),
-        inbox,
-        stopped: matches!(first, Some(Command::Stop)),
-    };
-    {
-        let _spawns = seat.runtime.enter();
-        engine.begin();
-        if let Some(first) = first {
-            helm::attend(&engine, first);
-        }
-    }
-    let Some(Seat {
-        runtime, mut inbox, ..
-    }) = helm.run(seat)
-    else {
-        return Ok(());
-    };
+    runtime.block_on(turn(engine.clone(), first, &mut inbox));
     engine.shared.stopping.store(true, Relaxed);
     // Drops the connections' tasks, each of which reports its call.
     drop(runtime);
@@ -351,5 +297,29 @@ fn runtime(
         }
         engine.tell_at_last();
         first = Some(inbox.blocking_recv().unwrap_or(Command::Stop));
+    }
+}
+
+async fn turn(engine: Arc<Engine>, first: Option<Command>, inbox: &mut UnboundedReceiver<Command>) {
+    let pumped = engine.clone();
+    tokio::spawn(async move {
+        loop {
+            pumped.pool.room().await;
+            pumped.pump();
+        }
+    });
+    let shared = engine.shared.clone();
+    tokio::spawn(async move { shared.untold.keep_telling(&*shared.sink).await });
+    let mut next = match first {
+        Some(first) => Some(first),
+        None => inbox.recv().await,
+    };
+    while let Some(command) = next {
+        if matches!(command, Command::Stop) {
+            return;
+        }
+        // A bug of ours costs one command, never the loop.
+        let _ = catch_unwind(AssertUnwindSafe(|| engine.dispatch(command)));
+        next = inbox.recv().await;
     }
 }

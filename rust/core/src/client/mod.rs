@@ -1,9 +1,8 @@
 //! HTTP/1.1 client: pool, connect, proxies, calls.
 //!
-//! One thread at a time runs the loop: the one inside [`Client::run`], or a caller inside [`Client::lead`]. Any thread
-//! may call [`Client`]; each call is one message to the loop. The only way out is [`Sink`], called on the thread that
-//! runs the loop: every call that [`Client::call`] accepted ends with exactly one of `on_response`, `on_end` and
-//! `on_failure`.
+//! One loop thread runs everything, inside [`Client::run`]. Any thread may call [`Client`]; each call is one message to
+//! the loop. The only way out is [`Sink`], called on the loop thread: every call that [`Client::call`] accepted ends
+//! with exactly one of `on_response`, `on_end` and `on_failure`.
 //!
 //! Not here: DNS, redirects, cookies, the meaning of a body.
 
@@ -17,7 +16,6 @@ mod engine;
 mod error;
 mod exchange;
 mod headers;
-mod helm;
 mod key;
 mod lines;
 mod outgoing;
@@ -44,10 +42,8 @@ use crate::net::foreign::TransportId;
 use crate::net::tls::TlsContext;
 pub use bytes::Bytes;
 use engine::{Command, Engine};
-use helm::Helm;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
@@ -57,7 +53,6 @@ pub struct Client {
     inbox: Mutex<Option<UnboundedReceiver<Command>>>,
     stats: Arc<Stats>,
     config: ClientConfig,
-    helm: Arc<Helm>,
 }
 
 impl Client {
@@ -69,7 +64,6 @@ impl Client {
             inbox: Mutex::new(Some(inbox)),
             stats: Arc::default(),
             config,
-            helm: Arc::new(Helm::new()),
         }
     }
 
@@ -79,9 +73,8 @@ impl Client {
         let Some(inbox) = self.inbox.lock().take() else {
             return Ok(());
         };
-        let helm = self.helm.clone();
-        let engine = Engine::new(sink, self.stats.clone(), self.config.clone(), helm);
-        engine::run(&self.helm, engine, inbox)
+        let engine = Engine::new(sink, self.stats.clone(), self.config.clone());
+        engine::run(engine, inbox)
     }
 
     /// Ends the loop; calls in progress fail with [`ErrorKind::Stopped`].
@@ -92,23 +85,6 @@ impl Client {
     /// Starts a call; `false` when the client is stopped.
     pub fn call(&self, call: CallId, spec: Box<CallSpec>) -> bool {
         self.send(Command::Call(call, spec, Instant::now()))
-    }
-
-    /// As [`Client::call`], for a caller that will [lead](Client::lead) in a moment.
-    pub fn call_to_lead(&self, call: CallId, spec: Box<CallSpec>) -> bool {
-        let sent = self
-            .commands
-            .send(Command::Call(call, spec, Instant::now()));
-        self.helm.expect_leader();
-        sent.is_ok()
-    }
-
-    /// For a thread that will do nothing but wait for `call`: it may run the loop meanwhile, which spares the call two
-    /// thread switches. Returns when the call has ended, but also earlier, after some milliseconds at most. Upcalls are
-    /// then made on this thread, of this call only.
-    pub fn lead(&self, call: CallId) {
-        let active = &self.stats.active;
-        self.helm.lead(call, || active.load(Ordering::Relaxed) <= 1);
     }
 
     /// Gives `n` bytes of window back to a streamed call.
@@ -168,8 +144,6 @@ impl Client {
     }
 
     fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
-        self.helm.call_owner();
-        sent
+        self.commands.send(command).is_ok()
     }
 }

@@ -3,7 +3,6 @@
 use super::ceiling::Room;
 use super::control::Control;
 use super::error::CallError;
-use super::helm::Helm;
 use super::sink::{CallId, Sink};
 use super::spec::Address;
 use super::stats::Stats;
@@ -31,16 +30,10 @@ pub(super) struct Shared {
     pub untold: Untold,
     pub room: Room,
     pub stopping: AtomicBool,
-    pub helm: Arc<Helm>,
 }
 
 impl Shared {
-    pub(super) fn new(
-        sink: Arc<dyn Sink>,
-        stats: Arc<Stats>,
-        bind: Option<Address>,
-        helm: Arc<Helm>,
-    ) -> Arc<Self> {
+    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, bind: Option<Address>) -> Arc<Self> {
         let host: Arc<dyn TransportHost> = sink.clone();
         Arc::new(Self {
             sink,
@@ -53,7 +46,6 @@ impl Shared {
             untold: Untold::default(),
             room: Room::default(),
             stopping: AtomicBool::new(false),
-            helm,
         })
     }
 
@@ -76,10 +68,6 @@ impl Calls {
 
     pub(super) fn unregister(&self, call: CallId) {
         self.0.lock().remove(&call);
-    }
-
-    pub(super) fn has(&self, call: CallId) -> bool {
-        self.0.lock().contains_key(&call)
     }
 
     /// Changes the control of a call and wakes its task; does nothing if the call has ended.

@@ -28,7 +28,7 @@ pub struct Head<'a> {
     pub hosted: bool,
 }
 
-/// The loop's upcalls; called on the thread that runs it, must not block.
+/// The loop's upcalls; called on the loop thread, must not block.
 ///
 /// Each may be refused (no memory), which fails the call. A refused failure is reported again until it is accepted.
 pub trait Sink: TransportHost {

@@ -9,7 +9,6 @@ mod coding;
 mod decode;
 mod hosted;
 mod identity;
-mod lead;
 mod pool;
 mod proxy;
 mod scarcity;

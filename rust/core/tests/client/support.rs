@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen.
@@ -82,8 +82,6 @@ pub struct Log {
     pub rooms_asked: AtomicUsize,
     /// The sink takes nothing at all, as without memory.
     pub deaf: AtomicBool,
-    /// The thread of the latest upcall of a call.
-    pub thread: Mutex<Option<ThreadId>>,
     /// Failures that it did not take.
     pub refused: AtomicUsize,
     changed: Condvar,
@@ -109,7 +107,6 @@ impl Recorder {
     }
 
     fn say(&self, call: CallId, said: Said) {
-        *self.0.thread.lock().unwrap() = Some(std::thread::current().id());
         self.0
             .calls
             .lock()
@@ -212,33 +209,6 @@ impl Running {
         let call = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
         assert!(self.client.call(call, Box::new(spec)));
         call
-    }
-
-    /// As [`Running::start`], for a caller that leads next.
-    pub fn start_to_lead(&self, spec: CallSpec) -> CallId {
-        let call = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
-        assert!(self.client.call_to_lead(call, Box::new(spec)));
-        call
-    }
-
-    /// As [`Running::run`], on this thread if it may lead.
-    pub fn lead(&self, spec: CallSpec) -> Result<Seen, CallError> {
-        let call = self.start_to_lead(spec);
-        self.client.lead(call);
-        self.result(call)
-    }
-
-    /// Calls one after the other, until this thread has run the loop for one.
-    pub fn until_led(&self, spec: impl Fn() -> CallSpec) {
-        let end = Instant::now() + PATIENCE;
-        let this = Some(std::thread::current().id());
-        loop {
-            self.lead(spec()).unwrap();
-            if *self.log.thread.lock().unwrap() == this {
-                return;
-            }
-            assert!(Instant::now() < end, "the caller never led");
-        }
     }
 
     /// Waits until `want` finds what it looks for in the log of `call`.

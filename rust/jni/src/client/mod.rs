@@ -87,28 +87,12 @@ pub(crate) fn call<'local>(
     body: JByteArray<'local>,
     body_offset: jint,
     body_length: jint,
-    leads: jboolean,
 ) -> Result<jboolean> {
     faults::point();
     let spec = bytes_or_none(env, &spec, 0, spec_length)?;
     let body = bytes_or_none(env, &body, body_offset, body_length)?;
     let spec = Box::new(read_call(&spec, body)?);
-    Ok(CLIENTS.with(client, false, |client| match leads {
-        true => client.call_to_lead(id(call), spec),
-        false => client.call(id(call), spec),
-    }))
-}
-
-pub(crate) fn lead<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    client: jlong,
-    call: jlong,
-) -> Result<()> {
-    if let Some(client) = CLIENTS.get(client) {
-        upcalls::on_this_thread(env, || client.lead(id(call)));
-    }
-    Ok(())
+    Ok(CLIENTS.with(client, false, |client| client.call(id(call), spec)))
 }
 
 pub(crate) fn credit<'local>(
