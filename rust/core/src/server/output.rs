@@ -356,7 +356,10 @@ fn write_kept(
     COPY.with_borrow_mut(|copy| {
         let count = SOURCE_STEP.min(kept.len);
         if copy.len() < count {
-            copy.resize(count, 0);
+            // Never more than a step, as it would be if the vector doubled.
+            let size = count.next_power_of_two();
+            copy.reserve_exact(size - copy.len());
+            copy.resize(size, 0);
         }
         let copy = &mut copy[..count];
         kept.source.copy(kept.at, copy).map_err(Failure::Content)?;

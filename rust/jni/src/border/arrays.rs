@@ -49,6 +49,18 @@ pub(crate) fn size_of_array(len: usize) -> Result<jint> {
     jint::try_from(len).map_err(|_| BridgeError::State(format!("{len} bytes are too many")))
 }
 
+/// Makes `buffer` at least `len` long. A vector that grows by itself doubles: a thread would keep up to two pieces.
+fn make_room(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.len() < len {
+        let size = match len {
+            ..=PIECE => len.next_power_of_two().max(4096),
+            _ => len,
+        };
+        buffer.reserve_exact(size - buffer.len());
+        buffer.resize(size, 0);
+    }
+}
+
 /// Runs `f` on copies of a part of `array`, at most [`PIECE`] bytes at a time, until the end or until `f` returns
 /// false. An empty part is one empty piece.
 pub(crate) fn in_pieces(
@@ -61,9 +73,7 @@ pub(crate) fn in_pieces(
     BUFFER.with_borrow_mut(|buffer| {
         loop {
             let size = (end - start).min(PIECE);
-            if buffer.len() < size {
-                buffer.resize(size.max(4096), 0);
-            }
+            make_room(buffer, size);
             copy(env, array, start, &mut buffer[..size])?;
             start += size;
             if !f(&buffer[..size]) || start >= end {
@@ -161,9 +171,7 @@ pub(crate) fn fill(
         )));
     }
     BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len.max(4096), 0);
-        }
+        make_room(buffer, len);
         let written = fill(&mut buffer[..len]).min(len);
         if written == 0 {
             return Ok(());
@@ -191,7 +199,7 @@ pub(crate) fn in_buffer<R>(
                     "no {len} bytes in the array"
                 )));
             }
-            buffer.resize(len.max(4096), 0);
+            make_room(buffer, len);
         }
         copy(env, array, 0, &mut buffer[..len])?;
         let result = f(&buffer[..len]);
