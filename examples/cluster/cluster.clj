@@ -98,19 +98,24 @@
 
 (defn- join [{:keys [redis rooms node ^ConcurrentHashMap here]} {room :uri :as request}]
   (let [name   (user request)
-        member (str name "#" (UUID/randomUUID))]
+        member (str name "#" (UUID/randomUUID))
+        forget (fn []
+                 (.remove here member)
+                 (leave! redis room member))]
     (server/as-channel request
       {:on-open       (fn [channel]
                         (topics/subscribe! channel room)
                         (.put here member room)
                         (stay! redis room member)
-                        (server/send! channel (str "node " node))
-                        (topics/publish! @rooms room (str name " is here")))
+                        ;; Redis may have taken so long that on-close has been called meanwhile.
+                        (if (server/open? channel)
+                          (do (server/send! channel (str "node " node))
+                              (topics/publish! @rooms room (str name " is here")))
+                          (forget)))
        :on-receive    (fn [_ message]
                         (topics/publish! @rooms room (str name ": " message)))
        :on-close      (fn [_ _]
-                        (.remove here member)
-                        (leave! redis room member)
+                        (forget)
                         (topics/publish! @rooms room (str name " has left")))
        :ping-interval 20000})))
 
