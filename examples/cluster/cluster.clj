@@ -107,7 +107,7 @@
                         (topics/subscribe! channel room)
                         (.put here member room)
                         (stay! redis room member)
-                        ;; Redis may have taken so long that on-close has been called meanwhile.
+                        ;; Redis can be slow: the channel may be closed by now, and on-close may have run.
                         (if (server/open? channel)
                           (do (server/send! channel (str "node " node))
                               (topics/publish! @rooms room (str name " is here")))
