@@ -794,9 +794,9 @@
    :headers {"Content-Type" "text/plain"}
    :body    "Bad Sec-Websocket-Key header"})
 
-(defn- keep-alive! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
+(defn- set-pings! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
   (when (and ping-interval (pos? (long ping-interval)))
-    (.keepAlive ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
+    (.setPings ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
 
 (defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
   (when (or max-pending-bytes on-overflow on-drain)
@@ -813,7 +813,7 @@
     (do
       (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
-      (keep-alive! ch opts)
+      (set-pings! ch opts)
       (.sendHandshake ^AsyncChannel ch
         (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) headers))
       (when on-open (on-open ch)))

@@ -58,12 +58,12 @@
     {:connections {:open       open
                    :idle       (- open websockets active)
                    :accepted   (aget numbers Abi/SERVER_STAT_ACCEPTED)
-                   :refused    (aget numbers Abi/SERVER_STAT_TURNED_AWAY)
+                   :refused    (aget numbers Abi/SERVER_STAT_REFUSED)
                    :websockets websockets
                    :tls        (aget numbers Abi/SERVER_STAT_TLS)}
      :requests    {:total     (aget numbers Abi/SERVER_STAT_REQUESTS)
                    :active    active
-                   :rejected  (aget numbers Abi/SERVER_STAT_REFUSED)
+                   :rejected  (aget numbers Abi/SERVER_STAT_REJECTED)
                    :by-status (by-status numbers)}
      :bytes       {:in       (aget numbers Abi/SERVER_STAT_RECEIVED)
                    :out      (aget numbers Abi/SERVER_STAT_WRITTEN)

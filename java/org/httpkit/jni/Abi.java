@@ -58,9 +58,9 @@ public final class Abi {
     public static final int BODY_OVER = -4;
     public static final int BODY_BROKEN = -5;
 
-    public static final int HEAR_PINGS = 1;
-    public static final int HEAR_PONGS = 2;
-    public static final int MANUAL_PONG = 4;
+    public static final int INTEREST_PINGS = 1;
+    public static final int INTEREST_PONGS = 2;
+    public static final int INTEREST_MANUAL_PONG = 4;
 
     public static final int NOTICE_VIOLATION = 1;
     public static final int NOTICE_FRAME = 2;
@@ -194,7 +194,7 @@ public final class Abi {
     public static final int SERVER_STAT_ACTIVE = 2;
     public static final int SERVER_STAT_ACCEPTED = 3;
     public static final int SERVER_STAT_REQUESTS = 4;
-    public static final int SERVER_STAT_REFUSED = 5;
+    public static final int SERVER_STAT_REJECTED = 5;
 
     /** Five, by the first digit of the status, from 1 on. */
     public static final int SERVER_STAT_STATUSES = 6;
@@ -231,7 +231,7 @@ public final class Abi {
     /** Connections with TLS, and those refused for their address. */
     public static final int SERVER_STAT_TLS = 273;
 
-    public static final int SERVER_STAT_TURNED_AWAY = 274;
+    public static final int SERVER_STAT_REFUSED = 274;
 
     /** Handshakes: completed, those of them that resumed a session, failed. */
     public static final int SERVER_STAT_HANDSHAKES = 275;

@@ -287,12 +287,12 @@ public final class Native {
      *
      * @param bytes its start, with the whole head
      * @param more how many bytes follow through {@link #sendBody}
-     * @param hear {@code Abi.HEAR_*}, in case it opens a WebSocket
+     * @param interest {@code Abi.INTEREST_*}, in case it opens a WebSocket
      * @return as {@link #respond}, or {@code RESPONSE_UPGRADED} for a 101 to a WebSocket request
      * @throws IllegalArgumentException if it is not a final response; the exchange stays open
      */
     public static native int respondEncoded(
-            long exchange, byte[] bytes, int start, int length, long more, int hear);
+            long exchange, byte[] bytes, int start, int length, long more, int interest);
 
     /**
      * The next part of the body that {@link #respondEncoded} has announced.
@@ -391,7 +391,7 @@ public final class Native {
             long exchange,
             byte[] headers,
             int length,
-            int hear,
+            int interest,
             long pingInterval,
             long pingTimeout);
 
@@ -410,9 +410,10 @@ public final class Native {
     public static native boolean awaitRoom(long exchange, int limit);
 
     /**
-     * Changes which WebSocket events are reported, {@code Abi.HEAR_*}. A stale handle is ignored.
+     * Changes which WebSocket events are reported, {@code Abi.INTEREST_*}. A stale handle is
+     * ignored.
      */
-    public static native void setInterest(long channel, int hear);
+    public static native void setInterest(long channel, int interest);
 
     /** Keeps the exchange as a channel. @return false if the peer has disconnected */
     public static native boolean watchPeer(long exchange);
@@ -426,7 +427,7 @@ public final class Native {
      *
      * @return false if there is no such response
      */
-    public static native boolean keepAlive(long exchange, int millis);
+    public static native boolean heartbeat(long exchange, int millis);
 
     /** Cuts the connection. @return true if it was still open */
     public static native boolean abort(long exchange);

@@ -29,7 +29,7 @@ public class AsyncChannel {
     private final Closing closing;
 
     /** Whether a thread runs callbacks for events that it has taken. */
-    volatile boolean hearing;
+    volatile boolean runsCallbacks;
 
     /** Runs the close handlers if the channel is closed while a callback runs. */
     volatile FutureTask<?> lateClosing;
@@ -152,8 +152,8 @@ public class AsyncChannel {
     }
 
     /** Makes the server ping the peer by itself. Set it before the handshake. */
-    public void keepAlive(long intervalMillis, long timeoutMillis) {
-        sender.keepAlive(intervalMillis, timeoutMillis);
+    public void setPings(long intervalMillis, long timeoutMillis) {
+        sender.setPings(intervalMillis, timeoutMillis);
     }
 
     /**
@@ -161,7 +161,7 @@ public class AsyncChannel {
      * sent for {@code millis}. Call it once the response has begun.
      */
     public void heartbeat(int millis) {
-        Native.keepAlive(handle(), millis);
+        Native.heartbeat(handle(), millis);
     }
 
     /** Closes without a reason, see {@link #serverClose(int, String)}. */
@@ -261,17 +261,18 @@ public class AsyncChannel {
         sender.handshake(headers);
     }
 
-    int hear() {
+    /** {@code Abi.INTEREST_*}: the events that have handlers. */
+    int interest() {
         if (server != null && server.embedded != null) {
-            return Abi.HEAR_PINGS | Abi.HEAR_PONGS; // its handler is given them as frames
+            return Abi.INTEREST_PINGS | Abi.INTEREST_PONGS; // its handler is given them as frames
         }
-        return (pingHandler != null ? Abi.HEAR_PINGS : 0)
-                | (pongHandler != null ? Abi.HEAR_PONGS : 0)
-                | (manualPong ? Abi.MANUAL_PONG : 0);
+        return (pingHandler != null ? Abi.INTEREST_PINGS : 0)
+                | (pongHandler != null ? Abi.INTEREST_PONGS : 0)
+                | (manualPong ? Abi.INTEREST_MANUAL_PONG : 0);
     }
 
-    private void listen() {
-        Native.setInterest(handle(), hear());
+    private void updateInterest() {
+        Native.setInterest(handle(), interest());
     }
 
     public boolean isClosed() {
@@ -301,7 +302,7 @@ public class AsyncChannel {
     public void setPingHandler(IFn handler) {
         requireUnset(pingHandler, "ping");
         pingHandler = handler;
-        listen();
+        updateInterest();
     }
 
     /**
@@ -310,13 +311,13 @@ public class AsyncChannel {
     public void setPongHandler(IFn handler) {
         requireUnset(pongHandler, "pong");
         pongHandler = handler;
-        listen();
+        updateInterest();
     }
 
     /** Leaves pongs to the ping handler; the server does not send them. */
     public void answerPingsByHandler() {
         manualPong = true;
-        listen();
+        updateInterest();
     }
 
     /**

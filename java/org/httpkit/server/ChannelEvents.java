@@ -42,7 +42,7 @@ final class ChannelEvents {
             return;
         }
         channel.enterCallback();
-        channel.hearing = true;
+        channel.runsCallbacks = true;
         for (int at = START; at < block.length; ) {
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
@@ -54,7 +54,7 @@ final class ChannelEvents {
             }
             at = end;
         }
-        channel.hearing = false;
+        channel.runsCallbacks = false;
         channel.leaveCallback(handle);
     }
 

@@ -49,7 +49,7 @@ final class LateClosing {
         new LateClosing(
                         channel.lateClosing,
                         channel.closedRan::get,
-                        () -> channel.hearing,
+                        () -> channel.runsCallbacks,
                         server.workers::callback)
                 .watch();
     }

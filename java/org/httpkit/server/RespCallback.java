@@ -42,11 +42,11 @@ public class RespCallback {
     public void run(ByteBuffer... buffers) {
         if (request != null) {
             AsyncChannel channel = request.channel;
-            channel.respond(handle -> send(handle, channel.hear(), buffers));
+            channel.respond(handle -> send(handle, channel.interest(), buffers));
         }
     }
 
-    private static int send(long handle, int hear, ByteBuffer[] buffers) {
+    private static int send(long handle, int interest, ByteBuffer[] buffers) {
         long left = 0;
         for (ByteBuffer buffer : buffers) {
             left += buffer.remaining();
@@ -54,7 +54,9 @@ public class RespCallback {
         // The head must not be split: it is the first buffer, or the start of it.
         int first = buffers.length == 0 ? 0 : headLength(buffers[0]);
         byte[] piece = take(buffers, Math.min(left, Math.max(first, PIECE)));
-        int sent = Native.respondEncoded(handle, piece, 0, piece.length, left - piece.length, hear);
+        int sent =
+                Native.respondEncoded(
+                        handle, piece, 0, piece.length, left - piece.length, interest);
         for (int i = 0; sent == Abi.RESPONSE_MORE; i++) {
             if (buffers[i].hasRemaining()) {
                 sent = sendRest(handle, buffers[i]);

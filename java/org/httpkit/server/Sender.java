@@ -265,7 +265,7 @@ final class Sender {
                 && ResponseCoding.isForFile(response, compression, terms, length);
     }
 
-    void keepAlive(long intervalMillis, long timeoutMillis) {
+    void setPings(long intervalMillis, long timeoutMillis) {
         pingInterval = intervalMillis;
         pingTimeout = timeoutMillis;
     }
@@ -348,10 +348,10 @@ final class Sender {
         lock.lockInOrder();
         try {
             out.lines(headers);
-            int hear = channel.hear();
+            int interest = channel.interest();
             if (phase() == ChannelPhase.FRESH
                     && Native.upgrade(
-                            handle, out.buffer, out.head, hear, pingInterval, pingTimeout)) {
+                            handle, out.buffer, out.head, interest, pingInterval, pingTimeout)) {
                 lock.set(ChannelPhase.WEBSOCKET);
                 upgraded = true;
             }

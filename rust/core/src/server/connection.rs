@@ -207,7 +207,7 @@ impl State {
         if self.eof {
             return self.await_response(conn, cx, timers);
         }
-        self.mind_the_peer(cx, timers, conn);
+        self.ping_if_silent(cx, timers, conn);
         self.beat(cx, timers);
         // It may have left our ping unanswered, which closes the connection.
         if matches!(self.phase, Phase::Closed) {
@@ -296,7 +296,7 @@ impl State {
     }
 
     /// Pings a WebSocket's peer after the configured silence, if pings are enabled.
-    fn mind_the_peer(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
+    fn ping_if_silent(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
         if self.is_user_behind() || self.is_over_budget(conn) {
             // We are not reading, so this silence is not the peer's.
             return timers.heard();

@@ -213,8 +213,8 @@ impl Exchange {
 
     /// Sends [`HEARTBEAT`](super::HEARTBEAT) on a streamed response of events whenever nothing was sent for `interval`.
     /// False if there is none.
-    pub fn keep_alive(&self, interval: Duration) -> bool {
-        self.conn.keep_alive(self.seq, interval)
+    pub fn heartbeat(&self, interval: Duration) -> bool {
+        self.conn.heartbeat(self.seq, interval)
     }
 
     /// Ends a streamed response.

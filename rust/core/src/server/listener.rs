@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::binding;
 use super::config::Config;
 use super::connection::Conn;
-use super::crowd::{Oldest, wait_for_room};
+use super::eviction::{Oldest, wait_for_room};
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};

@@ -166,7 +166,7 @@ impl Shared {
             };
             match work {
                 Work::Request(request) => {
-                    self.tally.refused.fetch_add(1, Ordering::Relaxed);
+                    self.tally.rejected.fetch_add(1, Ordering::Relaxed);
                     self.notice(Notice::RequestRefused);
                     match request.exchange.refuse() {
                         Some(next) => work = Work::Request(next),

@@ -39,7 +39,7 @@ pub struct Stats {
     /// Connections with TLS.
     pub tls: usize,
     /// Connections that were closed on arrival because their address had reached its limit.
-    pub turned_away: u64,
+    pub refused: u64,
     /// TLS handshakes: completed, those of them that resumed a session, failed.
     pub handshakes: [u64; 3],
     /// Records for the access log: added, dropped.
@@ -65,7 +65,7 @@ impl Server {
             timeouts: Timeout::ALL.map(|timeout| shared.counters.timeouts(timeout)),
             threads,
             tls: 0,
-            turned_away: shared.admission.refused(),
+            refused: shared.admission.refused(),
             handshakes: shared.tls.settings.handshakes.counts(),
             logged: shared.access.as_ref().map_or([0; 2], |log| log.counts()),
         };

@@ -129,7 +129,7 @@ impl Conn {
         Sent::Accepted
     }
 
-    pub(super) fn keep_alive(self: &Arc<Self>, seq: u32, interval: Duration) -> bool {
+    pub(super) fn heartbeat(self: &Arc<Self>, seq: u32, interval: Duration) -> bool {
         let Some(mut state) = self.current(seq) else {
             return false;
         };

@@ -98,7 +98,7 @@ pub(super) struct Tally {
     /// A power of two.
     sets: Box<[Set]>,
     /// Rare enough to be shared.
-    pub(super) refused: AtomicU64,
+    pub(super) rejected: AtomicU64,
 }
 
 impl Default for Tally {
@@ -107,7 +107,7 @@ impl Default for Tally {
         let count = (2 * cores).next_power_of_two().min(MOST_SETS);
         Self {
             sets: (0..count).map(|_| Set::default()).collect(),
-            refused: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Tally {
             micros: self.sum(|set| &set.micros),
             handler: std::array::from_fn(|i| self.sum(|set| &set.handler[i])),
             whole: std::array::from_fn(|i| self.sum(|set| &set.whole[i])),
-            refused: self.refused.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
         }
     }
 }
@@ -215,7 +215,7 @@ pub struct Totals {
     /// From there to the end of a response of known length, when its last byte is written or queued.
     pub whole: Histogram,
     /// Requests that got a 503 because the queue was full.
-    pub refused: u64,
+    pub rejected: u64,
 }
 
 #[cfg(test)]

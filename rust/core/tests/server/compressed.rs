@@ -45,7 +45,7 @@ fn a_compressed_stream_is_one_gzip_body_with_its_heartbeats() {
         let exchange = server.request();
         let sent = exchange.stream(&compressed(), first.as_bytes());
         assert_eq!(sent, Sent::Accepted);
-        assert!(exchange.keep_alive(Duration::from_millis(1)));
+        assert!(exchange.heartbeat(Duration::from_millis(1)));
         read_head(&mut peer);
         std::thread::sleep(Duration::from_millis(50)); // Time for heartbeats.
         let long = "long ".repeat(20_000);

@@ -28,7 +28,7 @@ fn read(peer: &mut TcpStream, n: usize) -> Vec<u8> {
 fn a_silent_stream_sends_heartbeats_until_it_ends() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = stream(&server, "HTTP/1.1");
-    assert!(exchange.keep_alive(Duration::from_millis(20)));
+    assert!(exchange.heartbeat(Duration::from_millis(20)));
     assert_eq!(read(&mut peer, 3 * BEAT.len()), BEAT.repeat(3));
     assert_eq!(exchange.end_stream(), Sent::Accepted);
     peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -44,7 +44,7 @@ fn a_silent_stream_sends_heartbeats_until_it_ends() {
         assert_eq!(first, BEAT);
     };
     assert_eq!(rest, b"next");
-    assert!(!exchange.keep_alive(Duration::from_millis(20)));
+    assert!(!exchange.heartbeat(Duration::from_millis(20)));
     peer.set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
     assert!(
@@ -58,7 +58,7 @@ fn a_stream_that_sends_needs_no_heartbeat() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = stream(&server, "HTTP/1.1");
     let interval = Duration::from_millis(500);
-    assert!(exchange.keep_alive(interval));
+    assert!(exchange.heartbeat(interval));
     let start = Instant::now();
     let mut longest = Duration::ZERO;
     let mut sent = 0;
@@ -79,7 +79,7 @@ fn a_stream_that_sends_needs_no_heartbeat() {
 fn heartbeats_are_raw_bytes_on_http_1_0() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = stream(&server, "HTTP/1.0");
-    assert!(exchange.keep_alive(Duration::from_millis(20)));
+    assert!(exchange.heartbeat(Duration::from_millis(20)));
     assert_eq!(read(&mut peer, 6), b":\n\n:\n\n");
 }
 
@@ -90,7 +90,7 @@ fn heartbeats_do_not_pile_up_for_a_peer_that_does_not_read() {
     let long = vec![b'x'; 12 << 20];
     assert_eq!(exchange.send_chunk(&long, 0, usize::MAX), Sent::Accepted);
     let pending = exchange.pending_bytes();
-    assert!(exchange.keep_alive(Duration::from_millis(1)));
+    assert!(exchange.heartbeat(Duration::from_millis(1)));
     std::thread::sleep(Duration::from_millis(100)); // Many intervals.
     assert!(exchange.pending_bytes() <= pending);
 }
@@ -100,14 +100,14 @@ fn a_heartbeat_notices_a_peer_that_is_gone_and_responses_without_a_stream_have_n
     let server = Running::start(config(Mode::Pull));
     let (peer, exchange) = stream(&server, "HTTP/1.1");
     exchange.watch_peer();
-    exchange.keep_alive(Duration::from_millis(5));
+    exchange.heartbeat(Duration::from_millis(5));
     drop(peer);
     wait_until("the stream is over", || !exchange.is_open());
     let mut peer = server.connect();
     peer.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
         .unwrap();
     while !matches!(server.server.take(), Some(httpkit_core::server::Work::Request(request)) if {
-        assert!(!request.exchange.keep_alive(Duration::from_millis(1)));
+        assert!(!request.exchange.heartbeat(Duration::from_millis(1)));
         true
     }) {}
 }

@@ -61,9 +61,9 @@ pub const BODY_OVER: jint = -4;
 pub const BODY_BROKEN: jint = -5;
 
 /// Which events a WebSocket's user wants.
-pub const HEAR_PINGS: jint = 1;
-pub const HEAR_PONGS: jint = 2;
-pub const MANUAL_PONG: jint = 4;
+pub const INTEREST_PINGS: jint = 1;
+pub const INTEREST_PONGS: jint = 2;
+pub const INTEREST_MANUAL_PONG: jint = 4;
 
 /// Kinds of notices.
 pub const NOTICE_VIOLATION: jint = 1;
@@ -237,7 +237,7 @@ pub const SERVER_STAT_WEBSOCKETS: usize = 1;
 pub const SERVER_STAT_ACTIVE: usize = 2;
 pub const SERVER_STAT_ACCEPTED: usize = 3;
 pub const SERVER_STAT_REQUESTS: usize = 4;
-pub const SERVER_STAT_REFUSED: usize = 5;
+pub const SERVER_STAT_REJECTED: usize = 5;
 pub const SERVER_STAT_STATUSES: usize = 6;
 pub const SERVER_STAT_RECEIVED: usize = 11;
 pub const SERVER_STAT_WRITTEN: usize = 12;
@@ -256,7 +256,7 @@ pub const STAT_TIMEOUTS: usize = 6;
 pub const STAT_BUCKETS: usize = 124;
 /// Connections with TLS, and those refused for their address.
 pub const SERVER_STAT_TLS: usize = 273;
-pub const SERVER_STAT_TURNED_AWAY: usize = 274;
+pub const SERVER_STAT_REFUSED: usize = 274;
 /// Handshakes: completed, those of them that resumed a session, failed.
 pub const SERVER_STAT_HANDSHAKES: usize = 275;
 /// Entries for the access log: added, dropped.
@@ -280,7 +280,7 @@ const _: () = {
         (SERVER_STAT_ACTIVE, 1),
         (SERVER_STAT_ACCEPTED, 1),
         (SERVER_STAT_REQUESTS, 1),
-        (SERVER_STAT_REFUSED, 1),
+        (SERVER_STAT_REJECTED, 1),
         (SERVER_STAT_STATUSES, 5),
         (SERVER_STAT_RECEIVED, 1),
         (SERVER_STAT_WRITTEN, 1),
@@ -294,7 +294,7 @@ const _: () = {
         (SERVER_STAT_HANDLER, STAT_BUCKETS),
         (SERVER_STAT_WHOLE, STAT_BUCKETS),
         (SERVER_STAT_TLS, 1),
-        (SERVER_STAT_TURNED_AWAY, 1),
+        (SERVER_STAT_REFUSED, 1),
         (SERVER_STAT_HANDSHAKES, 3),
         (SERVER_STAT_LOGGED, 2),
         (SERVER_STAT_HELD, 1),

@@ -20,13 +20,13 @@ pub(crate) fn respond<'local>(
     start: jint,
     len: jint,
     more: jlong,
-    hear: jint,
+    flags: jint,
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let more =
             u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
         let response = bytes(env, &array, start, len)?;
-        match exchange.respond_encoded(&response, more, interest(hear)) {
+        match exchange.respond_encoded(&response, more, interest(flags)) {
             Encoded::Malformed => Err(BridgeError::Argument(
                 "the bytes are not an encoded final response".into(),
             )),

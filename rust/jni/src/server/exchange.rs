@@ -185,14 +185,14 @@ pub(crate) fn uncork<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlo
     Ok(())
 }
 
-pub(crate) fn keep_alive<'local>(
+pub(crate) fn heartbeat<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
     millis: jint,
 ) -> Result<jboolean> {
     let interval = Duration::from_millis(size(millis)?.max(1) as u64);
-    Ok(EXCHANGES.with(handle, false, |exchange| exchange.keep_alive(interval)))
+    Ok(EXCHANGES.with(handle, false, |exchange| exchange.heartbeat(interval)))
 }
 
 pub(crate) fn abort<'local>(

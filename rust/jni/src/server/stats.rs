@@ -35,7 +35,7 @@ fn numbers(stats: &Stats) -> [jlong; abi::SERVER_STATS] {
         (abi::SERVER_STAT_ACTIVE, stats.active as u64),
         (abi::SERVER_STAT_ACCEPTED, stats.accepted),
         (abi::SERVER_STAT_REQUESTS, totals.requests),
-        (abi::SERVER_STAT_REFUSED, totals.refused),
+        (abi::SERVER_STAT_REJECTED, totals.rejected),
         (abi::SERVER_STAT_RECEIVED, totals.received),
         (abi::SERVER_STAT_WRITTEN, totals.written),
         (abi::SERVER_STAT_MICROS, totals.micros),
@@ -47,7 +47,7 @@ fn numbers(stats: &Stats) -> [jlong; abi::SERVER_STATS] {
         (abi::SERVER_STAT_NATIVE, allocated()),
         (abi::SERVER_STAT_HELD, stats.held),
         (abi::SERVER_STAT_TLS, stats.tls as u64),
-        (abi::SERVER_STAT_TURNED_AWAY, stats.turned_away),
+        (abi::SERVER_STAT_REFUSED, stats.refused),
     ];
     let several = [
         (abi::SERVER_STAT_STATUSES, &totals.statuses[..]),

@@ -69,13 +69,13 @@ pub(crate) fn upgrade<'local>(
     handle: jlong,
     headers: JByteArray<'local>,
     len: jint,
-    hear: jint,
+    flags: jint,
     ping_interval: jlong,
     ping_timeout: jlong,
 ) -> Result<jboolean> {
     EXCHANGES.with(handle, Ok(false), |exchange| {
         let headers = bytes(env, &headers, 0, len)?;
-        Ok(exchange.upgrade(&headers, interest(hear), pings(ping_interval, ping_timeout)))
+        Ok(exchange.upgrade(&headers, interest(flags), pings(ping_interval, ping_timeout)))
     })
 }
 
@@ -83,9 +83,9 @@ pub(crate) fn set_interest<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
-    hear: jint,
+    flags: jint,
 ) -> Result<()> {
-    EXCHANGES.with(handle, (), |exchange| exchange.set_interest(interest(hear)));
+    EXCHANGES.with(handle, (), |exchange| exchange.set_interest(interest(flags)));
     Ok(())
 }
 
@@ -103,10 +103,10 @@ fn pings(interval: jlong, timeout: jlong) -> Option<Pings> {
     })
 }
 
-pub(crate) fn interest(hear: jint) -> Interest {
+pub(crate) fn interest(flags: jint) -> Interest {
     Interest {
-        pings: hear & abi::HEAR_PINGS != 0,
-        pongs: hear & abi::HEAR_PONGS != 0,
-        manual_pong: hear & abi::MANUAL_PONG != 0,
+        pings: flags & abi::INTEREST_PINGS != 0,
+        pongs: flags & abi::INTEREST_PONGS != 0,
+        manual_pong: flags & abi::INTEREST_MANUAL_PONG != 0,
     }
 }
