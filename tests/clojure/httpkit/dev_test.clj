@@ -36,7 +36,9 @@
   (let [wanted          (second (re-find #"rust-version = \"(.*)\"" (slurp "Cargo.toml")))
         [status output] (run (with-commands {"cargo" "echo cargo 1.60.0"}) "rust-fmt")]
     (is (= 1 status))
-    (is (str/includes? output (str "needs Rust " wanted " or later, found 1.60.0: rustup update stable")))))
+    (is (str/includes? output (str "needs Rust " wanted " or later, found 1.60.0: rustup update stable")))
+    (doseq [page ["README.md" "CONTRIBUTING.md"]]
+      (is (str/includes? (slurp page) (str "Rust " wanted " or later")) page))))
 
 (deftest all-missing-packages-are-named-at-once-to-those-who-cannot-install-them
   (let [hidden          (with-commands {"id" "echo 1000", "sudo" "exit 1"})
