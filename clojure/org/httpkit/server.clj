@@ -731,8 +731,8 @@
   map from lower-case names to values once the body has been read to its end; nil before
   that, and if there are none. Those of other requests are among their `:headers`.
 
-    (slurp body)
-    (get (trailers body) \"x-checksum\")"
+    (slurp (:body req))
+    (get (trailers req) \"x-checksum\")"
   [ring-req]
   (let [body (:body ring-req)]
     (when (instance? RequestBodyStream body)
@@ -854,7 +854,7 @@
   (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
   (cond
     (not (:websocket? ring-req)) (when on-open (on-open ch))
-    ;; Otherwise `:init` has answered.
+    ;; Otherwise `:init` has sent the response.
     (open? ch) (open-websocket! ch ring-req opts))
   {:body ch})
 
