@@ -48,9 +48,9 @@
 //! threads of the embedder ([`server::Server::take`]), which respond through a [`server::Exchange`]. A
 //! [`client::Client`] is given calls, each with its [`client::CallSpec`].
 //!
-//! [`net`] carries the client's bytes: TCP, Unix domain sockets, TLS, and transports that the embedder hosts. It also sets
-//! up TLS for both sides, and covers the differences between operating systems. [`error`] lists the rules that a peer can
-//! break, and the server's response to each.
+//! [`net`] carries the client's bytes: TCP, Unix domain sockets, TLS, and transports that the embedder hosts. It also
+//! sets up TLS for both sides, and covers the differences between operating systems. [`error`] lists the rules that a
+//! peer can break, and the server's response to each.
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 // Standard error may be closed, and then these macros panic.

@@ -117,8 +117,8 @@ impl TlsServer {
     /// Sets or replaces everything for connections that begin after this; an error says what is wrong with which part,
     /// and changes nothing.
     ///
-    /// Returns until when the OCSP response of each identity holds, in seconds since 1970: `None` where there is none, 0
-    /// for one about another certificate.
+    /// Returns until when the OCSP response of each identity holds, in seconds since 1970: `None` where there is none,
+    /// 0 for one about another certificate.
     pub fn set(&self, material: TlsMaterial) -> Result<Vec<Option<u64>>, String> {
         let old = self.current.read().clone();
         // A ticket vouches for the certificate that its client has shown, so one that was issued under other rules

@@ -95,8 +95,8 @@ pub(super) struct Stream {
     arrival: Arrival,
     /// A reader got [`Read::Later`].
     pub(super) awaited: bool,
-    /// When its reader last read, or was told to go on, by the server's clock. Until it waits, the handler's time counts
-    /// from then.
+    /// When its reader last read, or was told to go on, by the server's clock. Until it waits, the handler's time
+    /// counts from then.
     pub(super) since: u32,
     /// Bytes received since they last counted as progress.
     pub(super) recent: usize,

@@ -1,9 +1,9 @@
 //! How much a server holds for its peers in native memory, together, and the limit on that.
 //!
-//! Each connection counts what has arrived and was not handed over, and what was not sent, in units, at each of its turns
-//! on the loop, and when user code takes what it has counted; what waits in the work queue is counted on its own. So the
-//! sum is a little late, and costs a connection that holds nothing a comparison. Bytes that several connections share
-//! are divided among them.
+//! Each connection counts what has arrived and was not handed over, and what was not sent, in units, at each of its
+//! turns on the loop, and when user code takes what it has counted; what waits in the work queue is counted on its own.
+//! So the sum is a little late, and costs a connection that holds nothing a comparison. Bytes that several connections
+//! share are divided among them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
 //! The gzip coding of responses: whole bodies, and streams of which each piece can be decoded as it arrives.
 //!
-//! A compressor takes 230 to 380 KB, so a stream has none between its pieces. It keeps the end of its plain text, to which
-//! the next piece may refer, and the few compressors of `deflate` go on from there. To the peer that is one deflate
-//! stream. Time is spent on the sender's thread, without a connection's lock.
+//! A compressor takes 230 to 380 KB, so a stream has none between its pieces. It keeps the end of its plain text, to
+//! which the next piece may refer, and the few compressors of `deflate` go on from there. To the peer that is one
+//! deflate stream. Time is spent on the sender's thread, without a connection's lock.
 
 use std::sync::Arc;
 

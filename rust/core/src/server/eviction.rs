@@ -16,7 +16,8 @@ use super::types::Stage;
 
 /// How often a waiting connection checks whether another has become idle.
 const LOOK: Duration = Duration::from_millis(100);
-/// A search remembers one idle connection for this many that it has looked at, so that a new connection costs few looks.
+/// A search remembers one idle connection for this many that it has looked at, so that a new connection costs few
+/// looks.
 const SHARE: usize = 16;
 /// A search that pays off less is repeated no sooner than after this many times as long as it took.
 const PAUSE: u32 = 20;

@@ -126,16 +126,15 @@ impl Exchange {
         self.conn.respond(self.seq, response, body, total)
     }
 
-    /// A whole body, compressed. What that takes for a moment, on each thread that compresses, would otherwise stay with
-    /// the allocator.
+    /// A whole body, compressed. Notes the memory that this took as freed, so that the allocator returns it.
     pub fn code(&self, how: Gzip, body: &[u8]) -> Vec<u8> {
         let coded = how.whole(body);
         self.conn.shared.note_freed(body.len() + coded.len());
         coded
     }
 
-    /// Responds with the `len` bytes of `file` from `at` on, which are read only as the peer takes them. Until then they
-    /// are not in memory, and no thread is blocked.
+    /// Responds with the `len` bytes of `file` from `at` on, which are read only as the peer takes them. Until then
+    /// they are not in memory, and no thread is blocked.
     pub fn respond_file(
         &self,
         response: &ResponseHead<'_>,
@@ -205,8 +204,8 @@ impl Exchange {
         self.conn.send_chunk(self.seq, piece.into(), flags, limit)
     }
 
-    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued. False if there is room, or the peer has
-    /// disconnected.
+    /// Asks for [`super::Sink::on_drained`] if `limit` bytes or more are queued. False if there is room, or the peer
+    /// has disconnected.
     pub fn await_room(&self, limit: usize) -> bool {
         self.conn.await_room(self.seq, limit)
     }
@@ -295,8 +294,8 @@ impl Exchange {
         self.conn.name(self.seq)
     }
 
-    /// The queued events, in order. Does what [`Self::uncork`] does. They form one chain: until this has returned none, no other thread is told of the
-    /// channel's events.
+    /// The queued events, in order. Does what [`Self::uncork`] does. They form one chain: until this has returned none,
+    /// no other thread is told of the channel's events.
     pub fn take_events(&self) -> Vec<Event> {
         self.conn.take_events(self.seq)
     }

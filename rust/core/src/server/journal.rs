@@ -1,4 +1,5 @@
-//! A connection's exchanges that the access log does not have yet: those whose response the kernel does not have in full.
+//! A connection's exchanges that the access log does not have yet: those whose response the kernel does not have in
+//! full.
 //!
 //! Positions are numbers of bytes that the connection has sent since it began. A response is complete once the kernel
 //! has taken the bytes before the position at which it ends, on whichever thread, and in whichever batch.

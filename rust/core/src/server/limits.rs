@@ -1,4 +1,5 @@
-//! How long a peer or a handler may take: values. Who enforces them: `sweep.rs`, and for peers that do not read, `timers.rs`.
+//! How long a peer or a handler may take: values. Who enforces them: `sweep.rs`, and for peers that do not read,
+//! `timers.rs`.
 
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ impl Timeout {
 /// The time limits of a server; `None` for no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times {
-    /// From accepting a connection, or from the first byte of a later request, to the end of a request's head; then 408,
-    /// or nothing if no byte of it has arrived. Default 30 s.
+    /// From accepting a connection, or from the first byte of a later request, to the end of a request's head; then
+    /// 408, or nothing if no byte of it has arrived. Default 30 s.
     pub header: Option<Duration>,
     /// Between the end of a response and the first byte of the next request. Default 75 s, more than the 60 s for which
     /// load balancers keep idle connections: they must be the ones to close.
@@ -57,9 +58,8 @@ pub struct Times {
     /// In which the peer must take 1 KiB of a response, or of what a channel has queued, or the rest of it; else its
     /// connection is reset. Default 60 s.
     pub write: Option<Duration>,
-    /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. If its body is read
-    /// as it arrives, each read restarts the time, and waiting for the peer does not count. Default: no
-    /// limit.
+    /// From a request's arrival to the beginning of its response; then 503, and its channel is closed. If its body is
+    /// read as it arrives, each read restarts the time, and waiting for the peer does not count. Default: no limit.
     pub handler: Option<Duration>,
     /// In which one side of a WebSocket must send something, pings of this side excepted; then it is closed with 1001.
     /// Default: no limit.

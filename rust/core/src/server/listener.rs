@@ -248,8 +248,8 @@ async fn take_backlog(
                 complain(shared, &e);
                 rest(pause, stage, Stage::Closed).await;
             }
-            // The last message of a handshake may still be on its way: its peer has connected and sends a request. A stop
-            // that has nothing else to wait for does not wait for this.
+            // The last message of a handshake may still be on its way: its peer has connected and sends a request. A
+            // stop that has nothing else to wait for does not wait for this.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && counted.is_some() => {
                 counted = None;
                 rest(HANDSHAKE_REST, stage, Stage::Closed).await;

@@ -1,7 +1,7 @@
 //! The open connections of a server: a list that can be walked piece by piece.
 //!
-//! It consists of parts, each with its own lock: each loop adds to one of them, so loops that open and close connections
-//! do not wait for each other.
+//! It consists of parts, each with its own lock: each loop adds to one of them, so loops that open and close
+//! connections do not wait for each other.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};

@@ -2,11 +2,10 @@
 //!
 //! A timer per request would cost each request and each idle connection. Instead a connection notes when it last made
 //! progress ([`State::since`]), by a clock that is advanced here, and one task checks a part of the connections at a
-//! time.
-//! So a limit is enforced within a second, and never early.
+//! time. So a limit is enforced within a second, and never early.
 //!
-//! Time in which this task did not run does not count: a process that was suspended, or whose loop was held up, must not
-//! hold that against its peers.
+//! Time in which this task did not run does not count: a process that was suspended, or whose loop was held up, must
+//! not hold that against its peers.
 
 use std::sync::Arc;
 use std::time::Duration;

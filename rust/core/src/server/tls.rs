@@ -215,7 +215,8 @@ impl Tls {
     }
 
     /// Seals batches of `chunk` and writes them, until the socket does not accept all of one, or `most` bytes are
-    /// sealed. What the socket does not accept is kept, and counts as written. `WouldBlock` while earlier bytes are kept.
+    /// sealed. What the socket does not accept is kept, and counts as written. `WouldBlock` while earlier bytes are
+    /// kept.
     pub(super) fn write(
         &mut self,
         chunk: &Chunk<'_>,

@@ -1,9 +1,9 @@
 //! The bytes of one connection: read as they arrive, and sent in order, as fast as the peer reads them.
 //!
-//! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it
-//! is: TLS is a kind of [`Line`]. The reader is the task's own (`reader.rs`), since only the loop reads; the transport is under the
-//! connection's lock, since any thread may write. It also holds the TLS session, so received records are opened there
-//! (`secured.rs`).
+//! Knows no HTTP. The code above reads and writes plaintext, and cannot tell whether it goes over the socket as it is:
+//! TLS is a kind of [`Line`]. The reader is the task's own (`reader.rs`), since only the loop reads; the transport is
+//! under the connection's lock, since any thread may write. It also holds the TLS session, so received records are
+//! opened there (`secured.rs`).
 
 use std::cell::RefCell;
 use std::fs::File;

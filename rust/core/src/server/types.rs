@@ -21,8 +21,8 @@ pub enum Address {
     Lent(Lent),
 }
 
-/// A listening socket that another process, or another part of this one, has opened and keeps: a stop of the server does
-/// not end it, and what waits in its backlog then stays there.
+/// A listening socket that another process, or another part of this one, has opened and keeps: a stop of the server
+/// does not end it, and what waits in its backlog then stays there.
 #[derive(Debug, Clone)]
 pub struct Lent(pub(super) Arc<Socket>);
 

@@ -231,7 +231,8 @@ const _: () = {
     assert!(taken == (1 << CLIENT_STATS) - 1);
 };
 
-/// Where `serverStats` puts its numbers. Five for the classes of statuses, and a histogram's buckets, follow each other.
+/// Where `serverStats` puts its numbers. Five for the classes of statuses, and a histogram's buckets, follow each
+/// other.
 pub const SERVER_STAT_OPEN: usize = 0;
 pub const SERVER_STAT_WEBSOCKETS: usize = 1;
 pub const SERVER_STAT_ACTIVE: usize = 2;

@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(table.live(), 0);
     }
 
-    /// What 32 cores would feel is seen on any machine: whether a thread takes a lock that another one had before it, so
-    /// that lock and slots come from another core's cache. Each request adds, uses and removes its handle.
+    /// What 32 cores would feel is seen on any machine: whether a thread takes a lock that another one had before it,
+    /// so that lock and slots come from another core's cache. Each request adds, uses and removes its handle.
     #[test]
     fn requests_of_as_many_threads_as_a_large_machine_has_share_no_shard() {
         const THREADS: usize = if cfg!(miri) { 8 } else { 40 };

@@ -6,8 +6,8 @@ use std::os::windows::io::{AsRawSocket, BorrowedSocket, OwnedSocket};
 
 use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOL_SOCKET, setsockopt};
 
-/// What the library exports. Without a list, linkers of MinGW's kind export everything, and cargo-zigbuild drops the one
-/// that rustc makes.
+/// What the library exports. Without a list, linkers of MinGW's kind export everything, and cargo-zigbuild drops the
+/// one that rustc makes.
 #[used]
 // SAFETY: linkers read this section as options, and load none of it.
 #[unsafe(link_section = ".drectve")]
