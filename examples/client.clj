@@ -33,7 +33,7 @@
     (.length (io/file file))))
 
 (defn upload
-  "Sends a file as it is read, and gives up after a minute, whatever happens."
+  "Sends a file as it is read. Fails if that takes longer than a minute."
   [url file]
   (:status @(http/put url {:body (io/file file) :deadline 60000})))
 

@@ -232,7 +232,7 @@
   (is (= [ClassCastException "handler \"app\": expected a function of a request"]
          (thrown #(start-and-stop "app" {}))))
   (wire/with-server [{:keys [port warnings]} nil {}]
-    (is (= [["the handler of run-server is nil: every request will be answered with 500" nil]] @warnings))
+    (is (= [["the handler of run-server is nil: every request will get a 500" nil]] @warnings))
     (is (= 500 (:status (wire/fetch port "/"))))))
 
 ;; Names

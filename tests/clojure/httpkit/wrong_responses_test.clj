@@ -29,7 +29,7 @@
 
 (deftest nil-instead-of-a-response-is-404-and-one-warning
   (let [[{:keys [status]} error warnings] (response-answer nil)]
-    (is (= [404 nil [["GET /: the handler returned nil, which is answered with 404" nil]]] [status error warnings]))))
+    (is (= [404 nil [["GET /: the handler returned nil, which is sent as a 404" nil]]] [status error warnings]))))
 
 (deftest a-body-of-another-class-is-named-with-what-is-allowed
   (doseq [[body class-name] [[42 "java.lang.Long"] [:x "clojure.lang.Keyword"]]]

@@ -35,7 +35,7 @@
   [handler {:keys [pool-opts] :as opts}]
   (concat
     (when (nil? handler)
-      ["the handler of run-server is nil: every request will be answered with 500"])
+      ["the handler of run-server is nil: every request will get a 500"])
     (when (and (map? handler) (not (record? handler)))
       ["the handler of run-server is a map: expected a function of a request; options come second"])
     (tls/warnings opts)

@@ -209,8 +209,8 @@ public class AsyncChannel {
      *
      * @return whether to send its response: not if one has begun on the channel
      */
-    boolean handlerReturned(boolean answered) {
-        boolean send = answered && sender.takeFresh();
+    boolean handlerReturned(boolean responds) {
+        boolean send = responds && sender.takeFresh();
         leaveCallback();
         if (send) {
             // Its response is still to be sent: a failing close handler must not lose it.

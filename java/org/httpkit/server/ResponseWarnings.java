@@ -29,7 +29,7 @@ final class ResponseWarnings {
     /** The handler returned nil. */
     void noResponse(String request) {
         if (first(nilSaid)) {
-            log.warning(request + ": the handler returned nil, which is answered with 404", null);
+            log.warning(request + ": the handler returned nil, which is sent as a 404", null);
         }
     }
 

@@ -98,9 +98,9 @@ final class RingExchanges {
             if (body != null) {
                 body.responding();
             }
-            boolean answered = write(out);
+            boolean responds = write(out);
             AsyncChannel channel = request.channelIfMade();
-            return channel == null || claimed ? answered : channel.handlerReturned(answered);
+            return channel == null || claimed ? responds : channel.handlerReturned(responds);
         }
 
         private boolean write(ResponseWriter out) {
