@@ -110,6 +110,12 @@
   (is (names? "a `:port`" :port))
   (is (not (names? "a `:port-range`" :port))))
 
+(deftest each-event-is-on-the-page-of-events
+  (let [page (slurp "docs/operations.md")]
+    (doseq [^java.lang.reflect.Field field (.getFields org.httpkit.logger.EventNames)
+            :when (not= "DEFAULT" (.getName field))]
+      (is (names? page (str "`" (.getName field) "`")) (.getName field)))))
+
 (deftest charts-are-drawn-from-the-newest-numbers
   (let [{:keys [exit err]} (sh "python3" "benches/chart" "--check")]
     (is (= 0 exit) err)))
