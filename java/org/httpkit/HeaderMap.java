@@ -139,6 +139,18 @@ public class HeaderMap {
     }
 
     /**
+     * @return the value of the header with this name
+     * @throws IllegalArgumentException as {@link #badValue} makes it, if it has a control character
+     *     other than TAB
+     */
+    public static String checkValue(String name, String value) {
+        if (controlIn(value) >= 0) {
+            throw badValue(name, value);
+        }
+        return value;
+    }
+
+    /**
      * The exception for a value that has a control character: it names the header, and keeps the
      * value, which may be private, out of logs and responses.
      */
@@ -215,10 +227,7 @@ public class HeaderMap {
     private static void encode(DynamicBytes out, String name, String value) {
         out.append(checkName(name));
         out.append((byte) ':', (byte) ' ');
-        if (controlIn(value) >= 0) {
-            throw badValue(name, value);
-        }
-        out.append(value, UTF_8);
+        out.append(checkValue(name, value), UTF_8);
         out.append((byte) '\r', (byte) '\n');
     }
 }

@@ -187,17 +187,17 @@
       ClassCastException       ""                                {:headers {:a "b"}}
       IllegalArgumentException "Invalid HTTP header name: A b"   {:headers {"a b" "c"}}
       IllegalArgumentException "Invalid HTTP header name: "      {:headers {"" "c"}}
-      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" "b\r\nc: d"}}
-      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" "b\nc"}}
-      IllegalArgumentException "Invalid character in HTTP header value" {:user-agent "b\u0000"}
-      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" ["ok" "b\r"]}}
+      IllegalArgumentException "Invalid character in HTTP header value: A has a control character at index 1" {:headers {"a" "b\r\nc: d"}}
+      IllegalArgumentException "Invalid character in HTTP header value: A has a control character at index 1" {:headers {"a" "b\nc"}}
+      IllegalArgumentException "Invalid character in HTTP header value: User-Agent has a control character at index 1" {:user-agent "b\u0000"}
+      IllegalArgumentException "Invalid character in HTTP header value: A has a control character at index 1" {:headers {"a" ["ok" "b\r"]}}
       ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" "chunked"}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" ["a" "b"]}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" nil}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" (into-array String ["a" "b"])}}
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" (ArrayList.)}}
       ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" (ArrayList. ["x"])}}
-      IllegalArgumentException "Invalid character in HTTP header value" {:headers {"a" (into-array String ["b\r"])}}
+      IllegalArgumentException "Invalid character in HTTP header value: A has a control character at index 1" {:headers {"a" (into-array String ["b\r"])}}
       ProtocolException "Duplicate request header: Host"                {:headers {"Host" "a" "host" "b"}}
       ProtocolException "Content-Length without a request body must be 0" {:headers {"Content-Length" "5"}}
       ProtocolException "Invalid Content-Length: x"                     {:headers {"Content-Length" "x"}}

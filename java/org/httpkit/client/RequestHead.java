@@ -3,6 +3,7 @@ package org.httpkit.client;
 import clojure.lang.ISeq;
 import clojure.lang.RT;
 
+import org.httpkit.HeaderMap;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
@@ -80,7 +81,7 @@ final class RequestHead {
     }
 
     private void userHeader(String name, Object value) throws ProtocolException {
-        checkName(name);
+        HeaderMap.checkName(name);
         switch (name) {
             case "Host":
                 host = only(name, value, host);
@@ -123,7 +124,7 @@ final class RequestHead {
     private void line(String name, Object value) {
         if (value != null) {
             String text = value.toString();
-            checkValue(text);
+            HeaderMap.checkValue(name, text);
             put(name);
             put(": ");
             put(text);
@@ -180,7 +181,7 @@ final class RequestHead {
         Object one = single(value);
         if (one != null) {
             proxyAuthorization = one.toString();
-            checkValue(proxyAuthorization);
+            HeaderMap.checkValue("Proxy-Authorization", proxyAuthorization);
         }
         if (route.absoluteForm()) {
             lines("Proxy-Authorization", value);
@@ -215,21 +216,6 @@ final class RequestHead {
             line("Content-Length", body.length());
         } else {
             line("Transfer-Encoding", "chunked");
-        }
-    }
-
-    private static void checkName(String name) {
-        if (!HttpUtils.isToken(name)) {
-            throw new IllegalArgumentException("Invalid HTTP header name: " + name);
-        }
-    }
-
-    private static void checkValue(String value) {
-        for (int i = 0; i < value.length(); i++) {
-            char c = value.charAt(i);
-            if (c < ' ' && c != '\t' || c == 0x7f) {
-                throw new IllegalArgumentException("Invalid character in HTTP header value");
-            }
         }
     }
 

@@ -22,23 +22,15 @@ final class WireNames {
     }
 
     private static byte[] checked(String name) {
-        for (int i = 0; i < name.length(); i++) {
-            if (!isTokenChar(name.charAt(i))) {
-                throw new IllegalArgumentException("Invalid HTTP header name: " + printable(name));
-            }
-        }
-        if (name.isEmpty()) {
-            throw new IllegalArgumentException("Invalid HTTP header name: it is empty");
+        if (!HttpUtils.isToken(name)) {
+            String shown = name.isEmpty() ? "it is empty" : printable(name);
+            throw new IllegalArgumentException("Invalid HTTP header name: " + shown);
         }
         byte[] wire = HttpUtils.camelCase(name).getBytes(US_ASCII);
         if (NAMES.size() < MAX_NAMES) {
             NAMES.put(name, wire);
         }
         return wire;
-    }
-
-    private static boolean isTokenChar(char c) {
-        return c > ' ' && c < 0x7f && "\"(),/:;<=>?@[\\]{}".indexOf(c) < 0;
     }
 
     private static String printable(String text) {
