@@ -75,7 +75,11 @@ pub(crate) fn upgrade<'local>(
 ) -> Result<jboolean> {
     EXCHANGES.with(handle, Ok(false), |exchange| {
         let headers = bytes(env, &headers, 0, len)?;
-        Ok(exchange.upgrade(&headers, interest(flags), pings(ping_interval, ping_timeout)))
+        Ok(exchange.upgrade(
+            &headers,
+            interest(flags),
+            pings(ping_interval, ping_timeout),
+        ))
     })
 }
 
@@ -85,7 +89,9 @@ pub(crate) fn set_interest<'local>(
     handle: jlong,
     flags: jint,
 ) -> Result<()> {
-    EXCHANGES.with(handle, (), |exchange| exchange.set_interest(interest(flags)));
+    EXCHANGES.with(handle, (), |exchange| {
+        exchange.set_interest(interest(flags))
+    });
     Ok(())
 }
 
