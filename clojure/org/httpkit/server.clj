@@ -274,6 +274,10 @@
     (catch IOException e
       (.logWarning server "the server is ready, but systemd could not be told" e))))
 
+(def ^:private no-ring-websockets?
+  "Some programs ask this Var whether their tests can use Ring's WebSocket API."
+  config/no-ring-websockets?)
+
 (defn- start-server ^HttpServer [handler opts]
   (config/check! handler opts)
   (let [server (HttpServer. (config/server-options handler opts))]

@@ -139,14 +139,17 @@
 ;; without, and the other way round. Loaded here and now, so that compiling this namespace ahead of time compiles what
 ;; it needs, and `run-server` loads nothing.
 
+(def no-ring-websockets?
+  "True if a property turned Ring's WebSocket API off, else nil."
+  (when (= "true" (System/getProperty "http-kit.no-ring-websockets")) true))
+
 (defn- on-class-path? [protocols]
   (try (require protocols) true
        (catch java.io.FileNotFoundException _ false)))
 
 (def ^:private ring-upgrade
   "(fn [request response]), which handles responses of Ring's WebSocket API; nil without that API."
-  (when (and (not= "true" (System/getProperty "http-kit.no-ring-websockets"))
-             (on-class-path? 'ring.websocket.protocols))
+  (when (and (not no-ring-websockets?) (on-class-path? 'ring.websocket.protocols))
     (require 'org.httpkit.ring-websocket)
     @(resolve 'org.httpkit.ring-websocket/upgrade)))
 
