@@ -50,6 +50,9 @@ pub(crate) fn read_at(file: &File, to: &mut [u8], at: u64) -> io::Result<usize> 
 /// Windows has no filter: connections that it completes between the last accept and the listener's end are reset.
 pub(crate) fn ignore_newcomers(_: &TcpListener) {}
 
+/// Windows has no such bound.
+pub(crate) fn bound_unsent(_: &Socket) {}
+
 /// What `listen` is to be told for a backlog of that many connections: above 200, it heeds only a number below zero
 /// (SOMAXCONN_HINT).
 pub(crate) fn backlog(connections: i32) -> i32 {

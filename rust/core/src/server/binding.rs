@@ -37,6 +37,7 @@ fn listen(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     if config.receive_buffer > 0 {
         socket.set_recv_buffer_size(config.receive_buffer)?;
     }
+    platform::bound_unsent(&socket);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(platform::backlog(config.backlog))?;

@@ -84,6 +84,7 @@ impl Listener {
         Ok(if socket.local_addr()?.is_unix() {
             Self::Unix(socket.into())
         } else {
+            platform::bound_unsent(&socket);
             Self::Tcp(socket.into())
         })
     }

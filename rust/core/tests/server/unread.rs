@@ -52,6 +52,20 @@ fn respond(exchange: &Exchange, flags: u32) -> Weak<Content> {
     kept
 }
 
+/// Bytes that the kernel holds for a peer that connected from this port: sent and not acknowledged, or not sent.
+#[cfg(target_os = "linux")]
+fn queued_for(peer: &TcpStream) -> usize {
+    let port = format!(":{:04X}", peer.local_addr().unwrap().port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields[2].ends_with(&port))
+        .unwrap();
+    let (sending, _) = line[4].split_once(':').unwrap();
+    usize::from_str_radix(sending, 16).unwrap()
+}
+
 fn asking(server: &Running) -> (TcpStream, Exchange) {
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
@@ -282,4 +296,19 @@ fn much_memory_that_is_freed_is_told_of() {
         let notices = server.sink.notices.lock();
         notices.iter().any(|n| matches!(n, Notice::Freed))
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_takes_no_more_than_a_mebibyte_of_what_a_peer_does_not_read() {
+    let server = Running::start(config(Mode::Pull));
+    let (peer, exchange) = asking(&server);
+    respond(&exchange, 0);
+    let mut before = 0;
+    wait_until("the kernel takes no more", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let queued = queued_for(&peer);
+        std::mem::replace(&mut before, queued) == queued && queued > 0
+    });
+    assert!(before < 1024 * 1024, "{before} bytes");
 }

@@ -98,6 +98,18 @@
         now
         (recur now (dec tries))))))
 
+(defn rested
+  "`held`, once the library's memory has been the same for 70 s, or after 5 minutes: threads without work, and what they
+  keep for the next, have ended after a minute."
+  [site]
+  (loop [held-before (held site), same 0, tries 60]
+    (Thread/sleep 5000)
+    (let [now  (held site)
+          same (if (= (:native-kib now) (:native-kib held-before)) (+ same 5) 0)]
+      (if (or (<= 70 same) (zero? tries))
+        now
+        (recur now same (dec tries))))))
+
 (defn limit-descriptors!
   "Sets the soft limit; returns the one before."
   [{:keys [^Process process]} limit]

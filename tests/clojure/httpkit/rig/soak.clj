@@ -52,6 +52,8 @@
 
 ;;;; What is seen meanwhile
 
+(def ^:private seen [:rss-kib :native-kib :handles :descriptors :threads])
+
 (defn- sample [site since]
   (assoc (process/held site) :at (- (now-s) (double since)) :log (process/log-bytes site)))
 
@@ -78,10 +80,15 @@
   [samples k]
   (- (long (median (map k (quarter samples 3)))) (long (median (map k (quarter samples 1))))))
 
+(defn- long-enough?
+  "Whether a run is for growth: then it rests before and after."
+  [minutes]
+  (<= 10 (double minutes)))
+
 (defn- slack
   "By how much a value may have grown. A short run sees the JIT compiler at work."
   [minutes]
-  {:rss-kib     (if (< (double minutes) 10) (* 64 1024) (* 12 1024))
+  {:rss-kib     (if (long-enough? minutes) (* 12 1024) (* 64 1024))
    ;; What the library itself has allocated: bodies that are under way.
    :native-kib  (* 16 1024)
    :handles     40
@@ -101,8 +108,16 @@
                       (clients/act! context random)))))
               (range clients-at-once))))
 
-(defn- complaints [{:keys [minutes samples wrong left log counts]}]
-  (let [grown (for [[k most] (slack minutes)
+(defn- at-rest [site minutes]
+  (when (long-enough? minutes) (process/rested site)))
+
+(def ^:private most-at-rest
+  "KiB that the library may hold at rest more than before."
+  1024)
+
+(defn- complaints [{:keys [minutes samples wrong left log counts rests]}]
+  (let [[before after] (map :native-kib rests)
+        grown (for [[k most] (slack minutes)
                     :let [by (growth samples k)]
                     :when (< (long most) (long by))]
                 (str (name k) " grew by " by " between the second and the last quarter"))
@@ -111,13 +126,15 @@
         most  (+ (long (get counts "throws" 0)) (* 120 (double minutes)) 200)]
     (cond-> (vec grown)
       (seq wrong)    (conj (str "wrong: " (str/join "\n  " (map pr-str wrong))))
+      (and after (< (long most-at-rest) (- (long after) (long before))))
+      (conj (str "at rest, the library holds " after " KiB, before " before))
       (seq left)     (conj (str "left behind: " left))
       (< most lines) (conj (str lines " lines in the log: " (pr-str (take 10 (sort-by (comp - val) log))))))))
 
 (defn- report! [{:keys [samples counts log requests seconds]}]
   (let [at (fn [k n] (median (map k (quarter samples n))))]
     (println "requests" requests "in" (long seconds) "s;" (count samples) "samples")
-    (doseq [k [:rss-kib :native-kib :handles :descriptors :threads]]
+    (doseq [k seen]
       (println (format "%-12s medians of the quarters %s" (name k) (mapv #(at k %) (range 4)))))
     (println "log bytes" (:log (peek samples)) "lines" (into {} (take 8 (sort-by (comp - val) log))))
     (println "done" (into (sorted-map-by #(compare (str %1) (str %2))) counts))))
@@ -133,6 +150,7 @@
             ;; Everything once, so that threads and classes are there when we begin to count.
             _       (work (update context :seed dec) (+ (now-s) (min 60.0 (/ seconds 5))))
             before  (process/settled site)
+            rested  (at-rest site minutes)
             start   (now-s)
             until   (+ start seconds)
             samples (sampling site start until (max 0.5 (/ seconds 200)))
@@ -145,9 +163,10 @@
                         :log (process/log-counts site) :counts @(:counts context)
                         :requests requests :seconds (- (now-s) start)}]
           (report! result)
-          (println "afterwards" (select-keys (process/settled site) [:rss-kib :native-kib :handles :descriptors :threads])
-                   "before" (select-keys before [:rss-kib :native-kib :handles :descriptors :threads]))
-          (complaints result))))))
+          (println "afterwards" (select-keys (process/settled site) seen) "before" (select-keys before seen))
+          (let [rests [rested (at-rest site minutes)]]
+            (when rested (println "at rest" (mapv #(select-keys % seen) rests)))
+            (complaints (assoc result :rests rests))))))))
 
 (defn -main [& arguments]
   (let [options (apply hash-map arguments)
