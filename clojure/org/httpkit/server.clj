@@ -650,9 +650,10 @@
     (when (< (pending-bytes ch) 100000)
       (send! ch update))"
   [ch]
-  (if (nil? ch)
-    (throw (IllegalArgumentException. "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks"))
-    (.pendingBytes ^AsyncChannel ch)))
+  (when-not (instance? AsyncChannel ch)
+    (throw (IllegalArgumentException.
+             (str "pending-bytes of " (pr-str ch) ": expected a channel, which as-channel passes to its callbacks"))))
+  (.pendingBytes ^AsyncChannel ch))
 
 (defn- all-channels
   "A collection of what `channels` reduces to; throws if anything in it is no channel."

@@ -82,8 +82,9 @@
   and for a line break or NUL in `:event` or `:id`, which would forge fields."
   [s event]
   (let [bytes (encode event)]
-    (when (nil? s)
-      (throw (IllegalArgumentException. "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks")))
+    (when-not (instance? AsyncChannel s)
+      (throw (IllegalArgumentException.
+               (str "sse/send! of " (pr-str s) ": expected a stream, which sse/stream passes to its callbacks"))))
     (.send ^AsyncChannel s bytes false)))
 
 (defn broadcast!

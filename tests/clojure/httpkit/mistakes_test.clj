@@ -29,8 +29,10 @@
 
 (deftest functions-of-a-channel-name-an-argument-that-is-no-channel
   (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))
+  (is (= "pending-bytes of :x: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes :x))))
   (is (= "broadcast! to :all: expected a collection of channels" (message #(server/broadcast! :all "x"))))
-  (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"})))))
+  (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"}))))
+  (is (= "sse/send! of :x: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! :x {:data "x"})))))
 
 (deftest functions-of-the-client-name-what-they-cannot-use
   (doseq [[expected f]

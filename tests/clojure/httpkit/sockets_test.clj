@@ -49,6 +49,13 @@
         (is (.exists path))
         (is (thrown? BindException (server/run-server ok {:unix-socket path :unix-socket-replace? false})))))))
 
+(deftest a-path-that-is-too-long-for-a-unix-socket-is-named-with-the-limit
+  (let [path (str "/tmp/" (apply str (repeat 120 "s")))]
+    (is (= (str "cannot listen on " path
+             ": the path of a Unix domain socket has at most 107 bytes on Linux, 103 on macOS")
+           (try (server/run-server ok {:unix-socket path})
+                (catch java.io.IOException e (.getMessage e)))))))
+
 (deftest the-options-of-a-unix-socket-hold-for-one-that-the-address-finder-returns
   (with-dir
     (fn [dir]

@@ -160,7 +160,7 @@ public class MultipartEntity {
 
     private RuntimeException unknownType() {
         if (content == null) {
-            return new NullPointerException("Multipart content must not be null");
+            return new NullPointerException("Multipart content of parameter " + name + " must not be null");
         }
         return new IllegalArgumentException(
                 "Unknown parameter type "

@@ -53,13 +53,21 @@ pub(super) fn unix(path: &Path, config: &Config) -> io::Result<StdUnixListener> 
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    socket.bind(&unix_address(path)?)?;
     if let Some(mode) = config.unix_socket_mode {
         // Before it listens: until then, every connection is refused.
         platform::set_mode(path, mode)?;
     }
     socket.listen(platform::backlog(config.backlog))?;
     Ok(socket.into())
+}
+
+fn unix_address(path: &Path) -> io::Result<SockAddr> {
+    SockAddr::unix(path).map_err(|e| {
+        let longest =
+            "the path of a Unix domain socket has at most 107 bytes on Linux, 103 on macOS";
+        io::Error::new(e.kind(), longest)
+    })
 }
 
 /// Keeps servers that start at the same time from replacing each other's sockets, until the file is closed. None if the
@@ -91,7 +99,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A server whose backlog is full would block us.
     probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
+    match probe.connect(&unix_address(path)?) {
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         _ => Ok(()),
     }
