@@ -160,7 +160,8 @@ public class MultipartEntity {
 
     private RuntimeException unknownType() {
         if (content == null) {
-            return new NullPointerException("Multipart content of parameter " + name + " must not be null");
+            return new NullPointerException(
+                    "Multipart content of parameter " + name + " must not be null");
         }
         return new IllegalArgumentException(
                 "Unknown parameter type "
