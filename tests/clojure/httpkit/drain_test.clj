@@ -235,24 +235,75 @@
              {:ip \"127.0.0.1\" :port 0 :legacy-return-value? false :stop-on-shutdown? true})]
      (println :port (server/server-port s)))")
 
-(deftest a-server-drains-when-the-jvm-shuts-down
-  (let [process (subprocess/start draining-program)]
+(defn- line-with
+  "The next line that begins with `prefix`; nil at the end."
+  [^BufferedReader out prefix]
+  (loop []
+    (let [line (.readLine out)]
+      (cond (nil? line) nil
+            (str/starts-with? line prefix) line
+            :else (recur)))))
+
+(defn- with-program
+  "Runs a program that prints its server's port; calls `(f process out port)`."
+  [program f]
+  (let [process (subprocess/start program)]
     (try
-      (let [^BufferedReader out (io/reader (.getInputStream process))
-            line  (fn [prefix] (loop [] (let [line (.readLine out)]
-                                          (cond (nil? line) nil
-                                                (str/starts-with? line prefix) line
-                                                :else (recur)))))
-            port  (Long/parseLong (last (str/split (str (line ":port")) #" ")))]
+      (let [out (io/reader (.getInputStream process))]
+        (f process out (Long/parseLong (last (str/split (str (line-with out ":port")) #" ")))))
+      (finally (.destroyForcibly process)))))
+
+(deftest a-server-drains-when-the-jvm-shuts-down
+  (with-program draining-program
+    (fn [^Process process out port]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= ":running" (line-with out ":running")))
+        (.destroy process)
+        (is (= [200 "done" "Close"]
+               ((juxt :status :body #(get-in % [:headers "connection"])) (wire/answer conn))))
+        (is (wire/closed? conn)))
+      (is (.waitFor process 60 TimeUnit/SECONDS)))))
+
+(defn- holding-program
+  "Its handler blocks, or keeps its response to /held open; `then` are forms behind the start of the server `s`."
+  [options then]
+  (str "(require '[org.httpkit.server :as server])
+        (let [s (server/run-server
+                  (fn [req]
+                    (println :running)
+                    (if (= \"/held\" (:uri req))
+                      (server/as-channel req {:on-open (fn [ch] (server/send! ch \"first\" false))})
+                      (Thread/sleep 600000)))
+                  (merge {:ip \"127.0.0.1\" :port 0 :legacy-return-value? false
+                          :stop-on-shutdown? true :shutdown-timeout 500} " (pr-str options) "))]
+          (println :port (server/server-port s)) " then " @(promise))"))
+
+(deftest the-jvm-ends-in-time-though-a-stop-with-more-time-is-under-way
+  (doseq [stop ["(do (future (server/server-stop! s {:timeout 600000}))
+                     (while (not= :stopping (server/server-status s)) (Thread/sleep 5)))"
+                "(server/server-drain! s {:timeout 600000})"]]
+    (with-program (holding-program {} (str "(read-line)" stop "(println :under-way)"))
+      (fn [^Process process out port]
         (with-open [conn (wire/connect port)]
           (wire/send! conn (wire/get-request "/"))
-          (is (= ":running" (line ":running")))
+          (is (= ":running" (line-with out ":running")))
+          (.write (.getOutputStream process) 10)
+          (.flush (.getOutputStream process))
+          (is (= ":under-way" (line-with out ":under-way")))
           (.destroy process)
-          (is (= [200 "done" "Close"]
-                 ((juxt :status :body #(get-in % [:headers "connection"])) (wire/answer conn))))
-          (is (wire/closed? conn)))
-        (is (.waitFor process 60 TimeUnit/SECONDS)))
-      (finally (.destroyForcibly process)))))
+          (is (.waitFor process 60 TimeUnit/SECONDS) stop))))))
+
+(deftest what-the-end-of-the-jvm-cuts-is-in-the-access-log
+  (let [file (doto (File/createTempFile "access" ".log") .deleteOnExit)]
+    (with-program (holding-program {:access-log (str file)} "")
+      (fn [^Process process _ port]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (wire/get-request "/held"))
+          (is (= 200 (:status (wire/read-head conn))))
+          (.destroy process)
+          (is (.waitFor process 60 TimeUnit/SECONDS)))
+        (is (re-find #"\"GET /held HTTP/1.1\" 200 " (slurp file)))))))
 
 (defn- stopped-server
   "A weak reference to a server that had a hook and is stopped."

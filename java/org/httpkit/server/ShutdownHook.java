@@ -1,12 +1,14 @@
 package org.httpkit.server;
 
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 
 /** Drains a running server when the JVM shuts down. */
 final class ShutdownHook extends Thread {
+    /** How long the end of a stop may take: last callbacks, and entries of the access log. */
+    private static final int END_MILLIS = 2500;
+
+    private static final int TICK_MILLIS = 5;
+
     private final HttpServer server;
     private final int timeout;
 
@@ -36,22 +38,28 @@ final class ShutdownHook extends Thread {
         }
     }
 
+    /** Returns in time, whatever the server is waiting for: the JVM does not end before. */
     @Override
     public void run() {
-        CompletableFuture<Drained> drained = server.drain(timeout, 0);
         try {
-            if (drained != null) {
-                drained.get(timeout, TimeUnit.MILLISECONDS);
+            server.drain(timeout, 0);
+            if (!stopsIn(timeout)) {
+                server.stop(0); // a drain had begun before, with more time
+                stopsIn(END_MILLIS); // not if a stop had begun, with more time
             }
-        } catch (TimeoutException e) {
-            server.stop(0); // a drain had begun before, with more time
-        } catch (InterruptedException | ExecutionException e) {
-            Thread.currentThread().interrupt();
-        }
-        try {
-            server.join();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+    }
+
+    private boolean stopsIn(int millis) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
+        while (server.getStatus() != HttpServer.Status.STOPPED) {
+            if (System.nanoTime() - deadline >= 0) {
+                return false;
+            }
+            Thread.sleep(TICK_MILLIS);
+        }
+        return true;
     }
 }
