@@ -300,6 +300,9 @@
 (defn- file? [v]
   (and (some? v) (path? v)))
 
+(defn- label-name? [v]
+  (or (string? v) (keyword? v)))
+
 (defn- function? [v]
   (and (ifn? v) (not (or (keyword? v) (symbol? v) (coll? v)))))
 
@@ -455,6 +458,11 @@
    :on-event (function "an event")
    :on-error (function "a throwable")
    :on-close (function "no arguments")})
+
+(def monitoring
+  "Of `org.httpkit.stats/micrometer-bind!` and `opentelemetry-bind!`."
+  {:labels (optional [#(and (map? %) (every? label-name? (keys %)) (every? string? (vals %)))
+                      "a map from Strings or keywords to Strings"])})
 
 (def stop
   "Of `server-stop!` and the function that `run-server` returns."

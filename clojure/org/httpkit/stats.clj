@@ -12,6 +12,7 @@
   (:require
    [clojure.string :as str]
    [org.httpkit.client :as client]
+   [org.httpkit.options :as options]
    [org.httpkit.server.statistics :as statistics])
   (:import
    [clojure.lang Reflector]
@@ -168,6 +169,15 @@
   [source]
   (str/join (map lines (metrics source))))
 
+;;;; Labels of a source
+
+(defn- labels-of
+  "The labels among the options of `what`. Throws IllegalArgumentException for wrong ones."
+  [what opts]
+  (options/check options/monitoring opts
+    #(throw (IllegalArgumentException. ^String (options/unknown-name what options/monitoring %))))
+  (:labels opts))
+
 ;;;; JMX
 
 (defn- attributes
@@ -279,27 +289,47 @@
 
 (defn- bind-samples!
   "Returns the meters."
-  [registry now source {:keys [type name help samples]}]
+  [registry now source given {:keys [type name help samples]}]
   (for [[labels _] samples]
     (let [value (reify ToDoubleFunction
                   (applyAsDouble [_ _]
                     (double (some (fn [[of n]] (when (= of labels) n)) (:samples (get (now) name))))))]
       (-> (meter-builder (if (= :counter type) "FunctionCounter" "Gauge") (meter-name name) source value)
-        (register! registry help labels)))))
+        (register! registry help (merge labels given))))))
 
 (defn- bind-duration!
   "Returns the meter."
-  [registry now source {:keys [name help]}]
+  [registry now source given {:keys [name help]}]
   (-> (meter-builder "FunctionTimer" (meter-name name) source
         (reify ToLongFunction (applyAsLong [_ _] (long (:count (get (now) name)))))
         (reify ToDoubleFunction (applyAsDouble [_ _] (double (:sum (get (now) name)))))
         TimeUnit/SECONDS)
-    (register! registry help {})))
+    (register! registry help given)))
 
-(defn- bind! [registry now source metric]
+(defn- bind! [registry now source given metric]
   (if (= :histogram (:type metric))
-    [(bind-duration! registry now source metric)]
-    (doall (bind-samples! registry now source metric))))
+    [(bind-duration! registry now source given metric)]
+    (doall (bind-samples! registry now source given metric))))
+
+(defn- meter-id [meter]
+  (Reflector/invokeInstanceMethod meter "getId" (object-array 0)))
+
+(defn- remove-meters! [registry meters]
+  (doseq [meter meters]
+    (Reflector/invokeInstanceMethod registry "remove" (object-array [meter]))))
+
+(defn- bind-all!
+  "Returns the meters. For an id that it has, a registry returns the meter that it has, which is of another source."
+  [registry now source given]
+  (let [before (into #{} (map meter-id) (Reflector/invokeInstanceMethod registry "getMeters" (object-array 0)))
+        meters (into [] (mapcat #(bind! registry now source given %)) (vals (now)))
+        taken  (filter #(before (meter-id %)) meters)]
+    (when (seq taken)
+      (remove-meters! registry (remove (set taken) meters))
+      (throw (IllegalStateException.
+               (str "micrometer-bind!: the registry has such meters already, as " (meter-id (first taken))
+                 ": take those of the other source out first, or give each source :labels"))))
+    meters))
 
 (defn micrometer-bind!
   "Registers the statistics of `source` as meters of `registry`, a Micrometer
@@ -309,18 +339,26 @@
 
     (def unbind! (stats/micrometer-bind! registry server))
 
+  Options:
+    :labels ; Further tags of all meters, {name String}, to tell several servers, or
+            ; several clients, of one registry apart; they need the same names
+
   Returns a function that takes them out again; call it after a stop. The registry
   refers to the source weakly, so keep it. Throws IllegalStateException if Micrometer
-  is not on the class path."
-  [registry source]
-  (let [source (force source)
-        alive  (weakly source)
-        now    (snapshots #(some-> (alive) metrics))
-        meters (into [] (mapcat #(bind! registry now source %)) (vals (now)))]
-    (fn unbind! []
-      (doseq [meter meters]
-        (Reflector/invokeInstanceMethod registry "remove" (object-array [meter])))
-      nil)))
+  is not on the class path, or the registry has meters of the same names and tags.
+
+    (stats/micrometer-bind! registry server {:labels {\"server\" \"admin\"}})"
+  {:arglists '([registry source] [registry source {:keys [labels] :as opts}])}
+  ([registry source] (micrometer-bind! registry source nil))
+  ([registry source opts]
+   (let [given  (labels-of "micrometer-bind!" opts)
+         source (force source)
+         alive  (weakly source)
+         now    (snapshots #(some-> (alive) metrics))
+         meters (bind-all! registry now source given)]
+     (fn unbind! []
+       (remove-meters! registry meters)
+       nil))))
 
 ;;;; OpenTelemetry, which is looked up when it is asked for
 
@@ -369,8 +407,8 @@
 
 (defn- otel-instrument!
   "Registers the instrument; returns what closes it."
-  [meter now {:keys [type name help unit samples]}]
-  (let [attributes (into {} (map (fn [[labels _]] [labels (otel-attributes labels)])) samples)
+  [meter now given {:keys [type name help unit samples]}]
+  (let [attributes (into {} (map (fn [[labels _]] [labels (otel-attributes (merge labels given))])) samples)
         observe    (reify Consumer
                      (accept [_ measurement]
                        (doseq [[labels n] (:samples (get (now) name))]
@@ -395,15 +433,22 @@
 
     (def unbind! (stats/opentelemetry-bind! (GlobalOpenTelemetry/get) server))
 
+  Options:
+    :labels ; Further attributes of all numbers, {name String}, to tell several servers,
+            ; or several clients, apart; else only one of them is collected
+
   Returns a function that takes them out again; call it after a stop. The meter refers
   to the source weakly, so keep it. Throws IllegalStateException if opentelemetry-api is
   not on the class path."
-  [meter source]
-  (let [meter   (otel-meter meter)
-        source  (force source)
-        _       (metrics source)
-        alive   (weakly source)
-        now     (snapshots #(some->> (alive) metrics (mapcat otel-samples)))
-        opened  (mapv #(otel-instrument! meter now %) (vals (now)))]
-    (fn unbind! []
-      (run! #(.close ^java.lang.AutoCloseable %) opened))))
+  {:arglists '([meter source] [meter source {:keys [labels] :as opts}])}
+  ([meter source] (opentelemetry-bind! meter source nil))
+  ([meter source opts]
+   (let [given   (labels-of "opentelemetry-bind!" opts)
+         meter   (otel-meter meter)
+         source  (force source)
+         _       (metrics source)
+         alive   (weakly source)
+         now     (snapshots #(some->> (alive) metrics (mapcat otel-samples)))
+         opened  (mapv #(otel-instrument! meter now given %) (vals (now)))]
+     (fn unbind! []
+       (run! #(.close ^java.lang.AutoCloseable %) opened)))))

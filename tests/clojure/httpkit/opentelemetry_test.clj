@@ -68,6 +68,17 @@
           (is (= {} (collect)))
           (client/client-stop! own))))))
 
+(deftest servers-of-one-meter-are-told-apart-by-labels
+  (with-meters
+    (fn [^SdkMeterProvider provider collect]
+      (wire/with-server [{one :server, port :port} (constantly {:body "x"}) {}]
+        (wire/with-server [{two :server} (constantly {:body "x"}) {}]
+          (let [outs (mapv #(stats/opentelemetry-bind! (.get provider "mine") %1 {:labels {:server %2}}) [one two] ["one" "two"])]
+            (wire/fetch port "/")
+            (is (wire/eventually #(= {{"server" "one"} 1.0, {"server" "two"} 0.0} ((collect) "http.server.requests"))))
+            (is (contains? ((collect) "http.server.connections") {"state" "idle", "server" "two"}))
+            (run! #(%) outs)))))))
+
 (deftest what-is-no-meter-is-refused
   (wire/with-server [{:keys [server]} (constantly {}) {}]
     (is (thrown-with-msg? IllegalArgumentException #"opentelemetry-bind!: expected an OpenTelemetry or a Meter, not java.lang.String"

@@ -303,3 +303,33 @@
         (is (= 3.0 (first (found ["http.server.request.duration" {}]))))
         (is (pos? (double (second (found ["http.server.request.duration" {}]))))))
       (client/client-stop! own))))
+
+(deftest two-servers-of-one-micrometer-registry-are-told-apart-by-labels-or-refused
+  (let [registry (SimpleMeterRegistry.)
+        handler  (constantly {:body "x"})]
+    (wire/with-server [{one :server, port :port} handler {}]
+      (wire/with-server [{two :server} handler {}]
+        (let [unbind! (stats/micrometer-bind! registry one)
+              before  (meters registry)]
+          (is (thrown-with-msg? IllegalStateException #"micrometer-bind!: the registry has such meters already, as .*http.server"
+                                (stats/micrometer-bind! registry two)))
+          (is (= (keys before) (keys (meters registry))) "nothing was added or taken away")
+          (unbind!))
+        (let [[unbind! & _] (mapv #(stats/micrometer-bind! registry %1 {:labels {%2 %3}})
+                                  [one two] ["server" :server] ["one" "two"])]
+          (wire/fetch port "/")
+          (is (wire/eventually #(= [[1.0] [0.0]] (map (meters registry) [["http.server.requests" {"server" "one"}]
+                                                                         ["http.server.requests" {"server" "two"}]]))))
+          (is (contains? (meters registry) ["http.server.connections" {"state" "idle", "server" "one"}]))
+          (is (contains? (meters registry) ["http.server.request.duration" {"server" "two"}]))
+          (unbind!)
+          (is (= #{"two"} (set (map (fn [[[_ tags]]] (tags "server")) (meters registry))))))))))
+
+(deftest wrong-labels-are-named
+  (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
+    (let [registry (SimpleMeterRegistry.)]
+      (is (thrown-with-msg? IllegalArgumentException #":labels .*: expected a map from Strings or keywords to Strings"
+                            (stats/micrometer-bind! registry server {:labels {"server" 1}})))
+      (is (thrown-with-msg? IllegalArgumentException #":tags is no option of micrometer-bind!"
+                            (stats/micrometer-bind! registry server {:tags {}})))
+      (is (empty? (meters registry))))))
