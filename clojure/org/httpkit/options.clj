@@ -40,7 +40,7 @@
 
 (defn- illegal [^String message _] (IllegalArgumentException. message))
 
-(defn named
+(defn- named
   "Option `k` of the table `known` and its value `v`, as messages show them."
   ^String [known k v]
   (str (shown k) " "

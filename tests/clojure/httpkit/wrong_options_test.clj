@@ -43,7 +43,7 @@
              [{:port 4294967296}        ArithmeticException      ":port 4294967296: expected an integer from 0 to 65535"]
              [{:ip :localhost}          ClassCastException       ":ip :localhost: expected a host name or an address, as a String"]
              [{:max-buffered-bytes -1}  IllegalArgumentException ":max-buffered-bytes -1: expected an integer from 0 to 9223372036854775807, or nil"]
-             [{:interrupt-handlers? true} IllegalArgumentException ":interrupt-handlers? true has no effect without :handler-timeout"]
+             [{:interrupt-handlers? true} IllegalArgumentException ":interrupt-handlers? has no effect without :handler-timeout"]
              [{:access-log :stderr}     IllegalArgumentException ":access-log :stderr: expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:access-log {:file "a" :format :xml}} IllegalArgumentException ":access-log of class clojure.lang.PersistentArrayMap: expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:ip nil}                 IllegalArgumentException ":ip nil: expected a host name or an address, as a String"]
@@ -104,41 +104,41 @@
 
 (deftest an-option-without-the-one-that-it-belongs-to-is-refused-and-both-are-named
   (doseq [[options message]
-          [[{:shutdown-timeout 5000}        ":shutdown-timeout 5000 has no effect without :stop-on-shutdown?"]
-           [{:body-window 4096}             ":body-window 4096 has no effect without :request-buffer-size"]
-           [{:unix-socket-mode 0660}        ":unix-socket-mode 432 has no effect without :unix-socket"]
-           [{:unix-socket-replace? true}    ":unix-socket-replace? true has no effect without :unix-socket"]
+          [[{:shutdown-timeout 5000}        ":shutdown-timeout has no effect without :stop-on-shutdown?"]
+           [{:body-window 4096}             ":body-window has no effect without :request-buffer-size"]
+           [{:unix-socket-mode 0660}        ":unix-socket-mode has no effect without :unix-socket"]
+           [{:unix-socket-replace? true}    ":unix-socket-replace? has no effect without :unix-socket"]
            [{:unix-socket "/tmp/s" :max-connections-per-ip 5}
-            ":max-connections-per-ip 5 has no effect with :unix-socket, whose peers have no address, unless :proxy-protocol says it"]
+            ":max-connections-per-ip has no effect with :unix-socket, whose peers have no address, unless :proxy-protocol says it"]
            [{:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0) :unix-socket-mode 0660}
-            ":unix-socket-mode 432 has no effect: :address-finder returned no Unix domain socket"]
+            ":unix-socket-mode has no effect: :address-finder returned no Unix domain socket"]
            [{:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0) :unix-socket-replace? true}
-            ":unix-socket-replace? true has no effect: :address-finder returned no Unix domain socket"]
+            ":unix-socket-replace? has no effect: :address-finder returned no Unix domain socket"]
            (when unix-finder
              [{:address-finder unix-finder :reuse-port? true}
-              ":reuse-port? true has no effect: :address-finder returned a Unix domain socket"])
+              ":reuse-port? has no effect: :address-finder returned a Unix domain socket"])
            (when unix-finder
              [{:address-finder unix-finder :max-connections-per-ip 5}
-              ":max-connections-per-ip 5 has no effect: :address-finder returned a Unix domain socket"])
-           [{:keystore "no.p12"}            ":keystore \"no.p12\" has no effect without :ssl-port"]
-           [{:tls {:cert "c" :key "k"}}     ":tls of class clojure.lang.PersistentArrayMap has no effect without :ssl-port"]
-           [{:truststore "no.p12"}          ":truststore \"no.p12\" has no effect without :ssl-port"]
-           [{:client-auth :need}            ":client-auth :need has no effect without :ssl-port"]
-           [{:ssl-protocols ["TLSv1.3"]}    ":ssl-protocols of class clojure.lang.PersistentVector has no effect without :ssl-port"]
-           [{:ssl-redirect? true}           ":ssl-redirect? true has no effect without :ssl-port"]
-           [{:keystore-scan-interval 5}     ":keystore-scan-interval 5 has no effect without :ssl-port"]
-           [{:key-password "s3cr3t"}        ":key-password of class java.lang.String has no effect without :keystore"]
+              ":max-connections-per-ip has no effect: :address-finder returned a Unix domain socket"])
+           [{:keystore "no.p12"}            ":keystore has no effect without :ssl-port"]
+           [{:tls {:cert "c" :key "k"}}     ":tls has no effect without :ssl-port"]
+           [{:truststore "no.p12"}          ":truststore has no effect without :ssl-port"]
+           [{:client-auth :need}            ":client-auth has no effect without :ssl-port"]
+           [{:ssl-protocols ["TLSv1.3"]}    ":ssl-protocols has no effect without :ssl-port"]
+           [{:ssl-redirect? true}           ":ssl-redirect? has no effect without :ssl-port"]
+           [{:keystore-scan-interval 5}     ":keystore-scan-interval has no effect without :ssl-port"]
+           [{:key-password "s3cr3t"}        ":key-password has no effect without :keystore"]
            [{:ssl-port 0 :tls {:cert "c" :key "k"} :key-password "s3cr3t"}
-            ":key-password of class java.lang.String has no effect without :keystore; the one of a key in :tls belongs into its map"]
-           [{:key-manager-password "s3cr3t"} ":key-manager-password of class java.lang.String has no effect without :keystore"]
-           [{:keystore-type "JKS"}          ":keystore-type \"JKS\" has no effect without :keystore"]
-           [{:truststore-type "JKS"}        ":truststore-type \"JKS\" has no effect without :truststore"]
-           [{:trust-password "s3cr3t"}      ":trust-password of class java.lang.String has no effect without :truststore"]
+            ":key-password has no effect without :keystore; the one of a key in :tls belongs in its map"]
+           [{:key-manager-password "s3cr3t"} ":key-manager-password has no effect without :keystore"]
+           [{:keystore-type "JKS"}          ":keystore-type has no effect without :keystore"]
+           [{:truststore-type "JKS"}        ":truststore-type has no effect without :truststore"]
+           [{:trust-password "s3cr3t"}      ":trust-password has no effect without :truststore"]
            [{:ssl-port 0 :keystore "no.p12" :truststore "no.p12"}
-            ":truststore \"no.p12\" has no effect without :client-auth"]
+            ":truststore has no effect without :client-auth"]
            [{:ssl-port 0 :tls {:cert "c" :key "k" :ca "ca"}} ":ca in :tls has no effect without :client-auth"]
            [{:ssl-port 0 :keystore "no.p12" :http? false :ssl-redirect? true}
-            ":ssl-redirect? true has no effect with :http? false"]]
+            ":ssl-redirect? has no effect with :http? false"]]
           :when options]
     (is (= [IllegalArgumentException message] (thrown #(start-and-stop ok options))) (pr-str options))))
 
@@ -342,7 +342,7 @@
            [{:subprotocols "chat"}      ":subprotocols \"chat\": expected a collection of Strings, or nil"]
            [{:headers "x"}              ":headers \"x\": expected a map of headers, or nil"]
            [{:ping-interval -1}         ":ping-interval -1: expected an integer from 0 to 2147483647, or nil"]
-           [{:ping-timeout 500}         ":ping-timeout 500 has no effect without :ping-interval"]]]
+           [{:ping-timeout 500}         ":ping-timeout has no effect without :ping-interval"]]]
     (let [[{:keys [status body]} [[_ e]]] (channel-answer options)]
       (is (= [500 message IllegalArgumentException message] [status body (class e) (ex-message e)])))))
 

@@ -5,7 +5,6 @@
   switched off (nil or false) is none: a configuration may keep the options of what it
   switches off."
   (:require [clojure.string :as str]
-            [org.httpkit.options :as options]
             [org.httpkit.server.tls :as tls]))
 
 (set! *warn-on-reflection* true)
@@ -45,16 +44,15 @@
 (defn- given? [opts k]
   (not (off? k (get opts k))))
 
-(defn- refuse! [opts k & why]
-  (throw (IllegalArgumentException.
-           (str (options/named options/server k (get opts k)) " has no effect" (str/join why)))))
+(defn- refuse! [k & why]
+  (throw (IllegalArgumentException. (str k " has no effect" (str/join why)))))
 
 (defn- check-each! [needs opts]
   (doseq [[k partners] (sort needs)
           :when (and (given? opts k) (not-any? #(contains? opts %) partners))]
-    (refuse! opts k " without " (first partners)
+    (refuse! k " without " (first partners)
       (when (and (= k :key-password) (:tls opts))
-        "; the one of a key in :tls belongs into its map"))))
+        "; the one of a key in :tls belongs in its map"))))
 
 (defn- check-tls! [opts]
   (when (tls/wanted? opts)
@@ -63,7 +61,7 @@
             :when (and (some k (tls/identities opts)) (not (contains? opts :client-auth)))]
       (throw (IllegalArgumentException. (str k " in :tls has no effect without :client-auth"))))
     (when (and (:ssl-redirect? opts) (not (tls/plain? opts)))
-      (refuse! opts :ssl-redirect? " with :http? false"))))
+      (refuse! :ssl-redirect? " with :http? false"))))
 
 (defn- announced-peers? [{:keys [proxy-protocol]}]
   (contains? #{:enable :optional} proxy-protocol))
@@ -75,15 +73,14 @@
   (check-each! needs opts)
   (check-tls! opts)
   (when (and (:unix-socket opts) (not (tls/wanted? opts)) (given? opts :max-connections-per-ip) (not (announced-peers? opts)))
-    (refuse! opts :max-connections-per-ip
+    (refuse! :max-connections-per-ip
       " with :unix-socket, whose peers have no address, unless :proxy-protocol says it")))
 
 (defn check-channel!
   "As `check!`, for the options of `as-channel`."
   [{:keys [ping-timeout] :as opts}]
   (when (and ping-timeout (not (contains? opts :ping-interval)))
-    (throw (IllegalArgumentException.
-             (str (options/named options/channel :ping-timeout ping-timeout) " has no effect without :ping-interval")))))
+    (refuse! :ping-timeout " without :ping-interval")))
 
 (defn check-found!
   "As `check!`, once the `:address-finder` has returned `address`."
@@ -92,7 +89,7 @@
     (when-not (tls/wanted? opts)
       (doseq [k (cond-> [:reuse-port?] (not (announced-peers? opts)) (conj :max-connections-per-ip))
               :when (given? opts k)]
-        (refuse! opts k ": :address-finder returned a Unix domain socket")))
+        (refuse! k ": :address-finder returned a Unix domain socket")))
     (doseq [k     [:unix-socket-mode :unix-socket-replace?]
             :when (given? opts k)]
-      (refuse! opts k ": :address-finder returned no Unix domain socket"))))
+      (refuse! k ": :address-finder returned no Unix domain socket"))))
