@@ -4,9 +4,8 @@ import java.io.EOFException;
 import java.io.File;
 import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
-import java.nio.file.StandardOpenOption;
 
 /** A part of a file, as the body of a response. It is read when the response is sent. */
 public final class FilePart {
@@ -70,16 +69,15 @@ public final class FilePart {
             throw new ContentTooLargeException(this + " exceeds 2 GiB");
         }
         requirePresent();
-        ByteBuffer content = ByteBuffer.allocate((int) length);
-        try (FileChannel in = FileChannel.open(file.toPath(), StandardOpenOption.READ)) {
-            while (content.hasRemaining()) {
-                if (in.read(content, offset + content.position()) < 0) {
-                    throw new EOFException(file + " became shorter while it was read");
-                }
-            }
+        byte[] content = new byte[(int) length];
+        // Not through a channel, which the interrupt of a handler's thread would close.
+        try (RandomAccessFile in = new RandomAccessFile(file, "r")) {
+            in.seek(offset);
+            in.readFully(content);
+        } catch (EOFException e) {
+            throw new EOFException(file + " became shorter while it was read");
         }
-        content.flip();
-        return content;
+        return ByteBuffer.wrap(content);
     }
 
     @Override

@@ -107,3 +107,25 @@
                             "close" (proxy [InputStream] [] (read ([] -1) ([_ _ _] -1)) (close [] (throw ex)))}]
         (testing about
           (is (identical? ex (:error (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil)))))))))
+
+(defn- interrupted
+  "What `f` returns on this thread while it is interrupted; checks that it is afterwards."
+  [f]
+  (.interrupt (Thread/currentThread))
+  (try (f)
+       (finally (is (Thread/interrupted) "the interrupt is left to the caller"))))
+
+(deftest an-interrupted-thread-sends-files
+  (let [file   (file-of 1)
+        kinds  {"File"             (fn [] {:body file})
+                "FileInputStream"  (fn [] {:body (java.io.FileInputStream. file)})
+                "chunks of a File" (fn [] {:body file :chunked? true})
+                "chunks"           (fn [] {:body (java.io.FileInputStream. file) :chunked? true})
+                "part, File"       (fn [] {:multipart [{:name "f" :content file}]})
+                "part, stream"     (fn [] {:multipart [{:name "f" :content (java.io.FileInputStream. file)}]})}]
+    (doseq [[about length] {"streamed" megabyte, "in memory" 1000}]
+      (with-open [f (RandomAccessFile. file "rw")] (.setLength f length))
+      (peer/with-peer [p (peer/answering (fn [{:keys [body]}] (str (count body))))]
+        (doseq [[kind opts] kinds
+                :let [{:keys [body error]} (deref (interrupted #(client/post (:url p) (opts))) 20000 nil)]]
+          (is (<= length (Long/parseLong (or body "-1"))) (str about ", " kind ": " error)))))))

@@ -127,6 +127,15 @@
               (is (part? (ask conn "GET" []) offset length)))
             (is (= [206 nil nil (str length)] (facts (ask conn "HEAD" []))))))))))
 
+(deftest a-handler-that-was-interrupted-sends-its-part
+  (with-file [file size]
+    (doseq [length [1000 600000]]
+      (wire/with-server [{:keys [port]} (fn [_]
+                                          (.interrupt (Thread/currentThread))
+                                          {:body (server/file-part file 5 length)}) {}]
+        (with-open [conn (wire/connect port)]
+          (is (part? (ask conn "GET" []) 5 length)))))))
+
 (deftest a-part-that-the-file-does-not-have-is-a-500-and-is-logged
   (with-file [file size]
     (doseq [[offset length] [[699999 2] [700001 1] [1 size] [800000 300000]]]

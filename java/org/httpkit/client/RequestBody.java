@@ -142,7 +142,7 @@ final class RequestBody implements Closeable {
 
     private static RequestBody ofFile(File file) throws IOException {
         FileInputStream in = new FileInputStream(file);
-        long size = in.getChannel().size();
+        long size = remaining(in);
         if (size > BUFFERED) {
             return source(in, size, false, false);
         }
@@ -190,11 +190,17 @@ final class RequestBody implements Closeable {
      * 11).
      */
     static long remaining(FileInputStream in) {
+        // In an interrupted thread, a channel that is asked anything closes its file.
+        boolean interrupted = Thread.interrupted();
         try {
             FileChannel channel = in.getChannel();
             return channel == null ? -1 : channel.size() - channel.position();
         } catch (IOException e) {
             return -1;
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 
