@@ -14,6 +14,8 @@ const CORK_TIME: Duration = Duration::from_millis(1);
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How often a connection that is not being read is checked for a disconnect.
 const WATCH_TIME: Duration = Duration::from_millis(250);
+/// How often it is checked what a peer has taken: how late the end of its time may be noticed.
+const LOOK_TIME: Duration = Duration::from_millis(500);
 /// Time allowed for the peer's close frame after ours (RFC 6455 7.1.1).
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
@@ -32,8 +34,10 @@ pub(super) struct Timers {
 /// A peer has unread output, and `time` to read some of it.
 struct Unread {
     time: Duration,
-    /// How much it had taken at the start.
+    /// How much it had taken when that began.
     mark: u64,
+    since: Instant,
+    /// Until the next look.
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -90,23 +94,28 @@ impl Timers {
         {
             self.unread = None;
         }
-        let Unread { mark, sleep, .. } = &mut **self.unread.get_or_insert_with(|| {
+        let Unread {
+            mark, since, sleep, ..
+        } = &mut **self.unread.get_or_insert_with(|| {
+            let since = Instant::now();
             Box::new(Unread {
                 time,
                 mark: taken(),
-                sleep: Box::pin(sleep_until(Instant::now() + time)),
+                since,
+                sleep: Box::pin(sleep_until(since + time.min(LOOK_TIME))),
             })
         });
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
+        while sleep.as_mut().poll(cx).is_ready() {
+            let (now, so_far) = (Instant::now(), taken());
+            if so_far.wrapping_sub(*mark).cast_signed() >= LEAST_TAKEN {
+                (*mark, *since) = (so_far, now);
+            } else if now >= *since + time {
+                return true;
+            }
+            let next = (*since + time).min(now + LOOK_TIME);
+            sleep.as_mut().reset(next);
         }
-        let now = taken();
-        if now.wrapping_sub(*mark).cast_signed() < LEAST_TAKEN {
-            return true;
-        }
-        *mark = now;
-        sleep.as_mut().reset(Instant::now() + time);
-        sleep.as_mut().poll(cx).is_ready()
+        false
     }
 
     /// The peer has taken everything: the next wait starts over.

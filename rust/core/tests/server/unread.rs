@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use httpkit_core::server::{
     Config, Event, Exchange, Interest, Kept, Mode, Notice, Responded, ResponseHead, Sent, Source,
@@ -190,6 +190,24 @@ fn a_peer_that_reads_now_and_then_is_not_cut_off() {
         peer.read_exact(part).unwrap();
     }
     assert!(body == content(0, SIZE));
+}
+
+#[test]
+fn a_peer_that_stops_reading_is_cut_off_within_the_time_and_a_second() {
+    const TIME: Duration = Duration::from_secs(3);
+    let server = Running::start(Config {
+        times: write_timeout(TIME),
+        ..config(Mode::Pull)
+    });
+    let (mut peer, exchange) = asking(&server);
+    respond(&exchange, 0);
+    read_head(&mut peer);
+    peer.read_exact(&mut vec![0; SIZE / 4]).unwrap();
+    let stopped = Instant::now();
+    wait_until("it is cut off", || server.server.connections() == 0);
+    let took = stopped.elapsed();
+    // The rest is for machines under load.
+    assert!(took < TIME + Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
