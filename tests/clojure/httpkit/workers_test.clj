@@ -128,6 +128,25 @@
         (is (= [200 200] (mapv (comp :status wire/answer) conns)))
         (is (= 200 (:status (wire/fetch port "/again"))))))))
 
+(deftest of-many-refused-requests-few-are-logged-and-the-others-are-counted
+  (let [pool (proxy [AbstractExecutorService] []
+               (execute [_] (throw (RejectedExecutionException. "no")))
+               (shutdown []) (shutdownNow [] []) (isShutdown [] true) (isTerminated [] true)
+               (awaitTermination [_ _] true))
+        omitted #(Long/parseLong (or (second (re-find #"\((\d+) such lines were left out\)" (first %))) "0"))]
+    (wire/with-server [{:keys [port errors events]} (constantly {}) {:worker-pool pool}]
+      (with-open [conn (wire/connect port)]
+        (dotimes [_ 20]
+          (wire/send! conn (apply str (repeat 100 (wire/get-request "/"))))
+          (is (= #{503} (set (repeatedly 100 #(:status (wire/answer conn)))))))
+        (is (wire/eventually #(= 2000 (count (filter #{"httpkit.server.status.503"} @events)))) "an event for each")
+        (is (> 1000 (count @errors)))
+        ;; A second later, a line says how many were left out.
+        (is (wire/eventually #(do (wire/send! conn (wire/get-request "/"))
+                                  (wire/answer conn)
+                                  (< 1000 (reduce + (map omitted @errors)))))))
+      (is (every? #(re-find #"^failed to submit task to executor service" (first %)) @errors)))))
+
 ;; The server's own threads
 
 (deftest a-full-queue-of-the-default-pool-answers-503

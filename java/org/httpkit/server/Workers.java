@@ -33,6 +33,7 @@ abstract class Workers {
     final HttpServer server;
     volatile boolean shut;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
+    private final LogLimit refusals = new LogLimit();
 
     /** Callbacks of channels closed by {@code stop}. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
@@ -115,8 +116,7 @@ abstract class Workers {
 
     final void refused(Throwable cause) {
         if (!shut) {
-            server.log.error(
-                    REJECTED, cause != null ? cause : new RejectedExecutionException("queue full"));
+            logRefused(REJECTED, cause);
         } else if (stoppingLogged.compareAndSet(false, true)) {
             server.log.warning(STOPPING, null);
         }
@@ -125,11 +125,17 @@ abstract class Workers {
 
     final void eventsRefused(Throwable cause) {
         if (!shut) {
-            server.log.error(
-                    QUEUE_FULL,
-                    cause != null ? cause : new RejectedExecutionException("queue full"));
+            logRefused(QUEUE_FULL, cause);
         }
         server.log.event(server.log.events.serverStatus503Todo);
+    }
+
+    private void logRefused(String message, Throwable cause) {
+        String line = refusals.line(message);
+        if (line != null) {
+            server.log.error(
+                    line, cause != null ? cause : new RejectedExecutionException("queue full"));
+        }
     }
 
     /** Runs one block; exceptions caught here were not handled with the user code. */
