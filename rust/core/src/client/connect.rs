@@ -48,6 +48,24 @@ pub(super) struct Conn {
 }
 
 impl Conn {
+    pub(super) fn new(
+        stream: Stream,
+        transport: Option<TransportId>,
+        meter: Meter,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            timer: Timer::new(Instant::now() + Duration::from_secs(60)),
+            transport,
+            tls: matches!(stream, Stream::Tls(_)),
+            stream,
+            meter,
+            served: 0,
+            key: permit.key.clone(),
+            _permit: permit,
+        }
+    }
+
     /// Whether an idle peer sent something or disconnected: either way the connection is lost.
     pub(super) fn spoke(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
@@ -55,6 +73,14 @@ impl Conn {
         Pin::new(&mut self.stream)
             .poll_read(cx, &mut buf)
             .is_ready()
+    }
+
+    /// The socket, if threads other than the loop's may write to it.
+    pub(super) fn socket(&self) -> Option<&Metered<TcpStream>> {
+        match &self.stream {
+            Stream::Tcp(socket) => Some(socket),
+            _ => None,
+        }
     }
 }
 
@@ -83,20 +109,10 @@ pub(super) async fn open(call: &Call, permit: Permit) -> Result<Conn, Failure> {
     if transport.is_some() {
         Stats::add(&stats.hosted, 1);
     }
-    let tls = matches!(stream, Stream::Tls(_));
-    if tls {
+    if matches!(stream, Stream::Tls(_)) {
         Stats::add(&stats.tls, 1);
     }
-    Ok(Conn {
-        stream,
-        timer: Timer::new(Instant::now() + Duration::from_secs(60)),
-        transport,
-        tls,
-        meter,
-        served: 0,
-        key: permit.key.clone(),
-        _permit: permit,
-    })
+    Ok(Conn::new(stream, transport, meter, permit))
 }
 
 struct Connecting<'a>(&'a Stats);

@@ -27,6 +27,17 @@ impl Control {
         }
     }
 
+    /// Has `task` woken from now on; gives it back if there is a reason to wake it now.
+    pub(super) fn adopt(&self, task: Waker) -> Option<Waker> {
+        let mut waker = self.waker.lock();
+        // A cancel sets this first, and then asks for the lock to wake the task.
+        if self.broken().is_err() {
+            return Some(task);
+        }
+        *waker = Some(task);
+        None
+    }
+
     pub(super) fn wake(&self) {
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {

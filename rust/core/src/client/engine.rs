@@ -6,6 +6,7 @@ use super::error::CallError;
 use super::exchange::{self, Ended};
 use super::permit::{Permit, SharedPool};
 use super::pool::{Limits, Next, Pool, Queued};
+use super::seat::{Handed, Parked, Seat};
 use super::shared::Shared;
 use super::sink::{CallId, Sink};
 use super::spec::{CallSpec, ClientConfig};
@@ -13,13 +14,11 @@ use super::stats::Stats;
 use crate::net::foreign::TransportId;
 use crate::net::tls::TlsContext;
 use bytes::Bytes;
-use std::future::{Future, poll_fn};
+use parking_lot::RwLock;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -27,6 +26,8 @@ use tokio::time::Instant;
 /// A request from another thread to the loop.
 pub(super) enum Command {
     Call(CallId, Box<CallSpec>, Instant),
+    /// A call that no idle connection has served.
+    Serve(Call),
     Credit(CallId, usize),
     Cancel(CallId),
     Send(CallId, Bytes, bool),
@@ -61,8 +62,9 @@ impl Engine {
     fn dispatch(self: &Arc<Self>, command: Command) {
         match command {
             Command::Call(id, spec, since) => {
-                self.submit(Call::new(self.shared.clone(), id, spec, since));
+                self.submit(self.accept(id, spec, since));
             }
+            Command::Serve(call) => self.submit(call),
             Command::Credit(id, n) => self.shared.calls.change(id, |control| {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
                 let credit = control.credit.load(Relaxed).saturating_add(n);
@@ -87,9 +89,11 @@ impl Engine {
     }
 
     /// The loop is over: a call that arrives now fails immediately.
-    fn refuse(&self, command: &Command) {
-        if let Command::Call(id, ..) = command {
-            self.shared.report(*id, &CallError::stopped(), None);
+    fn refuse(&self, command: Command) {
+        match command {
+            Command::Call(id, ..) => self.shared.report(id, &CallError::stopped(), None),
+            Command::Serve(call) => call.fail(&CallError::stopped(), None),
+            _ => {}
         }
     }
 
@@ -111,17 +115,38 @@ impl Engine {
         }
     }
 
-    /// Assigns a call to an idle or new connection, or queues it.
-    pub(super) fn submit(self: &Arc<Self>, mut call: Call) {
-        while call.takes_pooled() {
-            let Some(ear) = self.pool.with(|pool| pool.checkout(&call.key)) else {
-                break;
-            };
-            match ear.send(call) {
-                Ok(()) => return,
+    /// Any thread: a call that is in progress from now on.
+    pub(super) fn accept(&self, id: CallId, spec: Box<CallSpec>, since: Instant) -> Call {
+        Call::new(self.shared.clone(), id, spec, since)
+    }
+
+    /// A caller's thread: serves a call with an idle connection; gives it back if there is none.
+    pub(super) fn serve(&self, call: Call) -> Result<(), Call> {
+        self.reuse(call, Seat::serve)
+    }
+
+    fn reuse(
+        &self,
+        mut call: Call,
+        serve: impl Fn(&Arc<Seat>, Call) -> Result<(), Call>,
+    ) -> Result<(), Call> {
+        while call.takes_pooled()
+            && let Some(seat) = self.pool.with(|pool| pool.checkout(&call.key))
+        {
+            match serve(&seat, call) {
+                Ok(()) => return Ok(()),
                 Err(back) => call = back,
             }
         }
+        Err(call)
+    }
+
+    /// Assigns a call to an idle or new connection, or queues it.
+    fn submit(self: &Arc<Self>, call: Call) {
+        // The loop is awake, so the connection's own task may write.
+        let Err(call) = self.reuse(call, |seat, call| seat.give(call)) else {
+            return;
+        };
         let key = call.key.clone();
         if self
             .pool
@@ -167,45 +192,40 @@ impl Engine {
         tokio::spawn(async move {
             // Boxed: the state of a handshake is large, and this task lives as long as the connection.
             match Box::pin(connect::open(&call, permit)).await {
-                Ok(conn) => serve(&engine, call, conn).await,
+                Ok(conn) => serve(&engine, call, Box::new(conn)).await,
                 Err(failure) => call.fail(&failure.error, failure.transport),
             }
         });
     }
 
-    /// The next call for a free connection, which is parked until one comes; `None` closes it.
-    async fn next_call(self: &Arc<Self>, conn: &mut Conn, expiry: Instant) -> Option<Call> {
-        match self.pool.with(|pool| pool.next_for(&conn.key)) {
-            Next::Serve(queued) => {
-                queued.watch.abort();
-                return Some(queued.call);
+    /// The next call for a free connection, which is parked until one comes; `None` if it was closed. `deliver` tells of
+    /// the last one once the connection is parked: whom it tells may call again at once.
+    async fn next_call(
+        self: &Arc<Self>,
+        conn: Box<Conn>,
+        expiry: Instant,
+        deliver: impl FnOnce(),
+    ) -> Option<(Box<Conn>, Handed)> {
+        let (conn, next) = match self.pool.with(|pool| pool.next_for(&conn.key)) {
+            Next::Serve(Queued { call, watch }) => {
+                watch.abort();
+                deliver();
+                (Some(conn), Handed { call, sent: None })
             }
-            Next::GiveWay => return None,
-            Next::None => {}
-        }
-        let (ticket, mut ear) = self.pool.with(|pool| pool.park(conn.key.clone(), expiry));
-        let (call, alive) = poll_fn(|cx| {
-            let call = match Pin::new(&mut ear).poll(cx) {
-                Poll::Ready(Ok(call)) => Some(call),
-                Poll::Ready(Err(_)) => return Poll::Ready((None, false)),
-                Poll::Pending => None,
-            };
-            let alive = !conn.spoke(cx) && conn.timer.poll_until(cx, expiry).is_pending();
-            match call {
-                None if alive => Poll::Pending,
-                call => Poll::Ready((call, alive)),
+            Next::GiveWay => {
+                deliver();
+                return None;
             }
-        })
-        .await;
-        match call {
-            Some(call) if alive => Some(call),
-            // Nothing has been written yet, so any method may use another connection.
-            Some(call) => {
-                self.submit(call);
-                None
+            Next::None => {
+                let parked = Parked::new(self.pool.clone(), conn, expiry);
+                parked.wait(deliver).await?
             }
+        };
+        match conn {
+            Some(conn) => Some((conn, next)),
+            // Any method may use another connection.
             None => {
-                self.pool.with(|pool| pool.leave(&conn.key, &ticket));
+                self.submit(next.call);
                 None
             }
         }
@@ -215,16 +235,17 @@ impl Engine {
 /// Serves `call`, then further calls assigned to the same connection.
 ///
 /// Because of the order of the parameters, a dropped task closes its connection before it reports its call.
-async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Conn) {
+async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Box<Conn>) {
     let stats = &engine.shared.stats;
+    let mut sent = None;
     loop {
-        match exchange::run(&mut conn, &call).await {
+        match exchange::run(&mut conn, &call, sent).await {
             Ended::Complete(response) if response.reusable && call.takes_pooled() => {
                 let expiry = call.keepalive_until();
-                response.deliver(call);
                 conn.served += 1;
-                match engine.next_call(&mut conn, expiry).await {
-                    Some(next) => call = next,
+                let deliver = || response.deliver(call);
+                match engine.next_call(conn, expiry, deliver).await {
+                    Some((same, next)) => (conn, call, sent) = (same, next.call, next.sent),
                     None => return,
                 }
                 Stats::add(&stats.reused, 1);
@@ -249,19 +270,27 @@ async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Conn) {
 }
 
 /// Runs the loop on this thread until a stop; see [`super::Client::run`].
-pub(super) fn run(engine: Arc<Engine>, mut inbox: UnboundedReceiver<Command>) -> io::Result<()> {
+///
+/// `open` has the engine while callers may use it.
+pub(super) fn run(
+    engine: Arc<Engine>,
+    mut inbox: UnboundedReceiver<Command>,
+    open: &RwLock<Option<Arc<Engine>>>,
+) -> io::Result<()> {
     let (runtime, first) = match runtime(&engine, &mut inbox) {
         Ok(made) => made,
         Err(error) => {
             inbox.close();
             while let Some(command) = inbox.blocking_recv() {
-                engine.refuse(&command);
+                engine.refuse(command);
             }
             engine.tell_at_last();
             return Err(error);
         }
     };
+    let opened = Opened::new(open, &engine);
     runtime.block_on(turn(engine.clone(), first, &mut inbox));
+    drop(opened);
     engine.shared.stopping.store(true, Relaxed);
     // Drops the connections' tasks, each of which reports its call.
     drop(runtime);
@@ -271,10 +300,26 @@ pub(super) fn run(engine: Arc<Engine>, mut inbox: UnboundedReceiver<Command>) ->
     inbox.close();
     // Commands sent while the loop stopped: every call must be told its end.
     while let Some(command) = inbox.blocking_recv() {
-        engine.refuse(&command);
+        engine.refuse(command);
     }
     engine.tell_at_last();
     Ok(())
+}
+
+/// Lets callers use the engine. Dropped, it waits for those that do, and there are none from then on.
+struct Opened<'a>(&'a RwLock<Option<Arc<Engine>>>);
+
+impl<'a> Opened<'a> {
+    fn new(open: &'a RwLock<Option<Arc<Engine>>>, engine: &Arc<Engine>) -> Self {
+        *open.write() = Some(engine.clone());
+        Self(open)
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        *self.0.write() = None;
+    }
 }
 
 /// A runtime, and the command to execute first. While no runtime can be made, usually because the process is out of

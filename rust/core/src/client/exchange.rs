@@ -10,6 +10,7 @@ use super::decode::{Decoder, Event};
 use super::decompress::{Coding, Inflater};
 use super::error::{CallError, ErrorKind};
 use super::outgoing::Outgoing;
+use super::seat::Sent;
 use super::sink::Head;
 use super::spec::{Method, Upload};
 use super::stats::Stats;
@@ -87,9 +88,9 @@ impl Complete {
     }
 }
 
-/// Sends the request of `call` and reads its response.
-pub(super) async fn run(conn: &mut Conn, call: &Call) -> Ended {
-    let mut exchange = Exchange::new(conn, call);
+/// Sends the request of `call`, of which `sent` has been written, and reads its response.
+pub(super) async fn run(conn: &mut Conn, call: &Call, sent: Option<Sent>) -> Ended {
+    let mut exchange = Exchange::new(conn, call, sent);
     let result = poll_fn(|cx| exchange.poll(cx)).await;
     match result {
         Ok(surplus) => exchange.complete(surplus),
@@ -145,7 +146,7 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(conn: &'a mut Conn, call: &'a Call) -> Self {
+    fn new(conn: &'a mut Conn, call: &'a Call, sent: Option<Sent>) -> Self {
         Self {
             response: Response {
                 decoder: Decoder::new(call.spec.method == Method::Head),
@@ -155,7 +156,7 @@ impl<'a> Exchange<'a> {
                 tls: conn.tls,
                 hosted: conn.transport.is_some(),
             },
-            outgoing: Outgoing::new(call),
+            outgoing: Outgoing::new(call, sent.map_or(0, |sent| sent.bytes)),
             moved: conn.meter.bytes(),
             conn,
             call,
@@ -169,7 +170,7 @@ impl<'a> Exchange<'a> {
             stalled: false,
             turn: 0,
             announced: false,
-            last: Instant::now(),
+            last: sent.map_or_else(Instant::now, |sent| sent.at),
         }
     }
 

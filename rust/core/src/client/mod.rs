@@ -1,8 +1,9 @@
 //! HTTP/1.1 client: pool, connect, proxies, calls.
 //!
-//! One loop thread runs everything, inside [`Client::run`]. Any thread may call [`Client`]; each call is one message to
-//! the loop. The only way out is [`Sink`], called on the loop thread: every call that [`Client::call`] accepted ends
-//! with exactly one of `on_response`, `on_end` and `on_failure`.
+//! One loop thread runs everything, inside [`Client::run`]. Any thread may call [`Client`]. A call is a message to the
+//! loop, unless an idle connection can serve it: then the caller's thread writes the request, and the loop finds the
+//! call when the response wakes it. The only way out is [`Sink`], called on the loop thread: every call that
+//! [`Client::call`] accepted ends with exactly one of `on_response`, `on_end` and `on_failure`.
 //!
 //! Not here: DNS, redirects, cookies, the meaning of a body.
 
@@ -22,6 +23,7 @@ mod outgoing;
 mod permit;
 mod pool;
 mod proxy;
+mod seat;
 mod shared;
 mod sink;
 mod spec;
@@ -42,7 +44,7 @@ use crate::net::foreign::TransportId;
 use crate::net::tls::TlsContext;
 pub use bytes::Bytes;
 use engine::{Command, Engine};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
@@ -51,6 +53,9 @@ use tokio::time::Instant;
 pub struct Client {
     commands: UnboundedSender<Command>,
     inbox: Mutex<Option<UnboundedReceiver<Command>>>,
+    /// The engine, while its loop runs. Callers keep it locked while they use it, and a loop that ends waits for them:
+    /// its calls, connections and sink end on its own thread.
+    engine: RwLock<Option<Arc<Engine>>>,
     stats: Arc<Stats>,
     config: ClientConfig,
 }
@@ -62,6 +67,7 @@ impl Client {
         Self {
             commands,
             inbox: Mutex::new(Some(inbox)),
+            engine: RwLock::default(),
             stats: Arc::default(),
             config,
         }
@@ -74,7 +80,7 @@ impl Client {
             return Ok(());
         };
         let engine = Engine::new(sink, self.stats.clone(), self.config.clone());
-        engine::run(engine, inbox)
+        engine::run(engine, inbox, &self.engine)
     }
 
     /// Ends the loop; calls in progress fail with [`ErrorKind::Stopped`].
@@ -84,7 +90,14 @@ impl Client {
 
     /// Starts a call; `false` when the client is stopped.
     pub fn call(&self, call: CallId, spec: Box<CallSpec>) -> bool {
-        self.send(Command::Call(call, spec, Instant::now()))
+        let since = Instant::now();
+        match &*self.engine.read() {
+            Some(engine) => match engine.serve(engine.accept(call, spec, since)) {
+                Ok(()) => true,
+                Err(call) => self.send(Command::Serve(call)),
+            },
+            None => self.send(Command::Call(call, spec, since)),
+        }
     }
 
     /// Gives `n` bytes of window back to a streamed call.

@@ -32,13 +32,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(call: &Call) -> Self {
+    /// Of `call`, of which `sent` bytes have been written.
+    pub(super) fn new(call: &Call, sent: usize) -> Self {
         let spec = &call.spec;
         let mut pieces = VecDeque::from([(spec.head.clone(), 0)]);
         if spec.upload == Upload::Whole && !spec.body.is_empty() {
             pieces.push_back((spec.body.clone(), 0));
         }
-        Self {
+        let mut outgoing = Self {
             pieces,
             upload: spec.upload,
             rest: match spec.upload {
@@ -50,7 +51,11 @@ impl Outgoing {
             written: 0,
             unflushed: false,
             broken: false,
+        };
+        if sent > 0 {
+            outgoing.advance(sent);
         }
+        outgoing
     }
 
     pub(super) fn done(&self) -> bool {

@@ -1,13 +1,12 @@
 //! Kept-alive connections and the limits on all of them.
 //!
-//! The pool holds no sockets: a connection's own task waits on a oneshot receiver (its `ear`), whose sender is in the
-//! pool. Sending a call wakes the task; dropping the sender closes the connection.
+//! An idle connection has a task of its own, which rests; the pool holds its [seat](super::seat).
 
 use super::call::Call;
 use super::key::{HostKey, PoolKey};
+use super::seat::Seat;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// A place in the pool. It begins with the expiry, so the first ticket expires next.
@@ -22,7 +21,7 @@ pub(super) struct Queued {
 /// See the module docs.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: HashMap<Arc<PoolKey>, BTreeMap<Ticket, oneshot::Sender<Call>>>,
+    idle: HashMap<Arc<PoolKey>, BTreeMap<Ticket, Arc<Seat>>>,
     by_expiry: BTreeMap<Ticket, Arc<PoolKey>>,
     next_ticket: u64,
     open: usize,
@@ -54,35 +53,32 @@ impl Pool {
     }
 
     /// Takes the idle connection for `key` that expires next.
-    pub(super) fn checkout(&mut self, key: &PoolKey) -> Option<oneshot::Sender<Call>> {
+    pub(super) fn checkout(&mut self, key: &PoolKey) -> Option<Arc<Seat>> {
         let entries = self.idle.get_mut(key)?;
-        let (ticket, ear) = entries.pop_first()?;
+        let (ticket, seat) = entries.pop_first()?;
         if entries.is_empty() {
             self.idle.remove(key);
         }
         self.by_expiry.remove(&ticket);
-        Some(ear)
+        Some(seat)
     }
 
     /// Adds an idle connection.
-    pub(super) fn park(
-        &mut self,
-        key: Arc<PoolKey>,
-        expiry: Instant,
-    ) -> (Ticket, oneshot::Receiver<Call>) {
-        let (ear, calls) = oneshot::channel();
+    pub(super) fn park(&mut self, key: Arc<PoolKey>, expiry: Instant, seat: Arc<Seat>) -> Ticket {
         let ticket = (expiry, self.next_ticket);
         self.next_ticket += 1;
         self.by_expiry.insert(ticket, key.clone());
-        self.idle.entry(key).or_default().insert(ticket, ear);
-        (ticket, calls)
+        self.idle.entry(key).or_default().insert(ticket, seat);
+        ticket
     }
 
-    /// Removes an idle connection, to be closed.
+    /// Removes an idle connection, and closes it.
     pub(super) fn leave(&mut self, key: &PoolKey, ticket: &Ticket) {
         self.by_expiry.remove(ticket);
         if let Some(entries) = self.idle.get_mut(key) {
-            entries.remove(ticket);
+            if let Some(seat) = entries.remove(ticket) {
+                seat.close();
+            }
             if entries.is_empty() {
                 self.idle.remove(key);
             }
@@ -186,7 +182,7 @@ impl Pool {
         }
     }
 
-    /// Takes all queued calls, and closes all idle connections.
+    /// Takes all queued calls, and forgets all idle connections, whose tasks have ended.
     pub(super) fn clear(&mut self) -> Vec<Queued> {
         self.idle.clear();
         self.by_expiry.clear();

@@ -20,6 +20,11 @@ impl Timer {
         }
     }
 
+    /// When it wakes the task that has polled it, or earlier.
+    pub(super) fn deadline(&self) -> Instant {
+        self.sleep.deadline()
+    }
+
     /// Ready once `at` has passed.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         if at < self.sleep.deadline() {

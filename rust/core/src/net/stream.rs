@@ -2,7 +2,9 @@
 
 use super::foreign::ForeignStream;
 use super::platform::UnixStream;
+use socket2::SockRef;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +46,32 @@ impl<S> Metered<S> {
             self.meter.count(n);
         }
         result
+    }
+}
+
+impl Metered<TcpStream> {
+    /// Whether nothing has come that was not read, and the peer has not left. The runtime would not know what has come
+    /// since its last turn.
+    pub fn is_silent(&self) -> bool {
+        match SockRef::from(&self.inner).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(_) => false,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Writes what the socket accepts now of `first` and then `second`, from any thread.
+    pub fn try_write(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let result = match second {
+            [] => self.inner.try_write(first),
+            _ => {
+                let both = [IoSlice::new(first), IoSlice::new(second)];
+                self.inner.try_write_vectored(&both)
+            }
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result.inspect(|n| self.meter.count(*n)),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod support;
 mod churn;
 mod coding;
 mod decode;
+mod direct;
+mod direct_stress;
 mod hosted;
 mod identity;
 mod pool;

@@ -84,6 +84,8 @@ pub struct Log {
     pub deaf: AtomicBool,
     /// Failures that it did not take.
     pub refused: AtomicUsize,
+    /// Run by the loop, once, before it writes down what it says next.
+    pub first: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     changed: Condvar,
 }
 
@@ -107,6 +109,10 @@ impl Recorder {
     }
 
     fn say(&self, call: CallId, said: Said) {
+        let first = self.0.first.lock().unwrap().take();
+        if let Some(first) = first {
+            first();
+        }
         self.0
             .calls
             .lock()
@@ -185,6 +191,10 @@ pub struct Running {
 
 static NEXT_CALL: AtomicU64 = AtomicU64::new(1);
 
+pub fn next_call() -> CallId {
+    NEXT_CALL.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Running {
     pub fn new() -> Self {
         Self::with(ClientConfig::default())
@@ -206,7 +216,7 @@ impl Running {
     }
 
     pub fn start(&self, spec: CallSpec) -> CallId {
-        let call = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
+        let call = next_call();
         assert!(self.client.call(call, Box::new(spec)));
         call
     }
@@ -310,6 +320,14 @@ pub fn get(address: SocketAddr) -> CallSpec {
     }
 }
 
+/// A GET whose path is a number.
+pub fn get_numbered(address: SocketAddr, number: u64) -> CallSpec {
+    CallSpec {
+        head: Bytes::from(format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n")),
+        ..get(address)
+    }
+}
+
 pub fn post(address: SocketAddr, body: impl Into<Bytes>) -> CallSpec {
     let body = body.into();
     let length = body.len();
@@ -358,9 +376,33 @@ impl Server {
         })
     }
 
+    /// Answers each request with its path, and with what `then` appends.
+    pub fn echoing_paths(
+        then: impl Fn(usize, &str, &mut TcpStream) + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |nth, stream| {
+            while let Some((head, _)) = read_request(stream) {
+                let path = path(&head);
+                if stream.write_all(&response(&path)).is_err() {
+                    return;
+                }
+                then(nth, &path, stream);
+            }
+        })
+    }
+
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
+}
+
+pub fn path(head: &str) -> String {
+    head.split(' ').nth(1).unwrap().to_owned()
+}
+
+pub fn response(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// Reads one request with a body of known length; `None` at the end.

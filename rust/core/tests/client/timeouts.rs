@@ -269,3 +269,54 @@ fn a_stale_retry_starts_the_connect_clock_anew() {
     spec.timeouts.connect = Millis(200);
     assert_eq!(client.run(spec).unwrap().status, 200);
 }
+
+/// Responds to all requests but those for `/silent`.
+fn silent_at_last() -> Server {
+    Server::new(|_, stream| {
+        while let Some((head, _)) = read_request(stream) {
+            match path(&head).as_str() {
+                "/silent" => hang(stream),
+                _ => stream.write_all(OK).unwrap(),
+            }
+        }
+    })
+}
+
+fn silent(address: SocketAddr, timeouts: Timeouts) -> CallSpec {
+    CallSpec {
+        head: Bytes::from_static(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n"),
+        timeouts,
+        ..get(address)
+    }
+}
+
+#[test]
+fn calls_before_one_on_its_connection_neither_lengthen_nor_shorten_its_limits() {
+    let idle = |millis| Timeouts {
+        idle: Millis(millis),
+        ..Timeouts::default()
+    };
+    let deadline = |millis| Timeouts {
+        deadline: Some((Millis(millis), Millis(millis))),
+        ..Timeouts::default()
+    };
+    let server = silent_at_last();
+    for (before, last, least, error) in [
+        (idle(60_000), idle(300), 300, "idle timeout: 300ms"),
+        (idle(1000), idle(1000), 1000, "idle timeout: 1000ms"),
+        (idle(60_000), deadline(300), 300, "deadline: 300ms"),
+        (deadline(300), deadline(900), 900, "deadline: 900ms"),
+    ] {
+        let client = Running::new();
+        for nth in 0..50 {
+            let spec = CallSpec {
+                timeouts: before,
+                ..get(server.address)
+            };
+            assert_eq!(client.run(spec).unwrap().reused, nth > 0);
+            client.until_stats("parked", |stats| stats.idle.load(Ordering::Relaxed) == 1);
+        }
+        let spec = silent(server.address, last);
+        assert_eq!(timed(&client, spec, least), timeout(error));
+    }
+}

@@ -1,0 +1,220 @@
+//! Requests that the caller's own thread writes to an idle connection, while the task of that rests.
+
+use crate::support::*;
+use httpkit_core::client::*;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// Keeps the loop's thread from its work until the sender is dropped.
+fn hold_up(client: &Running) -> Sender<()> {
+    let (release, released) = channel();
+    let (held, holds) = channel();
+    *client.log.first.lock().unwrap() = Some(Box::new(move || {
+        held.send(()).unwrap();
+        let _ = released.recv();
+    }));
+    let other = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    client.start(get(Server::answering(other).address));
+    holds.recv_timeout(PATIENCE).unwrap();
+    release
+}
+
+/// A client with an idle connection, which is the first of `server`.
+fn with_idle(server: &Server) -> Running {
+    let client = Running::new();
+    client.run(patient(server.address, 0)).unwrap();
+    until_idle(&client);
+    client
+}
+
+/// A call whose timeouts come after all that a test waits for: they wake no task earlier.
+fn patient(address: SocketAddr, number: u64) -> CallSpec {
+    let mut spec = get_numbered(address, number);
+    spec.timeouts.idle = Millis(600_000);
+    spec
+}
+
+fn until_idle(client: &Running) {
+    client.until_stats("idle", |s| s.idle.load(Ordering::Relaxed) == 1);
+}
+
+/// A server whose connections tell of each request, and never respond to those after the first.
+fn telling() -> (Server, Receiver<String>) {
+    let (told, requests) = channel();
+    let told = Mutex::new(told);
+    let server = Server::new(move |_, stream| {
+        let mut nth = 0;
+        while let Some((head, _)) = read_request(stream) {
+            told.lock().unwrap().send(path(&head)).unwrap();
+            if nth == 0 {
+                stream.write_all(OK).unwrap();
+            }
+            nth += 1;
+        }
+    });
+    (server, requests)
+}
+
+/// A call in progress whose request has arrived, and whose response never comes.
+fn unanswered(client: &Running, server: &Server, requests: &Receiver<String>) -> CallId {
+    assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), "/0");
+    let call = client.start(patient(server.address, 1));
+    assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), "/1");
+    call
+}
+
+#[test]
+fn a_request_leaves_while_the_loop_is_held_up() {
+    let (told, requests) = channel();
+    let told = Mutex::new(told);
+    let server = Server::echoing_paths(move |_, path, _| {
+        told.lock().unwrap().send(path.to_owned()).unwrap();
+    });
+    let client = with_idle(&server);
+    let release = hold_up(&client);
+    let call = client.start(get_numbered(server.address, 1));
+    for path in ["/0", "/1"] {
+        assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), path);
+    }
+    let stats = client.client.stats();
+    let (idle, calls) = (stats.idle.load(Ordering::Relaxed), &stats.calls);
+    assert_eq!((idle, calls.load(Ordering::Relaxed)), (0, 3));
+    drop(release);
+    let seen = client.result(call).unwrap();
+    assert_eq!((seen.text().as_str(), seen.reused), ("/1", true));
+    assert_eq!(stats.reused.load(Ordering::Relaxed), 1);
+    assert_eq!(server.connections(), 1);
+}
+
+/// Waits until the socket of `local`, which is this process's, has received something, or its peer's end.
+fn until_received(local: SocketAddr) {
+    let Ok(_) = std::fs::read_to_string("/proc/net/tcp") else {
+        // No other system tells; the bytes need no time to speak of.
+        return std::thread::sleep(Duration::from_millis(200));
+    };
+    let port = format!(":{:04X}", local.port());
+    eventually("received", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let close_wait = fields[3] == "08";
+            fields[1].ends_with(&port) && (close_wait || !fields[4].ends_with(":00000000"))
+        })
+    });
+}
+
+#[test]
+fn what_came_before_a_request_is_not_its_response() {
+    let strays: [&'static [u8]; 2] = [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray", b""];
+    for (stray, method) in strays
+        .iter()
+        .flat_map(|stray| [(*stray, Method::Get), (*stray, Method::Other)])
+    {
+        let (go, going) = channel::<()>();
+        let (told, ready) = channel();
+        let (going, told) = (Mutex::new(going), Mutex::new(told));
+        let server = Server::echoing_paths(move |nth, _, stream| {
+            if nth == 0 {
+                let _ = going.lock().unwrap().recv();
+                stream.write_all(stray).unwrap();
+                if stray.is_empty() {
+                    stream.shutdown(Shutdown::Write).unwrap();
+                }
+                let client = stream.peer_addr().unwrap();
+                told.lock().unwrap().send(client).unwrap();
+            }
+        });
+        let client = with_idle(&server);
+        let release = hold_up(&client);
+        go.send(()).unwrap();
+        until_received(ready.recv_timeout(PATIENCE).unwrap());
+        let call = client.start(CallSpec {
+            method,
+            ..get_numbered(server.address, 1)
+        });
+        drop(release);
+        let seen = client.result(call).unwrap();
+        assert_eq!((seen.text().as_str(), seen.reused), ("/1", false));
+        assert_eq!(server.connections(), 2);
+        assert_eq!(client.client.stats().retries.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn an_expired_connection_gets_no_request() {
+    let server = Server::echoing_paths(|_, _, _| {});
+    let client = Running::new();
+    let mut spec = get_numbered(server.address, 0);
+    spec.timeouts.keepalive = Millis(300);
+    client.run(spec).unwrap();
+    until_idle(&client);
+    let release = hold_up(&client);
+    std::thread::sleep(Duration::from_millis(300));
+    let call = client.start(get_numbered(server.address, 1));
+    drop(release);
+    assert!(!client.result(call).unwrap().reused);
+}
+
+#[test]
+fn a_call_is_cancelled_while_its_connection_rests() {
+    let (server, requests) = telling();
+    let client = with_idle(&server);
+    let call = unanswered(&client, &server, &requests);
+    client.client.cancel(call);
+    assert_eq!(client.result(call).unwrap_err().kind, ErrorKind::Cancelled);
+    client.until_stats("closed", |s| s.open.load(Ordering::Relaxed) == 0);
+}
+
+#[test]
+fn a_stop_ends_a_call_whose_connection_rests() {
+    let (server, requests) = telling();
+    let mut client = with_idle(&server);
+    let call = unanswered(&client, &server, &requests);
+    client.stop();
+    let said = client.log.calls.lock().unwrap();
+    let stopped = CallError::new(ErrorKind::Stopped, "HTTP client is stopped");
+    assert_eq!(said[&call], [Said::Failure(stopped, None)]);
+    let stats = client.client.stats();
+    assert_eq!(stats.active.load(Ordering::Relaxed), 0);
+    assert_eq!(stats.open.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_loop_itself_may_call() {
+    let server = Server::echoing_paths(|_, _, _| {});
+    let client = with_idle(&server);
+    let call = next_call();
+    let (caller, spec) = (client.client.clone(), get_numbered(server.address, 1));
+    *client.log.first.lock().unwrap() = Some(Box::new(move || {
+        assert!(caller.call(call, Box::new(spec)));
+    }));
+    client.run(get(Server::answering(OK).address)).unwrap();
+    let seen = client.result(call).unwrap();
+    assert_eq!((seen.text().as_str(), seen.reused), ("/1", true));
+}
+
+#[test]
+fn the_loop_writes_what_the_socket_did_not_accept() {
+    let server = Server::new(|_, stream| {
+        while let Some((_, body)) = read_request(stream) {
+            let sum = body.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+            let answer = response(&format!("{} {sum}", body.len()));
+            stream.write_all(&answer).unwrap();
+        }
+    });
+    let client = with_idle(&server);
+    for length in [20_000_000, 1, 20_000_000] {
+        let body: Vec<u8> = (0..length).map(|nth| (nth % 251) as u8).collect();
+        let sum = body.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        let seen = client.run(post(server.address, body)).unwrap();
+        assert_eq!(
+            (seen.text(), seen.reused),
+            (format!("{length} {sum}"), true)
+        );
+        until_idle(&client);
+    }
+}
