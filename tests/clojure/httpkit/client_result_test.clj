@@ -390,7 +390,7 @@
               two (client/get (:url p) {:client c})]
           (is (= "ok" (:body (deref (client/get (:url q) {:client c}) 5000 nil))) "other hosts are free")
           (is (peer/eventually #(= 1 (:queued (client/client-stats c)))))
-          (is (= 1 (count @(:sockets p))))
+          (is (peer/eventually #(= 1 (count @(:sockets p)))) "the peer may accept it late")
           (run! future-cancel [one two]))))
     (client/client-stop! c)))
 
