@@ -6,7 +6,8 @@
             [httpkit.modes      :as modes]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
-            [httpkit.ws-wire    :as ws])
+            [httpkit.ws-wire    :as ws]
+            [org.httpkit.server :as server])
   (:import (java.net Socket SocketTimeoutException)
            (java.util.concurrent CountDownLatch)))
 
@@ -58,6 +59,34 @@
           (is (= (repeat 8 500) (outcomes port 8 "/fail")) "after the WebSocket's closing failed, too")
           (all-threads-serve server)
           (finally (stop)))))))
+
+;;;; Interrupts that come too late
+
+(defn- nap
+  "\"slept\", or \"interrupted\" if someone has interrupted this thread."
+  []
+  (try (Thread/sleep 1) "slept"
+       (catch InterruptedException _ "interrupted")))
+
+(deftest an-interrupt-that-comes-after-its-handler-or-callback-does-not-hit-the-next
+  (let [threads (atom [])
+        work    #(do (swap! threads conj (Thread/currentThread)) (nap))
+        handler (fn [request]
+                  (if (:websocket? request)
+                    (server/as-channel request {:on-receive (fn [ch _] (server/send! ch (work)))})
+                    {:body (work)}))]
+    (wire/with-server [{:keys [port]} handler {:allow-virtual? false :thread 1}]
+      (let [conn   (ws/connect port 10000)
+            ask    #(:body (wire/fetch port "/"))
+            speak  #(do (ws/send! conn [[:text "?"]] nil) (second (ws/receive! conn)))
+            after! #(.interrupt ^Thread (peek @threads))]
+        (try
+          (is (= ["slept" "slept"] [(ask) (speak)]))
+          (is (= 1 (count (set @threads))))
+          (doseq [[about next] {"a handler" ask, "a callback" speak}]
+            (after!)
+            (is (= "slept" (next)) about))
+          (finally (ws/disconnect conn)))))))
 
 ;;;; How many threads
 

@@ -135,6 +135,7 @@ final class PullingWorkers extends Workers {
 
         private byte[] performAndTake(byte[] block) {
             long handle = RequestBlock.handle(block);
+            clearLateInterrupt();
             try {
                 return RequestBlock.kind(block) == Abi.KIND_EVENTS
                         ? runCallbacksAndTake(block, handle)
@@ -165,6 +166,13 @@ final class PullingWorkers extends Workers {
         /** An interrupt was meant for the handler or callback, which has ended. */
         private void clearInterrupt() {
             Thread.interrupted();
+        }
+
+        /** So was one that came afterwards, unless it is a stop's: that is for what begins now. */
+        private void clearLateInterrupt() {
+            if (Thread.interrupted() && shut) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 
