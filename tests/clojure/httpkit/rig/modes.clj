@@ -2,7 +2,7 @@
   "The site of the rig in the other ways in which a server may work: on a user's own pool, with asynchronous handlers,
   and with an `IHandler`."
   (:require [org.httpkit.server :as server])
-  (:import (java.util.concurrent Executor Executors ThreadFactory)
+  (:import (java.util.concurrent Executor LinkedBlockingQueue ThreadFactory ThreadPoolExecutor TimeUnit)
            (org.httpkit HeaderMap HttpUtils)
            (org.httpkit.logger ContextLogger EventLogger EventNames)
            (org.httpkit.server AsyncChannel Frame Frame$BinaryFrame Frame$TextFrame HttpRequest HttpServer IHandler
@@ -10,9 +10,14 @@
 
 (set! *warn-on-reflection* true)
 
-(defn- pool [n]
-  (Executors/newFixedThreadPool n (reify ThreadFactory
-                                    (newThread [_ runnable] (doto (Thread. runnable "site") (.setDaemon true))))))
+(defn- pool
+  "Of `n` threads, which end when they have had nothing to do for a minute, as the library's own do: what they keep for
+  their next use must be gone when the site rests."
+  [n]
+  (doto (ThreadPoolExecutor. (int n) (int n) 1 TimeUnit/MINUTES (LinkedBlockingQueue.)
+                             (reify ThreadFactory
+                               (newThread [_ runnable] (doto (Thread. runnable "site") (.setDaemon true)))))
+    (.allowCoreThreadTimeOut true)))
 
 (def ^:private ^Executor others
   "Threads of a user's, which respond for handlers."
