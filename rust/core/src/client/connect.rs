@@ -75,6 +75,11 @@ impl Conn {
             .is_ready()
     }
 
+    /// Whether nothing has come that was not read, as far as the system can tell: what comes over TLS may be for TLS.
+    pub(super) fn is_silent(&self) -> bool {
+        self.socket().is_none_or(Metered::is_silent)
+    }
+
     /// The socket, if threads other than the loop's may write to it.
     pub(super) fn socket(&self) -> Option<&Metered<TcpStream>> {
         match &self.stream {

@@ -15,10 +15,13 @@ use crate::net::foreign::TransportId;
 use crate::net::tls::TlsContext;
 use bytes::Bytes;
 use parking_lot::RwLock;
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::task::Poll;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -45,6 +48,17 @@ pub(super) enum Command {
 pub(super) struct Engine {
     shared: Arc<Shared>,
     pool: Arc<SharedPool>,
+    /// Calls, and a stop, that the loop has not taken yet: no caller may overtake them.
+    waiting: AtomicUsize,
+}
+
+/// Calls may overtake what this counts once it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Engine {
@@ -56,6 +70,7 @@ impl Engine {
         Arc::new(Self {
             pool: SharedPool::new(Pool::new(limits), stats.clone()),
             shared: Shared::new(sink, stats, config.bind),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -64,7 +79,13 @@ impl Engine {
             Command::Call(id, spec, since) => {
                 self.submit(self.accept(id, spec, since));
             }
-            Command::Serve(call) => self.submit(call),
+            Command::Serve(call) => {
+                let _waiting = Waiting(&self.waiting);
+                match call.control.broken() {
+                    Ok(()) => self.submit(call),
+                    Err(error) => call.fail(&error, None),
+                }
+            }
             Command::Credit(id, n) => self.shared.calls.change(id, |control| {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
                 let credit = control.credit.load(Relaxed).saturating_add(n);
@@ -120,9 +141,21 @@ impl Engine {
         Call::new(self.shared.clone(), id, spec, since)
     }
 
-    /// A caller's thread: serves a call with an idle connection; gives it back if there is none.
+    /// A caller's thread: serves a call with an idle connection; gives it back if it has to wait for the loop.
     pub(super) fn serve(&self, call: Call) -> Result<(), Call> {
-        self.reuse(call, Seat::serve)
+        let result = match self.waiting.load(SeqCst) {
+            0 => self.reuse(call, Seat::serve),
+            _ => Err(call),
+        };
+        if result.is_err() {
+            self.hold_back();
+        }
+        result
+    }
+
+    /// From now on, calls wait for the loop: until it has taken this one, or for good if that is a stop.
+    pub(super) fn hold_back(&self) {
+        self.waiting.fetch_add(1, SeqCst);
     }
 
     fn reuse(
@@ -210,7 +243,9 @@ impl Engine {
             Next::Serve(Queued { call, watch }) => {
                 watch.abort();
                 deliver();
-                (Some(conn), Handed { call, sent: None })
+                let mut conn = conn;
+                let spoke = poll_fn(|cx| Poll::Ready(conn.spoke(cx))).await;
+                (Some(conn).filter(|_| !spoke), Handed { call, sent: None })
             }
             Next::GiveWay => {
                 deliver();
@@ -222,9 +257,10 @@ impl Engine {
             }
         };
         match conn {
-            Some(conn) => Some((conn, next)),
-            // Any method may use another connection.
-            None => {
+            Some(conn) if next.sent.is_some() || conn.is_silent() => Some((conn, next)),
+            // Nothing was written to it, so any method may use another connection.
+            lost => {
+                drop(lost);
                 self.submit(next.call);
                 None
             }

@@ -85,6 +85,9 @@ impl Client {
 
     /// Ends the loop; calls in progress fail with [`ErrorKind::Stopped`].
     pub fn stop(&self) {
+        if let Some(engine) = &*self.engine.read() {
+            engine.hold_back();
+        }
         self.send(Command::Stop);
     }
 

@@ -135,10 +135,10 @@ struct Claim {
 impl Claim {
     /// Writes the request as far as the socket accepts it now, and hands the call over.
     fn write(mut self, call: Call) -> Result<(), Call> {
-        let at = Instant::now();
-        let Some((conn, bytes)) = self.try_write(&call, at) else {
+        let Some((conn, bytes)) = self.try_write(&call) else {
             return Err(call);
         };
+        let at = Instant::now();
         // A resting task moves no timer. It need not, if that wakes it before the call's first limit.
         let limit = call.idle_limit(Some(at));
         let in_time = limit.is_none_or(|limit| limit.at >= conn.timer.deadline());
@@ -149,8 +149,9 @@ impl Claim {
     }
 
     /// The connection, and how many bytes it accepted; `None` if it is lost.
-    fn try_write(&self, call: &Call, now: Instant) -> Option<(&Conn, usize)> {
-        let conn = self.conn.as_deref().filter(|_| now < self.seat.expiry)?;
+    fn try_write(&self, call: &Call) -> Option<(&Conn, usize)> {
+        let kept = Instant::now() < self.seat.expiry;
+        let conn = self.conn.as_deref().filter(|_| kept)?;
         let socket = conn.socket().filter(|socket| socket.is_silent())?;
         let written = socket.try_write(&call.spec.head, &call.spec.body);
         Some((conn, written.ok()?))

@@ -59,7 +59,8 @@ impl Metered<TcpStream> {
         }
     }
 
-    /// Writes what the socket accepts now of `first` and then `second`, from any thread.
+    /// Writes what the socket accepts now of `first` and then `second`, from any thread. Nothing if it fails for another
+    /// reason than that the connection is lost, which is an error.
     pub fn try_write(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let result = match second {
             [] => self.inner.try_write(first),
@@ -69,10 +70,18 @@ impl Metered<TcpStream> {
             }
         };
         match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) if !is_lost(&error) => Ok(0),
             result => result.inspect(|n| self.meter.count(*n)),
         }
     }
+}
+
+fn is_lost(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected
+    )
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

@@ -14,8 +14,10 @@ const CORK_TIME: Duration = Duration::from_millis(1);
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How often a connection that is not being read is checked for a disconnect.
 const WATCH_TIME: Duration = Duration::from_millis(250);
-/// How often it is checked what a peer has taken: how late the end of its time may be noticed.
-const LOOK_TIME: Duration = Duration::from_millis(500);
+/// How often it is checked what a peer has taken, which is how late the end of its time may be noticed: a sixtieth of
+/// the time, within these. Each look is a system call and a turn of its task.
+const LEAST_LOOK_TIME: Duration = Duration::from_millis(500);
+const LOOK_TIME: Duration = Duration::from_secs(1);
 /// Time allowed for the peer's close frame after ours (RFC 6455 7.1.1).
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
@@ -29,6 +31,10 @@ pub(super) struct Timers {
     /// For a peer that has ended its side, or the next heartbeat of a stream, which ends with that side.
     deadline: Option<Pin<Box<Sleep>>>,
     unread: Option<Box<Unread>>,
+}
+
+fn look_time(time: Duration) -> Duration {
+    (time / 60).clamp(LEAST_LOOK_TIME, LOOK_TIME)
 }
 
 /// A peer has unread output, and `time` to read some of it.
@@ -102,7 +108,7 @@ impl Timers {
                 time,
                 mark: taken(),
                 since,
-                sleep: Box::pin(sleep_until(since + time.min(LOOK_TIME))),
+                sleep: Box::pin(sleep_until(since + time.min(look_time(time)))),
             })
         });
         while sleep.as_mut().poll(cx).is_ready() {
@@ -112,7 +118,7 @@ impl Timers {
             } else if now >= *since + time {
                 return true;
             }
-            let next = (*since + time).min(now + LOOK_TIME);
+            let next = (*since + time).min(now + look_time(time));
             sleep.as_mut().reset(next);
         }
         false

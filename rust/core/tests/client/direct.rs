@@ -67,6 +67,136 @@ fn unanswered(client: &Running, server: &Server, requests: &Receiver<String>) ->
     call
 }
 
+/// A server that tells of each request, and responds to the first one when it is let.
+struct Gated {
+    server: Server,
+    requests: Receiver<String>,
+    go: Sender<()>,
+    /// The client's end of the connection whose response has left.
+    gone: Receiver<SocketAddr>,
+}
+
+impl Gated {
+    /// `closes`: it ends the connection behind the first response.
+    fn new(closes: bool) -> Self {
+        let (told, requests) = channel();
+        let (go, going) = channel::<()>();
+        let (left, gone) = channel();
+        let told = Mutex::new(told);
+        let gate = Mutex::new((going, left));
+        let server = Server::new(move |nth, stream| {
+            let mut gated = nth == 0;
+            while let Some((head, _)) = read_request(stream) {
+                told.lock().unwrap().send(path(&head)).unwrap();
+                let (going, left) = &*gate.lock().unwrap();
+                if gated {
+                    let _ = going.recv();
+                }
+                stream.write_all(&response(&path(&head))).unwrap();
+                if gated && closes {
+                    stream.shutdown(Shutdown::Write).unwrap();
+                }
+                if std::mem::take(&mut gated) {
+                    left.send(stream.peer_addr().unwrap()).unwrap();
+                }
+            }
+        });
+        Self {
+            server,
+            requests,
+            go,
+            gone,
+        }
+    }
+
+    fn start(&self, client: &Running) -> CallId {
+        let call = client.start(patient(self.server.address, 0));
+        assert_eq!(self.request(), "/0");
+        call
+    }
+
+    fn request(&self) -> String {
+        self.requests.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// The client's system has the first response, and its loop, which is held up, has not read it.
+    fn respond(&self) {
+        self.go.send(()).unwrap();
+        until_received(self.gone.recv_timeout(PATIENCE).unwrap());
+    }
+}
+
+/// A client with at most one connection for each server.
+fn one_each() -> Running {
+    Running::with(ClientConfig {
+        max_per_host: Some(1),
+        ..ClientConfig::default()
+    })
+}
+
+#[test]
+fn no_call_overtakes_one_that_waits_for_the_loop() {
+    let (earlier, server) = (Gated::new(false), Gated::new(false));
+    let client = one_each();
+    earlier.start(&client);
+    server.start(&client);
+    let release = hold_up(&client);
+    // The loop finds both in one turn, and takes no call in between.
+    earlier.respond();
+    server.respond();
+    let calls = [next_call(), next_call()];
+    let [first, second] = [1, 2].map(|number| {
+        let (caller, call) = (client.client.clone(), calls[number - 1]);
+        let spec = Box::new(patient(server.server.address, number as u64));
+        move || assert!(caller.call(call, spec))
+    });
+    let log = client.log.clone();
+    // While the server's only connection is busy, and once it is idle.
+    *client.log.first.lock().unwrap() = Some(Box::new(move || {
+        first();
+        *log.first.lock().unwrap() = Some(Box::new(second));
+    }));
+    drop(release);
+    for call in calls {
+        client.result(call).unwrap();
+    }
+    assert_eq!([server.request(), server.request()], ["/1", "/2"]);
+}
+
+#[test]
+fn a_queued_call_gets_no_connection_that_its_peer_has_left() {
+    let server = Gated::new(true);
+    let client = one_each();
+    server.start(&client);
+    let call = client.start(CallSpec {
+        method: Method::Other,
+        ..patient(server.server.address, 1)
+    });
+    client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
+    let release = hold_up(&client);
+    server.respond();
+    drop(release);
+    let seen = client.result(call).unwrap();
+    assert_eq!((seen.text().as_str(), seen.reused), ("/1", false));
+}
+
+#[test]
+fn nothing_is_sent_after_a_stop() {
+    let (server, requests) = telling();
+    let mut client = with_idle(&server);
+    assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), "/0");
+    let release = hold_up(&client);
+    client.client.stop();
+    let call = client.start(patient(server.address, 1));
+    drop(release);
+    client.stop();
+    let said = client.log.calls.lock().unwrap();
+    let stopped = CallError::new(ErrorKind::Stopped, "HTTP client is stopped");
+    assert_eq!(said[&call], [Said::Failure(stopped, None)]);
+    let next = requests.recv_timeout(Duration::from_millis(100));
+    assert!(next.is_err(), "{next:?}");
+}
+
 #[test]
 fn a_request_leaves_while_the_loop_is_held_up() {
     let (told, requests) = channel();

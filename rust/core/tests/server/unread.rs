@@ -194,7 +194,7 @@ fn a_peer_that_reads_now_and_then_is_not_cut_off() {
 
 #[test]
 fn a_peer_that_stops_reading_is_cut_off_within_the_time_and_a_second() {
-    const TIME: Duration = Duration::from_secs(3);
+    const TIME: Duration = Duration::from_secs(4);
     let server = Running::start(Config {
         times: write_timeout(TIME),
         ..config(Mode::Pull)
@@ -206,8 +206,8 @@ fn a_peer_that_stops_reading_is_cut_off_within_the_time_and_a_second() {
     let stopped = Instant::now();
     wait_until("it is cut off", || server.server.connections() == 0);
     let took = stopped.elapsed();
-    // The rest is for machines under load.
-    assert!(took < TIME + Duration::from_secs(2), "{took:?}");
+    // The rest is for machines under load. The end of a second wait would come at twice the time.
+    assert!(took < TIME + Duration::from_millis(3500), "{took:?}");
 }
 
 #[test]
