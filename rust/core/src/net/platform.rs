@@ -88,7 +88,7 @@ pub(crate) fn ignore_newcomers(_: &TcpListener) {}
 /// memory that all of the machine's connections share.
 #[cfg(target_os = "linux")]
 pub(crate) fn bound_unsent(listener: &Socket) {
-    // The kernel asks for more when half of it is left: a loop that is busy for 10 ms still sends 38 MB/s to each peer.
+    // The kernel asks for more when half of it is left: a loop that is busy for 10 ms still sends 39 MB/s to each peer.
     const UNSENT: u32 = 768 * 1024;
     // Without it, as on a Unix domain socket, the kernel takes more.
     let _ = listener.set_tcp_notsent_lowat(UNSENT);
