@@ -111,6 +111,32 @@
         (topics/unsubscribe! staying "room")
         (ws/disconnect peer)))))
 
+;; The connection's end is told to another thread than the one that closes and runs the handler.
+(deftest a-channel-that-we-close-has-its-topics-until-its-close-handler-has-run
+  (doseq [open [web-socket stream], close! [server/close #(server/send! % "bye" true)]]
+    (let [told   (promise)
+          ended  (promise)
+          closes (fn [ch _]
+                   (let [at-first (topics/topics ch)]
+                     (deref ended wire/patience-ms nil)
+                     ;; Time for what must not happen.
+                     (Thread/sleep 50)
+                     (deliver told [at-first (topics/topics ch)])))]
+      (with-opened [server opened {:on-close closes}]
+        (let [[peer ch]   (open server opened)
+              connections #(get-in (server/server-stats server) [:connections :open])]
+          (topics/subscribe! ch "room")
+          (let [closing (future (close! ch))]
+            (if (= open web-socket)
+              (do (is (wire/eventually #(not (server/open? ch))))
+                  (ws/disconnect peer))
+              (.close ^Closeable peer))
+            (is (wire/eventually #(zero? (long (connections)))))
+            (deliver ended true)
+            (is (= [#{"room"} #{"room"}] (deref told wire/patience-ms nil)))
+            @closing
+            (is (= #{} (topics/topics ch) (topics/topics server)))))))))
+
 (deftest a-request-without-a-response-may-subscribe-and-wait
   (with-opened [server opened {}]
     (let [response (client/get (str "http://127.0.0.1:" (server/server-port server) "/"))

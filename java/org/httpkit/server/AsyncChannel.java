@@ -390,7 +390,7 @@ public class AsyncChannel {
     /** The native side's last event: the peer disconnected, or a close of ours is complete. */
     void peerClosed(int status, String reason) {
         peerLeft(status, reason);
-        server.channels.forget(this);
+        server.channels.forgetClosed(this); // another thread's close handlers may read its topics
     }
 
     /** As {@link #peerClosed}, before the callbacks of messages that are queued ahead of it. */

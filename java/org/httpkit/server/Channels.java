@@ -46,8 +46,13 @@ final class Channels {
     }
 
     void forget(AsyncChannel channel) {
-        channels.remove(channel.handle(), channel);
+        forgetClosed(channel);
         Topics.end(channel);
+    }
+
+    /** As {@link #forget}, but leaves its topics to the call that runs its close handlers. */
+    void forgetClosed(AsyncChannel channel) {
+        channels.remove(channel.handle(), channel);
         forgetDrain(channel.handle());
     }
 

@@ -407,7 +407,7 @@ final class Sender {
         if (upgraded) {
             server.channels.wakeSenders(handle);
         } else {
-            server.channels.forget(channel);
+            server.channels.forgetClosed(channel);
         }
     }
 
