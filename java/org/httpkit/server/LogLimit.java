@@ -1,38 +1,83 @@
 package org.httpkit.server;
 
+import org.httpkit.logger.ContextLogger;
+
 import java.util.concurrent.TimeUnit;
 
 /**
- * Lets a few lines through in a second, and counts the others: one line for each of 10,000 refused
- * requests in a second would add to the overload.
+ * Logs one message a few times in a second, and counts the others: one line for each of 10,000
+ * refused requests in a second would add to the overload. A line about a second later tells their
+ * number.
  */
 final class LogLimit {
     private static final int MOST = 10;
-    private static final long SECOND = TimeUnit.SECONDS.toNanos(1);
+    private static final int PERIOD_MILLIS = 1000;
+
+    private final String message;
+    private final ContextLogger<String, Throwable> log;
 
     /** When the current second began. */
     private long since = System.nanoTime();
 
     private int lines;
     private long omitted;
+    private Throwable lastOmitted;
 
-    /**
-     * @return the line to be logged for this message, which says how many were left out before it;
-     *     null if this one is left out
-     */
-    synchronized String line(String message) {
+    /** Whether the timer will tell how many were left out. */
+    private boolean isTimed;
+
+    LogLimit(String message, ContextLogger<String, Throwable> log) {
+        this.message = message;
+        this.log = log;
+    }
+
+    void log(Throwable cause) {
+        if (isLogged(cause)) {
+            Loggers.log(log, message, cause);
+        }
+    }
+
+    private synchronized boolean isLogged(Throwable cause) {
         long now = System.nanoTime();
-        if (now - since >= SECOND) {
+        if (now - since >= TimeUnit.MILLISECONDS.toNanos(PERIOD_MILLIS)) {
             since = now;
             lines = 0;
         }
-        if (lines == MOST) {
-            omitted++;
-            return null;
+        if (lines < MOST) {
+            lines++;
+            return true;
         }
-        lines++;
-        String before = omitted == 0 ? "" : " (" + omitted + " such lines were left out)";
-        omitted = 0;
-        return message + before;
+        omitted++;
+        lastOmitted = cause;
+        if (!isTimed) {
+            isTimed = ServerTimer.after(PERIOD_MILLIS, this::onTime);
+        }
+        return false;
+    }
+
+    private void onTime() {
+        synchronized (this) {
+            isTimed = false;
+        }
+        tellOmitted();
+    }
+
+    /** Logs how many were left out since the last time, if any. Never blocks. */
+    void tellOmitted() {
+        Workers.log(this::tell);
+    }
+
+    private void tell() {
+        long number;
+        Throwable cause;
+        synchronized (this) {
+            number = omitted;
+            cause = lastOmitted;
+            omitted = 0;
+            lastOmitted = null;
+        }
+        if (number > 0) {
+            Loggers.log(log, message + " (" + number + " such lines were left out)", cause);
+        }
     }
 }

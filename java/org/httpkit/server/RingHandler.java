@@ -37,6 +37,8 @@ public class RingHandler implements IHandler {
     final EventNames eventNames;
     private final ExecutorService execs;
     private final ContextLogger<String, Throwable> errorLogger;
+    private final LogLimit rejected;
+    private final LogLimit queueFull;
     private final EventLogger<String> eventLogger;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
     private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
@@ -137,6 +139,8 @@ public class RingHandler implements IHandler {
         this.ringAsync = ringAsync;
         this.execs = execs;
         this.errorLogger = errorLogger;
+        this.rejected = new LogLimit(Workers.REJECTED, errorLogger);
+        this.queueFull = new LogLimit(Workers.QUEUE_FULL, errorLogger);
         this.eventLogger = eventLogger;
         this.eventNames = eventNames;
         this.serverHeader = serverHeader;
@@ -173,7 +177,7 @@ public class RingHandler implements IHandler {
             execs.submit(call);
         } catch (Throwable e) {
             if (!execs.isShutdown()) {
-                logError("failed to submit task to executor service", e);
+                rejected.log(e);
             } else if (stoppingLogged.compareAndSet(false, true)) {
                 logError(Workers.STOPPING, null);
             }
@@ -195,7 +199,7 @@ public class RingHandler implements IHandler {
 
     private void overloaded(AsyncChannel channel, Throwable e) {
         channel.serverClose(1013, "Server overloaded");
-        logError("increase :queue-size if this happens often", e);
+        queueFull.log(e);
         event(eventNames.serverStatus503Todo);
     }
 
@@ -229,9 +233,9 @@ public class RingHandler implements IHandler {
         if (begins[0]) {
             try {
                 execs.submit(() -> runChain(channel));
-            } catch (Throwable rejected) {
+            } catch (Throwable e) {
                 chains.remove(channel);
-                throw rejected;
+                throw e;
             }
         }
         return !full[0];
@@ -275,9 +279,9 @@ public class RingHandler implements IHandler {
             } else {
                 closing.run();
             }
-        } catch (Throwable rejected) {
+        } catch (Throwable e) {
             if (!execs.isShutdown()) {
-                logError("increase :queue-size if this happens often", rejected);
+                queueFull.log(e);
                 event(eventNames.serverStatus503Todo);
             }
             closing.run();
@@ -302,6 +306,8 @@ public class RingHandler implements IHandler {
     @Override
     public void close(int timeout) {
         ExecutorWorkers.shutDown(execs, timeout);
+        rejected.tellOmitted();
+        queueFull.tellOmitted();
     }
 
     void logError(String message, Throwable error) {

@@ -80,6 +80,7 @@ final class Stopping {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+        server.workers.tellRefused();
         AccessLog.end(server.accessLog);
         int served = Native.serverServed(server.handle);
         server.statistics.keep();

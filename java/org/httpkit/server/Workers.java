@@ -15,10 +15,10 @@ import java.util.concurrent.atomic.AtomicBoolean;
 
 /** The threads that run a server's handlers and callbacks. */
 abstract class Workers {
-    private static final String REJECTED = "failed to submit task to executor service";
+    static final String REJECTED = "failed to submit task to executor service";
     static final String STOPPING = "the server is stopping: further requests get 503";
     private static final String CALLBACK = "callback of a send";
-    private static final String QUEUE_FULL = "increase :queue-size if this happens often";
+    static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
     /** Runs the core's log calls, in order; when too many are queued, further ones are dropped. */
     private static final GrowingPool LOGS = GrowingPool.named("http-kit-server-log", 1, 10_000);
@@ -33,13 +33,16 @@ abstract class Workers {
     final HttpServer server;
     volatile boolean shut;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
-    private final LogLimit refusals = new LogLimit();
+    private final LogLimit rejected;
+    private final LogLimit queueFull;
 
     /** Callbacks of channels closed by {@code stop}. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
 
     Workers(HttpServer server) {
         this.server = server;
+        this.rejected = new LogLimit(REJECTED, server.options.errorLogger);
+        this.queueFull = new LogLimit(QUEUE_FULL, server.options.errorLogger);
         // Makes the JVM link it now, while there is memory: abandoning an exchange takes its
         // handle.
         RequestBlock.handle(new byte[Long.BYTES]);
@@ -116,7 +119,7 @@ abstract class Workers {
 
     final void refused(Throwable cause) {
         if (!shut) {
-            logRefused(REJECTED, cause);
+            rejected.log(orQueueFull(cause));
         } else if (stoppingLogged.compareAndSet(false, true)) {
             server.log.warning(STOPPING, null);
         }
@@ -125,17 +128,19 @@ abstract class Workers {
 
     final void eventsRefused(Throwable cause) {
         if (!shut) {
-            logRefused(QUEUE_FULL, cause);
+            queueFull.log(orQueueFull(cause));
         }
         server.log.event(server.log.events.serverStatus503Todo);
     }
 
-    private void logRefused(String message, Throwable cause) {
-        String line = refusals.line(message);
-        if (line != null) {
-            server.log.error(
-                    line, cause != null ? cause : new RejectedExecutionException("queue full"));
-        }
+    private static Throwable orQueueFull(Throwable cause) {
+        return cause != null ? cause : new RejectedExecutionException("queue full");
+    }
+
+    /** Logs how many refusals were not logged. Never blocks. */
+    final void tellRefused() {
+        rejected.tellOmitted();
+        queueFull.tellOmitted();
     }
 
     /** Runs one block; exceptions caught here were not handled with the user code. */
