@@ -9,7 +9,7 @@
             [httpkit.ws-wire    :as ws]
             [org.httpkit.server :as server])
   (:import (java.net Socket SocketTimeoutException)
-           (java.util.concurrent CountDownLatch)))
+           (java.util.concurrent CountDownLatch Executors)))
 
 (set! *warn-on-reflection* true)
 
@@ -68,6 +68,11 @@
   (try (Thread/sleep 1) "slept"
        (catch InterruptedException _ "interrupted")))
 
+(defn- idle?
+  "Whether `thread` runs nothing of this namespace."
+  [^Thread thread]
+  (not-any? #(str/starts-with? (.getClassName ^StackTraceElement %) "httpkit.worker_life_test") (.getStackTrace thread)))
+
 (deftest an-interrupt-that-comes-after-its-handler-or-callback-does-not-hit-the-next
   (let [threads (atom [])
         work    #(do (swap! threads conj (Thread/currentThread)) (nap))
@@ -79,7 +84,9 @@
       (let [conn   (ws/connect port 10000)
             ask    #(:body (wire/fetch port "/"))
             speak  #(do (ws/send! conn [[:text "?"]] nil) (second (ws/receive! conn)))
-            after! #(.interrupt ^Thread (peek @threads))]
+            after! #(let [^Thread thread (peek @threads)]
+                      (is (wire/eventually (fn [] (idle? thread))))
+                      (.interrupt thread))]
         (try
           (is (= ["slept" "slept"] [(ask) (speak)]))
           (is (= 1 (count (set @threads))))
@@ -87,6 +94,30 @@
             (after!)
             (is (= "slept" (next)) about))
           (finally (ws/disconnect conn)))))))
+
+(deftest an-interrupt-of-a-callback-does-not-hit-the-next-one-of-its-channel
+  (doseq [[about options] {"own threads"     {:allow-virtual? false :thread 1}
+                           "virtual threads" {}
+                           "a user's pool"   {:worker-pool (Executors/newFixedThreadPool 1)}}]
+    (testing about
+      (let [gate    (CountDownLatch. 1)
+            respond (fn [ch message]
+                      (case message
+                        "wait"      (.await gate)
+                        "interrupt" (.interrupt (Thread/currentThread))
+                        (server/send! ch (nap))))]
+        (wire/with-server [{:keys [server port]} #(server/as-channel % {:on-receive respond}) options]
+          (let [conn     (ws/connect port 10000)
+                received #(long (get-in (server/server-stats server) [:bytes :in]))]
+            (try
+              (ws/send! conn [[:text "wait"]] nil)
+              (let [before (received)]
+                (ws/send! conn [[:text "interrupt"] [:text "nap"]] nil)
+                ;; They have arrived while a callback runs: these are delivered together.
+                (is (wire/eventually #(<= (+ before (count "interruptnap")) (received))))
+                (.countDown gate)
+                (is (= [:text "slept"] (ws/receive! conn))))
+              (finally (ws/disconnect conn)))))))))
 
 ;;;; How many threads
 

@@ -46,6 +46,7 @@ final class ChannelEvents {
         for (int at = START; at < block.length; ) {
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
+            server.workers.clearLateInterrupt();
             try {
                 runOne(server, channel, block[at], block, start, end);
             } catch (Throwable e) {

@@ -162,14 +162,19 @@ final class GrowingPool implements Executor {
 
     private void work() {
         for (Runnable task = next(); task != null; task = next()) {
+            clearInterrupt();
             try {
                 task.run();
             } catch (Throwable e) {
                 Loggers.complain("what a task has thrown", null, e);
             }
-            // An interrupt was meant for the task, which has ended.
-            Thread.interrupted();
+            clearInterrupt(); // waiting would throw, which takes memory
         }
+    }
+
+    /** An interrupt was meant for the task before, which has ended. */
+    private static void clearInterrupt() {
+        Thread.interrupted();
     }
 
     /**

@@ -135,7 +135,6 @@ final class PullingWorkers extends Workers {
 
         private byte[] performAndTake(byte[] block) {
             long handle = RequestBlock.handle(block);
-            clearLateInterrupt();
             try {
                 return RequestBlock.kind(block) == Abi.KIND_EVENTS
                         ? runCallbacksAndTake(block, handle)
@@ -156,6 +155,7 @@ final class PullingWorkers extends Workers {
             if (out == null) {
                 out = new ResponseWriter();
             }
+            clearLateInterrupt();
             boolean ready = server.ringHandler.handle(new RequestBlock(block), out);
             clearInterrupt();
             return ready
@@ -166,13 +166,6 @@ final class PullingWorkers extends Workers {
         /** An interrupt was meant for the handler or callback, which has ended. */
         private void clearInterrupt() {
             Thread.interrupted();
-        }
-
-        /** So was one that came afterwards, unless it is a stop's: that is for what begins now. */
-        private void clearLateInterrupt() {
-            if (Thread.interrupted() && shut) {
-                Thread.currentThread().interrupt();
-            }
         }
     }
 

@@ -90,6 +90,16 @@ abstract class Workers {
     }
 
     /**
+     * A handler or callback begins on this thread: an interrupt was meant for one before, which has
+     * ended, unless it is a stop's.
+     */
+    final void clearLateInterrupt() {
+        if (Thread.interrupted() && shut) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /**
      * Classes cannot be loaded once the process is out of descriptors, and that must be logged.
      * Starts no thread: an idle one would keep a class loader alive.
      */
