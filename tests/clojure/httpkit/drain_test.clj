@@ -279,11 +279,17 @@
                           :stop-on-shutdown? true :shutdown-timeout 500} " (pr-str options) "))]
           (println :port (server/server-port s)) " then " @(promise))"))
 
+(def ^:private pool-that-blocks-a-stop
+  '(proxy [java.util.concurrent.ThreadPoolExecutor]
+          [1 1 0 java.util.concurrent.TimeUnit/SECONDS (java.util.concurrent.LinkedBlockingQueue.)]
+     (shutdown [] (Thread/sleep 600000))))
+
 (deftest the-jvm-ends-in-time-though-a-stop-with-more-time-is-under-way
-  (doseq [stop ["(do (future (server/server-stop! s {:timeout 600000}))
-                     (while (not= :stopping (server/server-status s)) (Thread/sleep 5)))"
-                "(server/server-drain! s {:timeout 600000})"]]
-    (with-program (holding-program {} (str "(read-line)" stop "(println :under-way)"))
+  (doseq [[options stop] [[{} "(do (future (server/server-stop! s {:timeout 600000}))
+                                   (while (not= :stopping (server/server-status s)) (Thread/sleep 5)))"]
+                          [{} "(server/server-drain! s {:timeout 600000})"]
+                          [{:worker-pool pool-that-blocks-a-stop} "(server/server-drain! s {:timeout 600000})"]]]
+    (with-program (holding-program options (str "(read-line)" stop "(println :under-way)"))
       (fn [^Process process out port]
         (with-open [conn (wire/connect port)]
           (wire/send! conn (wire/get-request "/"))
@@ -292,7 +298,7 @@
           (.flush (.getOutputStream process))
           (is (= ":under-way" (line-with out ":under-way")))
           (.destroy process)
-          (is (.waitFor process 60 TimeUnit/SECONDS) stop))))))
+          (is (.waitFor process 60 TimeUnit/SECONDS) [options stop]))))))
 
 (deftest what-the-end-of-the-jvm-cuts-is-in-the-access-log
   (let [file (doto (File/createTempFile "access" ".log") .deleteOnExit)]

@@ -44,12 +44,19 @@ final class ShutdownHook extends Thread {
         try {
             server.drain(timeout, 0);
             if (!stopsIn(timeout)) {
-                server.stop(0); // a drain had begun before, with more time
+                stopAside(); // a drain had begun before, with more time
                 stopsIn(END_MILLIS); // not if a stop had begun, with more time
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+    }
+
+    /** On a thread that the JVM does not wait for: what it calls of the user's may block. */
+    private void stopAside() {
+        Thread thread = new Thread(() -> server.stop(0), "server-shutdown-stop");
+        thread.setDaemon(true);
+        thread.start();
     }
 
     private boolean stopsIn(int millis) throws InterruptedException {
