@@ -172,11 +172,17 @@
 ;;;; Labels of a source
 
 (defn- labels-of
-  "The labels among the options of `what`. Throws IllegalArgumentException for wrong ones."
-  [what opts]
+  "The labels among the options of `what`. Throws IllegalArgumentException for wrong ones, and for those that a
+  metric of `source` has itself: they would replace its own, and samples would become one."
+  [what opts source]
   (options/check options/monitoring opts
     #(throw (IllegalArgumentException. ^String (options/unknown-name what options/monitoring %))))
-  (:labels opts))
+  (let [own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics source))
+        labels (:labels opts)]
+    (when-let [label (some #(when (own (name %)) %) (keys labels))]
+      (throw (IllegalArgumentException.
+               (str "label " (options/shown label) " of " what ": the metrics have one of this name themselves"))))
+    labels))
 
 ;;;; JMX
 
@@ -287,29 +293,27 @@
     (str/replace #"_(total|seconds)$" "")
     (str/replace "_" ".")))
 
-(defn- bind-samples!
-  "Returns the meters."
-  [registry now source given {:keys [type name help samples]}]
-  (for [[labels _] samples]
+(defn- bind-samples! [add! now source given {:keys [type name help samples]}]
+  (doseq [[labels _] samples]
     (let [value (reify ToDoubleFunction
                   (applyAsDouble [_ _]
                     (double (some (fn [[of n]] (when (= of labels) n)) (:samples (get (now) name))))))]
       (-> (meter-builder (if (= :counter type) "FunctionCounter" "Gauge") (meter-name name) source value)
-        (register! registry help (merge labels given))))))
+        (add! help (merge labels given))))))
 
-(defn- bind-duration!
-  "Returns the meter."
-  [registry now source given {:keys [name help]}]
+(defn- bind-duration! [add! now source given {:keys [name help]}]
   (-> (meter-builder "FunctionTimer" (meter-name name) source
         (reify ToLongFunction (applyAsLong [_ _] (long (:count (get (now) name)))))
         (reify ToDoubleFunction (applyAsDouble [_ _] (double (:sum (get (now) name)))))
         TimeUnit/SECONDS)
-    (register! registry help given)))
+    (add! help given)))
 
-(defn- bind! [registry now source given metric]
+(defn- bind!
+  "Makes the meters of `metric`; `add!` registers a builder's, with its description and tags."
+  [add! now source given metric]
   (if (= :histogram (:type metric))
-    [(bind-duration! registry now source given metric)]
-    (doall (bind-samples! registry now source given metric))))
+    (bind-duration! add! now source given metric)
+    (bind-samples! add! now source given metric)))
 
 (defn- meter-id [meter]
   (Reflector/invokeInstanceMethod meter "getId" (object-array 0)))
@@ -319,17 +323,23 @@
     (Reflector/invokeInstanceMethod registry "remove" (object-array [meter]))))
 
 (defn- bind-all!
-  "Returns the meters. For an id that it has, a registry returns the meter that it has, which is of another source."
+  "Returns the meters; adds all or none. For an id that it has, a registry returns the meter that it has, which is of
+  another source."
   [registry now source given]
   (let [before (into #{} (map meter-id) (Reflector/invokeInstanceMethod registry "getMeters" (object-array 0)))
-        meters (into [] (mapcat #(bind! registry now source given %)) (vals (now)))
-        taken  (filter #(before (meter-id %)) meters)]
-    (when (seq taken)
-      (remove-meters! registry (remove (set taken) meters))
-      (throw (IllegalStateException.
-               (str "micrometer-bind!: the registry has such meters already, as " (meter-id (first taken))
-                 ": take those of the other source out first, or give each source :labels"))))
-    meters))
+        taken? #(before (meter-id %))
+        meters (volatile! [])
+        add!   (fn [builder help labels] (vswap! meters conj (register! builder registry help labels)))]
+    (try
+      (run! #(bind! add! now source given %) (vals (now)))
+      (when-let [taken (first (filter taken? @meters))]
+        (throw (IllegalStateException.
+                 (str "micrometer-bind!: the registry has such meters already, as " (meter-id taken)
+                   ": call the function that its micrometer-bind! returned, or give each source :labels"))))
+      (catch Throwable t
+        (remove-meters! registry (remove taken? @meters))
+        (throw t)))
+    @meters))
 
 (defn micrometer-bind!
   "Registers the statistics of `source` as meters of `registry`, a Micrometer
@@ -341,7 +351,8 @@
 
   Options:
     :labels ; Further tags of all meters, {name String}, to tell several servers, or
-            ; several clients, of one registry apart; they need the same names
+            ; several clients, of one registry apart; they need the same names, which are
+            ; none that the meters have themselves, such as `status`
 
   Returns a function that takes them out again; call it after a stop. The registry
   refers to the source weakly, so keep it. Throws IllegalStateException if Micrometer
@@ -351,8 +362,8 @@
   {:arglists '([registry source] [registry source {:keys [labels] :as opts}])}
   ([registry source] (micrometer-bind! registry source nil))
   ([registry source opts]
-   (let [given  (labels-of "micrometer-bind!" opts)
-         source (force source)
+   (let [source (force source)
+         given  (labels-of "micrometer-bind!" opts source)
          alive  (weakly source)
          now    (snapshots #(some-> (alive) metrics))
          meters (bind-all! registry now source given)]
@@ -435,7 +446,8 @@
 
   Options:
     :labels ; Further attributes of all numbers, {name String}, to tell several servers,
-            ; or several clients, apart; else only one of them is collected
+            ; or several clients, apart; else only one of them is collected. Not names
+            ; that the instruments have themselves, such as `status`
 
   Returns a function that takes them out again; call it after a stop. The meter refers
   to the source weakly, so keep it. Throws IllegalStateException if opentelemetry-api is
@@ -443,10 +455,9 @@
   {:arglists '([meter source] [meter source {:keys [labels] :as opts}])}
   ([meter source] (opentelemetry-bind! meter source nil))
   ([meter source opts]
-   (let [given   (labels-of "opentelemetry-bind!" opts)
+   (let [source  (force source)
+         given   (labels-of "opentelemetry-bind!" opts source)
          meter   (otel-meter meter)
-         source  (force source)
-         _       (metrics source)
          alive   (weakly source)
          now     (snapshots #(some->> (alive) metrics (mapcat otel-samples)))
          opened  (mapv #(otel-instrument! meter now given %) (vals (now)))]

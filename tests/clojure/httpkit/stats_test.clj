@@ -7,6 +7,7 @@
             [org.httpkit.server :as server]
             [org.httpkit.stats  :as stats])
   (:import (io.micrometer.core.instrument Meter MeterRegistry Tag)
+           (io.micrometer.core.instrument.config MeterFilter)
            (io.micrometer.core.instrument.simple SimpleMeterRegistry)
            (java.io Closeable)
            (java.lang.management ManagementFactory)
@@ -332,4 +333,16 @@
                             (stats/micrometer-bind! registry server {:labels {"server" 1}})))
       (is (thrown-with-msg? IllegalArgumentException #":tags is no option of micrometer-bind!"
                             (stats/micrometer-bind! registry server {:tags {}})))
+      (doseq [own ["status" :state]]
+        (is (thrown-with-msg? IllegalArgumentException (re-pattern (str "label " (pr-str own) " of micrometer-bind!: the metrics"))
+                              (stats/micrometer-bind! registry server {:labels {own "mine"}}))))
+      (is (empty? (meters registry))))))
+
+(deftest a-micrometer-registry-that-refuses-a-meter-keeps-none
+  (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
+    (let [registry (SimpleMeterRegistry.)]
+      (.meterFilter (.config registry)
+                    (reify MeterFilter
+                      (map [_ id] (if (= "http.server.threads" (.getName id)) (throw (IllegalStateException. "no")) id))))
+      (is (thrown-with-msg? IllegalStateException #"^no$" (stats/micrometer-bind! registry server)))
       (is (empty? (meters registry))))))
