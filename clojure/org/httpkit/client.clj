@@ -198,7 +198,8 @@
   (let [forced (force client)]
     (when-not (instance? HttpClient forced)
       (throw (IllegalArgumentException.
-               (str what " of " (pr-str forced) ": expected an HttpClient, see make-client, or a delay of one"))))
+               (str what " of " (options/shown-alone forced)
+                 ": expected an HttpClient, see make-client, or a delay of one"))))
     forced))
 
 (defn client-stats
@@ -265,7 +266,8 @@
     @(get \"http://localhost:8080/\" {:filter (max-body-filter 100000)})"
   [max-length]
   (when-not (number? max-length)
-    (throw (ClassCastException. (str "max-body-filter of " (pr-str max-length) ": expected a number of bytes"))))
+    (throw (ClassCastException.
+             (str "max-body-filter of " (options/shown-alone max-length) ": expected a number of bytes"))))
   (IFilter$MaxBodyFilter. (Math/toIntExact (long max-length))))
 
 ;;;; From options to a request
@@ -388,7 +390,8 @@
 
 (defn- check-callback! [callback]
   (when-not (or (not callback) (ifn? callback))
-    (throw (IllegalArgumentException. (str "callback " (pr-str callback) ": expected a function of the response")))))
+    (throw (IllegalArgumentException.
+             (str "callback " (options/shown callback) ": expected a function of the response")))))
 
 (defn ^:redef request
   "Sends a request and immediately returns an object to deref, with or without a

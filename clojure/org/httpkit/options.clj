@@ -27,16 +27,24 @@
 
 (def ^:private max-shown 60)
 
+(defn- scalar? [x]
+  (or (nil? x) (boolean? x) (number? x) (keyword? x) (symbol? x) (string? x)))
+
 (defn shown
-  "Text of `x` for a message: a short scalar as it is, for everything else only the
-  class, since the value may be long, infinite or private."
+  "Text of `x` for a message, behind a noun: a short scalar as it is, for everything
+  else only the class, since the value may be long, infinite or private."
   [x]
-  (if (or (nil? x) (boolean? x) (number? x) (keyword? x) (symbol? x) (string? x))
+  (if (scalar? x)
     (let [text (pr-str x)]
       (if (< max-shown (count text))
         (str (subs text 0 max-shown) "...")
         text))
     (str "of class " (.getName (class x)))))
+
+(defn shown-alone
+  "As `shown`, where there is no noun."
+  [x]
+  (if (scalar? x) (shown x) (str "an object " (shown x))))
 
 (defn- illegal [^String message _] (IllegalArgumentException. message))
 

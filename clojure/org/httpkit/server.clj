@@ -264,7 +264,7 @@
   (let [[pairs [extra]] (split-at (- (count args) (rem (count args) 2)) args)]
     (when-not (or (nil? extra) (map? extra))
       (.logWarning server
-        (str (pr-str extra) " is no argument of the stop function; a time-out is given as :timeout 100")
+        (str (options/shown-alone extra) " is no argument of the stop function; a time-out is given as :timeout 100")
         nil))
     (merge (apply hash-map pairs) (when (map? extra) extra))))
 
@@ -537,7 +537,7 @@
     (notify-systemd! \"STATUS=warming up\")"
   [state]
   (when-not (string? state)
-    (throw (IllegalArgumentException. (str "notify-systemd! of " (pr-str state) ": expected a String"))))
+    (throw (IllegalArgumentException. (str "notify-systemd! of " (options/shown-alone state) ": expected a String"))))
   (sockets/notify! state (sockets/environment)))
 
 ;;;; Channels
@@ -629,7 +629,7 @@
   "`f`, or ClassCastException, as in http-kit, if it is no function."
   [what f]
   (when-not (or (nil? f) (ifn? f))
-    (throw (ClassCastException. (str what " " (pr-str f) ": expected a function"))))
+    (throw (ClassCastException. (str what " " (options/shown f) ": expected a function"))))
   f)
 
 (extend-type AsyncChannel
@@ -652,18 +652,20 @@
   [ch]
   (when-not (instance? AsyncChannel ch)
     (throw (IllegalArgumentException.
-             (str "pending-bytes of " (pr-str ch) ": expected a channel, which as-channel passes to its callbacks"))))
+             (str "pending-bytes of " (options/shown-alone ch)
+               ": expected a channel, which as-channel passes to its callbacks"))))
   (.pendingBytes ^AsyncChannel ch))
 
 (defn- all-channels
   "A collection of what `channels` reduces to; throws if anything in it is no channel."
   ^Collection [channels]
   (when (or (keyword? channels) (string? channels) (instance? AsyncChannel channels))
-    (throw (IllegalArgumentException. (str "broadcast! to " (pr-str channels) ": expected a collection of channels"))))
+    (throw (IllegalArgumentException.
+             (str "broadcast! to " (options/shown-alone channels) ": expected a collection of channels"))))
   (reduce (fn [^ArrayList all ch]
             (when-not (instance? AsyncChannel ch)
               (throw (IllegalArgumentException.
-                       (str "broadcast! to " (pr-str ch)
+                       (str "broadcast! to " (options/shown-alone ch)
                          ": expected channels, which as-channel passes to its callbacks"))))
             (doto all (.add ch)))
     (ArrayList.)
@@ -838,7 +840,7 @@
 
 (defn- check-channel! [ch opts]
   (when-not (or (nil? opts) (coll? opts) (instance? java.util.Map opts))
-    (throw (IllegalArgumentException. (str "options " (pr-str opts) " of as-channel: expected a map"))))
+    (throw (IllegalArgumentException. (str "options " (options/shown opts) " of as-channel: expected a map"))))
   (options/check options/channel opts
     (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k))))
   (partners/check-channel! opts))
@@ -944,7 +946,8 @@
                (instance? Path file)   (.toFile ^Path file)
                (string? file)          (File. ^String file)
                :else (throw (IllegalArgumentException.
-                              (str "file-part of " (pr-str file) ": expected a File, a Path or a String"))))
+                              (str "file-part of " (options/shown-alone file)
+                                ": expected a File, a Path or a String"))))
              (long offset) (long length)))
 
 (defn wrap-range

@@ -35,7 +35,7 @@
 (defn- check-event! [event]
   (when-not (and (map? event) (seq event))
     (throw (IllegalArgumentException.
-             (str "event " (pr-str event) ": expected a map with some of "
+             (str "event " (options/shown event) ": expected a map with some of "
                (str/join ", " (sort (keys options/event)))))))
   (options/check options/event event
     (fn [k] (throw (IllegalArgumentException.
@@ -84,7 +84,8 @@
   (let [bytes (encode event)]
     (when-not (instance? AsyncChannel s)
       (throw (IllegalArgumentException.
-               (str "sse/send! of " (pr-str s) ": expected a stream, which sse/stream passes to its callbacks"))))
+               (str "sse/send! of " (options/shown-alone s)
+                 ": expected a stream, which sse/stream passes to its callbacks"))))
     (.send ^AsyncChannel s bytes false)))
 
 (defn broadcast!
@@ -194,7 +195,7 @@
 (defn- check-max-event-bytes! [n]
   (when-not (or (nil? n) (and (int? n) (<= 1 n Integer/MAX_VALUE)))
     (throw (IllegalArgumentException.
-             (str ":max-event-bytes " (pr-str n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
+             (str ":max-event-bytes " (options/shown n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
 
 (defn- parser ^EventParser [^InputStream in max-event-bytes]
   (EventParser. in (int (or max-event-bytes default-max-event-bytes))))
@@ -376,9 +377,11 @@
                 {:keys [on-open on-event on-error on-close] :as callbacks}])}
   ^Closeable [url opts callbacks]
   (when-not (string? url)
-    (throw (IllegalArgumentException. (str "sse/connect to " (pr-str url) ": expected a URL, as a String"))))
+    (throw (IllegalArgumentException.
+             (str "sse/connect to " (options/shown-alone url) ": expected a URL, as a String"))))
   (when-not (or (nil? callbacks) (map? callbacks))
-    (throw (IllegalArgumentException. (str "the callbacks " (pr-str callbacks) " of sse/connect: expected a map"))))
+    (throw (IllegalArgumentException.
+             (str "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))))
   (options/check options/event-callbacks callbacks
     (fn [k] (throw (IllegalArgumentException.
                      ^String (options/unknown-name "the callbacks of sse/connect" options/event-callbacks k)))))

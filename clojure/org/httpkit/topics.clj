@@ -40,7 +40,7 @@
 
 (defn- no-source [x]
   (IllegalArgumentException.
-    (str (pr-str x) ": expected an HttpServer, a channel or a bridge"
+    (str (options/shown-alone x) ": expected an HttpServer, a channel or a bridge"
       (when (fn? x) "; the server is (:server (meta it))"))))
 
 (extend-protocol Source
@@ -61,11 +61,13 @@
 (defn- check-channel [call ch]
   (when-not (instance? AsyncChannel ch)
     (throw (IllegalArgumentException.
-             (str call " of " (pr-str ch) ": expected a channel, which as-channel passes to its callbacks")))))
+             (str call " of " (options/shown-alone ch)
+               ": expected a channel, which as-channel passes to its callbacks")))))
 
 (defn- check-topic [call topic]
   (when-not (string? topic)
-    (throw (IllegalArgumentException. (str call " " (pr-str topic) ": expected the name of a topic, a String")))))
+    (throw (IllegalArgumentException.
+             (str call " " (options/shown topic) ": expected the name of a topic, a String")))))
 
 ;;;; Subscribing and publishing
 
@@ -181,7 +183,7 @@
   (when-not (and (bytes? message) (<= header-bytes (alength message))
                  (= format-version (aget message 0)))
     (throw (IllegalArgumentException.
-             (str (if (bytes? message) (str (alength message) " bytes") (pr-str message))
+             (str (if (bytes? message) (str (alength message) " bytes") (options/shown-alone message))
                ": expected the bytes that :publish of a bridge was given"))))
   (let [in   (ByteBuffer/wrap message 2 16)
         body (Arrays/copyOfRange message (int header-bytes) (alength message))]

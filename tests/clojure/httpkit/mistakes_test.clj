@@ -30,6 +30,12 @@
 (deftest functions-of-a-channel-name-an-argument-that-is-no-channel
   (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))
   (is (= "pending-bytes of :x: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes :x))))
+  (is (= (str "pending-bytes of an object of class clojure.lang.PersistentArrayMap: expected a channel,"
+           " which as-channel passes to its callbacks")
+         (message #(server/pending-bytes {:headers {"authorization" "secret"}}))))
+  (is (= (str "broadcast! to an object of class clojure.lang.Iterate: expected channels,"
+           " which as-channel passes to its callbacks")
+         (message #(server/broadcast! [(iterate inc 0)] "x"))))
   (is (= "broadcast! to :all: expected a collection of channels" (message #(server/broadcast! :all "x"))))
   (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"}))))
   (is (= "sse/send! of :x: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! :x {:data "x"})))))
@@ -45,7 +51,7 @@
            "max-body-filter of \"5\": expected a number of bytes" #(client/max-body-filter "5")
            ":multipart of class clojure.lang.PersistentArrayMap: expected a seq of maps {:name _ :content _}, or nil"
            #(client/post "http://h/" {:multipart {:name "n" :content "c"}})
-           "parameter name 1 of class java.lang.Long: expected a String, Keyword or Symbol" #(client/query-string {1 2})
+           "parameter name 1: expected a String, Keyword or Symbol" #(client/query-string {1 2})
            "sse/connect to nil: expected a URL, as a String"    #(sse/connect nil {} {})
            "the callbacks 5 of sse/connect: expected a map"     #(sse/connect "http://h/" {} 5)
            "no source of statistics: nil; expected an HttpServer or an HttpClient" #(stats/prometheus nil)}]

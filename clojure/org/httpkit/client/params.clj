@@ -2,8 +2,9 @@
   "Parameters as text: query strings and form bodies. Not API: use `query-string` and `url-encode` of
   `org.httpkit.client`."
   (:require
-   [clojure.string :as str]
-   [clojure.walk   :as walk])
+   [clojure.string      :as str]
+   [clojure.walk        :as walk]
+   [org.httpkit.options :as options])
   (:import
    [java.net URLEncoder]))
 
@@ -40,8 +41,7 @@
 (defn- name-of [k]
   (when-not (or (string? k) (instance? clojure.lang.Named k))
     (throw (ClassCastException.
-             (str "parameter name " (pr-str k) " of class " (some-> k class .getName)
-               ": expected a String, Keyword or Symbol"))))
+             (str "parameter name " (options/shown k) ": expected a String, Keyword or Symbol"))))
   (name k))
 
 (defn- encode-param [style [k v]]

@@ -23,7 +23,7 @@
   "Throws if the handler or an option of a server is invalid."
   [handler {:keys [address-finder] :as opts}]
   (when-not (or (nil? handler) (ifn? handler))
-    (throw (ClassCastException. (str "handler " (pr-str handler) ": expected a function of a request"))))
+    (throw (ClassCastException. (str "handler " (options/shown handler) ": expected a function of a request"))))
   ;; With a finder the address has no say.
   (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
   (sockets/check-together! opts)
