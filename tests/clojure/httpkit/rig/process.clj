@@ -88,15 +88,16 @@
            :threads     (threads site))))
 
 (defn settled
-  "`held`, once resident memory has been the same (within 64 KiB) for a second, or after 10 s. What was freed is returned
-  to the system one second later."
+  "`held`, once resident memory has been the same (within 64 KiB) for 1.5 s, or after 12 s. What was freed is returned to
+  the system a second later, which must not be missed."
   [site]
-  (loop [before (held site), tries 10]
-    (Thread/sleep 1000)
-    (let [now (held site)]
-      (if (or (zero? tries) (> 64 (abs (- (long (:rss-kib now)) (long (:rss-kib before))))))
+  (loop [before (held site), same 0, tries 24]
+    (Thread/sleep 500)
+    (let [now  (held site)
+          same (if (> 64 (abs (- (long (:rss-kib now)) (long (:rss-kib before))))) (inc same) 0)]
+      (if (or (= 3 same) (zero? tries))
         now
-        (recur now (dec tries))))))
+        (recur now same (dec tries))))))
 
 (defn rested
   "`held`, once the library's memory has been the same for 70 s, or after 5 minutes: threads without work, and what they
