@@ -235,7 +235,7 @@ impl Engine {
     /// the last one once the connection is parked: whom it tells may call again at once.
     async fn next_call(
         self: &Arc<Self>,
-        conn: Box<Conn>,
+        mut conn: Box<Conn>,
         expiry: Instant,
         deliver: impl FnOnce(),
     ) -> Option<(Box<Conn>, Handed)> {
@@ -243,7 +243,6 @@ impl Engine {
             Next::Serve(Queued { call, watch }) => {
                 watch.abort();
                 deliver();
-                let mut conn = conn;
                 let spoke = poll_fn(|cx| Poll::Ready(conn.spoke(cx))).await;
                 (Some(conn).filter(|_| !spoke), Handed { call, sent: None })
             }

@@ -11,3 +11,14 @@ pub mod stream;
 pub mod tls;
 pub mod tls_server;
 mod x509;
+
+/// Whether a write failed because the connection is gone, and not for a reason of ours.
+pub(crate) fn is_lost(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
+    )
+}

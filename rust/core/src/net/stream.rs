@@ -1,6 +1,7 @@
 //! One type for every kind of connection.
 
 use super::foreign::ForeignStream;
+use super::is_lost;
 use super::platform::UnixStream;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
@@ -74,14 +75,6 @@ impl Metered<TcpStream> {
             result => result.inspect(|n| self.meter.count(*n)),
         }
     }
-}
-
-fn is_lost(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected
-    )
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 
 use super::payload::{Kept, Owner, Payload};
 use super::tally;
+use crate::net::is_lost;
 
 /// Small writes are combined up to this size.
 const GATHER: usize = 16 * 1024;
@@ -273,7 +274,7 @@ impl Output {
                         return Ok(false);
                     }
                     io::ErrorKind::Interrupted => {}
-                    _ if is_file && !is_peers_fault(&e) => return Err(Failure::Content(e)),
+                    _ if is_file && !is_lost(&e) => return Err(Failure::Content(e)),
                     _ => return Err(Failure::Socket),
                 },
             }
@@ -378,14 +379,6 @@ fn write_kept(
 }
 
 const SHORT: &str = "a file became shorter while it was sent";
-
-fn is_peers_fault(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
-    )
-}
 
 #[cfg(test)]
 mod tests {

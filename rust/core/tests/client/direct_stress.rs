@@ -11,18 +11,6 @@ use std::time::{Duration, Instant};
 
 const CALLERS: u64 = 6;
 
-/// A small generator.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// Responds with the path, and often closes the connection: before the response, in the middle of it, right after it,
 /// or later.
 fn fickle() -> Server {

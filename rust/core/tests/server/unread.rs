@@ -66,6 +66,14 @@ fn queued_for(peer: &TcpStream) -> usize {
     usize::from_str_radix(sending, 16).unwrap()
 }
 
+/// A server with this `:write-timeout`.
+fn impatient(time: Duration) -> Running {
+    Running::start(Config {
+        times: write_timeout(time),
+        ..config(Mode::Pull)
+    })
+}
+
 fn asking(server: &Running) -> (TcpStream, Exchange) {
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
@@ -153,10 +161,7 @@ fn a_source_that_fails_cuts_its_connection_and_is_told_of() {
 
 #[test]
 fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_made_of() {
-    let server = Running::start(Config {
-        times: write_timeout(Duration::from_millis(200)),
-        ..config(Mode::Pull)
-    });
+    let server = impatient(Duration::from_millis(200));
     // The last of its connection, and one of a connection that would go on.
     for flags in [0, httpkit_core::server::CLOSE] {
         let (_peer, exchange) = asking(&server);
@@ -176,10 +181,7 @@ fn a_peer_that_takes_nothing_of_a_response_for_long_is_cut_off_whatever_it_is_ma
 #[test]
 fn a_peer_that_reads_now_and_then_is_not_cut_off() {
     const TIME: Duration = Duration::from_secs(2);
-    let server = Running::start(Config {
-        times: write_timeout(TIME),
-        ..config(Mode::Pull)
-    });
+    let server = impatient(TIME);
     let (mut peer, exchange) = asking(&server);
     respond(&exchange, 0);
     read_head(&mut peer);
@@ -195,10 +197,7 @@ fn a_peer_that_reads_now_and_then_is_not_cut_off() {
 #[test]
 fn a_peer_that_stops_reading_is_cut_off_within_the_time_and_a_second() {
     const TIME: Duration = Duration::from_secs(4);
-    let server = Running::start(Config {
-        times: write_timeout(TIME),
-        ..config(Mode::Pull)
-    });
+    let server = impatient(TIME);
     let (mut peer, exchange) = asking(&server);
     respond(&exchange, 0);
     read_head(&mut peer);
@@ -212,10 +211,7 @@ fn a_peer_that_stops_reading_is_cut_off_within_the_time_and_a_second() {
 
 #[test]
 fn a_peer_that_takes_nothing_of_what_a_channel_has_queued_is_cut_off() {
-    let server = Running::start(Config {
-        times: write_timeout(Duration::from_millis(200)),
-        ..config(Mode::Pull)
-    });
+    let server = impatient(Duration::from_millis(200));
     let body = content(0, SIZE);
     let (_peer, stream) = asking(&server);
     assert!(stream.watch_peer());
@@ -237,10 +233,7 @@ fn a_peer_that_takes_nothing_of_what_a_channel_has_queued_is_cut_off() {
 #[test]
 fn a_peer_that_reads_a_channel_now_and_then_is_not_cut_off() {
     const TIME: Duration = Duration::from_secs(2);
-    let server = Running::start(Config {
-        times: write_timeout(TIME),
-        ..config(Mode::Pull)
-    });
+    let server = impatient(TIME);
     let (mut peer, exchange) = server.websocket(None);
     let message = content(0, SIZE);
     let sent = exchange.send_frame(Opcode::Binary, &message, 0, usize::MAX);
