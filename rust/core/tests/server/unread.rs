@@ -52,18 +52,22 @@ fn respond(exchange: &Exchange, flags: u32) -> Weak<Content> {
     kept
 }
 
-/// Bytes that the kernel holds for a peer that connected from this port: sent and not acknowledged, or not sent.
+/// Bytes that the kernel holds for a peer of a server: sent and not acknowledged, or not sent. A connection is found by
+/// both its ports, since a peer's port may stand in the table for an earlier server's connection too, which has ended.
 #[cfg(target_os = "linux")]
 fn queued_for(peer: &TcpStream) -> usize {
-    let port = format!(":{:04X}", peer.local_addr().unwrap().port());
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let ours = port(peer.peer_addr().unwrap());
+    let theirs = port(peer.local_addr().unwrap());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let line = table
+    table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .find(|fields| fields[2].ends_with(&port))
-        .unwrap();
-    let (sending, _) = line[4].split_once(':').unwrap();
-    usize::from_str_radix(sending, 16).unwrap()
+        .find(|fields| fields[1].ends_with(&ours) && fields[2].ends_with(&theirs))
+        .map_or(0, |fields| {
+            let (sending, _) = fields[4].split_once(':').unwrap();
+            usize::from_str_radix(sending, 16).unwrap()
+        })
 }
 
 /// A server with this `:write-timeout`.
