@@ -127,9 +127,9 @@
               connections #(get-in (server/server-stats server) [:connections :open])]
           (topics/subscribe! ch "room")
           (let [closing (future (close! ch))]
+            (is (wire/eventually #(not (server/open? ch))) "else the peer's end would run the handlers")
             (if (= open web-socket)
-              (do (is (wire/eventually #(not (server/open? ch))))
-                  (ws/disconnect peer))
+              (ws/disconnect peer)
               (.close ^Closeable peer))
             (is (wire/eventually #(zero? (long (connections)))))
             (deliver ended true)
