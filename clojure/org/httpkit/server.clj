@@ -121,9 +121,9 @@
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
   1001. Requests that are running, or arrive on open connections, get time to
-  complete and their responses to be written; silent connections are closed after
-  half of that time, 500 msecs at most. Blocks until then, and until the `on-close`
-  callbacks have run (1 s at most).
+  complete, and what was sent, to WebSockets as well, time to be read; silent
+  connections are closed after half of that time, 500 msecs at most. Blocks until
+  then, and until the `on-close` callbacks have run (1 s at most).
 
   Returns a promise, delivered with true when the port is free again, or nil if
   the server was not running.
@@ -151,14 +151,15 @@
   "Stops `server` gently and without blocking: it accepts no new connections (those
   that the kernel holds are served), each response says `Connection: Close`, silent
   connections are closed, and WebSockets get close code 1001. Requests and streams
-  under way may continue. Once all have ended, or the time is over, the server stops,
-  as by `server-stop!`. Until then `server-status` is `:draining`.
+  under way may continue, and what was sent may be read. Once all have ended, or the
+  time is over, the server stops, as by `server-stop!`. Until then `server-status`
+  is `:draining`.
 
   Returns a promise, delivered when the server has stopped and its port is free:
 
     {:requests n    ; Responses completed meanwhile
-     :websockets n  ; WebSockets closed with 1001
-     :cut n}        ; Connections cut in a request, response or stream
+     :websockets n  ; WebSockets that were sent 1001
+     :cut n}        ; Connections cut in a request, response, stream or message
 
   or nil if the server was not running. A second call returns a promise of the same
   drain. `server-stop!` shortens it.

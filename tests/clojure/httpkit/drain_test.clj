@@ -123,6 +123,77 @@
         (is (<= 450 (quot (- (System/nanoTime) start) 1000000)))
         (is (= {:requests 0 :websockets 1 :cut 0} (patiently drained)))))))
 
+(def ^:private long-message
+  "More than the sockets' buffers hold on both sides."
+  24000000)
+
+(defn- with-unread-websocket
+  "Calls `(f server ws)` with a WebSocket that was sent a long message, of which the peer has read the frame's head,
+  and that its handler then `closes?`. Returns the entries of the access log."
+  [closes? f]
+  (let [message (byte-array long-message)
+        entries (atom [])
+        sent    (promise)
+        open!   (fn [ch]
+                  (server/send! ch message)
+                  (when closes? (server/close ch))
+                  (deliver sent true))
+        {:keys [port server]} (wire/start #(server/as-channel % {:on-open open!}) {:access-log #(swap! entries conj %)})]
+    (with-open [ws (websocket port)]
+      (is (= 101 (:status (wire/read-head ws))))
+      (is (= [0x82 127] (map #(bit-and 0xff (int %)) (take 2 (wire/read-exactly ws 10)))))
+      (is (true? (patiently sent)))
+      (f server ws))
+    (is (wire/eventually #(= 1 (count @entries))))
+    (map (juxt :end #(< (long (:bytes-out %)) (long long-message))) @entries)))
+
+(deftest a-drain-and-a-stop-let-peers-read-what-their-websockets-were-sent
+  (doseq [[end closes? expected] [[server/server-drain! false {:requests 0 :websockets 1 :cut 0}]
+                                  [server/server-stop!  false true]
+                                  [server/server-stop!  true  true]]]
+    (testing [closes? expected]
+      (is (= [[:done false]]
+             (with-unread-websocket closes?
+               (fn [server ws]
+                 (let [over (future @(end server {:timeout 60000}))]
+                   (is (= :goes-on (deref over 500 :goes-on)) "it waits")
+                   (wire/read-exactly ws long-message)
+                   (is (= (if closes? 1000 1001) (close-code ws)))
+                   (is (wire/closed? ws))
+                   (is (= expected (patiently over)))))))))))
+
+(deftest a-websocket-whose-peer-does-not-read-holds-no-drain-and-no-stop-beyond-its-time
+  (doseq [closes?        [false true]
+          [end expected] [[#(server/server-drain! % {:timeout 300}) {:requests 0 :websockets (if closes? 0 1) :cut 1}]
+                          [server/server-stop! true]]]
+    (testing [closes? expected]
+      (is (= [[:aborted true]]
+             (with-unread-websocket closes?
+               (fn [server _]
+                 (is (= expected (patiently (future @(end server))))))))))))
+
+(deftest a-websocket-that-opens-during-a-stop-is-closed-as-those-before
+  (let [[stopping done] (repeatedly #(CountDownLatch. 1))
+        running (atom 0)
+        {:keys [port server]} (wire/start (fn [{:keys [websocket?] :as req}]
+                                            (swap! running inc)
+                                            (let [^CountDownLatch gate (if websocket? stopping done)]
+                                              (.await gate))
+                                            (if websocket? (server/as-channel req {}) {:body "done"}))
+                                          {})]
+    (with-open [ws   (websocket port)
+                busy (wire/connect port)]
+      (wire/send! busy (wire/get-request "/"))
+      (is (wire/eventually #(= 2 @running)))
+      (let [over (future @(server/server-stop! server {:timeout 600000}))]
+        (is (wire/eventually #(= :stopping (server/server-status server))))
+        (.countDown ^CountDownLatch stopping)
+        (is (= 101 (:status (wire/read-head ws))))
+        (is (= 1001 (close-code ws)) "though the stop goes on")
+        (.countDown ^CountDownLatch done)
+        (is (= "done" (:body (wire/answer busy))))
+        (is (true? (patiently over)))))))
+
 (deftest a-stop-shortens-a-drain-and-both-promises-are-kept
   (let [gate    (CountDownLatch. 1)
         running (atom 0)

@@ -164,7 +164,7 @@ public final class Native {
     /**
      * Closes every connection and ends the loops.
      *
-     * @return how many of them were in the middle of a request or response
+     * @return how many of them were in the middle of a request or response, or had bytes to write
      */
     public static native int serverClose(long server);
 
@@ -172,7 +172,7 @@ public final class Native {
     public static native void serverFree(long server);
 
     /**
-     * @return connections with responses not yet written; channels do not count
+     * @return connections with bytes not yet written; open channels do not count
      */
     public static native int serverUnsent(long server);
 
@@ -180,8 +180,9 @@ public final class Native {
      * Counts the connections that a draining server must still wait for. Call it repeatedly: it
      * closes idle connections that have been silent for {@code grace} msecs since an earlier call.
      *
-     * @param channels whether open channels count
-     * @return connections with an incomplete response, or on which a request may still come
+     * @param channels whether open channels of HTTP count
+     * @return connections with an incomplete response or unwritten bytes, or on which a request may
+     *     still come, and WebSockets before {@link #serverGoAway}
      */
     public static native int serverUnfinished(long server, long grace, boolean channels);
 

@@ -18,6 +18,7 @@ import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.IntUnaryOperator;
 
 /**
  * A server: bound when it is made, serving from {@link #start} to {@link #stop}.
@@ -311,9 +312,10 @@ public class HttpServer implements Runnable {
     }
 
     /**
-     * Stops: accepts no new connections. Running requests, and those that arrive on open ones, get
-     * {@code timeout} msecs to end and be read, for which this blocks; then callbacks of closed
-     * channels get a second. Silent connections are closed after half the time, at most 500 msecs.
+     * Stops: accepts no new connections. Running requests, those that arrive on open ones, and what
+     * WebSockets were sent get {@code timeout} msecs to end and be read, for which this blocks;
+     * then callbacks of closed channels get a second. Silent connections are closed after half the
+     * time, at most 500 msecs.
      *
      * @return true for the call that stopped it
      */
@@ -330,12 +332,16 @@ public class HttpServer implements Runnable {
         tls.stop();
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
         Native.serverDrain(handle);
-        int websockets = Native.serverGoAway(handle);
-        workers.stop(
-                LastRequests.serve(
-                        timeout, grace -> Native.serverUnfinished(handle, grace, false)));
+        int[] websockets = {Native.serverGoAway(handle)};
+        IntUnaryOperator unfinished =
+                grace -> {
+                    // Repeatedly: a request may become a WebSocket meanwhile.
+                    websockets[0] += Native.serverGoAway(handle);
+                    return Native.serverUnfinished(handle, grace, false);
+                };
+        workers.stop(LastRequests.serve(timeout, unfinished));
         new Stopping(this, loops)
-                .end(deadline, (served, cut) -> ended(served, websockets, cut, callback));
+                .end(deadline, (served, cut) -> ended(served, websockets[0], cut, callback));
         return true;
     }
 

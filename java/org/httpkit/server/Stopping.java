@@ -50,7 +50,7 @@ final class Stopping {
         return cut;
     }
 
-    /** Waits until responses of handlers that ended in time are written, if peers read them. */
+    /** Waits until what handlers that ended in time have sent is written, if peers read it. */
     private void awaitUnsent(long deadline) throws InterruptedException {
         while (deadline - System.nanoTime() > 0
                 && (server.bodies.areGoing() || Native.serverUnsent(server.handle) > 0)) {

@@ -53,7 +53,7 @@ const AUTHORIZATION: u8 = id_of("authorization");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Ended {
-    /// The kernel has the whole response; or a WebSocket was closed with a close frame.
+    /// The kernel has the whole response; or of a WebSocket a close frame, and all that was sent before it.
     Done = 0,
     /// The connection ended before.
     Aborted = 1,

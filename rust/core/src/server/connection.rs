@@ -309,7 +309,7 @@ impl State {
         }
     }
 
-    fn is_closing_websocket(&self) -> bool {
+    pub(super) fn is_closing_websocket(&self) -> bool {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
     }
 

@@ -117,8 +117,8 @@ impl Journal {
         }
     }
 
-    /// The connection is over, and the kernel has taken the bytes before `position`. `closed`: if it is a WebSocket, it
-    /// was closed with a close frame.
+    /// The connection is over, and the kernel has taken the bytes before `position`. `closed`: if it is a WebSocket, a
+    /// close frame is the last of them.
     pub(super) fn close(&mut self, position: u64, closed: bool) {
         while let Some(entry) = self.open.pop_front() {
             let ended = match entry.record.status() {

@@ -138,7 +138,10 @@ impl State {
     /// The connection is over.
     pub(super) fn close_log(&mut self) {
         self.settle_log();
-        let closed = matches!(self.phase, Phase::Lingering);
+        // Of a WebSocket, a close frame is the last that was queued.
+        let closed = (matches!(self.phase, Phase::Lingering) || self.is_closing_websocket())
+            && self.transport.all_is_written()
+            && !self.transport.is_broken();
         if let Some(log) = &mut self.log {
             log.close(self.transport.sent(), closed);
         }

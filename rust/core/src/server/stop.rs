@@ -34,10 +34,10 @@ impl Server {
         conns.iter().filter(|conn| conn.go_away()).count()
     }
 
-    /// Connections that a draining server must still wait for: those with an incomplete response, or one not yet
-    /// written; open channels, which may have no end, only if `channels` are to be waited for. To be called repeatedly:
-    /// it closes idle connections that have been silent for `grace` since a first call. Until then they count, and one
-    /// with a partial request counts for four times as long.
+    /// Connections that a draining server must still wait for: those with an incomplete response, or bytes not yet
+    /// written; WebSockets that have not been told to go away; other open channels, which may have no end, only if
+    /// `channels` are to be waited for. To be called repeatedly: it closes idle connections that have been silent for
+    /// `grace` since a first call. Until then they count, and one with a partial request counts for four times as long.
     pub fn unfinished(&self, grace: Duration, channels: bool) -> usize {
         let now = Instant::now();
         let accepting = self.shared.stop.accepting.load(Ordering::SeqCst);
@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Closes every connection and ends the loops. Returns how many connections it cut off in the middle of a request
-    /// or response.
+    /// or response, or with bytes not yet written.
     pub fn close(&self) -> usize {
         self.drain();
         let conns = self.shared.all();
@@ -64,7 +64,7 @@ impl Server {
         cut
     }
 
-    /// Connections with responses not yet written; not channels, which have no end.
+    /// Connections with bytes not yet written; not open channels, which have no end.
     pub fn unsent(&self) -> usize {
         let conns = self.shared.all();
         conns.iter().filter(|conn| conn.lock().is_unsent()).count()
@@ -74,8 +74,7 @@ impl Server {
 impl Conn {
     fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, channels: bool) -> bool {
         let mut state = self.lock();
-        let held = !channels && state.channel.as_ref().is_some_and(|channel| channel.held);
-        match state.phase {
+        match &state.phase {
             Phase::Http(_, Responding::Idle) => {
                 let since = state.silent_since.get_or_insert_with(|| Box::new(now));
                 let silent = now - **since;
@@ -85,24 +84,23 @@ impl Conn {
                 }
                 state.is_unsent() || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
-            Phase::Http(..) => !held,
-            Phase::WebSocket(_) if channels => true,
+            Phase::Http(..) => channels || !state.is_open_channel(),
+            Phase::WebSocket(session) if channels || !session.is_closing() => true,
             _ => state.is_unsent(),
         }
     }
 
-    /// Closes the connection, unless it only waits for its peer to read. Whether that interrupts a request or response.
+    /// Closes the connection, unless all is written and it only waits for its peer's end. Whether that interrupts a
+    /// request, a response, or what a WebSocket was sent.
     fn cut(self: &Arc<Self>) -> bool {
-        if self.go_away() {
-            return false;
-        }
+        self.go_away();
         let mut state = self.lock();
         let interrupts = match state.phase {
             Phase::Http(_, Responding::Idle) => !state.is_idle() && !state.is_in_handshake(),
             Phase::Http(..) => true,
-            _ => false,
+            _ => !state.transport.all_is_written(),
         };
-        if !matches!(state.phase, Phase::Lingering) {
+        if interrupts || !matches!(state.phase, Phase::Lingering) {
             state.lost(self);
         }
         interrupts
@@ -125,8 +123,18 @@ impl State {
         self.transport.tls().is_some_and(in_handshake)
     }
 
-    /// Whether a response, not a channel's, is still to be written.
+    /// Whether bytes are still to be written. Those of an open channel do not count, as more may follow without end.
     fn is_unsent(&self) -> bool {
-        !self.transport.all_is_written() && self.channel.is_none()
+        !self.transport.all_is_written() && !self.is_open_channel()
+    }
+
+    fn is_open_channel(&self) -> bool {
+        match &self.phase {
+            Phase::WebSocket(session) => !session.is_closing(),
+            phase => {
+                let held = self.channel.as_ref().is_some_and(|channel| channel.held);
+                held && phase.owes_response()
+            }
+        }
     }
 }

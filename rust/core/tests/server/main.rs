@@ -22,6 +22,7 @@ mod limits;
 mod pipelining;
 mod responding;
 mod stop;
+mod stop_unread;
 mod stream;
 mod tls;
 mod tls_closing;

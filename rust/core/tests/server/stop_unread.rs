@@ -1,0 +1,183 @@
+//! Drains and stops wait for peers that have not read everything, and count those that they cut.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use httpkit_core::server::{Config, Ended, Exchange, Interest, Mode, Sent};
+use httpkit_core::ws::Opcode;
+
+use crate::support::{Running, config, frame, read_head, reply, wait_until};
+use crate::tls_support::{Secure, VERSIONS};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+/// More than the sockets' buffers hold on both sides.
+const LONG: usize = 24 << 20;
+const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
+
+fn start() -> Running {
+    Running::start(Config {
+        access_log: true,
+        ..config(Mode::Pull)
+    })
+}
+
+fn send_long(exchange: &Exchange) {
+    let sent = exchange.send_frame(Opcode::Binary, &vec![b'x'; LONG], 0, usize::MAX);
+    assert_eq!(sent, Sent::Accepted);
+}
+
+/// A WebSocket whose peer has a long message to read.
+fn websocket(server: &Running) -> (TcpStream, Exchange) {
+    let (peer, exchange) = server.websocket(None);
+    send_long(&exchange);
+    (peer, exchange)
+}
+
+fn unfinished(server: &Running, channels: bool) -> usize {
+    server.server.unfinished(Duration::ZERO, channels)
+}
+
+/// Nothing but one connection is waited for, by a drain and by a stop.
+#[track_caller]
+fn assert_one_is_waited_for(server: &Running) {
+    wait_until("nothing is accepted any more", || {
+        unfinished(server, true) <= 1
+    });
+    for _ in 0..2 {
+        assert_eq!(unfinished(server, true), 1, "a drain waits");
+        assert_eq!(unfinished(server, false), 1, "a stop waits");
+        assert_eq!(server.server.unsent(), 1);
+    }
+}
+
+fn rest(peer: &mut impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    peer.read_to_end(&mut all).unwrap();
+    all
+}
+
+/// Reads everything while the server ends as soon as a stop does not wait any more.
+fn read_while_it_stops(server: &mut Running, peer: &mut (impl Read + Send)) -> Vec<u8> {
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| rest(peer));
+        wait_until("nothing is waited for", || unfinished(server, false) == 0);
+        assert_eq!(server.server.close(), 0, "nothing was cut");
+        server.stop();
+        reader.join().unwrap()
+    })
+}
+
+/// How the only exchange has ended.
+fn ended(server: &Running) -> u8 {
+    let (records, count) = server.server.take_access().unwrap();
+    assert_eq!(count, 1);
+    records[8]
+}
+
+#[test]
+fn a_websocket_that_goes_away_is_waited_for_until_its_close_frame_is_written() {
+    let mut server = start();
+    let (mut peer, _exchange) = websocket(&server);
+    server.server.drain();
+    assert_eq!(server.server.go_away(), 1);
+    assert_one_is_waited_for(&server);
+    let all = read_while_it_stops(&mut server, &mut peer);
+    assert_eq!(all.len(), 10 + LONG + GOING_AWAY.len());
+    assert!(all.ends_with(GOING_AWAY));
+    assert_eq!(ended(&server), Ended::Done as u8);
+}
+
+#[test]
+fn a_websocket_over_tls_that_goes_away_is_waited_for() {
+    for version in VERSIONS {
+        let mut server = Secure::start(config(Mode::Pull));
+        let mut peer = server.connect_with(server.client(&[version]).into());
+        peer.write_all(GET).unwrap();
+        let exchange = server.running.request();
+        assert!(exchange.upgrade(b"", Interest::default(), None));
+        read_head(&mut peer);
+        send_long(&exchange);
+        server.running.server.drain();
+        assert_eq!(server.running.server.go_away(), 1);
+        assert_one_is_waited_for(&server.running);
+        // A missing close_notify would be an error.
+        let all = read_while_it_stops(&mut server.running, &mut peer);
+        assert_eq!(all.len(), 10 + LONG + GOING_AWAY.len());
+        assert!(all.ends_with(GOING_AWAY));
+    }
+}
+
+#[test]
+fn a_websocket_that_either_side_has_closed_is_waited_for() {
+    let ways: [fn(&mut TcpStream, &Exchange); 2] = [
+        |_, exchange| assert!(exchange.close(1000, "")),
+        |peer, exchange| {
+            peer.write_all(&frame(8, &1000u16.to_be_bytes())).unwrap();
+            wait_until("it is closed", || !exchange.is_open());
+        },
+    ];
+    for close in ways {
+        let mut server = start();
+        let (mut peer, exchange) = websocket(&server);
+        close(&mut peer, &exchange);
+        server.server.drain();
+        assert_eq!(server.server.go_away(), 0);
+        assert_one_is_waited_for(&server);
+        let all = read_while_it_stops(&mut server, &mut peer);
+        assert!(all.ends_with(&[0x88, 2, 0x03, 0xe8]));
+        assert_eq!(ended(&server), Ended::Done as u8);
+    }
+}
+
+#[test]
+fn a_channel_whose_peer_has_ended_its_side_is_waited_for() {
+    let mut server = start();
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    assert!(exchange.watch_peer());
+    assert_eq!(exchange.stream(&reply(), b"first"), Sent::Accepted);
+    let sent = exchange.send_chunk(&vec![b'x'; LONG], 0, usize::MAX);
+    assert_eq!(sent, Sent::Accepted);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_until("it is closed", || !exchange.is_open());
+    server.server.drain();
+    assert_one_is_waited_for(&server);
+    assert!(read_while_it_stops(&mut server, &mut peer).len() > LONG);
+}
+
+#[test]
+fn a_websocket_that_opens_during_a_stop_is_waited_for() {
+    let mut server = start();
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    server.server.drain();
+    assert_eq!(server.server.go_away(), 0);
+    assert!(exchange.upgrade(b"", Interest::default(), None));
+    assert!(unfinished(&server, false) > 0, "it has yet to be told");
+    send_long(&exchange);
+    assert_eq!(server.server.go_away(), 1);
+    assert_one_is_waited_for(&server);
+    assert!(read_while_it_stops(&mut server, &mut peer).ends_with(GOING_AWAY));
+}
+
+#[test]
+fn a_websocket_whose_peer_does_not_read_is_cut_and_counted() {
+    let ways: [fn(&Running, &Exchange); 3] = [
+        |server, _| assert_eq!(server.server.go_away(), 1),
+        |_, exchange| assert!(exchange.close(1000, "")),
+        |_, _| {},
+    ];
+    for close in ways {
+        let server = start();
+        let (mut peer, exchange) = websocket(&server);
+        close(&server, &exchange);
+        assert_eq!(server.server.close(), 1);
+        assert_eq!(server.server.close(), 0, "once");
+        wait_until("it is over", || server.server.connections() == 0);
+        assert!(rest(&mut peer).len() < LONG);
+        assert_eq!(ended(&server), Ended::Aborted as u8);
+    }
+}
