@@ -105,6 +105,21 @@
             (is (true? (wire/outcome ends)))
             (run! wire/disconnect (cons conn others))))))))
 
+(deftest on-close-for-a-close-of-ours-runs-at-once-on-the-thread-that-closes
+  (doseq [[how close!] {"close" server/close, "a send that closes" #(server/send! % "bye" true)}]
+    (testing how
+      (let [begun (promise) over (promise) told (atom [])]
+        (wire/with-server [{:keys [port]}
+                           #(server/as-channel % {:on-receive (fn [ch _] (deliver begun ch) (wire/outcome over))
+                                                  :on-close   (fn [_ status] (swap! told conj [status (Thread/currentThread)]))})
+                           {}]
+          (let [conn (wire/upgrade port)]
+            (send-frames! conn [:text "m"])
+            (is (true? (close! (wire/outcome begun))))
+            (is (= [[:server-close (Thread/currentThread)]] @told))
+            (deliver over true)
+            (wire/disconnect conn)))))))
+
 (deftest on-close-is-heard-though-all-threads-run-such-callbacks
   (doseq [[mode pool] {"own threads"   (fn [] {:allow-virtual? false :thread 2})
                        "a user's pool" (fn [] {:worker-pool (Executors/newFixedThreadPool 2)})}]
