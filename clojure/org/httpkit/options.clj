@@ -214,13 +214,13 @@
 (def worker
   "Of `new-worker`."
   {:allow-virtual?     anything
-   :n-min-threads      (optional (integer 0))
-   :n-max-threads      (optional (integer 1))
-   :n-threads          (optional (integer 1))
-   :queue-type         (optional (one-of :array :linked))
-   :queue-size         (optional (integer 1))
-   :keep-alive-msecs   (optional (integer 0))
-   :prefix             (optional [string? "a String" class-thrown])})
+   :n-min-threads      (unless-none (integer 0))
+   :n-max-threads      (unless-none (integer 1))
+   :n-threads          (unless-none (integer 1))
+   :queue-type         (unless-none (one-of :array :linked))
+   :queue-size         (unless-none (integer 1))
+   :keep-alive-msecs   (unless-none (integer 0))
+   :prefix             (unless-none [string? "a String" class-thrown])})
 
 (def server-worker
   "Of the server's `new-worker`, with older names."
@@ -356,7 +356,7 @@
      :legacy-timeouts?            anything
      :proxy-protocol              (core (one-of :disable :enable :optional)
                                         {:disable 0 :enable 1 :optional 2})
-     :server-header               [#(or (nil? %) (header-value? %))
+     :server-header               [#(or (not %) (header-value? %))
                                    "a String without control characters, or nil for no header"
                                    #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
      :ring-async?                 anything
@@ -368,7 +368,7 @@
      :warn-logger                 (function "message and throwable")
      :event-logger                (function "the event's name")
      :event-names                 event-names
-     :address-finder              [#(or (nil? %) (ifn? %) (instance? HttpServer$AddressFinder %))
+     :address-finder              [#(or (not %) (ifn? %) (instance? HttpServer$AddressFinder %))
                                    "a function without arguments, or an HttpServer$AddressFinder"]
      :channel-factory             [#(or (not %) (ifn? %) (instance? HttpServer$ServerChannelFactory %))
                                    "a function of an address, or an HttpServer$ServerChannelFactory"]
@@ -416,8 +416,8 @@
    :max-pending-bytes  (unless-none (integer 1))
    :on-overflow        (unless-none overflow)
    :compression        compression
-   :subprotocols       (optional [#(and (seqable? %) (not (string? %))) "a collection of Strings"])
-   :headers            (optional [#(or (instance? Map %) (sequential? %)) "a map of headers"])
+   :subprotocols       (unless-none [#(and (seqable? %) (not (string? %))) "a collection of Strings"])
+   :headers            (unless-none [#(or (instance? Map %) (sequential? %)) "a map of headers"])
    :ping-interval      limit
    :ping-timeout       (unless-none (integer 1))})
 

@@ -824,7 +824,7 @@
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
       (set-pings! ch opts)
       (.sendHandshake ^AsyncChannel ch
-        (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) headers))
+        (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) (or headers nil)))
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)

@@ -11,11 +11,11 @@
 (set! *warn-on-reflection* true)
 
 (defn- n-threads
-  "First non-nil of the `given` numbers, else `factor` threads per core, but at
-  least 2."
+  "The first of the `given` numbers that is none of nil and false, else `factor` threads
+  per core, but at least 2."
   [given n-cores factor]
   (int
-   (or (first (remove nil? given))
+   (or (some identity given)
        (max 2 (Math/round (* (double n-cores) (double factor)))))))
 
 (defn- check-sizes! [{:keys [queue queue-size n-min-threads n-max-threads]}]

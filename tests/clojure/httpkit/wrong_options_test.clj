@@ -163,6 +163,18 @@
                    {:request-buffer-size false} {:compression nil} {:reuse-port? nil} {:http-versions [:http1]}]]
     (is (= :started (start-and-stop ok options)) (pr-str options))))
 
+(deftest every-option-may-be-nil-or-false-but-for-those-of-which-the-documentation-says-so
+  (doseq [option (remove #{:ip :port :max-body :max-ws :max-line :proxy-protocol :http?} (keys options/server))
+          value  [nil false]]
+    (is (= :started (thrown #(start-and-stop ok (assoc {:allow-virtual? false} option value)))) (pr-str option value)))
+  (doseq [option (keys options/channel)
+          value  [nil false]]
+    (wire/with-server [{:keys [port errors]} #(server/as-channel % {option value}) {}]
+      (is (= 101 (:status (wire/fetch port (wire/get-request "/" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                                             ["Sec-WebSocket-Version" "13"]
+                                                             ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))))
+          (pr-str option value @errors)))))
+
 (deftest wrong-options-of-the-worker-pool-are-named
   (let [sized  "an integer from 1 to 2147483647, or nil"
         cases  [[{:thread 0}         IllegalArgumentException (str ":thread 0: expected " sized)]

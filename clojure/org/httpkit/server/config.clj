@@ -216,7 +216,7 @@
     (set! (.stopOnShutdown options)      (boolean stop-on-shutdown?))
     (set! (.interruptHandlers options)   (boolean interrupt-handlers?))
     (set! (.overflow options)            (overflows (or on-overflow :close)))
-    (set! (.serverHeader options)        server-header)
+    (set! (.serverHeader options)        (or server-header nil))
     (set! (.trustForwarded options)      (boolean legacy-unsafe-remote-addr?))
     (set! (.legacyContentLength options) (boolean legacy-content-length?))
     (set! (.errorMessages options)       (boolean legacy-error-messages?))
