@@ -204,7 +204,7 @@
       RuntimeException  (str "class java.lang.Long is not understandable: a request's :body is nil, a String, byte[],"
                           " ByteBuffer, InputStream, File or a sequence") {:body 42}
       FileNotFoundException ""                                          {:body (File. "/does/not/exist")}
-      NullPointerException  ""                                          {:body ["a" nil]}
+      NullPointerException  "nil in a request's :body, a sequence"      {:body ["a" nil]}
       URISyntaxException "Illegal character"      {:url (str (:url p) "/a|b")}
       URISyntaxException "http://host:port/path"  {:url "127.0.0.1:80"}
       URISyntaxException ""                       {:url "http://"}

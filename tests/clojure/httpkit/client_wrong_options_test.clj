@@ -5,7 +5,7 @@
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client]
             [org.httpkit.options.client :as client-options])
-  (:import [java.io ByteArrayOutputStream PrintStream]
+  (:import [java.io ByteArrayOutputStream File PrintStream]
            [java.net ConnectException InetSocketAddress URI]
            [java.util ArrayList HashMap]
            [java.util.concurrent ExecutorService Executors]
@@ -72,6 +72,26 @@
   (is (= [NullPointerException ":url nil: expected a String such as \"http://host:port/path\""]
          (thrown #(client/request {} nil)))))
 
+(deftest a-wrong-part-is-named-without-its-content
+  (are [part class message]
+       (= [class message] (thrown #(client/post "http://127.0.0.1:1/" {:multipart [{:name "ok" :content "x"} part]})))
+    {:name :a :content "secret"}
+    ClassCastException       ":name :a of a part of :multipart: expected a String"
+    {:name "a" :content "secret" :filename (File. "f")}
+    ClassCastException       ":filename of class java.io.File of a part of :multipart: expected a String"
+    {:name "a" :content "secret" :content-type :text/plain}
+    ClassCastException       ":content-type :text/plain of a part of :multipart: expected a String"
+    {:name "a" :content :secret}
+    IllegalArgumentException "Unknown parameter type clojure.lang.Keyword of parameter a. Try to pass a string."
+    {:content "secret"}
+    IllegalArgumentException "Multipart name must not be null"
+    ["a" "secret"]
+    IllegalArgumentException "part of :multipart of class clojure.lang.PersistentVector: expected a map {:name _ :content _}"
+    "secret"
+    IllegalArgumentException "part of :multipart of class java.lang.String: expected a map {:name _ :content _}")
+  (is (= [ClassCastException "parameter name 5: expected a String, Keyword or Symbol"]
+         (thrown #(client/post "http://127.0.0.1:1/" {:multipart [] :form-params {5 "secret"}})))))
+
 (deftest a-wrong-option-of-make-client-is-named
   (are [opts class message] (= [class message] (thrown #(client/make-client opts)))
     {:max-connections "5"}         ClassCastException       ":max-connections \"5\": expected an integer, or nil"
@@ -101,7 +121,7 @@
                     {:query-params nil} {:query-params [[:a 1]]} {:query-params false} {:form-params {}} {:multipart []} {:basic-auth nil}
                     {:basic-auth ["u"]} {:oauth-token :t} {:user-agent 5} {:filter nil} {:worker-pool nil} {:worker-pool pool}
                     {:worker-pool (delay pool)} {:worker-pool (delay nil)} {:client nil} {:client (delay nil)} {:client client/legacy-client}
-                    {:response nil} {:response false} {:sslengine nil} {:max-redirects nil} {:max-redirects 1e3} {:trace-redirects nil}
+                    {:response nil} {:response false} {:sslengine nil} {:sslengine false} {:max-redirects nil} {:max-redirects 1e3} {:trace-redirects nil}
                     {:proxy-url nil} {:proxy-port 80} {:nested-param-style :none-such} {:tunnel? nil} {"string" "key"} {:my/option 1}]]
         (is (= "ok" (:body @(client/get (:url p) opts))) (pr-str opts)))
       (.shutdown pool))))

@@ -20,11 +20,26 @@
                        (str (first basic-auth) ":" (second basic-auth)))]
     (str "Basic " (base64-encode (.getBytes pair "UTF-8")))))
 
+(defn- text
+  "`v`, the value of `k` in a part, or ClassCastException, as in http-kit."
+  ^String [k v]
+  (when-not (or (nil? v) (string? v))
+    (throw (ClassCastException. (str k " " (options/shown v) " of a part of :multipart: expected a String"))))
+  v)
+
+(defn- multipart-entity
+  "Of a map, or a seq of keys and values."
+  [part]
+  (when-not (or (instance? Map part) (seq? part))
+    (throw (IllegalArgumentException.
+             (str "part of :multipart of class " (some-> part class .getName) ": expected a map {:name _ :content _}"))))
+  (let [{:keys [name content filename content-type]} part]
+    (MultipartEntity. (text :name name) content (text :filename filename) (text :content-type content-type))))
+
 (defn- multipart-entities ^List [multipart form-params]
-  (mapv (fn [{:keys [name content filename content-type]}]
-          (MultipartEntity. ^String name content ^String filename ^String content-type))
+  (mapv multipart-entity
         (into (list* multipart)
-              (map (fn [[k v]] {:name (name k) :content (str v)}))
+              (map (fn [[k v]] {:name (params/name-of k) :content (str v)}))
               form-params)))
 
 (defn- coerce-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]

@@ -38,7 +38,9 @@
     (sequential? v) (mapcat (fn [i x] (nest-indexed [(sub-key k (str i)) x])) (range) v)
     :else           [[k v]]))
 
-(defn- name-of [k]
+(defn name-of
+  "The name of a parameter, or ClassCastException."
+  [k]
   (when-not (or (string? k) (instance? clojure.lang.Named k))
     (throw (ClassCastException.
              (str "parameter name " (options/shown k) ": expected a String, Keyword or Symbol"))))

@@ -15,6 +15,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * The body of a request: bytes in memory, or a source that is read while it is sent.
@@ -109,7 +110,7 @@ final class RequestBody implements Closeable {
     private static byte[] joined(Seqable parts) {
         StringBuilder text = new StringBuilder();
         for (ISeq s = parts.seq(); s != null; s = s.next()) {
-            text.append(s.first().toString());
+            text.append(Objects.requireNonNull(s.first(), "nil in a request's :body, a sequence"));
         }
         return text.toString().getBytes(StandardCharsets.UTF_8);
     }
