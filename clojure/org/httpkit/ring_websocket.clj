@@ -6,6 +6,7 @@
    [ring.websocket.protocols :as ws])
   (:import
    [java.nio ByteBuffer]
+   [java.util Map]
    [org.httpkit.server AsyncChannel Frame$PingFrame Frame$PongFrame]))
 
 (set! *warn-on-reflection* true)
@@ -75,7 +76,7 @@
   "Returns the response to send instead of `response`: the channel if it is a
   WebSocket response to a valid handshake, 400 if the handshake is invalid."
   [request response]
-  (if-let [listener (when (map? response) (:ring.websocket/listener response))]
+  (if-let [listener (when (instance? Map response) (:ring.websocket/listener response))]
     (if-let [accept (handshake/check request)]
       (let [ch       ^AsyncChannel (:async-channel request)
             protocol (:ring.websocket/protocol response)

@@ -67,6 +67,15 @@
           (is (empty? @errors))
           (wire/disconnect conn))))))
 
+(deftest a-response-may-be-any-map-of-java
+  (wire/with-server [{:keys [port]}
+                     (fn [_] (doto (java.util.HashMap.)
+                               (.putAll {:ring.websocket/listener {} :ring.websocket/protocol "chat"})))
+                     {}]
+    (let [{:keys [head] :as conn} (wire/upgrade port "Sec-WebSocket-Protocol: chat")]
+      (is (= "chat" (get-in head [:headers "sec-websocket-protocol"])))
+      (wire/disconnect conn))))
+
 (deftest the-subprotocol-is-the-handlers
   (wire/with-server [{:keys [port]}
                      (fn [_] {:ring.websocket/listener {} :ring.websocket/protocol "chat.v2"
