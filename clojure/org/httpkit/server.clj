@@ -473,7 +473,9 @@
      :query-string nil, :protocol \"HTTP/1.1\", :request-line String, :host String,
      :user-agent String, :referer String, :tls \"TLSv1.3\",
      :status n                 ; nil if no response was begun (499 in lines)
-     :bytes-in n, :bytes-out n ; Of the bodies, or the frames of a WebSocket
+     :bytes-in n, :bytes-out n ; Of the bodies, or the frames of a WebSocket. What is
+                               ; sent counts as it is sent: compressed, and with the
+                               ; framing of chunks
      :msecs n                  ; From the end of the request's head to the entry
      :handler-msecs n          ; To the head of the response
      :end :done}               ; Or `:aborted`, `:timeout`
