@@ -224,7 +224,7 @@
                    :websockets n :tls n}
      :requests    {:total n              ; Received, also those that break a rule
                    :active n             ; Without a complete response
-                   :rejected n           ; Got 503 because the queue was full
+                   :rejected n           ; Got 503 because the queue (or `:worker-pool`) was full
                    :by-status {2 n ...}} ; Responses begun, by their first digit
      :bytes       {:in n :out n          ; Read, and accepted by sockets
                    :pending n            ; Queued for peers
@@ -235,8 +235,8 @@
      :timeouts    {:header n :idle n :body n :write n :handler n :ws n} ; Ended by these
      :latency-us  {:handler {:p50 n :p90 n :p99 n :max n}
                    :whole   {...}}       ; Since the call before this one
-     :queue       {:waiting n :oldest-ms n
-                   :threads n :virtual n} ; Threads that take work; 0 for a user's pool
+     :queue       {:waiting n :oldest-ms n ; 0 for a `:worker-pool`: it has its own queue
+                   :threads n :virtual n} ; Threads that take work; 0 for a `:worker-pool`
      :tls         {:handshakes n :resumed n :failed n}
      :access-log  {:entries n :lost n}
      :handles     n  ; Requests, channels ... that Java holds, of all servers and clients

@@ -156,6 +156,24 @@
           (is (= 6 total)))
         (run! #(.close ^Closeable %) conns)))))
 
+(deftest a-request-that-a-users-pool-refuses-is-counted-as-rejected
+  (let [gate (CountDownLatch. 1)
+        pool (:pool (server/new-worker {:n-threads 1 :queue-size 2 :allow-virtual? false}))
+        {:keys [server port] :as started} (wire/start (fn [_] (.await gate) {:body "x"}) {:worker-pool pool})
+        conns    (doall (repeatedly 10 #(doto (wire/connect port) (wire/send! good))))
+        rejected #(get-in (server/server-stats server) [:requests :rejected])]
+    (is (wire/eventually #(= 7 (rejected))))
+    (is (= {:waiting 0 :oldest-ms 0} (select-keys (:queue (server/server-stats server)) [:waiting :oldest-ms]))
+        "those of a user's pool are not known")
+    (.shutdown pool)
+    (.countDown gate)
+    (is (= {503 7, 200 3} (frequencies (map (comp :status wire/answer) conns))))
+    (wire/with-server [{:keys [server port]} (constantly {}) {:worker-pool pool}]
+      (is (= 503 (:status (wire/fetch port "/"))))
+      (is (= 1 (get-in (server/server-stats server) [:requests :rejected])) "a pool that was shut down by others"))
+    (wire/stop started)
+    (run! #(.close ^Closeable %) conns)))
+
 (deftest native-memory-is-reported-and-returned
   (wire/with-server [{:keys [server port]} (constantly {}) {}]
     (let [native #(long (get-in (server/server-stats server) [:bytes :native]))

@@ -465,8 +465,12 @@ public final class Native {
     /** {@link #takeEvents}; {@link #take} if there are none. */
     public static native byte[] takeAfter(long server, long channel);
 
-    /** Responds with 503. A stale handle is ignored. */
-    public static native void refuse(long exchange);
+    /**
+     * Responds with 503. A stale handle is ignored.
+     *
+     * @param full whether it is counted as rejected; not while the server stops
+     */
+    public static native void refuse(long exchange, boolean full);
 
     /** No thread can run the channel's callbacks: closes it with 1013. */
     public static native void overload(long channel);

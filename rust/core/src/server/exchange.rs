@@ -221,14 +221,16 @@ impl Exchange {
         self.conn.end_stream(self.seq)
     }
 
-    /// Responds with 503: no thread can run the request. Returns the connection's next one.
-    pub(crate) fn refuse(&self) -> Option<Request> {
-        self.conn.refuse(self.seq)
+    /// Responds with 503: no thread can run the request. Returns the connection's next one. `full` as in
+    /// [`Self::refuse_all`].
+    pub(crate) fn refuse(&self, full: bool) -> Option<Request> {
+        self.conn.refuse(self.seq, full)
     }
 
-    /// Responds with 503 and queues the connection's next request.
-    pub fn refuse_all(&self) {
-        self.conn.refuse_all(self.seq);
+    /// Responds with 503 and queues the connection's next request. `full`: it is counted as rejected, which a request
+    /// that comes while the server stops is not.
+    pub fn refuse_all(&self, full: bool) {
+        self.conn.refuse_all(self.seq, full);
     }
 
     /// User code keeps the exchange as a channel and wants to be told when the peer disconnects or half-closes. False

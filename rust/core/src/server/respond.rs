@@ -256,8 +256,12 @@ impl Conn {
         next
     }
 
-    /// 503, because no thread can run the request. The connection continues with its next request.
-    pub(super) fn refuse(self: &Arc<Self>, seq: u32) -> Option<Request> {
+    /// 503, because no thread can run the request: `full`, unless threads end because the server stops. The connection
+    /// continues with its next request.
+    pub(super) fn refuse(self: &Arc<Self>, seq: u32, full: bool) -> Option<Request> {
+        if full {
+            self.shared.tally.rejected.fetch_add(1, Ordering::Relaxed);
+        }
         let response = ResponseHead {
             status: 503,
             headers: UNAVAILABLE_FIELDS,
@@ -272,8 +276,8 @@ impl Conn {
         }
     }
 
-    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32) {
-        let next = self.refuse(seq);
+    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32, full: bool) {
+        let next = self.refuse(seq, full);
         self.hand_on(Responded::Done(next), 0);
     }
 

@@ -166,9 +166,8 @@ impl Shared {
             };
             match work {
                 Work::Request(request) => {
-                    self.tally.rejected.fetch_add(1, Ordering::Relaxed);
                     self.notice(Notice::RequestRefused);
-                    match request.exchange.refuse() {
+                    match request.exchange.refuse(!self.queue.is_shut()) {
                         Some(next) => work = Work::Request(next),
                         None => return,
                     }

@@ -595,7 +595,8 @@ fn a_full_queue_refuses_a_streamed_request_as_any_other() {
     let mut peer = server.connect();
     let (head, body) = with_length(&bytes(1000));
     peer.write_all(&head).unwrap();
-    Upload::take(&server.server).exchange.refuse_all();
+    Upload::take(&server.server).exchange.refuse_all(true);
+    assert_eq!(server.server.stats().totals.rejected, 1);
     assert!(read_head(&mut peer).starts_with("HTTP/1.1 503 "));
     peer.read_exact(&mut [0; 36]).unwrap();
     peer.write_all(&[&body, GET].concat()).unwrap();

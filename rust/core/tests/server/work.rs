@@ -92,6 +92,21 @@ fn pipelined_requests_are_refused_one_by_one() {
         );
     }
     wait_until("each is reported", || refusals(&server) == 50);
+    assert_eq!(server.server.stats().totals.rejected, 50);
+}
+
+#[test]
+fn a_request_that_comes_once_the_queue_is_shut_is_not_counted_as_rejected() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let running = server.request();
+    server.server.queue().shut();
+    peer.write_all(GET).unwrap();
+    answer(&running, b"x");
+    assert_eq!(read_response(&mut peer), b"x");
+    assert!(read_head(&mut peer).starts_with("HTTP/1.1 503 "));
+    assert_eq!(server.server.stats().totals.rejected, 0);
 }
 
 #[test]

@@ -283,9 +283,14 @@ pub(crate) fn take_after<'local>(
     take_from(env, server)
 }
 
-pub(crate) fn refuse<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
+pub(crate) fn refuse<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    handle: jlong,
+    full: jboolean,
+) -> Result<()> {
     if let Some(exchange) = EXCHANGES.remove(handle) {
-        exchange.refuse_all();
+        exchange.refuse_all(full);
     }
     Ok(())
 }
