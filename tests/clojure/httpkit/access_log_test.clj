@@ -86,14 +86,50 @@
       (is (= 200 (:status (wire/fetch port "/good"))))
       (is (wire/eventually #(= ["/good"] (map :uri @entries))))
       (is (wire/eventually #(= {:entries 4 :lost 3} (:access-log (server/server-stats server)))))
+      (is (wire/eventually #(seq @errors)))
       (let [[[message error] & more] @errors]
         (is (re-matches #":access-log: [123] entries were lost" message))
         (is (= "no luck" (ex-message error)))
         (is (empty? more) "one line a minute")))))
 
+(defn- reported
+  "The number of lost entries in each line of the loggers of a server of `wire/start`."
+  [{:keys [errors warnings]}]
+  (map (fn [[message]] (Long/parseLong (second (re-find #"^:access-log: (\d+) entries were lost" message))))
+       (concat @warnings @errors)))
+
+(deftest what-is-lost-after-the-first-line-of-a-minute-is-reported-by-the-stop
+  (let [{:keys [port server] :as started} (wire/start handler {:access-log (fn [_] (throw (ex-info "no luck" {})))})
+        lost? (fn [n] (wire/eventually #(= n (get-in (server/server-stats server) [:access-log :lost]))))]
+    (wire/fetch port "/")
+    (is (lost? 1))
+    (is (wire/eventually #(= [1] (reported started))))
+    (dotimes [_ 2] (wire/fetch port "/"))
+    (is (lost? 3))
+    (is (= [1] (reported started)))
+    (wire/stop started)
+    (is (wire/eventually #(= [1 2] (reported started))))))
+
+(deftest what-a-slow-function-has-not-taken-when-the-server-stops-is-lost-and-reported
+  (doseq [[about then] {"it gets those that it was about to" #(), "unless it fails" #(throw (ex-info "too late" {}))}]
+    (testing about
+      (let [gate (CountDownLatch. 1), called (atom 0), done (atom 0)
+            {:keys [port server] :as started}
+            (wire/start handler {:access-log (fn [_] (swap! called inc) (.await gate) (then) (swap! done inc))})]
+        (wire/fetch port "/")
+        (is (wire/eventually #(= 1 @called)))
+        (dotimes [_ 29] (wire/fetch port "/"))
+        (wire/stop started)
+        (is (= {:entries 30 :lost 29} (:access-log (server/server-stats server))))
+        (is (wire/eventually #(= [29] (reported started))))
+        (.countDown gate)
+        (is (wire/eventually #(= 30 (+ (long @done) (long (reduce + (reported started)))))))
+        (is (= 1 @called))))))
+
 (deftest a-slow-function-loses-entries-and-delays-no-request
-  (let [gate (CountDownLatch. 1), seen (atom 0)]
-    (wire/with-server [{:keys [port server warnings]} handler {:access-log (fn [_] (.await gate) (swap! seen inc))}]
+  (let [gate (CountDownLatch. 1), seen (atom 0)
+        {:keys [port server warnings] :as started} (wire/start handler {:access-log (fn [_] (.await gate) (swap! seen inc))})]
+    (try
       (with-open [conn (wire/connect port)]
         (dotimes [_ 120]
           (wire/send! conn (str/join (repeat 100 (wire/get-request "/"))))
@@ -103,10 +139,16 @@
                               (= 12000 (+ entries lost)))))
       (let [{:keys [entries lost]} (:access-log (server/server-stats server))]
         (is (pos? lost))
+        (is (wire/eventually #(seq @warnings)) "while it is blocked")
+        (let [[[message error] & more] @warnings]
+          (is (re-matches #":access-log: \d+ entries were lost, because they came too fast" message))
+          (is (nil? error))
+          (is (empty? more) "one line a minute"))
         (.countDown gate)
         (is (wire/eventually #(= entries @seen)))
-        (is (wire/eventually #(= [[(str ":access-log: " lost " entries were lost, because they came too fast") nil]]
-                                 @warnings)))))))
+        (wire/stop started)
+        (is (wire/eventually #(= lost (reduce + (reported started))))))
+      (finally (.countDown gate) (wire/stop started)))))
 
 ;;;; Lines
 

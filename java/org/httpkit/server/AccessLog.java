@@ -4,6 +4,7 @@ import org.httpkit.jni.Native;
 
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Passes exchanges that are over to the access log, on a thread of its own: a slow log loses
@@ -16,18 +17,29 @@ final class AccessLog implements Runnable {
     /** At most one warning in this time. */
     private static final long WARN_NANOS = TimeUnit.MINUTES.toNanos(1);
 
+    /** How often losses are looked for while the log's thread may be blocked. */
+    private static final int LOOK_MILLIS = 1000;
+
     private final HttpServer server;
     private final AccessSink sink;
     private final Thread thread;
 
-    /** Entries lost so far, and those of them that have been reported. */
+    /** Entries lost so far, and those of them that have been reported. Guarded by this. */
     private long lost;
 
     private long reported;
     private long warned = System.nanoTime() - WARN_NANOS;
 
     /** Why entries were lost; null if they came too fast. */
-    private Throwable why;
+    private volatile Throwable why;
+
+    /** The log's thread has entries that the sink has not yet taken. */
+    private volatile boolean isBusy;
+
+    private volatile boolean isEnded;
+
+    /** Whether the timer will look for losses. */
+    private final AtomicBoolean isTimed = new AtomicBoolean();
 
     private AccessLog(HttpServer server, AccessSink sink) {
         this.server = server;
@@ -55,7 +67,7 @@ final class AccessLog implements Runnable {
         }
     }
 
-    /** Waits a while for the last entries, once the loops have ended. */
+    /** Waits a while for the last entries, once the loops have ended; what is left then is lost. */
     static void end(AccessLog log) {
         if (log == null) {
             return;
@@ -66,6 +78,22 @@ final class AccessLog implements Runnable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+        log.isEnded = true;
+        try {
+            if (log.thread.isAlive()) {
+                log.drop();
+            }
+            log.report(true);
+        } catch (Throwable e) {
+            Loggers.complain(":access-log", null, e); // no memory: the stop goes on
+        }
+    }
+
+    private void drop() {
+        byte[] records = Native.serverAccess(server.handle);
+        if (records != null) {
+            lost(AccessEntry.count(records), null);
+        }
     }
 
     @Override
@@ -74,7 +102,7 @@ final class AccessLog implements Runnable {
         while (more) {
             try {
                 more = next();
-                warnOfLosses();
+                report(!more);
             } catch (Throwable e) {
                 why = e; // no memory for their array, or the warning: the core has counted them
             }
@@ -95,31 +123,73 @@ final class AccessLog implements Runnable {
         if (records == null) {
             return false;
         }
+        isBusy = true;
         try {
+            lookLater();
             sink.write(AccessEntry.all(records), this::lost);
         } catch (Throwable e) {
             lost(AccessEntry.count(records), e);
         }
+        isBusy = false;
         return true;
     }
 
-    private void lost(int entries, Throwable why) {
-        Native.serverAccessLost(server.handle, entries);
-        this.why = why;
+    private synchronized void lost(int entries, Throwable why) {
+        long all = Native.serverAccessLost(server.handle, entries);
+        // 0: the stop did not wait for these, and nothing else counts them any more.
+        lost = all == 0 ? lost + entries : all;
+        if (why != null) {
+            this.why = why;
+        }
     }
 
-    private void warnOfLosses() {
-        lost = Math.max(lost, Native.serverAccessLost(server.handle, 0));
-        if (lost > reported && System.nanoTime() - warned >= WARN_NANOS) {
-            String text = ":access-log: " + (lost - reported) + " entries were lost";
-            if (why == null) {
-                server.log.warning(text + ", because they came too fast", null);
-            } else {
-                server.log.error(text, why);
+    private void lookLater() {
+        if (isTimed.compareAndSet(false, true) && !ServerTimer.after(LOOK_MILLIS, this::look)) {
+            isTimed.set(false);
+        }
+    }
+
+    private void look() {
+        isTimed.set(false);
+        boolean isDue = report(false);
+        if ((isBusy || isDue) && !isEnded) {
+            lookLater();
+        }
+    }
+
+    /**
+     * Logs how many were lost since the last time, if any; not twice a minute, unless it is the
+     * {@code last} time. Never blocks.
+     *
+     * @return whether some are still to be reported
+     */
+    private boolean report(boolean last) {
+        long count;
+        Throwable cause;
+        synchronized (this) {
+            lost = Math.max(lost, Native.serverAccessLost(server.handle, 0));
+            count = lost - reported;
+            if (count == 0) {
+                return false;
+            }
+            if (!last && System.nanoTime() - warned < WARN_NANOS) {
+                return true;
             }
             warned = System.nanoTime();
             reported = lost;
+            cause = why;
             why = null;
+        }
+        Workers.log(() -> tell(count, cause));
+        return false;
+    }
+
+    private void tell(long count, Throwable cause) {
+        String text = ":access-log: " + count + " entries were lost";
+        if (cause == null) {
+            server.log.warning(text + ", because they came too fast", null);
+        } else {
+            server.log.error(text, cause);
         }
     }
 }
