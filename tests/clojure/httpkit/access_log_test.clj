@@ -8,8 +8,11 @@
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.io ByteArrayOutputStream Closeable File PrintStream)
-           (java.nio.file Files)
+           (java.nio ByteBuffer)
+           (java.nio.channels FileChannel)
+           (java.nio.file FileSystem Files Path)
            (java.nio.file.attribute FileAttribute)
+           (java.nio.file.spi FileSystemProvider)
            (java.util Date)
            (java.util.concurrent CountDownLatch Executors)))
 
@@ -234,6 +237,64 @@
     (with-open [taken (java.net.ServerSocket. 0)]
       (is (thrown? java.net.BindException
                    (wire/start handler {:port (.getLocalPort taken) :access-log (io/file directory "access.log")}))))))
+
+(defn- scarce-channel
+  "Writes to `channel` while `room`, an atom, has bytes left."
+  [^FileChannel channel room]
+  (proxy [FileChannel] []
+    (write [^ByteBuffer from]
+      (let [n (int (min (.remaining from) (long @room)))]
+        (when (zero? n) (throw (java.io.IOException. "No space left on device")))
+        (swap! room - n)
+        (.write channel (.limit (.duplicate from) (+ (.position from) n)))
+        (.position from (+ (.position from) n))
+        n))
+    (implCloseChannel [] (.close channel))))
+
+(defn- scarce-path
+  "The path of `file` on a disk with `room`, an atom, bytes left."
+  [^File file room]
+  (let [path     (.toPath file)
+        provider (proxy [FileSystemProvider] []
+                   (newFileChannel [_ options attributes]
+                     (scarce-channel (FileChannel/open path ^java.util.Set options (into-array FileAttribute attributes)) room))
+                   (readAttributes [_ type options]
+                     (Files/readAttributes path ^Class type ^"[Ljava.nio.file.LinkOption;" options)))
+        system   (proxy [FileSystem] [] (provider [] provider))]
+    (reify Path (getFileSystem [_] system))))
+
+(deftest a-full-disk-loses-the-lines-that-it-has-no-room-for
+  (doseq [over [0 7]]
+    (testing (str over " bytes of a line fit")
+      (let [room    (atom 100000)
+            file    (io/file (temporary-directory) "access.log")
+            renamed (io/file (.getParentFile file) "access.log.1")
+            pattern #"127.0.0.1 .* \"GET / HTTP/1.1\" 200 5"]
+        (wire/with-server [{:keys [port server]} handler {:access-log {:file (scarce-path file room) :format :common}}]
+          (let [access  #(:access-log (server/server-stats server))
+                request #(wire/send! % (str/join (repeat 10 (wire/get-request "/"))))]
+            (wire/fetch port "/")
+            (is (wire/eventually #(str/ends-with? (slurp file) "\n")))
+            (let [line (.length file)]
+              (reset! room (+ over (* 5 line)))
+              (with-open [conn (wire/connect port)]
+                (request conn)
+                (dotimes [_ 10] (wire/answer conn)))
+              (is (wire/eventually #(and (= 11 (:entries (access))) (= 0 @room) (pos? (:lost (access))))))
+              (is (wire/eventually #(= {:entries 11 :lost 5} (access))))
+              (is (= (+ over (* 6 line)) (.length file)))
+              (reset! room 100000)
+              (wire/fetch port "/")
+              (is (wire/eventually #(= (+ over (min over 1) (* 7 line)) (.length file))) "a torn line is ended, and no other")
+              (is (= 7 (count (filter #(re-matches pattern %) (lines file)))))
+              (reset! room 7)
+              (wire/fetch port "/")
+              (is (wire/eventually #(= 0 @room)))
+              (.renameTo file renamed)
+              (is (wire/eventually #(do (wire/fetch port "/") (.exists file))))
+              (reset! room 100000)
+              (is (wire/eventually #(do (wire/fetch port "/") (pos? (.length file)))))
+              (is (re-matches pattern (first (lines file))) "a new file has no torn line"))))))))
 
 (deftest a-request-through-tls-has-its-version
   (let [entries (atom [])]

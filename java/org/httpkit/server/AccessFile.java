@@ -50,6 +50,7 @@ final class AccessFile extends AccessSink {
         channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
         identity = identity();
         looked = System.nanoTime();
+        torn = false;
     }
 
     /** Null if there is no such file. */
@@ -69,14 +70,28 @@ final class AccessFile extends AccessSink {
             channel.write(ByteBuffer.wrap(new byte[] {'\n'}));
             torn = false;
         }
-        ByteBuffer lines = ByteBuffer.wrap(lines(format, entries));
+        byte[] lines = lines(format, entries);
+        ByteBuffer rest = ByteBuffer.wrap(lines);
         try {
-            while (lines.hasRemaining()) {
-                channel.write(lines);
+            while (rest.hasRemaining()) {
+                channel.write(rest);
             }
-        } finally {
-            torn = lines.hasRemaining() && lines.position() > 0;
+        } catch (IOException e) {
+            int written = rest.position();
+            torn = written > 0 && lines[written - 1] != '\n';
+            losses.lost(entries.size() - count(lines, written), e);
         }
+    }
+
+    /** How many of the lines end before {@code end}. */
+    private static int count(byte[] lines, int end) {
+        int count = 0;
+        for (int i = 0; i < end; i++) {
+            if (lines[i] == '\n') {
+                count++;
+            }
+        }
+        return count;
     }
 
     /** Opens the file again if its name has become that of another one, or of none. */
