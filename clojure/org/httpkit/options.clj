@@ -127,13 +127,22 @@
     (<= Integer/MIN_VALUE v Integer/MAX_VALUE) (IllegalArgumentException. message)
     :else                                          (ArithmeticException. message)))
 
-(defn integer
-  "Entry for a number from `least` to `most`."
-  ([least] (integer least Integer/MAX_VALUE))
+(defn truncated
+  "Entry for a number from `least` to `most`, whose fraction is ignored, as by http-kit."
+  ([least] (truncated least Integer/MAX_VALUE))
   ([least most]
    [#(and (number? %) (<= least % most))
     (str "an integer from " least " to " most)
     number-thrown]))
+
+(defn whole
+  "The table entry, of numbers, without those that have a fraction: 0.5 would become 0, which is often no limit."
+  [[valid? & more]]
+  (into [#(and (valid? %) (== % (long %)))] more))
+
+(def integer
+  "Entry for a whole number from `least` to `most`, of any class: for options that http-kit does not have."
+  (comp whole truncated))
 
 (def any-int
   "Entry for a number whose negative values mean the same as 0."
@@ -214,12 +223,12 @@
 (def worker
   "Of `new-worker`."
   {:allow-virtual?     anything
-   :n-min-threads      (unless-none (integer 0))
-   :n-max-threads      (unless-none (integer 1))
-   :n-threads          (unless-none (integer 1))
+   :n-min-threads      (unless-none (truncated 0))
+   :n-max-threads      (unless-none (truncated 1))
+   :n-threads          (unless-none (truncated 1))
    :queue-type         (unless-none (one-of :array :linked))
-   :queue-size         (unless-none (integer 1))
-   :keep-alive-msecs   (unless-none (integer 0))
+   :queue-size         (unless-none (truncated 1))
+   :keep-alive-msecs   (unless-none (truncated 0))
    :prefix             (unless-none [string? "a String" class-thrown])})
 
 (def server-worker
@@ -333,7 +342,7 @@
     (zipmap (keys server-worker) (repeat anything))
     tls
     {:ip                          [string? "a host name or an address, as a String" class-thrown]
-     :port                        (integer 0 65535)
+     :port                        (truncated 0 65535)
      :worker-pool                 [#(or (not %) (delay? %) (instance? ExecutorService %))
                                    "an ExecutorService, a delay of one, or nil" class-thrown]
      :pool-opts                   (unless-none [map? "a map of options for new-worker"])
@@ -396,7 +405,7 @@
 (def streaming-server
   "Of `run-server` with `:request-buffer-size`: longer bodies need no memory, so `:max-body` may be any number."
   (assoc server
-    :max-body (core (optional (integer 0 Long/MAX_VALUE)) #(if % (long %) Long/MAX_VALUE))))
+    :max-body (core (optional (truncated 0 Long/MAX_VALUE)) #(if % (long %) Long/MAX_VALUE))))
 
 (defn server-table
   "The table for these options of `run-server`."

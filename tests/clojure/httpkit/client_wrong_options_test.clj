@@ -46,6 +46,9 @@
     {:connect-timeout "5"}  ClassCastException       (str ":connect-timeout \"5\": expected " msecs)
     {:idle-timeout nil}     NullPointerException     (str ":idle-timeout nil: expected " msecs)
     {:deadline :soon}       ClassCastException       (str ":deadline :soon: expected " msecs ", or nil")
+    {:deadline 0.5}         IllegalArgumentException (str ":deadline 0.5: expected " msecs ", or nil")
+    {:pool-timeout 1/2}     IllegalArgumentException (str ":pool-timeout 1/2: expected " msecs ", or nil")
+    {:max-response-bytes 0.5} IllegalArgumentException ":max-response-bytes 0.5: expected an integer from 0 to 9223372036854775807, or nil"
     {:max-response-bytes -1}  IllegalArgumentException ":max-response-bytes -1: expected an integer from 0 to 9223372036854775807, or nil"
     {:max-response-bytes "1"} ClassCastException       ":max-response-bytes \"1\": expected an integer from 0 to 9223372036854775807, or nil"
     {:pool-timeout [1]}     ClassCastException       (str ":pool-timeout of class clojure.lang.PersistentVector: expected " msecs ", or nil")
@@ -95,6 +98,7 @@
 (deftest a-wrong-option-of-make-client-is-named
   (are [opts class message] (= [class message] (thrown #(client/make-client opts)))
     {:max-connections "5"}         ClassCastException       ":max-connections \"5\": expected an integer, or nil"
+    {:max-connections-per-host 0.5} IllegalArgumentException ":max-connections-per-host 0.5: expected an integer, or nil"
     {:max-connections-per-host :a} ClassCastException       ":max-connections-per-host :a: expected an integer, or nil"
     {:channel-factory 5}           IllegalArgumentException ":channel-factory 5: expected a function of a SocketAddress"
     {:ssl-configurer 5}            IllegalArgumentException ":ssl-configurer 5: expected a function of SSLEngine and URI, or nil"

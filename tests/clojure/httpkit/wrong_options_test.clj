@@ -56,6 +56,12 @@
              [{:max-ws "x"}             ClassCastException       (str ":max-ws \"x\": expected an integer of at most " int-max)]
              [{:max-headers -1}         IllegalArgumentException (str ":max-headers -1: expected an integer from 0 to " int-max ", or nil")]
              [{:max-connections -1}     IllegalArgumentException (str ":max-connections -1: expected an integer from 0 to " int-max ", or nil")]
+             [{:max-connections 0.5}    IllegalArgumentException (str ":max-connections 0.5: expected an integer from 0 to " int-max ", or nil")]
+             [{:handler-timeout 9/10}   IllegalArgumentException (str ":handler-timeout 9/10: expected an integer from 0 to " int-max ", or nil")]
+             [{:max-headers 1.5}        IllegalArgumentException (str ":max-headers 1.5: expected an integer from 0 to " int-max ", or nil")]
+             [{:max-buffered-bytes 0.5M} IllegalArgumentException ":max-buffered-bytes 0.5M: expected an integer from 0 to 9223372036854775807, or nil"]
+             [{:io-threads 1.5}         IllegalArgumentException (str ":io-threads 1.5: expected an integer from 1 to " int-max ", or nil")]
+             [{:ssl-port 0.5}           IllegalArgumentException ":ssl-port 0.5: expected an integer from 0 to 65535, or nil"]
              [{:max-connections-per-ip :few} ClassCastException (str ":max-connections-per-ip :few: expected an integer from 0 to " int-max ", or nil")]
              [{:max-header-bytes -1}    IllegalArgumentException (str ":max-header-bytes -1: expected an integer from 0 to " int-max ", or nil")]
              [{:max-requests-per-connection "9"} ClassCastException (str ":max-requests-per-connection \"9\": expected an integer from 0 to " int-max ", or nil")]
@@ -94,6 +100,14 @@
              [{:stop-on-shutdown? true :shutdown-timeout -1} IllegalArgumentException (str ":shutdown-timeout -1: expected an integer from 0 to " int-max ", or nil")]
              [{:pool-opts [1]}          IllegalArgumentException ":pool-opts of class clojure.lang.PersistentVector: expected a map of options for new-worker, or nil"]]]
       (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options)))))
+
+(deftest whole-numbers-of-any-class-are-allowed-and-http-kits-own-options-truncate
+  (is (= :started (start-and-stop ok {:max-connections 5.0 :handler-timeout 5000M :max-buffered-bytes 1e9 :io-threads 1N
+                                      :port 0.5 :max-body 1000.5 :max-ws 1000.5 :max-line 1000.5 :thread 1.5 :queue-size 5.5})))
+  (let [{:keys [server]} (wire/start ok {})]
+    (is (= [IllegalArgumentException ":ws-grace 0.5: expected an integer from 0 to 2147483647"]
+           (thrown #(server/server-drain! server {:ws-grace 0.5}))))
+    (is (true? (deref (server/server-stop! server {:timeout 1.5}) wire/patience-ms :late)))))
 
 ;; Options that mean something only beside others
 

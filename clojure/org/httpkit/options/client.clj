@@ -2,7 +2,7 @@
   "The allowed values of the client's options, in tables as `org.httpkit.options` describes them. Not API."
   (:require
    [org.httpkit.options :refer [any-int anything class-thrown event-names function integer number-thrown one-of
-                                optional unless-none]])
+                                optional unless-none whole]])
   (:import
    [java.net SocketAddress]
    [java.util List Map]
@@ -29,7 +29,7 @@
 (def client
   "Of `make-client`."
   {:max-connections          (unless-none any-long)
-   :max-connections-per-host (unless-none any-long)
+   :max-connections-per-host (unless-none (whole any-long))
    :address-finder           (unless-none [ifn? "a function of a URI" class-thrown])
    :channel-factory          (function "a SocketAddress")
    :ssl-configurer           (optional [#(or (ifn? %) (instance? HttpClient$SSLEngineURIConfigurer %))
@@ -91,8 +91,8 @@
      :timeout          (unless-none msecs)
      :connect-timeout  msecs
      :idle-timeout     msecs
-     :deadline         (unless-none msecs)
-     :pool-timeout     (unless-none msecs)
+     :deadline         (unless-none (whole msecs))
+     :pool-timeout     (unless-none (whole msecs))
      :max-response-bytes (unless-none (integer 0 Long/MAX_VALUE))
      :keepalive        msecs
      :max-redirects    (optional any-long)
