@@ -124,14 +124,16 @@
      (metric :gauge "http_client_buffered_bytes" "Native memory that holds parts of responses."
        {} buffered-bytes)]))
 
+(defn- class-of [x]
+  (if (nil? x) "nil" (.getName (class x))))
+
 (defn- metrics [source]
   (let [source (force source)]
     (cond
       (instance? HttpServer source) (server-metrics source)
       (instance? HttpClient source) (client-metrics source)
       :else (throw (IllegalArgumentException.
-                     (str "no source of statistics: " (if (nil? source) "nil" (.getName (class source)))
-                       "; expected an HttpServer or an HttpClient"))))))
+                     (str "no source of statistics: " (class-of source) "; expected an HttpServer or an HttpClient"))))))
 
 ;;;; Prometheus
 
@@ -175,9 +177,10 @@
   "The labels among the options of `what`. Throws IllegalArgumentException for wrong ones, and for those that a
   metric of `source` has itself: they would replace its own, and samples would become one."
   [what opts source]
-  (options/check options/monitoring opts
-    #(throw (IllegalArgumentException. ^String (options/unknown-name what options/monitoring %))))
-  (let [own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics source))
+  (let [opts   (options/as-map what opts)
+        _      (options/check options/monitoring opts
+                 #(throw (IllegalArgumentException. ^String (options/unknown-name what options/monitoring %))))
+        own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics source))
         labels (:labels opts)]
     (when-let [label (some #(when (own (name %)) %) (keys labels))]
       (throw (IllegalArgumentException.
@@ -273,11 +276,18 @@
             (reset! latest [now by-name])
             by-name))))))
 
+(defn- micrometer-class ^Class [class-name]
+  (try (Class/forName (str "io.micrometer.core.instrument." class-name))
+       (catch ClassNotFoundException e
+         (throw (IllegalStateException. "micrometer-bind!: Micrometer is not on the class path" e)))))
+
+(defn- check-registry [registry]
+  (when-not (instance? (micrometer-class "MeterRegistry") registry)
+    (throw (IllegalArgumentException.
+             (str "micrometer-bind!: expected a MeterRegistry, not " (class-of registry))))))
+
 (defn- meter-builder [class-name & args]
-  (let [class (try (Class/forName (str "io.micrometer.core.instrument." class-name))
-                   (catch ClassNotFoundException e
-                     (throw (IllegalStateException. "micrometer-bind!: Micrometer is not on the class path" e))))]
-    (Reflector/invokeStaticMethod ^Class class "builder" (object-array args))))
+  (Reflector/invokeStaticMethod (micrometer-class class-name) "builder" (object-array args)))
 
 (defn- register! [builder registry help labels]
   (let [call (fn [target method & args] (Reflector/invokeInstanceMethod target method (object-array args)))]
@@ -364,6 +374,7 @@
   ([registry source opts]
    (let [source (force source)
          given  (labels-of "micrometer-bind!" opts source)
+         _      (check-registry registry)
          alive  (weakly source)
          now    (snapshots #(some-> (alive) metrics))
          meters (bind-all! registry now source given)]
@@ -397,7 +408,7 @@
                  target)]
     (when-not (instance? (otel-class "metrics.Meter") target)
       (throw (IllegalArgumentException.
-               (str "opentelemetry-bind!: expected an OpenTelemetry or a Meter, not " (some-> target class .getName)))))
+               (str "opentelemetry-bind!: expected an OpenTelemetry or a Meter, not " (class-of target)))))
     target))
 
 (defn- otel-name

@@ -2,6 +2,7 @@
   "`server-stats` says what a client has seen, and `org.httpkit.stats` passes it on."
   (:require [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.client :as client]
             [org.httpkit.server :as server]
@@ -9,7 +10,7 @@
   (:import (io.micrometer.core.instrument Meter MeterRegistry Tag)
            (io.micrometer.core.instrument.config MeterFilter)
            (io.micrometer.core.instrument.simple SimpleMeterRegistry)
-           (java.io Closeable)
+           (java.io Closeable File)
            (java.lang.management ManagementFactory)
            (java.lang.ref WeakReference)
            (javax.management AttributeNotFoundException ObjectName)
@@ -349,12 +350,35 @@
     (let [registry (SimpleMeterRegistry.)]
       (is (thrown-with-msg? IllegalArgumentException #":labels .*: expected a map from Strings or keywords to Strings"
                             (stats/micrometer-bind! registry server {:labels {"server" 1}})))
+      (is (thrown-with-msg? IllegalArgumentException #"options 7 of micrometer-bind!: expected a map"
+                            (stats/micrometer-bind! registry server 7)))
       (is (thrown-with-msg? IllegalArgumentException #":tags is no option of micrometer-bind!"
                             (stats/micrometer-bind! registry server {:tags {}})))
       (doseq [own ["status" :state]]
         (is (thrown-with-msg? IllegalArgumentException (re-pattern (str "label " (pr-str own) " of micrometer-bind!: the metrics"))
                               (stats/micrometer-bind! registry server {:labels {own "mine"}}))))
       (is (empty? (meters registry))))))
+
+(deftest what-is-no-registry-is-named
+  (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
+    (doseq [[registry about] {nil "nil", (Object.) "java.lang.Object"}]
+      (is (thrown-with-msg? IllegalArgumentException
+                            (re-pattern (str "^micrometer-bind!: expected a MeterRegistry, not " about "$"))
+                            (stats/micrometer-bind! registry server))))))
+
+(deftest a-monitoring-system-that-is-not-on-the-class-path-is-named
+  (let [class-path (->> (str/split (System/getProperty "java.class.path") (re-pattern File/pathSeparator))
+                        (remove #(re-find #"micrometer|opentelemetry" %))
+                        (str/join File/pathSeparator))
+        script     '(let [client ((requiring-resolve 'org.httpkit.client/make-client) {})]
+                      (doseq [bind! '[org.httpkit.stats/micrometer-bind! org.httpkit.stats/opentelemetry-bind!]]
+                        (println (try ((requiring-resolve bind!) (Object.) client)
+                                      (catch IllegalStateException e (.getMessage e)))))
+                      (System/exit 0))]
+    (is (= ["micrometer-bind!: Micrometer is not on the class path"
+            "opentelemetry-bind!: opentelemetry-api is not on the class path"]
+           ;; Behind warnings of the JVM.
+           (take-last 2 (str/split-lines (:out (subprocess/run (pr-str script) :class-path class-path))))))))
 
 (deftest a-micrometer-registry-that-refuses-a-meter-keeps-none
   (wire/with-server [{:keys [server]} (constantly {:body "x"}) {}]
