@@ -72,7 +72,7 @@
        {:outcome "full"} (- (long (:handshakes tls)) (long (:resumed tls)))
        {:outcome "resumed"} (:resumed tls)
        {:outcome "failed"} (:failed tls))
-     (metric :counter "http_server_access_log_lost_total" "Entries that the access log had no time for."
+     (metric :counter "http_server_access_log_lost_total" "Entries that the access log had no time for, or could not write."
        {} (:lost access-log))
      (metric :counter "http_server_requests_total" "Requests received."
        {} (:total requests))
