@@ -80,7 +80,7 @@ impl Terms {
         }
         .rule();
         Self {
-            close: rule.close,
+            last: rule.close,
             ..self
         }
     }

@@ -10,9 +10,12 @@ use crate::h1::{RequestHead, Version};
 pub(super) struct Terms {
     pub(super) head: bool,
     pub(super) version: Version,
+    /// The request asks for the connection's end, or its own end is in doubt.
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
+    /// The connection ends after this response, whose head is sent.
+    pub(super) last: bool,
 }
 
 impl Terms {
@@ -23,7 +26,13 @@ impl Terms {
             close: head.close,
             keep_alive: head.keep_alive,
             upgrade: head.upgrade_websocket,
+            last: false,
         }
+    }
+
+    /// Whether the peer knows that the connection ends, since it asked for that: it sends nothing more.
+    pub(super) fn asks_for_end(&self) -> bool {
+        self.close || self.version == Version::Http10 && !self.keep_alive
     }
 }
 

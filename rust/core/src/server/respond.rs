@@ -67,7 +67,7 @@ impl Conn {
         };
         let _step = Step::begin();
         let stopping = self.is_last(&state);
-        let (close, line) = terms.connection(response, false, stopping);
+        let (last, line) = terms.connection(response, false, stopping);
         let empty = terms.head || is_bodyless(response.status);
         let body = if empty { &[][..] } else { body };
         // Up to this size, a copy is cheaper than a vectored write.
@@ -88,7 +88,7 @@ impl Conn {
                 state.transport.write(head, apart);
             }
         });
-        let terms = Terms { close, ..terms };
+        let terms = Terms { last, ..terms };
         let whole = empty || body.len() as u64 >= total;
         let tally = &self.shared.tally;
         tally.head(response.status, state.arrived, whole);
@@ -225,13 +225,13 @@ impl Conn {
         state.name = 0;
         state.account_less(self);
         state.since = self.shared.clock.now();
-        let draining = self.shared.is_draining();
-        if draining {
+        if self.shared.is_draining() {
             self.shared.stop.served.fetch_add(1, Ordering::Relaxed);
         }
-        if terms.close || !kept {
-            if draining || self.is_spent(state) || self.shared.admission.is_crowded() {
-                // The peer may not know yet that we close: what it sends now must not cause a reset.
+        if terms.last || !kept {
+            if !terms.asks_for_end() {
+                // The peer may not know yet that we close: what it sends now must not cause a reset. Others need not
+                // be waited for: each of their requests has a connection of its own.
                 state.inbound.refuse();
             }
             state.finish_connection();

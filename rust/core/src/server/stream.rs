@@ -42,8 +42,8 @@ impl Conn {
         let framing = stream_framing(response.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
         let stopping = self.is_last(&state);
-        let (close, line) = terms.connection(response, until_close, stopping);
-        let begun = Responding::Streaming(Terms { close, ..terms }, coder.map(Extras::coding));
+        let (last, line) = terms.connection(response, until_close, stopping);
+        let begun = Responding::Streaming(Terms { last, ..terms }, coder.map(Extras::coding));
         state.phase.go_on(begun);
         state.sent_in_callback = true;
         state.note_sent();

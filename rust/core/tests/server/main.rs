@@ -16,6 +16,7 @@ mod file;
 mod half_close;
 mod heartbeat;
 mod held_up;
+mod last;
 mod lead;
 mod lent;
 mod limits;
