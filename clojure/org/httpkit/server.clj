@@ -345,8 +345,8 @@
                           ; without that; 0 or nil for any number
                           ;                                      (default nil)
     :max-requests-per-connection ; The response to the last one has Connection: Close,
-                          ; unless the handler gave a Connection header; 0 or nil
-                          ; for any number                       (default nil)
+                          ; whatever its handler gave; 0 or nil for any number
+                          ;                                      (default nil)
     :header-timeout       ; Msecs from accepting, or from the first byte of a later
                           ; request, to the end of its head, else 408 and closed
                           ; (closed if no byte came)             (default 30000)

@@ -205,7 +205,13 @@
   (wire/with-server [{:keys [port]} ok {:max-requests-per-connection 0}]
     (with-open [conn (wire/connect port)]
       (dotimes [_ 20]
-        (is (= [200 nil] ((juxt :status #(get-in % [:headers "connection"])) (fetch-on conn))))))))
+        (is (= [200 nil] ((juxt :status #(get-in % [:headers "connection"])) (fetch-on conn)))))))
+  (wire/with-server [{:keys [port]} (constantly {:status 200 :headers {"Connection" "keep-alive"} :body "ok"})
+                     {:max-requests-per-connection 2}]
+    (with-open [conn (wire/connect port)]
+      (wire/send! conn (apply str (repeat 3 (wire/get-request "/"))))
+      (is (= ["keep-alive" "Close"] (doall (repeatedly 2 #(get-in (wire/answer conn) [:headers "connection"])))))
+      (is (wire/closed? conn) "whatever the handler says"))))
 
 (deftest a-request-beyond-a-full-queue-is-told-when-to-try-again
   (let [go (promise)]

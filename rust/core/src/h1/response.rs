@@ -212,7 +212,7 @@ pub struct Persistence {
     pub websocket: bool,
     /// The response's own `Connection` has `close`.
     pub handler_close: bool,
-    /// The server stops, and the response has no `Connection` of its own.
+    /// The server has reasons of its own to end the connection.
     pub stopping: bool,
     /// The response ends with the connection, see [`StreamFraming::UntilClose`].
     pub until_close: bool,
@@ -241,6 +241,18 @@ impl Persistence {
         };
         ConnectionRule { close, line }
     }
+}
+
+/// Appends header lines, with `line` instead of those of `Connection`.
+pub fn replace_connection(out: &mut Vec<u8>, headers: &[u8], line: &[u8]) {
+    const NAME: &[u8] = b"connection:";
+    for header in headers.split_inclusive(|&b| b == b'\n') {
+        let name = header.get(..NAME.len()).unwrap_or_default();
+        if !name.eq_ignore_ascii_case(NAME) {
+            out.extend_from_slice(header);
+        }
+    }
+    out.extend_from_slice(line);
 }
 
 /// Appends `Server` (unless `None`) and `Date` as header lines.

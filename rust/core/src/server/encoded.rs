@@ -9,7 +9,7 @@ use super::phase::Responding;
 use super::types::{Encoded, Interest};
 use crate::grammar::is_bodyless;
 use crate::h1::encoded::EncodedHead;
-use crate::h1::response::{CONNECTION_CLOSE, Persistence};
+use crate::h1::response::{CONNECTION_CLOSE, Persistence, replace_connection};
 
 const EMPTY_LINE: &[u8] = b"\r\n";
 
@@ -39,17 +39,20 @@ impl Conn {
         }
         let empty = terms.head || is_bodyless(head.status);
         let body = (bytes.len() - head.len) as u64 + more;
-        let stopping = self.is_last(&state) && !head.connection;
+        let stopping = self.is_last(&state, head.connection) && !head.close;
         let delimited = empty || head.delimits(body);
         let terms = terms.after_encoded(&head, delimited, stopping);
         let (fields, rest) = bytes.split_at(head.len - EMPTY_LINE.len());
         let rest = if empty { EMPTY_LINE } else { rest };
-        let closing = if stopping { CONNECTION_CLOSE.len() } else { 0 };
-        state.log_head(head.status, head.len + closing);
-        let out = &mut state.transport;
-        match stopping {
-            true => out.write(&[fields, CONNECTION_CLOSE].concat(), rest),
-            false => out.write(&bytes[..fields.len() + rest.len()], &[]),
+        if stopping {
+            let mut closing = Vec::with_capacity(head.len + CONNECTION_CLOSE.len());
+            replace_connection(&mut closing, fields, CONNECTION_CLOSE);
+            state.log_head(head.status, closing.len() + EMPTY_LINE.len());
+            state.transport.write(&closing, rest);
+        } else {
+            state.log_head(head.status, head.len);
+            let all = &bytes[..fields.len() + rest.len()];
+            state.transport.write(all, &[]);
         }
         let whole = empty || more == 0;
         self.shared.tally.head(head.status, state.arrived, whole);

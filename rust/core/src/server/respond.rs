@@ -16,7 +16,9 @@ use super::types::{
     CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead, UNKNOWN_LENGTH,
 };
 use crate::grammar::is_bodyless;
-use crate::h1::response::{LengthHeader, Persistence, content_length, length_header, status_line};
+use crate::h1::response::{
+    LengthHeader, Persistence, content_length, length_header, replace_connection, status_line,
+};
 
 /// Pipelined requests of one connection that a thread serves in a row before it yields to others.
 const MAX_IN_A_ROW: u8 = 64;
@@ -66,7 +68,7 @@ impl Conn {
             return Responded::Stale;
         };
         let _step = Step::begin();
-        let stopping = self.is_last(&state);
+        let stopping = self.is_last(&state, response.flags & GIVEN_CONNECTION != 0);
         let (last, line) = terms.connection(response, false, stopping);
         let empty = terms.head || is_bodyless(response.status);
         let body = if empty { &[][..] } else { body };
@@ -283,11 +285,12 @@ impl Conn {
 
     /// Whether the next response is the connection's last, for the server's reasons: it leaves a body unread, or it is
     /// the last one allowed. Also if the server stops, or has nearly as many connections as it may, but not if another
-    /// request has already arrived.
-    pub(super) fn is_last(&self, state: &State) -> bool {
+    /// request has already arrived, or if a `Connection` header was `given`.
+    pub(super) fn is_last(&self, state: &State, given: bool) -> bool {
         self.is_spent(state)
             || state.inbound.ends_connection()
-            || (self.shared.is_draining() || self.shared.admission.is_crowded())
+            || !given
+                && (self.shared.is_draining() || self.shared.admission.is_crowded())
                 && state.inbound.waiting() == 0
     }
 
@@ -304,6 +307,9 @@ impl Conn {
         connection: &[u8],
     ) {
         status_line(head, response.status);
+        if response.flags & GIVEN_CONNECTION != 0 && !connection.is_empty() {
+            return replace_connection(head, response.headers, connection);
+        }
         head.extend_from_slice(response.headers);
         head.extend_from_slice(connection);
     }
@@ -372,10 +378,12 @@ impl Terms {
             keep_alive: self.keep_alive,
             websocket: self.upgrade,
             handler_close: response.flags & CLOSE != 0,
-            stopping: stopping && !given,
+            stopping,
             until_close,
         }
         .rule();
-        (rule.close, if given { b"" } else { rule.line })
+        // A given line stays, unless it would be untrue.
+        let stays = given && (!rule.close || response.flags & CLOSE != 0);
+        (rule.close, if stays { b"" } else { rule.line })
     }
 }

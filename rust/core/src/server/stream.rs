@@ -15,7 +15,7 @@ use super::payload::Payload;
 use super::phase::{Extras, Phase, Responding};
 use super::timers::Timers;
 use super::transport::{CORK_SIZE, with_buffer};
-use super::types::{Gzip, ResponseHead, Sent};
+use super::types::{GIVEN_CONNECTION, Gzip, ResponseHead, Sent};
 use crate::h1::response::{
     LAST_CHUNK, StreamFraming, TRANSFER_ENCODING_CHUNKED, chunk_header, stream_framing,
 };
@@ -41,7 +41,7 @@ impl Conn {
         // An ordinary streamed response to a WebSocket request is framed like any other.
         let framing = stream_framing(response.status, terms.version, terms.head, false);
         let until_close = framing == StreamFraming::UntilClose;
-        let stopping = self.is_last(&state);
+        let stopping = self.is_last(&state, response.flags & GIVEN_CONNECTION != 0);
         let (last, line) = terms.connection(response, until_close, stopping);
         let begun = Responding::Streaming(Terms { last, ..terms }, coder.map(Extras::coding));
         state.phase.go_on(begun);

@@ -1,14 +1,15 @@
-//! The last response of a connection: what a peer sends behind it does not cut it off.
+//! The last response of a connection: it says so, and what a peer sends behind it does not cut it off.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use httpkit_core::server::{
-    CLOSE, Encoded, Exchange, Interest, Mode, Responded, ResponseHead, Sent,
+    CLOSE, Config, Encoded, Exchange, GIVEN_CONNECTION, Interest, Mode, Responded, ResponseHead,
+    Sent,
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{PATIENCE, Running, config, reply};
+use crate::support::{PATIENCE, Running, config, read_head, reply};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 /// More than the kernel keeps for a peer with a small buffer, and less than it takes from a server.
@@ -81,4 +82,91 @@ fn nor_an_encoded_one_that_says_close() {
 #[test]
 fn nor_an_encoded_one_of_which_the_peer_cannot_tell_the_end() {
     assert_arrives(GET, |exchange| respond_encoded(exchange, ""));
+}
+
+const KEEP_ALIVE: &str = "HTTP/1.1 200 OK\r\nA: b\r\nconnection: keep-alive\r\nC: d\r\n";
+
+/// Responds in each way with a header that says that the connection is kept.
+fn keep_alive_in_each_way() -> [fn(&Exchange); 3] {
+    const GIVEN: ResponseHead<'_> = ResponseHead {
+        status: 200,
+        headers: KEEP_ALIVE.split_at(17).1.as_bytes(),
+        flags: GIVEN_CONNECTION,
+        declared: -1,
+    };
+    [
+        |exchange| {
+            let answered = exchange.respond(&GIVEN, b"last", 4);
+            assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
+        },
+        |exchange| {
+            assert_eq!(exchange.stream(&GIVEN, b"last"), Sent::Accepted);
+            assert_eq!(exchange.end_stream(), Sent::Accepted);
+        },
+        |exchange| {
+            let bytes = format!("{KEEP_ALIVE}Content-Length: 4\r\n\r\nlast");
+            let sent = exchange.respond_encoded(bytes.as_bytes(), 0, Interest::default());
+            assert_eq!(sent, Encoded::Done);
+        },
+    ]
+}
+
+/// Of the head of a last response, which all fields but the untrue one have stayed in.
+fn assert_says_close(head: &str) {
+    let of_connection = |line: &&str| line.to_ascii_lowercase().starts_with("connection:");
+    let said: Vec<_> = head.lines().filter(of_connection).collect();
+    assert_eq!(said, ["Connection: Close"], "{head}");
+    assert!(head.contains("\r\nA: b\r\nC: d\r\n"), "{head}");
+}
+
+#[test]
+fn a_connection_that_has_had_all_its_requests_ends_whatever_its_handlers_say() {
+    for respond in keep_alive_in_each_way() {
+        let server = Running::start(Config {
+            max_requests: Some(2),
+            ..config(Mode::Pull)
+        });
+        let mut peer = server.connect();
+        peer.write_all(&GET.repeat(3)).unwrap();
+        respond(&server.request());
+        let head = read_head(&mut peer);
+        assert!(head.contains("connection: keep-alive\r\n"), "{head}");
+        respond(&server.request());
+        let mut rest = String::new();
+        peer.read_to_string(&mut rest).unwrap();
+        let (_, last) = rest.split_once("HTTP/1.1 200 OK").unwrap();
+        assert_says_close(last);
+        assert_eq!(rest.matches("last").count(), 2, "{rest}");
+    }
+}
+
+#[test]
+fn a_body_that_is_left_unread_ends_the_connection_whatever_the_handler_says() {
+    for respond in keep_alive_in_each_way() {
+        let server = Running::start(Config {
+            request_buffer: Some(1000),
+            ..config(Mode::Pull)
+        });
+        let mut peer = server.connect();
+        peer.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nabc")
+            .unwrap();
+        respond(&server.request());
+        let mut all = String::new();
+        peer.read_to_string(&mut all).unwrap();
+        assert_says_close(&all);
+        assert!(all.contains("last"), "{all}");
+    }
+}
+
+#[test]
+fn a_stream_that_ends_with_its_connection_says_so_whatever_the_handler_says() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .unwrap();
+    keep_alive_in_each_way()[1](&server.request());
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert_says_close(&all);
+    assert!(all.ends_with("\r\n\r\nlast"), "{all}");
 }
