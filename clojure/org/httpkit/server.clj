@@ -593,7 +593,8 @@
     "Sets (fn [status]), called once when the channel closes, or immediately if it
     already has. By `close`, or a send that closes: at once, on the calling thread,
     even if a callback runs. Else, as when the peer closes: after the messages received
-    before, unless their callback runs for more than 100 ms. Status is
+    before, unless their callback runs for more than 100 ms. Not called for a 500
+    because the handler or `:on-open` threw. Status is
 
       :server-close      ; By `close`, the end of a response, or the server's stop
       :client-close      ; The HTTP client disconnected
