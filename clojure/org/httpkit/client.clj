@@ -443,7 +443,7 @@
     :max-response-bytes ; Maximum bytes of a body, decompressed unless `:as` says
                         ; otherwise, else ContentTooLargeException (default what
                         ; fits in the heap, shared by all responses being
-                        ; received; no limit for `:stream`)
+                        ; received; no limit for `:stream` without `:filter`)
     :filter             ; `IFilter` that may abort, see `max-body-filter`
     :worker-pool        ; ExecutorService (or delay) that decodes and calls back
                         ; (default that of `default-worker_`)

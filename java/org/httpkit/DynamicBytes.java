@@ -88,10 +88,18 @@ public class DynamicBytes {
         return "DynamicBytes[len=" + length + ", cap=" + data.length + "]";
     }
 
-    private void ensureRoom(int n) {
+    /**
+     * @return the length that the array has once {@code n} bytes are appended
+     */
+    public int capacityFor(int n) {
         long need = (long) length + n;
-        if (need > data.length) {
-            data = Arrays.copyOf(data, grown(data.length, need));
+        return need > data.length ? grown(data.length, need) : data.length;
+    }
+
+    private void ensureRoom(int n) {
+        int capacity = capacityFor(n);
+        if (capacity > data.length) {
+            data = Arrays.copyOf(data, capacity);
         }
     }
 

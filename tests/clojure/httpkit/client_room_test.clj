@@ -126,3 +126,63 @@
                        (peer/await-end! conn))]
     (is (= "class org.httpkit.ContentTooLargeException"
            (in-a-small-heap (:url p) '(prn (str (class (:error @(client/get url {:timeout 60000}))))))))))
+
+(defn- endless
+  "Answers with the head lines and chunks without end."
+  [head]
+  (let [chunk (peer/latin1 (str "10000\r\n" (apply str (repeat 0x10000 "0")) "\r\n"))]
+    (fn [conn]
+      (try
+        (peer/read-request! conn)
+        (peer/send! conn "HTTP/1.1 200 OK\r\n" head "Transfer-Encoding: chunked\r\n\r\n")
+        (while true (peer/send-bytes! conn chunk))
+        (catch IOException _))))) ; the client hangs up
+
+(deftest what-a-filter-is-shown-takes-no-more-memory-than-the-heap-has-room-for
+  (doseq [[about head options] [["as it is" "" [{} {:as :stream} {:as :none}]]
+                                ["compressed" "Content-Encoding: gzip\r\n" [{} {:max-response-bytes 1000} {:as :byte-array}]]]]
+    (testing about
+      (peer/with-peer [p (endless head)]
+        (is (= (repeat 3 "class org.httpkit.ContentTooLargeException")
+               (in-a-small-heap (:url p)
+                                (list 'let ['options options]
+                                      '(let [any (proxy [org.httpkit.client.IFilter] [] (accept [_] true))
+                                             get #(:error @(client/get url (merge {:filter any :timeout 60000} %)))]
+                                         (prn (mapv (comp str class get) options)))))))))))
+
+(deftest responses-that-filters-are-shown-share-the-room
+  (let [eight (* 8 1024 1024)
+        half  (peer/latin1 (str "1000000\r\n" (apply str (repeat eight "0"))))]
+    (peer/with-peer [p (fn [conn]
+                         (try
+                           (peer/read-request! conn)
+                           (peer/send! conn "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                           (peer/send-bytes! conn half)
+                           (peer/await-end! conn)
+                           (catch IOException _)))] ; the client hangs up
+      (let [{:keys [held errors after] :as all}
+            (in-a-small-heap (:url p)
+                             '(let [eight    (* 8 1024 1024)
+                                    received (fn [] ; begun, and held up with eight megabytes or failed
+                                               (let [here   (promise)
+                                                     any    (proxy [org.httpkit.client.IFilter] []
+                                                              (accept [seen]
+                                                                (when (and (instance? org.httpkit.DynamicBytes seen)
+                                                                           (= eight (.length ^org.httpkit.DynamicBytes seen)))
+                                                                  (deliver here true))
+                                                                true))
+                                                     result (client/get url {:filter any :timeout 60000}
+                                                                        (fn [r] (deliver here true) r))]
+                                                 (deref here 60000 nil)
+                                                 result))
+                                    results  (vec (repeatedly 20 received))
+                                    failed   (filterv realized? results)
+                                    held     (remove realized? results)]
+                                (run! future-cancel held)
+                                (run! deref results)
+                                (prn {:held   (count held)
+                                      :errors (mapv (comp str class :error deref) failed)
+                                      :after  (realized? (received))})))]
+        (is (<= 1 (long (or held 0)) 12) (pr-str all))
+        (is (= #{"class org.httpkit.ContentTooLargeException"} (set errors)) (pr-str all))
+        (is (false? after) "what they held is given back")))))

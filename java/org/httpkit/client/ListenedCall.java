@@ -20,6 +20,7 @@ final class ListenedCall extends Call {
     private final IRespListener listener;
     private final ConcurrentLinkedQueue<News> news = new ConcurrentLinkedQueue<>();
     private final AtomicInteger waiting = new AtomicInteger();
+    private final HeapShare share = new HeapShare();
     private boolean headSeen;
 
     /** Written by the single thread that passes events on. */
@@ -32,6 +33,9 @@ final class ListenedCall extends Call {
     ListenedCall(HttpClient client, IRespListener listener) {
         super(client);
         this.listener = listener;
+        if (listener instanceof RespListener) {
+            ((RespListener) listener).share(share);
+        }
     }
 
     @Override
@@ -94,7 +98,7 @@ final class ListenedCall extends Call {
         finished();
         post(
                 () -> {
-                    over = true;
+                    over();
                     listener.onCompleted();
                 });
     }
@@ -103,7 +107,7 @@ final class ListenedCall extends Call {
     void fail(Throwable t) {
         post(
                 () -> {
-                    over = true;
+                    over();
                     listener.onThrowable(t);
                 });
     }
@@ -112,6 +116,11 @@ final class ListenedCall extends Call {
     @Override
     void refuse(Throwable t) {
         listener.onThrowable(t);
+    }
+
+    private void over() {
+        over = true;
+        share.release();
     }
 
     private void post(News piece) {
@@ -153,7 +162,7 @@ final class ListenedCall extends Call {
 
     private void abort(Throwable why) {
         if (!over) {
-            over = true;
+            over();
             try {
                 NativeClient.clientCancel(client.handle(), id);
                 listener.onThrowable(why);

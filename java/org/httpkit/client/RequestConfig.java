@@ -154,7 +154,7 @@ public class RequestConfig {
     /**
      * Limits the response body, in bytes as handed out, decompressed or raw; a longer one fails
      * with a ContentTooLargeException. Negative: as much as the heap has room for, except for
-     * streams.
+     * streams without a filter.
      */
     public RequestConfig maxResponseBytes(long bytes) {
         maxResponseBytes = bytes;

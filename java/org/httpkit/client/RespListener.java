@@ -52,6 +52,10 @@ public class RespListener implements IRespListener {
     private final Delivery delivery = new Delivery();
     private int attempts;
     private long maxBytes = -1;
+
+    /** Null outside of a client. */
+    private HeapShare share;
+
     private final DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
     private volatile Map<String, Object> headers = Collections.emptyMap();
@@ -124,11 +128,17 @@ public class RespListener implements IRespListener {
 
     @Override
     public void onBodyReceived(byte[] buf, int length) throws AbortException {
-        if (maxBytes >= 0 && body.length() + (long) length > maxBytes && coding() == 0) {
+        // How much a coded body decodes to is checked then; until then, its own bytes take room.
+        boolean limited = maxBytes >= 0 && coding() == 0;
+        if (limited && body.length() + (long) length > maxBytes) {
             throw new ContentTooLargeException(
                     "Response body is longer than max-response-bytes: " + maxBytes);
         }
-        body.append(buf, length);
+        if (limited || share == null) {
+            body.append(buf, length);
+        } else {
+            share.append(body, buf, length);
+        }
         if (!filter.accept(body)) {
             throw new AbortException("Rejected when reading body, length: " + body.length());
         }
@@ -167,6 +177,11 @@ public class RespListener implements IRespListener {
     /** Limits bodies collected here; the core limits those that it collects. */
     void maxBytes(long most) {
         maxBytes = most;
+    }
+
+    /** Counts what is collected here. */
+    void share(HeapShare counter) {
+        share = counter;
     }
 
     /** Whether content codings are left as received. */
