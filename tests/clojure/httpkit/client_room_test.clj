@@ -186,3 +186,25 @@
         (is (<= 1 (long (or held 0)) 12) (pr-str all))
         (is (= #{"class org.httpkit.ContentTooLargeException"} (set errors)) (pr-str all))
         (is (false? after) "what they held is given back")))))
+
+(defn- announcing [status n]
+  (fn [conn]
+    (peer/read-request! conn)
+    (peer/send! conn "HTTP/1.1 " status " X\r\nContent-Length: " n "\r\n\r\n")
+    (peer/await-end! conn)))
+
+(deftest a-filter-does-not-delay-the-failure-of-a-response-that-is-announced-too-long
+  (doseq [as [:byte-array :stream :none]]
+    (peer/with-peer [p (announcing 200 11)]
+      (is (= over-ten (outcome @(client/get (:url p) {:as as :filter any-filter :max-response-bytes 10 :timeout 10000}))))))
+  (peer/with-peer [p (announcing 200 1000000000)]
+    (is (= "class org.httpkit.ContentTooLargeException"
+           (in-a-small-heap (:url p) '(let [any (proxy [org.httpkit.client.IFilter] [] (accept [_] true))]
+                                        (prn (str (class (:error @(client/get url {:filter any :timeout 10000})))))))))))
+
+(deftest a-length-without-a-body-exceeds-no-limit
+  (doseq [[method status] [[:head 200] [:get 204] [:get 205] [:get 304]]]
+    (testing [method status]
+      (peer/with-peer [p (announcing status 1000000000)]
+        (is (= status (:status @(client/request {:url (:url p) :method method :filter any-filter :max-response-bytes 10
+                                                 :timeout 10000}))))))))

@@ -32,7 +32,9 @@ abstract class Call extends ClientUpcalls.Call {
     static Call of(HttpClient client, IRespListener listener, RequestConfig config) {
         if (listener instanceof RespListener) {
             RespListener collector = (RespListener) listener;
-            collector.maxBytes(config == null ? -1 : config.maxResponseBytes);
+            if (config != null) {
+                collector.expect(config.methodName(), config.maxResponseBytes);
+            }
             if (collector.streams()) {
                 return new StreamedCall(client, collector);
             } else if (collector.collectedByCore()) {

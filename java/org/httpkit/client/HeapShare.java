@@ -56,7 +56,7 @@ final class HeapShare {
         long room = ClientUpcalls.room();
         // The room is what remains beside the arrays. They count again: a collector may not be able
         // to put all that is free into one array.
-        if (held + promised + bytes > room) {
+        if (bytes > 0 && held + promised + bytes > room) {
             throw new ContentTooLargeException(
                     "Response body does not fit: there is room for "
                             + room

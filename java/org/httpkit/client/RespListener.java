@@ -52,6 +52,7 @@ public class RespListener implements IRespListener {
     private final Delivery delivery = new Delivery();
     private int attempts;
     private long maxBytes = -1;
+    private boolean headRequest;
 
     /** Null outside of a client. */
     private HeapShare share;
@@ -124,15 +125,37 @@ public class RespListener implements IRespListener {
         if (!filter.accept(received)) {
             throw new AbortException("Rejected when header received");
         }
+        if (maxBytes >= 0) {
+            checkLimit(announced());
+        } else if (share != null && getClass() == RespListener.class) {
+            // A subclass may not collect what it is told.
+            HeapShare.check(announced());
+        }
+    }
+
+    /** The length of a body that is not to be decoded, if the header says it; else 0. */
+    private long announced() {
+        int code = status == null ? 0 : status.getCode();
+        String length = header("content-length");
+        boolean none = headRequest || code == 204 || code == 205 || code == 304;
+        return none || length == null || coding() != 0 || !length.matches("[0-9]{1,18}")
+                ? 0
+                : Long.parseLong(length);
+    }
+
+    private void checkLimit(long length) {
+        if (length > maxBytes) {
+            throw new ContentTooLargeException(
+                    "Response body is longer than max-response-bytes: " + maxBytes);
+        }
     }
 
     @Override
     public void onBodyReceived(byte[] buf, int length) throws AbortException {
         // How much a coded body decodes to is checked then; until then, its own bytes take room.
         boolean limited = maxBytes >= 0 && coding() == 0;
-        if (limited && body.length() + (long) length > maxBytes) {
-            throw new ContentTooLargeException(
-                    "Response body is longer than max-response-bytes: " + maxBytes);
+        if (limited) {
+            checkLimit(body.length() + (long) length);
         }
         if (limited || share == null) {
             body.append(buf, length);
@@ -174,8 +197,12 @@ public class RespListener implements IRespListener {
                 && getClass() == RespListener.class;
     }
 
-    /** Limits bodies collected here; the core limits those that it collects. */
-    void maxBytes(long most) {
+    /**
+     * What was requested, and the limit of bodies collected here; the core limits those that it
+     * collects.
+     */
+    void expect(String method, long most) {
+        headRequest = "HEAD".equals(method);
         maxBytes = most;
     }
 
