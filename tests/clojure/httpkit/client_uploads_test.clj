@@ -5,7 +5,7 @@
             [clojure.test        :refer [deftest is testing]]
             [httpkit.client-peer :as peer]
             [org.httpkit.client  :as client])
-  (:import (java.io File InputStream PipedInputStream PipedOutputStream RandomAccessFile)
+  (:import (java.io File FileInputStream InputStream PipedInputStream PipedOutputStream RandomAccessFile)
            (java.net InetAddress ServerSocket)
            (java.util.concurrent CountDownLatch TimeUnit)))
 
@@ -96,6 +96,43 @@
         (peer/with-peer [p serve]
           (deref (client/post (:url p) {:body body :chunked? true :timeout 1000}) 30000 nil)
           (is (peer/eventually #(= 1 @closes))))))))
+
+(defn- error-of [request]
+  (try (:error (deref (client/request request) 10000 nil))
+       (catch Exception e e)))
+
+(deftest sources-are-closed-if-the-request-cannot-be-made
+  (let [source (fn [closed called]
+                 (proxy [InputStream] []
+                   (read ([] -1) ([_ _ _] -1))
+                   (close [] (swap! closed conj called))))
+        here   "http://127.0.0.1:1/"]
+    (doseq [[about request expected] [["a URL" {:url "ftp://x"} "ftp is not supported"]
+                                      ["no URL" {:url "::"} "Expected scheme name"]
+                                      ["a proxy" {:url here :proxy-url "ftp://x"} "ftp for proxy is not supported"]]
+            chunked?                 [false true]]
+      (testing [about chunked?]
+        (let [closed (atom [])
+              error  (error-of (assoc request :method :post :body (source closed "body") :chunked? chunked?))]
+          (is (str/includes? (str (ex-message error)) expected))
+          (is (= ["body"] @closed)))))
+    (doseq [[about part] {"a content" {:name "b" :content true}
+                          "a name"    {:name "b\r\n" :content "x"}
+                          "a source"  {:name "b" :content (proxy [InputStream] []
+                                                           (read
+                                                             ([] (throw (java.io.IOException. "no more")))
+                                                             ([_ _ _] (throw (java.io.IOException. "no more")))))}}]
+      (testing about
+        (let [closed (atom #{})]
+          (is (some? (error-of {:url here :method :post :multipart [{:name "a" :content (source closed "first")}
+                                                                    part
+                                                                    {:name "c" :content (source closed "last")}]})))
+          (is (= #{"first" "last"} @closed)))))
+    (testing "a long file in a multipart"
+      (let [in (FileInputStream. (file-of 1))]
+        (is (= "ftp is not supported"
+               (ex-message (error-of {:url "ftp://x" :method :post :multipart [{:name "a" :content in}]}))))
+        (is (false? (.isOpen (.getChannel in))))))))
 
 (deftest a-source-that-fails-or-that-cannot-be-closed-fails-the-request
   (peer/with-peer [p (fn [conn] (peer/read-head! conn) (peer/await-end! conn))]

@@ -8,6 +8,7 @@
    [org.httpkit.options.client :as client-options])
   (:import
    [clojure.lang Keyword]
+   [java.io InputStream]
    [java.util List Locale Map]
    [org.httpkit HttpMethod]
    [org.httpkit.client MultipartBody MultipartEntity RequestConfig]))
@@ -42,7 +43,7 @@
               (map (fn [[k v]] {:name (params/name-of k) :content (str v)}))
               form-params)))
 
-(defn- coerce-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]
+(defn- with-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]
   (let [entities (multipart-entities multipart form-params)
         boundary (MultipartEntity/genBoundary entities)
         mixed?   (boolean multipart-mixed?)]
@@ -50,6 +51,18 @@
         (update :headers headers/with "Content-Type"
                 (str (if mixed? "multipart/mixed" "multipart/form-data") "; boundary=" boundary))
         (assoc :body (encode boundary entities mixed?)))))
+
+(defn- close-sources! [multipart ^Throwable why]
+  (doseq [in (map :content multipart)
+          :when (instance? InputStream in)]
+    (try (.close ^InputStream in)
+         (catch Throwable t (when-not (identical? t why) (.addSuppressed why t))))))
+
+(defn- coerce-multipart [{:keys [multipart] :as req} encode]
+  (try (with-multipart req encode)
+       (catch Throwable t
+         (close-sources! multipart t)
+         (throw t))))
 
 (defn- coerce-body [{:keys [multipart form-params nested-param-style] :as req} encode]
   (cond

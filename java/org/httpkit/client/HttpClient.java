@@ -288,8 +288,14 @@ public class HttpClient implements Runnable {
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine)
             throws Exception {
-        ensureLoop();
-        Route route = Route.of(url, config);
+        Route route;
+        try {
+            ensureLoop();
+            route = Route.of(url, config);
+        } catch (Throwable t) {
+            RequestBody.abandon(config.body, t);
+            throw t;
+        }
         RequestBody body = RequestBody.of(config);
         boolean accepted = false;
         try {

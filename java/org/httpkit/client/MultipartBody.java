@@ -1,6 +1,7 @@
 package org.httpkit.client;
 
 import java.io.ByteArrayInputStream;
+import java.io.Closeable;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.FilterInputStream;
@@ -17,7 +18,7 @@ import java.util.List;
  * <p>Everything else is in memory, so the length is known: the wire format is that of {@link
  * MultipartEntity#encode}. Not API.
  */
-public class MultipartBody {
+public class MultipartBody implements Closeable {
     private final List<Piece> pieces = new ArrayList<>();
 
     private long length;
@@ -139,9 +140,25 @@ public class MultipartBody {
     /** Opens all files together, so that a missing one fails before the connection is made. */
     InputStream open() throws IOException {
         List<InputStream> streams = new ArrayList<>();
-        for (Piece piece : pieces) {
-            streams.add(piece.open());
+        try {
+            for (Piece piece : pieces) {
+                streams.add(piece.open());
+            }
+        } catch (Throwable t) {
+            streams.forEach(stream -> RequestBody.abandon(stream, t));
+            RequestBody.abandon(this, t);
+            throw t;
         }
         return new SequenceInputStream(Collections.enumeration(streams));
+    }
+
+    /** Instead of {@link #open}: closes the files that are already open. */
+    @Override
+    public void close() throws IOException {
+        for (Piece piece : pieces) {
+            if (piece.content instanceof InputStream) {
+                ((InputStream) piece.content).close();
+            }
+        }
     }
 }

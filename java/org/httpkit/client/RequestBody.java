@@ -78,6 +78,17 @@ final class RequestBody implements Closeable {
         return memory(inMemory(body));
     }
 
+    /** Closes what would have been read, if {@code why} had not been thrown. */
+    static void abandon(Object body, Throwable why) {
+        if (body instanceof InputStream || body instanceof MultipartBody) {
+            try {
+                ((Closeable) body).close();
+            } catch (IOException | RuntimeException e) {
+                why.addSuppressed(e);
+            }
+        }
+    }
+
     private static RequestBody memory(byte[] bytes) {
         return new RequestBody(bytes, 0, null, bytes.length, false, false);
     }
