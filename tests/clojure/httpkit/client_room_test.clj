@@ -208,3 +208,13 @@
       (peer/with-peer [p (announcing status 1000000000)]
         (is (= status (:status @(client/request {:url (:url p) :method method :filter any-filter :max-response-bytes 10
                                                  :timeout 10000}))))))))
+
+(deftest a-body-that-has-no-room-beside-its-string-is-too-large
+  (let [n (* 45 1024 1024)]
+    (peer/with-peer [p (serving (str "Content-Type: text/plain\r\nContent-Length: " n "\r\n") (byte-array n))]
+      (is (= ["class org.httpkit.ContentTooLargeException" "class org.httpkit.ContentTooLargeException" n]
+             (in-a-small-heap (:url p) '(let [get   #(do (System/gc) @(client/get url (merge {:timeout 60000} %)))
+                                              error (comp str class :error)]
+                                          (prn [(error (get {:as :text}))
+                                                (do (System/gc) (error @(client/get url {:timeout 60000} identity)))
+                                                (alength ^bytes (:body (get {:as :byte-array})))]))))))))

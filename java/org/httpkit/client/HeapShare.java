@@ -31,6 +31,8 @@ final class HeapShare {
         promise(capacity);
         try {
             body.append(bytes, length);
+        } catch (OutOfMemoryError e) {
+            throw full(e);
         } finally {
             made(capacity, body.get().length);
         }
@@ -63,6 +65,15 @@ final class HeapShare {
                             + " bytes of responses in the heap (max-response-bytes allows more,"
                             + " unless compressed; a stream without a filter needs no room)");
         }
+    }
+
+    /** What a program is told of a response for which there was no memory, converted or not. */
+    static ContentTooLargeException full(OutOfMemoryError why) {
+        ContentTooLargeException full =
+                new ContentTooLargeException(
+                        "The heap has no memory for the response: " + why.getMessage());
+        full.initCause(why);
+        return full;
     }
 
     /** The call is over. */

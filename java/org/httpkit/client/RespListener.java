@@ -57,7 +57,7 @@ public class RespListener implements IRespListener {
     /** Null outside of a client. */
     private HeapShare share;
 
-    private final DynamicBytes body = new DynamicBytes(0);
+    private DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
     private volatile Map<String, Object> headers = Collections.emptyMap();
 
@@ -258,7 +258,7 @@ public class RespListener implements IRespListener {
 
         @Override
         public Object body() throws Throwable {
-            return work.coerce();
+            return coerced(work);
         }
 
         @Override
@@ -290,6 +290,19 @@ public class RespListener implements IRespListener {
     private void head(int code, byte[] headerBlock) {
         status = HttpStatus.valueOf(code);
         headers = HeaderBlock.parse(headerBlock);
+    }
+
+    /**
+     * A string or a decoded body is made beside the bytes received, which are dropped if it cannot.
+     */
+    private Object coerced(Work todo) throws Throwable {
+        try {
+            return todo.coerce();
+        } catch (OutOfMemoryError e) {
+            delivery.work = null;
+            body = null;
+            throw HeapShare.full(e);
+        }
     }
 
     private Object collected() {
@@ -355,7 +368,7 @@ public class RespListener implements IRespListener {
             Object coerced = null;
             if (why == null) {
                 try {
-                    coerced = work.coerce();
+                    coerced = coerced(work);
                 } catch (Throwable t) {
                     why = t;
                 }
