@@ -1,10 +1,11 @@
 (ns httpkit.channel-late-test
   "Channels and streams that begin when their exchange is over: told so at once, and not kept."
-  (:require [clojure.test :refer [deftest is]]
+  (:require [clojure.test :refer [deftest is testing]]
             [httpkit.channel-wire :as wire]
             [org.httpkit.server :as server])
   (:import (java.io ByteArrayInputStream)
            (java.util Map)
+           (java.util.concurrent SynchronousQueue TimeUnit)
            (org.httpkit.jni Native)
            (org.httpkit.server AsyncChannel HttpServer)))
 
@@ -69,6 +70,88 @@
       (let [seen (into {} (wire/outcome request))]
         (is (false? (server/open? (:async-channel seen))))
         (is (= {:channels 0 :drains 0} (kept server)))))))
+
+(defn- use-late
+  "What a request's channel, first asked for by another thread, says and hears."
+  [req]
+  (let [heard (atom [])]
+    (wire/outcome
+      (future
+        (let [ch (:async-channel req)]
+          (server/on-close ch #(swap! heard conj %))
+          {:same?   (identical? ch (:async-channel req))
+           :open?   (server/open? ch)
+           :sent    [(server/send! ch {:status 201 :body "stray"} false) (server/send! ch "stray" false)]
+           :closed  (server/close ch)
+           :heard   @heard})))))
+
+(def ^:private over {:same? true :open? false :sent [false false] :closed false :heard [:server-close]})
+
+(def ^:private returned-maps
+  "Functions of a promise that gets what the channel does, while the body is read."
+  {"a body that is kept"     (fn [req used] {:body (lazy-seq (deliver used (use-late req)) ["first" "last"])})
+   "a body that is streamed" (fn [req used] {:body (cons "first" (lazy-seq (deliver used (use-late req)) ["last"]))
+                                             :headers {"Content-Type" "text/event-stream"}})
+   "a long body"             (fn [req used] {:body (concat [(apply str (repeat 100000 "x"))]
+                                                           (lazy-seq (deliver used (use-late req)) ["last"]))})})
+
+(deftest a-returned-map-is-all-that-is-sent-however-late-another-thread-asks-for-the-channel
+  (doseq [[about returned] returned-maps, async? [false true]]
+    (testing (str about ", " async?)
+      (let [used (promise)]
+        (wire/with-server [{:keys [port server errors]}
+                           (if async?
+                             (fn [req respond _] (respond (returned req used)))
+                             (fn [req] (returned req used)))
+                           {:ring-async? async?}]
+          (let [conn (wire/connect port)]
+            (wire/write! conn (wire/get-request "/"))
+            (let [{:keys [status text complete?]} (wire/read-answer! conn)]
+              (is (= [200 true] [status complete?]))
+              (is (re-matches #"(first|x{100000})last" text)))
+            (is (= over (wire/outcome used)))
+            (wire/write! conn (wire/get-request "/"))
+            (is (= 200 (:status (wire/read-answer! conn))) "the connection goes on")
+            (wire/disconnect conn))
+          (is (= {:channels 0 :drains 0} (kept server)))
+          (is (= [] @errors)))))))
+
+(deftest a-channel-that-is-asked-for-after-the-response-is-closed
+  (doseq [[about handler] {"a map"        (fn [_] {:status 200})
+                           "nil"          (fn [_] nil)
+                           "an exception" (fn [_] (throw (IllegalStateException. "failed")))}]
+    (testing about
+      (let [request (promise)]
+        (wire/with-server [{:keys [port server]} (fn [req] (deliver request req) (handler req)) {}]
+          (let [conn (wire/connect port)]
+            (wire/write! conn (wire/get-request "/"))
+            (wire/read-answer! conn)
+            (is (= over (use-late (wire/outcome request))))
+            (is (= {:channels 0 :drains 0} (kept server)))
+            (wire/disconnect conn)))))))
+
+(deftest a-channel-that-is-asked-for-while-the-handler-returns-is-closed-too
+  (let [asked (SynchronousQueue.) seen (atom []) heard (atom 0)
+        other (future
+                (dotimes [_ 1000]
+                  (let [ch (:async-channel (.poll asked wire/patience-ms TimeUnit/MILLISECONDS))]
+                    (server/on-close ch (fn [_] (swap! heard inc)))
+                    (swap! seen conj ch))))]
+    (wire/with-server [{:keys [port server]}
+                       (fn [req]
+                         (.offer asked req wire/patience-ms TimeUnit/MILLISECONDS)
+                         (dotimes [_ (rand-int 200)] (Thread/onSpinWait))
+                         {:status 200})
+                       {}]
+      (let [conn (wire/connect port)]
+        (dotimes [_ 1000]
+          (wire/write! conn (wire/get-request "/"))
+          (wire/read-answer! conn))
+        (is (nil? (wire/outcome other)))
+        (is (wire/eventually #(= 1000 @heard)))
+        (is (not-any? server/open? @seen))
+        (is (= {:channels 0 :drains 0} (kept server)))
+        (wire/disconnect conn)))))
 
 (deftest what-waits-for-a-channel-to-be-flushed-runs-when-it-is-over
   (let [ran (promise)]

@@ -19,18 +19,8 @@ final class Channels {
         this.server = server;
     }
 
-    /** The channel of a request, made on demand. */
-    AsyncChannel make(RequestBlock block) {
-        AsyncChannel channel = makeUnclosed(block);
-        if (!Native.isOpen(block.handle())) {
-            // Its close event may have come before the channel existed, and does not come again.
-            channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
-        }
-        return channel;
-    }
-
     /** The channel of a request whose close event has not been delivered. */
-    AsyncChannel makeUnclosed(RequestBlock block) {
+    AsyncChannel make(RequestBlock block) {
         AsyncChannel channel =
                 new AsyncChannel(
                         server,
@@ -39,6 +29,13 @@ final class Channels {
                         block.has(Abi.REQUEST_UPGRADE));
         remember(channel);
         return channel;
+    }
+
+    /** Closes a new channel if its close event came before it was made, and so is lost. */
+    void closeIfOver(AsyncChannel channel) {
+        if (!Native.isOpen(channel.handle())) {
+            channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
+        }
     }
 
     void remember(AsyncChannel channel) {

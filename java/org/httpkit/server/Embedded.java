@@ -63,7 +63,7 @@ final class Embedded {
     }
 
     void request(RequestBlock block) {
-        AsyncChannel channel = server.channels.makeUnclosed(block);
+        AsyncChannel channel = server.channels.make(block);
         HttpMethod method = methodOf(block);
         if (method == null) {
             // HttpMethod has no constant for it.

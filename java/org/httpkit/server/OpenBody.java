@@ -166,13 +166,13 @@ final class OpenBody {
     /** Sends the head and the buffered bytes. @return false if the peer has disconnected */
     private boolean stream() {
         out.codeStream();
-        int sent = Responses.start(handle, out, kept, 0, length);
-        parts = new SmallParts(this);
-        state = State.STREAMING;
+        boolean begun = Responses.start(handle, out, kept, 0, length) != Abi.SENT_CLOSED;
+        parts = begun ? new SmallParts(this) : null;
+        state = begun ? State.STREAMING : State.OVER;
         kept = null;
         length = 0;
         SilentBodies.remove(this);
-        return sent != Abi.SENT_CLOSED;
+        return begun;
     }
 
     /** Sends the head and any buffered bytes now, as the start of a stream. */

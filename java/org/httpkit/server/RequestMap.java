@@ -51,6 +51,9 @@ final class RequestMap extends APersistentMap
     /** A computed null. */
     private static final Object NIL = new Object();
 
+    /** In place of a channel that nobody had asked for when the response was taken. */
+    private static final Object TAKEN = new Object();
+
     private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
 
     /** Shared by all requests, by their handle: one for each would be garbage. */
@@ -88,7 +91,11 @@ final class RequestMap extends APersistentMap
         /** Two threads may both compute a plain value; stateful ones are made under a lock. */
         Object value(int index) {
             Object value = VALUES.getAcquire(values, index);
-            return value == null ? make(index) : unwrap(value);
+            return isUnmade(value) ? make(index) : unwrap(value);
+        }
+
+        private static boolean isUnmade(Object value) {
+            return value == null || value == TAKEN;
         }
 
         private static Object unwrap(Object value) {
@@ -103,10 +110,25 @@ final class RequestMap extends APersistentMap
             lock.lock();
             try {
                 Object value = values[index];
-                return value == null ? set(index, compute(index)) : unwrap(value);
+                if (!isUnmade(value)) {
+                    return unwrap(value);
+                }
+                return index == CHANNEL ? makeChannel() : set(index, compute(index));
             } finally {
                 lock.unlock();
             }
+        }
+
+        /** Another thread may take the response meanwhile. */
+        private AsyncChannel makeChannel() {
+            AsyncChannel channel = server.channels.make(block);
+            if (VALUES.compareAndSet(values, CHANNEL, null, channel)) {
+                server.channels.closeIfOver(channel);
+            } else {
+                channel.handlerReturned(true);
+                set(CHANNEL, channel);
+            }
+            return channel;
         }
 
         private Object set(int index, Object value) {
@@ -130,8 +152,6 @@ final class RequestMap extends APersistentMap
                     return block.queryString();
                 case 5:
                     return block.contentType();
-                case CHANNEL:
-                    return server.channels.make(block);
                 case 7:
                     return block.has(Abi.REQUEST_UPGRADE);
                 case 8:
@@ -161,7 +181,17 @@ final class RequestMap extends APersistentMap
         }
 
         AsyncChannel channelIfMade() {
-            return (AsyncChannel) VALUES.getAcquire(values, CHANNEL);
+            return channelOrNull(VALUES.getAcquire(values, CHANNEL));
+        }
+
+        AsyncChannel takeResponse() {
+            // With null of its own type, the JVM would have to adapt the call.
+            Object unmade = null;
+            return channelOrNull(VALUES.compareAndExchange(values, CHANNEL, unmade, TAKEN));
+        }
+
+        private static AsyncChannel channelOrNull(Object value) {
+            return value == TAKEN ? null : (AsyncChannel) value;
         }
     }
 
@@ -219,6 +249,16 @@ final class RequestMap extends APersistentMap
      */
     AsyncChannel channelIfMade() {
         return base.channelIfMade();
+    }
+
+    /**
+     * The response is sent, unless it has begun on the channel that this returns. Who asks for the
+     * channel from now on gets a closed one.
+     *
+     * @return as {@link #channelIfMade}
+     */
+    AsyncChannel takeResponse() {
+        return base.takeResponse();
     }
 
     /**

@@ -99,8 +99,11 @@ final class RingExchanges {
                 body.responding();
             }
             boolean responds = write(out);
-            AsyncChannel channel = request.channelIfMade();
-            return channel == null || claimed ? responds : channel.handlerReturned(responds);
+            if (claimed) {
+                return responds;
+            }
+            AsyncChannel channel = responds ? request.takeResponse() : request.channelIfMade();
+            return channel == null ? responds : channel.handlerReturned(responds);
         }
 
         private boolean write(ResponseWriter out) {
@@ -172,7 +175,7 @@ final class RingExchanges {
                 return true;
             }
             requireBody(out.stream);
-            AsyncChannel channel = request.channelIfMade();
+            AsyncChannel channel = request.takeResponse();
             if (channel != null && !channel.handlerReturned(true)) {
                 discard(out.stream);
                 server.log.status(out.status);
@@ -281,8 +284,8 @@ final class RingExchanges {
         boolean fail(Throwable e, ResponseWriter out) {
             RequestBodyStream body = request.bodyStreamIfMade();
             int status = body == null ? -1 : body.statusFor(e);
-            AsyncChannel channel = request.channelIfMade();
-            if (channel != null && !claimed && !channel.handlerFailed()) {
+            AsyncChannel channel = claimed ? null : request.takeResponse();
+            if (channel != null && !channel.handlerFailed()) {
                 if (status < 0) {
                     server.log.error(describe(), e);
                 }
