@@ -108,6 +108,15 @@
                                            ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="])))
           (.getName (class value))))))
 
+(deftest only-the-connection-header-ends-the-connection
+  (wire/with-server [{:keys [port]}
+                     (constantly {:status 200 :headers (array-map "Connection" "keep-alive" "Collection" "close")}) {}]
+    (with-open [conn (wire/connect port)]
+      (dotimes [_ 2]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= {"connection" "keep-alive" "collection" "close"}
+               (select-keys (:headers (wire/answer conn)) ["connection" "collection"])))))))
+
 (deftest a-connection-header-among-many-values-ends-the-connection
   (doseq [value [(into-array ["x" "close"]) (ArrayList. ["close"])]]
     (wire/with-server [{:keys [port]} (constantly {:status 200 :headers {"Connection" value}}) {}]

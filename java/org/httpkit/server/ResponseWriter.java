@@ -39,6 +39,7 @@ final class ResponseWriter extends HeadBuffer {
 
     private static final byte[] SEPARATOR = {':', ' '};
     private static final byte[] CRLF = {'\r', '\n'};
+    private static final byte[] CONNECTION = "Connection".getBytes(US_ASCII);
     private static final byte[] TEXT =
             "Content-Type: text/plain; charset=utf-8\r\n".getBytes(US_ASCII);
     private static final byte[] EVENT_STREAM = "content-type: text/event-stream".getBytes(US_ASCII);
@@ -309,7 +310,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     private static boolean isClose(byte[] name, String value) {
-        if (name.length != 10 || name[0] != 'C' || name[9] != 'n') {
+        if (!Arrays.equals(name, CONNECTION)) {
             return false;
         }
         for (String token : value.split(",")) {
