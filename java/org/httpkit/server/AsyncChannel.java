@@ -422,12 +422,12 @@ public class AsyncChannel {
     public void reset(HttpRequest request) {
         AsyncChannel other = request.channel;
         boolean fits = other != null && other != this && other.server == server;
-        if (!fits || !sender.become(other.sender, () -> clear(other), () -> take(request))) {
+        if (!fits || !sender.become(request)) {
             throw new IllegalStateException("this channel cannot become that of " + request);
         }
     }
 
-    private void clear(AsyncChannel other) {
+    void clear(AsyncChannel other) {
         server.channels.forget(this);
         ends = other.ends;
         receiveHandler = pingHandler = pongHandler = null;
@@ -436,7 +436,7 @@ public class AsyncChannel {
         closing.reset();
     }
 
-    private void take(HttpRequest request) {
+    void take(HttpRequest request) {
         request.channel = this;
         server.channels.remember(this);
     }

@@ -44,7 +44,9 @@ public final class Broadcast {
             throw new IllegalArgumentException("a broadcast cannot block: CLOSE or REJECT");
         }
         Broadcast broadcast = new Broadcast(close, policy);
-        channels.forEach(broadcast::sort);
+        for (AsyncChannel channel : channels) {
+            broadcast.sort(channel);
+        }
         broadcast.run(Piece.repeatable(data));
         return broadcast.accepted;
     }
@@ -67,7 +69,7 @@ public final class Broadcast {
         Piece chunk = streams.isEmpty() ? null : Piece.chunk(data);
         toAll(webSockets, frame, data);
         toAll(streams, chunk, data);
-        others.forEach(channel -> attempt(() -> channel.send(data, close)));
+        toEach(others, data);
         if (failure != null) {
             Broadcast.<RuntimeException>rethrow(failure);
         }
@@ -75,7 +77,7 @@ public final class Broadcast {
 
     private void toAll(List<AsyncChannel> channels, Piece piece, Object data) {
         if (piece == null) {
-            channels.forEach(channel -> attempt(() -> channel.send(data, close)));
+            toEach(channels, data);
             return;
         }
         long[] calls = new long[2 * channels.size()];
@@ -88,22 +90,29 @@ public final class Broadcast {
         for (int i = 0; i < channels.size(); i++) {
             AsyncChannel channel = channels.get(i);
             int sent = (int) calls[2 * i + 1];
-            attempt(() -> channel.accepted(channel.sender.settle(sent, piece, close, policy)));
+            try {
+                sent = channel.sender.settle(sent, piece, close, policy);
+                accepted += channel.accepted(sent) ? 1 : 0;
+            } catch (Throwable thrown) {
+                failed(thrown);
+            }
         }
     }
 
-    private interface Attempt {
-        boolean send() throws IOException;
+    private void toEach(List<AsyncChannel> channels, Object data) {
+        for (AsyncChannel channel : channels) {
+            try {
+                accepted += channel.send(data, close) ? 1 : 0;
+            } catch (Throwable thrown) {
+                failed(thrown);
+            }
+        }
     }
 
     /** Keeps an exception for later, so that one channel's failure does not affect the next. */
-    private void attempt(Attempt attempt) {
-        try {
-            accepted += attempt.send() ? 1 : 0;
-        } catch (Throwable thrown) {
-            if (failure == null) {
-                failure = thrown;
-            }
+    private void failed(Throwable thrown) {
+        if (failure == null) {
+            failure = thrown;
         }
     }
 

@@ -205,6 +205,7 @@ public class HttpServer implements Runnable {
         NativeLibrary.load();
         Workers.loadWhatLoggingNeeds();
         this.options = options;
+        FirstUse.rehearse(this);
         this.bodies = new BodyTasks(options.virtual);
         this.serverHeader = options.serverHeader;
         this.log = new ServerLog(options);

@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Predicate;
 
 /**
  * A channel's phase, and the lock that guards its changes.
@@ -93,11 +92,11 @@ final class PhaseLock extends ReentrantLock {
         set(ChannelPhase.CLOSED);
     }
 
-    /** Closes the channel if its phase fulfils {@code condition}. @return whether it did */
-    boolean closeIf(Predicate<ChannelPhase> condition) {
+    /** Closes the channel. @return whether it was open */
+    boolean closeIfOpen() {
         lock();
         try {
-            return closeNowIf(condition);
+            return closeNowIf(phase != ChannelPhase.CLOSED);
         } finally {
             unlock();
         }
@@ -107,14 +106,13 @@ final class PhaseLock extends ReentrantLock {
     boolean takeFresh() {
         lockInOrder();
         try {
-            return closeNowIf(now -> now == ChannelPhase.FRESH);
+            return closeNowIf(phase == ChannelPhase.FRESH);
         } finally {
             unlock();
         }
     }
 
-    private boolean closeNowIf(Predicate<ChannelPhase> condition) {
-        boolean closes = condition.test(phase);
+    private boolean closeNowIf(boolean closes) {
         if (closes) {
             close();
         }

@@ -11,7 +11,6 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.Map;
-import java.util.function.IntSupplier;
 
 /** Data to send on channels, encoded as one chunk or frame. */
 final class Piece {
@@ -33,16 +32,15 @@ final class Piece {
     }
 
     /**
-     * A call that tries to send it on this channel and returns {@code Abi.SENT_*}; it may be
-     * repeated while the queue is full.
+     * Tries to send it, which may be repeated while the queue is full.
+     *
+     * @return {@code Abi.SENT_*}
      */
-    IntSupplier to(Sender to) {
-        int flags = to.flags();
+    int sendOn(Sender to) {
+        int limit = to.room.limit();
         return opcode == CHUNK
-                ? () -> Native.sendChunk(to.handle, array, start, length, flags, to.room.limit())
-                : () ->
-                        Native.sendFrame(
-                                to.handle, opcode, array, start, length, flags, to.room.limit());
+                ? Native.sendChunk(to.handle, array, start, length, to.flags(), limit)
+                : Native.sendFrame(to.handle, opcode, array, start, length, to.flags(), limit);
     }
 
     /**

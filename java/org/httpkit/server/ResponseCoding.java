@@ -90,7 +90,9 @@ final class ResponseCoding {
         }
         Map<?, ?> headers = (Map<?, ?>) response.get(ResponseWriter.HEADERS);
         if (headers != null) {
-            headers.forEach((name, value) -> coding.note(ResponseWriter.name(name), value, 0));
+            for (Map.Entry<?, ?> header : headers.entrySet()) {
+                coding.note(ResponseWriter.name(header.getKey()), header.getValue(), 0);
+            }
         }
         coding.decideType();
         return coding.accepted && length >= coding.how.minSize && coding.isEligible();

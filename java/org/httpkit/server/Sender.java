@@ -13,6 +13,8 @@ import java.util.function.LongToIntFunction;
 /**
  * The sending side of a channel: its phase, and what may be sent next. Sends by several threads are
  * serialised. Nothing here runs the close handlers.
+ *
+ * <p>There are no lambdas here: see {@link FirstUse}.
  */
 final class Sender {
     private static final int NORMAL = 1000;
@@ -79,16 +81,26 @@ final class Sender {
 
     /** Sends a chunk or a frame, and applies the overflow policy when there is no room. */
     private int sendLater(Object data, boolean close) throws IOException {
-        IntSupplier piece = piece(data);
+        ChannelPhase now = phase();
+        if (now != ChannelPhase.WEBSOCKET && now != ChannelPhase.STREAMING) {
+            return Abi.SENT_CLOSED;
+        }
+        Piece piece = now == ChannelPhase.WEBSOCKET ? Piece.frame(data) : Piece.chunk(data);
         int sent = sendNow(piece, close);
         return sent == Abi.SENT_FULL ? overflowed(piece, close, room.policy()) : sent;
     }
 
-    private int overflowed(IntSupplier piece, boolean close, Overflow policy) {
+    private int overflowed(Piece piece, boolean close, Overflow policy) {
         switch (policy) {
             case BLOCK:
                 // Without the lock, so that closing does not wait for a blocked sender.
-                return room.insist(() -> sendNow(piece, close));
+                return room.insist(
+                        new IntSupplier() {
+                            @Override
+                            public int getAsInt() {
+                                return sendNow(piece, close);
+                            }
+                        });
             case REJECT:
                 room.rejected();
                 return Abi.SENT_CLOSED;
@@ -111,7 +123,7 @@ final class Sender {
      */
     int settle(int sent, Piece piece, boolean close, Overflow given) {
         if (sent == Abi.SENT_FULL) {
-            return overflowed(piece.to(this), close, given == null ? room.policy() : given);
+            return overflowed(piece, close, given == null ? room.policy() : given);
         }
         return sent == Abi.SENT_ACCEPTED && close && end() ? ENDED : sent;
     }
@@ -125,13 +137,16 @@ final class Sender {
         }
     }
 
-    private int sendNow(IntSupplier piece, boolean close) {
+    /**
+     * @param piece null to send nothing, which an open channel accepts
+     */
+    private int sendNow(Piece piece, boolean close) {
         lock.lock();
         try {
             if (phase() == ChannelPhase.CLOSED) {
                 return Abi.SENT_CLOSED;
             }
-            int sent = piece.getAsInt();
+            int sent = piece == null ? nothing() : piece.sendOn(this);
             return sent == Abi.SENT_ACCEPTED && close && endNow() ? ENDED : sent;
         } finally {
             lock.unlock();
@@ -148,7 +163,7 @@ final class Sender {
     }
 
     private int cut() {
-        if (!lock.closeIf(now -> now != ChannelPhase.CLOSED)) {
+        if (!lock.closeIfOpen()) {
             return Abi.SENT_CLOSED;
         }
         Native.abort(handle);
@@ -189,7 +204,14 @@ final class Sender {
         }
         long before = handle;
         Terms now = terms;
-        return lock.readUnlocked(() -> out.channel(data, now, compression)) && handle == before;
+        PhaseLock.Reading reading =
+                new PhaseLock.Reading() {
+                    @Override
+                    public void read() throws IOException {
+                        out.channel(data, now, compression);
+                    }
+                };
+        return lock.readUnlocked(reading) && handle == before;
     }
 
     private int begin(ResponseWriter out, boolean close) {
@@ -228,23 +250,6 @@ final class Sender {
                 : Responses.start(handle, out, out.buffer, out.head, out.body);
     }
 
-    /** An action that sends {@code data} as one chunk or frame. */
-    private IntSupplier piece(Object data) throws IOException {
-        switch (phase()) {
-            case WEBSOCKET:
-                return call(Piece.frame(data));
-            case STREAMING:
-                return call(Piece.chunk(data));
-            default:
-                return () -> Abi.SENT_CLOSED;
-        }
-    }
-
-    private IntSupplier call(Piece piece) {
-        return piece == null ? this::nothing : piece.to(this);
-    }
-
-    /** Sends nothing, which an open channel accepts. */
     private int nothing() {
         return Native.isOpen(handle) ? Abi.SENT_ACCEPTED : Abi.SENT_CLOSED;
     }
@@ -368,7 +373,7 @@ final class Sender {
 
     /** The peer has disconnected. @return whether the channel was open */
     boolean peerLeft() {
-        return lock.closeIf(now -> now != ChannelPhase.CLOSED);
+        return lock.closeIfOpen();
     }
 
     boolean isStreaming() {
@@ -412,19 +417,19 @@ final class Sender {
     }
 
     /**
-     * Switches to another request, if this channel is closed.
+     * Switches to another request and its channel, if this one is closed.
      *
-     * @param before runs before the handle changes
-     * @param after runs after that
-     * @return false if this channel is not closed
+     * @return false if it is not
      */
-    boolean become(Sender other, Runnable before, Runnable after) {
+    boolean become(HttpRequest request) {
+        AsyncChannel from = request.channel;
+        Sender other = from.sender;
         lock.lock();
         try {
             if (phase() != ChannelPhase.CLOSED) {
                 return false;
             }
-            before.run();
+            channel.clear(from);
             terms = other.terms;
             upgradeRequested = other.upgradeRequested;
             corking.continueAs(other.corking);
@@ -433,7 +438,7 @@ final class Sender {
             upgraded = false;
             handle = other.handle;
             lock.reset(other.takeFresh() ? ChannelPhase.FRESH : ChannelPhase.CLOSED);
-            after.run();
+            channel.take(request);
             return true;
         } finally {
             lock.unlock();

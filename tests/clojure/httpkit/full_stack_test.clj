@@ -1,0 +1,77 @@
+(ns httpkit.full-stack-test
+  "A handler whose stack is full may be the first of its JVM to use a channel: in what catches that. What fails there
+  must not fail for ever after. In a JVM of its own."
+  (:require [clojure.edn        :as edn]
+            [clojure.string     :as str]
+            [clojure.test       :refer [deftest is]]
+            [httpkit.subprocess :as subprocess]
+            [httpkit.wire       :as wire]
+            [org.httpkit.server :as server]))
+
+(set! *warn-on-reflection* true)
+
+;;;; In the other JVM
+
+(defn- error
+  "What `f` throws, unless it is for lack of stack; nil for nothing."
+  [f]
+  (try (f) nil
+       (catch StackOverflowError e (throw e))
+       (catch Throwable t (str t))))
+
+(defn- error-where-the-stack-ends
+  "Calls `f` in the last frame that there is room for, and one frame earlier each time that the stack does not suffice."
+  [f]
+  (try (error-where-the-stack-ends f)
+       (catch StackOverflowError _ (error f))))
+
+(defn- nothing [& _])
+
+(def ^:private uses
+  "Of a channel that streams."
+  [["send!"        #(server/send! % "x" false)]
+   ["a lazy seq"   #(server/send! % {:body (list "a" "b")} false)]
+   ["open?"        server/open?]
+   ["broadcast!"   #(server/broadcast! [%] "x")]
+   ["close"        server/close]
+   ["send! late"   #(server/send! % "x" false)]])
+
+(def ^:private first-uses
+  "Of one that has sent nothing."
+  [["a stream" #(server/send! % {:status 200 :headers {"X-Y" "1"} :body (list "a" "b")} false)]
+   ["a whole"  #(server/send! % {:status 200 :body "x"})]
+   ["nothing"  server/close]])
+
+(defn- errors-of
+  "What a use throws where the stack ends, and what the same use throws in the next request."
+  [port request begin use]
+  (vec (for [call [error-where-the-stack-ends error]]
+         (let [outcome (promise)]
+           (reset! request (fn [ch] (begin ch) (deliver outcome (call #(use ch)))))
+           (with-open [conn (wire/connect port)]
+             (wire/send! conn (wire/get-request "/"))
+             (deref outcome wire/patience-ms "no end"))))))
+
+(defn serve
+  "Prints {use errors}."
+  []
+  (let [request (atom nil)
+        server  (server/run-server #(server/as-channel % {:on-open @request}) {:port 0 :legacy-return-value? false :error-logger nothing})
+        port    (server/server-port server)
+        begin   #(server/send! % "begun" false)]
+    (error #(throw (Exception.))) ; initialises what is used below
+    (prn (into {} (concat (for [[about use] first-uses] [about (errors-of port request identity use)])
+                          (for [[about use] uses] [about (errors-of port request begin use)]))))
+    (flush)
+    (System/exit 0)))
+
+;;;; In this one
+
+(deftest what-a-full-stack-prevents-is-possible-afterwards
+  (let [{:keys [exit out]} (subprocess/run "(require 'httpkit.full-stack-test) (httpkit.full-stack-test/serve)"
+                                           :jvm-args (when (>= (.feature (Runtime/version)) 24)
+                                                       ["--enable-native-access=ALL-UNNAMED"]))
+        errors             (some->> (str/split-lines out) (filter #(str/starts-with? % "{")) last edn/read-string)]
+    (is (= [0 (+ (count first-uses) (count uses))] [exit (count errors)]) out)
+    (doseq [[about told] errors]
+      (is (= [nil nil] told) about))))
