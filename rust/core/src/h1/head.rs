@@ -314,6 +314,6 @@ pub fn has_token(list: &[u8], token: &[u8]) -> bool {
     tokens(list).any(|item| item.eq_ignore_ascii_case(token))
 }
 
-fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&b| b == b',').map(<[u8]>::trim_ascii)
 }

@@ -3,6 +3,7 @@
 //! The server owns framing: the embedder gives status, headers and body, and these functions add the length and whether
 //! the connection is kept.
 
+use super::head::tokens;
 use crate::error::Violation;
 use crate::grammar::Version;
 pub use crate::grammar::is_bodyless;
@@ -223,7 +224,7 @@ pub struct Persistence {
 pub struct ConnectionRule {
     /// Close once the response is written.
     pub close: bool,
-    /// The `Connection` line to write instead of the handler's; empty: the handler's stays.
+    /// The `Connection` line to write, see [`replace_connection`]; empty: the handler's stays as it is.
     pub line: &'static [u8],
 }
 
@@ -243,16 +244,26 @@ impl Persistence {
     }
 }
 
-/// Appends header lines, with `line` instead of those of `Connection`.
+/// Appends header lines, and `line` instead of `keep-alive` in those of `Connection`. Its other options stay: they list
+/// the fields that are for the next hop only (RFC 9110 7.6.1).
 pub fn replace_connection(out: &mut Vec<u8>, headers: &[u8], line: &[u8]) {
     const NAME: &[u8] = b"connection:";
     for header in headers.split_inclusive(|&b| b == b'\n') {
-        let name = header.get(..NAME.len()).unwrap_or_default();
-        if !name.eq_ignore_ascii_case(NAME) {
-            out.extend_from_slice(header);
+        match header.split_at_checked(NAME.len()) {
+            Some((name, list)) if name.eq_ignore_ascii_case(NAME) => other_options(out, list),
+            _ => out.extend_from_slice(header),
         }
     }
     out.extend_from_slice(line);
+}
+
+fn other_options(out: &mut Vec<u8>, list: &[u8]) {
+    let is_other =
+        |option: &&[u8]| !option.is_empty() && !option.eq_ignore_ascii_case(b"keep-alive");
+    let options: Vec<_> = tokens(list).filter(is_other).collect();
+    if !options.is_empty() {
+        header(out, b"Connection", &options.join(&b", "[..]));
+    }
 }
 
 /// Appends `Server` (unless `None`) and `Date` as header lines.

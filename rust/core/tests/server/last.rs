@@ -111,11 +111,14 @@ fn keep_alive_in_each_way() -> [fn(&Exchange); 3] {
     ]
 }
 
+fn connection_lines(head: &str) -> Vec<&str> {
+    let of_connection = |line: &&str| line.to_ascii_lowercase().starts_with("connection:");
+    head.lines().filter(of_connection).collect()
+}
+
 /// Of the head of a last response, which all fields but the untrue one have stayed in.
 fn assert_says_close(head: &str) {
-    let of_connection = |line: &&str| line.to_ascii_lowercase().starts_with("connection:");
-    let said: Vec<_> = head.lines().filter(of_connection).collect();
-    assert_eq!(said, ["Connection: Close"], "{head}");
+    assert_eq!(connection_lines(head), ["Connection: Close"], "{head}");
     assert!(head.contains("\r\nA: b\r\nC: d\r\n"), "{head}");
 }
 
@@ -169,4 +172,37 @@ fn a_stream_that_ends_with_its_connection_says_so_whatever_the_handler_says() {
     peer.read_to_string(&mut all).unwrap();
     assert_says_close(&all);
     assert!(all.ends_with("\r\n\r\nlast"), "{all}");
+}
+
+#[test]
+fn fields_of_a_last_response_that_are_for_its_peer_only_stay_listed() {
+    for (given, left) in [
+        ("Connection: Upgrade\r\n", &["Connection: Upgrade"][..]),
+        ("Connection: , Keep-Alive ,keep-alive\r\n", &[]),
+        ("Connection:\r\n", &[]),
+        (
+            "Connection: A, Keep-Alive , b\r\nconnection: keep-alive\r\nCONNECTION:keep-alives,\r\n",
+            &["Connection: A, b", "Connection: keep-alives"],
+        ),
+    ] {
+        let server = Running::start(Config {
+            max_requests: Some(1),
+            ..config(Mode::Pull)
+        });
+        let mut peer = server.connect();
+        peer.write_all(GET).unwrap();
+        let reply = ResponseHead {
+            headers: given.as_bytes(),
+            flags: GIVEN_CONNECTION,
+            ..reply()
+        };
+        let answered = server.request().respond(&reply, b"last", 4);
+        assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
+        let mut all = String::new();
+        peer.read_to_string(&mut all).unwrap();
+        assert_eq!(
+            connection_lines(&all),
+            [left, &["Connection: Close"]].concat()
+        );
+    }
 }
