@@ -149,11 +149,12 @@
 
 (defn server-drain!
   "Stops `server` gently and without blocking: it accepts no new connections (those
-  that the kernel holds are served), each response says `Connection: Close`, silent
-  connections are closed, and WebSockets get close code 1001. Requests and streams
-  under way may continue, and what was sent may be read. Once all have ended, or the
-  time is over, the server stops, as by `server-stop!`. Until then `server-status`
-  is `:draining`.
+  that the kernel holds are served), each response says `Connection: Close` (unless
+  its handler gave a `Connection` header, which may keep the connection until the
+  time is over), silent connections are closed, and WebSockets get close code 1001.
+  Requests and streams under way may continue, and what was sent may be read. Once
+  all have ended, or the time is over, the server stops, as by `server-stop!`. Until
+  then `server-status` is `:draining`.
 
   Returns a promise, delivered when the server has stopped and its port is free:
 

@@ -28,13 +28,14 @@ public class RespCallback {
     }
 
     /**
-     * Sends a response, as {@code HttpUtils.HttpEncode} makes it, unchanged, and consumes the
-     * buffers. Only the first response to a request counts. Never blocks; may be called from any
-     * thread.
+     * Sends a response, as {@code HttpUtils.HttpEncode} makes it, and consumes the buffers. Only
+     * the first response to a request counts. Never blocks; may be called from any thread.
      *
      * <p>The connection is kept if request and response allow it and the response has a clear end:
      * a correct Content-Length, or chunks. A 101 to a WebSocket request opens the WebSocket. For
-     * HEAD, and with a status that has no body, only the head is sent.
+     * HEAD, and with a status that has no body, only the head is sent. Otherwise the bytes are sent
+     * as they are, but where the server has reasons of its own to end the connection, it adds
+     * {@code Connection: Close}, and leaves out {@code keep-alive}.
      *
      * @throws IllegalArgumentException if that is not a final response, head first; another
      *     response may still be sent

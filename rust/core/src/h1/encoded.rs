@@ -1,7 +1,8 @@
 //! The head of a response that an embedder has encoded: what the connection needs to know about it.
 //!
-//! It is sent as it is, except that `Connection` is replaced where the server has to end the connection. One pass finds
-//! where it ends, whether it tells the peer where the body ends, and whether the connection is kept.
+//! It is sent as it is, except that it gets `Connection: Close` where the server has reasons of its own to end the
+//! connection. One pass finds where it ends, whether it tells the peer where the body ends, and whether the connection
+//! is kept.
 
 use super::head::has_token;
 

@@ -382,7 +382,8 @@ impl Terms {
             until_close,
         }
         .rule();
-        // A given line stays, unless it would be untrue.
+        // A given line stays if the connection does, or if it says close itself; and, as in http-kit, to HTTP/1.0 peers
+        // that asked for the end themselves: there is no other line for them.
         let stays = given && (!rule.close || response.flags & CLOSE != 0);
         (rule.close, if stays { b"" } else { rule.line })
     }
