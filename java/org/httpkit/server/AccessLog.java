@@ -3,7 +3,11 @@ package org.httpkit.server;
 import org.httpkit.jni.Native;
 
 import java.io.IOException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -13,6 +17,9 @@ import java.util.concurrent.atomic.AtomicBoolean;
 final class AccessLog implements Runnable {
     /** How long a stop waits for the last entries. */
     private static final int END_MILLIS = 1000;
+
+    /** And for a logger that it tells of lost ones. */
+    private static final int REPORT_MILLIS = 500;
 
     /** At most one warning in this time. */
     private static final long WARN_NANOS = TimeUnit.MINUTES.toNanos(1);
@@ -83,9 +90,22 @@ final class AccessLog implements Runnable {
             if (log.thread.isAlive()) {
                 log.drop();
             }
-            log.report(true);
+            log.report(true, AccessLog::logBeforeTheEnd);
         } catch (Throwable e) {
             Loggers.complain(":access-log", null, e); // no memory: the stop goes on
+        }
+    }
+
+    /** The process may end with the stop: waits for the logger, but not for one that blocks. */
+    private static void logBeforeTheEnd(Runnable call) {
+        FutureTask<?> task = new FutureTask<>(call, null);
+        Workers.log(task);
+        try {
+            task.get(REPORT_MILLIS, TimeUnit.MILLISECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } catch (ExecutionException | TimeoutException e) {
+            // Loggers has said why it failed; or it is still busy.
         }
     }
 
@@ -102,7 +122,7 @@ final class AccessLog implements Runnable {
         while (more) {
             try {
                 more = next();
-                report(!more);
+                report(!more, Runnable::run);
             } catch (Throwable e) {
                 why = e; // no memory for their array, or the warning: the core has counted them
             }
@@ -151,7 +171,7 @@ final class AccessLog implements Runnable {
 
     private void look() {
         isTimed.set(false);
-        boolean isDue = report(false);
+        boolean isDue = report(false, Workers::log);
         if ((isBusy || isDue) && !isEnded) {
             lookLater();
         }
@@ -159,11 +179,12 @@ final class AccessLog implements Runnable {
 
     /**
      * Logs how many were lost since the last time, if any; not twice a minute, unless it is the
-     * {@code last} time. Never blocks.
+     * {@code last} time.
      *
+     * @param by calls the logger, which may block
      * @return whether some are still to be reported
      */
-    private boolean report(boolean last) {
+    private boolean report(boolean last, Executor by) {
         long count;
         Throwable cause;
         synchronized (this) {
@@ -180,7 +201,7 @@ final class AccessLog implements Runnable {
             cause = why;
             why = null;
         }
-        Workers.log(() -> tell(count, cause));
+        by.execute(() -> tell(count, cause));
         return false;
     }
 
