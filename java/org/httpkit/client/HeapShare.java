@@ -39,7 +39,16 @@ final class HeapShare {
     }
 
     private static synchronized void promise(int capacity) {
-        check(capacity);
+        long room = ClientUpcalls.room();
+        // The room is what remains beside the arrays. They count again: a collector may not be able
+        // to put all that is free into one array.
+        if (held + promised + capacity > room) {
+            throw new ContentTooLargeException(
+                    "Response body does not fit: there is room for "
+                            + room
+                            + " bytes of responses in the heap (max-response-bytes allows more,"
+                            + " unless compressed; a stream without a filter needs no room)");
+        }
         promised += capacity;
     }
 
@@ -48,22 +57,6 @@ final class HeapShare {
             promised -= capacity;
             held += holds - mine;
             mine = holds;
-        }
-    }
-
-    /**
-     * @throws ContentTooLargeException if the heap has no room for this many bytes
-     */
-    static synchronized void check(long bytes) {
-        long room = ClientUpcalls.room();
-        // The room is what remains beside the arrays. They count again: a collector may not be able
-        // to put all that is free into one array.
-        if (bytes > 0 && held + promised + bytes > room) {
-            throw new ContentTooLargeException(
-                    "Response body does not fit: there is room for "
-                            + room
-                            + " bytes of responses in the heap (max-response-bytes allows more,"
-                            + " unless compressed; a stream without a filter needs no room)");
         }
     }
 

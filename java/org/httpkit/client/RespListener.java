@@ -127,9 +127,6 @@ public class RespListener implements IRespListener {
         }
         if (maxBytes >= 0) {
             checkLimit(announced());
-        } else if (share != null && getClass() == RespListener.class) {
-            // A subclass may not collect what it is told.
-            HeapShare.check(announced());
         }
     }
 

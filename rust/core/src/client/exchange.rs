@@ -324,10 +324,13 @@ impl<'a> Exchange<'a> {
         match self.response.decoder.announced() {
             Some(length) if self.inflater.is_none() => {
                 self.within_limit(length)?;
-                match self.call.spec.streamed {
-                    true => Ok(()),
-                    false => self.body.announced(length),
+                let spec = &self.call.spec;
+                // A filter that aborts it before decides how it fails.
+                let aborted = spec.max_wire.is_some_and(|most| length > most);
+                if spec.streamed || aborted {
+                    return Ok(());
                 }
+                self.body.announced(length)
             }
             _ => Ok(()),
         }
