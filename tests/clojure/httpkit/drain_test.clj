@@ -172,6 +172,42 @@
                (fn [server _]
                  (is (= expected (patiently (future @(end server))))))))))))
 
+(defn- read-slowly [conn n]
+  (dotimes [_ 50]
+    (wire/read-exactly conn (/ (long n) 50))
+    (Thread/sleep 10)))
+
+(deftest peers-that-send-while-they-read-get-everything-from-a-server-that-stops
+  (let [size 3000000 ; less than the sockets' buffers hold: the kernel has all of it, and the peer does not
+        ping (byte-array (map unchecked-byte [0x89 0x80 0 0 0 0]))
+        all  (byte-array size)]
+    (doseq [[end expected] [[server/server-drain! {:requests 1 :websockets 1 :cut 0}]
+                            [server/server-stop!  true]]]
+      (let [gate  (CountDownLatch. 1)
+            begun (promise)
+            {:keys [port server]} (wire/start (fn [{:keys [websocket?] :as req}]
+                                                (if websocket?
+                                                  (server/as-channel req {:on-open #(server/send! % all)})
+                                                  (do (deliver begun true) (.await gate) {:body all})))
+                                              {})]
+        (with-open [ws   (websocket port)
+                    http (wire/connect port)]
+          (is (= 101 (:status (wire/read-head ws))))
+          (wire/read-exactly ws 10)
+          (wire/send! http (wire/get-request "/"))
+          (is (true? (patiently begun)))
+          (let [over (future @(end server {:timeout 60000}))]
+            (is (wire/eventually #(refused? port)))
+            (.countDown gate)
+            (is (= 200 (:status (wire/read-head http))))
+            (let [peers [(future (read-slowly ws size) (close-code ws)) (future (read-slowly http size) :read)]]
+              (while (not-every? future-done? peers)
+                (wire/send! ws ping)
+                (wire/send! http (wire/get-request "/"))
+                (Thread/sleep 5))
+              (is (= [1001 :read] (map patiently peers))))
+            (is (= expected (patiently over)))))))))
+
 (deftest a-websocket-that-opens-during-a-stop-is-closed-as-those-before
   (let [[stopping done] (repeatedly #(CountDownLatch. 1))
         running (atom 0)

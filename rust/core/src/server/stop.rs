@@ -19,6 +19,9 @@ use super::types::Stage;
 
 /// A request that has begun to arrive gets this many times the grace of an idle connection.
 const BEGUN: u32 = 4;
+/// A peer may have received this much and not yet acknowledged it: a stop must not wait for each of them, nor for one
+/// that has gone silently.
+const MOST_IN_FLIGHT: u64 = 16 * 1024;
 
 impl Server {
     /// Stops accepting, after taking the connections that the kernel has accepted.
@@ -35,9 +38,10 @@ impl Server {
     }
 
     /// Connections that a draining server must still wait for: those with an incomplete response, or bytes not yet
-    /// written; WebSockets that have not been told to go away; other open channels, which may have no end, only if
-    /// `channels` are to be waited for. To be called repeatedly: it closes idle connections that have been silent for
-    /// `grace` since a first call. Until then they count, and one with a partial request counts for four times as long.
+    /// written, or at their end not yet taken; WebSockets that have not been told to go away; other open channels, which
+    /// may have no end, only if `channels` are to be waited for. To be called repeatedly: it closes idle connections
+    /// that have been silent for `grace` since a first call. Until then they count, and one with a partial request
+    /// counts for four times as long.
     pub fn unfinished(&self, grace: Duration, channels: bool) -> usize {
         let now = Instant::now();
         let accepting = self.shared.stop.accepting.load(Ordering::SeqCst);
@@ -54,7 +58,7 @@ impl Server {
     }
 
     /// Closes every connection and ends the loops. Returns how many connections it cut off in the middle of a request
-    /// or response, or with bytes not yet written.
+    /// or response, or with bytes not yet written or taken.
     pub fn close(&self) -> usize {
         self.drain();
         let conns = self.shared.all();
@@ -64,10 +68,11 @@ impl Server {
         cut
     }
 
-    /// Connections with bytes not yet written; not open channels, which have no end.
+    /// Connections with bytes not yet written, or at their end not yet taken; not open channels, which have no end.
     pub fn unsent(&self) -> usize {
         let conns = self.shared.all();
-        conns.iter().filter(|conn| conn.lock().is_unsent()).count()
+        let unsent = conns.iter().filter(|conn| conn.lock().is_unsent(conn));
+        unsent.count()
     }
 }
 
@@ -82,11 +87,11 @@ impl Conn {
                     state.lost(self);
                     return false;
                 }
-                state.is_unsent() || silent < grace * if state.is_idle() { 1 } else { BEGUN }
+                state.is_unsent(self) || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
             Phase::Http(..) => channels || !state.is_open_channel(),
             Phase::WebSocket(session) if channels || !session.is_closing() => true,
-            _ => state.is_unsent(),
+            _ => state.is_unsent(self),
         }
     }
 
@@ -98,7 +103,7 @@ impl Conn {
         let interrupts = match state.phase {
             Phase::Http(_, Responding::Idle) => !state.is_idle() && !state.is_in_handshake(),
             Phase::Http(..) => true,
-            _ => !state.transport.all_is_written(),
+            _ => state.is_unsent(self),
         };
         if interrupts || !matches!(state.phase, Phase::Lingering) {
             state.lost(self);
@@ -123,9 +128,20 @@ impl State {
         self.transport.tls().is_some_and(in_handshake)
     }
 
-    /// Whether bytes are still to be written. Those of an open channel do not count, as more may follow without end.
-    fn is_unsent(&self) -> bool {
-        !self.transport.all_is_written() && !self.is_open_channel()
+    /// Whether bytes are still to be written, or taken. Those of an open channel do not count, as more may follow
+    /// without end.
+    fn is_unsent(&self, conn: &Conn) -> bool {
+        match self.transport.all_is_written() {
+            true => self.is_untaken(conn),
+            false => !self.is_open_channel(),
+        }
+    }
+
+    /// Whether the kernel holds last bytes of a connection whose peer may still send. That would reset a closed one, and
+    /// the peer would lose them.
+    fn is_untaken(&self, conn: &Conn) -> bool {
+        let lingers = matches!(self.phase, Phase::Lingering) || self.is_closing_websocket();
+        lingers && !self.eof && self.transport.in_kernel(conn.shared.config.unsent) > MOST_IN_FLIGHT
     }
 
     fn is_open_channel(&self) -> bool {

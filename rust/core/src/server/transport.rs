@@ -141,18 +141,20 @@ impl Transport {
     /// Bytes the peer has taken so far. A slow peer drains the kernel's buffer for long before the kernel accepts more
     /// from us, so bytes still in the kernel (`unsent`) do not count.
     pub(super) fn taken(&self, unsent: fn(BorrowedSocket<'_>) -> u64) -> u64 {
-        let written = self.out.progress();
-        let Some(line) = &self.line else {
-            return written;
-        };
-        let taken = written.wrapping_sub(unsent(line.socket().borrow()));
-        match line {
-            Line::Plain(_) => taken,
+        let taken = self.out.progress().wrapping_sub(self.in_kernel(unsent));
+        match &self.line {
             // In the kernel are sealed bytes.
-            Line::Tls(tls) => taken
+            Some(Line::Tls(tls)) => taken
                 .wrapping_add(tls.added())
                 .wrapping_sub(tls.unsent() as u64),
+            _ => taken,
         }
+    }
+
+    /// Bytes that the kernel still holds, as the peer has not acknowledged them; 0 if unknown.
+    pub(super) fn in_kernel(&self, unsent: fn(BorrowedSocket<'_>) -> u64) -> u64 {
+        let line = self.line.as_ref();
+        line.map_or(0, |line| unsent(line.socket().borrow()))
     }
 
     /// Whether bytes have arrived that are unread, or still worked on.

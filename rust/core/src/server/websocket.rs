@@ -103,7 +103,8 @@ impl Conn {
         let mut state = self.lock();
         let closes = state.start_closing(self, GOING_AWAY, "");
         if closes {
-            // Do not wait for its close frame: the process is about to end.
+            // Do not wait for its close frame: the process is about to end. What it still sends is dropped.
+            state.inbound.refuse();
             state.finish_connection();
             self.shared.tally.note_written();
         }

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use httpkit_core::net::platform::BorrowedSocket;
 use httpkit_core::server::{Config, Ended, Exchange, Interest, Mode, Sent};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, config, frame, read_head, reply, wait_until};
+use crate::support::{Running, answer, config, frame, read_head, reply, wait_until};
 use crate::tls_support::{Secure, VERSIONS};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -57,13 +59,18 @@ fn rest(peer: &mut impl Read) -> Vec<u8> {
     all
 }
 
-/// Reads everything while the server ends as soon as a stop does not wait any more.
+/// Ends the server as soon as a stop does not wait any more.
+fn stop_in_peace(server: &mut Running) {
+    wait_until("nothing is waited for", || unfinished(server, false) == 0);
+    assert_eq!(server.server.close(), 0, "nothing was cut");
+    server.stop();
+}
+
+/// Reads everything while the server stops.
 fn read_while_it_stops(server: &mut Running, peer: &mut (impl Read + Send)) -> Vec<u8> {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| rest(peer));
-        wait_until("nothing is waited for", || unfinished(server, false) == 0);
-        assert_eq!(server.server.close(), 0, "nothing was cut");
-        server.stop();
+        stop_in_peace(server);
         reader.join().unwrap()
     })
 }
@@ -180,4 +187,71 @@ fn a_websocket_whose_peer_does_not_read_is_cut_and_counted() {
         assert!(rest(&mut peer).len() < LONG);
         assert_eq!(ended(&server), Ended::Aborted as u8);
     }
+}
+
+/// A server whose kernel holds what `unsent` says of what it was given.
+fn start_with(unsent: fn(BorrowedSocket<'_>) -> u64) -> Running {
+    Running::start(Config {
+        access_log: true,
+        unsent,
+        ..config(Mode::Pull)
+    })
+}
+
+/// The server has written all, and its peer goes on to send.
+fn send_on(peer: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
+    let all = rest(peer);
+    for _ in 0..3 {
+        peer.write_all(bytes).unwrap();
+    }
+    all
+}
+
+#[test]
+fn a_websocket_that_sends_is_waited_for_until_its_peer_has_what_the_kernel_holds() {
+    static HELD: AtomicU64 = AtomicU64::new(1 << 20);
+    let mut server = start_with(|_| HELD.load(Ordering::Relaxed));
+    let (mut peer, _exchange) = server.websocket(None);
+    server.server.drain();
+    assert_eq!(server.server.go_away(), 1);
+    assert_eq!(send_on(&mut peer, &frame(1, b"hi")), GOING_AWAY);
+    assert_one_is_waited_for(&server);
+    HELD.store(0, Ordering::Relaxed);
+    stop_in_peace(&mut server);
+    assert_eq!(ended(&server), Ended::Done as u8);
+}
+
+#[test]
+fn a_peer_that_sends_behind_its_last_response_is_waited_for() {
+    static HELD: AtomicU64 = AtomicU64::new(1 << 20);
+    let mut server = start_with(|_| HELD.load(Ordering::Relaxed));
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    server.server.drain();
+    answer(&exchange, b"last");
+    assert!(send_on(&mut peer, GET).ends_with(b"last"));
+    assert_one_is_waited_for(&server);
+    HELD.store(0, Ordering::Relaxed);
+    stop_in_peace(&mut server);
+}
+
+#[test]
+fn a_peer_that_has_yet_to_acknowledge_a_close_frame_is_neither_waited_for_nor_counted_as_cut() {
+    let server = start_with(|_| GOING_AWAY.len() as u64);
+    let (_peer, _exchange) = server.websocket(None);
+    assert_eq!(server.server.go_away(), 1);
+    assert_eq!(server.server.unsent(), 0);
+    assert_eq!(server.server.close(), 0);
+}
+
+#[test]
+fn a_websocket_whose_peer_leaves_bytes_in_the_kernel_is_cut_and_counted() {
+    let server = start_with(|_| 1 << 20);
+    let (mut peer, _exchange) = server.websocket(None);
+    assert_eq!(server.server.go_away(), 1);
+    assert_eq!(send_on(&mut peer, &frame(1, b"hi")), GOING_AWAY);
+    assert_eq!(server.server.close(), 1);
+    assert_eq!(server.server.close(), 0, "once");
+    wait_until("it is over", || server.server.connections() == 0);
 }
