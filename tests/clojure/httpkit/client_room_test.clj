@@ -150,16 +150,21 @@
                                              get #(:error @(client/get url (merge {:filter any :timeout 60000} %)))]
                                          (prn (mapv (comp str class get) options)))))))))))
 
+(defn- stalling
+  "Answers with the head lines and a part of the body."
+  [head ^bytes part]
+  (fn [conn]
+    (try
+      (peer/read-request! conn)
+      (peer/send! conn "HTTP/1.1 200 OK\r\n" head "\r\n")
+      (peer/send-bytes! conn part)
+      (peer/await-end! conn)
+      (catch IOException _)))) ; the client hangs up
+
 (deftest responses-that-filters-are-shown-share-the-room
   (let [eight (* 8 1024 1024)
         half  (peer/latin1 (str "1000000\r\n" (apply str (repeat eight "0"))))]
-    (peer/with-peer [p (fn [conn]
-                         (try
-                           (peer/read-request! conn)
-                           (peer/send! conn "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                           (peer/send-bytes! conn half)
-                           (peer/await-end! conn)
-                           (catch IOException _)))] ; the client hangs up
+    (peer/with-peer [p (stalling "Transfer-Encoding: chunked\r\n" half)]
       (let [{:keys [held errors after] :as all}
             (in-a-small-heap (:url p)
                              '(let [eight    (* 8 1024 1024)
@@ -200,13 +205,7 @@
 
 (deftest a-filter-decides-about-a-response-before-the-heap-does
   (let [megabyte (peer/latin1 (apply str (repeat 0x100000 "0")))]
-    (peer/with-peer [p (fn [conn]
-                         (try
-                           (peer/read-request! conn)
-                           (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
-                           (peer/send-bytes! conn megabyte)
-                           (peer/await-end! conn)
-                           (catch IOException _)))] ; the client hangs up
+    (peer/with-peer [p (stalling "Content-Length: 100000000000\r\n" megabyte)]
       (doseq [as     [:byte-array :stream :none]
               filter [(client/max-body-filter 1000)
                       (reify IFilter

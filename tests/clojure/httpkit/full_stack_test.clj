@@ -1,6 +1,6 @@
 (ns httpkit.full-stack-test
-  "A handler whose stack is full may be the first of its JVM to use a channel: in what catches that. What fails there
-  must not fail for ever after. In a JVM of its own."
+  "A handler that catches a StackOverflowError may be the first of its JVM to use a channel, with hardly any stack left.
+  What fails there must work afterwards. The handlers run in a JVM of their own."
   (:require [clojure.edn        :as edn]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is]]

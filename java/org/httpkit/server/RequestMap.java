@@ -51,7 +51,7 @@ final class RequestMap extends APersistentMap
     /** A computed null. */
     private static final Object NIL = new Object();
 
-    /** In place of a channel that nobody had asked for when the response was taken. */
+    /** The response was taken before anyone asked for the channel. */
     private static final Object TAKEN = new Object();
 
     private static final VarHandle VALUES = MethodHandles.arrayElementVarHandle(Object[].class);
