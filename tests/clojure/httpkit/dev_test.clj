@@ -64,3 +64,23 @@
   (let [[status output] (run (fn [^Map environment] (.remove environment "HOME")) "classpath")]
     (is (= 0 status) output)
     (is (str/includes? output "clojure"))))
+
+(deftest the-summary-tells-what-failed-however-much-did
+  (let [log    (File/createTempFile "failures" ".log")
+        failed (fn [test line] (str "FAIL in (" test ") (x.clj:" line ")\nexpected: " test "\n"))
+        told   (fn [text]
+                 (spit log text)
+                 (let [command ["bash" "-euo" "pipefail" "-c" ". dev.d/summary.sh; failures step \"$0\"" (str log)]
+                       process (.start (ProcessBuilder. ^java.util.List command))]
+                   (is (= 0 (.waitFor process)))
+                   (slurp (.getInputStream process))))]
+    (try
+      (is (= "" (told "Testing x\n12 passed, 0 failed\n")))
+      (is (= "--- failed in step\nFAIL in (a) (x.clj:1)\nexpected: a\n"
+             (told (str "Testing x\n" (failed "a" 1)))))
+      (let [many (told (str/join (concat (repeat 2000 (failed "a" 1)) (map #(failed "b" %) (range 100)))))]
+        (is (str/includes? many "FAIL in (a) (x.clj:1)\nexpected: a\n"))
+        (is (str/includes? many "... 2000 times\n"))
+        (is (str/ends-with? many "... and at 86 other places\n"))
+        (is (> 150 (count (str/split-lines many))) "what CI shows is its last 200 lines"))
+      (finally (.delete log)))))
