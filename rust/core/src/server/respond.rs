@@ -5,6 +5,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
+
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::exchange::{Request, Responded, Work};
 use super::partial::Terms;
@@ -91,13 +93,27 @@ impl Conn {
             }
         });
         let terms = Terms { last, ..terms };
-        let whole = empty || body.len() as u64 >= total;
+        let left = match empty {
+            true => 0,
+            false => total.saturating_sub(body.len() as u64),
+        };
         let tally = &self.shared.tally;
-        tally.head(response.status, state.arrived, whole);
-        if whole {
-            return Responded::Done(self.finish(&mut state, terms, response.flags));
+        tally.head(response.status, state.arrived, left == 0);
+        self.sent(&mut state, terms, left, response.flags)
+    }
+
+    /// The terms of a begun response of known length, and how much of its body remains.
+    fn sending(&self, seq: u32) -> Option<(MutexGuard<'_, State>, Terms, u64)> {
+        let state = self.current(seq)?;
+        let (terms, left) = state.phase.sending()?;
+        Some((state, terms, left))
+    }
+
+    /// A part of the response is sent; `left` bytes of its body remain.
+    fn sent(self: &Arc<Self>, state: &mut State, terms: Terms, left: u64, flags: u32) -> Responded {
+        if left == 0 {
+            return Responded::Done(self.finish(state, terms, flags));
         }
-        let left = total - body.len() as u64;
         state.phase.go_on(Responding::Sending(terms, left));
         Responded::More
     }
@@ -117,10 +133,7 @@ impl Conn {
     }
 
     fn file_locked(self: &Arc<Self>, seq: u32, (file, at): (File, u64), flags: u32) -> Responded {
-        let Some(mut state) = self.current(seq) else {
-            return Responded::Stale;
-        };
-        let Some((terms, left)) = state.phase.sending() else {
+        let Some((mut state, terms, left)) = self.sending(seq) else {
             return Responded::Stale;
         };
         state.transport.push_file(file, at, left);
@@ -132,20 +145,12 @@ impl Conn {
     }
 
     fn send_body_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> Responded {
-        let Some(mut state) = self.current(seq) else {
+        let Some((mut state, terms, left)) = self.sending(seq) else {
             return Responded::Stale;
         };
-        let Some((terms, left)) = state.phase.sending() else {
-            return Responded::Stale;
-        };
-        let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let piece = &piece[..clip(piece.len(), left)];
         state.transport.write(&[], piece);
-        let left = left - piece.len() as u64;
-        if left == 0 {
-            return Responded::Done(self.finish(&mut state, terms, flags));
-        }
-        state.phase.go_on(Responding::Sending(terms, left));
-        Responded::More
+        self.sent(&mut state, terms, left - piece.len() as u64, flags)
     }
 
     pub(super) fn offer_body(
@@ -159,13 +164,10 @@ impl Conn {
     }
 
     fn offer_locked(self: &Arc<Self>, seq: u32, piece: &[u8], flags: u32) -> (usize, Responded) {
-        let Some(mut state) = self.current(seq) else {
+        let Some((mut state, terms, left)) = self.sending(seq) else {
             return (0, Responded::Stale);
         };
-        let Some((terms, left)) = state.phase.sending() else {
-            return (0, Responded::Stale);
-        };
-        let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let piece = &piece[..clip(piece.len(), left)];
         let mut taken = 0;
         while taken < piece.len() {
             match state.transport.write_now(&[IoSlice::new(&piece[taken..])]) {
@@ -175,15 +177,10 @@ impl Conn {
             }
         }
         let left = left - taken as u64;
-        if left == 0 {
-            return (
-                taken,
-                Responded::Done(self.finish(&mut state, terms, flags)),
-            );
+        if left > 0 {
+            state.transport.wake_if_unsent();
         }
-        state.phase.go_on(Responding::Sending(terms, left));
-        state.transport.wake_if_unsent();
-        (taken, Responded::More)
+        (taken, self.sent(&mut state, terms, left, flags))
     }
 
     pub(super) fn send_rest(self: &Arc<Self>, seq: u32, kept: Kept, flags: u32) -> Responded {
@@ -191,21 +188,16 @@ impl Conn {
     }
 
     fn send_rest_locked(self: &Arc<Self>, seq: u32, mut kept: Kept, flags: u32) -> Responded {
-        let Some(mut state) = self.current(seq) else {
+        let Some((mut state, terms, left)) = self.sending(seq) else {
             return Responded::Stale;
         };
-        let Some((terms, left)) = state.phase.sending() else {
-            return Responded::Stale;
-        };
-        kept.len = kept.len.min(usize::try_from(left).unwrap_or(usize::MAX));
+        kept.len = clip(kept.len, left);
         let left = left - kept.len as u64;
         state.transport.push_kept(kept);
-        if left == 0 {
-            return Responded::Done(self.finish(&mut state, terms, flags));
+        if left > 0 {
+            state.transport.wake();
         }
-        state.transport.wake();
-        state.phase.go_on(Responding::Sending(terms, left));
-        Responded::More
+        self.sent(&mut state, terms, left, flags)
     }
 
     /// The response is complete: continues with the next request, or ends the connection.
@@ -344,6 +336,11 @@ impl State {
         }
         next
     }
+}
+
+/// How many of `len` bytes still belong to a body of which `left` remain.
+fn clip(len: usize, left: u64) -> usize {
+    len.min(usize::try_from(left).unwrap_or(usize::MAX))
 }
 
 /// Content-Length for a body of `total` bytes, in responses that have one.
