@@ -45,14 +45,24 @@ abstract class Call extends ClientUpcalls.Call {
     }
 
     /** Whether the body comes in pieces. */
-    abstract boolean streams();
+    boolean streams() {
+        return true;
+    }
 
     /** Whether content codings are left unchanged. */
-    abstract boolean raw();
+    boolean raw() {
+        return false;
+    }
 
-    abstract long wireLimit();
+    /** Most bytes of a body as received; -1 for no limit. */
+    long wireLimit() {
+        return -1;
+    }
 
-    abstract long decodedLimit();
+    /** Most bytes of a body after decoding; -1 for no limit. */
+    long decodedLimit() {
+        return -1;
+    }
 
     /** Most bytes of a body that the core hands out; -1 for as many as the heap has room for. */
     long bodyLimit(RequestConfig config) {
@@ -232,26 +242,6 @@ abstract class Call extends ClientUpcalls.Call {
         StreamedCall(HttpClient client, RespListener listener) {
             super(client);
             this.listener = listener;
-        }
-
-        @Override
-        boolean streams() {
-            return true;
-        }
-
-        @Override
-        boolean raw() {
-            return false;
-        }
-
-        @Override
-        long wireLimit() {
-            return -1;
-        }
-
-        @Override
-        long decodedLimit() {
-            return -1;
         }
 
         @Override

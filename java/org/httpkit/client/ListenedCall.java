@@ -39,23 +39,8 @@ final class ListenedCall extends Call {
     }
 
     @Override
-    boolean streams() {
-        return true;
-    }
-
-    @Override
     boolean raw() {
         return true;
-    }
-
-    @Override
-    long wireLimit() {
-        return -1;
-    }
-
-    @Override
-    long decodedLimit() {
-        return -1;
     }
 
     // A collector counts decoded bytes, not received ones.
