@@ -32,7 +32,7 @@ final class ResponseEncoder {
         headers.removeIgnoringCase("Transfer-Encoding");
         ByteBuffer content = null;
         try {
-            content = bodiless(status) ? discard(body) : HttpUtils.bodyBuffer(body);
+            content = Bodyless.is(status) ? discard(body) : HttpUtils.bodyBuffer(body);
             putLength(status, givenLength, content);
         } catch (IOException unreadable) {
             status = 500;
@@ -46,11 +46,6 @@ final class ResponseEncoder {
         return content == null || headRequest
                 ? new ByteBuffer[] {head}
                 : new ByteBuffer[] {head, content};
-    }
-
-    /** RFC 9110 6.4.1, and 205 (15.3.6), whose length is always 0. */
-    private static boolean bodiless(int status) {
-        return status < 200 || status == 204 || status == 205 || status == 304;
     }
 
     private static ByteBuffer discard(Object body) throws IOException {

@@ -1,5 +1,6 @@
 package org.httpkit.client;
 
+import org.httpkit.Bodyless;
 import org.httpkit.BytesInputStream;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.DynamicBytes;
@@ -132,9 +133,8 @@ public class RespListener implements IRespListener {
 
     /** The length of a body that is not to be decoded, if the header says it; else 0. */
     private long announced() {
-        int code = status == null ? 0 : status.getCode();
         String length = header("content-length");
-        boolean none = headRequest || code == 204 || code == 205 || code == 304;
+        boolean none = headRequest || status != null && Bodyless.is(status.getCode());
         return none || length == null || coding() != 0 || !length.matches("[0-9]{1,18}")
                 ? 0
                 : Long.parseLong(length);

@@ -3,6 +3,7 @@ package org.httpkit.server;
 import clojure.lang.ISeq;
 import clojure.lang.RT;
 
+import org.httpkit.Bodyless;
 import org.httpkit.HeaderValues;
 import org.httpkit.jni.Abi;
 
@@ -65,7 +66,7 @@ final class ResponseCoding {
         Compression how = own == null ? terms.compression : Compression.of(own);
         if (how == null
                 || terms.http10
-                || (ResponseWriter.isBodyless(status) && status != NOT_MODIFIED)
+                || (Bodyless.is(status) && status != NOT_MODIFIED)
                 || terms.accepted() == AcceptEncoding.UNSAID) {
             return null;
         }

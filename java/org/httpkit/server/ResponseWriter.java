@@ -9,6 +9,7 @@ import clojure.lang.Keyword;
 import clojure.lang.RT;
 import clojure.lang.Seqable;
 
+import org.httpkit.Bodyless;
 import org.httpkit.FilePart;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
@@ -120,7 +121,7 @@ final class ResponseWriter extends HeadBuffer {
                                 || content instanceof String
                                 || content instanceof byte[]
                                 || content instanceof ByteBuffer);
-        if (unbounded && !isBodyless(status)) {
+        if (unbounded && !Bodyless.is(status)) {
             stream = content;
         } else {
             body(content);
@@ -322,7 +323,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     private void body(Object content) throws IOException {
-        if (isBodyless(status)) {
+        if (Bodyless.is(status)) {
             if (content instanceof InputStream) {
                 ((InputStream) content).close();
             }
@@ -342,10 +343,6 @@ final class ResponseWriter extends HeadBuffer {
             byte[] bytes = text.getBytes(UTF_8);
             setOwnBody(bytes, bytes.length);
         }
-    }
-
-    static boolean isBodyless(int status) {
-        return status == 204 || status == 205 || status == 304;
     }
 
     private void bytes(Object content) throws IOException {

@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import org.httpkit.Bodyless;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
@@ -215,11 +216,7 @@ final class Sender {
     }
 
     private int begin(ResponseWriter out, boolean close) {
-        boolean whole =
-                close
-                        || upgradeRequested
-                        || out.declared >= 0
-                        || ResponseWriter.isBodyless(out.status);
+        boolean whole = close || upgradeRequested || out.declared >= 0 || Bodyless.is(out.status);
         if (whole) {
             if (!Responses.send(handle, out)) {
                 return Abi.SENT_CLOSED;
