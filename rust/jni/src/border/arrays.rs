@@ -8,7 +8,7 @@ use jni::Env;
 use jni::objects::JByteArray;
 use jni::sys::jint;
 
-use super::error::{BridgeError, Result};
+use super::error::{BridgeError, Result, number};
 
 /// Size of the buffer through which arrays are copied: small enough for the processor's cache, and large enough that a
 /// body of a megabyte takes only a few system calls.
@@ -92,8 +92,7 @@ pub(crate) fn copy(
     if to.is_empty() {
         return Ok(());
     }
-    let start =
-        jint::try_from(start).map_err(|_| BridgeError::Argument(format!("start {start}")))?;
+    let start = number(start, "start")?;
     let len = size_of_array(to.len())?;
     if array.is_null() {
         return Err(jni::errors::Error::NullPtr("a byte array").into());
@@ -178,8 +177,7 @@ pub(crate) fn fill(
         }
         // SAFETY: `u8` and `i8` have the same size, alignment and valid values.
         let from = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<i8>(), written) };
-        let start =
-            jint::try_from(start).map_err(|_| BridgeError::Argument(format!("start {start}")))?;
+        let start = number(start, "start")?;
         Ok(array.set_region(env, start, from)?)
     })
 }

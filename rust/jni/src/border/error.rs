@@ -1,7 +1,7 @@
 //! How failures of native methods reach Java, including panics.
 
 use std::any::Any;
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
@@ -46,6 +46,11 @@ impl BridgeError {
         };
         throw(env, class, &message)
     }
+}
+
+/// `n` as a `T`. If it does not fit, the exception names `what` it is.
+pub(crate) fn number<N: Copy + Display, T: TryFrom<N>>(n: N, what: &str) -> Result<T> {
+    T::try_from(n).map_err(|_| BridgeError::Argument(format!("{what} {n}")))
 }
 
 /// The exception classes thrown here, in the order of [`CLASSES`].

@@ -9,7 +9,7 @@ use super::exchanges::EXCHANGES;
 use super::websocket::interest;
 use crate::border::abi;
 use crate::border::arrays::bytes;
-use crate::border::error::{BridgeError, Result};
+use crate::border::error::{BridgeError, Result, number};
 
 #[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
 pub(crate) fn respond<'local>(
@@ -23,8 +23,7 @@ pub(crate) fn respond<'local>(
     flags: jint,
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
-        let more =
-            u64::try_from(more).map_err(|_| BridgeError::Argument(format!("{more} bytes more")))?;
+        let more = number(more, "remaining bytes")?;
         let response = bytes(env, &array, start, len)?;
         match exchange.respond_encoded(&response, more, interest(flags)) {
             Encoded::Malformed => Err(BridgeError::Argument(

@@ -17,7 +17,7 @@ use super::take_from;
 use super::work::{give_up, hand_over};
 use crate::border::abi;
 use crate::border::arrays::{array, bytes, in_buffer, size};
-use crate::border::error::{BridgeError, Result};
+use crate::border::error::{BridgeError, Result, number};
 use crate::border::fields::push_address;
 
 pub(super) fn forget_done(handle: jlong, sent: &Responded) {
@@ -62,8 +62,7 @@ pub(crate) fn respond_file<'local>(
 ) -> Result<jint> {
     EXCHANGES.with(handle, Ok(abi::SENT_CLOSED), |exchange| {
         let status = final_status(status)?;
-        let at =
-            u64::try_from(offset).map_err(|_| BridgeError::Argument(format!("offset {offset}")))?;
+        let at = number(offset, "offset")?;
         let path = platform::path(env.convert_byte_array(&path)?);
         let (file, len) = open_part(&path, at, u64::try_from(length).ok())
             .map_err(|e| BridgeError::Io(e, path.display().to_string()))?;

@@ -28,7 +28,7 @@ use jni::refs::IntoAuto;
 use jni::sys::{jboolean, jint, jlong};
 
 use crate::border::abi;
-use crate::border::error::{BridgeError, Result};
+use crate::border::error::{BridgeError, Result, number};
 use crate::border::faults;
 use crate::border::handle::HandleTable;
 use crate::border::platform::{claim, in_send_queue};
@@ -167,8 +167,7 @@ fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
         _ => return Err(BridgeError::Argument(format!("kind of address {kind}"))),
     }
     .map_err(|bytes| BridgeError::Argument(format!("address of {} bytes", bytes.len())))?;
-    let port = u16::try_from(port).map_err(|_| BridgeError::Argument(format!("port {port}")))?;
-    Ok(Address::Inet(SocketAddr::new(ip, port)))
+    Ok(Address::Inet(SocketAddr::new(ip, number(port, "port")?)))
 }
 
 /// The core's defaults with these options, see `Config::set` for their names.
@@ -266,8 +265,7 @@ pub(crate) fn unfinished<'local>(
     grace: jlong,
     channels: jboolean,
 ) -> Result<jint> {
-    let msecs =
-        u64::try_from(grace).map_err(|_| BridgeError::Argument(format!("{grace} ms of grace")))?;
+    let msecs = number(grace, "grace in msecs")?;
     Ok(server(handle)?.unfinished(Duration::from_millis(msecs), channels) as jint)
 }
 

@@ -13,7 +13,7 @@ use super::exchange::sent_code;
 use super::exchanges::EXCHANGES;
 use crate::border::abi;
 use crate::border::arrays::{bytes, size};
-use crate::border::error::{BridgeError, Result};
+use crate::border::error::{BridgeError, Result, number};
 
 #[allow(clippy::too_many_arguments)] // Part of an array takes three of them.
 pub(crate) fn send_frame<'local>(
@@ -54,8 +54,7 @@ pub(crate) fn close<'local>(
     reason: JByteArray<'local>,
 ) -> Result<jboolean> {
     EXCHANGES.with(handle, Ok(false), |exchange| {
-        let code =
-            u16::try_from(code).map_err(|_| BridgeError::Argument(format!("close code {code}")))?;
+        let code = number(code, "close code")?;
         let reason = String::from_utf8(env.convert_byte_array(&reason)?)
             .map_err(|_| BridgeError::Argument("the close reason is not UTF-8".into()))?;
         Ok(exchange.close(code, &reason))
