@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod response;
 
 pub use crate::error::Violation;
+use crate::grammar::MAX_HEAD;
 pub use body::ChunkedDecoder;
 pub use head::{BodyFraming, HeadParser, Header, RequestHead, Version};
 
@@ -92,7 +93,7 @@ impl Limits {
     pub fn with_max_line(self, line: usize) -> Limits {
         let head = match self.head_given {
             true => self.head,
-            false => line.max(65536),
+            false => line.max(MAX_HEAD),
         };
         Limits { line, head, ..self }
     }
