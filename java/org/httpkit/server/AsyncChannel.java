@@ -276,7 +276,7 @@ public class AsyncChannel {
     }
 
     public boolean isClosed() {
-        return closedRan.get() || handle() == 0 || !sender.isHeld();
+        return closedRan.get() || handle() == 0 || !sender.hold();
     }
 
     /** Whether the request asked for a WebSocket: true even before the handshake. */
@@ -325,7 +325,7 @@ public class AsyncChannel {
      */
     public void setCloseHandler(IFn handler) {
         if (closing.setHandler(handler)) {
-            sender.isHeld();
+            sender.hold();
         }
     }
 
@@ -334,7 +334,7 @@ public class AsyncChannel {
      */
     public void setCloseRingHandler(IFn handler) {
         if (closing.setRingHandler(handler)) {
-            sender.isHeld();
+            sender.hold();
         }
     }
 

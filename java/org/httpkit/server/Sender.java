@@ -67,8 +67,12 @@ final class Sender {
         return Native.watchPeer(handle);
     }
 
-    /** Asking about the peer, or setting a close handler, holds the channel. */
-    boolean isHeld() {
+    /**
+     * Holds the channel: from now on it closes when the peer leaves.
+     *
+     * @return whether it is open, and the peer connected
+     */
+    boolean hold() {
         return held ? Native.isOpen(handle) : watchPeer();
     }
 
