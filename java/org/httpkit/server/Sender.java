@@ -159,10 +159,11 @@ final class Sender {
     }
 
     private boolean endNow() {
-        if (phase() == ChannelPhase.WEBSOCKET) {
-            return closeWebSocket(NORMAL, "");
+        if (phase() != ChannelPhase.WEBSOCKET) {
+            Native.endStream(handle);
+        } else if (!closeWebSocket(NORMAL, "")) {
+            return false;
         }
-        Native.endStream(handle);
         lock.close();
         return true;
     }
@@ -319,11 +320,7 @@ final class Sender {
     }
 
     private boolean closeWebSocket(int code, String reason) {
-        if (!Native.closeWebSocket(handle, code, reason.getBytes(UTF_8))) {
-            return false;
-        }
-        lock.close();
-        return true;
+        return Native.closeWebSocket(handle, code, reason.getBytes(UTF_8));
     }
 
     /** See {@link AsyncChannel#respond}. @return whether that closed the channel */
