@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{HostsNone, TransportId};
+use httpkit_core::net::hosted::{HostsNone, TransportId};
 
 const REQUEST: &[u8] = b"GET /p HTTP/1.1\r\nHost: localhost\r\nUser-Agent: http-kit/2.0\r\nAccept-Encoding: gzip, deflate\r\n\r\n";
 

@@ -13,7 +13,7 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{HostsNone, TransportId};
+use httpkit_core::net::hosted::{HostsNone, TransportId};
 
 const SLICES: usize = 9;
 const WORKLOADS: [(&str, &str, u64, u64); 3] = [

@@ -127,7 +127,7 @@ abstract class Call extends ClientUpcalls.Call {
 
     private Throwable cause(int kind, String message, long transport) {
         Throwable own = fault;
-        if (kind == Abi.FAIL_FOREIGN && own == null) {
+        if (kind == Abi.FAIL_HOSTED && own == null) {
             own = client.hosted().failure(transport);
         } else if (kind == Abi.FAIL_SOURCE && upload != null) {
             own = upload.failure();

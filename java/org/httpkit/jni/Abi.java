@@ -140,7 +140,7 @@ public final class Abi {
     public static final int FAIL_SSL = 14;
     public static final int FAIL_STOPPED = 15;
     public static final int FAIL_CANCELLED = 16;
-    public static final int FAIL_FOREIGN = 17;
+    public static final int FAIL_HOSTED = 17;
     public static final int FAIL_ARGUMENT = 18;
     public static final int FAIL_INTERNAL = 19;
     public static final int FAIL_TOO_LARGE = 20;

@@ -246,9 +246,9 @@ public final class ClientUpcalls {
     }
 
     /**
-     * The exception that users see for a kind of native failure. For {@code FAIL_FOREIGN} and
-     * {@code FAIL_SOURCE} it is the Java exception kept with the transport or the upload, if that
-     * still exists.
+     * The exception that users see for a kind of native failure. For {@code FAIL_HOSTED} and {@code
+     * FAIL_SOURCE} it is the Java exception kept with the transport or the upload, if that still
+     * exists.
      */
     public static Throwable failure(int kind, String message) {
         switch (kind) {
@@ -288,7 +288,7 @@ public final class ClientUpcalls {
                 return new ContentTooLargeException(message);
             case Abi.FAIL_IO:
             case Abi.FAIL_STOPPED:
-            case Abi.FAIL_FOREIGN:
+            case Abi.FAIL_HOSTED:
             case Abi.FAIL_SOURCE:
             default:
                 return new IOException(message);

@@ -9,7 +9,7 @@ use httpkit_core::client::{
     Address, Bytes, CallError, CallId, CallSpec, Client, ClientConfig, Head, Millis, Route, Sink,
     Timeouts,
 };
-use httpkit_core::net::foreign::{HostsNone, TransportId};
+use httpkit_core::net::hosted::{HostsNone, TransportId};
 
 use super::serving::PATIENCE;
 

@@ -7,7 +7,7 @@ use super::shared::Shared;
 use super::sink::CallId;
 use super::spec::{CallSpec, Millis};
 use super::stats::Stats;
-use crate::net::foreign::TransportId;
+use crate::net::hosted::TransportId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;

@@ -8,7 +8,7 @@ use super::proxy;
 use super::spec::{Address, Route};
 use super::stats::Stats;
 use super::timer::Timer;
-use crate::net::foreign::TransportId;
+use crate::net::hosted::TransportId;
 use crate::net::platform::{self, UnixStream};
 use crate::net::stream::{Meter, Metered, Stream};
 use crate::net::tls::{self, TlsMode};
@@ -89,7 +89,7 @@ impl Conn {
     }
 }
 
-/// A failed connect, and the foreign transport that it concerns.
+/// A failed connect, and the hosted transport that it concerns.
 pub(super) struct Failure {
     pub error: CallError,
     pub transport: Option<TransportId>,
@@ -163,10 +163,10 @@ impl<'a> Attempt<'a> {
         let limit = call.connect_limit(self.since);
         let stream = match self.hosted {
             true => {
-                let stream = shared.foreigners.open(call.id, self.meter.clone());
+                let stream = shared.hosted.open(call.id, self.meter.clone());
                 self.transport = Some(stream.id());
                 within(call, limit, stream.connected()).await?;
-                Stream::Foreign(stream)
+                Stream::Hosted(stream)
             }
             false => {
                 let bind = shared.bind.as_ref();
@@ -369,11 +369,11 @@ async fn secure(
     name: &str,
     not_our_tls: &AtomicBool,
 ) -> Result<Stream, CallError> {
-    if let Stream::Foreign(foreign) = stream {
+    if let Stream::Hosted(hosted) = stream {
         let inner = matches!(&call.spec.route, Route::Tunnel { tls: Some(_), .. });
-        let level = u8::from(inner && foreign.secured());
-        foreign.start_tls(call.id, level).await?;
-        return Ok(Stream::Foreign(foreign));
+        let level = u8::from(inner && hosted.secured());
+        hosted.start_tls(call.id, level).await?;
+        return Ok(Stream::Hosted(hosted));
     }
     let context = call.shared().tls.lock().clone();
     let Some(context) = context else {

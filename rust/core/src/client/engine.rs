@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::sink::{CallId, Sink};
 use super::spec::{CallSpec, ClientConfig};
 use super::stats::Stats;
-use crate::net::foreign::TransportId;
+use crate::net::hosted::TransportId;
 use crate::net::tls::TlsContext;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -100,11 +100,11 @@ impl Engine {
                 .calls
                 .change(id, |control| control.source_failed.store(true, Relaxed)),
             Command::Tls(context) => *self.shared.tls.lock() = Some(context),
-            Command::Ready(transport) => self.shared.foreigners.ready(transport),
-            Command::Failed(transport) => self.shared.foreigners.failed(transport),
-            Command::Received(transport, data) => self.shared.foreigners.received(transport, data),
-            Command::Eof(transport) => self.shared.foreigners.eof(transport),
-            Command::Written(transport, n) => self.shared.foreigners.written(transport, n),
+            Command::Ready(transport) => self.shared.hosted.ready(transport),
+            Command::Failed(transport) => self.shared.hosted.failed(transport),
+            Command::Received(transport, data) => self.shared.hosted.received(transport, data),
+            Command::Eof(transport) => self.shared.hosted.eof(transport),
+            Command::Written(transport, n) => self.shared.hosted.written(transport, n),
             Command::Stop => {}
         }
     }

@@ -1,6 +1,6 @@
 //! How a call can fail: a kind for the embedder to map, a text for the user.
 
-use crate::net::foreign;
+use crate::net::hosted;
 use crate::net::tls::TlsFailure;
 use std::borrow::Cow;
 use std::io;
@@ -40,8 +40,8 @@ pub enum ErrorKind {
     Stopped,
     /// The caller cancelled the call.
     Cancelled,
-    /// A foreign transport failed; its owner knows why.
-    Foreign,
+    /// A hosted transport failed; its owner knows why.
+    Hosted,
     /// The caller's data are unusable.
     Argument,
     /// A bug in this library.
@@ -104,8 +104,8 @@ impl CallError {
     /// Maps a socket error to the JDK's words.
     pub(crate) fn from_io(error: &io::Error) -> Self {
         use io::ErrorKind as Io;
-        if foreign::is_foreign(error) {
-            return Self::new(ErrorKind::Foreign, "foreign transport failed");
+        if hosted::is_hosted(error) {
+            return Self::new(ErrorKind::Hosted, "foreign transport failed");
         }
         if let Some(failure) = TlsFailure::of(error) {
             let kind = match failure.handshake {

@@ -40,7 +40,7 @@ pub use sink::{CallId, Head, Sink};
 pub use spec::{Address, CallSpec, ClientConfig, Method, Millis, Route, Timeouts, Upload};
 pub use stats::Stats;
 
-use crate::net::foreign::TransportId;
+use crate::net::hosted::TransportId;
 use crate::net::tls::TlsContext;
 pub use bytes::Bytes;
 use engine::{Command, Engine};
@@ -128,28 +128,28 @@ impl Client {
         self.send(Command::Tls(Arc::new(context)));
     }
 
-    /// See [`crate::net::foreign::Foreigners::ready`].
+    /// See [`crate::net::hosted::HostedTransports::ready`].
     pub fn transport_ready(&self, transport: TransportId) {
         self.send(Command::Ready(transport));
     }
 
-    /// See [`crate::net::foreign::Foreigners::failed`].
+    /// See [`crate::net::hosted::HostedTransports::failed`].
     pub fn transport_failed(&self, transport: TransportId) {
         self.send(Command::Failed(transport));
     }
 
-    /// See [`crate::net::foreign::Foreigners::received`]; `false` when the
+    /// See [`crate::net::hosted::HostedTransports::received`]; `false` when the
     /// client is stopped.
     pub fn transport_received(&self, transport: TransportId, data: Bytes) -> bool {
         self.send(Command::Received(transport, data))
     }
 
-    /// See [`crate::net::foreign::Foreigners::eof`].
+    /// See [`crate::net::hosted::HostedTransports::eof`].
     pub fn transport_eof(&self, transport: TransportId) {
         self.send(Command::Eof(transport));
     }
 
-    /// See [`crate::net::foreign::Foreigners::written`].
+    /// See [`crate::net::hosted::HostedTransports::written`].
     pub fn transport_written(&self, transport: TransportId, n: usize) {
         self.send(Command::Written(transport, n));
     }

@@ -8,7 +8,7 @@ use super::super::shared::Shared;
 use super::super::spec::{CallSpec, Millis, Timeouts};
 use super::super::{CallError, CallId, Head, Sink};
 use super::*;
-use crate::net::foreign::{HostsNone, TransportId};
+use crate::net::hosted::{HostsNone, TransportId};
 use crate::net::stream::{Meter, Metered, Stream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Wake;

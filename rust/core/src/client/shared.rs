@@ -7,7 +7,7 @@ use super::sink::{CallId, Sink};
 use super::spec::Address;
 use super::stats::Stats;
 use super::untold::Untold;
-use crate::net::foreign::{Foreigners, TransportHost, TransportId};
+use crate::net::hosted::{HostedTransports, TransportHost, TransportId};
 use crate::net::tls::TlsContext;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const SCRATCH: usize = 64 * 1024;
 /// State of the loop that calls and connections need.
 pub(super) struct Shared {
     pub sink: Arc<dyn Sink>,
-    pub foreigners: Arc<Foreigners>,
+    pub hosted: Arc<HostedTransports>,
     pub stats: Arc<Stats>,
     pub bind: Option<Address>,
     pub tls: Mutex<Option<Arc<TlsContext>>>,
@@ -37,7 +37,7 @@ impl Shared {
         let host: Arc<dyn TransportHost> = sink.clone();
         Arc::new(Self {
             sink,
-            foreigners: Foreigners::new(host),
+            hosted: HostedTransports::new(host),
             stats,
             bind,
             tls: Mutex::new(None),

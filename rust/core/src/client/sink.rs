@@ -3,7 +3,7 @@
 use super::decode::Version;
 use super::error::CallError;
 use super::headers::Headers;
-use crate::net::foreign::{TransportHost, TransportId};
+use crate::net::hosted::{TransportHost, TransportId};
 
 /// Id of a call, chosen by the embedder, unique in the process.
 pub type CallId = u64;

@@ -3,7 +3,7 @@
 
 use super::error::CallError;
 use super::sink::{CallId, Sink};
-use crate::net::foreign::TransportId;
+use crate::net::hosted::TransportId;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Connections as byte streams: TCP, Unix sockets, TLS and foreign transports.
+//! Connections as byte streams: TCP, Unix sockets, TLS and hosted transports.
 
 mod copied;
-pub mod foreign;
+pub mod hosted;
 mod identity;
 mod ocsp;
 #[cfg_attr(windows, path = "platform_windows.rs")]

@@ -1,6 +1,6 @@
 //! One type for every kind of connection.
 
-use super::foreign::ForeignStream;
+use super::hosted::HostedStream;
 use super::is_lost;
 use super::platform::UnixStream;
 use socket2::SockRef;
@@ -131,7 +131,7 @@ pub enum Stream {
     /// TLS over another stream
     Tls(Box<TlsStream<Stream>>),
     /// Run by the embedder
-    Foreign(ForeignStream),
+    Hosted(HostedStream),
 }
 
 macro_rules! each {
@@ -149,7 +149,7 @@ macro_rules! each {
                 let $inner = Pin::new(stream.as_mut());
                 $call
             }
-            Stream::Foreign(stream) => {
+            Stream::Hosted(stream) => {
                 let $inner = Pin::new(stream);
                 $call
             }
@@ -185,7 +185,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        !matches!(self, Stream::Foreign(_))
+        !matches!(self, Stream::Hosted(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

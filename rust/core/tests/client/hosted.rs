@@ -1,9 +1,9 @@
-//! Foreign transports: the test plays the embedder.
+//! Hosted transports: the test plays the embedder.
 
 use crate::support::*;
 use bytes::Bytes;
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{READ_WINDOW, TransportId, WRITE_WINDOW};
+use httpkit_core::net::hosted::{READ_WINDOW, TransportId, WRITE_WINDOW};
 use httpkit_core::net::tls::TlsMode;
 use std::sync::atomic::Ordering;
 
@@ -79,7 +79,7 @@ fn a_failed_transport_is_closed_before_its_call_fails() {
         let Said::Failure(error, Some(named)) = failure else {
             panic!("{failure:?}");
         };
-        assert_eq!((error.kind, named), (ErrorKind::Foreign, transport));
+        assert_eq!((error.kind, named), (ErrorKind::Hosted, transport));
         let asked = client.log.transports.lock().unwrap();
         assert_eq!(asked.last(), Some(&(transport, Asked::Close)));
     }

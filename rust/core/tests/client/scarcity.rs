@@ -108,7 +108,7 @@ fn a_transport_whose_opening_was_not_heard_does_not_wait_for_its_timeout() {
     });
     eventually("the call has failed", || refused(&client) > 0);
     deafen(&client, false);
-    assert_eq!(client.result(call).unwrap_err().kind, ErrorKind::Foreign);
+    assert_eq!(client.result(call).unwrap_err().kind, ErrorKind::Hosted);
 }
 
 #[test]

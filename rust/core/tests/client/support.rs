@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use httpkit_core::client::*;
-use httpkit_core::net::foreign::{TransportHost, TransportId};
+use httpkit_core::net::hosted::{TransportHost, TransportId};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -61,7 +61,7 @@ pub enum Said {
     SendCredit(usize),
 }
 
-/// What a foreign transport was told, in order.
+/// What a hosted transport was told, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     Open(CallId),

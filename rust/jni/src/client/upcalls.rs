@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use httpkit_core::client::{CallError, CallId, ErrorKind, Head, Sink, Version};
-use httpkit_core::net::foreign::{TransportHost, TransportId};
+use httpkit_core::net::hosted::{TransportHost, TransportId};
 use jni::errors::Result;
 use jni::ids::JStaticMethodID;
 use jni::objects::{JByteArray, JClass, JThrowable};
@@ -332,7 +332,7 @@ pub(crate) fn kind_number(kind: ErrorKind) -> jint {
         ErrorKind::Ssl => abi::FAIL_SSL,
         ErrorKind::Stopped => abi::FAIL_STOPPED,
         ErrorKind::Cancelled => abi::FAIL_CANCELLED,
-        ErrorKind::Foreign => abi::FAIL_FOREIGN,
+        ErrorKind::Hosted => abi::FAIL_HOSTED,
         ErrorKind::Argument => abi::FAIL_ARGUMENT,
         ErrorKind::Internal => abi::FAIL_INTERNAL,
         ErrorKind::TooLarge => abi::FAIL_TOO_LARGE,

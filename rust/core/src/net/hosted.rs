@@ -1,8 +1,8 @@
-//! Foreign transports: connections that the embedder runs.
+//! Hosted transports: connections that the embedder runs.
 //!
 //! The embedder exchanges plain bytes with the core: it hands over received bytes (within its read credit) and takes
 //! bytes to send (at most [`WRITE_WINDOW`] unacknowledged), so that neither side can flood the other. To everything
-//! above, a [`ForeignStream`] is a stream like any other.
+//! above, a [`HostedStream`] is a stream like any other.
 //!
 //! All of this runs on the thread that runs the loop, one at a time; the embedder's calls reach it as commands of that
 //! loop.
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Name of a foreign transport, unique in the process, never 0.
+/// Name of a hosted transport, unique in the process, never 0.
 pub type TransportId = u64;
 
 /// Bytes that may be unacknowledged by the embedder.
@@ -96,13 +96,13 @@ impl State {
     }
 }
 
-/// The foreign transports of one loop.
-pub struct Foreigners {
+/// The hosted transports of one loop.
+pub struct HostedTransports {
     host: Arc<dyn TransportHost>,
     open: Mutex<HashMap<TransportId, Arc<State>>>,
 }
 
-impl Foreigners {
+impl HostedTransports {
     /// None yet.
     pub fn new(host: Arc<dyn TransportHost>) -> Arc<Self> {
         Arc::new(Self {
@@ -112,14 +112,14 @@ impl Foreigners {
     }
 
     /// Asks the embedder for a connection for `call`; `meter` counts its bytes.
-    pub fn open(self: &Arc<Self>, call: u64, meter: Meter) -> ForeignStream {
+    pub fn open(self: &Arc<Self>, call: u64, meter: Meter) -> HostedStream {
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let state = Arc::new(State {
             meter,
             ..State::default()
         });
         self.open.lock().insert(id, state.clone());
-        let stream = ForeignStream {
+        let stream = HostedStream {
             id,
             state,
             all: self.clone(),
@@ -171,14 +171,14 @@ impl Foreigners {
     }
 }
 
-/// One foreign transport; dropping it closes it.
-pub struct ForeignStream {
+/// One hosted transport; dropping it closes it.
+pub struct HostedStream {
     id: TransportId,
     state: Arc<State>,
-    all: Arc<Foreigners>,
+    all: Arc<HostedTransports>,
 }
 
-impl ForeignStream {
+impl HostedStream {
     /// Its name.
     pub fn id(&self) -> TransportId {
         self.id
@@ -207,7 +207,7 @@ impl ForeignStream {
     async fn until_ready(&self) -> io::Result<()> {
         poll_fn(|cx| {
             if self.state.failed.load(Relaxed) {
-                return Poll::Ready(Err(foreign_failure()));
+                return Poll::Ready(Err(hosted_failure()));
             }
             if self.state.ready.load(Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -237,14 +237,14 @@ impl ForeignStream {
     }
 }
 
-impl Drop for ForeignStream {
+impl Drop for HostedStream {
     fn drop(&mut self) {
         self.all.open.lock().remove(&self.id);
         self.all.host.transport_close(self.id);
     }
 }
 
-impl AsyncRead for ForeignStream {
+impl AsyncRead for HostedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -263,7 +263,7 @@ impl AsyncRead for ForeignStream {
             return Poll::Ready(Ok(()));
         }
         if self.state.failed.load(Relaxed) {
-            return Poll::Ready(Err(foreign_failure()));
+            return Poll::Ready(Err(hosted_failure()));
         }
         if self.state.eof.load(Relaxed) {
             return Poll::Ready(Ok(()));
@@ -273,14 +273,14 @@ impl AsyncRead for ForeignStream {
     }
 }
 
-impl AsyncWrite for ForeignStream {
+impl AsyncWrite for HostedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.state.failed.load(Relaxed) {
-            return Poll::Ready(Err(foreign_failure()));
+            return Poll::Ready(Err(hosted_failure()));
         }
         let waiting = self.state.unacknowledged.load(Relaxed);
         let n = data.len().min(WRITE_WINDOW.saturating_sub(waiting));
@@ -306,23 +306,23 @@ impl AsyncWrite for ForeignStream {
 
 /// Marks an I/O error whose cause only the embedder knows.
 #[derive(Debug)]
-struct ForeignFailure;
+struct HostedFailure;
 
-impl std::fmt::Display for ForeignFailure {
+impl std::fmt::Display for HostedFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("foreign transport failed")
     }
 }
 
-impl std::error::Error for ForeignFailure {}
+impl std::error::Error for HostedFailure {}
 
-fn foreign_failure() -> io::Error {
-    io::Error::other(ForeignFailure)
+fn hosted_failure() -> io::Error {
+    io::Error::other(HostedFailure)
 }
 
-/// Whether `error` came from a foreign transport.
-pub fn is_foreign(error: &io::Error) -> bool {
+/// Whether `error` came from a hosted transport.
+pub fn is_hosted(error: &io::Error) -> bool {
     error
         .get_ref()
-        .is_some_and(|inner| inner.is::<ForeignFailure>())
+        .is_some_and(|inner| inner.is::<HostedFailure>())
 }
