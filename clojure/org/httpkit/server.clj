@@ -851,8 +851,8 @@
     (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k))))
   (partners/check-channel! opts))
 
-(defn- warn-of-foreign-request! []
-  (warn-once! nil ::foreign
+(defn- warn-of-missing-channel! []
+  (warn-once! nil ::missing-channel
     #(str "as-channel: the request has no :async-channel: it comes from another server,"
        " or a middleware has taken it out; returning nil"))
   nil)
@@ -912,7 +912,7 @@
   [ring-req opts]
   (if-let [ch (:async-channel ring-req)]
     (open-channel! ring-req ch opts)
-    (warn-of-foreign-request!)))
+    (warn-of-missing-channel!)))
 
 (defmacro with-channel
   "Deprecated, use `as-channel`. Evaluates `body` with `ch-name` bound to the
