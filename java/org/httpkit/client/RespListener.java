@@ -12,12 +12,9 @@ import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 
-import java.nio.charset.Charset;
 import java.util.Collections;
-import java.util.HashSet;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -41,9 +38,7 @@ public class RespListener implements IRespListener {
     /** How often a loop retries a pool that has no memory. */
     private static final int MOST_ATTEMPTS = 12;
 
-    private static final int CHARSET_LOOK_AHEAD = 512;
     private static final byte[] EMPTY = new byte[0];
-    private static final Set<String> BINARY_XML = binaryXml();
 
     private final IResponseHandler handler;
     private final IFilter filter;
@@ -75,29 +70,6 @@ public class RespListener implements IRespListener {
         this.filter = filter == null ? IFilter.ACCEPT_ALL : filter;
         this.pool = pool;
         this.coercion = coercion;
-    }
-
-    private static Set<String> binaryXml() {
-        Set<String> types = new HashSet<>();
-        types.add("image/svg+xml");
-        String openXml = "application/vnd.openxmlformats-officedocument.";
-        for (String type :
-                new String[] {
-                    "wordprocessingml.document",
-                    "wordprocessingml.template",
-                    "spreadsheetml.sheet",
-                    "spreadsheetml.template",
-                    "presentationml.presentation",
-                    "presentationml.slide",
-                    "presentationml.slideshow",
-                    "presentationml.template"
-                }) {
-            types.add(openXml + type);
-        }
-        for (String suffix : new String[] {"", "-template", "-web", "-master"}) {
-            types.add("application/vnd.oasis.opendocument.text" + suffix);
-        }
-        return types;
     }
 
     /** The status received so far; null before the status line. */
@@ -430,7 +402,7 @@ public class RespListener implements IRespListener {
             case NONE:
                 return new DynamicBytes(bytes.length).append(bytes, bytes.length);
             case AUTO:
-                return isText(status.getCode(), header("content-type"))
+                return TextTypes.isText(status.getCode(), header("content-type"))
                         ? text(bytes)
                         : stream(bytes);
             case TEXT:
@@ -447,24 +419,6 @@ public class RespListener implements IRespListener {
     }
 
     private String text(byte[] bytes) {
-        int looked = Math.min(bytes.length, CHARSET_LOOK_AHEAD);
-        Charset charset =
-                HttpUtils.detectCharset(headers, new DynamicBytes(looked).append(bytes, looked));
-        return new String(bytes, charset);
-    }
-
-    /** The rule of {@code :as :auto}: all but 200 is text, a 200 is text if its type says so. */
-    static boolean isText(int code, String contentType) {
-        if (code != 200) {
-            return true;
-        }
-        if (contentType == null) {
-            return false;
-        }
-        String lower = contentType.toLowerCase(Locale.ROOT);
-        int semicolon = lower.indexOf(';');
-        String type = (semicolon < 0 ? lower : lower.substring(0, semicolon)).trim();
-        return (type.contains("text") || type.contains("json") || type.contains("xml"))
-                && !BINARY_XML.contains(type);
+        return new String(bytes, TextTypes.charset(headers, bytes));
     }
 }
