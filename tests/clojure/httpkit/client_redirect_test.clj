@@ -96,6 +96,10 @@
   (is (thrown-with-msg? Exception #"No location header is present on redirect response"
                         (follow {:url start} start 302 {}))))
 
+(deftest an-empty-authority-stays-empty
+  (doseq [location ["http:////e/x" "http:///..//e/x" "https:////e" "http:///x"]]
+    (is (= location (:url (hop {:url start} location))))))
+
 (deftest methods-and-bodies-by-status
   (let [opts {:url start :method :post :body "b" :form-params {:a 1} :multipart [{:name "a" :content "x"}]
               :headers {"Content-Type" "t" "content-encoding" "e" "CONTENT-LENGTH" "1" "Transfer-Encoding" "c" "X" "1"}

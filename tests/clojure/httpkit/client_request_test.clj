@@ -204,6 +204,7 @@
       RuntimeException  (str "class java.lang.Long is not understandable: a request's :body is nil, a String, byte[],"
                           " ByteBuffer, InputStream, File or a sequence") {:body 42}
       FileNotFoundException ""                                          {:body (File. "/does/not/exist")}
+      FileNotFoundException "Is a directory"                            {:body (File. "/")}
       NullPointerException  "nil in a request's :body, a sequence"      {:body ["a" nil]}
       URISyntaxException "Illegal character"      {:url (str (:url p) "/a|b")}
       URISyntaxException "http://host:port/path"  {:url "127.0.0.1:80"}
@@ -235,6 +236,8 @@
 
 (deftest mistakes-in-options-are-thrown
   (are [class opts] (thrown? class (client/request opts nil))
+    FileNotFoundException    {:url "http://h/" :multipart [{:name "f" :content (File. "/does/not/exist")}]}
+    FileNotFoundException    {:url "http://h/" :multipart [{:name "f" :content (File. "/")}]}
     NullPointerException     {:url nil}
     ClassCastException       {:url 5}
     RuntimeException         {:url "http://h/" :method :foo}

@@ -28,9 +28,11 @@ public final class Location {
     }
 
     private static String resolved(URI from, URI to) {
-        if (to.isOpaque()) {
+        boolean absolute = to.getScheme() != null;
+        if (absolute && to.getRawAuthority() == null) {
+            // Without its empty authority, the path of "http:////host/x" would name a host.
             return to.toString();
-        } else if (to.getScheme() != null) {
+        } else if (absolute) {
             return text(
                     to.getScheme(),
                     to.getRawAuthority(),

@@ -2,11 +2,11 @@ package org.httpkit.client;
 
 import java.io.ByteArrayOutputStream;
 import java.io.File;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.util.List;
 
 /** One part of a multipart body (RFC 2046, RFC 7578). */
@@ -149,7 +149,9 @@ public class MultipartEntity {
             buffer.get(bytes);
             return bytes;
         } else if (content instanceof File) {
-            return Files.readAllBytes(((File) content).toPath());
+            try (InputStream in = new FileInputStream((File) content)) {
+                return in.readAllBytes();
+            }
         } else if (content instanceof InputStream) {
             try (InputStream in = RequestBody.plain((InputStream) content)) {
                 return in.readAllBytes();

@@ -176,8 +176,12 @@ impl Decoder {
         if self.state != State::Done || self.until_close || self.status == 101 {
             return false;
         }
+        // RFC 9112 9.3
+        if self.headers.has_token("connection", "close") {
+            return false;
+        }
         match self.version {
-            Version::Http11 => !self.headers.has_token("connection", "close"),
+            Version::Http11 => true,
             Version::Http10 => {
                 self.headers.has_token("connection", "keep-alive")
                     && self.headers.all("transfer-encoding").next().is_none()

@@ -58,11 +58,12 @@ fn keepalive_of_zero_or_less_neither_takes_nor_leaves_a_connection() {
 
 #[test]
 fn only_the_right_responses_leave_their_connection_open() {
-    let close: [&'static [u8]; 7] = [
+    let close: [&'static [u8]; 8] = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: x , CLOSE\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, close\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokXX",
         b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
