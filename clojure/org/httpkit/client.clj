@@ -511,7 +511,9 @@
         prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
         listener (RespListener. (response-handler ending opts url prompt?)
                                 filter ^ExecutorService pool (int kind))]
-    (ending/set-hop! control (.submit client ^String url config (when-not insecure? (or sslengine nil)) listener))
+    (ending/begin-hop! control ending)
+    (ending/set-hop! control ending
+      (.submit client ^String url config (when-not insecure? (or sslengine nil)) listener))
     (if deadlock-guard?
       (ending/guarded promise control)
       promise)))

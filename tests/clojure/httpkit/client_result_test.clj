@@ -135,6 +135,28 @@
         (is (instance? CancellationException (:error (deref result 10000 nil))))
         (is (peer/eventually #(= 2 @hops)))))))
 
+(deftest cancelling-reaches-a-hop-that-began-while-the-caller-was-held-up
+  (let [second-hop (promise), ended (promise)
+        caller     (Thread/currentThread)
+        client     (proxy [HttpClient] []
+                     (submit [url config engine listener]
+                       (let [canceller (proxy-super submit url config engine listener)]
+                         (when (= caller (Thread/currentThread)) (deref second-hop 10000 nil))
+                         canceller)))]
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 302 X\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")
+                         (peer/read-request! conn)
+                         (deliver second-hop true)
+                         (peer/await-end! conn)
+                         (deliver ended true))]
+      (let [result (client/get (:url p) {:client client})]
+        (is (realized? second-hop))
+        (is (future-cancel result))
+        (is (instance? CancellationException (:error (deref result 10000 nil))))
+        (is (deref ended 10000 false))
+        (client/client-stop! client)))))
+
 (deftest errors-have-the-documented-classes
   (let [error (fn [f & [opts]]
                 (peer/with-peer [p f]

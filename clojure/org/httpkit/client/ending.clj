@@ -17,8 +17,8 @@
 (defonce ^:private cancelled (Object.))
 
 (defn- new-control
-  "State shared by the hops of one call: the latest hop's canceller (a Runnable), or
-  `cancelled`, the stage of its completion, and its deadline."
+  "State shared by the hops of one call: the latest hop's canceller (a Runnable), its
+  Ending while it has none, or `cancelled`; the stage of its completion; its deadline."
   [deadline]
   {:hop         (AtomicReference.)
    :stage       (AtomicInteger.)
@@ -34,20 +34,23 @@
 (defn with-control [opts control]
   (vary-meta opts assoc ::control control))
 
+(defn begin-hop!
+  "To be called before the request of a hop, `ending`, is sent: from now on, earlier hops cannot be cancelled."
+  [{:keys [^AtomicReference hop] :as control} ending]
+  (let [latest (.get hop)]
+    (when-not (or (identical? latest cancelled) (.compareAndSet hop latest ending))
+      (recur control ending))))
+
 (defn set-hop!
-  "From now on, cancelling runs `canceller`; immediately if already cancelled."
-  [{:keys [^AtomicReference hop]} ^Runnable canceller]
-  (loop []
-    (let [current (.get hop)]
-      (cond
-        (identical? current cancelled)             (.run canceller)
-        (.compareAndSet hop current canceller) nil
-        :else                                  (recur)))))
+  "From now on, cancelling runs the `canceller` of the hop `ending`; immediately if already cancelled. Does nothing if a
+  redirect was quicker: then a later hop has begun."
+  [{:keys [^AtomicReference hop]} ending ^Runnable canceller]
+  (when-not (.compareAndSet hop ending canceller)
+    (when (identical? (.get hop) cancelled) (.run canceller))))
 
 (defn- cancel! [{:keys [^AtomicReference hop]}]
   (let [latest (.getAndSet hop cancelled)]
-    (when-not (or (nil? latest) (identical? latest cancelled))
-      (.run ^Runnable latest))))
+    (when (instance? Runnable latest) (.run ^Runnable latest))))
 
 (defn- cancelled? [{:keys [^AtomicReference hop]}]
   (identical? (.get hop) cancelled))
