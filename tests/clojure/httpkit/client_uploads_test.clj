@@ -118,6 +118,8 @@
           (is (= ["body"] @closed)))))
     (doseq [[about part] {"a content" {:name "b" :content true}
                           "a name"    {:name "b\r\n" :content "x"}
+                          "no String" {:name 7 :content "x"}
+                          "no map"    (list :name "b" :content)
                           "a source"  {:name "b" :content (proxy [InputStream] []
                                                            (read
                                                              ([] (throw (java.io.IOException. "no more")))
@@ -126,7 +128,7 @@
         (let [closed (atom #{})]
           (is (some? (error-of {:url here :method :post :multipart [{:name "a" :content (source closed "first")}
                                                                     part
-                                                                    {:name "c" :content (source closed "last")}]})))
+                                                                    (list :name "c" :content (source closed "last"))]})))
           (is (= #{"first" "last"} @closed)))))
     (testing "a long file in a multipart"
       (let [in (FileInputStream. (file-of 1))]

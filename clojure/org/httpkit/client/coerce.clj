@@ -53,9 +53,11 @@
         (assoc :body (encode boundary entities mixed?)))))
 
 (defn- close-sources! [multipart ^Throwable why]
-  (doseq [in (map :content multipart)
-          :when (instance? InputStream in)]
-    (try (.close ^InputStream in)
+  (doseq [part multipart]
+    ;; In the `try`: a part that is no map may be what is wrong.
+    (try (let [{:keys [content]} part]
+           (when (instance? InputStream content)
+             (.close ^InputStream content)))
          (catch Throwable t (when-not (identical? t why) (.addSuppressed why t))))))
 
 (defn- coerce-multipart [{:keys [multipart] :as req} encode]

@@ -32,7 +32,7 @@
   (or (instance? InputStream x) (instance? ByteBuffer x)))
 
 (defn- one-shot-body? [{:keys [body multipart]}]
-  (or (some #(one-shot? (:content %)) multipart)
+  (or (some (fn [{:keys [content]}] (one-shot? content)) multipart)
       (and (not multipart) (one-shot? body))))
 
 (defn- without-body [{:keys [method headers] :as opts}]
