@@ -134,6 +134,15 @@
       (let [in (FileInputStream. (file-of 1))]
         (is (= "ftp is not supported"
                (ex-message (error-of {:url "ftp://x" :method :post :multipart [{:name "a" :content in}]}))))
+        (is (false? (.isOpen (.getChannel in))))))
+    (testing "whatever closing one of them throws"
+      (let [ex    (AssertionError. "no")
+            wrong (proxy [FileInputStream] [(file-of 1)] (close [] (throw ex)))
+            in    (FileInputStream. (file-of 1))]
+        (doseq [opts [{:body wrong} {:multipart [{:name "a" :content wrong} {:name "b" :content in}]}]
+                :let [e (error-of (assoc opts :url "ftp://x" :method :post))]]
+          (is (= "ftp is not supported" (ex-message e)))
+          (is (= [ex] (seq (.getSuppressed ^Throwable e)))))
         (is (false? (.isOpen (.getChannel in))))))))
 
 (deftest a-source-that-fails-or-that-cannot-be-closed-fails-the-request

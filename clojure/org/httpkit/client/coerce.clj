@@ -8,7 +8,6 @@
    [org.httpkit.options.client :as client-options])
   (:import
    [clojure.lang Keyword]
-   [java.io InputStream]
    [java.util List Locale Map]
    [org.httpkit HttpMethod]
    [org.httpkit.client MultipartBody MultipartEntity RequestConfig]))
@@ -54,11 +53,9 @@
 
 (defn- close-sources! [multipart ^Throwable why]
   (doseq [part multipart]
-    ;; In the `try`: a part that is no map may be what is wrong.
     (try (let [{:keys [content]} part]
-           (when (instance? InputStream content)
-             (.close ^InputStream content)))
-         (catch Throwable t (when-not (identical? t why) (.addSuppressed why t))))))
+           (MultipartBody/abandon content why))
+         (catch Throwable _)))) ; A part that cannot be destructured may be why.
 
 (defn- coerce-multipart [{:keys [multipart] :as req} encode]
   (try (with-multipart req encode)

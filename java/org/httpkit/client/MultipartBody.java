@@ -1,7 +1,6 @@
 package org.httpkit.client;
 
 import java.io.ByteArrayInputStream;
-import java.io.Closeable;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.FilterInputStream;
@@ -18,7 +17,7 @@ import java.util.List;
  * <p>Everything else is in memory, so the length is known: the wire format is that of {@link
  * MultipartEntity#encode}. Not API.
  */
-public class MultipartBody implements Closeable {
+public class MultipartBody {
     private final List<Piece> pieces = new ArrayList<>();
 
     private long length;
@@ -146,19 +145,21 @@ public class MultipartBody implements Closeable {
             }
         } catch (Throwable t) {
             streams.forEach(stream -> RequestBody.abandon(stream, t));
-            RequestBody.abandon(this, t);
+            abandon(t);
             throw t;
         }
         return new SequenceInputStream(Collections.enumeration(streams));
     }
 
     /** Instead of {@link #open}: closes the files that are already open. */
-    @Override
-    public void close() throws IOException {
-        for (Piece piece : pieces) {
-            if (piece.content instanceof InputStream) {
-                ((InputStream) piece.content).close();
-            }
-        }
+    void abandon(Throwable why) {
+        pieces.forEach(piece -> abandon(piece.content, why));
+    }
+
+    /**
+     * Closes a part's content, if it is a stream, which would have been read but for {@code why}.
+     */
+    public static void abandon(Object content, Throwable why) {
+        RequestBody.abandon(content, why);
     }
 }

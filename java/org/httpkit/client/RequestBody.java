@@ -80,11 +80,16 @@ final class RequestBody implements Closeable {
 
     /** Closes what would have been read, if {@code why} had not been thrown. */
     static void abandon(Object body, Throwable why) {
-        if (body instanceof InputStream || body instanceof MultipartBody) {
+        if (body instanceof MultipartBody) {
+            ((MultipartBody) body).abandon(why);
+        } else if (body instanceof InputStream) {
             try {
-                ((Closeable) body).close();
-            } catch (IOException | RuntimeException e) {
-                why.addSuppressed(e);
+                ((InputStream) body).close();
+            } catch (Throwable t) {
+                // addSuppressed throws for the exception itself.
+                if (t != why) {
+                    why.addSuppressed(t);
+                }
             }
         }
     }
