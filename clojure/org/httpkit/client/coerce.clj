@@ -10,7 +10,7 @@
    [clojure.lang Keyword]
    [java.util List Locale Map]
    [org.httpkit HttpMethod]
-   [org.httpkit.client MultipartBody MultipartEntity RequestConfig]))
+   [org.httpkit.client MultipartBody MultipartEntity RequestConfig RespListener]))
 
 (set! *warn-on-reflection* true)
 
@@ -109,13 +109,13 @@
 (defn response-kind
   "Java's number for a value of `:as`."
   ^long [as]
-  (case as
-    :none           0
-    :auto           1
-    :text           2
-    :stream         3
-    :byte-array     4
-    :raw-byte-array 5))
+  (long (case as
+          :none           RespListener/NONE
+          :auto           RespListener/AUTO
+          :text           RespListener/TEXT
+          :stream         RespListener/STREAM
+          :byte-array     RespListener/BYTES
+          :raw-byte-array RespListener/RAW_BYTES)))
 
 (defn request-config
   "The RequestConfig of a coerced request, its options, and its call's control."

@@ -28,12 +28,23 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * that noticed.
  */
 public class RespListener implements IRespListener {
-    static final int NONE = 0;
-    static final int AUTO = 1;
-    static final int TEXT = 2;
-    static final int STREAM = 3;
-    static final int BYTES = 4;
-    static final int RAW_BYTES = 5;
+    /** DynamicBytes as received. */
+    public static final int NONE = 0;
+
+    /** String or BytesInputStream, by content type. */
+    public static final int AUTO = 1;
+
+    /** String. */
+    public static final int TEXT = 2;
+
+    /** Live InputStream; a BytesInputStream when there is a filter. */
+    public static final int STREAM = 3;
+
+    /** byte[]. */
+    public static final int BYTES = 4;
+
+    /** byte[] as received. */
+    public static final int RAW_BYTES = 5;
 
     /** How often a loop retries a pool that has no memory. */
     private static final int MOST_ATTEMPTS = 12;
@@ -60,9 +71,7 @@ public class RespListener implements IRespListener {
     /**
      * @param filter null accepts all
      * @param pool runs decoding and the handler
-     * @param coercion 0 DynamicBytes as received, 1 String or BytesInputStream by content type, 2
-     *     String, 3 live InputStream (a BytesInputStream when there is a filter), 4 byte[], 5
-     *     byte[] as received
+     * @param coercion {@link #NONE} to {@link #RAW_BYTES}
      */
     public RespListener(
             IResponseHandler handler, IFilter filter, ExecutorService pool, int coercion) {
