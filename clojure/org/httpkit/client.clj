@@ -336,7 +336,7 @@
     (ending/end! ending (response ending status headers body))))
 
 (defn- convert [ending ^PromptHandler$Arrived arrived]
-  (let [body (.body arrived)]
+  (let [body (.body arrived)] ; First: it parses the headers, too.
     (response ending (.status arrived) (.headers arrived) body)))
 
 (defn- response-handler
@@ -365,7 +365,7 @@
   (options/check client-options/request
     (cond-> opts
       (not (contains? opts :url)) (assoc :url nil)
-      ;; It has the say instead.
+      ;; `:timeout` overrides both.
       (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
     #(warn-of-slip! opts %))
   (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))

@@ -185,4 +185,4 @@
   ([^Ending ending t] (fail! ending (.-opts ending) t))
   ([^Ending ending opts t]
    (when-not (end-with-error ending opts t)
-     (.logError (.-client ending) "a request failed that had its end" t))))
+     (.logError (.-client ending) "a request failed after it had ended" t))))

@@ -24,7 +24,7 @@
   [handler {:keys [address-finder] :as opts}]
   (when-not (or (nil? handler) (ifn? handler))
     (throw (ClassCastException. (str "handler " (options/shown handler) ": expected a function of a request"))))
-  ;; With a finder the address has no say.
+  ;; `:address-finder` replaces both.
   (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
   (sockets/check-together! opts)
   (partners/check! opts)
