@@ -194,9 +194,9 @@
   (when v (to-int v)))
 
 (defn- core
-  "The table entry of an option that the Rust core knows by the same name. The core
-  gets a number: the value's entry in `numbers`, a map, or the value itself; none if
-  that is nil."
+  "The table entry of an option that the Rust core knows by the same name. `numbers`,
+  a map or a function, turns the value into the number that the core gets; if it is
+  nil, the option is not passed on."
   ([entry] (core entry core-number))
   ([entry numbers] (vary-meta entry assoc :core numbers)))
 
