@@ -1,6 +1,6 @@
 (ns ^:no-doc org.httpkit.ring-streams
-  "Ring's StreamableResponseBody. Loaded by `org.httpkit.server` when the protocol
-  is on the classpath. Not API."
+  "Ring's StreamableResponseBody. Loaded by `org.httpkit.server.config` when the
+  protocol is on the classpath. Not API."
   (:require [ring.core.protocols :as protocols]))
 
 (defn streamable?

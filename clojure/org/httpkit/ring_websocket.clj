@@ -1,5 +1,5 @@
 (ns ^:no-doc org.httpkit.ring-websocket
-  "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server` when
+  "Ring's WebSocket API over a channel. Loaded by `org.httpkit.server.config` when
   Ring's protocols are on the classpath. Not API."
   (:require
    [org.httpkit.handshake :as handshake]

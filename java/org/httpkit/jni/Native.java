@@ -5,11 +5,12 @@ package org.httpkit.jni;
  * interface.
  *
  * <p>Handles are opaque: a slot and a generation, never an address. A stale handle is safe; each
- * method says what it does with one. Only {@link #take}, {@link #respondAndTake}, {@link
- * #serverRun}, {@link #serverAccess} and {@link NativeClient#clientRun} block; platform threads
- * call them. Arrays are copied before a call returns, so callers may reuse them. The exception is
- * the array of a large response body, which is kept until the peer has read it or disconnected, and
- * must not change. A bug in the native code arrives as an {@code IllegalStateException}.
+ * method says what it does with one. Only {@link #take}, {@link #takeAfter}, {@link
+ * #respondAndTake}, {@link #serverRun}, {@link #serverAccess} and {@link NativeClient#clientRun}
+ * block; platform threads call them. Arrays are copied before a call returns, so callers may reuse
+ * them. The exception is the array of a large response body, which is kept until the peer has read
+ * it or disconnected, and must not change. A bug in the native code arrives as an {@code
+ * IllegalStateException}.
  *
  * <p>Call {@link NativeLibrary#load} first: if the library cannot be loaded, it says why.
  *
@@ -232,8 +233,9 @@ public final class Native {
      * Responds with the header lines at the start of {@code buffer}, then the body after them and,
      * if not null, the given part of {@code large}.
      *
-     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, and {@code OWNED} if no user code can reach
-     *     {@code large}
+     * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, {@code OWNED} if no user code can reach
+     *     {@code large}, and the level and window of gzip at {@code GZIP_LEVEL} and {@code
+     *     GZIP_WINDOW}
      * @param declared Content-Length for a response without content, or -1
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */

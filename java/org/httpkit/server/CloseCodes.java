@@ -14,8 +14,8 @@ final class CloseCodes {
     private CloseCodes() {}
 
     /**
-     * Codes that RFC 6455 7.4.1, its registry, or no document at all has reserved for a use on the
-     * wire.
+     * Whether a close frame may carry this code: those of RFC 6455 7.4.1 and its registry that are
+     * neither reserved nor for local use only, and 3000-4999.
      */
     static boolean mayBeReceived(int code) {
         return code >= 1000 && code <= 1003

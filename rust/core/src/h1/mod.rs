@@ -31,7 +31,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Offsets are below the sum of two limits, each an `int` on the Java side, so they fit.
+    /// Offsets are below the sum of two limits, each at most `i32::MAX`, so they fit.
     pub fn new(start: usize, end: usize) -> Span {
         Span {
             start: start as u32,

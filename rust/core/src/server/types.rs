@@ -54,11 +54,11 @@ impl std::fmt::Display for Address {
 /// Status and header fields of a response, as the handler gave them.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseHead<'a> {
-    /// 200-999; the core sends interim responses itself.
+    /// 200-999; interim responses are sent by [`Exchange::inform`](super::Exchange::inform), or by the core itself.
     pub status: u16,
     /// Complete field lines, each with its CRLF; no Content-Length, no Transfer-Encoding.
     pub headers: &'a [u8],
-    /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits.
+    /// `GIVEN_*`, [`CLOSE`] and [`INLINE`] bits; how it is compressed at [`GZIP_LEVEL`] and [`GZIP_WINDOW`].
     pub flags: u32,
     /// A Content-Length for a response that carries no content (HEAD, 304), -1 for that of the body, or
     /// [`UNKNOWN_LENGTH`].
@@ -89,7 +89,7 @@ pub enum Encoded {
     Malformed,
     /// The exchange was over: nothing was written.
     Stale,
-    /// The rest must follow, through [`Exchange::body`](super::Exchange::body).
+    /// The rest must follow, through [`Exchange::send_body`](super::Exchange::send_body).
     More,
     /// The response is complete.
     Done,
