@@ -87,6 +87,14 @@
     :else (throw (IllegalArgumentException.
                    (str "options " (shown opts) " of " what ": expected a map")))))
 
+(defn the-channel
+  "`x`, or IllegalArgumentException if it is no channel. `call` ends in a preposition."
+  (^AsyncChannel [call x] (the-channel call x "a channel, which as-channel passes to its callbacks"))
+  (^AsyncChannel [call x expected]
+   (when-not (instance? AsyncChannel x)
+     (throw (IllegalArgumentException. (str call " " (shown-alone x) ": expected " expected))))
+   x))
+
 ;;;; Unknown names
 
 (defn unknown-name
@@ -94,6 +102,12 @@
   [what known k]
   (let [meant (typos/nearest known k)]
     (str (shown k) " is no option of " what (when meant (str "; did you mean " meant "?")))))
+
+(defn check-all
+  "As `check`; a name that is not in the table is an error, too."
+  [what known opts]
+  (check known opts
+    (fn [k] (throw (IllegalArgumentException. ^String (unknown-name what known k))))))
 
 (defn unknown-names
   "The warnings for those of `opts` that are not in the table `known`."

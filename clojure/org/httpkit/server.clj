@@ -80,15 +80,17 @@
 
     (server-port server) ; => 8080"))
 
+(defn- warn! [^HttpServer server messages]
+  (run! #(.logWarning server % nil) messages))
+
 (def ^:private default-stop-timeout 100)
 
 (defn- stop-timeout
   "The `:timeout` of `opts` in msecs; warns of unknown names."
-  [^HttpServer server what opts]
+  [server what opts]
   (let [opts (merge {:timeout default-stop-timeout} opts)]
     (options/check options/stop opts)
-    (doseq [message (options/unknown-names what options/stop opts)]
-      (.logWarning server message nil))
+    (warn! server (options/unknown-names what options/stop opts))
     (Math/toIntExact (long (:timeout opts)))))
 
 (defn- stop! [^HttpServer server timeout]
@@ -178,8 +180,7 @@
    (let [server (the-server "server-drain!" server)
          opts   (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
      (options/check options/drain opts)
-     (doseq [message (options/unknown-names "server-drain!" options/drain opts)]
-       (.logWarning server message nil))
+     (warn! server (options/unknown-names "server-drain!" options/drain opts))
      (when-let [ended (.drain server
                         (options/to-int (:timeout opts)) (options/to-int (:ws-grace opts)))]
        (let [drained (promise)]
@@ -262,12 +263,11 @@
 (defn- stop-arguments
   "The options among the arguments of the stop function: `:timeout 100`, or one
   map. Others get a warning, and the server is stopped all the same."
-  [^HttpServer server args]
+  [server args]
   (let [[pairs [extra]] (split-at (- (count args) (rem (count args) 2)) args)]
     (when-not (or (nil? extra) (map? extra))
-      (.logWarning server
-        (str (options/shown-alone extra) " is no argument of the stop function; a time-out is given as :timeout 100")
-        nil))
+      (warn! server [(str (options/shown-alone extra)
+                       " is no argument of the stop function; a time-out is given as :timeout 100")]))
     (merge (apply hash-map pairs) (when (map? extra) extra))))
 
 (defn- tell-ready [^HttpServer server]
@@ -283,8 +283,7 @@
 (defn- start-server ^HttpServer [handler opts]
   (config/check! handler opts)
   (let [server (HttpServer. (config/server-options handler opts))]
-    (doseq [warning (config/warnings handler opts)]
-      (.logWarning server warning nil))
+    (warn! server (config/warnings handler opts))
     (.start server)
     (when (= :systemd (:listen-socket opts))
       (tell-ready server))
@@ -656,11 +655,7 @@
     (when (< (pending-bytes ch) 100000)
       (send! ch update))"
   [ch]
-  (when-not (instance? AsyncChannel ch)
-    (throw (IllegalArgumentException.
-             (str "pending-bytes of " (options/shown-alone ch)
-               ": expected a channel, which as-channel passes to its callbacks"))))
-  (.pendingBytes ^AsyncChannel ch))
+  (.pendingBytes (options/the-channel "pending-bytes of" ch)))
 
 (defn- all-channels
   "A collection of what `channels` reduces to; throws if anything in it is no channel."
@@ -669,11 +664,8 @@
     (throw (IllegalArgumentException.
              (str "broadcast! to " (options/shown-alone channels) ": expected a collection of channels"))))
   (reduce (fn [^ArrayList all ch]
-            (when-not (instance? AsyncChannel ch)
-              (throw (IllegalArgumentException.
-                       (str "broadcast! to " (options/shown-alone ch)
-                         ": expected channels, which as-channel passes to its callbacks"))))
-            (doto all (.add ch)))
+            (doto all
+              (.add (options/the-channel "broadcast! to" ch "channels, which as-channel passes to its callbacks"))))
     (ArrayList.)
     channels))
 
@@ -702,9 +694,7 @@
   ([channels data] (broadcast! channels data nil))
   ([channels data {:keys [close-after-send? on-overflow] :as opts}]
    (let [opts (options/as-map "broadcast!" opts)]
-     (options/check options/broadcast opts
-       (fn [k] (throw (IllegalArgumentException.
-                        ^String (options/unknown-name "broadcast!" options/broadcast k))))))
+     (options/check-all "broadcast!" options/broadcast opts))
    (Broadcast/send (all-channels channels) data (boolean close-after-send?)
      (config/overflows on-overflow))))
 

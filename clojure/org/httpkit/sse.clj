@@ -37,9 +37,7 @@
     (throw (IllegalArgumentException.
              (str "event " (options/shown event) ": expected a map with some of "
                (str/join ", " (sort (keys options/event)))))))
-  (options/check options/event event
-    (fn [k] (throw (IllegalArgumentException.
-                     ^String (options/unknown-name "an event" options/event k))))))
+  (options/check-all "an event" options/event event))
 
 (defn- field! [^StringBuilder out ^String field value]
   (-> out (.append field) (.append ": ") (.append (str value)) (.append \newline)))
@@ -82,11 +80,8 @@
   and for a line break or NUL in `:event` or `:id`, which would forge fields."
   [s event]
   (let [bytes (encode event)]
-    (when-not (instance? AsyncChannel s)
-      (throw (IllegalArgumentException.
-               (str "sse/send! of " (options/shown-alone s)
-                 ": expected a stream, which sse/stream passes to its callbacks"))))
-    (.send ^AsyncChannel s bytes false)))
+    (.send (options/the-channel "sse/send! of" s "a stream, which sse/stream passes to its callbacks")
+           bytes false)))
 
 (defn broadcast!
   "Sends one event, as `send!` does, on each of `streams`, any collection of them; it
@@ -179,9 +174,7 @@
                             on-drain compression] :as opts}])}
   [req opts]
   (let [opts (options/as-map "sse/stream" opts)]
-    (options/check options/event-stream opts
-      (fn [k] (throw (IllegalArgumentException.
-                       ^String (options/unknown-name "sse/stream" options/event-stream k)))))
+    (options/check-all "sse/stream" options/event-stream opts)
     (if (:websocket? req)
       not-a-websocket
       (server/as-channel req
@@ -382,9 +375,7 @@
   (when-not (or (nil? callbacks) (map? callbacks))
     (throw (IllegalArgumentException.
              (str "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))))
-  (options/check options/event-callbacks callbacks
-    (fn [k] (throw (IllegalArgumentException.
-                     ^String (options/unknown-name "the callbacks of sse/connect" options/event-callbacks k)))))
+  (options/check-all "the callbacks of sse/connect" options/event-callbacks callbacks)
   (check-max-event-bytes! (:max-event-bytes opts))
   (let [[closed? current-call current-parser] (repeatedly #(atom nil))
         latch  (CountDownLatch. 1)

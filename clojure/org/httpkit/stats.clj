@@ -178,8 +178,7 @@
   metric of `source` has itself: they would replace its own, and samples would become one."
   [what opts source]
   (let [opts   (options/as-map what opts)
-        _      (options/check options/monitoring opts
-                 #(throw (IllegalArgumentException. ^String (options/unknown-name what options/monitoring %))))
+        _      (options/check-all what options/monitoring opts)
         own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics source))
         labels (:labels opts)]
     (when-let [label (some #(when (own (name %)) %) (keys labels))]

@@ -58,12 +58,6 @@
   nil
   (local-topics [x] (throw (no-source x))))
 
-(defn- check-channel [call ch]
-  (when-not (instance? AsyncChannel ch)
-    (throw (IllegalArgumentException.
-             (str call " of " (options/shown-alone ch)
-               ": expected a channel, which as-channel passes to its callbacks")))))
-
 (defn- check-topic [call topic]
   (when-not (string? topic)
     (throw (IllegalArgumentException.
@@ -84,18 +78,18 @@
   With a `bridge`, the first subscription of a topic calls its `:subscribe`, and returns
   when that has; what it throws is thrown here, and the channel is not subscribed."
   [ch topic]
-  (check-channel "subscribe!" ch)
-  (check-topic "subscribe!" topic)
-  (.subscribe (Topics/of ch) ch topic))
+  (let [ch (options/the-channel "subscribe! of" ch)]
+    (check-topic "subscribe!" topic)
+    (.subscribe (Topics/of ch) ch topic)))
 
 (defn unsubscribe!
   "Ends the subscription of channel `ch` to a topic. Returns whether there was one.
 
     (unsubscribe! ch \"room/1\")"
   [ch topic]
-  (check-channel "unsubscribe!" ch)
-  (check-topic "unsubscribe!" topic)
-  (.unsubscribe (Topics/of ch) ch topic))
+  (let [ch (options/the-channel "unsubscribe! of" ch)]
+    (check-topic "unsubscribe!" topic)
+    (.unsubscribe (Topics/of ch) ch topic)))
 
 (defn subscribers
   "Returns how many channels of this server are subscribed to a topic.
@@ -144,9 +138,7 @@
    (check-topic "publish! to" topic)
    (let [opts  (options/as-map "publish!" opts)
          local (local-topics source)]
-     (options/check options/publish opts
-       (fn [k] (throw (IllegalArgumentException.
-                        ^String (options/unknown-name "publish!" options/publish k)))))
+     (options/check-all "publish!" options/publish opts)
      (let [forward (forward! source topic data)]
        ;; What a callback of one channel here throws does not concern the other processes.
        (try
@@ -298,9 +290,7 @@
   `close` undoes all `:subscribe`; the channels' subscriptions stay, and are local.
   Throws IllegalStateException if the server has a bridge."
   ^Closeable [source callbacks]
-  (options/check options/bridge (merge {:publish nil, :subscribe nil} callbacks)
-    (fn [k] (throw (IllegalArgumentException.
-                     ^String (options/unknown-name "bridge" options/bridge k)))))
+  (options/check-all "bridge" options/bridge (merge {:publish nil, :subscribe nil} callbacks))
   (let [^Topics topics (local-topics source)
         origin         (UUID/randomUUID)
         state          {:topics       topics
