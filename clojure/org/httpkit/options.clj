@@ -136,10 +136,10 @@
   "The exception of a cast to int, as in http-kit."
   [^String message v]
   (cond
-    (nil? v)                                       (NullPointerException. message)
-    (not (number? v))                              (ClassCastException. message)
+    (nil? v)                                   (NullPointerException. message)
+    (not (number? v))                          (ClassCastException. message)
     (<= Integer/MIN_VALUE v Integer/MAX_VALUE) (IllegalArgumentException. message)
-    :else                                          (ArithmeticException. message)))
+    :else                                      (ArithmeticException. message)))
 
 (defn truncated
   "Entry for a number from `least` to `most`, whose fraction is ignored, as by http-kit."
@@ -264,7 +264,7 @@
 (def event-names
   "Entry for names of events."
   (unless-none [#(or (instance? Map %) (instance? EventNames %))
-             "a map with String keys, or EventNames"]))
+                "a map with String keys, or EventNames"]))
 
 (defn- source? [v]
   (or (string? v) (instance? File v) (instance? Path v) (instance? URL v)))
@@ -274,7 +274,7 @@
 
 (def ^:private store
   (unless-none [#(or (source? %) (instance? KeyStore %))
-             "a path, a File, a URL, \"classpath:...\" or a KeyStore" class-thrown]))
+                "a path, a File, a URL, \"classpath:...\" or a KeyStore" class-thrown]))
 
 (def ^:private text (unless-none [string? "a String" class-thrown]))
 
@@ -307,10 +307,10 @@
      :trust-password         password
      :client-auth            (unless-none (one-of :none :want :need))
      :ssl-protocols          (unless-none [#(and (or (sequential? %) (set? %)) (seq %) (every? string? %))
-                                        "a vector of \"TLSv1.3\" and \"TLSv1.2\""])
+                                           "a vector of \"TLSv1.3\" and \"TLSv1.2\""])
      :keystore-scan-interval limit
      :tls                    (unless-none [#(or (map? %) (and (sequential? %) (seq %) (every? map? %)))
-                                        "{:cert path :key path}, or a vector of such maps"])
+                                           "{:cert path :key path}, or a vector of such maps"])
      :http-versions          (unless-none [#(= [:http1] %) "[:http1]" versions-thrown])}))
 
 (defn- path? [v]

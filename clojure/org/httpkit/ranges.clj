@@ -42,7 +42,7 @@
   (let [given (get-in request [:headers "if-range"])]
     (or (nil? given)
         (= given (headers/value-of (:headers response)
-                                (if (str/starts-with? given "\"") "etag" "last-modified"))))))
+                                   (if (str/starts-with? given "\"") "etag" "last-modified"))))))
 
 (defn- divisible?
   "Whether parts of this response may be sent."

@@ -99,9 +99,9 @@
       (when (cancelled? control) (throw (CancellationException.)))
       (let [value (deref promise (.toMillis ^TimeUnit unit timeout) cancelled)]
         (cond
-          (cancelled? control)           (throw (CancellationException.))
+          (cancelled? control)         (throw (CancellationException.))
           (identical? value cancelled) (throw (java.util.concurrent.TimeoutException.))
-          :else                          (settled value))))))
+          :else                        (settled value))))))
 
 (defn- bare-opts [opts]
   (vary-meta opts #(not-empty (dissoc % ::control))))
