@@ -12,6 +12,7 @@
   (:require
    [org.httpkit.handshake :as handshake]
    [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
    [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
    [org.httpkit.server.partners :as partners]
@@ -65,7 +66,7 @@
                         queue-size keep-alive-msecs prefix worker-name-prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
-    (run! print-warning (options/unknown-names "new-worker" options/server-worker opts))
+    (run! print-warning (options/unknown-names "new-worker" tables/server-worker opts))
     (workers/worker (workers/server-spec opts))))
 
 ;;;; Server
@@ -89,8 +90,8 @@
   "The `:timeout` of `opts` in msecs; warns of unknown names."
   [server what opts]
   (let [opts (merge {:timeout default-stop-timeout} opts)]
-    (options/check options/stop opts)
-    (warn! server (options/unknown-names what options/stop opts))
+    (options/check tables/stop opts)
+    (warn! server (options/unknown-names what tables/stop opts))
     (Math/toIntExact (long (:timeout opts)))))
 
 (defn- stop! [^HttpServer server timeout]
@@ -179,8 +180,8 @@
   ([server opts]
    (let [server (the-server "server-drain!" server)
          opts   (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
-     (options/check options/drain opts)
-     (warn! server (options/unknown-names "server-drain!" options/drain opts))
+     (options/check tables/drain opts)
+     (warn! server (options/unknown-names "server-drain!" tables/drain opts))
      (when-let [ended (.drain server
                         (options/to-int (:timeout opts)) (options/to-int (:ws-grace opts)))]
        (let [drained (promise)]
@@ -694,7 +695,7 @@
   ([channels data] (broadcast! channels data nil))
   ([channels data {:keys [close-after-send? on-overflow] :as opts}]
    (let [opts (options/as-map "broadcast!" opts)]
-     (options/check-all "broadcast!" options/broadcast opts))
+     (options/check-all "broadcast!" tables/broadcast opts))
    (Broadcast/send (all-channels channels) data (boolean close-after-send?)
      (config/overflows on-overflow))))
 
@@ -837,8 +838,8 @@
 (defn- check-channel! [ch opts]
   (when-not (or (nil? opts) (coll? opts) (instance? java.util.Map opts))
     (throw (IllegalArgumentException. (str "options " (options/shown opts) " of as-channel: expected a map"))))
-  (options/check options/channel opts
-    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" options/channel k))))
+  (options/check tables/channel opts
+    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" tables/channel k))))
   (partners/check-channel! opts))
 
 (defn- warn-of-missing-channel! []

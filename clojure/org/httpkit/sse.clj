@@ -18,6 +18,7 @@
    [org.httpkit.client :as client]
    [org.httpkit.headers :as headers]
    [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
    [org.httpkit.server :as server])
   (:import
    [clojure.lang IReduceInit]
@@ -36,8 +37,8 @@
   (when-not (and (map? event) (seq event))
     (throw (IllegalArgumentException.
              (str "event " (options/shown event) ": expected a map with some of "
-               (str/join ", " (sort (keys options/event)))))))
-  (options/check-all "an event" options/event event))
+               (str/join ", " (sort (keys tables/event)))))))
+  (options/check-all "an event" tables/event event))
 
 (defn- field! [^StringBuilder out ^String field value]
   (-> out (.append field) (.append ": ") (.append (str value)) (.append \newline)))
@@ -174,7 +175,7 @@
                             on-drain compression] :as opts}])}
   [req opts]
   (let [opts (options/as-map "sse/stream" opts)]
-    (options/check-all "sse/stream" options/event-stream opts)
+    (options/check-all "sse/stream" tables/event-stream opts)
     (if (:websocket? req)
       not-a-websocket
       (server/as-channel req
@@ -375,7 +376,7 @@
   (when-not (or (nil? callbacks) (map? callbacks))
     (throw (IllegalArgumentException.
              (str "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))))
-  (options/check-all "the callbacks of sse/connect" options/event-callbacks callbacks)
+  (options/check-all "the callbacks of sse/connect" tables/event-callbacks callbacks)
   (check-max-event-bytes! (:max-event-bytes opts))
   (let [[closed? current-call current-parser] (repeatedly #(atom nil))
         latch  (CountDownLatch. 1)

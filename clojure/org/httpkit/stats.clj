@@ -13,6 +13,7 @@
    [clojure.string :as str]
    [org.httpkit.client :as client]
    [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
    [org.httpkit.server.statistics :as statistics])
   (:import
    [clojure.lang Reflector]
@@ -178,7 +179,7 @@
   metric of `source` has itself: they would replace its own, and samples would become one."
   [what opts source]
   (let [opts   (options/as-map what opts)
-        _      (options/check-all what options/monitoring opts)
+        _      (options/check-all what tables/monitoring opts)
         own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics source))
         labels (:labels opts)]
     (when-let [label (some #(when (own (name %)) %) (keys labels))]

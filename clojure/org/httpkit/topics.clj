@@ -18,6 +18,7 @@
   the metadata of the function that it returns), any channel of it, or a bridge."
   (:require
    [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
    [org.httpkit.server :as server])
   (:import
    [java.io Closeable]
@@ -138,7 +139,7 @@
    (check-topic "publish! to" topic)
    (let [opts  (options/as-map "publish!" opts)
          local (local-topics source)]
-     (options/check-all "publish!" options/publish opts)
+     (options/check-all "publish!" tables/publish opts)
      (let [forward (forward! source topic data)]
        ;; What a callback of one channel here throws does not concern the other processes.
        (try
@@ -290,7 +291,7 @@
   `close` undoes all `:subscribe`; the channels' subscriptions stay, and are local.
   Throws IllegalStateException if the server has a bridge."
   ^Closeable [source callbacks]
-  (options/check-all "bridge" options/bridge (merge {:publish nil, :subscribe nil} callbacks))
+  (options/check-all "bridge" tables/bridge (merge {:publish nil, :subscribe nil} callbacks))
   (let [^Topics topics (local-topics source)
         origin         (UUID/randomUUID)
         state          {:topics       topics

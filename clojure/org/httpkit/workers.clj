@@ -2,7 +2,8 @@
   "Worker pools: checks their options, and makes them from a spec. Not API: use `new-worker` of
   `org.httpkit.server`, `.client` or `.utils`."
   (:require
-   [org.httpkit.options :as options])
+   [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables])
   (:import
    [java.util.concurrent ArrayBlockingQueue BlockingQueue LinkedBlockingQueue
     ThreadPoolExecutor TimeUnit]
@@ -108,7 +109,7 @@
   [opts]
   ;; Sizes of virtual threads are without effect, and not looked at.
   (when-not (virtual? opts)
-    (options/check options/server-worker opts))
+    (options/check tables/server-worker opts))
   (spec server-defaults
     (-> opts
       (with-alias :n-threads :thread)

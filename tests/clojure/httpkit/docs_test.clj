@@ -7,7 +7,7 @@
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
             [org.httpkit.client]
-            [org.httpkit.options :as options]
+            [org.httpkit.options.server :as server-options]
             [org.httpkit.options.client :as client-options]
             [org.httpkit.server])
   (:import (clojure.lang LineNumberingPushbackReader)
@@ -93,11 +93,11 @@
   (re-find (re-pattern (str (Pattern/quote (str option)) "(?![\\w?-])")) text))
 
 (deftest each-option-is-on-its-page-and-in-its-docstring-and-those-of-the-server-in-the-readme
-  (doseq [[page var table] [["docs/server.md" #'org.httpkit.server/run-server (merge options/server-worker options/server)]
+  (doseq [[page var table] [["docs/server.md" #'org.httpkit.server/run-server (merge server-options/server-worker server-options/server)]
                             ["docs/client.md" #'org.httpkit.client/request     client-options/request]
                             ["docs/client.md" #'org.httpkit.client/make-client client-options/client]]
           :let   [text   (slurp page)
-                  pool   (set (keys options/server-worker))
+                  pool   (set (keys server-options/server-worker))
                   listed (str (:doc (meta var)))]
           option (keys table)]
     (when-not (names? text option)
@@ -105,7 +105,7 @@
     (when-not (pool option) ; run-server refers to new-worker for these
       (is (names? listed option) (str var " does not name " option))))
   (let [readme (slurp "README.md")]
-    (doseq [option (remove (set (keys options/server-worker)) (keys options/server))]
+    (doseq [option (remove (set (keys server-options/server-worker)) (keys server-options/server))]
       (is (names? readme option) (str "README.md does not name " option))))
   (is (names? "a `:port`" :port))
   (is (not (names? "a `:port-range`" :port))))

@@ -3,7 +3,7 @@
   (:require [clojure.test        :refer [deftest is testing]]
             [httpkit.natives     :as natives]
             [httpkit.wire        :as wire]
-            [org.httpkit.options :as options])
+            [org.httpkit.options.server :as server-options])
   (:import (java.lang.reflect Method)
            (org.httpkit.jni Abi Native)))
 
@@ -79,7 +79,7 @@
     (is (wire/eventually #(= before (Native/liveHandles))))))
 
 (deftest every-option-that-is-passed-down-by-name-is-one-of-the-core
-  (let [passed-down (filter #(:core (meta (options/server %))) (keys options/server))]
+  (let [passed-down (filter #(:core (meta (server-options/server %))) (keys server-options/server))]
     (is (< 5 (count passed-down)))
     (doseq [k passed-down]
       (Native/serverFree (natives/open-server {(name k) 1})))))

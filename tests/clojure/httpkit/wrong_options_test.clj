@@ -6,6 +6,7 @@
             [org.httpkit.client     :as client]
             [org.httpkit.options    :as options]
             [org.httpkit.options.client :as client-options]
+            [org.httpkit.options.server :as server-options]
             [org.httpkit.server     :as server]
             [org.httpkit.sni-client :as sni-client]
             [org.httpkit.utils      :as utils])
@@ -178,10 +179,10 @@
     (is (= :started (start-and-stop ok options)) (pr-str options))))
 
 (deftest every-option-may-be-nil-or-false-but-for-those-of-which-the-documentation-says-so
-  (doseq [option (remove #{:ip :port :max-body :max-ws :max-line :proxy-protocol :http?} (keys options/server))
+  (doseq [option (remove #{:ip :port :max-body :max-ws :max-line :proxy-protocol :http?} (keys server-options/server))
           value  [nil false]]
     (is (= :started (thrown #(start-and-stop ok (assoc {:allow-virtual? false} option value)))) (pr-str option value)))
-  (doseq [option (keys options/channel)
+  (doseq [option (keys server-options/channel)
           value  [nil false]]
     (wire/with-server [{:keys [port errors]} #(server/as-channel % {option value}) {}]
       (is (= 101 (:status (wire/fetch port (wire/get-request "/" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
@@ -277,9 +278,9 @@
     (is (= [[":treads is no option of new-worker; did you mean :thread?" nil]] @warnings))))
 
 (deftest argument-lists-show-every-option
-  (doseq [[f table] [[#'server/run-server options/server] [#'server/as-channel options/channel]
-                     [#'server/new-worker options/server-worker] [#'server/server-stop! options/stop]
-                     [#'server/server-drain! options/drain]
+  (doseq [[f table] [[#'server/run-server server-options/server] [#'server/as-channel server-options/channel]
+                     [#'server/new-worker server-options/server-worker] [#'server/server-stop! server-options/stop]
+                     [#'server/server-drain! server-options/drain]
                      [#'client/new-worker options/worker] [#'client/make-client client-options/client]
                      [#'client/request client-options/request]]
           :let [shown (first (filter map? (flatten (:arglists (meta f)))))]]

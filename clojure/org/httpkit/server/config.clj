@@ -3,6 +3,7 @@
   (:require
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
    [org.httpkit.server.partners :as partners]
    [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.tls :as tls]
@@ -25,7 +26,7 @@
   (when-not (or (nil? handler) (ifn? handler))
     (throw (ClassCastException. (str "handler " (options/shown handler) ": expected a function of a request"))))
   ;; `:address-finder` replaces both.
-  (options/check (options/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
+  (options/check (tables/server-table opts) (if address-finder (dissoc opts :ip :port) opts))
   (sockets/check-together! opts)
   (partners/check! opts)
   (tls/check! opts))
@@ -39,8 +40,8 @@
     (when (and (map? handler) (not (record? handler)))
       ["the handler of run-server is a map: expected a function of a request; options come second"])
     (tls/warnings opts)
-    (options/unknown-names "run-server" options/server        (tls/known opts))
-    (options/unknown-names "new-worker" options/server-worker pool-opts)))
+    (options/unknown-names "run-server" tables/server        (tls/known opts))
+    (options/unknown-names "new-worker" tables/server-worker pool-opts)))
 
 (def ^:private no-limits
   "Those that http-kit does not have."
@@ -110,7 +111,7 @@
 
 (defn- forced-pool ^ExecutorService [pool]
   (when (delay? pool)
-    (options/check options/server {:worker-pool @pool}))
+    (options/check tables/server {:worker-pool @pool}))
   (force pool))
 
 (defn- set-own-workers!
@@ -206,7 +207,7 @@
            legacy-error-messages?     true}
     :as   opts}]
   (let [options (ServerOptions.)]
-    (doseq [[option number] (options/core-numbers (options/server-table opts) (with-limits opts))]
+    (doseq [[option number] (options/core-numbers (tables/server-table opts) (with-limits opts))]
       (.set options option number))
     (when io-threads        (set! (.ioThreads options)       (int (options/to-int io-threads))))
     (when max-pending-bytes (set! (.maxPendingBytes options) (int (options/to-int max-pending-bytes))))

@@ -1,7 +1,8 @@
 (ns ^:no-doc org.httpkit.server.tls
   "The TLS options of `run-server`. Not API."
   (:require
-   [org.httpkit.options :as options])
+   [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables])
   (:import
    [java.net InetAddress InetSocketAddress]
    [java.security.cert X509Certificate]
@@ -48,7 +49,7 @@
     (when-not (plain? opts)
       (refuse! ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere")))
   (doseq [pem (identities opts)]
-    (options/check options/tls-identity pem)
+    (options/check tables/tls-identity pem)
     (doseq [k [:cert :key] :when (nil? (k pem))]
       (refuse! ":tls without " k ": expected {:cert path :key path}"))))
 
@@ -73,7 +74,7 @@
   (concat
     (for [[k why] (sort without-effect) :when (some? (k opts))]
       (str k " has no effect: " why))
-    (mapcat #(options/unknown-names ":tls" options/tls-identity %) (identities opts))))
+    (mapcat #(options/unknown-names ":tls" tables/tls-identity %) (identities opts))))
 
 (defn- chars-of ^chars [password]
   (if (string? password) (.toCharArray ^String password) password))
