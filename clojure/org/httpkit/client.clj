@@ -9,7 +9,6 @@
     (get \"http://example.org\" (fn [{:keys [status body error]}] ...))"
   (:refer-clojure :exclude [get])
   (:require
-   [clojure.string      :as str]
    [org.httpkit.client.coerce    :as coerce]
    [org.httpkit.client.ending    :as ending]
    [org.httpkit.client.params    :as params]
