@@ -780,8 +780,9 @@
   "Responds with 101 and what `websocket-handshake-check` returned. Returns true.
 
     (send-checked-websocket-handshake! ch (websocket-handshake-check req))"
-  [^AsyncChannel ch checked-sec-websocket-key]
-  (.sendHandshake ch (handshake/headers checked-sec-websocket-key))
+  [ch checked-sec-websocket-key]
+  (.sendHandshake (options/the-channel "send-checked-websocket-handshake! of" ch)
+                  (handshake/headers checked-sec-websocket-key))
   true)
 
 (defn send-websocket-handshake!

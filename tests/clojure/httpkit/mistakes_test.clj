@@ -36,6 +36,8 @@
   (is (= (str "broadcast! to an object of class clojure.lang.Iterate: expected channels,"
            " which as-channel passes to its callbacks")
          (message #(server/broadcast! [(iterate inc 0)] "x"))))
+  (is (= "send-checked-websocket-handshake! of nil: expected a channel, which as-channel passes to its callbacks"
+         (message #(server/send-checked-websocket-handshake! nil "key"))))
   (is (= "broadcast! to :all: expected a collection of channels" (message #(server/broadcast! :all "x"))))
   (is (= "sse/send! of nil: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! nil {:data "x"}))))
   (is (= "sse/send! of :x: expected a stream, which sse/stream passes to its callbacks" (message #(sse/send! :x {:data "x"})))))
