@@ -597,8 +597,10 @@
     before, unless their callback runs for more than 100 ms. Not called for a 500
     because the handler or `:on-open` threw. Status is
 
-      :server-close      ; By `close`, the end of a response, or the server's stop
-      :client-close      ; The HTTP client disconnected
+      :server-close      ; By `close`, the end of a response, a response of the server
+                         ; (408, 503 ...), or, of a WebSocket, the server's stop
+      :client-close      ; HTTP: the client disconnected, or its connection was cut, by a
+                         ; stop, `:write-timeout`, or a failure in a stream
       :normal            ; WebSocket close code 1000
       :going-away        ; 1001, also if the client just disconnected
       :protocol-error    ; 1002

@@ -224,19 +224,34 @@ public class AsyncChannel {
     /**
      * The handler has thrown.
      *
-     * @return whether to send a 500. A response that has begun is cut, visibly to the peer; a
-     *     WebSocket stays open, as after any failing callback.
+     * @param tells whether to run the close handlers: not for a 500, as in http-kit
+     * @return whether to send a response that says so. One that has begun is cut, visibly to the
+     *     peer; a WebSocket stays open, as after any failing callback.
      */
-    boolean handlerFailed() {
+    boolean handlerFailed(boolean tells) {
+        boolean send = takeToFail();
+        if (send && tells) {
+            failed();
+        } else if (send) {
+            closing.tellNone();
+        }
+        return send;
+    }
+
+    /** As {@link #handlerFailed}, for a caller that calls {@link #failed} after the response. */
+    boolean takeToFail() {
         // If the peer has disconnected, there is nothing to send: the close event comes as usual.
         boolean send = Native.isOpen(handle()) && sender.takeFresh();
         leaveCallback();
-        if (send) {
-            closing.tellNone();
-        } else if (isStreaming()) {
+        if (!send && isStreaming()) {
             abort();
         }
         return send;
+    }
+
+    /** Runs the close handlers of a channel that was taken to fail. */
+    void failed() {
+        closing.tellServerClose(false);
     }
 
     boolean isStreaming() {

@@ -118,13 +118,24 @@ public final class BodyCallback implements Runnable {
         if (status < 0 && stream != null && stream.isOver(e)) {
             return; // the response has been sent, and so nothing is missing
         }
-        boolean send = channel.handlerFailed();
+        if (status == 0) {
+            return; // the peer has left, which closes the channel
+        }
+        boolean send = channel.takeToFail();
         if (status < 0) {
             server.log.error("body callback", e);
         }
-        if (!send || status == 0) {
-            return;
+        if (send) {
+            try {
+                respond(status, e);
+            } finally {
+                channel.failed();
+            }
         }
+    }
+
+    private void respond(int status, Throwable e) {
+        HttpServer server = channel.server;
         ResponseWriter out = server.writers.borrow();
         if (status < 0) {
             out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);

@@ -285,7 +285,7 @@ final class RingExchanges {
             RequestBodyStream body = request.bodyStreamIfMade();
             int status = body == null ? -1 : body.statusFor(e);
             AsyncChannel channel = claimed ? null : request.takeResponse();
-            if (channel != null && !channel.handlerFailed()) {
+            if (channel != null && !channel.handlerFailed(status > 0)) {
                 if (status < 0) {
                     server.log.error(describe(), e);
                 }
