@@ -78,7 +78,10 @@
                                            ["Sec-WebSocket-Version" "13"] ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
         (is (= 101 (:status (wire/read-head conn))))
         (is (= 4 (count @entries)) "it goes on"))
-      (is (= [101 "/ws" :aborted] ((juxt :status :uri :end) (after 5)))))))
+      (is (= [101 "/ws" :aborted] ((juxt :status :uri :end) (after 5))))
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (request "POST" "/part" "Content-Length: 50") "abc"))
+      (is (= [nil "/part" 3 :aborted] ((juxt :status :uri :bytes-in :end) (after 6)))))))
 
 (deftest a-function-that-throws-loses-its-entry-and-is-told-of
   (let [entries (atom [])]

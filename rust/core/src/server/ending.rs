@@ -55,6 +55,9 @@ impl State {
     /// The connection is over; user code that holds the exchange is told.
     pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
         self.note_cut_handshake(conn);
+        if let Some(cut) = self.inbound.take_partial() {
+            self.log_cut(conn, cut);
+        }
         self.close_log();
         let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Closed => return,

@@ -34,6 +34,12 @@ impl State {
         }
     }
 
+    /// The connection ends within the body of this request.
+    pub(super) fn log_cut(&mut self, conn: &Conn, (block, arrived): (Vec<u8>, Instant)) {
+        conn.shared.tally.request();
+        self.log_request(&block, arrived);
+    }
+
     /// Something that is no request, or one that is incomplete, gets a response. `fresh`: received, and not kept.
     pub(super) fn log_refused(&mut self, conn: &Conn, fresh: &[u8]) {
         if self.log.is_none() {

@@ -31,8 +31,9 @@ impl State {
         }
         match parsed {
             // The peer has ended its side, and will not send the rest of the body.
-            Ok(Some(_)) if self.eof && self.inbound.is_body_arriving() => {
+            Ok(Some((draft, ..))) if self.eof && self.inbound.is_body_arriving() => {
                 self.inbound.forget_body();
+                self.log_cut(conn, draft.finish(&[], &[]));
                 None
             }
             Ok(Some(parsed)) => Some(self.begin_request(conn, parsed)),

@@ -200,7 +200,7 @@ impl Set {
 /// Sums since a server was bound.
 #[derive(Debug, Clone)]
 pub struct Totals {
-    /// Requests whose head and body have arrived, or that broke a rule.
+    /// Requests whose head and body have arrived, or that broke a rule, or whose connection ended within their body.
     pub requests: u64,
     /// Responses that have a head, by the first digit of their status, from 1 on; 6xx to 9xx count as 5xx.
     pub statuses: [u64; 5],

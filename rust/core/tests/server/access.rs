@@ -1,7 +1,7 @@
 //! The access log has one record of each request, whatever became of it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use httpkit_core::h1::head::METHODS;
@@ -394,6 +394,72 @@ fn a_body_that_is_streamed_to_the_handler_counts_as_it_arrives() {
     gone(&server);
     let entry = only(&server);
     assert_eq!((entry.received, entry.ended), (7, Ended::Aborted as u8));
+}
+
+#[test]
+fn a_request_whose_peer_leaves_within_its_body_is_recorded_and_counted() {
+    let first = &b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\n123"[..];
+    let chunked = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n";
+    for (bytes, how) in [
+        (first, Shutdown::Both),
+        (first, Shutdown::Write),
+        (chunked, Shutdown::Write),
+    ] {
+        let server = server();
+        let peer = send(&server, bytes);
+        wait_until("it has arrived", || server.server.stats().buffered == 3);
+        peer.shutdown(how).unwrap();
+        gone(&server);
+        let entry = only(&server);
+        assert_eq!((&*entry.method, &*entry.target), ("POST", "/a"));
+        assert_eq!((entry.status, entry.ended), (0, Ended::Aborted as u8));
+        assert_eq!((entry.received, entry.sent), (3, 0));
+        assert_eq!(server.server.stats().totals.requests, 1);
+    }
+}
+
+#[test]
+fn a_body_whose_connection_is_cut_by_a_stop_is_recorded_and_counted() {
+    let server = server();
+    let _peer = send(
+        &server,
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n123",
+    );
+    wait_until("it has arrived", || server.server.stats().buffered == 3);
+    assert_eq!(server.server.close(), 1);
+    let entry = only(&server);
+    assert_eq!((entry.status, entry.received), (0, 3));
+    assert_eq!(server.server.stats().totals.requests, 1);
+}
+
+#[test]
+fn a_pipelined_body_that_was_to_be_read_as_it_arrives_is_recorded_if_its_peer_has_left() {
+    let server = Running::start(Config {
+        request_buffer: Some(4),
+        ..with_log(Mode::Pull)
+    });
+    let post = b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n123";
+    let mut peer = send(&server, &[GET, &post[..]].concat());
+    let exchange = server.request();
+    server.end(&peer);
+    answer(&exchange, b"ok");
+    assert_eq!(read_response(&mut peer), b"ok");
+    gone(&server);
+    let all = entries(&server, 2);
+    assert_eq!((all[0].status, all[1].status), (200, 0), "{all:?}");
+    assert_eq!((&*all[1].target, all[1].received), ("/b", 3));
+    assert_eq!(server.server.stats().totals.requests, 2);
+}
+
+#[test]
+fn a_connection_that_ends_before_a_head_is_complete_has_no_record() {
+    let server = server();
+    for bytes in [&b""[..], b"GET /half", b"GET / HTTP/1.1\r\nHost: h\r\n"] {
+        drop(send(&server, bytes));
+        gone(&server);
+    }
+    let stats = server.server.stats();
+    assert_eq!((stats.logged, stats.totals.requests), ([0, 0], 0));
 }
 
 #[test]

@@ -26,12 +26,13 @@
    [(wire/get-request "/throw") 500]])
 
 (def ^:private ends
-  "How a connection ends: [what is sent, status, or :none if a request gets no response, or nil if it is no request]."
+  "How a connection ends: [what is sent, status, :none if a request gets no response, :cut if its client leaves within
+  it, or nil if it is no request]."
   [["nonsense\r\n\r\n" 400]
    ["GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n" 400]
    [(wire/get-request "/aborted") :none]
    ["GET /half" nil]
-   ["POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe" nil]
+   ["POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe" :cut]
    ["" nil]])
 
 (def ^:private per-connection 96)
@@ -65,8 +66,8 @@
       (case ending
         400   (do (is (= 400 (:status (wire/answer conn)))) (is (wire/closed? conn)))
         :none (is (wire/closed? conn))
-        nil)
-      (swap! statuses #(merge-with + % (frequencies (cond-> (mapv second asked) ending (conj ending))))))))
+        (:cut nil) nil)
+      (swap! statuses #(merge-with + % (frequencies (cond-> (mapv second asked) ending (conj (if (= :cut ending) :none ending)))))))))
 
 (defn- line-counter
   "A function that returns how many lines a file has."
