@@ -56,7 +56,7 @@ impl Authority {
     }
 
     /// Splits `value`, which starts at `start` of its buffer; `None` if it is not an authority.
-    pub(super) fn parse(value: &[u8], start: usize) -> Option<Authority> {
+    pub(crate) fn parse(value: &[u8], start: usize) -> Option<Authority> {
         let name_len = match value.first()? {
             b'[' => literal_len(value)?,
             _ => name_len(value)?,
@@ -150,13 +150,17 @@ fn is_future(text: &[u8]) -> bool {
 ///
 /// Other forms are passed through, as http-kit's handlers see them too.
 pub(super) fn fits_target(target: &[u8], connect: bool) -> bool {
-    match after_scheme(target) {
-        Some(rest) => {
-            let end = rest.iter().position(|b| b"/?#".contains(b));
-            Authority::parse(&rest[..end.unwrap_or(rest.len())], 0).is_some()
-        }
+    match split(target) {
+        Some((authority, _)) => Authority::parse(authority, 0).is_some(),
         None => !connect || Authority::parse(target, 0).is_some(),
     }
+}
+
+/// The authority of a target in absolute form, and what follows it.
+pub(crate) fn split(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = after_scheme(target)?;
+    let end = rest.iter().position(|b| b"/?#".contains(b));
+    Some(rest.split_at(end.unwrap_or(rest.len())))
 }
 
 /// The part after `scheme://`.

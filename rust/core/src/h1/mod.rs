@@ -6,7 +6,7 @@
 //! Not here: when to read, when to respond, what follows from keep-alive (`server`), and responses as a client sees
 //! them (`client`).
 
-mod authority;
+pub(crate) mod authority;
 pub mod body;
 pub mod date;
 pub mod encoded;

@@ -16,6 +16,7 @@ use super::signing::Next;
 use super::sink::Notice;
 use super::tls::{Tls, TlsInfo, with_plain};
 use crate::h1::RequestHead;
+use crate::h1::authority::{self, Authority};
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
 use crate::net::tls_server::Handshakes;
 
@@ -233,28 +234,36 @@ impl State {
     }
 }
 
-/// Where a plain request should have gone: on a TLS port, to the same authority.
+/// Where a plain request should have gone: on a TLS port, to the same authority. That of an absolute target comes
+/// before `Host` (RFC 9112 3.2.2).
 fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -> Option<String> {
-    let authority = head.authority?;
-    let host = std::str::from_utf8(authority.name.of(bytes)).ok()?;
-    let target = std::str::from_utf8(head.target.of(bytes)).ok()?;
+    let target = head.target.of(bytes);
+    let (name, port, path) = match authority::split(target) {
+        Some((authority, path)) => {
+            let parsed = Authority::parse(authority, 0)?;
+            (parsed.name.of(authority), parsed.port, path)
+        }
+        None => {
+            let authority = head.authority?;
+            // Other forms, such as `*`, have no path.
+            let path = if target.starts_with(b"/") {
+                target
+            } else {
+                b""
+            };
+            (authority.name.of(bytes), authority.port, path)
+        }
+    };
+    let name = std::str::from_utf8(name).ok()?;
+    let path = std::str::from_utf8(path).ok()?;
+    let slash = if path.starts_with('/') { "" } else { "/" };
     let port = match on_tls_port {
-        true => authority.port,
+        true => port,
         false => conn.shared.tls.port.get().copied(),
     };
     let port = port.filter(|port| *port != 443);
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
-    Some(format!("https://{host}{port}{}", path_of(target)))
-}
-
-/// The path and query of a target; of an absolute one too, and of `*` the root.
-fn path_of(target: &str) -> &str {
-    if target.starts_with('/') {
-        return target;
-    }
-    let authority = target.find("://").map(|at| &target[at + 3..]);
-    let path = authority.and_then(|rest| rest.find('/').map(|at| &rest[at..]));
-    path.unwrap_or("/")
+    Some(format!("https://{name}{port}{slash}{path}"))
 }
 
 fn plain_response(shared: &Shared, status: u16, url: Option<String>, is_head: bool) -> Vec<u8> {

@@ -34,9 +34,14 @@ fn a_plain_request_on_the_tls_port_is_told_where_to_go() {
     for (request, text) in [
         (GET, ": use https://h.test:8443/a?b=c"),
         (
-            b"GET http://x/y HTTP/1.1\r\nHost: h.test\r\n\r\n",
-            ": use https://h.test/y",
+            b"GET http://x:80/y HTTP/1.1\r\nHost: h.test\r\n\r\n",
+            ": use https://x:80/y",
         ),
+        (
+            b"GET http://b?x=/y HTTP/1.1\r\nHost: a\r\n\r\n",
+            ": use https://b/?x=/y",
+        ),
+        (b"GET http://b HTTP/1.0\r\n\r\n", ": use https://b/"),
         (
             b"OPTIONS * HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
             ": use https://[::1]/",
@@ -131,6 +136,16 @@ fn with_redirects_plain_requests_on_both_ports_go_to_https() {
             all.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"),
             "{all}"
         );
+        assert!(all.contains(&format!("\r\nLocation: {url}\r\n")), "{all}");
+    }
+    // The target's authority comes before Host.
+    for peer in [server.socket(), server.running.connect()] {
+        let on_tls = peer.peer_addr().unwrap().port() == port;
+        let mut peer = peer;
+        peer.write_all(b"GET http://b.test:99/x HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            .unwrap();
+        let url = format!("https://b.test:{}/x", if on_tls { 99 } else { port });
+        let all = all(peer);
         assert!(all.contains(&format!("\r\nLocation: {url}\r\n")), "{all}");
     }
     // TLS is not spoken on the plain port, and is on the other.
