@@ -107,9 +107,15 @@ fn read(identity: &Identity, provider: &CryptoProvider) -> Result<(Served, Vec<S
     let leaf = identity.chain.first().ok_or("no certificate")?;
     let names = Names::of(leaf).ok_or("its certificate cannot be read")?;
     let kind = x509::key_kind(leaf).ok_or("its certificate cannot be read")?;
+    let version = x509::version(leaf).ok_or("its certificate cannot be read")?;
+    let name = names.first().unwrap_or("no name");
     if !kind.is_supported() {
-        let name = names.first().unwrap_or("no name");
         return Err(format!("certificate of {name:?}: {kind}; {SUPPORTED}"));
+    }
+    if version != 3 {
+        return Err(format!(
+            "certificate of {name:?}: X.509 version {version}; supported is version 3"
+        ));
     }
     let key = PrivateKeyDer::try_from(identity.key.clone())
         .map_err(|_| "its key is neither PKCS#8 nor PKCS#1 nor SEC1")?;

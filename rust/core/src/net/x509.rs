@@ -247,6 +247,15 @@ pub(super) fn matches(host: &str, pattern: &str) -> bool {
     }
 }
 
+/// The version of X.509 that a DER certificate has.
+pub(super) fn version(certificate: &[u8]) -> Option<u32> {
+    let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
+    match Der(certificate.expect(SEQUENCE)?).next()? {
+        (VERSION, number) => Some(u32::from(*Der(number).expect(INTEGER)?.last()?) + 1),
+        _ => Some(1),
+    }
+}
+
 /// The serial number of a DER certificate.
 pub(super) fn serial(certificate: &[u8]) -> Option<&[u8]> {
     let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
@@ -323,11 +332,13 @@ mod tests {
         for at in 0..whole.len() {
             assert_eq!(Names::of(&whole[..at]), None);
             assert_eq!(issuer(&whole[..at]), None);
+            assert_eq!(version(&whole[..at]), None);
             let mut changed = whole.clone();
             for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
                 changed[at] = byte;
                 let _ = Names::of(&changed);
                 let _ = issuer(&changed).map(comparable);
+                let _ = version(&changed);
             }
         }
     }

@@ -381,6 +381,15 @@ fn material_that_cannot_be_used_is_refused_with_its_place_and_reason() {
         "identity 0: certificate of \"short.test\": RSA of 1024 bits; supported are RSA of 2048 to 4096 \
          bits, ECDSA P-256 and P-384, Ed25519"
     );
+    let old = Identity {
+        chain: vec![include_bytes!("keys/v1.der").to_vec()],
+        key: include_bytes!("keys/v1.key.der").to_vec(),
+        ocsp: None,
+    };
+    assert_eq!(
+        set(vec![old], vec![]),
+        "identity 0: certificate of \"old.test\": X.509 version 1; supported is version 3"
+    );
     let no_certificate = Identity {
         chain: vec![b"rubbish".to_vec()],
         ..good()
