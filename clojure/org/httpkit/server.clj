@@ -466,7 +466,8 @@
     :encodings   ; Codings in order of preference; only \"gzip\" is built in
   Each `send!` on a stream can be decoded when it arrives. Not compressed: 204, 205,
   206, 304, HTTP/1.0, a given Content-Encoding or digest, `Cache-Control: no-transform`,
-  responses without Content-Type, and Files over 1 MiB, which the kernel sends.
+  responses without Content-Type, and Files over 1 MiB, or `:body-buffer-size` if that
+  is more, which the kernel sends.
 
   Each request gets an entry in the access log, when the kernel has the last byte of its
   response, its connection ends, or its WebSocket does:

@@ -65,7 +65,7 @@ public final class RequestBodyStream extends InputStream {
     private volatile boolean complete;
     private volatile boolean closed;
 
-    /** The response is about to be sent: no more can be read after that. */
+    /** The response is about to be sent: no more can be taken over after that. */
     private volatile boolean responding;
 
     private volatile Failure failure;
