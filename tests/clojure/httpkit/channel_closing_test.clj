@@ -120,6 +120,23 @@
             (deliver over true)
             (wire/disconnect conn)))))))
 
+(deftest a-close-before-any-send-ends-an-http-1-0-connection-without-a-reset
+  (doseq [request ["GET / HTTP/1.0\r\n\r\n" "HEAD / HTTP/1.0\r\n\r\n"
+                   "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+                   "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nxmore"]]
+    (testing (pr-str request)
+      (let [told (promise) closes (promise)]
+        (wire/with-server [{:keys [port]}
+                           #(server/as-channel % {:on-open  (fn [ch] (deliver closes [(server/close ch) (server/close ch)]))
+                                                  :on-close (fn [_ status] (deliver told status))})
+                           {}]
+          (let [{:keys [^java.io.InputStream in] :as conn} (wire/connect port)]
+            (wire/write! conn request)
+            (is (= -1 (.read in)) "not a reset, which throws")
+            (is (= [true false] (wire/outcome closes)))
+            (is (= :server-close (wire/outcome told)))
+            (wire/disconnect conn)))))))
+
 (deftest on-close-is-heard-though-all-threads-run-such-callbacks
   (doseq [[mode pool] {"own threads"   (fn [] {:allow-virtual? false :thread 2})
                        "a user's pool" (fn [] {:worker-pool (Executors/newFixedThreadPool 2)})}]

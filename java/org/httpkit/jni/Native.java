@@ -356,7 +356,11 @@ public final class Native {
     public static native int sendChunk(
             long exchange, byte[] piece, int start, int length, int flags, int limit);
 
-    /** Ends a streamed response. @return {@code Abi.SENT_*} */
+    /**
+     * Ends a streamed response; if none has begun, the connection.
+     *
+     * @return {@code Abi.SENT_*}
+     */
     public static native int endStream(long exchange);
 
     /**

@@ -308,12 +308,15 @@ final class Sender {
         }
     }
 
-    /** Nothing was sent: sends an empty response or, with HTTP/1.0, just closes the connection. */
+    /** Nothing was sent: sends an empty response or, with HTTP/1.0, just ends the connection. */
     private boolean closeWithoutResponse() {
+        if (terms.http10) {
+            return Native.endStream(handle) != Abi.SENT_CLOSED;
+        }
         ResponseWriter out = server.writers.borrow();
         try {
             out.plain(200, "", false);
-            return terms.http10 ? Native.abort(handle) : Responses.send(handle, out);
+            return Responses.send(handle, out);
         } finally {
             server.writers.giveBack(out);
         }

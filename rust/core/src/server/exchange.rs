@@ -216,7 +216,7 @@ impl Exchange {
         self.conn.heartbeat(self.seq, interval)
     }
 
-    /// Ends a streamed response.
+    /// Ends a streamed response. If none has begun, ends the connection instead, which HTTP/1.0 allows.
     pub fn end_stream(&self) -> Sent {
         self.conn.end_stream(self.seq)
     }

@@ -79,9 +79,11 @@ impl Journal {
         }
     }
 
-    /// The current response ends at `position`.
+    /// The current response, if there is one, ends at `position`.
     pub(super) fn end(&mut self, position: u64) {
-        if let Some(entry) = self.current() {
+        if let Some(entry) = self.current()
+            && entry.begins.is_some()
+        {
             entry.ends = Some(position);
         }
     }

@@ -149,10 +149,15 @@ impl Conn {
         let Some(mut state) = self.current(seq) else {
             return Sent::Closed;
         };
-        let Some(terms) = state.phase.streaming() else {
+        // Without a response the connection ends instead.
+        let due = state.phase.due().map(|terms| Terms {
+            last: true,
+            ..terms
+        });
+        let Some(terms) = state.phase.streaming().or(due) else {
             return Sent::Closed;
         };
-        if !terms.head {
+        if due.is_none() && !terms.head {
             let rest = coder.as_mut().map_or_else(Vec::new, |coder| coder.end());
             with_buffer(|end| {
                 push_chunk(end, &rest, terms.chunked());

@@ -234,6 +234,15 @@ fn a_request_whose_peer_left_before_the_response_has_no_status() {
 }
 
 #[test]
+fn nor_has_one_whose_connection_was_ended_instead() {
+    let server = server();
+    let _peer = send(&server, b"GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(server.request().end_stream(), Sent::Accepted);
+    let entry = only(&server);
+    assert_eq!((entry.status, entry.ended), (0, Ended::Aborted as u8));
+}
+
+#[test]
 fn what_breaks_a_rule_is_recorded_with_its_first_line_or_as_the_request_that_it_is() {
     let config = Config {
         proxy: ProxyMode::Optional,

@@ -42,6 +42,10 @@ fn assert_arrives(request: &[u8], respond: impl Fn(&Exchange)) {
     let mut peer = with_small_buffer(&server);
     peer.write_all(request).unwrap();
     respond(&server.request());
+    assert_all_is_read(&mut peer);
+}
+
+fn assert_all_is_read(peer: &mut TcpStream) {
     let mut got = 0;
     loop {
         peer.write_all(GET).unwrap();
@@ -65,6 +69,17 @@ fn nor_one_that_ends_with_its_connection() {
         assert_eq!(exchange.stream(&reply(), &[b'x'; SIZE][..]), Sent::Accepted);
         assert_eq!(exchange.end_stream(), Sent::Accepted);
     });
+}
+
+#[test]
+fn nor_the_one_before_a_request_that_gets_none() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = with_small_buffer(&server);
+    let http10 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    peer.write_all(&http10.repeat(2)).unwrap();
+    respond(&server.request(), 0);
+    assert_eq!(server.request().end_stream(), Sent::Accepted);
+    assert_all_is_read(&mut peer);
 }
 
 #[test]

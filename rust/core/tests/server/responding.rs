@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use httpkit_core::h1::Limits;
-use httpkit_core::server::{Address, CLOSE, Config, Mode, Notice, Responded, ResponseHead, Server};
+use httpkit_core::server::{
+    Address, CLOSE, Config, Mode, Notice, Responded, ResponseHead, Sent, Server,
+};
 
 use crate::support::{Recorder, Running, answer, config, read_response, reply, wait_until};
 
@@ -134,6 +136,19 @@ fn an_abort_resets_the_connection() {
     assert!(!exchange.abort(), "once");
     let error = peer.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_connection_that_ends_without_a_response_is_not_reset() {
+    let server = Running::start(config(Mode::Pull));
+    for line in ["", "Connection: keep-alive\r\n"] {
+        let mut peer = server.connect();
+        write!(peer, "GET / HTTP/1.0\r\n{line}\r\n").unwrap();
+        let exchange = server.request();
+        assert_eq!(exchange.end_stream(), Sent::Accepted);
+        assert_eq!(exchange.end_stream(), Sent::Closed, "once");
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    }
 }
 
 #[test]
