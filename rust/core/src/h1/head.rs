@@ -82,7 +82,17 @@ impl RequestHead {
         };
     }
 
-    /// Whether the response must not have body bytes. Also valid after a violation later in the head.
+    /// Notes a HEAD whose own line is too long or has a bare CR or LF.
+    fn note_head(&mut self, buf: &[u8]) {
+        let line = buf.strip_prefix(b"\r\n").unwrap_or(buf);
+        if self.method.is_empty() && line.starts_with(b"HEAD ") {
+            let start = buf.len() - line.len();
+            self.method = Span::new(start, start + 4);
+            self.method_id = HEAD;
+        }
+    }
+
+    /// Whether the response must not have body bytes. Also valid after a violation.
     pub fn is_head(&self) -> bool {
         !self.method.is_empty() && self.method_id == HEAD
     }
@@ -152,6 +162,9 @@ impl HeadParser {
             head.clear();
         }
         let outcome = self.parse_lines(buf, limits, head);
+        if outcome.is_err() {
+            head.note_head(buf);
+        }
         if outcome != Ok(false) {
             self.reset();
         }

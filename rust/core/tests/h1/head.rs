@@ -709,6 +709,25 @@ fn a_head_request_is_known_as_one_when_a_later_line_is_bad() {
 }
 
 #[test]
+fn a_head_request_is_known_as_one_when_its_own_line_is_bad() {
+    let long = format!("/{}", "a".repeat(9000));
+    for (line, is_head) in [
+        (format!("HEAD {long}"), true),
+        (format!("\r\nHEAD {long}"), true),
+        ("HEAD /\n".to_owned(), true),
+        ("HEAD /\rx".to_owned(), true),
+        (format!("GET {long}"), false),
+        (format!("HEADER {long}"), false),
+        ("HEAD\r\nHEAD / HTTP/1.1\r\n".to_owned(), false),
+    ] {
+        let mut head = RequestHead::default();
+        let parsed = HeadParser::new().parse(line.as_bytes(), &Limits::default(), &mut head);
+        assert!(parsed.is_err(), "{line:?}");
+        assert_eq!(head.is_head(), is_head, "{line:?}");
+    }
+}
+
+#[test]
 fn more_fields_or_longer_names_than_16_bits_count_are_too_large_whatever_the_limits() {
     let limits = Limits::with_line(1 << 20, 0).with_fields(None);
     let fields = |n| with_headers(&format!("Host: h\r\n{}", "a:\r\n".repeat(n)));

@@ -179,6 +179,19 @@ fn broken_rules_are_answered_and_reported() {
 }
 
 #[test]
+fn the_414_to_a_head_request_has_no_body() {
+    let server = Running::start(config(Mode::Pull));
+    for (method, has_body) in [("GET", true), ("HEAD", false)] {
+        let mut peer = server.connect();
+        write!(peer, "{method} /{} HTTP/1.1\r\n\r\n", "a".repeat(9000)).unwrap();
+        let mut all = String::new();
+        peer.read_to_string(&mut all).unwrap();
+        assert!(all.starts_with("HTTP/1.1 414 "), "{all}");
+        assert_eq!(!all.ends_with("\r\n\r\n"), has_body, "{all}");
+    }
+}
+
+#[test]
 fn a_413_reaches_a_peer_that_sends_on_for_thirty_megabytes() {
     let server = Running::start(Config {
         limits: Limits::with_line(8192, 1000),
