@@ -1,5 +1,7 @@
 package org.httpkit;
 
+import clojure.lang.ISeq;
+import clojure.lang.RT;
 import clojure.lang.Seqable;
 
 import java.util.Collection;
@@ -38,5 +40,14 @@ public final class HeaderValues {
                 && (value instanceof Seqable
                         || value instanceof Collection
                         || value instanceof Object[]);
+    }
+
+    /** The value, or its only element; null if it has none or several. */
+    public static Object single(Object value) {
+        if (!hasElements(value)) {
+            return value;
+        }
+        ISeq s = RT.seq(value);
+        return s == null || s.next() != null ? null : s.first();
     }
 }

@@ -27,7 +27,7 @@ final class ResponseEncoder {
     }
 
     ByteBuffer[] encode(int status, Object body) {
-        Object givenLength = headers.getIgnoringCase(LENGTH);
+        Object givenLength = HeaderValues.single(headers.getIgnoringCase(LENGTH));
         headers.removeIgnoringCase(LENGTH);
         headers.removeIgnoringCase("Transfer-Encoding");
         ByteBuffer content = null;

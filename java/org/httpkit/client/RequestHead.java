@@ -138,18 +138,10 @@ final class RequestHead {
         if (before) {
             throw new ProtocolException("Duplicate request header: " + name);
         }
-        if (single(value) == null) {
+        if (HeaderValues.single(value) == null) {
             throw new ProtocolException("Request header must have one value: " + name);
         }
         return true;
-    }
-
-    private static Object single(Object value) {
-        if (!HeaderValues.hasElements(value)) {
-            return value;
-        }
-        ISeq s = RT.seq(value);
-        return s == null || s.next() != null ? null : s.first();
     }
 
     // Its position is kept; its number is used only without a body.
@@ -158,7 +150,7 @@ final class RequestHead {
             writeBodyLength();
             return;
         }
-        String digits = single(value).toString();
+        String digits = HeaderValues.single(value).toString();
         if (!digits.matches("[0-9]+")) {
             throw new ProtocolException("Invalid Content-Length: " + digits);
         }
@@ -178,7 +170,7 @@ final class RequestHead {
 
     // They are for the proxy (RFC 9110 11.7): not for a target, nor for one behind a tunnel.
     private void proxyAuthorization(Object value) {
-        Object one = single(value);
+        Object one = HeaderValues.single(value);
         if (one != null) {
             proxyAuthorization = one.toString();
             HeaderMap.checkValue("Proxy-Authorization", proxyAuthorization);

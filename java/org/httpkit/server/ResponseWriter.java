@@ -271,7 +271,8 @@ final class ResponseWriter extends HeadBuffer {
                 break;
             case 14:
                 if (name.equalsIgnoreCase("Content-Length")) {
-                    contentLength = value == null ? null : value.toString();
+                    Object length = HeaderValues.single(value);
+                    contentLength = length == null ? null : length.toString();
                     return;
                 }
                 break;
