@@ -31,6 +31,7 @@ public class EventNames {
 
     /**
      * @param names from the name of a field here to the event's name; other keys are ignored
+     * @throws ClassCastException for one that is no String, as in http-kit; the message names it
      */
     public EventNames(Map<String, String> names) {
         serverAcceptError = name(names, "serverAcceptError", "httpkit.server.accept.error");
@@ -53,8 +54,13 @@ public class EventNames {
         clientImpossible = name(names, "clientImpossible", "httpkit.client.impossible");
     }
 
-    private static String name(Map<String, String> names, String field, String standard) {
-        String given = names.get(field);
-        return given == null ? standard : given;
+    private static String name(Map<?, ?> names, String field, String standard) {
+        Object given = names.get(field);
+        if (given == null || given instanceof String) {
+            return given == null ? standard : (String) given;
+        }
+        String kind = given.getClass().getName();
+        throw new ClassCastException(
+                ":event-names \"" + field + "\" of class " + kind + ": expected a String");
     }
 }
