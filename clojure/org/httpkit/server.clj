@@ -570,7 +570,9 @@
     body (status 200). Without headers its type is \"text/html; charset=utf-8\".
     With `close-after-send?` (default true) it is the whole response; with
     false it starts a stream, each further send is one chunk of it, and `close`
-    or a send with true ends it. Bodies are Ring's, byte arrays and `ByteBuffer`s.
+    or a send with true ends it. A body is nil, a String, byte array, `ByteBuffer`,
+    InputStream, File, `file-part` or sequence: not Ring's StreamableResponseBody,
+    which needs a thread of its own and only a returned response can have.
 
     WebSocket: a String is a text message; a byte array or InputStream a binary
     one; `Frame$PingFrame` and `Frame$PongFrame` are control frames; for a map, its

@@ -68,6 +68,28 @@
           (is (= (if (or (<= size keep-bytes) (= kind "File")) :length :chunked) framing))
           (is (empty? @errors)))))))
 
+(defrecord ^:private Page [text]
+  ring/StreamableResponseBody
+  (write-body-to-stream [_ _ out] (with-open [^OutputStream out out] (.write out (.getBytes ^String text)))))
+
+(defrecord ^:private Extended [text])
+
+(extend-type Extended
+  ring/StreamableResponseBody
+  (write-body-to-stream [{:keys [text]} _ out] (with-open [^OutputStream out out] (.write out (.getBytes ^String text)))))
+
+(defrecord ^:private Plain [text])
+
+(deftest a-record-of-rings-protocol-writes-itself-and-other-maps-are-sequences
+  (doseq [[body text] [[(->Page "page") "page"] [(->Extended "page") "page"] [(->Plain "x") "[:text \"x\"]"]
+                       [{:text "x"} "[:text \"x\"]"] [[1 "x"] "1x"]
+                       [(proxy [ByteArrayInputStream ring.core.protocols.StreamableResponseBody] [(content 9)]
+                          (write_body_to_stream [_ out] (with-open [^OutputStream out out] (.write out (.getBytes "page")))))
+                        "page"]]]
+    (wire/with-server [{:keys [port errors]} (answers (constantly body)) {}]
+      (is (= [text true] ((juxt :text :complete?) (wire/exchange port (wire/get-request "/")))) (class body))
+      (is (empty? @errors)))))
+
 (deftest a-buffer-of-nothing-streams-everything
   (doseq [[kind make] kinds]
     (wire/with-server [{:keys [port]} (answers #(make (content 1))) {:body-buffer-size 0}]

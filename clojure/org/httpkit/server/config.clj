@@ -163,18 +163,20 @@
     @(resolve 'org.httpkit.ring-websocket/upgrade)))
 
 (def ^:private ring-streams
-  "[streamable? write] for Ring's StreamableResponseBody; nil without that protocol."
+  "[streamable? streams-itself? write] for Ring's StreamableResponseBody; nil without that protocol."
   (when (on-class-path? 'ring.core.protocols)
     (require 'org.httpkit.ring-streams)
     [@(resolve 'org.httpkit.ring-streams/streamable?)
+     @(resolve 'org.httpkit.ring-streams/streams-itself?)
      @(resolve 'org.httpkit.ring-streams/write)]))
 
 (defn- set-handler! [^ServerOptions options handler {:keys [ring-async?]}]
   (set! (.handler options) handler)
   (set! (.async options)   (boolean ring-async?))
   (set! (.upgrade options) ring-upgrade)
-  (when-let [[streamable? write] ring-streams]
+  (when-let [[streamable? streams-itself? write] ring-streams]
     (set! (.streamable options)      streamable?)
+    (set! (.streamsItself options)   streams-itself?)
     (set! (.writeStreamable options) write)))
 
 ;;;; Who is told

@@ -198,10 +198,11 @@ final class RingExchanges {
         }
 
         private boolean isOurs(Object body) {
-            return body instanceof File
-                    || body instanceof FilePart
-                    || body instanceof InputStream
-                    || body instanceof Seqable;
+            return (body instanceof File
+                            || body instanceof FilePart
+                            || body instanceof InputStream
+                            || body instanceof Seqable)
+                    && !is(server.options.streamsItself, body);
         }
 
         /** Turns a Ring WebSocket response into one whose body is the channel. */
@@ -214,8 +215,11 @@ final class RingExchanges {
 
         /** Whether Ring's protocol knows how to write this body. */
         private boolean isStreamable(Object body) {
-            IFn streamable = server.options.streamable;
-            return streamable != null && RT.booleanCast(streamable.invoke(body));
+            return is(server.options.streamable, body);
+        }
+
+        private boolean is(IFn test, Object body) {
+            return test != null && RT.booleanCast(test.invoke(body));
         }
 
         private void requireBody(Object body) throws IOException {

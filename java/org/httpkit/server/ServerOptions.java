@@ -75,6 +75,9 @@ public final class ServerOptions {
      */
     public IFn streamable;
 
+    /** (fn [body]): whether the protocol goes before what else the body is, such as a map. */
+    public IFn streamsItself;
+
     public IFn writeStreamable;
     public String serverHeader = SERVER_HEADER;
     public boolean trustForwarded;
