@@ -21,7 +21,7 @@
               silent-ms (quot (- (System/nanoTime) (long before)) 1000000)]
           (cond
             ;; On a machine under load we may have been as silent as a client that has no more to say.
-            (and (= :closed answer) (< 400 silent-ms))
+            (and (or (= :closed answer) (= 503 (:status answer))) (< 400 silent-ms))
             (do (close conn) (recur (connected) true served (System/nanoTime)))
 
             ;; The kernel resets what it has completed between the last accept and the listener's end.
