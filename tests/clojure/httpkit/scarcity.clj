@@ -113,6 +113,19 @@
           (f)))
       (finally (.countDown over)))))
 
+(defn with-threads-taken
+  "As `with-no-threads`; and what threads that end meanwhile give back is taken at once."
+  [f]
+  (let [over (CountDownLatch. 1)
+        go   (CountDownLatch. 1)
+        take #(do (.await go)
+                  (while (pos? (.getCount over))
+                    (use-up-stacks! over)))]
+    (dotimes [_ 2] (doto (Thread. ^Runnable take) (.setDaemon true) (.start)))
+    (try
+      (with-no-threads #(do (.countDown go) (f)))
+      (finally (.countDown over)))))
+
 (defn with-no-descriptors
   "What `f` returns, called while no file or socket can be opened."
   [f]

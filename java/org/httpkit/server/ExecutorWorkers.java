@@ -1,5 +1,7 @@
 package org.httpkit.server;
 
+import org.httpkit.logger.ContextLogger;
+
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
 
@@ -17,7 +19,11 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void submit(byte[] block) {
-        pool.submit(() -> perform(block));
+        if (shut) {
+            reject(block, null); // some pools drop tasks then, or cannot be shut down
+        } else {
+            pool.submit(() -> perform(block));
+        }
     }
 
     @Override
@@ -25,6 +31,10 @@ final class ExecutorWorkers extends Workers {
 
     @Override
     void execute(Runnable task) {
+        if (shut) {
+            aside(task);
+            return;
+        }
         try {
             pool.execute(task);
         } catch (Throwable rejected) {
@@ -35,19 +45,29 @@ final class ExecutorWorkers extends Workers {
     @Override
     void stop(int timeout) {
         shut = true;
-        shutDown(pool, timeout);
+        shutDown(pool, timeout, server.options.errorLogger);
     }
 
-    /** Gives a pool's tasks {@code timeout} msecs to end, then interrupts them. */
-    static void shutDown(ExecutorService pool, int timeout) {
-        pool.shutdown();
+    /**
+     * Gives a pool's tasks {@code timeout} msecs to end, then interrupts them. Logs what the pool
+     * throws: that of a container does, since only the container may shut it down.
+     */
+    static void shutDown(
+            ExecutorService pool, int timeout, ContextLogger<String, Throwable> errorLogger) {
+        boolean ended = false;
         try {
-            if (timeout <= 0 || !pool.awaitTermination(timeout, TimeUnit.MILLISECONDS)) {
-                pool.shutdownNow();
+            try {
+                pool.shutdown();
+                ended = timeout > 0 && pool.awaitTermination(timeout, TimeUnit.MILLISECONDS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            } finally {
+                if (!ended) {
+                    pool.shutdownNow();
+                }
             }
-        } catch (InterruptedException e) {
-            pool.shutdownNow();
-            Thread.currentThread().interrupt();
+        } catch (Throwable e) {
+            Loggers.log(errorLogger, "shut down the :worker-pool", e);
         }
     }
 }

@@ -16,9 +16,7 @@ import java.net.SocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.function.IntUnaryOperator;
 
 /**
  * A server: bound when it is made, serving from {@link #start} to {@link #stop}.
@@ -80,6 +78,10 @@ public class HttpServer implements Runnable {
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final AtomicReference<Draining> draining = new AtomicReference<>();
+
+    /** A stop that a loop's thread, once it is none, is to end for lack of another; or null. */
+    final AtomicReference<Stopping> ending = new AtomicReference<>();
+
     private volatile ShutdownHook shutdownHook;
 
     /**
@@ -283,10 +285,18 @@ public class HttpServer implements Runnable {
                 addShutdownHook();
             }
         } catch (Throwable e) {
-            stop(0, null); // out of memory for a thread, for example: leave nothing half started
+            stopNow(); // out of memory for a thread, for example: leave nothing half started
             throw e;
         }
         return true;
+    }
+
+    private void stopNow() {
+        try {
+            stop(0, null);
+        } catch (Throwable e) {
+            log.error("stop", e);
+        }
     }
 
     /** Starts serving, unless started before, and returns when the server has stopped. */
@@ -308,8 +318,23 @@ public class HttpServer implements Runnable {
             Native.serverRun(handle, first);
         } catch (Throwable e) {
             Upcalls.loopFailed(log, e);
-            stop(0, null);
+            stopNow();
         }
+        Stopping stopping = ending.getAndSet(null);
+        if (stopping != null) {
+            stopping.finish();
+        }
+    }
+
+    /** Whether this thread is a loop: there, what a peer has yet to do would never happen. */
+    boolean isOnLoop() {
+        Thread current = Thread.currentThread();
+        for (Thread loop : loops) {
+            if (loop == current) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /**
@@ -326,35 +351,29 @@ public class HttpServer implements Runnable {
 
     /** As {@link #stop(int)}; {@code callback} runs once the loops have ended. */
     public boolean stop(int timeout, Runnable callback) {
+        Stopping stopping = new Stopping(this, loops, callback);
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)
                 && !status.compareAndSet(Status.DRAINING, Status.STOPPING)) {
             return false;
         }
         tls.stop();
-        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
-        Native.serverDrain(handle);
-        int[] websockets = {Native.serverGoAway(handle)};
-        IntUnaryOperator unfinished =
-                grace -> {
-                    // Repeatedly: a request may become a WebSocket meanwhile.
-                    websockets[0] += Native.serverGoAway(handle);
-                    return Native.serverUnfinished(handle, grace, false);
-                };
-        workers.stop(LastRequests.serve(timeout, unfinished));
-        new Stopping(this, loops)
-                .end(deadline, (served, cut) -> ended(served, websockets[0], cut, callback));
+        stopping.run(timeout);
         return true;
     }
 
-    private void ended(int served, int websockets, int cut, Runnable callback) {
+    /** A stop has ended. */
+    void ended(int served, int websockets, int cut, Runnable callback) {
         status.set(Status.STOPPED);
-        removeShutdownHook();
-        Draining drain = draining.get();
-        if (drain != null) {
-            drain.end(served, websockets, cut);
-        }
-        if (callback != null) {
-            callback.run();
+        try {
+            removeShutdownHook();
+            Draining drain = draining.get();
+            if (drain != null) {
+                drain.end(served, websockets, cut);
+            }
+        } finally {
+            if (callback != null) {
+                callback.run();
+            }
         }
     }
 

@@ -305,7 +305,7 @@ public class RingHandler implements IHandler {
     /** Shuts the pool down; tasks still running after {@code timeout} msecs are interrupted. */
     @Override
     public void close(int timeout) {
-        ExecutorWorkers.shutDown(execs, timeout);
+        ExecutorWorkers.shutDown(execs, timeout, errorLogger);
         rejected.tellOmitted();
         queueFull.tellOmitted();
     }

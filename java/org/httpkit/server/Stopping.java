@@ -4,7 +4,12 @@ import org.httpkit.jni.Native;
 
 import java.util.concurrent.TimeUnit;
 
-/** The end of a stop, once the workers have ended: bytes, callbacks, loops, the native server. */
+/**
+ * A stop: the last requests, the workers, bytes, callbacks, loops, the native server.
+ *
+ * <p>The server is stopping from its beginning, so no other stop repeats it: its end comes whatever
+ * is thrown meanwhile, and whether or not a thread can be started.
+ */
 final class Stopping {
     /** How often to check whether all responses have been written. */
     private static final int UNSENT_TICK_MILLIS = 5;
@@ -12,42 +17,80 @@ final class Stopping {
     /** How long to wait for the callbacks of channels that the stop has closed. */
     private static final int CALLBACK_MILLIS = 1000;
 
-    /** What the server served since the stop began, and how many connections were cut. */
-    interface Ended {
-        void accept(int served, int cut);
-    }
-
     private final HttpServer server;
     private final Thread[] loops;
+    private final Runnable callback;
 
-    Stopping(HttpServer server, Thread[] loops) {
+    /** WebSockets that it has closed. */
+    private int websockets;
+
+    /** Connections that it has interrupted. */
+    private int cut;
+
+    /**
+     * @param callback runs once the loops have ended; may be null
+     */
+    Stopping(HttpServer server, Thread[] loops, Runnable callback) {
         this.server = server;
         this.loops = loops;
+        this.callback = callback;
     }
 
-    /** Cuts the connections at {@code deadline}; calls {@code ended} once the loops have ended. */
-    void end(long deadline, Ended ended) {
-        int cut = cut(deadline);
-        Thread closer = new Thread(() -> finish(cut, ended), "server-stop");
-        closer.setDaemon(true);
-        closer.start();
+    /** Blocks until the time is over or nothing is left, see {@link HttpServer#stop(int)}. */
+    void run(int timeout) {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
+        int left = 0;
+        try {
+            left = serveLast(timeout);
+        } finally {
+            try {
+                server.workers.stop(left);
+            } finally {
+                end(deadline);
+            }
+        }
     }
 
-    /** Closes all connections; returns how many of them that interrupts. */
-    private int cut(long deadline) {
+    /**
+     * @return remaining msecs
+     */
+    private int serveLast(int timeout) {
+        Native.serverDrain(server.handle);
+        websockets = Native.serverGoAway(server.handle);
+        return LastRequests.serve(timeout, this::unfinished);
+    }
+
+    private int unfinished(int grace) {
+        // Repeatedly: a request may become a WebSocket meanwhile.
+        websockets += Native.serverGoAway(server.handle);
+        return Native.serverUnfinished(server.handle, grace, false);
+    }
+
+    private void end(long deadline) {
+        try {
+            if (closeAll(deadline)) {
+                awaitCallbacks();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } finally {
+            finishOnAnyThread();
+        }
+    }
+
+    /**
+     * @return whether to wait for callbacks: not if this thread is interrupted
+     */
+    private boolean closeAll(long deadline) {
         try {
             awaitUnsent(deadline);
+            return true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            return Native.serverClose(server.handle);
+            return false;
+        } finally {
+            cut = Native.serverClose(server.handle);
         }
-        int cut = Native.serverClose(server.handle);
-        try {
-            awaitCallbacks();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
-        return cut;
     }
 
     /** Waits until what handlers that ended in time have sent is written, if peers read it. */
@@ -72,19 +115,50 @@ final class Stopping {
         server.workers.awaitClosings(deadline);
     }
 
-    private void finish(int cut, Ended ended) {
+    private void finishOnAnyThread() {
         try {
-            for (Thread loop : loops) {
-                loop.join();
+            Thread closer = new Thread(this::finish, "server-stop");
+            closer.setDaemon(true);
+            closer.start();
+        } catch (Throwable noThread) {
+            if (server.isOnLoop()) {
+                server.ending.set(this);
+            } else {
+                finish();
             }
-        } catch (InterruptedException e) {
+        }
+    }
+
+    /** Waits for the loops; not for one that calls this, which has ended. */
+    void finish() {
+        try {
+            awaitLoops();
+            server.workers.tellRefused();
+            AccessLog.end(server.accessLog);
+        } finally {
+            int served = Native.serverServed(server.handle);
+            try {
+                server.statistics.keep();
+            } finally {
+                Native.serverFree(server.handle);
+                server.ended(served, websockets, cut, callback);
+            }
+        }
+    }
+
+    private void awaitLoops() {
+        boolean interrupted = false;
+        for (Thread loop : loops) {
+            while (loop != Thread.currentThread() && loop.isAlive()) {
+                try {
+                    loop.join();
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                }
+            }
+        }
+        if (interrupted) {
             Thread.currentThread().interrupt();
         }
-        server.workers.tellRefused();
-        AccessLog.end(server.accessLog);
-        int served = Native.serverServed(server.handle);
-        server.statistics.keep();
-        Native.serverFree(server.handle);
-        ended.accept(served, cut);
     }
 }

@@ -1,0 +1,143 @@
+(ns httpkit.stop-faults-test
+  "A stop has its end whatever fails meanwhile: the pool that it shuts down, or the start of a thread."
+  (:require [clojure.edn         :as edn]
+            [clojure.string      :as str]
+            [clojure.test        :refer [deftest is testing]]
+            [httpkit.subprocess  :as subprocess]
+            [httpkit.wire        :as wire]
+            [org.httpkit.server  :as server])
+  (:import (java.util.concurrent AbstractExecutorService ExecutorService Executors)
+           (org.httpkit.jni Native NativeLibrary)))
+
+(set! *warn-on-reflection* true)
+
+(defn contained
+  "A pool of a container, which alone may shut it down: the methods for that throw."
+  [^ExecutorService inner]
+  (letfn [(forbidden [] (throw (IllegalStateException. "lifecycle")))]
+    (proxy [AbstractExecutorService] []
+      (execute [task] (.execute inner task))
+      (shutdown [] (forbidden))
+      (shutdownNow [] (forbidden))
+      (isShutdown [] false)
+      (isTerminated [] false)
+      (awaitTermination [_ _] (forbidden)))))
+
+(defn- with-open-channel
+  "Calls `f` with a server on such a pool, a peer of a channel of it, and a promise of that channel's close."
+  [f]
+  (let [inner  (Executors/newFixedThreadPool 2)
+        before (Native/liveHandles)
+        closed (promise)
+        {:keys [port errors server] :as started}
+        (wire/start #(server/as-channel % {:on-open  (fn [ch] (server/send! ch {:status 200 :body ""} false))
+                                           :on-close (fn [_ status] (deliver closed status))})
+                    {:worker-pool (contained inner)})]
+    (try
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))
+        (is (= 200 (:status (wire/read-head conn))))
+        (f started)
+        (is (realized? closed)))
+      (is (= :stopped (server/server-status server)))
+      (is (nil? (server/server-stop! server)))
+      (is (= [["shut down the :worker-pool" "lifecycle"]] (map (fn [[message e]] [message (ex-message e)]) @errors)))
+      (is (wire/eventually #(= before (Native/liveHandles))) "no handle is left")
+      (finally (.shutdown inner)))))
+
+(deftest a-pool-that-cannot-be-shut-down-holds-up-no-stop
+  (with-open-channel #(is (true? (wire/stop % 100)))))
+
+(deftest a-pool-that-cannot-be-shut-down-holds-up-no-drain
+  (with-open-channel
+    #(is (= {:requests 0 :websockets 0 :cut 1}
+            (deref (server/server-drain! (:server %) {:timeout 100}) wire/patience-ms :never)))))
+
+(def ^:private jvm-args
+  (cond-> [(str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))]
+    (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))
+
+(deftest the-jvm-ends-though-the-pool-of-its-server-cannot-be-shut-down
+  (let [{:keys [exit out]}
+        (subprocess/run
+          "(require '[httpkit.stop-faults-test :as faults] '[org.httpkit.server :as server])
+           (let [inner (java.util.concurrent.Executors/newFixedThreadPool 1)
+                 s     (server/run-server (fn [_]) {:port 0 :ip \"127.0.0.1\" :legacy-return-value? false
+                                                    :worker-pool (faults/contained inner) :error-logger (fn [_ _])})]
+             (println @(server/server-stop! s))
+             (.shutdown inner))
+           (shutdown-agents)"
+          :jvm-args jvm-args)]
+    (is (= {:exit 0 :out "true"} {:exit exit :out out}))))
+
+;;;; No thread can be started
+
+(defn- without-threads
+  "What `script` prints last: it has `scarcity`, `server`, `wire`, and `run` to start a server with options."
+  [script]
+  (let [{:keys [out]}
+        (subprocess/run
+          (pr-str (list 'do
+                        '(require '[httpkit.scarcity :as scarcity] '[httpkit.wire :as wire] '[org.httpkit.server :as server])
+                        '(import '[org.httpkit.jni Native] '[java.util.concurrent AbstractExecutorService Executors])
+                        (list 'letfn ['(run [handler options]
+                                         (server/run-server handler
+                                           (merge {:port 0 :ip "127.0.0.1" :legacy-return-value? false
+                                                   :error-logger (fn [_ _])} options)))
+                                      '(pool [] (doto (Executors/newFixedThreadPool 1) .prestartAllCoreThreads))
+                                      '(ended [stopped] (deref stopped 10000 :never))]
+                              ;; Once without effect: what runs for the first time loads classes.
+                              '(deref (server/server-stop! (run (fn [_] {:body "ok"}) {})))
+                              script)
+                        '(flush)
+                        '(System/exit 0)))
+          :jvm-args (into ["-Xss64m" "-Xmx256m" "-XX:+UseSerialGC" "-Xlog:disable"] jvm-args))]
+    (try (edn/read-string (last (str/split-lines out)))
+         (catch RuntimeException _ out))))
+
+(deftest a-stop-needs-no-thread
+  (is (= {:stopped (repeat 6 true) :statuses (repeat 6 :stopped) :handles 0}
+         (without-threads
+           '(let [handles (Native/liveHandles)
+                  servers (mapv #(run (fn [_] {:body "ok"}) %)
+                                [{} {} {:allow-virtual? false} {:allow-virtual? false}
+                                 {:worker-pool (pool)} {:worker-pool (pool)}])
+                  stops   (scarcity/with-threads-taken
+                            (fn [] (mapv #(ended (server/server-stop! % {:timeout 100})) servers)))]
+              (prn {:stopped stops :statuses (mapv server/server-status servers)
+                    :handles (- (Native/liveHandles) handles)}))))))
+
+(deftest a-stop-on-a-loop-needs-no-thread
+  (is (true?
+        (without-threads
+           '(let [caller  (proxy [AbstractExecutorService] []
+                            (execute [task] (.run ^Runnable task))
+                            (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
+                            (awaitTermination [_ _] true))
+                  self    (promise)
+                  stopped (promise)
+                  s       (run (fn [_] (deliver stopped (server/server-stop! @self {:timeout 0})) {:body "ok"})
+                            {:worker-pool caller})]
+              (deliver self s)
+              (scarcity/with-threads-taken
+                (fn []
+                  (wire/fetch (server/server-port s) "/")
+                  (prn (ended (deref stopped 10000 (promise)))))))))))
+
+(deftest a-server-that-finds-no-thread-leaves-its-port-and-says-why
+  (is (= {:thrown [IllegalStateException OutOfMemoryError] :served [200 200] :handles 0}
+         (-> (without-threads
+               '(let [attempt (fn [options] (try (run (fn [_] {:body "ok"}) options) (catch Throwable e (class e))))
+                      handles (Native/liveHandles)
+                      ports   (repeatedly 2 #(with-open [s (java.net.ServerSocket. 0)] (.getLocalPort s)))
+                      options (mapv #(assoc %1 :port %2) [{} {:worker-pool (delay (pool))}] ports)
+                      _       (run! #(force (:worker-pool %)) options)
+                      thrown  (scarcity/with-threads-taken #(mapv attempt options))
+                      left    (- (Native/liveHandles) handles)
+                      served  (mapv #(let [s (run (fn [_] {:body "ok"}) (assoc % :worker-pool (pool)))
+                                           status (:status (wire/fetch (server/server-port s) "/"))]
+                                       (ended (server/server-stop! s))
+                                       status)
+                                options)]
+                  (prn {:thrown (mapv str thrown) :served served :handles left})))
+             (update :thrown (partial mapv #(resolve (symbol (last (str/split % #" "))))))))))
