@@ -250,6 +250,11 @@ abstract class Call extends ClientUpcalls.Call {
         }
 
         @Override
+        public boolean isOnLoop() {
+            return client.isOnLoop();
+        }
+
+        @Override
         public void head(int code, int flags, byte[] block) {
             status = code;
             headers = block;

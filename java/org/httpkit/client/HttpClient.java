@@ -323,7 +323,7 @@ public class HttpClient implements Runnable {
         if (!loopStarted) {
             // Do what the loop would do; it ends immediately.
             run();
-        } else if (Thread.currentThread() != loop) {
+        } else if (!isOnLoop()) {
             try {
                 loop.join();
             } catch (InterruptedException e) {
@@ -376,6 +376,10 @@ public class HttpClient implements Runnable {
 
     long handle() {
         return handle;
+    }
+
+    boolean isOnLoop() {
+        return Thread.currentThread() == loop;
     }
 
     HostedTransports hosted() {

@@ -249,6 +249,7 @@ public class RespListener implements IRespListener {
      * The head, and a body that is still arriving. Called on a loop, see {@link #deliverFromLoop}.
      */
     void stream(int code, byte[] headerBlock, ResponseStream live) {
+        delivery.loop = Thread.currentThread();
         delivery.work =
                 () -> {
                     head(code, headerBlock);
@@ -329,15 +330,35 @@ public class RespListener implements IRespListener {
         private transient Work work;
         private transient Throwable failure;
 
+        /** Receives the body that the handler reads; null if it is here. */
+        private transient Thread loop;
+
         @Override
         public void run() {
             if (compareAndSet(false, true)) {
-                try {
-                    tell();
-                } catch (Throwable t) {
-                    // Thrown by the handler itself, which has had its call.
-                    HttpUtils.printError("a response handler failed", t);
+                if (failure == null && Thread.currentThread() == loop) {
+                    tellElsewhere();
+                } else {
+                    tellNow();
                 }
+            }
+        }
+
+        /** The pool runs this on the loop, which could not receive what the handler waits for. */
+        private void tellElsewhere() {
+            try {
+                BackgroundThreads.execute(this::tellNow);
+            } catch (Throwable noThread) {
+                tellNow();
+            }
+        }
+
+        private void tellNow() {
+            try {
+                tell();
+            } catch (Throwable t) {
+                // Thrown by the handler itself, which has had its call.
+                HttpUtils.printError("a response handler failed", t);
             }
         }
 

@@ -18,6 +18,10 @@ import java.util.concurrent.locks.ReentrantLock;
  * <p>A stream that is closed or abandoned before its end drops the connection.
  */
 final class ResponseStream extends InputStream {
+    private static final String ON_LOOP =
+            "this thread is the client's loop, on which the :worker-pool ran the callback: it"
+                    + " cannot wait for the rest of a body";
+
     private static final Cleaner CLEANER = Cleaner.create();
 
     private final Feed feed;
@@ -49,11 +53,14 @@ final class ResponseStream extends InputStream {
         feed.close();
     }
 
-    /** How a feed talks to the connection; both are called without a lock held. */
+    /** How a feed talks to the connection; the first two are called without a lock held. */
     interface Source {
         void credit(int n);
 
         void cancel();
+
+        /** Whether this thread is the loop that fills the feed. */
+        boolean isOnLoop();
     }
 
     /** Filled by the loop; does not reference the stream, so that an abandoned one is noticed. */
@@ -127,6 +134,9 @@ final class ResponseStream extends InputStream {
         private void awaitChunk() throws IOException {
             try {
                 while (chunks.isEmpty() && !ended && !closed) {
+                    if (source.isOnLoop()) {
+                        throw new IOException(ON_LOOP);
+                    }
                     changed.await();
                 }
             } catch (InterruptedException e) {

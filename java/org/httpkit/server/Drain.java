@@ -78,11 +78,15 @@ final class Drain {
      *
      * @return its result; also {@code SENT_CLOSED} if this thread is interrupted: then the
      *     connection is cut
+     * @throws IllegalStateException on a loop, which would have to make room; nothing is sent
      */
     int insist(IntSupplier send) {
         int before = drains();
         int sent = send.getAsInt();
         while (sent == Abi.SENT_FULL) {
+            if (server.isOnLoop()) {
+                throw new IllegalStateException(Workers.ON_LOOP);
+            }
             if (!awaitChange(before)) {
                 Native.abort(handle);
                 return Abi.SENT_CLOSED;

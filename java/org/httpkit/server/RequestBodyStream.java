@@ -233,6 +233,9 @@ public final class RequestBodyStream extends InputStream {
 
     /** Waits until there is something to read, and reads it. {@code BODY_LATER}: it was closed. */
     private int await(byte[] into, int start, int count) throws IOException {
+        if (server.isOnLoop()) {
+            throw new IOException(Workers.ON_LOOP);
+        }
         server.bodyReaders.add(handle, this);
         try {
             while (!closed) {

@@ -17,6 +17,9 @@ import java.util.concurrent.atomic.AtomicBoolean;
 abstract class Workers {
     static final String REJECTED = "failed to submit task to executor service";
     static final String STOPPING = "the server is stopping: further requests get 503";
+    static final String ON_LOOP =
+            "this thread is the server's loop, on which the :worker-pool ran the handler or"
+                    + " callback: it cannot wait for its own peers";
     private static final String CALLBACK = "callback of a send";
     static final String QUEUE_FULL = "increase :queue-size if this happens often";
 
