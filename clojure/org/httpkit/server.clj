@@ -121,6 +121,11 @@
                  "see :legacy-return-value? of run-server")))))
   x)
 
+(extend-type nil
+  IHttpServer
+  (server-status [server] (the-server "server-status" server))
+  (server-port   [server] (the-server "server-port" server)))
+
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
   1001. Requests that are running, or arrive on open connections, get time to

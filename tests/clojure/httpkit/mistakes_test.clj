@@ -25,7 +25,9 @@
     (is (= (str what " of a function: expected an HttpServer, which is (:server (meta it)) of what run-server returns")
            (message #(f (fn [])))))
     (is (= (str what " of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server")
-           (message #(f 5))))))
+           (message #(f 5)))))
+  (doseq [[what f] {"server-port" server/server-port, "server-status" server/server-status}]
+    (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))))
 
 (deftest functions-of-a-channel-name-an-argument-that-is-no-channel
   (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))

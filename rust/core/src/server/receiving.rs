@@ -26,6 +26,8 @@ impl State {
             .inbound
             .parse(&conn.shared.config, conn.ends().peer, fresh);
         if !self.may_stay(conn) {
+            // It is refused for its address, whatever it sends: none of that is a request.
+            self.inbound.clear();
             self.lost(conn);
             return None;
         }

@@ -218,6 +218,21 @@ fn behind_a_proxy_the_address_that_it_names_counts() {
         ask(&server, &mut proxied(&server, "192.0.2.1"));
     }
     let server = limited_per_ip(1, ProxyMode::Optional);
+    let mut first = proxied(&server, "192.0.2.1");
+    ask(&server, &mut first);
+    let mut in_one_write = server.connect();
+    in_one_write
+        .write_all(
+            b"PROXY TCP4 192.0.2.1 192.0.2.9 1 2\r\n\
+              POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nabc",
+        )
+        .unwrap();
+    assert!(is_closed(&mut in_one_write));
+    assert_eq!(
+        server.server.stats().totals.requests,
+        1,
+        "that of the first"
+    );
     let mut direct = server.connect();
     ask(&server, &mut direct);
     let mut second = server.connect();

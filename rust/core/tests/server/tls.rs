@@ -213,6 +213,22 @@ fn a_changed_record_ends_the_connection_and_its_content_is_never_seen() {
 }
 
 #[test]
+fn a_request_counts_though_its_session_fails_within_its_body() {
+    let server = Secure::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nabc")
+        .unwrap();
+    let stats = || server.running.server.stats();
+    wait_until("it has arrived", || stats().buffered == 3);
+    peer.sock
+        .write_all(&[&[0x17, 3, 3, 0, 20][..], &[0; 20]].concat())
+        .unwrap();
+    let error = peer.read(&mut [0]).unwrap_err();
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    assert_eq!(stats().totals.requests, 1);
+}
+
+#[test]
 fn a_session_is_resumed_with_a_ticket() {
     let server = Secure::start(config(Mode::Pull));
     for version in VERSIONS {
