@@ -273,10 +273,8 @@
       (dotimes [round 10]
         (reset! over? false)
         (let [{:keys [port server warnings errors]} (wire/start (fn [_] (Thread/sleep 1) {:body "done"}) {})
-              clients (doall (repeatedly 8 #(keep-alive/client [port (:port next-one)] over?)))
-              drained (do (Thread/sleep 100) (server/server-drain! server {:timeout 20000}))
-              counts  (patiently drained)]
-          (Thread/sleep 50)
+              clients (keep-alive/clients 8 [port (:port next-one)] over?)
+              counts  (patiently (server/server-drain! server {:timeout 20000}))]
           (reset! over? true)
           (is (= [0 0] ((juxt :websockets :cut) counts)) (str "round " round))
           (doseq [client clients :let [served (patiently client)]]
@@ -318,7 +316,7 @@
                      (.start))]
       (try
         (is (wire/eventually #(not (refused? front))))
-        (let [clients (doall (repeatedly 8 #(keep-alive/client [front] over?)))]
+        (let [clients (keep-alive/clients 8 [front] over?)]
           (loop [round 0, started first-one]
             (Thread/sleep 100)
             (let [counts (patiently (server/server-drain! (:server started) {:timeout 20000}))]

@@ -1,14 +1,16 @@
 (ns httpkit.keep-alive
   "A client that keeps its connection until the server ends it, for stops under load."
-  (:require [httpkit.wire :as wire]))
+  (:require [httpkit.wire :as wire])
+  (:import (java.util.concurrent CountDownLatch TimeUnit)))
 
 (set! *warn-on-reflection* true)
 
-(defn client
-  "Sends requests until `over?` is true, each on the connection of the one before unless that was said to end, to the
-  first of `ports` that can be connected to. Returns the number of responses from each and, as `:reset`, how often a new
-  connection was reset before its first response; or what went wrong."
-  [ports over?]
+(defn- client
+  "Sends requests, each on the connection of the one before unless that was said to end, to the first of `ports` that can
+  be connected to, until `over?` is true and the last of them responds. Counts `begun` down with the first response.
+  Returns the number of responses from each and, as `:reset`, how often a new connection was reset before its first
+  response; or what went wrong."
+  [ports over? ^CountDownLatch begun]
   (future
     (let [connected (fn [] (some #(try [% (wire/connect %)] (catch java.net.SocketException _ nil)) ports))
           close     (fn [^java.io.Closeable conn] (.close conn))]
@@ -32,8 +34,18 @@
             (do (close conn) {:wrong answer :from port :silent-ms silent-ms})
 
             :else
-            (let [served (update served port (fnil inc 0))]
-              (when (or ended? @over?) (close conn))
-              (if @over?
+            (let [served (update served port (fnil inc 0))
+                  done?  (and @over? (= port (peek ports)))]
+              (when (= 1 (reduce + (vals (dissoc served :reset)))) (.countDown begun))
+              (when (or ended? done?) (close conn))
+              (if done?
                 served
                 (recur (if ended? (connected) [port conn]) ended? served sent)))))))))
+
+(defn clients
+  "`n` clients, each a future of what it returns, once each of them has had a response."
+  [n ports over?]
+  (let [begun (CountDownLatch. n)
+        all   (doall (repeatedly n #(client ports over? begun)))]
+    (.await begun wire/patience-ms TimeUnit/MILLISECONDS)
+    all))

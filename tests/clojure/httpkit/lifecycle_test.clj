@@ -182,10 +182,8 @@
       (wire/with-server [next-one (constantly {:body "done"}) {}]
         (let [{:keys [port warnings errors] :as started} (wire/start handler options)
               over?   (atom false)
-              clients (doall (repeatedly 8 #(keep-alive/client [port (:port next-one)] over?)))]
-          (Thread/sleep 200) ; they are at it
+              clients (keep-alive/clients 8 [port (:port next-one)] over?)]
           (is (= true (wire/stop started 10000)))
-          (Thread/sleep 200)
           (reset! over? true)
           (let [served (mapv #(deref % wire/patience-ms :hangs) clients)]
             (doseq [one served]
