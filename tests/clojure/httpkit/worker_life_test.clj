@@ -160,7 +160,7 @@
         cores  (.availableProcessors (Runtime/getRuntime))]
     (wire/with-server [{:keys [port]} (blocking running gate) {:allow-virtual? false :thread 2000 :prefix prefix}]
       (is (= 200 (:status (wire/fetch port "/"))))
-      (is (<= 1 (threads-of prefix) cores) "few at first")
+      (is (<= 1 (threads-of prefix) (+ cores 4)) "few at first; some more where threads of a busy machine seem stuck")
       (with-blocked [port 60 running gate]
         (is (<= 60 (threads-of prefix) 121) "and no more than twice as many as are needed")))
     (is (wire/eventually #(zero? (threads-of prefix))) "they end with the server")))
