@@ -55,9 +55,7 @@ impl State {
     /// The connection is over; user code that holds the exchange is told.
     pub(super) fn lost(&mut self, conn: &Arc<Conn>) {
         self.note_cut_handshake(conn);
-        if let Some(cut) = self.inbound.take_partial() {
-            self.log_cut(conn, cut);
-        }
+        self.log_partial(conn);
         self.close_log();
         let closed = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Closed => return,

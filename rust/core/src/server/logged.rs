@@ -40,6 +40,13 @@ impl State {
         self.log_request(&block, arrived);
     }
 
+    /// As [`Self::log_cut`], of the request whose body is kept here, if there is one.
+    pub(super) fn log_partial(&mut self, conn: &Conn) {
+        if let Some(cut) = self.inbound.take_partial() {
+            self.log_cut(conn, cut);
+        }
+    }
+
     /// Something that is no request, or one that is incomplete, gets a response. `fresh`: received, and not kept.
     pub(super) fn log_refused(&mut self, conn: &Conn, fresh: &[u8]) {
         if self.log.is_none() {

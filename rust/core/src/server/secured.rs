@@ -216,9 +216,7 @@ impl State {
     /// The session is over. Its alert, and a response that the peer may still read, are sent first.
     fn session_failed(&mut self, conn: &Arc<Conn>) {
         if let Phase::Http(_, Responding::Idle) = self.phase {
-            if let Some(cut) = self.inbound.take_partial() {
-                self.log_cut(conn, cut);
-            }
+            self.log_partial(conn);
             // The peer may still send, which must not cause a reset.
             self.inbound.refuse();
             self.finish_connection();
