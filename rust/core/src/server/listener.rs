@@ -214,7 +214,7 @@ fn complain(shared: &Shared, error: &io::Error) {
 /// Takes the connections that the kernel has accepted, because closing the listener would reset them. Without free
 /// descriptors, that waits until a connection ends, or the server's time is up.
 async fn take_backlog(
-    accepting: Accepting,
+    mut accepting: Accepting,
     listener: AsyncListener,
     speaks_tls: bool,
     stage: &mut watch::Receiver<Stage>,
@@ -230,7 +230,6 @@ async fn take_backlog(
     // The kernel queues one more than the backlog, and handshakes that it has begun follow. But connections that keep
     // arriving would make this endless.
     let mut left = shared.config.backlog.max(1).saturating_mul(2);
-    let mut counted = Some(accepting);
     while left > 0 && *stage.borrow() != Stage::Closed {
         left -= 1;
         match listener.accept_now() {
@@ -250,9 +249,8 @@ async fn take_backlog(
                 rest(pause, stage, Stage::Closed).await;
             }
             // The last message of a handshake may still be on its way: its peer has connected and sends a request. A
-            // stop that has nothing else to wait for does not wait for this.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && counted.is_some() => {
-                counted = None;
+            // drain waits for this; a stop that has nothing else to wait for does not.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && accepting.only_listen() => {
                 rest(HANDSHAKE_REST, stage, Stage::Closed).await;
             }
             Err(_) => return,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -84,6 +85,8 @@ pub(super) struct Progress {
     pub(super) draining: AtomicBool,
     /// Loops that still accept, or take connections that the kernel has accepted.
     pub(super) accepting: AtomicUsize,
+    /// The same, and loops that wait for handshakes that the kernel has begun.
+    pub(super) listening: AtomicUsize,
     /// Responses completed meanwhile.
     pub(super) served: AtomicUsize,
 }
@@ -93,19 +96,34 @@ pub(super) struct Accepting {
     pub(super) shared: Arc<Shared>,
     /// The loop's number.
     pub(super) event_loop: usize,
+    only_listens: bool,
 }
 
 impl Accepting {
     pub(super) fn new(shared: &Arc<Shared>, event_loop: usize) -> Self {
+        shared.stop.listening.fetch_add(1, Ordering::SeqCst);
         shared.stop.accepting.fetch_add(1, Ordering::SeqCst);
-        let shared = shared.clone();
-        Self { shared, event_loop }
+        Self {
+            shared: shared.clone(),
+            event_loop,
+            only_listens: false,
+        }
+    }
+
+    /// All connections that the kernel had accepted are taken. Whether that is new.
+    pub(super) fn only_listen(&mut self) -> bool {
+        let is_new = !mem::replace(&mut self.only_listens, true);
+        if is_new {
+            self.shared.stop.accepting.fetch_sub(1, Ordering::SeqCst);
+        }
+        is_new
     }
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        self.shared.stop.accepting.fetch_sub(1, Ordering::SeqCst);
+        self.only_listen();
+        self.shared.stop.listening.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

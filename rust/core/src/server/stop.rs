@@ -38,17 +38,23 @@ impl Server {
     }
 
     /// Connections that a draining server must still wait for: those with an incomplete response, or bytes not yet
-    /// written, or at their end not yet taken; WebSockets that have not been told to go away; other open channels, which
-    /// may have no end, only if `channels` are to be waited for. To be called repeatedly: it closes idle connections
+    /// written, or at their end not yet taken; WebSockets that have not been told to go away; in a `drain`, other open
+    /// channels, too, which may have no end, and the listeners' ends. To be called repeatedly: it closes idle connections
     /// that have been silent for `grace` since a first call. Until then they count, and one with a partial request
     /// counts for four times as long.
-    pub fn unfinished(&self, grace: Duration, channels: bool) -> usize {
+    pub fn unfinished(&self, grace: Duration, drain: bool) -> usize {
         let now = Instant::now();
-        let accepting = self.shared.stop.accepting.load(Ordering::SeqCst);
+        let stop = &self.shared.stop;
+        let accepting = match drain {
+            true => &stop.listening,
+            false => &stop.accepting,
+        };
+        // Before the connections are counted, because it adds some.
+        let accepting = accepting.load(Ordering::SeqCst);
         let conns = self.shared.all();
         let unfinished = conns
             .iter()
-            .filter(|conn| conn.is_unfinished(now, grace, channels));
+            .filter(|conn| conn.is_unfinished(now, grace, drain));
         accepting + unfinished.count()
     }
 
@@ -77,7 +83,7 @@ impl Server {
 }
 
 impl Conn {
-    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, channels: bool) -> bool {
+    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, drain: bool) -> bool {
         let mut state = self.lock();
         match &state.phase {
             Phase::Http(_, Responding::Idle) => {
@@ -89,8 +95,8 @@ impl Conn {
                 }
                 state.is_unsent(self) || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
-            Phase::Http(..) => channels || !state.is_open_channel(),
-            Phase::WebSocket(session) if channels || !session.is_closing() => true,
+            Phase::Http(..) => drain || !state.is_open_channel(),
+            Phase::WebSocket(session) if drain || !session.is_closing() => true,
             _ => state.is_unsent(self),
         }
     }

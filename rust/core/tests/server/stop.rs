@@ -150,6 +150,22 @@ fn connections_that_the_kernel_has_accepted_are_served_by_a_server_that_stops_ac
 }
 
 #[test]
+fn once_nothing_is_left_to_drain_no_peer_can_connect_any_more_and_be_reset() {
+    // A listener that has not ended ignores the attempt, and the kernel repeats it after a second.
+    const BEFORE_THE_NEXT: Duration = Duration::from_millis(900);
+    for _ in 0..5 {
+        let server = Running::start(config(Mode::Pull));
+        drop(idle_peer(&server));
+        server.server.drain();
+        wait_until("nothing is left", || {
+            server.server.unfinished(PATIENCE, true) == 0
+        });
+        let connected = TcpStream::connect_timeout(&server.address(), BEFORE_THE_NEXT);
+        assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
 fn idle_connections_are_cut_once_they_have_been_silent_for_the_grace() {
     const GRACE: Duration = Duration::from_millis(300);
     let server = Running::start(config(Mode::Pull));

@@ -263,10 +263,10 @@ pub(crate) fn unfinished<'local>(
     _: JClass<'local>,
     handle: jlong,
     grace: jlong,
-    channels: jboolean,
+    drain: jboolean,
 ) -> Result<jint> {
     let msecs = number(grace, "grace in msecs")?;
-    Ok(server(handle)?.unfinished(Duration::from_millis(msecs), channels) as jint)
+    Ok(server(handle)?.unfinished(Duration::from_millis(msecs), drain) as jint)
 }
 
 pub(crate) fn connections<'local>(
