@@ -1,15 +1,29 @@
 (ns ^:no-doc org.httpkit.ranges
-  "Ranges of files (RFC 9110 14): what of a response goes to a request with `Range`.
-  Not API: use `org.httpkit.server/wrap-range`."
+  "Parts of files, and ranges (RFC 9110 14): what of a response goes to a request with `Range`.
+  Not API: use `file-part` and `wrap-range` of `org.httpkit.server`."
   (:require
    [clojure.string      :as str]
-   [org.httpkit.headers :as headers])
+   [org.httpkit.headers :as headers]
+   [org.httpkit.options :as options])
   (:import
    [java.io File]
+   [java.nio.file Path]
    [org.httpkit FilePart]
    [org.httpkit.server AsyncChannel]))
 
 (set! *warn-on-reflection* true)
+
+(defn file-part
+  "See `org.httpkit.server/file-part`."
+  [file offset length]
+  (FilePart. (cond
+               (instance? File file)   file
+               (instance? Path file)   (.toFile ^Path file)
+               (string? file)          (File. ^String file)
+               :else (throw (IllegalArgumentException.
+                              (str "file-part of " (options/shown-alone file)
+                                ": expected a File, a Path or a String"))))
+             (long offset) (long length)))
 
 (defn- number
   "Of digits, however many."
@@ -72,7 +86,7 @@
                :headers (headers #{"content-length"} (str offset "-" (dec (+ (long offset) (long length)))))
                :body    (FilePart. (:body response) offset length))))))
 
-(defn response
+(defn- response
   "The response that `request` gets: the whole of a file, a part of it, or 416."
   [request response]
   (if-not (and (map? response) (divisible? request response))
@@ -83,3 +97,10 @@
                      (part-of asked n))
           response (update response :headers headers/with "Accept-Ranges" "bytes")]
       (if part (divided response part n) response))))
+
+(defn wrap
+  "See `org.httpkit.server/wrap-range`."
+  [handler]
+  (fn
+    ([request] (response request (handler request)))
+    ([request respond raise] (handler request #(respond (response request %)) raise))))

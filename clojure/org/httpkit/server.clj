@@ -15,25 +15,20 @@
    [org.httpkit.options.server :as tables]
    [org.httpkit.ranges :as ranges]
    [org.httpkit.server.config :as config]
-   [org.httpkit.server.partners :as partners]
+   [org.httpkit.server.lifecycle :as lifecycle]
    [org.httpkit.server.sockets :as sockets]
    [org.httpkit.server.statistics :as statistics]
    [org.httpkit.server.tls :as tls]
+   [org.httpkit.server.upgrade :as upgrade]
    [org.httpkit.workers :as workers])
   (:import
-   [java.io File IOException]
-   [java.nio.file Path]
    [java.util ArrayList Collection Locale]
-   [java.util.function Consumer]
-   [org.httpkit FilePart]
-   [org.httpkit.server AsyncChannel BodyCallback Broadcast Drained HttpServer Informational RequestBodyStream]))
+   [org.httpkit HttpUtils]
+   [org.httpkit.server AsyncChannel BodyCallback Broadcast HttpServer Informational RequestBodyStream]))
 
 (set! *warn-on-reflection* true)
 
 ;;;; Worker pools
-
-(defn- print-warning [message]
-  (.log HttpServer/DEFAULT_WARN_LOGGER message nil))
 
 (defn new-worker
   "Makes a worker pool with the server's defaults: on Java 21+ virtual threads
@@ -66,7 +61,7 @@
                         queue-size keep-alive-msecs prefix worker-name-prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
-    (run! print-warning (options/unknown-names "new-worker" tables/server-worker opts))
+    (run! #(HttpUtils/printWarning %) (options/unknown-names "new-worker" tables/server-worker opts))
     (workers/worker (workers/server-spec opts))))
 
 ;;;; Server
@@ -81,50 +76,17 @@
 
     (server-port server) ; => 8080"))
 
-(defn- warn! [^HttpServer server messages]
-  (run! #(.logWarning server % nil) messages))
-
-(def ^:private default-stop-timeout 100)
-
-(defn- stop-timeout
-  "The `:timeout` of `opts` in msecs; warns of unknown names."
-  [server what opts]
-  (let [opts (merge {:timeout default-stop-timeout} opts)]
-    (options/check tables/stop opts)
-    (warn! server (options/unknown-names what tables/stop opts))
-    (Math/toIntExact (long (:timeout opts)))))
-
-(defn- stop! [^HttpServer server timeout]
-  (let [stopped (promise)]
-    (when (.stop server (int timeout) #(deliver stopped true))
-      stopped)))
-
 (extend-type HttpServer
   IHttpServer
   (server-status [server] (keyword (.toLowerCase (str (.getStatus server)) Locale/ROOT)))
   (server-port   [server] (.getPort server))
   (-server-stop! [server opts]
-    (stop! server (stop-timeout server "server-stop!" (options/as-map "server-stop!" opts)))))
-
-(defn- the-server
-  "`x`, or IllegalArgumentException if it is no server."
-  ^HttpServer [what x]
-  (when-not (instance? HttpServer x)
-    (throw (IllegalArgumentException.
-             (str what (cond
-                         (nil? x) " of nil"
-                         (fn? x)  " of a function"
-                         :else    (str " of class " (.getName (class x))))
-               ": expected an HttpServer, "
-               (if (fn? x)
-                 "which is (:server (meta it)) of what run-server returns"
-                 "see :legacy-return-value? of run-server")))))
-  x)
+    (lifecycle/stop! server "server-stop!" (options/as-map "server-stop!" opts))))
 
 (extend-type nil
   IHttpServer
-  (server-status [server] (the-server "server-status" server))
-  (server-port   [server] (the-server "server-port" server)))
+  (server-status [server] (lifecycle/the-server "server-status" server))
+  (server-port   [server] (lifecycle/the-server "server-port" server)))
 
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
@@ -183,28 +145,14 @@
   {:arglists '([server] [server {:keys [timeout ws-grace] :as opts}])}
   ([server] (server-drain! server nil))
   ([server opts]
-   (let [server (the-server "server-drain!" server)
-         opts   (merge {:timeout 30000 :ws-grace 0} (options/as-map "server-drain!" opts))]
-     (options/check tables/drain opts)
-     (warn! server (options/unknown-names "server-drain!" tables/drain opts))
-     (when-let [ended (.drain server
-                        (options/to-int (:timeout opts)) (options/to-int (:ws-grace opts)))]
-       (let [drained (promise)]
-         (.thenAccept ended
-           (reify Consumer
-             (accept [_ counts]
-               (let [^Drained counts counts]
-                 (deliver drained {:requests   (.requests counts)
-                                   :websockets (.websockets counts)
-                                   :cut        (.cut counts)})))))
-         drained)))))
+   (lifecycle/drain! (lifecycle/the-server "server-drain!" server) (options/as-map "server-drain!" opts))))
 
 (defn server-ssl-port
   "Returns the bound TLS port, also after a stop; nil without TLS.
 
     (server-ssl-port server) ; => 8443"
   [server]
-  (let [tls (.tls (the-server "server-ssl-port" server))]
+  (let [tls (.tls (lifecycle/the-server "server-ssl-port" server))]
     (when (.isOpen tls)
       (.port tls))))
 
@@ -221,7 +169,7 @@
 
     (map :not-after (:certificates (server-reload-tls! server)))"
   [server]
-  {:certificates (mapv tls/description (.reload (.tls (the-server "server-reload-tls!" server))))})
+  {:certificates (mapv tls/description (.reload (.tls (lifecycle/the-server "server-reload-tls!" server))))})
 
 (defn server-stats
   "Returns the totals and the current state of `server` as a map; for a stopped server,
@@ -256,7 +204,7 @@
 
     (get-in (server-stats server) [:connections :open])"
   [server]
-  (statistics/stats (the-server "server-stats" server)))
+  (statistics/stats (lifecycle/the-server "server-stats" server)))
 
 (defn server-join
   "Blocks until `server` has stopped.
@@ -264,36 +212,11 @@
     (defn -main [& _]
       (server-join (run-server #'app {:port 8080 :legacy-return-value? false})))"
   [server]
-  (.join (the-server "server-join" server)))
-
-(defn- stop-arguments
-  "The options among the arguments of the stop function: `:timeout 100`, or one
-  map. Others get a warning, and the server is stopped all the same."
-  [server args]
-  (let [[pairs [extra]] (split-at (- (count args) (rem (count args) 2)) args)]
-    (when-not (or (nil? extra) (map? extra))
-      (warn! server [(str (options/shown-alone extra)
-                       " is no argument of the stop function; a time-out is given as :timeout 100")]))
-    (merge (apply hash-map pairs) (when (map? extra) extra))))
-
-(defn- tell-ready [^HttpServer server]
-  (try
-    (sockets/notify! "READY=1" (sockets/environment))
-    (catch IOException e
-      (.logWarning server "the server is ready, but systemd could not be told" e))))
+  (.join (lifecycle/the-server "server-join" server)))
 
 (def ^:private no-ring-websockets?
   "Some programs ask this Var whether their tests can use Ring's WebSocket API."
   config/no-ring-websockets?)
-
-(defn- start-server ^HttpServer [handler opts]
-  (config/check! handler opts)
-  (let [server (HttpServer. (config/server-options handler opts))]
-    (warn! server (config/warnings handler opts))
-    (.start server)
-    (when (= :systemd (:listen-socket opts))
-      (tell-ready server))
-    server))
 
 (defn run-server
   "Starts a server for a Ring `handler` and returns a function that stops it:
@@ -525,12 +448,9 @@
   ([handler] (run-server handler nil))
   ([handler opts]
    (let [opts   (options/as-map "run-server" opts)
-         server (start-server handler opts)]
+         server (lifecycle/start handler opts)]
      (if (get opts :legacy-return-value? true)
-       (with-meta
-         (fn stop [& args]
-           (stop! server (stop-timeout server "the stop function" (stop-arguments server args)))
-           nil)
+       (with-meta (lifecycle/stop-function server)
          (cond-> {:local-port (server-port server)
                   :server     server}
            (server-ssl-port server) (assoc :ssl-port (server-ssl-port server))))
@@ -804,66 +724,20 @@
   (when-let [checked (websocket-handshake-check ring-req)]
     (send-checked-websocket-handshake! ch checked)))
 
-(def ^:private bad-handshake
-  {:status  400
-   :headers {"Content-Type" "text/plain"}
-   :body    "Bad Sec-Websocket-Key header"})
-
-(defn- set-pings! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
-  (when (and ping-interval (pos? (long ping-interval)))
-    (.setPings ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
-
-(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
-  (when (or max-pending-bytes on-overflow on-drain)
-    (.boundPending ch
-      (int (options/to-int (or max-pending-bytes 0)))
-      (config/overflows on-overflow)
-      on-drain))
-  (when (some? compression)
-    (.compress ch compression)))
-
 (defn- open-websocket!
-  [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error subprotocols headers] :as opts}]
+  [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
   (if-let [checked (websocket-handshake-check ring-req)]
     (do
       (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
-      (set-pings! ch opts)
-      (.sendHandshake ^AsyncChannel ch
-        (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) (or headers nil)))
+      (upgrade/accept! ch ring-req checked opts)
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
-      (send! ch (handshake/telling-version bad-handshake ring-req)))))
-
-(def ^:private warned
-  "Keys of warnings that `as-channel` has given: each request would repeat them."
-  (atom #{}))
-
-(defn- warn-once! [ch k message]
-  (when (options/first-time! warned k)
-    (if (instance? AsyncChannel ch)
-      (.logWarning ^AsyncChannel ch (message) nil)
-      (print-warning (message)))))
-
-(defn- check-channel! [ch opts]
-  (when-not (or (nil? opts) (coll? opts) (instance? java.util.Map opts))
-    (throw (IllegalArgumentException. (str "options " (options/shown opts) " of as-channel: expected a map"))))
-  (options/check tables/channel opts
-    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" tables/channel k))))
-  (partners/check-channel! opts))
-
-(defn- warn-of-missing-channel! []
-  (warn-once! nil ::missing-channel
-    #(str "as-channel: the request has no :async-channel: it comes from another server,"
-       " or a middleware has taken it out; returning nil"))
-  nil)
+      (send! ch (upgrade/rejection ring-req)))))
 
 (defn- open-channel! [ring-req ch {:keys [init on-open on-close on-close-raw] :as opts}]
-  (check-channel! ch opts)
-  (when (instance? AsyncChannel ch)
-    (.watchPeer ^AsyncChannel ch)
-    (bound-pending! ch opts))
+  (upgrade/prepare! ch opts)
   (when init (init ch))
   (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
   (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
@@ -914,7 +788,7 @@
   [ring-req opts]
   (if-let [ch (:async-channel ring-req)]
     (open-channel! ring-req ch opts)
-    (warn-of-missing-channel!)))
+    (upgrade/warn-of-missing-channel!)))
 
 (defmacro with-channel
   "Deprecated, use `as-channel`. Evaluates `body` with `ch-name` bound to the
@@ -949,14 +823,7 @@
   Throws IllegalArgumentException for numbers below 0 and for anything else as `file`.
   A file that is shorter when the response is sent makes it a 500, which is logged."
   [file offset length]
-  (FilePart. (cond
-               (instance? File file)   file
-               (instance? Path file)   (.toFile ^Path file)
-               (string? file)          (File. ^String file)
-               :else (throw (IllegalArgumentException.
-                              (str "file-part of " (options/shown-alone file)
-                                ": expected a File, a Path or a String"))))
-             (long offset) (long length)))
+  (ranges/file-part file offset length))
 
 (defn wrap-range
   "Ring middleware: a GET with a `Range` of bytes gets that part of a file (RFC 9110 14),
@@ -970,6 +837,4 @@
   or its `Last-Modified` get the whole file, and so does a client for which the whole file
   is compressed (see `:compression`). For synchronous and asynchronous handlers."
   [handler]
-  (fn
-    ([request] (ranges/response request (handler request)))
-    ([request respond raise] (handler request #(respond (ranges/response request %)) raise))))
+  (ranges/wrap handler))

@@ -8,6 +8,7 @@
             [org.httpkit.options.client :as client-options]
             [org.httpkit.options.server :as server-options]
             [org.httpkit.server     :as server]
+            [org.httpkit.server.upgrade :as upgrade]
             [org.httpkit.sni-client :as sni-client]
             [org.httpkit.utils      :as utils])
   (:import (java.nio.channels UnresolvedAddressException)))
@@ -383,7 +384,7 @@
 
 (deftest as-channel-of-a-request-from-elsewhere-is-nil-and-one-warning
   ;; Once in a JVM, and another namespace may have been first.
-  (reset! @#'server/warned #{})
+  (reset! @#'upgrade/warned #{})
   (is (re-find #"WARN - as-channel: the request has no :async-channel: it comes from another server, or a middleware has taken it out; returning nil\n"
                (stderr-of #(is (nil? (server/as-channel {:uri "/"} {:on-open identity}))))))
   (is (= "" (stderr-of #(is (nil? (server/as-channel {:uri "/"} {:on-open identity})))))))

@@ -1,0 +1,79 @@
+(ns ^:no-doc org.httpkit.server.upgrade
+  "How a request becomes a channel: what `as-channel` checks and sets before it calls anything, and what it says in a
+  WebSocket handshake. Not API."
+  (:require
+   [org.httpkit.handshake :as handshake]
+   [org.httpkit.options :as options]
+   [org.httpkit.options.server :as tables]
+   [org.httpkit.server.config :as config]
+   [org.httpkit.server.partners :as partners])
+  (:import
+   [java.util Map]
+   [org.httpkit HttpUtils]
+   [org.httpkit.server AsyncChannel]))
+
+(set! *warn-on-reflection* true)
+
+;;;; Options
+
+(def ^:private warned
+  "Keys of warnings that `as-channel` has given: each request would repeat them."
+  (atom #{}))
+
+(defn- warn-once! [ch k message]
+  (when (options/first-time! warned k)
+    (if (instance? AsyncChannel ch)
+      (.logWarning ^AsyncChannel ch (message) nil)
+      (HttpUtils/printWarning (message)))))
+
+(defn warn-of-missing-channel! []
+  (warn-once! nil ::missing-channel
+    #(str "as-channel: the request has no :async-channel: it comes from another server,"
+       " or a middleware has taken it out; returning nil"))
+  nil)
+
+(defn- check! [ch opts]
+  (when-not (or (nil? opts) (coll? opts) (instance? Map opts))
+    (throw (IllegalArgumentException. (str "options " (options/shown opts) " of as-channel: expected a map"))))
+  (options/check tables/channel opts
+    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" tables/channel k))))
+  (partners/check-channel! opts))
+
+(defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
+  (when (or max-pending-bytes on-overflow on-drain)
+    (.boundPending ch
+      (int (options/to-int (or max-pending-bytes 0)))
+      (config/overflows on-overflow)
+      on-drain))
+  (when (some? compression)
+    (.compress ch compression)))
+
+(defn prepare!
+  "Checks the options of `as-channel`, and sets those that count from the first send on."
+  [ch opts]
+  (check! ch opts)
+  (when (instance? AsyncChannel ch)
+    (.watchPeer ^AsyncChannel ch)
+    (bound-pending! ch opts)))
+
+;;;; Handshake
+
+(defn- set-pings! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
+  (when (and ping-interval (pos? (long ping-interval)))
+    (.setPings ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
+
+(defn accept!
+  "Responds with 101; `checked` is what `websocket-handshake-check` returned."
+  [^AsyncChannel ch ring-req checked {:keys [subprotocols headers] :as opts}]
+  (set-pings! ch opts)
+  (.sendHandshake ch
+    (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) (or headers nil))))
+
+(defn rejection
+  "The response to a handshake that is none."
+  [ring-req]
+  (handshake/telling-version
+    {:status  400
+     :headers {"Content-Type" "text/plain"}
+     :body    "Bad Sec-Websocket-Key header"}
+    ring-req))
