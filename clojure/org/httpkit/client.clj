@@ -9,6 +9,7 @@
     (get \"http://example.org\" (fn [{:keys [status body error]}] ...))"
   (:refer-clojure :exclude [get])
   (:require
+   [org.httpkit.client.checks    :as checks]
    [org.httpkit.client.coerce    :as coerce]
    [org.httpkit.client.ending    :as ending]
    [org.httpkit.client.params    :as params]
@@ -16,7 +17,6 @@
    [org.httpkit.logging :as logging]
    [org.httpkit.options :as options]
    [org.httpkit.options.client :as client-options]
-   [org.httpkit.options.typos :as typos]
    [org.httpkit.sni-client :as sni-client]
    [org.httpkit.utils   :as utils])
   (:import
@@ -26,7 +26,6 @@
    [java.util Locale Map]
    [java.util.concurrent ExecutorService ThreadPoolExecutor]
    [javax.net.ssl SSLContext SSLEngine]
-   [org.httpkit HttpUtils]
    [org.httpkit.client
     Ending HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
@@ -35,15 +34,6 @@
    [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
 (set! *warn-on-reflection* true)
-
-(def ^:private warned
-  "Names that a warning was given for: every request would repeat it."
-  (atom #{}))
-
-(defn- warn-of-unknown! [what known opts]
-  (doseq [k (remove known (keys opts))]
-    (when (options/first-time! warned [what k])
-      (HttpUtils/printWarning (options/unknown-name what known k)))))
 
 (defn new-worker
   "Makes a pool for `:worker-pool`, which decodes responses and runs callbacks.
@@ -68,7 +58,7 @@
                         queue-size keep-alive-msecs prefix] :as opts}])}
   [opts]
   (let [opts (options/as-map "new-worker" opts)]
-    (warn-of-unknown! "new-worker" options/worker opts)
+    (checks/warn-of-unknown! "new-worker" options/worker opts)
     (utils/new-worker
      {:default-prefix       "http-kit-client-worker-"
       :default-queue-type   :linked
@@ -165,7 +155,7 @@
   [opts]
   (let [opts (options/as-map "make-client" opts)]
     (options/check client-options/client (dissoc opts :address-finder))
-    (warn-of-unknown! "make-client" client-options/client opts)
+    (checks/warn-of-unknown! "make-client" client-options/client opts)
     (new-client opts)))
 
 ;; Once: a reload of this namespace keeps the clients, their connections and threads.
@@ -352,46 +342,6 @@
     (onThrowable [_ t]
       (ending/fail! ending t))))
 
-(defn- warn-of-slip! [opts k]
-  (when (options/first-time! warned ["request" k])
-    (when-let [meant (typos/slip client-options/request opts k)]
-      (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
-
-(defn- check-request!
-  "Throws for invalid values, and warns of names that are nearly those of options:
-  all others are returned in `:opts`."
-  [opts]
-  (options/check client-options/request
-    (cond-> opts
-      (not (contains? opts :url)) (assoc :url nil)
-      ;; `:timeout` overrides both.
-      (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
-    #(warn-of-slip! opts %))
-  (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
-    (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
-
-(defn- forced
-  "Value of option `k`, forced if it is a delay."
-  [opts k]
-  (let [given (clojure.core/get opts k)
-        value (force given)]
-    (when (delay? given)
-      (options/check client-options/request {k value}))
-    value))
-
-(defn- request-map
-  "The options of a request, or ClassCastException, as in http-kit, if they are no map."
-  [opts]
-  (cond
-    (or (nil? opts) (map? opts)) opts
-    (instance? Map opts)         (into {} opts)
-    :else (throw (ClassCastException. (str "options " (options/shown opts) " of request: expected a map")))))
-
-(defn- check-callback! [callback]
-  (when-not (or (not callback) (ifn? callback))
-    (throw (IllegalArgumentException.
-             (str "callback " (options/shown callback) ": expected a function of the response")))))
-
 (defn ^:redef request
   "Sends a request and immediately returns an object to deref, with or without a
   timeout, that is also a `java.util.concurrent.Future` (`future-cancel` aborts
@@ -495,17 +445,17 @@
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
-  (check-request! (request-map opts))
-  (check-callback! callback)
+  (checks/check-request! (checks/request-map opts))
+  (checks/check-callback! callback)
   (let [control  (ending/control opts)
         opts     (ending/with-control opts control)
         coerced  (coerce/streamed-request opts)
         url      (:url coerced)
         kind     (coerce/response-kind as)
         config   (coerce/request-config coerced opts control)
-        client   (choose-client (forced opts :client) insecure?)
+        client   (choose-client (checks/forced opts :client) insecure?)
         promise  (or response (promise))
-        pool     (or (forced opts :worker-pool) (:pool @default-worker_))
+        pool     (or (checks/forced opts :worker-pool) (:pool @default-worker_))
         ending   (ending/new-ending promise opts callback client control)
         prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
         listener (RespListener. (response-handler ending opts url prompt?)
@@ -523,7 +473,7 @@
 (defn- request-with [method url [opts callback]]
   (if (callback? opts)
     (request {:url url :method method} opts)
-    (request (assoc (request-map opts) :url url :method method) callback)))
+    (request (assoc (checks/request-map opts) :url url :method method) callback)))
 
 (defmacro ^:private defverb [verb]
   (let [method (keyword verb)]

@@ -1,0 +1,60 @@
+(ns ^:no-doc org.httpkit.client.checks
+  "What is wrong with the arguments of a request or client: exceptions, and warnings once each. Not API."
+  (:require
+   [org.httpkit.options :as options]
+   [org.httpkit.options.client :as client-options]
+   [org.httpkit.options.typos :as typos])
+  (:import
+   [java.util Map]
+   [org.httpkit HttpUtils]))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private warned
+  "Names that a warning was given for: every request would repeat it."
+  (atom #{}))
+
+(defn warn-of-unknown! [what known opts]
+  (doseq [k (remove known (keys opts))]
+    (when (options/first-time! warned [what k])
+      (HttpUtils/printWarning (options/unknown-name what known k)))))
+
+(defn- warn-of-slip! [opts k]
+  (when (options/first-time! warned ["request" k])
+    (when-let [meant (typos/slip client-options/request opts k)]
+      (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
+
+(defn check-request!
+  "Throws for invalid values, and warns of names that are nearly those of options:
+  all others are returned in `:opts`."
+  [opts]
+  (options/check client-options/request
+    (cond-> opts
+      (not (contains? opts :url)) (assoc :url nil)
+      ;; `:timeout` overrides both.
+      (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
+    #(warn-of-slip! opts %))
+  (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
+    (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
+
+(defn forced
+  "Value of option `k`, forced if it is a delay."
+  [opts k]
+  (let [given (get opts k)
+        value (force given)]
+    (when (delay? given)
+      (options/check client-options/request {k value}))
+    value))
+
+(defn request-map
+  "The options of a request, or ClassCastException, as in http-kit, if they are no map."
+  [opts]
+  (cond
+    (or (nil? opts) (map? opts)) opts
+    (instance? Map opts)         (into {} opts)
+    :else (throw (ClassCastException. (str "options " (options/shown opts) " of request: expected a map")))))
+
+(defn check-callback! [callback]
+  (when-not (or (not callback) (ifn? callback))
+    (throw (IllegalArgumentException.
+             (str "callback " (options/shown callback) ": expected a function of the response")))))
