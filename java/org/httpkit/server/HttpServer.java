@@ -14,7 +14,6 @@ import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.channels.ServerSocketChannel;
-import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -422,34 +421,7 @@ public class HttpServer implements Runnable {
     /** The address, the state, and the number of open connections and channels. */
     @Override
     public String toString() {
-        Status now = status.get();
-        String state =
-                now == Status.STOPPED && !workers.isShut()
-                        ? "not started"
-                        : now.name().toLowerCase(Locale.ROOT);
-        int connections =
-                now == Status.STOPPED && workers.isShut() ? 0 : Native.serverConnections(handle);
-        String counts = ", connections " + connections + ", channels " + channels.count();
-        return getClass().getName() + "[" + where() + ", " + state + counts + "]";
-    }
-
-    private String where() {
-        if (options.listenSocket >= 0) {
-            return socket(options.listenSocket);
-        }
-        if (options.unixSocket != null) {
-            return options.unixSocket;
-        }
-        SocketAddress address = options.address == null ? options.tlsAddress : options.address;
-        if (address instanceof InetSocketAddress) {
-            String host = ((InetSocketAddress) address).getAddress().getHostAddress();
-            return (host.indexOf(':') < 0 ? host : "[" + host + "]") + ":" + port;
-        }
-        return address == null ? socket(options.tlsListenSocket) : address.toString();
-    }
-
-    private String socket(int descriptor) {
-        return "socket " + descriptor + (port < 0 ? "" : ", port " + port);
+        return Description.of(this, status.get(), port);
     }
 
     /**
