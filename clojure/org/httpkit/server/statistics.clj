@@ -8,10 +8,10 @@
 
 ;;;; Histograms
 
-(def ^:private steps "Buckets per doubling." 4)
+(def ^:private steps "Buckets per doubling; as in `rust/core/src/server/tally.rs`." 4)
 
 (defn bucket-end
-  "The first microsecond that is beyond bucket `i`; as in `rust/core/src/server/tally.rs`."
+  "The first microsecond that is beyond bucket `i`."
   ^long [^long i]
   (let [doublings (max 0 (dec (quot i (long steps))))]
     (bit-shift-left (inc (- i (* doublings (long steps)))) doublings)))

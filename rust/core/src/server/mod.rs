@@ -93,7 +93,7 @@ pub use limits::{Timeout, Times};
 pub use payload::{Kept, Payload, Source};
 pub use sink::{Notice, Sink};
 pub use stats::Stats;
-pub use tally::{BUCKETS, Histogram, Totals, bucket_end};
+pub use tally::{BUCKETS, Histogram, Totals};
 pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, GZIP_LEVEL,
