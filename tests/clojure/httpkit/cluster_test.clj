@@ -89,20 +89,35 @@
         (if (done? (second frame)) session (recur session peer done?)))
       :else                  (assoc session :broken? true))))
 
+(def ^:private listening-ms "Most that a session listens for others' last messages." 10000)
+
+(defn- heard-out
+  "Adds to `session` what comes until `quiet?`, the last message of each user has come, and then nothing more."
+  [session peer {:keys [quiet? last-messages]}]
+  (let [deadline (+ (System/nanoTime) (* 1000000 (long listening-ms)))]
+    (loop [session session]
+      (let [session (heard-until session peer #(and (= :timeout %) @quiet?))
+            missing (remove (set (:heard session)) (map #(deref % 0 nil) (vals last-messages)))]
+        (if (or (:broken? session) (empty? missing) (< deadline (System/nanoTime)))
+          session
+          (recur session))))))
+
 (defn- session
-  "Says ever higher numbers, each when the one before came back, until the connection breaks or `over?`; then listens
-  until `quiet?`."
-  [front user numbers {:keys [over? quiet?]}]
-  (let [peer (ws/connect front 300 (str "/rooms/lobby?user=" user))]
+  "Says ever higher numbers, each when the one before came back, until the connection breaks or `over?`; then delivers
+  the last one and listens."
+  [front user numbers {:keys [over? last-messages] :as signals}]
+  (let [peer (ws/connect front 300 (str "/rooms/lobby?user=" user))
+        text #(str user ": " %)]
     (try
       (loop [session (heard-until {:user user, :said [], :heard []} peer #(and (string? %) (str/starts-with? % "node ")))]
         (cond
-          (:broken? session) session
-          @over?             (heard-until session peer #(and (= :timeout %) @quiet?))
+          (:broken? session)                  session
+          (and @over? (peek (:said session))) (do (deliver (last-messages user) (text (peek (:said session))))
+                                                  (heard-out session peer signals))
           :else
           (let [n (swap! numbers inc)]
             (ws/send! peer [[:text (str n)]] nil)
-            (recur (heard-until (update session :said conj n) peer #(= % (str user ": " n)))))))
+            (recur (heard-until (update session :said conj n) peer #(= % (text n)))))))
       (finally (ws/disconnect peer)))))
 
 (defn- talk [front user signals]
@@ -148,8 +163,8 @@
     (println "cluster-test:" restarts "restarts, seed" seed)
     (let [{:keys [front nodes] :as cluster} (start-cluster)
           random  (Random. (long seed))
-          signals {:over? (atom false), :quiet? (atom false)}
-          users   (mapv #(str "user" %) (range 6))]
+          users   (mapv #(str "user" %) (range 6))
+          signals {:over? (atom false), :quiet? (atom false), :last-messages (zipmap users (repeatedly promise))}]
       (try
         (is (wire/eventually start-patience-ms #(answers? front "/health")))
         (let [clients (mapv #(talk front % signals) users)]
@@ -159,7 +174,7 @@
             (is (wire/eventually #(<= 6 (count (present front))))))
           (is (wire/eventually #(= users (present front))) "those of killed nodes are gone")
           (reset! (:over? signals) true)
-          (Thread/sleep 1000)
+          (is (every? #(deref % wire/patience-ms nil) (vals (:last-messages signals))))
           (reset! (:quiet? signals) true)
           (let [sessions (mapcat #(deref % 60000 [:hangs]) clients)]
             (is (not-any? #{:hangs} sessions))
