@@ -50,6 +50,8 @@
 
 (defn- wait-head
   "Waits for the end of the next answer's head, + 60 ms; gives up after 2 s."
+  ;; No condition stands for the 60 ms, nor for the 300 ms below: the cases' format says both, for silence that they
+  ;; were recorded with.
   [c from]
   (conn/wait-until 2000 #(or (conn/closed? c)
                              (http/index-of (conn/received c) (bytes/latin1 "\r\n\r\n") from)))
