@@ -28,8 +28,9 @@
 //!
 //! # Locks and order
 //!
-//! A loop's runtime, then the queue, then a parked thread's waker. Nothing is awaited and no thread is woken under the
-//! queue's lock.
+//! A loop's runtime, then the queue, then one of these: the list of loops, the back-off, a parked thread's waker. Under
+//! the queue's lock, a worker that is out of work looks for a loop ([`Loops::try_lead`]): it tries the runtimes,
+//! waiting for none, and may wake loops' own threads. No other thread is woken there, and nothing is awaited.
 
 pub(in crate::server) mod leader;
 mod pace;
