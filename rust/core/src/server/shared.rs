@@ -52,6 +52,49 @@ pub(super) enum Deferred {
     Freed,
 }
 
+/// Notices that wait for the loop, at most, if peers can cause any number of them. More would not be logged either:
+/// Java keeps as many log calls.
+const MOST_NOTICES: usize = 10_000;
+
+/// Upcalls that wait for the loop: for long, if a user's pool runs a handler on its thread.
+#[derive(Debug, Default)]
+struct Waiting {
+    upcalls: VecDeque<Deferred>,
+    /// Those of them that are limited.
+    notices: usize,
+    dropped: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, upcall: Deferred) {
+        if upcall.is_limited() {
+            if self.notices == MOST_NOTICES {
+                self.dropped += 1;
+                return;
+            }
+            self.notices += 1;
+        }
+        self.upcalls.push_back(upcall);
+    }
+
+    fn pop(&mut self) -> Option<Deferred> {
+        if let Some(upcall) = self.upcalls.pop_front() {
+            self.notices -= usize::from(upcall.is_limited());
+            return Some(upcall);
+        }
+        let dropped = mem::take(&mut self.dropped);
+        let warning = || format!("{dropped} messages about peers were dropped: a loop was held up");
+        (dropped > 0).then(|| Deferred::Notice(Notice::Warning(warning())))
+    }
+}
+
+impl Deferred {
+    /// All but a server's own troubles, and what comes at most once for each exchange.
+    fn is_limited(&self) -> bool {
+        matches!(self, Self::Notice(notice) if !matches!(notice, Notice::LoopError(_)))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) config: Config,
@@ -65,7 +108,7 @@ pub(crate) struct Shared {
     pub(super) clock: Clock,
     pub(super) counters: Counters,
     pub(super) accept_errors: Throttle,
-    pub(super) deferred: Mutex<VecDeque<Deferred>>,
+    deferred: Mutex<Waiting>,
     pub(super) half_closed: Arc<HalfClosed<Conn>>,
     pub(super) freed: Freed,
     /// Work was pushed, or upcalls are due.
@@ -219,14 +262,14 @@ impl Shared {
     }
 
     pub(super) fn defer(&self, upcall: Deferred) {
-        self.deferred.lock().push_back(upcall);
+        self.deferred.lock().push(upcall);
         self.attention.notify_one();
     }
 
     pub(super) fn make_deferred_upcalls(self: &Arc<Self>) {
         loop {
             // One at a time: if its upcall panics, the others are still there.
-            let Some(deferred) = self.deferred.lock().pop_front() else {
+            let Some(deferred) = self.deferred.lock().pop() else {
                 return;
             };
             match deferred {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use httpkit_core::server::{Kept, Mode, Responded, Server, Source, Work};
+use httpkit_core::server::{Config, Kept, Mode, Notice, Responded, Server, Source, Work};
 use parking_lot::{Condvar, Mutex};
 
 use crate::support::{PATIENCE, Running, any_port, config, join, read_response, reply, wait_until};
@@ -142,4 +142,56 @@ fn peers_of_other_loops_are_served_while_a_loop_is_held_up() {
     second.open();
     server.stop();
     workers.into_iter().for_each(join);
+}
+
+#[test]
+fn the_notices_that_wait_for_a_loop_that_is_held_up_are_bounded() {
+    let mut server = Running::bind(
+        &any_port(),
+        Config {
+            queue: 1,
+            ..config(Mode::Push)
+        },
+    );
+    server.run();
+    let mut held = server.connect();
+    held.write_all(GET).unwrap();
+    drop(server.pushed_request());
+    let mut holding = server.connect();
+    let sink = server.sink.clone();
+    // Its thread waits for this, as for a handler that a user's pool runs on it.
+    let holds_up = sink.work.lock();
+    holding.write_all(GET).unwrap();
+    wait_until("the loop is held up", || sink.batches.lock().len() == 2);
+    server.run();
+    let mut queued = server.connect();
+    queued.write_all(GET).unwrap();
+    wait_until("the queue is full", || server.server.stats().waiting == 1);
+    let peer = server.connect();
+    let mut responses = io::BufReader::new(&peer);
+    let refused = 12_000;
+    for _ in 0..refused / 100 {
+        (&peer).write_all(&GET.repeat(100)).unwrap();
+        for _ in 0..100 {
+            let text = read_response(&mut responses);
+            assert_eq!(text, b"Server unavailable, please try again");
+        }
+    }
+    drop(holds_up);
+    let (mut reported, mut warning) = (0, String::new());
+    wait_until("all are reported, or accounted for", || {
+        for notice in sink.notices.lock().drain(..) {
+            match notice {
+                Notice::RequestRefused => reported += 1,
+                Notice::Warning(text) => warning = text,
+                other => panic!("{other:?}"),
+            }
+        }
+        reported == refused || !warning.is_empty()
+    });
+    assert_eq!(reported, 10_000);
+    assert_eq!(
+        warning,
+        "2000 messages about peers were dropped: a loop was held up"
+    );
 }
