@@ -224,8 +224,8 @@
 
 (deftest a-pool-that-rejects-is-503
   (with-ring [port log app {:pool rejecting}]
-    (let [{:keys [status body]} (wire/fetch port "/")]
-      (is (= [503 "Server unavailable, please try again"] [status body])))
+    (let [{:keys [status headers body]} (wire/fetch port "/")]
+      (is (= [503 "1" "Server unavailable, please try again"] [status (headers "retry-after") body])))
     (is (wire/eventually #(some #{["failed to submit task to executor service" "full"]} @log)))))
 
 (deftest websockets-hear-everything-in-order

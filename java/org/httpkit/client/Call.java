@@ -13,6 +13,8 @@ import java.util.concurrent.atomic.AtomicLong;
  * <p>Subclasses decide how the response reaches the listener.
  */
 abstract class Call extends ClientUpcalls.Call {
+    private static final String STREAMED = "streamed response for a buffered call";
+
     private static final AtomicLong IDS = new AtomicLong();
 
     final HttpClient client;
@@ -171,17 +173,17 @@ abstract class Call extends ClientUpcalls.Call {
 
     @Override
     public void head(int status, int flags, byte[] headers) {
-        throw new IllegalStateException("streamed response for a buffered call");
+        throw new IllegalStateException(STREAMED);
     }
 
     @Override
     public void body(byte[] data) {
-        throw new IllegalStateException("streamed response for a buffered call");
+        throw new IllegalStateException(STREAMED);
     }
 
     @Override
     public void end() {
-        throw new IllegalStateException("streamed response for a buffered call");
+        throw new IllegalStateException(STREAMED);
     }
 
     /** A response that the core collects and decodes: a single event. */

@@ -380,7 +380,7 @@ public class AsyncChannel {
         try {
             handler.invoke(argument);
         } catch (Throwable e) {
-            server.log.error("handle websocket frame " + describe(argument), e);
+            server.log.error(ServerLog.FRAME + describe(argument), e);
             server.log.event(server.log.events.serverWsFrameError);
         }
     }

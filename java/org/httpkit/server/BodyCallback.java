@@ -77,7 +77,7 @@ public final class BodyCallback implements Runnable {
                     passOn();
                 } catch (Throwable e) {
                     over = true; // no memory for the response to the first failure
-                    channel.server.log.error("body callback", e);
+                    channel.server.log.error(ServerLog.BODY_CALLBACK, e);
                 }
             }
         } while (!asked.compareAndSet(seen, 0));
@@ -123,7 +123,7 @@ public final class BodyCallback implements Runnable {
         }
         boolean send = channel.takeToFail();
         if (status < 0) {
-            server.log.error("body callback", e);
+            server.log.error(ServerLog.BODY_CALLBACK, e);
         }
         if (send) {
             try {

@@ -51,7 +51,7 @@ final class ChannelEvents {
                 runOne(server, channel, block[at], block, start, end);
             } catch (Throwable e) {
                 channel.abort();
-                server.log.error("worker", e);
+                server.log.error(ServerLog.WORKER, e);
             }
             at = end;
         }

@@ -111,7 +111,7 @@ final class Closing {
                 throw e;
             }
             ServerLog log = channel.server.log;
-            log.error("on close handler", e);
+            log.error(ServerLog.CLOSE_HANDLER, e);
             log.event(log.events.serverChannelCloseError);
         } finally {
             Topics.end(channel);

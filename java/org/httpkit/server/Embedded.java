@@ -151,7 +151,7 @@ final class Embedded {
         try {
             handler.handle(channel, frame);
         } catch (Throwable e) {
-            server.log.error("handle websocket frame " + frame, e);
+            server.log.error(ServerLog.FRAME + frame, e);
             server.log.event(server.log.events.serverWsFrameError);
         }
     }
@@ -169,7 +169,7 @@ final class Embedded {
         try {
             handler.clientClose(channel, code, reason);
         } catch (Throwable e) {
-            server.log.error("on close handler", e);
+            server.log.error(ServerLog.CLOSE_HANDLER, e);
             server.log.event(server.log.events.serverChannelCloseError);
         }
     }

@@ -56,7 +56,7 @@ final class EmbeddedWorkers extends Workers {
             }
         } catch (Throwable e) {
             Native.abandon(RequestBlock.handle(block));
-            server.log.error("worker", e);
+            server.log.error(ServerLog.WORKER, e);
         } finally {
             running = null;
             // An interrupt was meant for the handler, which has ended.

@@ -128,7 +128,7 @@ final class PullingWorkers extends Workers {
                     over = block == null;
                 } catch (Throwable e) {
                     block = null;
-                    server.log.error("worker", e);
+                    server.log.error(ServerLog.WORKER, e);
                 }
             }
         }

@@ -100,11 +100,17 @@ final class RingCall extends AsyncCall implements Runnable {
                 && "keep-alive".equalsIgnoreCase((String) request.headers.get("connection"));
     }
 
-    /** Sends one of the server's own plain responses. */
-    void plain(int status, String text) {
+    /** Nothing runs the handler: responds as the core does then. */
+    void unavailable() {
+        HeaderMap headers = plainText();
+        headers.put("Retry-After", "1");
+        send(503, headers, "Server unavailable, please try again");
+    }
+
+    private static HeaderMap plainText() {
         HeaderMap headers = new HeaderMap();
         headers.put("Content-Type", "text/plain; charset=utf-8");
-        send(status, headers, text);
+        return headers;
     }
 
     @Override
@@ -115,13 +121,13 @@ final class RingCall extends AsyncCall implements Runnable {
                 request.channel.abort(); // the peer must see that the response is cut
                 return;
             }
-            plain(500, HttpUtils.messageOf(e));
+            send(500, plainText(), HttpUtils.messageOf(e));
             ring.event(ring.eventNames.serverStatus500);
         } catch (Throwable failure) {
             if (request.channel != null) {
                 request.channel.abort();
             }
-            ring.logError("worker", failure);
+            ring.logError(ServerLog.WORKER, failure);
         }
     }
 }

@@ -341,7 +341,7 @@ final class RingExchanges {
         @Override
         void lost(Throwable e) {
             Native.abandon(block.handle());
-            server.log.error("worker", e);
+            server.log.error(ServerLog.WORKER, e);
         }
 
         private void send(boolean ready, ResponseWriter out) {

@@ -182,7 +182,7 @@ public class RingHandler implements IHandler {
                 logError(Workers.STOPPING, null);
             }
             event(eventNames.serverStatus503);
-            call.plain(503, "Server unavailable, please try again");
+            call.unavailable();
         }
     }
 
@@ -246,7 +246,7 @@ public class RingHandler implements IHandler {
             try {
                 task.run();
             } catch (Throwable e) {
-                logError("worker", e);
+                logError(ServerLog.WORKER, e);
             }
         }
     }
@@ -297,7 +297,7 @@ public class RingHandler implements IHandler {
         try {
             channel.onClose(status, reason);
         } catch (Throwable e) {
-            logError("on close handler", e);
+            logError(ServerLog.CLOSE_HANDLER, e);
             event(eventNames.serverChannelCloseError);
         }
     }

@@ -4,6 +4,11 @@ import org.httpkit.logger.EventNames;
 
 /** The user's loggers for a server. Nothing here throws. */
 final class ServerLog {
+    static final String WORKER = "worker";
+    static final String CLOSE_HANDLER = "on close handler";
+    static final String BODY_CALLBACK = "body callback";
+    static final String FRAME = "handle websocket frame ";
+
     final EventNames events;
 
     private final ServerOptions options;

@@ -166,7 +166,7 @@ abstract class Workers {
             }
         } catch (Throwable e) {
             Native.abandon(RequestBlock.handle(block));
-            server.log.error("worker", e);
+            server.log.error(ServerLog.WORKER, e);
         }
     }
 
@@ -211,7 +211,7 @@ abstract class Workers {
             try {
                 next.get(deadline - System.nanoTime(), TimeUnit.NANOSECONDS);
             } catch (ExecutionException e) {
-                server.log.error("on close handler", e.getCause());
+                server.log.error(ServerLog.CLOSE_HANDLER, e.getCause());
             } catch (TimeoutException e) {
                 return;
             }
