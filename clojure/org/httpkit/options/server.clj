@@ -12,6 +12,7 @@
    [java.security KeyStore]
    [java.util Map]
    [java.util.concurrent ExecutorService]
+   [org.httpkit.jni Abi]
    [org.httpkit.server AsyncChannel Compression HttpServer$AddressFinder HttpServer$ServerChannelFactory]))
 
 (set! *warn-on-reflection* true)
@@ -147,7 +148,9 @@
      :ws-idle-timeout             (core limit)
      :legacy-timeouts?            anything
      :proxy-protocol              (core (one-of :disable :enable :optional)
-                                        {:disable 0 :enable 1 :optional 2})
+                                        {:disable  Abi/PROXY_DISABLE
+                                         :enable   Abi/PROXY_ENABLE
+                                         :optional Abi/PROXY_OPTIONAL})
      :server-header               [#(or (not %) (header-value? %))
                                    "a String without control characters, or nil for no header"
                                    #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]

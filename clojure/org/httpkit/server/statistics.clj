@@ -71,8 +71,13 @@
                    :buffered (aget numbers Abi/SERVER_STAT_BUFFERED)
                    :held     (aget numbers Abi/SERVER_STAT_HELD)
                    :native   (aget numbers Abi/SERVER_STAT_NATIVE)}
-     :timeouts    (zipmap [:header :idle :body :write :handler :ws]
-                    (map #(aget numbers (+ Abi/SERVER_STAT_TIMEOUTS (long %))) (range Abi/STAT_TIMEOUTS)))
+     :timeouts    (let [ended #(aget numbers (+ Abi/SERVER_STAT_TIMEOUTS (long %)))]
+                    {:header  (ended Abi/TIMEOUT_HEADER)
+                     :idle    (ended Abi/TIMEOUT_IDLE)
+                     :body    (ended Abi/TIMEOUT_BODY)
+                     :write   (ended Abi/TIMEOUT_WRITE)
+                     :handler (ended Abi/TIMEOUT_HANDLER)
+                     :ws      (ended Abi/TIMEOUT_WS)})
      :queue       {:waiting   (aget numbers Abi/SERVER_STAT_WAITING)
                    :oldest-ms (aget numbers Abi/SERVER_STAT_OLDEST)
                    :threads   (aget numbers Abi/SERVER_STAT_THREADS)

@@ -22,6 +22,9 @@ public final class Abi {
     public static final int EVENT_PING = 9;
     public static final int EVENT_PONG = 10;
 
+    /** In place of the index of a method's or header's name: it is none of those. */
+    public static final int UNKNOWN_NAME = 255;
+
     public static final int REQUEST_HTTP11 = 1;
     public static final int REQUEST_UPGRADE = 2;
     public static final int REQUEST_CLOSE = 4;
@@ -45,6 +48,9 @@ public final class Abi {
 
     /** The first bit of its window's size, as a power of two. */
     public static final int GZIP_WINDOW = 12;
+
+    /** In place of a WebSocket opcode: one chunk of a stream. */
+    public static final int OPCODE_CHUNK = 0;
 
     public static final int SENT_CLOSED = 0;
     public static final int SENT_ACCEPTED = 1;
@@ -78,6 +84,10 @@ public final class Abi {
     public static final int ADDRESS_INET = 1;
     public static final int ADDRESS_UNIX = 2;
     public static final int ADDRESS_LENT = 3;
+
+    public static final int PROXY_DISABLE = 0;
+    public static final int PROXY_ENABLE = 1;
+    public static final int PROXY_OPTIONAL = 2;
 
     public static final int SERVER_TLS_WANT = 1;
     public static final int SERVER_TLS_NEED = 2;
@@ -222,8 +232,14 @@ public final class Abi {
 
     public static final int SERVER_STAT_WHOLE = 149;
 
-    /** Kinds of time limits: header, idle, body, write, handler, ws. */
-    public static final int STAT_TIMEOUTS = 6;
+    /** Where each kind of time limit is among those of {@link #SERVER_STAT_TIMEOUTS}. */
+    public static final int TIMEOUT_HEADER = 0;
+
+    public static final int TIMEOUT_IDLE = 1;
+    public static final int TIMEOUT_BODY = 2;
+    public static final int TIMEOUT_WRITE = 3;
+    public static final int TIMEOUT_HANDLER = 4;
+    public static final int TIMEOUT_WS = 5;
 
     /** Buckets of a histogram. */
     public static final int STAT_BUCKETS = 124;

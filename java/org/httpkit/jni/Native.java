@@ -378,7 +378,7 @@ public final class Native {
      *
      * @param channels two numbers for each: its handle, and {@code flags << 32 | limit} as for
      *     {@link #sendChunk}, which the outcome replaces: {@code Abi.SENT_*}
-     * @param opcode as for {@link #sendFrame}; 0 for a chunk
+     * @param opcode as for {@link #sendFrame}; {@code Abi.OPCODE_CHUNK} for a chunk
      * @throws IllegalArgumentException on any other opcode
      */
     public static native void broadcast(

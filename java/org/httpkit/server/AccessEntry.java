@@ -119,7 +119,7 @@ final class AccessEntry {
     }
 
     String protocol() {
-        return !isRequest() ? null : unsigned(5) == 1 ? "HTTP/1.1" : "HTTP/1.0";
+        return !isRequest() ? null : unsigned(5) == Abi.REQUEST_HTTP11 ? "HTTP/1.1" : "HTTP/1.0";
     }
 
     /** The request line, or what came instead of one; null if nothing did. */

@@ -42,7 +42,7 @@ final class Embedded {
         options.set("max-body", maxBody);
         options.set("max-line", maxLine);
         options.set("max-ws", maxWs);
-        options.set("proxy-protocol", proxyProtocolOption.ordinal());
+        options.set("proxy-protocol", proxyProtocolOption.mode);
         options.serverHeader = serverHeader;
         options.trustForwarded = true;
         options.legacyContentLength = legacyContentLength;

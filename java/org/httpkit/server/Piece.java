@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import clojure.lang.PersistentHashMap;
 
 import org.httpkit.HttpUtils;
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 import java.io.IOException;
@@ -14,9 +15,6 @@ import java.util.Map;
 
 /** Data to send on channels, encoded as one chunk or frame. */
 final class Piece {
-    /** In place of an opcode. */
-    static final int CHUNK = 0;
-
     private static final int MAX_CONTROL = 125;
 
     final int opcode;
@@ -38,7 +36,7 @@ final class Piece {
      */
     int sendOn(Sender to) {
         int limit = to.room.limit();
-        return opcode == CHUNK
+        return opcode == Abi.OPCODE_CHUNK
                 ? Native.sendChunk(to.handle, array, start, length, to.flags(), limit)
                 : Native.sendFrame(to.handle, opcode, array, start, length, to.flags(), limit);
     }
@@ -57,7 +55,7 @@ final class Piece {
             return null;
         }
         int start = bytes.hasArray() ? bytes.arrayOffset() + bytes.position() : 0;
-        return new Piece(CHUNK, array(bytes), start, bytes.remaining());
+        return new Piece(Abi.OPCODE_CHUNK, array(bytes), start, bytes.remaining());
     }
 
     /**

@@ -33,7 +33,6 @@ final class RequestBlock {
             MethodHandles.byteArrayViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
 
     private static final int ENTRY = 16;
-    private static final int UNKNOWN = 255;
     private static final int ACCEPT_ENCODING =
             Arrays.asList(HeaderNames.KNOWN).indexOf("accept-encoding");
     private static final int DEFAULT_PORT = 80;
@@ -167,7 +166,9 @@ final class RequestBlock {
 
     private String name(int entry) {
         int id = shortAt(entry);
-        return id == UNKNOWN ? text(at(entry + 4), shortAt(entry + 2)) : HeaderNames.KNOWN[id];
+        return id == Abi.UNKNOWN_NAME
+                ? text(at(entry + 4), shortAt(entry + 2))
+                : HeaderNames.KNOWN[id];
     }
 
     private String value(int entry) {
@@ -186,7 +187,7 @@ final class RequestBlock {
         for (int i = 0; i < count; i++) {
             int entry = entry(i);
             String name = name(entry);
-            boolean unknown = shortAt(entry) == UNKNOWN;
+            boolean unknown = shortAt(entry) == Abi.UNKNOWN_NAME;
             int seen = unknown ? find(pairs, used, name) : findSame(pairs, used, name);
             if (seen >= 0) {
                 pairs[seen + 1] = pairs[seen + 1] + (separator(name) + value(entry));

@@ -239,12 +239,9 @@ impl Given<'_> {
     }
 
     fn proxy_mode(&self) -> Result<ProxyMode, OptionError> {
-        match self.value {
-            0 => Ok(ProxyMode::Disable),
-            1 => Ok(ProxyMode::Enable),
-            2 => Ok(ProxyMode::Optional),
-            _ => Err(self.wrong()),
-        }
+        let modes = [ProxyMode::Disable, ProxyMode::Enable, ProxyMode::Optional];
+        let given = modes.into_iter().find(|mode| *mode as i64 == self.value);
+        given.ok_or_else(|| self.wrong())
     }
 }
 

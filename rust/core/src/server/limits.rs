@@ -21,7 +21,7 @@ pub enum Timeout {
 }
 
 impl Timeout {
-    /// All of them, in order.
+    /// All of them, each at its own number.
     pub const ALL: [Self; 6] = [
         Self::Header,
         Self::Idle,
@@ -31,7 +31,7 @@ impl Timeout {
         Self::Ws,
     ];
 
-    /// Its name in logs and statistics.
+    /// Its name in the event that is counted for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Header => "header",

@@ -20,6 +20,9 @@ pub const EVENT_CLOSED: u8 = 8;
 pub const EVENT_PING: u8 = 9;
 pub const EVENT_PONG: u8 = 10;
 
+/// In place of the index of a method's or header's name: it is none of those that have a number.
+pub const UNKNOWN_NAME: u8 = 255;
+
 /// Bits of a request block's flags.
 pub const REQUEST_HTTP11: u8 = 1;
 pub const REQUEST_UPGRADE: u8 = 2;
@@ -42,6 +45,9 @@ pub const UNKNOWN_LENGTH: jint = -2;
 /// The first bit of the level at which a response is compressed, and of its window's size.
 pub const GZIP_LEVEL: jint = 8;
 pub const GZIP_WINDOW: jint = 12;
+
+/// In place of a WebSocket opcode: one chunk of a stream.
+pub const OPCODE_CHUNK: jint = 0;
 
 /// The outcome of a response or a send.
 pub const SENT_CLOSED: jint = 0;
@@ -84,6 +90,11 @@ pub const ADDRESS_INET: jint = 1;
 pub const ADDRESS_UNIX: jint = 2;
 pub const ADDRESS_LENT: jint = 3;
 
+/// Whether connections begin with a PROXY header: values of the option `proxy-protocol`.
+pub const PROXY_DISABLE: jint = 0;
+pub const PROXY_ENABLE: jint = 1;
+pub const PROXY_OPTIONAL: jint = 2;
+
 /// Bits that accompany a server's TLS material: client certificates, versions, redirects of plain HTTP.
 pub const SERVER_TLS_WANT: jint = 1;
 pub const SERVER_TLS_NEED: jint = 2;
@@ -93,12 +104,25 @@ pub const SERVER_TLS_REDIRECT: jint = 16;
 
 /// The core's own numbers are the same: one side cannot change without the other.
 const _: () = {
-    use httpkit_core::server::{self, request};
+    use httpkit_core::h1::head;
+    use httpkit_core::h1::proxy::ProxyMode;
+    use httpkit_core::server::{self, Timeout, request};
     use httpkit_core::ws::Opcode;
     assert!(EVENT_TEXT == Opcode::Text as u8);
     assert!(EVENT_BINARY == Opcode::Binary as u8);
     assert!(EVENT_PING == Opcode::Ping as u8);
     assert!(EVENT_PONG == Opcode::Pong as u8);
+    assert!(UNKNOWN_NAME == head::EXTENSION_METHOD && UNKNOWN_NAME == head::UNKNOWN_HEADER);
+    assert!(PROXY_DISABLE == ProxyMode::Disable as jint);
+    assert!(PROXY_ENABLE == ProxyMode::Enable as jint);
+    assert!(PROXY_OPTIONAL == ProxyMode::Optional as jint);
+    assert!(TIMEOUT_HEADER == Timeout::Header as usize);
+    assert!(TIMEOUT_IDLE == Timeout::Idle as usize);
+    assert!(TIMEOUT_BODY == Timeout::Body as usize);
+    assert!(TIMEOUT_WRITE == Timeout::Write as usize);
+    assert!(TIMEOUT_HANDLER == Timeout::Handler as usize);
+    assert!(TIMEOUT_WS == Timeout::Ws as usize);
+    assert!(OPCODE_CHUNK < Opcode::Text as jint);
     assert!(KIND_REQUEST == request::KIND_REQUEST);
     assert!(REQUEST_HTTP11 == request::FLAG_HTTP11);
     assert!(REQUEST_UPGRADE == request::FLAG_UPGRADE);
@@ -251,8 +275,13 @@ pub const SERVER_STAT_THREADS: usize = 18;
 pub const SERVER_STAT_TIMEOUTS: usize = 19;
 pub const SERVER_STAT_HANDLER: usize = 25;
 pub const SERVER_STAT_WHOLE: usize = 149;
-/// Kinds of time limits.
-pub const STAT_TIMEOUTS: usize = 6;
+/// Where each kind of time limit is from [`SERVER_STAT_TIMEOUTS`] on.
+pub const TIMEOUT_HEADER: usize = 0;
+pub const TIMEOUT_IDLE: usize = 1;
+pub const TIMEOUT_BODY: usize = 2;
+pub const TIMEOUT_WRITE: usize = 3;
+pub const TIMEOUT_HANDLER: usize = 4;
+pub const TIMEOUT_WS: usize = 5;
 /// Buckets of a histogram.
 pub const STAT_BUCKETS: usize = 124;
 /// Connections with TLS, and those refused for their address.
@@ -291,7 +320,10 @@ const _: () = {
         (SERVER_STAT_WAITING, 1),
         (SERVER_STAT_OLDEST, 1),
         (SERVER_STAT_THREADS, 1),
-        (SERVER_STAT_TIMEOUTS, STAT_TIMEOUTS),
+        (
+            SERVER_STAT_TIMEOUTS,
+            httpkit_core::server::Timeout::ALL.len(),
+        ),
         (SERVER_STAT_HANDLER, STAT_BUCKETS),
         (SERVER_STAT_WHOLE, STAT_BUCKETS),
         (SERVER_STAT_TLS, 1),

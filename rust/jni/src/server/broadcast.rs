@@ -14,9 +14,6 @@ use crate::border::abi;
 use crate::border::arrays::bytes;
 use crate::border::error::{BridgeError, Result};
 
-/// In place of an opcode.
-const CHUNK: jint = 0;
-
 /// Sends on every channel: `channels` is a handle and `flags << 32 | limit` for each, and the outcome replaces the
 /// latter. The payload is copied once; what peers have not read of a large one is shared by all of them.
 pub(crate) fn send<'local>(
@@ -29,7 +26,7 @@ pub(crate) fn send<'local>(
     len: jint,
 ) -> Result<()> {
     let opcode = match opcode {
-        CHUNK => None,
+        abi::OPCODE_CHUNK => None,
         frame => Some(sendable(frame)?),
     };
     let payload = Arc::new(bytes(env, &array, start, len)?);
