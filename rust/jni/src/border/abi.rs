@@ -141,6 +141,16 @@ const _: () = {
     assert!(GZIP_WINDOW as u32 == server::GZIP_WINDOW);
 };
 
+/// Bits that only one side gives have no second meaning on the other.
+const _: () = {
+    use httpkit_core::server;
+    const NIBBLE: u32 = 0b1111;
+    let gzip = NIBBLE << GZIP_LEVEL | NIBBLE << GZIP_WINDOW;
+    let both = (GIVEN_DATE | GIVEN_SERVER | GIVEN_CONNECTION | CLOSE | CORK) as u32 | gzip;
+    assert!((both | OWNED as u32) & server::INLINE == 0);
+    assert!((both | server::INLINE) & OWNED as u32 == 0);
+};
+
 /// Bits of a call's spec.
 pub const CALL_STREAM: u32 = 1;
 pub const CALL_RAW: u32 = 2;
