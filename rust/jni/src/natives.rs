@@ -90,7 +90,7 @@ const NATIVES: &[NativeMethod] = natives! { "org.httpkit.jni.Native";
     fn addresses(exchange: jlong) -> jbyte[] = exchange::addresses;
     fn take_events(channel: jlong) -> jbyte[] = exchange::take_events;
     fn take_after(server: jlong, channel: jlong) -> jbyte[] = exchange::take_after;
-    fn refuse(exchange: jlong, full: jboolean) -> void = exchange::refuse;
+    fn refuse(exchange: jlong, stopping: jboolean) -> void = exchange::refuse;
     fn overload(channel: jlong) -> void = exchange::overload;
 };
 

@@ -474,9 +474,9 @@ public final class Native {
     /**
      * Responds with 503. A stale handle is ignored.
      *
-     * @param full whether it is counted as rejected; not while the server stops
+     * @param stopping because the server stops; else it is counted as rejected
      */
-    public static native void refuse(long exchange, boolean full);
+    public static native void refuse(long exchange, boolean stopping);
 
     /** No thread can run the channel's callbacks: closes it with 1013. */
     public static native void overload(long channel);

@@ -234,7 +234,7 @@ abstract class Workers {
     private void refuse(byte[] block, Throwable cause) {
         long handle = RequestBlock.handle(block);
         if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
-            Native.refuse(handle, !shut);
+            Native.refuse(handle, shut);
             log(() -> refused(cause));
         } else if (ChannelEvents.isClosing(block)) {
             FutureTask<?> callbacks =

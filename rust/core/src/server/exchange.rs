@@ -15,7 +15,7 @@ use super::request::put_name;
 use super::shared::Shared;
 use super::socket::Ends;
 use super::tls::TlsInfo;
-use super::types::{Encoded, Event, Gzip, Interest, Pings, ResponseHead, Sent};
+use super::types::{Encoded, Event, Gzip, Interest, Pings, Refusal, ResponseHead, Sent};
 use crate::ws::Opcode;
 
 /// One request and its response. Once it is over (the response is complete, or the peer has disconnected), every call
@@ -221,16 +221,14 @@ impl Exchange {
         self.conn.end_stream(self.seq)
     }
 
-    /// Responds with 503: no thread can run the request. Returns the connection's next one. `full` as in
-    /// [`Self::refuse_all`].
-    pub(crate) fn refuse(&self, full: bool) -> Option<Request> {
-        self.conn.refuse(self.seq, full)
+    /// Responds with 503: no thread can run the request. Returns the connection's next one.
+    pub(crate) fn refuse(&self, why: Refusal) -> Option<Request> {
+        self.conn.refuse(self.seq, why)
     }
 
-    /// Responds with 503 and queues the connection's next request. `full`: it is counted as rejected, which a request
-    /// that comes while the server stops is not.
-    pub fn refuse_all(&self, full: bool) {
-        self.conn.refuse_all(self.seq, full);
+    /// Responds with 503 and queues the connection's next request.
+    pub fn refuse_all(&self, why: Refusal) {
+        self.conn.refuse_all(self.seq, why);
     }
 
     /// User code keeps the exchange as a channel and wants to be told when the peer disconnects or half-closes. False

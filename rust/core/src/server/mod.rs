@@ -97,7 +97,8 @@ pub use tally::{BUCKETS, Histogram, Totals};
 pub use tls::TlsInfo;
 pub use types::{
     Address, CLOSE, CORK, Encoded, Event, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, GZIP_LEVEL,
-    GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, ResponseHead, Sent, UNKNOWN_LENGTH,
+    GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, Refusal, ResponseHead, Sent, UNKNOWN_LENGTH,
+    Until,
 };
 pub use work::{Mode, WorkQueue};
 

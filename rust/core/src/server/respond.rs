@@ -15,7 +15,8 @@ use super::phase::{Phase, Receiving, Responding};
 use super::step::Step;
 use super::transport::{CORK_SIZE, with_buffer};
 use super::types::{
-    CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, ResponseHead, UNKNOWN_LENGTH,
+    CLOSE, GIVEN_CONNECTION, GIVEN_DATE, GIVEN_SERVER, INLINE, Refusal, ResponseHead,
+    UNKNOWN_LENGTH,
 };
 use crate::grammar::is_bodyless;
 use crate::h1::response::{
@@ -252,8 +253,8 @@ impl Conn {
 
     /// 503, because no thread can run the request: `full`, unless threads end because the server stops. The connection
     /// continues with its next request.
-    pub(super) fn refuse(self: &Arc<Self>, seq: u32, full: bool) -> Option<Request> {
-        if full {
+    pub(super) fn refuse(self: &Arc<Self>, seq: u32, why: Refusal) -> Option<Request> {
+        if why == Refusal::Overload {
             self.shared.tally.rejected.fetch_add(1, Ordering::Relaxed);
         }
         let response = ResponseHead {
@@ -270,8 +271,8 @@ impl Conn {
         }
     }
 
-    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32, full: bool) {
-        let next = self.refuse(seq, full);
+    pub(super) fn refuse_all(self: &Arc<Self>, seq: u32, why: Refusal) {
+        let next = self.refuse(seq, why);
         self.hand_on(Responded::Done(next), 0);
     }
 

@@ -27,6 +27,7 @@ use super::step;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::ServerTls;
+use super::types::Refusal;
 use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
 use crate::error::Violation;
 use crate::h1::{date, response};
@@ -228,7 +229,11 @@ impl Shared {
             match work {
                 Work::Request(request) => {
                     self.notice(Notice::RequestRefused);
-                    match request.exchange.refuse(!self.queue.is_shut()) {
+                    let why = match self.queue.is_shut() {
+                        true => Refusal::Stopping,
+                        false => Refusal::Overload,
+                    };
+                    match request.exchange.refuse(why) {
                         Some(next) => work = Work::Request(next),
                         None => return,
                     }

@@ -15,7 +15,7 @@ use super::Server;
 use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
 use super::tls::Tls;
-use super::types::Stage;
+use super::types::{Stage, Until};
 
 /// A request that has begun to arrive gets this many times the grace of an idle connection.
 const BEGUN: u32 = 4;
@@ -37,24 +37,24 @@ impl Server {
         conns.iter().filter(|conn| conn.go_away()).count()
     }
 
-    /// Connections that a draining server must still wait for: those with an incomplete response, or bytes not yet
-    /// written, or at their end not yet taken; WebSockets that have not been told to go away; in a `drain`, other open
-    /// channels, too, which may have no end, and the listeners' ends. To be called repeatedly: it closes idle connections
-    /// that have been silent for `grace` since a first call. Until then they count, and one with a partial request
-    /// counts for four times as long.
-    pub fn unfinished(&self, grace: Duration, drain: bool) -> usize {
+    /// How many connections a draining server must still wait for: those with an incomplete response, or bytes not yet
+    /// written, or at their end not yet taken; WebSockets that have not been told to go away; until it is
+    /// [`Until::Drained`], other open channels, too, and listeners that have not ended. Call it repeatedly: each call
+    /// closes idle connections that have been silent for `grace` since a first call. Until then they count, and one
+    /// with a partial request counts for four times as long.
+    pub fn unfinished(&self, grace: Duration, until: Until) -> usize {
         let now = Instant::now();
         let stop = &self.shared.stop;
-        let accepting = match drain {
-            true => &stop.listening,
-            false => &stop.accepting,
+        let accepting = match until {
+            Until::Stopped => &stop.accepting,
+            Until::Drained => &stop.listening,
         };
         // Before the connections are counted, because it adds some.
         let accepting = accepting.load(Ordering::SeqCst);
         let conns = self.shared.all();
         let unfinished = conns
             .iter()
-            .filter(|conn| conn.is_unfinished(now, grace, drain));
+            .filter(|conn| conn.is_unfinished(now, grace, until));
         accepting + unfinished.count()
     }
 
@@ -83,7 +83,8 @@ impl Server {
 }
 
 impl Conn {
-    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, drain: bool) -> bool {
+    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, until: Until) -> bool {
+        let is_drain = until == Until::Drained;
         let mut state = self.lock();
         match &state.phase {
             Phase::Http(_, Responding::Idle) => {
@@ -95,8 +96,8 @@ impl Conn {
                 }
                 state.is_unsent(self) || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
-            Phase::Http(..) => drain || !state.is_open_channel(),
-            Phase::WebSocket(session) if drain || !session.is_closing() => true,
+            Phase::Http(..) => is_drain || !state.is_open_channel(),
+            Phase::WebSocket(session) if is_drain || !session.is_closing() => true,
             _ => state.is_unsent(self),
         }
     }

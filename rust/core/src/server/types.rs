@@ -65,6 +65,24 @@ pub struct ResponseHead<'a> {
     pub declared: i64,
 }
 
+/// Why no thread runs a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is too much work; the request counts as rejected.
+    Overload,
+    /// The server stops.
+    Stopping,
+}
+
+/// What a stopping server waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Responses, but not open channels, which may have no end.
+    Stopped,
+    /// Open channels, too, and the ends of its listeners.
+    Drained,
+}
+
 /// A response to HEAD declares no length: that of the response to GET is not known.
 pub const UNKNOWN_LENGTH: i64 = -2;
 

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::{Mode, Notice, Server};
+use httpkit_core::server::{Mode, Notice, Server, Until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -50,7 +50,7 @@ fn exhausted() -> (Running, Vec<TcpStream>, Vec<File>) {
 }
 
 fn is_accepting(server: &Server) -> bool {
-    server.unfinished(PATIENCE, true) > server.connections()
+    server.unfinished(PATIENCE, Until::Drained) > server.connections()
 }
 
 /// Several times as long as accepting rests after a failure.

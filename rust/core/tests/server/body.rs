@@ -8,8 +8,8 @@ use httpkit_core::error::Violation;
 use httpkit_core::h1::{ChunkedDecoder, Limits};
 use httpkit_core::server::request::{FLAG_STREAMED, FLAG_UPGRADE};
 use httpkit_core::server::{
-    BodyFault, Config, Event, Exchange, Mode, Read, ResponseHead, Sent, Server, Timeout, Times,
-    Work,
+    BodyFault, Config, Event, Exchange, Mode, Read, Refusal, ResponseHead, Sent, Server, Timeout,
+    Times, Work,
 };
 
 use crate::support::{
@@ -595,7 +595,9 @@ fn a_full_queue_refuses_a_streamed_request_as_any_other() {
     let mut peer = server.connect();
     let (head, body) = with_length(&bytes(1000));
     peer.write_all(&head).unwrap();
-    Upload::take(&server.server).exchange.refuse_all(true);
+    Upload::take(&server.server)
+        .exchange
+        .refuse_all(Refusal::Overload);
     assert_eq!(server.server.stats().totals.rejected, 1);
     assert!(read_head(&mut peer).starts_with("HTTP/1.1 503 "));
     peer.read_exact(&mut [0; 36]).unwrap();

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::{Address, Lent, Mode, Notice};
+use httpkit_core::server::{Address, Lent, Mode, Notice, Until};
 
 use crate::support::{
     PATIENCE, Running, answer, config, processor_time, read_response, wait_until,
@@ -110,7 +110,7 @@ fn a_lent_socket_that_is_shut_down_is_reported_once_and_costs_nothing() {
     serve(&server, peer, b"after");
     server.server.drain();
     wait_until("it no longer accepts", || {
-        server.server.unfinished(Duration::ZERO, true) == 0
+        server.server.unfinished(Duration::ZERO, Until::Drained) == 0
     });
     let began = Instant::now();
     server.stop();

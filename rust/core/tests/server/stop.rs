@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use httpkit_core::server::{
     Encoded, Event, Exchange, GIVEN_CONNECTION, INLINE, Interest, Mode, Responded, ResponseHead,
-    Sent,
+    Sent, Until,
 };
 use httpkit_core::ws::Opcode;
 
@@ -58,7 +58,7 @@ fn a_draining_server_answers_on_open_connections_and_says_that_they_end() {
         server.server.drain();
         peer.write_all(GET).unwrap();
         let exchange = server.request();
-        assert!(server.server.unfinished(Duration::ZERO, false) >= 1);
+        assert!(server.server.unfinished(Duration::ZERO, Until::Stopped) >= 1);
         respond(&exchange);
         assert!(says_close(&last_head(&mut peer)));
         drop(peer);
@@ -137,7 +137,7 @@ fn connections_that_the_kernel_has_accepted_are_served_by_a_server_that_stops_ac
         }
         server.run();
         wait_until("the loop accepts", || {
-            server.server.unfinished(PATIENCE, false) > 0
+            server.server.unfinished(PATIENCE, Until::Stopped) > 0
         });
         server.server.drain();
         for _ in 0..peers.len() {
@@ -158,7 +158,7 @@ fn once_nothing_is_left_to_drain_no_peer_can_connect_any_more_and_be_reset() {
         drop(idle_peer(&server));
         server.server.drain();
         wait_until("nothing is left", || {
-            server.server.unfinished(PATIENCE, true) == 0
+            server.server.unfinished(PATIENCE, Until::Drained) == 0
         });
         let connected = TcpStream::connect_timeout(&server.address(), BEFORE_THE_NEXT);
         assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -176,16 +176,16 @@ fn idle_connections_are_cut_once_they_have_been_silent_for_the_grace() {
     server.server.drain();
     wait_until("all are accepted", || server.server.connections() == 3);
     assert!(
-        server.server.unfinished(GRACE, false) >= 3,
+        server.server.unfinished(GRACE, Until::Stopped) >= 3,
         "nothing is cut at once"
     );
     wait_until("two are gone", || {
-        server.server.unfinished(GRACE, false) <= 1
+        server.server.unfinished(GRACE, Until::Stopped) <= 1
     });
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     assert_eq!(unused.read(&mut [0]).unwrap(), 0);
     wait_until("nothing is waited for", || {
-        server.server.unfinished(GRACE, false) == 0
+        server.server.unfinished(GRACE, Until::Stopped) == 0
     });
     // No longer waited for, but served if it comes.
     begun.write_all(b"TP/1.1\r\nHost: h\r\n\r\n").unwrap();
@@ -206,7 +206,7 @@ fn a_request_that_the_kernel_holds_keeps_its_connection_from_being_cut() {
     wait_until("the loop hangs", || !server.sink.batches.lock().is_empty());
     peer.write_all(GET).unwrap();
     for _ in 0..2 {
-        assert!(server.server.unfinished(Duration::ZERO, false) >= 1);
+        assert!(server.server.unfinished(Duration::ZERO, Until::Stopped) >= 1);
     }
     drop(work);
     for _ in 0..2 {
@@ -225,12 +225,12 @@ fn channels_are_not_waited_for() {
     }
     let [unanswered, streaming] = [server.request(), server.request()];
     server.server.drain();
-    assert!(server.server.unfinished(PATIENCE, false) >= 2);
+    assert!(server.server.unfinished(PATIENCE, Until::Stopped) >= 2);
     assert!(unanswered.watch_peer());
     assert!(streaming.watch_peer());
     assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
     wait_until("nothing is waited for", || {
-        server.server.unfinished(PATIENCE, false) == 0
+        server.server.unfinished(PATIENCE, Until::Stopped) == 0
     });
     let (_socket, _exchange) = (peers, unanswered);
 }
@@ -250,12 +250,12 @@ fn channels_are_waited_for_on_request_and_counted_when_they_are_cut() {
     assert_eq!(streaming.stream(&reply(), b"first"), Sent::Accepted);
     answer(&ending, b"last");
     wait_until("only the channels are left", || {
-        server.server.unfinished(Duration::ZERO, true) == 2
+        server.server.unfinished(Duration::ZERO, Until::Drained) == 2
     });
-    assert_eq!(server.server.unfinished(Duration::ZERO, false), 0);
+    assert_eq!(server.server.unfinished(Duration::ZERO, Until::Stopped), 0);
     assert_eq!(streaming.end_stream(), Sent::Accepted);
     wait_until("one is left", || {
-        server.server.unfinished(Duration::ZERO, true) == 1
+        server.server.unfinished(Duration::ZERO, Until::Drained) == 1
     });
     assert_eq!(server.server.served(), 2);
     assert_eq!(server.server.close(), 1);
@@ -271,7 +271,7 @@ fn a_websocket_is_open_until_it_is_told_to_go_away() {
     read_head(&mut peer);
     server.server.drain();
     wait_until("it alone is waited for", || {
-        server.server.unfinished(Duration::ZERO, true) == 1
+        server.server.unfinished(Duration::ZERO, Until::Drained) == 1
     });
     assert_eq!(server.server.go_away(), 1);
     assert_eq!(server.server.go_away(), 0, "once");
@@ -279,7 +279,7 @@ fn a_websocket_is_open_until_it_is_told_to_go_away() {
     peer.read_exact(&mut frame).unwrap();
     assert_eq!(frame, [0x88, 2, 0x03, 0xe9]);
     wait_until("nothing is left", || {
-        server.server.unfinished(Duration::ZERO, true) == 0
+        server.server.unfinished(Duration::ZERO, Until::Drained) == 0
     });
     assert_eq!(server.server.close(), 0, "it was not cut");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use httpkit_core::net::platform::BorrowedSocket;
-use httpkit_core::server::{Config, Ended, Exchange, Interest, Mode, Sent};
+use httpkit_core::server::{Config, Ended, Exchange, Interest, Mode, Sent, Until};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, answer, config, frame, read_head, reply, wait_until};
@@ -36,19 +36,19 @@ fn websocket(server: &Running) -> (TcpStream, Exchange) {
     (peer, exchange)
 }
 
-fn unfinished(server: &Running, channels: bool) -> usize {
-    server.server.unfinished(Duration::ZERO, channels)
+fn unfinished(server: &Running, until: Until) -> usize {
+    server.server.unfinished(Duration::ZERO, until)
 }
 
 /// Nothing but one connection is waited for, by a drain and by a stop.
 #[track_caller]
 fn assert_one_is_waited_for(server: &Running) {
     wait_until("nothing is accepted any more", || {
-        unfinished(server, true) <= 1
+        unfinished(server, Until::Drained) <= 1
     });
     for _ in 0..2 {
-        assert_eq!(unfinished(server, true), 1, "a drain waits");
-        assert_eq!(unfinished(server, false), 1, "a stop waits");
+        assert_eq!(unfinished(server, Until::Drained), 1, "a drain waits");
+        assert_eq!(unfinished(server, Until::Stopped), 1, "a stop waits");
         assert_eq!(server.server.unsent(), 1);
     }
 }
@@ -61,7 +61,9 @@ fn rest(peer: &mut impl Read) -> Vec<u8> {
 
 /// Ends the server as soon as a stop does not wait any more.
 fn stop_in_peace(server: &mut Running) {
-    wait_until("nothing is waited for", || unfinished(server, false) == 0);
+    wait_until("nothing is waited for", || {
+        unfinished(server, Until::Stopped) == 0
+    });
     assert_eq!(server.server.close(), 0, "nothing was cut");
     server.stop();
 }
@@ -163,7 +165,10 @@ fn a_websocket_that_opens_during_a_stop_is_waited_for() {
     server.server.drain();
     assert_eq!(server.server.go_away(), 0);
     assert!(exchange.upgrade(b"", Interest::default(), None));
-    assert!(unfinished(&server, false) > 0, "it has yet to be told");
+    assert!(
+        unfinished(&server, Until::Stopped) > 0,
+        "it has yet to be told"
+    );
     send_long(&exchange);
     assert_eq!(server.server.go_away(), 1);
     assert_one_is_waited_for(&server);

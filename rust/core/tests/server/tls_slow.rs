@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use httpkit_core::server::{Config, Interest, Mode, Read as BodyRead, Timeout, Times};
+use httpkit_core::server::{Config, Interest, Mode, Read as BodyRead, Timeout, Times, Until};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
@@ -198,11 +198,11 @@ fn a_stopping_server_waits_longer_for_a_handshake_and_for_a_record_than_for_sile
     core.drain();
     let began = Instant::now();
     wait_until("the silent one is gone", || {
-        core.unfinished(GRACE, true);
+        core.unfinished(GRACE, Until::Drained);
         core.connections() == 2
     });
     while began.elapsed() < GRACE * 3 / 2 {
-        core.unfinished(GRACE, true);
+        core.unfinished(GRACE, Until::Drained);
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
@@ -214,7 +214,7 @@ fn a_stopping_server_waits_longer_for_a_handshake_and_for_a_record_than_for_sile
     assert_eq!(read_response(&mut shaking), b"third");
     drop((half, shaking));
     wait_until("nothing is waited for", || {
-        core.unfinished(GRACE, true) == 0
+        core.unfinished(GRACE, Until::Drained) == 0
     });
 }
 

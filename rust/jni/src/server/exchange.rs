@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use httpkit_core::net::platform;
-use httpkit_core::server::{Exchange, INLINE, Responded, ResponseHead, Sent, Work};
+use httpkit_core::server::{Exchange, INLINE, Refusal, Responded, ResponseHead, Sent, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jboolean, jint, jlong};
@@ -286,10 +286,13 @@ pub(crate) fn refuse<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
-    full: jboolean,
+    stopping: jboolean,
 ) -> Result<()> {
     if let Some(exchange) = EXCHANGES.remove(handle) {
-        exchange.refuse_all(full);
+        exchange.refuse_all(match stopping {
+            true => Refusal::Stopping,
+            false => Refusal::Overload,
+        });
     }
     Ok(())
 }

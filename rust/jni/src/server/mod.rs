@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use httpkit_core::net::platform::socket_path;
-use httpkit_core::server::{Address, Config, Notice, Server, Sink, Work};
+use httpkit_core::server::{Address, Config, Notice, Server, Sink, Until, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray, JObject, JObjectArray, JString};
 use jni::refs::IntoAuto;
@@ -265,8 +265,12 @@ pub(crate) fn unfinished<'local>(
     grace: jlong,
     drain: jboolean,
 ) -> Result<jint> {
-    let msecs = number(grace, "grace in msecs")?;
-    Ok(server(handle)?.unfinished(Duration::from_millis(msecs), drain) as jint)
+    let grace = Duration::from_millis(number(grace, "grace in msecs")?);
+    let until = match drain {
+        true => Until::Drained,
+        false => Until::Stopped,
+    };
+    Ok(server(handle)?.unfinished(grace, until) as jint)
 }
 
 pub(crate) fn connections<'local>(
