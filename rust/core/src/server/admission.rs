@@ -15,7 +15,7 @@ pub(super) struct Admission {
     most: Option<usize>,
     most_per_ip: Option<u32>,
     open: AtomicUsize,
-    by_source: Mutex<HashMap<Source, u32>>,
+    by_network: Mutex<HashMap<Network, u32>>,
     refused: AtomicU64,
     /// A connection has ended while the limit was reached.
     pub(super) left: Notify,
@@ -24,9 +24,9 @@ pub(super) struct Admission {
 
 /// Addresses that count as one: an IPv4 address, or the 2^64 of an IPv6 network, all of which one host may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(u128);
+struct Network(u128);
 
-impl Source {
+impl Network {
     fn of(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
@@ -41,7 +41,7 @@ impl Admission {
             most,
             most_per_ip,
             open: AtomicUsize::new(0),
-            by_source: Mutex::default(),
+            by_network: Mutex::default(),
             refused: AtomicU64::new(0),
             left: Notify::new(),
             warnings: Throttle::default(),
@@ -88,8 +88,8 @@ impl Admission {
         let Some(most) = self.most_per_ip else {
             return true;
         };
-        let mut by_source = self.by_source.lock();
-        let open = by_source.entry(Source::of(peer)).or_default();
+        let mut by_network = self.by_network.lock();
+        let open = by_network.entry(Network::of(peer)).or_default();
         if *open >= most {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -103,12 +103,12 @@ impl Admission {
         if self.most_per_ip.is_none() {
             return;
         }
-        let mut by_source = self.by_source.lock();
-        let source = Source::of(peer);
-        if let Some(open) = by_source.get_mut(&source) {
+        let mut by_network = self.by_network.lock();
+        let network = Network::of(peer);
+        if let Some(open) = by_network.get_mut(&network) {
             *open -= 1;
             if *open == 0 {
-                by_source.remove(&source);
+                by_network.remove(&network);
             }
         }
     }
@@ -176,6 +176,6 @@ mod tests {
         for ip in ["192.0.2.1", "192.0.2.2", "::1"] {
             admission.leave_from(at(ip));
         }
-        assert!(admission.by_source.lock().is_empty(), "no address is kept");
+        assert!(admission.by_network.lock().is_empty(), "no address is kept");
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::shared::Shared;
 use super::sink::Notice;
 use super::work::Mode;
-use super::work::pressure::TICK;
+use super::work::pressure::CHECK_EVERY;
 
 /// Pause of [`attend`] after a panic.
 const PANIC_REST: Duration = Duration::from_millis(10);
@@ -47,7 +47,7 @@ async fn push_on(shared: &Arc<Shared>) {
 
 /// Asks the embedder for help when threads do not keep up with queued work.
 async fn call_for_help(shared: &Arc<Shared>) {
-    let mut tick = pin!(sleep(TICK));
+    let mut tick = pin!(sleep(CHECK_EVERY));
     let mut ticking = false;
     let mut waits = false;
     // Help has been asked for and work is still queued: help needs time to come.
@@ -72,7 +72,7 @@ async fn call_for_help(shared: &Arc<Shared>) {
             }
         }
         if waits && !ticking {
-            tick.as_mut().reset(Instant::now() + TICK);
+            tick.as_mut().reset(Instant::now() + CHECK_EVERY);
             ticking = true;
         }
         tokio::select! {

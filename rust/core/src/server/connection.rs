@@ -55,7 +55,7 @@ pub(super) struct State {
     /// Number of the current exchange. A call with another number is stale.
     pub(super) seq: u32,
     /// Where the server's list has this connection.
-    pub(super) place: u32,
+    pub(super) slot: u32,
     /// When the current phase began, or last went on, by the server's [`Clock`](super::clock::Clock).
     pub(super) since: u32,
     /// When its head had arrived.
@@ -100,7 +100,7 @@ impl Conn {
             transport: Transport::new(write),
             phase: Phase::Http(Receiving::Requests, Responding::Idle),
             seq: 0,
-            place: 0,
+            slot: 0,
             since: shared.clock.now(),
             arrived: Moment::default(),
             name: 0,

@@ -29,13 +29,13 @@ type Idle = (Weak<Conn>, u32);
 
 /// Idle connections that have been found, the oldest last, and when to search for others.
 #[derive(Debug, Default)]
-pub(super) struct Oldest {
+pub(super) struct LongIdle {
     found: Vec<Idle>,
     /// Searching now would find few again.
     not_before: Option<Instant>,
 }
 
-impl Oldest {
+impl LongIdle {
     /// A search that looked at `looked` connections took this time.
     fn searched(&mut self, found: Vec<Idle>, looked: usize, now: Instant, took: Duration) {
         // Each of many found ones makes room, or has had a request meanwhile: both pay for the search.
@@ -50,8 +50,8 @@ impl Oldest {
 }
 
 /// How many of this many connections a search remembers.
-fn most_remembered(places: usize) -> usize {
-    (places / SHARE).max(1)
+fn most_remembered(count: usize) -> usize {
+    (count / SHARE).max(1)
 }
 
 /// Waits until there may be one more connection, and counts it. When the server stops accepting, it is counted anyway:
@@ -59,7 +59,7 @@ fn most_remembered(places: usize) -> usize {
 pub(super) async fn wait_for_room(
     shared: &Arc<Shared>,
     stage: &mut watch::Receiver<Stage>,
-    oldest: &mut Oldest,
+    oldest: &mut LongIdle,
 ) {
     while !shared.admission.enter() {
         let began = Instant::now();
@@ -87,12 +87,12 @@ pub(super) async fn wait_for_room(
 async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     let mut youngest_first = BinaryHeap::new();
     let now = shared.clock.now();
-    let places = shared.connections.places();
-    // Places are more: on a machine with many loops, each list has as many as the longest.
+    let slots = shared.connections.slots();
+    // Slots are more: on a machine with many loops, each list has as many as the longest.
     let count = shared.connections.len();
     let remembered = most_remembered(count);
     let mut at = 0;
-    while at < places {
+    while at < slots {
         for conn in shared.connections.at(at..at + BATCH) {
             let Some(since) = conn.idle_since() else {
                 continue;
@@ -187,7 +187,7 @@ mod tests {
 
     /// How many connections are looked at for this many new ones, if each search finds `found` and takes no time.
     fn looks(newcomers: usize, connections: usize, found: usize) -> usize {
-        let (mut oldest, mut looks) = (Oldest::default(), 0);
+        let (mut oldest, mut looks) = (LongIdle::default(), 0);
         let now = Instant::now();
         for _ in 0..newcomers {
             if oldest.may_search(now) {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_search_that_finds_little_is_repeated_after_a_pause_in_proportion_to_its_cost() {
-        let mut oldest = Oldest::default();
+        let mut oldest = LongIdle::default();
         let now = Instant::now();
         assert!(oldest.may_search(now));
         oldest.searched(idle(0), 100, now, TOOK);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn one_of_few_connections_is_enough() {
-        let mut oldest = Oldest::default();
+        let mut oldest = LongIdle::default();
         let now = Instant::now();
         oldest.searched(idle(1), 3, now, TOOK);
         assert!(!oldest.may_search(now), "there is one");

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::binding;
 use super::config::Config;
 use super::connection::Conn;
-use super::eviction::{Oldest, wait_for_room};
+use super::eviction::{LongIdle, wait_for_room};
 use super::shared::{Accepting, Shared};
 use super::sink::Notice;
 use super::socket::{Ends, ReadHalf, WriteHalf, split_tcp, split_unix};
@@ -164,7 +164,7 @@ pub(super) async fn accept(
         Ok(listener) => listener,
         Err(e) => return shared.notice(Notice::LoopError(e.to_string())),
     };
-    let mut oldest = Oldest::default();
+    let mut oldest = LongIdle::default();
     loop {
         let accepted = tokio::select! {
             biased;

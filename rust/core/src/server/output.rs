@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::payload::{Kept, Owner, Payload};
+use super::payload::{Kept, Payload, SharedBytes};
 use super::tally;
 use crate::net::is_lost;
 
@@ -179,7 +179,7 @@ impl Output {
             Payload::Shared(bytes) if bytes.len() - skip >= GATHER => {
                 self.len += bytes.len() - skip;
                 self.seal();
-                let piece = Bytes::from_owner(Owner(bytes.clone())).slice(skip..);
+                let piece = Bytes::from_owner(SharedBytes(bytes.clone())).slice(skip..);
                 self.pieces.push_back(Piece::Shared(piece, bytes));
             }
             few => self.push(&few[skip..]),

@@ -37,9 +37,9 @@ pub enum Payload<'a> {
 }
 
 /// Shared bytes as the owner of a [`Bytes`].
-pub(super) struct Owner(pub(super) Arc<Vec<u8>>);
+pub(super) struct SharedBytes(pub(super) Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for Owner {
+impl AsRef<[u8]> for SharedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }

@@ -14,7 +14,7 @@ const PIECE: usize = 1024;
 /// Most parts.
 const MOST_PARTS: usize = 32;
 
-/// Entries in numbered places; a place that has become free is used again.
+/// Entries in numbered slots; a slot that has become free is used again.
 #[derive(Debug)]
 pub(super) struct Registry<C> {
     parts: Box<[Part<C>]>,
@@ -27,7 +27,7 @@ struct Part<C>(Mutex<Inner<C>>);
 
 #[derive(Debug)]
 struct Inner<C> {
-    slots: Vec<Weak<C>>,
+    entries: Vec<Weak<C>>,
     free: Vec<u32>,
 }
 
@@ -40,43 +40,43 @@ impl<C> Registry<C> {
 
     fn with_parts(parts: usize) -> Self {
         let empty = || {
-            let (slots, free) = (Vec::new(), Vec::new());
-            Part(Mutex::new(Inner { slots, free }))
+            let (entries, free) = (Vec::new(), Vec::new());
+            Part(Mutex::new(Inner { entries, free }))
         };
         Self {
             parts: std::iter::repeat_with(empty).take(parts).collect(),
         }
     }
 
-    /// Adds an entry to the part of this loop, and returns its place, and whether it is the only one of that part.
+    /// Adds an entry to the part of this loop, and returns its slot, and whether it is the only one of that part.
     pub(super) fn add(&self, event_loop: usize, entry: Weak<C>) -> (u32, bool) {
         let part = event_loop % self.parts.len();
         let mut inner = self.lock(part);
-        let only = inner.slots.len() == inner.free.len();
-        let slot = match inner.free.pop() {
-            Some(slot) => {
-                inner.slots[slot as usize] = entry;
-                slot as usize
+        let only = inner.entries.len() == inner.free.len();
+        let at = match inner.free.pop() {
+            Some(at) => {
+                inner.entries[at as usize] = entry;
+                at as usize
             }
             None => {
-                inner.slots.push(entry);
-                inner.slots.len() - 1
+                inner.entries.push(entry);
+                inner.entries.len() - 1
             }
         };
-        ((slot * self.parts.len() + part) as u32, only)
+        ((at * self.parts.len() + part) as u32, only)
     }
 
-    /// Removes the entry at this place, once.
-    pub(super) fn remove(&self, place: u32) {
-        let place = place as usize;
-        let slot = place / self.parts.len();
-        let mut inner = self.lock(place % self.parts.len());
-        inner.slots[slot] = Weak::new();
-        inner.free.push(slot as u32);
+    /// Removes the entry in this slot. Call it once: a second call would free another entry's slot.
+    pub(super) fn remove(&self, slot: u32) {
+        let slot = slot as usize;
+        let at = slot / self.parts.len();
+        let mut inner = self.lock(slot % self.parts.len());
+        inner.entries[at] = Weak::new();
+        inner.free.push(at as u32);
     }
 
     pub(super) fn len(&self) -> usize {
-        let used = |inner: MutexGuard<'_, Inner<C>>| inner.slots.len() - inner.free.len();
+        let used = |inner: MutexGuard<'_, Inner<C>>| inner.entries.len() - inner.free.len();
         self.locked().map(used).sum()
     }
 
@@ -84,29 +84,29 @@ impl<C> Registry<C> {
     /// time: a loop that opens and closes connections does not wait for 100,000.
     pub(super) fn all(&self) -> Vec<Arc<C>> {
         let mut all = Vec::with_capacity(self.len());
-        for start in (0..self.places()).step_by(PIECE) {
+        for start in (0..self.slots()).step_by(PIECE) {
             all.extend(self.at(start..start + PIECE));
         }
         all
     }
 
-    /// How many places there are, used or free, or without a slot yet because another part has more.
-    pub(super) fn places(&self) -> usize {
-        let most = self.locked().map(|inner| inner.slots.len()).max();
+    /// How many slots there are: used, free, or not there yet because another part has more.
+    pub(super) fn slots(&self) -> usize {
+        let most = self.locked().map(|inner| inner.entries.len()).max();
         most.unwrap_or_default() * self.parts.len()
     }
 
-    /// The entries at these places.
-    pub(super) fn at(&self, places: Range<usize>) -> Vec<Arc<C>> {
+    /// The entries at these slots.
+    pub(super) fn at(&self, slots: Range<usize>) -> Vec<Arc<C>> {
         let parts = self.parts.len();
         let mut found = Vec::new();
         for part in 0..parts {
-            // How many places of this part are before this one.
-            let before = |place: usize| (place + parts - 1 - part) / parts;
+            // How many slots of this part are before this one.
+            let before = |slot: usize| (slot + parts - 1 - part) / parts;
             let inner = self.lock(part);
-            let end = before(places.end).min(inner.slots.len());
-            let slots = inner.slots.get(before(places.start)..end);
-            found.extend(slots.unwrap_or_default().iter().filter_map(Weak::upgrade));
+            let end = before(slots.end).min(inner.entries.len());
+            let entries = inner.entries.get(before(slots.start)..end);
+            found.extend(entries.unwrap_or_default().iter().filter_map(Weak::upgrade));
         }
         found
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_place_is_used_again() {
+    fn a_free_slot_is_used_again() {
         let registry = Registry::with_parts(1);
         let entries: Vec<_> = (0..3).map(Arc::new).collect();
         let added: Vec<_> = entries
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(registry.len(), 2);
         assert_eq!(registry.all(), [Arc::new(0), Arc::new(2)]);
         assert_eq!(registry.add(0, Arc::downgrade(&entries[1])), (1, false));
-        assert_eq!((registry.len(), registry.places()), (3, 3));
+        assert_eq!((registry.len(), registry.slots()), (3, 3));
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
                 let (registry, entries) = registry(parts, 10);
                 registry.remove(4);
                 let mut found = Vec::new();
-                for at in (0..registry.places()).step_by(step) {
+                for at in (0..registry.slots()).step_by(step) {
                     found.extend(registry.at(at..at + step));
                 }
                 let left = [&entries[..4], &entries[5..]].concat();
@@ -178,8 +178,8 @@ mod tests {
         let (registry, entries) = registry(4, 4);
         let _another_loops = registry.lock(1);
         for event_loop in [0, 2, 3, 4] {
-            let (place, _) = registry.add(event_loop, Arc::downgrade(&entries[0]));
-            registry.remove(place);
+            let (slot, _) = registry.add(event_loop, Arc::downgrade(&entries[0]));
+            registry.remove(slot);
         }
     }
 
@@ -189,9 +189,9 @@ mod tests {
         let registry = Registry::with_parts(3);
         let entry = Arc::new(());
         for event_loop in 0..6 {
-            let (place, only) = registry.add(event_loop, Arc::downgrade(&entry));
+            let (slot, only) = registry.add(event_loop, Arc::downgrade(&entry));
             assert!(only);
-            registry.remove(place);
+            registry.remove(slot);
             assert_eq!(registry.len(), 0);
         }
     }

@@ -12,7 +12,7 @@ use super::connection::{Conn, State};
 use super::phase::{Phase, Responding};
 use super::records::Opened;
 use super::shared::Shared;
-use super::signing::Next;
+use super::signing::Verdict;
 use super::sink::Notice;
 use super::tls::{Tls, TlsInfo, with_plain};
 use crate::h1::RequestHead;
@@ -70,13 +70,13 @@ impl Conn {
             return;
         };
         match tls.next(fresh) {
-            Next::Open => {}
-            Next::Wait => return,
-            Next::Sign(handshake) => {
+            Verdict::Open => {}
+            Verdict::Wait => return,
+            Verdict::Sign(handshake) => {
                 drop(state);
                 return self.sign(handshake);
             }
-            Next::Refuse => return state.lost(self),
+            Verdict::Refuse => return state.lost(self),
         }
         with_plain(|plain| {
             let Some(tls) = state.transport.tls_mut() else {

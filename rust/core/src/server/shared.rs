@@ -299,8 +299,8 @@ impl Shared {
     /// Adds a connection that this loop has accepted.
     pub(super) fn register(&self, event_loop: usize, conn: &Arc<Conn>) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (place, first) = self.connections.add(event_loop, Arc::downgrade(conn));
-        conn.lock().place = place;
+        let (slot, first) = self.connections.add(event_loop, Arc::downgrade(conn));
+        conn.lock().slot = slot;
         if first {
             self.clock.start();
         }
@@ -308,9 +308,9 @@ impl Shared {
 
     pub(super) fn forget(&self, conn: &Arc<Conn>) {
         let state = conn.lock();
-        let (place, source) = (state.place, state.counted_source(conn));
+        let (slot, source) = (state.slot, state.counted_source(conn));
         drop(state);
-        self.connections.remove(place);
+        self.connections.remove(slot);
         self.admission.leave();
         if let Some(source) = source {
             self.admission.leave_from(source);

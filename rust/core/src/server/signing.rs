@@ -13,7 +13,7 @@ use rustls::server::UnbufferedServerConnection;
 use super::connection::Conn;
 use super::hello::Hello;
 use super::records::{Opened, open_records};
-use super::tls::{Stage, Tls};
+use super::tls::{Tls, TlsStage};
 use crate::net::tls_server::take_asked_for;
 
 /// Most bytes that are kept for a peer that should be waiting for our hello.
@@ -30,7 +30,7 @@ pub(super) fn threads() -> usize {
 }
 
 /// What is to be done with received bytes.
-pub(super) enum Next {
+pub(super) enum Verdict {
     /// Open them here.
     Open,
     /// Keep them: nothing can be done yet.
@@ -86,28 +86,30 @@ impl Handshake {
 impl Tls {
     /// Whether another thread signs its handshake.
     pub(super) fn is_away(&self) -> bool {
-        matches!(self.stage, Stage::Away)
+        matches!(self.stage, TlsStage::Away)
     }
 
-    /// Decides where received bytes are opened. All but [`Next::Open`] takes them.
-    pub(super) fn next(&mut self, fresh: &[u8]) -> Next {
+    /// Decides where received bytes are opened. All but [`Verdict::Open`] takes them.
+    pub(super) fn next(&mut self, fresh: &[u8]) -> Verdict {
         if !self.slow_hello && !self.is_away() {
-            return Next::Open;
+            return Verdict::Open;
         }
         if self.received.len() + fresh.len() > MAX_EARLY {
-            return Next::Refuse;
+            return Verdict::Refuse;
         }
         if self.is_away() {
             self.received.extend_from_slice(fresh);
-            return Next::Wait;
+            return Verdict::Wait;
         }
         let mut received = mem::take(&mut self.received);
         received.extend_from_slice(fresh);
         match (
             Hello::of(&received),
-            mem::replace(&mut self.stage, Stage::Away),
+            mem::replace(&mut self.stage, TlsStage::Away),
         ) {
-            (Hello::Whole, Stage::Begun(session)) => Next::Sign(Handshake { session, received }),
+            (Hello::Whole, TlsStage::Begun(session)) => {
+                Verdict::Sign(Handshake { session, received })
+            }
             (hello, stage) => {
                 self.stage = stage;
                 if hello == Hello::Other {
@@ -116,9 +118,9 @@ impl Tls {
                 }
                 self.received = received;
                 match hello {
-                    Hello::Other => Next::Open,
-                    Hello::Crumbs => Next::Refuse,
-                    _ => Next::Wait,
+                    Hello::Other => Verdict::Open,
+                    Hello::Crumbs => Verdict::Refuse,
+                    _ => Verdict::Wait,
                 }
             }
         }
@@ -127,8 +129,8 @@ impl Tls {
     fn back(&mut self, signed: Signed) -> Opened {
         self.slow_hello = signed.response.get(RANDOM..RANDOM + RETRY.len()) == Some(&RETRY);
         self.stage = match signed.opened.failed {
-            Some(_) => Stage::Over,
-            None => Stage::Begun(signed.session),
+            Some(_) => TlsStage::Over,
+            None => TlsStage::Begun(signed.session),
         };
         self.name = signed.name;
         self.unsent.extend_from_slice(&signed.response);

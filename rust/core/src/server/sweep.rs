@@ -56,9 +56,9 @@ async fn sweep(shared: Arc<Shared>) {
         sleep(TICK).await;
         let now = Instant::now();
         last = now - shared.clock.advance(now - last);
-        let places = shared.connections.places();
+        let slots = shared.connections.slots();
         // A list that grows or shrinks meanwhile only changes how many are checked per step.
-        let end = (at + places.div_ceil(PARTS)).min(places);
+        let end = (at + slots.div_ceil(PARTS)).min(slots);
         while at < end {
             let to = (at + BATCH).min(end);
             for conn in shared.connections.at(at..to) {
@@ -67,7 +67,7 @@ async fn sweep(shared: Arc<Shared>) {
             at = to;
             tokio::task::yield_now().await;
         }
-        if at >= places {
+        if at >= slots {
             at = 0;
         }
     }

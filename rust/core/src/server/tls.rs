@@ -41,7 +41,7 @@ pub(super) struct ServerTls {
 /// A connection's TLS, and the socket under it.
 pub(super) struct Tls {
     pub(super) socket: WriteHalf,
-    pub(super) stage: Stage,
+    pub(super) stage: TlsStage,
     /// Received, and not yet a whole record or handshake message.
     pub(super) received: Vec<u8>,
     /// Sealed, and not yet accepted by the socket.
@@ -56,7 +56,7 @@ pub(super) struct Tls {
     pub(super) slow_hello: bool,
 }
 
-pub(super) enum Stage {
+pub(super) enum TlsStage {
     /// The peer's protocol is not known yet.
     New,
     Begun(Box<UnbufferedServerConnection>),
@@ -92,7 +92,7 @@ impl Tls {
     pub(super) fn new(socket: WriteHalf, speaks_tls: bool) -> Self {
         Self {
             socket,
-            stage: Stage::New,
+            stage: TlsStage::New,
             received: Vec::new(),
             unsent: Vec::new(),
             added: 0,
@@ -108,7 +108,7 @@ impl Tls {
 
     /// Whether the peer's protocol is not known yet.
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.stage, Stage::New)
+        matches!(self.stage, TlsStage::New)
     }
 
     /// Keeps bytes that do not yet show what the peer speaks, and returns all of them.
@@ -120,13 +120,13 @@ impl Tls {
     /// The peer speaks TLS. `slow`: the server's signature takes too long for a loop.
     pub(super) fn begin(&mut self, config: Arc<ServerConfig>, slow: bool) -> Result<(), Error> {
         self.slow_hello = slow;
-        self.stage = Stage::Begun(Box::new(UnbufferedServerConnection::new(config)?));
+        self.stage = TlsStage::Begun(Box::new(UnbufferedServerConnection::new(config)?));
         Ok(())
     }
 
     /// The negotiated version, 2 or 3 for TLS 1.2 or 1.3.
     pub(super) fn version(&self) -> Option<u8> {
-        let Stage::Begun(session) = &self.stage else {
+        let TlsStage::Begun(session) = &self.stage else {
             return None;
         };
         match session.protocol_version()? {
@@ -138,9 +138,9 @@ impl Tls {
     /// Whether the handshake has begun and is not complete.
     pub(super) fn is_in_handshake(&self) -> bool {
         match &self.stage {
-            Stage::Begun(session) => session.is_handshaking(),
-            Stage::Away => true,
-            Stage::New | Stage::Over => false,
+            TlsStage::Begun(session) => session.is_handshaking(),
+            TlsStage::Away => true,
+            TlsStage::New | TlsStage::Over => false,
         }
     }
 
@@ -161,7 +161,7 @@ impl Tls {
 
     /// No more is to be sent: forgets what is sealed.
     pub(super) fn give_up(&mut self) {
-        self.stage = Stage::Over;
+        self.stage = TlsStage::Over;
         self.unsent = Vec::new();
         self.received = Vec::new();
     }
@@ -169,7 +169,7 @@ impl Tls {
     /// Opens received records, appending their content to `plain`.
     pub(super) fn open(&mut self, fresh: &mut [u8], plain: &mut Vec<u8>) -> Opened {
         let mut opened = Opened::default();
-        let Stage::Begun(session) = &mut self.stage else {
+        let TlsStage::Begun(session) = &mut self.stage else {
             return opened;
         };
         let mut kept = std::mem::take(&mut self.received);
@@ -189,7 +189,7 @@ impl Tls {
             }
         }
         if opened.failed.is_some() {
-            self.stage = Stage::Over;
+            self.stage = TlsStage::Over;
         } else if is_kept {
             kept.drain(..used);
             if !kept.is_empty() {
@@ -288,7 +288,7 @@ impl Tls {
 
     /// Says that we send no more. `WouldBlock` if the socket does not accept it now; then it is among the unsent bytes.
     pub(super) fn close(&mut self, write: Write<'_>) -> io::Result<()> {
-        if matches!(&self.stage, Stage::Begun(session) if !session.is_handshaking()) {
+        if matches!(&self.stage, TlsStage::Begun(session) if !session.is_handshaking()) {
             // Large enough for one call: a second one would find the notice queued, and report the end.
             let mut notice = vec![0; OVERHEAD];
             if let Ok(len) = self.sealed(&mut notice, |traffic, to| traffic.queue_close_notify(to))
@@ -296,7 +296,7 @@ impl Tls {
                 self.unsent.extend_from_slice(&notice[..len]);
             }
         }
-        self.stage = Stage::Over;
+        self.stage = TlsStage::Over;
         self.flush(write)
     }
 
@@ -307,9 +307,9 @@ impl Tls {
         seal: impl Fn(&mut WriteTraffic<'_, ServerData>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> io::Result<usize> {
         let session = match &mut self.stage {
-            Stage::Begun(session) => session,
-            Stage::Away => return Err(io::ErrorKind::WouldBlock.into()),
-            Stage::New | Stage::Over => return Err(io::ErrorKind::NotConnected.into()),
+            TlsStage::Begun(session) => session,
+            TlsStage::Away => return Err(io::ErrorKind::WouldBlock.into()),
+            TlsStage::New | TlsStage::Over => return Err(io::ErrorKind::NotConnected.into()),
         };
         // The received bytes are those of an incomplete record or message, of which rustls has noted the parts.
         loop {
@@ -335,7 +335,7 @@ impl Tls {
 
     /// What user code may ask about the session, once the handshake is complete.
     pub(super) fn info(&self) -> Option<TlsInfo> {
-        let Stage::Begun(session) = &self.stage else {
+        let TlsStage::Begun(session) = &self.stage else {
             return None;
         };
         let suite = session.negotiated_cipher_suite()?.suite();

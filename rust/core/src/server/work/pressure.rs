@@ -11,7 +11,7 @@ use super::pace::SHORT_TASK;
 /// Threads that have all been busy for this time, each with one piece of work, are stuck.
 pub(in crate::server) const STUCK: Duration = Duration::from_micros(200);
 /// How often the queue is checked while work is queued, and how long work may wait for a thread being woken.
-pub(in crate::server) const TICK: Duration = Duration::from_millis(1);
+pub(in crate::server) const CHECK_EVERY: Duration = Duration::from_millis(1);
 /// Longest that work stays queued while there are fewer threads than processors.
 const IDLE_PROCESSOR: Duration = Duration::from_millis(10);
 
@@ -39,7 +39,7 @@ impl Pressure {
         if self.all_busy && self.quiet >= STUCK || self.few && self.oldest >= IDLE_PROCESSOR {
             return true;
         }
-        let patience = if self.all_busy { STUCK } else { TICK };
+        let patience = if self.all_busy { STUCK } else { CHECK_EVERY };
         // Threads with short handlers would have taken more items meanwhile. If none is busy, those that were woken
         // have not come.
         let busy = u32::try_from(self.busy).unwrap_or(u32::MAX).max(1);
@@ -122,16 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn a_woken_thread_that_does_not_come_is_not_waited_for_longer_than_a_tick() {
+    fn a_woken_thread_that_does_not_come_is_not_waited_for_longer_than_until_the_next_check() {
         let woken = Pressure {
-            oldest: TICK,
+            oldest: CHECK_EVERY,
             busy: 0,
             all_busy: false,
             ..BUSY
         };
         assert!(woken.needs_help());
         let soon = Pressure {
-            oldest: TICK / 2,
+            oldest: CHECK_EVERY / 2,
             ..woken
         };
         assert!(!soon.needs_help());
