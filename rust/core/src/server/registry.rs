@@ -122,6 +122,9 @@ impl<C> Registry<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
 
     /// `count` entries, and a list with as many parts, to which loops add them in turns.
@@ -176,11 +179,19 @@ mod tests {
     #[test]
     fn a_loop_that_opens_and_closes_connections_waits_for_no_other() {
         let (registry, entries) = registry(4, 4);
+        let registry = Arc::new(registry);
         let _another_loops = registry.lock(1);
-        for event_loop in [0, 2, 3, 4] {
-            let (slot, _) = registry.add(event_loop, Arc::downgrade(&entries[0]));
-            registry.remove(slot);
-        }
+        let (done, is_done) = mpsc::channel();
+        let other_loops = registry.clone();
+        thread::spawn(move || {
+            for event_loop in [0, 2, 3, 4] {
+                let (slot, _) = other_loops.add(event_loop, Arc::downgrade(&entries[0]));
+                other_loops.remove(slot);
+            }
+            done.send(()).unwrap();
+        });
+        let waited = is_done.recv_timeout(Duration::from_secs(10));
+        assert_eq!(waited, Ok(()), "they wait for a lock");
     }
 
     /// The sweep's clock starts with the first entry of all, which is the first of its part.
