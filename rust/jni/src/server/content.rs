@@ -15,7 +15,7 @@ use jni::objects::JByteArray;
 use jni::refs::Global;
 use jni::sys::jint;
 use jni::{Env, JavaVM};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::border::arrays::{bytes_of, copy, in_pieces, size};
 use crate::border::error::{BridgeError, Result};
@@ -37,7 +37,6 @@ const STEP: usize = 64 * 1024;
 /// Arrays with unread bytes, for the leak tests.
 static KEPT_ARRAYS: AtomicUsize = AtomicUsize::new(0);
 
-static COPYING: Mutex<()> = Mutex::new(());
 static RECENT_ARRAYS: Recent<KeptArray> = Recent::new();
 static RECENT_COPIES: Recent<Vec<u8>> = Recent::new();
 static RECENT_CODED: Recent<Coded> = Recent::new();
@@ -100,16 +99,32 @@ impl Source for KeptArray {
 }
 
 /// The latest kept contents that are still in use.
-struct Recent<T>(Mutex<VecDeque<Weak<T>>>);
+struct Recent<T> {
+    latest: Mutex<VecDeque<Weak<T>>>,
+    one_by_one: Mutex<()>,
+}
 
 impl<T> Recent<T> {
     const fn new() -> Self {
-        Self(Mutex::new(VecDeque::new()))
+        Self {
+            latest: Mutex::new(VecDeque::new()),
+            one_by_one: Mutex::new(()),
+        }
+    }
+
+    /// To be held while a content of this length is compared with these and added.
+    fn turn(&self, len: usize) -> Option<MutexGuard<'_, ()>> {
+        (len >= ONE_BY_ONE).then(|| self.one_by_one.lock())
     }
 
     fn find(&self, is_same: impl Fn(&T) -> Result<bool>) -> Result<Option<Arc<T>>> {
         // Comparing takes time, so not under the lock.
-        let recent: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        let recent: Vec<_> = self
+            .latest
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         for kept in recent {
             if is_same(&kept)? {
                 return Ok(Some(kept));
@@ -119,7 +134,7 @@ impl<T> Recent<T> {
     }
 
     fn add(&self, kept: &Arc<T>) {
-        let mut recent = self.0.lock();
+        let mut recent = self.latest.lock();
         recent.retain(|kept| kept.strong_count() > 0);
         recent.truncate(RECENT - 1);
         recent.push_front(Arc::downgrade(kept));
@@ -191,7 +206,7 @@ fn keep(env: &Env<'_>, array: &JByteArray<'_>, part: Part, owned: bool) -> Resul
     if !owned {
         return KeptArray::new(env, array, part, owned);
     }
-    let _alone = (part.len >= ONE_BY_ONE).then(|| COPYING.lock());
+    let _turn = RECENT_ARRAYS.turn(part.len);
     let same = RECENT_ARRAYS.find(|kept| {
         let other = |at, to: &mut [u8]| copy(env, &kept.array, kept.part.start + at, to);
         Ok(kept.owned && kept.part.len == part.len && is_equal(env, array, part, other)?)
@@ -238,7 +253,7 @@ pub(crate) fn send_shared(exchange: &Exchange, body: Vec<u8>, flags: u32) -> Res
 }
 
 fn same_coded(body: Vec<u8>) -> Arc<Coded> {
-    let _alone = (body.len() >= ONE_BY_ONE).then(|| COPYING.lock());
+    let _turn = RECENT_CODED.turn(body.len());
     // Comparing these cannot fail.
     if let Ok(Some(same)) = RECENT_CODED.find(|kept| Ok(kept.0 == body)) {
         return same;
@@ -271,7 +286,7 @@ fn shared_copy(env: &Env<'_>, array: &JByteArray<'_>, part: Part) -> Result<Arc<
     if part.len < SHARED {
         return Ok(Arc::new(bytes_of(env, array, part.start, part.len)?));
     }
-    let _alone = (part.len >= ONE_BY_ONE).then(|| COPYING.lock());
+    let _turn = RECENT_COPIES.turn(part.len);
     let same = RECENT_COPIES.find(|kept| {
         let other = |at: usize, to: &mut [u8]| {
             to.copy_from_slice(&kept[at..at + to.len()]);
