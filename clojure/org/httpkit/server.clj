@@ -376,8 +376,8 @@
                           ; header of version 2 says came through TLS (default false)
     :http-versions        ; [:http1], the only value
   and those of `new-worker`, which may also be given as one map, `:pool-opts`, instead;
-  as with http-kit, they have no effect with `:worker-pool`, sizes none on virtual threads,
-  nor `:event-names` without `:event-logger`.
+  as with http-kit, they have no effect with `:worker-pool`. Sizes have none on virtual
+  threads, and `:event-names` has none without `:event-logger`.
 
   nil and false switch an option off or give its default, except for `:ip`, `:port`,
   `:max-body`, `:max-ws`, `:max-line` and `:proxy-protocol`. An option that needs another

@@ -7,9 +7,11 @@ package org.httpkit.jni;
  * <p>Handles are opaque: a slot and a generation, never an address. A stale handle is safe; each
  * method says what it does with one. Only {@link #take}, {@link #takeAfter}, {@link
  * #respondAndTake}, {@link #serverRun}, {@link #serverAccess} and {@link NativeClient#clientRun}
- * block; platform threads call them. Arrays are copied before a call returns, so callers may reuse
- * them. The exception is the array of a large response body, which is kept until the peer has read
- * it or disconnected, and must not change. A bug in the native code arrives as an {@code
+ * block; platform threads call them. {@link #respondFile} takes as long as the file system needs to
+ * open a file. Messages, and bodies that peers do not take at once, are compared and copied one at
+ * a time from 1 MiB on. Arrays are copied before a call returns, so callers may reuse them. The
+ * exception is the array of a large response body, which is kept until the peer has read it or
+ * disconnected, and must not change. A bug in the native code arrives as an {@code
  * IllegalStateException}.
  *
  * <p>Call {@link NativeLibrary#load} first: if the library cannot be loaded, it says why.
@@ -58,7 +60,8 @@ public final class Native {
     public static native String knownMethods();
 
     /**
-     * @return the number of objects that Java holds by handle; 0 when nothing is open
+     * @return the number of objects that Java holds by handle, and of arrays that are kept for
+     *     peers; 0 when nothing is open
      */
     public static native long liveHandles();
 
@@ -236,7 +239,8 @@ public final class Native {
      * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, {@code OWNED} if no user code can reach
      *     {@code large}, and the level and window of gzip at {@code GZIP_LEVEL} and {@code
      *     GZIP_WINDOW}
-     * @param declared Content-Length for a response without content, or -1
+     * @param declared Content-Length for a response without content; -1 for that of the body, or
+     *     {@code Abi.UNKNOWN_LENGTH}
      * @return {@code SENT_ACCEPTED}, or {@code SENT_CLOSED} if stale
      */
     public static native int respond(

@@ -7,7 +7,9 @@ public interface ServerUpcalls {
     /** Work that no thread pulls: requests and channel events, one block each. */
     void onWork(byte[][] blocks);
 
-    /** This many pieces of work are queued while every thread that pulls is busy. */
+    /**
+     * This many pieces of work are queued, and the threads that take them are stuck or too slow.
+     */
     void onStarved(int waiting);
 
     /**

@@ -24,7 +24,11 @@ final class CloseCodes {
     }
 
     /**
-     * @throws IllegalArgumentException for a code or reason that must not be sent (RFC 6455 7.4)
+     * Refuses what no frame can carry, and the codes that RFC 6455 7.4.1 reserves. Whether others
+     * below 3000 are registered is left to the caller, as in http-kit.
+     *
+     * @throws IllegalArgumentException for a code outside of 1000-4999, 1004-1006, 1015, or a
+     *     reason that is too long
      */
     static void check(int status, String reason) {
         boolean reserved = status >= 1004 && status <= 1006 || status == 1015;

@@ -92,7 +92,7 @@ impl Record {
         record
     }
 
-    /// Of what is no valid request, from its first line; `block` has the peer's address.
+    /// Of what is no valid request, from its first line.
     pub(super) fn of_line(line: &[u8], peer: Option<std::net::SocketAddr>) -> Self {
         let mut texts = [&[][..]; TEXTS];
         texts[1] = line;

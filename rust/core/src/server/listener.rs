@@ -193,13 +193,13 @@ pub(super) async fn accept(
             }
         }
     }
-    // Of a lent socket, what waits is served by who listens on it next.
+    // Connections that wait in a lent socket's backlog are left to its next listener.
     if *stage.borrow() == Stage::Draining && !lent {
         take_backlog(accepting, listener, speaks_tls, &mut stage).await;
     }
 }
 
-/// Waits, but no longer than to this stage.
+/// Waits for `time`, or until the server reaches this stage.
 async fn rest(time: Duration, stage: &mut watch::Receiver<Stage>, until: Stage) {
     // An error means that the server was dropped, which closes it.
     let _ = tokio::time::timeout(time, stage.wait_for(|stage| *stage >= until)).await;

@@ -32,7 +32,7 @@ use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
 use crate::error::Violation;
 use crate::h1::{date, response};
 
-/// An upcall that came up under a connection's lock; the loop makes it.
+/// What came up where it cannot be done, for the most part an upcall under a connection's lock. The attendant does it.
 #[derive(Debug)]
 pub(super) enum Deferred {
     Notice(Notice),

@@ -1,4 +1,4 @@
-//! Small types of the server's interface: values without behaviour.
+//! Small types of the server's interface.
 
 use std::io;
 use std::net::SocketAddr;
