@@ -16,13 +16,14 @@
   (:require
    [clojure.string :as str]
    [org.httpkit.client :as client]
+   [org.httpkit.client.redirects :as redirects]
    [org.httpkit.headers :as headers]
    [org.httpkit.options :as options]
    [org.httpkit.options.server :as tables]
    [org.httpkit.server :as server])
   (:import
    [clojure.lang IReduceInit]
-   [java.io Closeable InputStream]
+   [java.io Closeable IOException InputStream]
    [java.net URLDecoder]
    [java.util.concurrent CountDownLatch ThreadLocalRandom TimeUnit]
    [org.httpkit.client EventParser]
@@ -191,14 +192,28 @@
     (throw (IllegalArgumentException.
              (str ":max-event-bytes " (options/shown n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
 
-(defn- parser ^EventParser [^InputStream in max-event-bytes]
-  (EventParser. in (int (or max-event-bytes default-max-event-bytes))))
+(defn- parser
+  "`last-id` is that of an earlier connection, or nil."
+  ^EventParser [^InputStream in max-event-bytes last-id]
+  (EventParser. in (int (or max-event-bytes default-max-event-bytes)) (or last-id "")))
 
 (defn- current
   "The event that a parser has read."
   [^EventParser parser]
   (cond-> {:event (.event parser) :data (.data parser) :id (.lastId parser)}
     (<= 0 (.retry parser)) (assoc :retry (.retry parser))))
+
+(defn- stream-of
+  "The InputStream of what `events` was given."
+  [response]
+  (let [{:keys [body error]} (if (map? response) response {:body response})]
+    (when error
+      (throw (IllegalArgumentException. (str "sse/events of a response with an :error: " error) error)))
+    (when-not (instance? InputStream body)
+      (throw (IllegalArgumentException.
+               (str "sse/events of " (if (nil? body) "nil" (str "a body of class " (.getName (class body))))
+                 ": expected an InputStream, see :as :stream"))))
+    body))
 
 (defn events
   "The events of a response, whose body is an InputStream (`:as :stream`), or of an
@@ -215,16 +230,13 @@
 
   Reading blocks. `reduce` throws IOException if the stream fails, or an event is
   longer than `max-event-bytes` (default 8 MiB); a `reduced` ends it and keeps the
-  stream open. Throws IllegalArgumentException if there is no InputStream."
+  stream open. Throws IllegalArgumentException if there is no InputStream; of a
+  response with an `:error`, that is its cause."
   (^Closeable [response] (events response nil))
   (^Closeable [response max-event-bytes]
-   (let [in (if (map? response) (:body response) response)]
-     (when-not (instance? InputStream in)
-       (throw (IllegalArgumentException.
-                (str "sse/events of a body of class " (some-> in class .getName)
-                  ": expected an InputStream, see :as :stream"))))
+   (let [in (stream-of response)]
      (check-max-event-bytes! max-event-bytes)
-     (let [parser (parser in max-event-bytes)]
+     (let [parser (parser in max-event-bytes nil)]
        (reify
          IReduceInit
          (reduce [_ f init]
@@ -252,19 +264,19 @@
         doubled (min longest (* base (bit-shift-left 1 (min 20 (max 0 (dec failures))))))]
     (long (* doubled (+ 0.75 (* 0.5 (.nextDouble (ThreadLocalRandom/current))))))))
 
-(defn- request [url opts last-id]
-  (-> opts
-      (dissoc :reconnect? :max-event-bytes)
-      (assoc :url url :as :stream
-             :headers (cond-> (or (:headers opts) {})
-                        (nil? (headers/value-of (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
-                        (seq last-id) (headers/with "last-event-id" last-id)))))
-
-(defn- sendable
+(defn- sendable?
   "An id that cannot be sent in a header is as none: otherwise no request would leave any more."
   [id]
-  (when-not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" id)
-    id))
+  (and (seq id) (not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" id))))
+
+(defn- request [url opts last-id]
+  (-> opts
+      ;; The last two are for the one result of a request.
+      (dissoc :reconnect? :max-event-bytes :response :deadlock-guard?)
+      (assoc :url url :as :stream
+             :headers (cond-> (headers/without (:headers opts) #{"last-event-id"})
+                        (nil? (headers/value-of (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
+                        (sendable? last-id) (headers/with "last-event-id" last-id)))))
 
 (defn- stream-of-events? [{:keys [status headers]}]
   (and (= 200 status)
@@ -280,17 +292,18 @@
 (defn- receive!
   "Passes on the events of one response until it ends or fails. Returns the parser's last id and retry."
   [{:keys [current-parser closed? on-error callbacks opts]} {:keys [body] :as response} state]
-  (with-open [parser (parser body (:max-event-bytes opts))]
+  (with-open [parser (parser body (:max-event-bytes opts) (:last-id state))]
     (reset! current-parser parser)
     (safely on-error (:on-open callbacks) response)
-    (try
-      (while (and (not @closed?) (.next parser))
-        (safely on-error (:on-event callbacks) (current parser)))
-      (catch Throwable t
-        (when-not @closed? (on-error t))))
-    (cond-> (assoc state :failures 0)
-      (.isIdGiven parser)     (assoc :last-id (sendable (.lastId parser)))
-      (<= 0 (.retry parser))  (assoc :retry (.retry parser)))))
+    (let [whole? (try
+                   (while (and (not @closed?) (.next parser))
+                     (safely on-error (:on-event callbacks) (current parser)))
+                   true
+                   (catch Throwable t
+                     (when-not @closed? (on-error t))
+                     false))]
+      (cond-> (assoc state :failures 0 :whole? whole? :last-id (.lastId parser))
+        (<= 0 (.retry parser)) (assoc :retry (.retry parser))))))
 
 (defn- attempt!
   "One request. Returns the state for the next one, or nil if there is to be none."
@@ -300,7 +313,7 @@
         {:keys [error status] :as response} (if @closed? (do (future-cancel call) nil) @call)]
     (cond
       @closed?                     (some-> ^Closeable (:body response) (.close))
-      error                        (do (on-error error) (update state :failures inc))
+      error                        (do (on-error error) (-> state (update :failures inc) (assoc :whole? false)))
       (stream-of-events? response) (receive! source response state)
       :else
       (do (some-> ^Closeable (:body response) (.close))
@@ -313,10 +326,13 @@
 (defn- run-source [{:keys [opts closed? ^CountDownLatch latch on-error callbacks] :as source}]
   (try
     (loop [state {:failures 0 :retry default-retry :last-id (headers/value-of (:headers opts) "last-event-id")}]
-      (when-let [{:keys [retry failures] :as state} (attempt! source state)]
-        (when (and (:reconnect? opts) (not @closed?)
-                   (not (.await latch (delay-before retry failures) TimeUnit/MILLISECONDS)))
-          (recur state))))
+      (when-let [{:keys [retry failures whole?] :as state} (attempt! source state)]
+        (when (and (:reconnect? opts) (not @closed?))
+          (if (redirects/one-shot-body? opts)
+            (when whole?
+              (on-error (IOException. "Cannot replay one-shot request body to reconnect")))
+            (when-not (.await latch (delay-before retry failures) TimeUnit/MILLISECONDS)
+              (recur state))))))
     (catch Throwable t (on-error t))
     (finally
       (reset! closed? true)
@@ -348,11 +364,13 @@
       ...)
 
   `opts` are those of `org.httpkit.client/request`, such as `:method`, `:headers` and
-  `:body`, and
+  `:body` (`:as`, `:response` and `:deadlock-guard?` have no effect), and
     :reconnect?      ; Request again when the stream ends or fails, as browsers do:
                      ; after the `retry` that the server gave (default 3000 msecs),
                      ; doubled up to 30 s for each failure in a row, with Last-Event-ID;
-                     ; until a 204, another status or type, or `close` (default false)
+                     ; until a 204, another status or type, or `close` (default false).
+                     ; Not with a body or part that can be read once, an InputStream or
+                     ; ByteBuffer: the first end or failure is then the last
     :max-event-bytes ; of one event                                     (default 8 MiB)
   A stream that is silent for `:idle-timeout` (default 60000 msecs) fails; heartbeats
   prevent that. The server is read no faster than the callbacks return.

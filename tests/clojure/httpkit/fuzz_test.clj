@@ -67,11 +67,11 @@
 (defn- events
   "All that a parser says, and how it ended."
   [^bytes bytes size]
-  (let [parser (EventParser. (in-pieces bytes size) 500)]
+  (let [parser (EventParser. (in-pieces bytes size) 500 "before")]
     (loop [found []]
       (let [more? (try (.next parser) (catch IOException e (ex-message e)))]
         (if (true? more?)
-          (recur (conj found [(.event parser) (.data parser) (.lastId parser) (.isIdGiven parser) (.retry parser)]))
+          (recur (conj found [(.event parser) (.data parser) (.lastId parser) (.retry parser)]))
           (conj found [more? (.lastId parser) (.retry parser)]))))))
 
 (deftest events-are-the-same-however-their-bytes-are-cut

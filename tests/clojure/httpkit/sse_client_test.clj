@@ -71,13 +71,27 @@
     (is (= 25 (retry "retry: 25\ndata: x\n\n")))
     (is (nil? (retry "retry: 25 \ndata: x\n\n")))
     (is (nil? (retry "retry: -1\ndata: x\n\n")))
+    (is (= 100 (retry "retry: 0000000000100\ndata: x\n\n")))
+    (is (= 0 (retry "retry: 000000000000\ndata: x\n\n")))
     (is (= Integer/MAX_VALUE (retry "retry: 99999999999999999999\ndata: x\n\n")))))
 
 (deftest an-event-without-an-end-is-refused
   (doseq [endless ["data: xxxxxxxxxxxxxxxxxxxx" (str/join (repeat 10 "data: xxxx\n"))]]
     (is (thrown-with-msg? IOException #"more than 15 bytes"
                           (reduce conj [] (sse/events (ByteArrayInputStream. (.getBytes ^String endless)) 15)))))
-  (is (thrown-with-msg? IllegalArgumentException #":as :stream" (sse/events {:body "text"}))))
+  (testing "whose bytes count, not its chars"
+    (let [data (fn [bom] (str bom "data: ééé\ndata: ééé\n\n"))
+          read (fn [^String text most] (reduce conj [] (sse/events (ByteArrayInputStream. (.getBytes text "UTF-8")) most)))]
+      (is (= ["ééé\nééé"] (map :data (read (data "") 14)) (map :data (read (data "\ufeff") 15))))
+      (is (thrown-with-msg? IOException #"more than 13 bytes" (read (data "") 13))))))
+
+(deftest events-of-what-is-no-stream-are-refused
+  (is (thrown-with-msg? IllegalArgumentException #"class java.lang.String.*:as :stream" (sse/events {:body "text"})))
+  (is (thrown-with-msg? IllegalArgumentException #"of nil.*:as :stream" (sse/events {:body nil})))
+  (let [failed @(client/get "http://127.0.0.1:1/" {:as :stream})
+        thrown (try (sse/events failed) (catch IllegalArgumentException e e))]
+    (is (str/includes? (ex-message thrown) "Connection refused"))
+    (is (identical? (:error failed) (ex-cause thrown)))))
 
 (defn- stream-handler
   "Streams whose channels go into `opened`, with the request's last id. The client delivers a response when the first
@@ -213,6 +227,82 @@
     (is (= [nil "a" "a" "b"] (ids "retry: 1\nid: a\ndata: x\n\n" "data: y\n\n" "id: b\ndata: z\n\n")))
     (is (= [nil "a" nil] (ids "retry: 1\nid: a\ndata: x\n\n" "id:\ndata: y\n\n")) "the server takes it back")
     (is (= [nil nil] (ids "retry: 1\nid: a\u0001\ndata: x\n\n")) "no header can have it")))
+
+(deftest an-event-without-an-id-has-the-last-one-of-earlier-connections
+  (let [ids (fn [headers & texts]
+              (let [heard (atom []), closed (promise)]
+                (wire/with-server [{:keys [port]} (scripted (atom []) texts) {}]
+                  (sse/connect (str "http://127.0.0.1:" port "/") {:headers headers :reconnect? true}
+                               {:on-event #(swap! heard conj (:id %)) :on-close #(deliver closed true)})
+                  (is (deref closed wire/patience-ms false))
+                  @heard)))]
+    (is (= ["7" "7" "8"] (ids {} "retry: 1\nid: 7\ndata: x\n\n" "data: y\n\n" "id: 8\ndata: z\n\n")))
+    (is (= ["7" "" ""] (ids {} "retry: 1\nid: 7\ndata: x\n\n" "id\ndata: y\n\n" "data: z\n\n")))
+    (is (= ["a\u0001" "a\u0001"] (ids {} "retry: 1\nid: a\u0001\ndata: x\n\n" "data: y\n\n")) "one that no header can have")
+    (is (= ["42" "43"] (ids {"Last-Event-Id" 42} "retry: 1\ndata: x\n\n" "id: 43\ndata: y\n\n")))))
+
+(deftest an-id-that-the-server-takes-back-is-not-followed-by-the-callers-first-one
+  (is (= ["42" "7" nil nil]
+         (map #(get % "last-event-id")
+              (headers-of-requests {:headers {"Last-Event-ID" "42"}}
+                                   "retry: 1\nid: 7\ndata: x\n\n" "id\ndata: y\n\n" "data: z\n\n")))))
+
+(deftest options-for-a-single-result-leave-a-connection-as-it-is
+  (testing "it reads each stream"
+    (let [given (promise), heard (atom []), closed (promise)]
+      (wire/with-server [{:keys [port]} (scripted (atom []) ["retry: 1\ndata: a\n\n" "data: b\n\n"]) {}]
+        (sse/connect (str "http://127.0.0.1:" port "/") {:response given :reconnect? true}
+                     {:on-event #(swap! heard conj (:data %)) :on-close #(deliver closed true)})
+        (is (deref closed wire/patience-ms false))
+        (is (= ["a" "b"] @heard))
+        (is (not (realized? given))))))
+  (testing "it can be closed"
+    (let [opened (LinkedBlockingQueue.), closed (promise)]
+      (wire/with-server [{:keys [port]} (stream-handler opened {:retry 20}) {}]
+        (let [source ^Closeable (sse/connect (str "http://127.0.0.1:" port "/") {:deadlock-guard? false}
+                                             {:on-close #(deliver closed true)})]
+          (is (poll opened))
+          (.close source)
+          (is (deref closed wire/patience-ms false)))))))
+
+(defn- life-with-body
+  "Bodies of the requests of a client that reconnects, and what it calls back."
+  [handler opts]
+  (let [bodies (atom []), calls (atom []), closed (promise)]
+    (wire/with-server [{:keys [port]} (fn [{:keys [body] :as req}]
+                                        (swap! bodies conj (slurp body))
+                                        (handler req))
+                       {}]
+      (sse/connect (str "http://127.0.0.1:" port "/") (assoc opts :method :post :reconnect? true)
+                   {:on-event (fn [{:keys [data]}] (swap! calls conj data))
+                    :on-error (fn [t] (swap! calls conj t))
+                    :on-close #(deliver closed true)})
+      (is (deref closed wire/patience-ms false))
+      [@bodies @calls])))
+
+(deftest a-body-that-can-be-read-once-is-sent-once
+  (let [stream (fn [] (scripted (atom []) ["retry: 1\ndata: a\n\n" "data: b\n\n"]))
+        bytes  #(.getBytes "question")
+        file   (doto (java.io.File/createTempFile "body" ".txt") (.deleteOnExit) (spit "question"))]
+    (doseq [body ["question" (bytes) file ["quest" "ion"]]]
+      (is (= [["question" "question" "question"] ["a" "b"]] (life-with-body (stream) {:body body}))))
+    (doseq [opts [{:body (ByteArrayInputStream. (bytes))}
+                  {:body (ByteArrayInputStream. (bytes)) :chunked? true}
+                  {:body (java.nio.ByteBuffer/wrap (bytes))}
+                  {:body (java.io.FileInputStream. file)}
+                  {:multipart [{:name "a" :content "b"} {:name "q" :content (ByteArrayInputStream. (bytes))}]}]]
+      (let [[[body & more] [event error & others]] (life-with-body (stream) opts)]
+        (is (str/includes? body "question"))
+        (is (= ["a" nil nil] [event more others]))
+        (is (instance? IOException error))
+        (is (str/includes? (str error) "Cannot replay one-shot request body")))))
+  (testing "and an error before is the only one"
+    (let [[bodies [error & others]] (life-with-body (fn [_] {:status 500}) {:body (ByteArrayInputStream. (.getBytes "q"))})]
+      (is (= [["q"] ::sse/no-stream nil] [bodies (:type (ex-data error)) others])))
+    (let [heard (LinkedBlockingQueue.)]
+      (sse/connect "http://127.0.0.1:1/" {:method :post :body (ByteArrayInputStream. (.getBytes "q")) :reconnect? true}
+                   {:on-error #(.put heard (class %)) :on-close #(.put heard :closed)})
+      (is (= [java.net.ConnectException :closed] (repeatedly 2 #(poll heard)))))))
 
 (deftest a-retry-of-0-does-not-make-a-loop-without-pause
   (let [from (System/nanoTime)]

@@ -31,7 +31,9 @@
 (defn- one-shot? [x]
   (or (instance? InputStream x) (instance? ByteBuffer x)))
 
-(defn- one-shot-body? [{:keys [body multipart]}]
+(defn one-shot-body?
+  "Can the body of a request be sent only once?"
+  [{:keys [body multipart]}]
   (or (some (fn [{:keys [content]}] (one-shot? content)) multipart)
       (and (not multipart) (one-shot? body))))
 

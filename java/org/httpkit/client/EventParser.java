@@ -14,6 +14,7 @@ import java.io.InputStream;
  */
 public final class EventParser implements Closeable {
     private static final String BYTE_ORDER_MARK = "\ufeff";
+    private static final int BYTE_ORDER_MARK_BYTES = 3;
     private static final int MAX_RETRY_DIGITS = 9;
 
     private final InputStream in;
@@ -29,22 +30,27 @@ public final class EventParser implements Closeable {
     private boolean afterCr;
 
     private final StringBuilder text = new StringBuilder();
+
+    /** Bytes of the text. */
+    private long size;
+
     private String type = "";
-    private String id = "";
-    private boolean idRead;
+    private String id;
 
     private String event;
     private String data;
     private String lastId;
-    private boolean idGiven;
     private long retry = -1;
 
     /**
      * @param most bytes of one event's data, or of one line
+     * @param lastId until the stream gives one; "" for none
      */
-    public EventParser(InputStream in, int most) {
+    public EventParser(InputStream in, int most, String lastId) {
         this.in = in;
         this.most = most;
+        this.lastId = lastId;
+        id = lastId;
     }
 
     /**
@@ -60,12 +66,14 @@ public final class EventParser implements Closeable {
                 return false;
             }
             String read = line.toString(UTF_8);
+            int bytes = line.size();
             line.reset();
             if (first && read.startsWith(BYTE_ORDER_MARK)) {
                 read = read.substring(1);
+                bytes -= BYTE_ORDER_MARK_BYTES;
             }
             first = false;
-            take(read);
+            take(read, bytes);
         }
         return true;
     }
@@ -79,14 +87,9 @@ public final class EventParser implements Closeable {
         return data;
     }
 
-    /** The last id that the stream gave, whether or not with this event; "" without one. */
+    /** The last id so far, whether or not it came with this event; "" without one. */
     public String lastId() {
-        return lastId == null ? "" : lastId;
-    }
-
-    /** Whether the stream gave an id, which may be "". */
-    public boolean isIdGiven() {
-        return idGiven;
+        return lastId;
     }
 
     /** The last delay before reconnecting that the stream gave, in msecs; -1 without one. */
@@ -130,13 +133,13 @@ public final class EventParser implements Closeable {
         return end > 0;
     }
 
-    private void requireRoom(int size) throws IOException {
+    private void requireRoom(long size) throws IOException {
         if (size > most) {
             throw new IOException("a server-sent event has more than " + most + " bytes");
         }
     }
 
-    private void take(String read) throws IOException {
+    private void take(String read, int bytes) throws IOException {
         if (read.isEmpty()) {
             dispatch();
             return;
@@ -153,21 +156,23 @@ public final class EventParser implements Closeable {
                 break;
             case "data":
                 text.append(value).append('\n');
-                requireRoom(text.length());
+                // What precedes the value is ASCII.
+                size += bytes - (read.length() - value.length()) + 1;
+                requireRoom(size);
                 break;
             case "id":
                 if (value.indexOf('\0') < 0) {
                     id = value;
-                    idRead = true;
                 }
                 break;
             case "retry":
                 if (value.matches("[0-9]+")) {
+                    String digits = value.replaceFirst("^0+(?=.)", "");
                     // More would be weeks.
                     retry =
-                            value.length() > MAX_RETRY_DIGITS
+                            digits.length() > MAX_RETRY_DIGITS
                                     ? Integer.MAX_VALUE
-                                    : Long.parseLong(value);
+                                    : Long.parseLong(digits);
                 }
                 break;
             default:
@@ -176,12 +181,12 @@ public final class EventParser implements Closeable {
 
     private void dispatch() {
         lastId = id;
-        idGiven = idRead;
         if (text.length() > 0) {
             data = text.substring(0, text.length() - 1);
             event = type.isEmpty() ? "message" : type;
         }
         text.setLength(0);
+        size = 0;
         type = "";
     }
 }
