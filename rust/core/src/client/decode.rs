@@ -126,26 +126,52 @@ impl Decoder {
     /// Consumes part of `input` and returns its event. After [`Event::End`] it returns `End` again.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Event<'a>, CallError> {
         loop {
-            if self.framing_due {
-                self.framing_due = false;
-                self.begin_body()?;
-            }
-            if self.end_due {
-                self.end_due = false;
-                self.state = State::Done;
-            }
-            let event = match self.state {
-                State::Done => Some(Event::End),
-                State::Fixed => self.fixed(input),
-                State::Chunk => self.chunk(input),
-                State::UntilClose => take(input, u64::MAX),
-                State::Status | State::Headers | State::Trailers => self.head_line(input)?,
-                State::ChunkSize | State::ChunkEnd => self.chunk_line(input)?,
-            };
-            if let Some(event) = event {
+            if let Some(event) = self.step(input)? {
                 return Ok(event);
             }
         }
+    }
+
+    /// As [`Decoder::next`]; `None` instead of consuming bytes of the body.
+    pub(super) fn next_but_body<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Event<'a>>, CallError> {
+        while !self.in_body() {
+            if let Some(event) = self.step(input)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the next byte, if there is one, is of the body.
+    pub(super) fn in_body(&self) -> bool {
+        match self.state {
+            State::Fixed | State::Chunk => self.remaining > 0,
+            State::UntilClose => true,
+            _ => false,
+        }
+    }
+
+    fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, CallError> {
+        if self.framing_due {
+            self.framing_due = false;
+            self.begin_body()?;
+            return Ok(None);
+        }
+        if self.end_due {
+            self.end_due = false;
+            self.state = State::Done;
+        }
+        Ok(match self.state {
+            State::Done => Some(Event::End),
+            State::Fixed => self.fixed(input),
+            State::Chunk => self.chunk(input),
+            State::UntilClose => take(input, u64::MAX),
+            State::Status | State::Headers | State::Trailers => self.head_line(input)?,
+            State::ChunkSize | State::ChunkEnd => self.chunk_line(input)?,
+        })
     }
 
     /// The connection ended: `Ok` if that completes the response.

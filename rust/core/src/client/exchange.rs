@@ -1,7 +1,7 @@
 //! One request and its response on one connection.
 //!
 //! Reading and writing run concurrently, so that an early response reaches the caller while the request is still being
-//! written. Nothing is read beyond the caller's window.
+//! written. Beyond the caller's window, no more than one read is kept.
 
 use super::call::{Call, Limit};
 use super::ceiling::{Collected, over_limit};
@@ -132,10 +132,11 @@ struct Exchange<'a> {
     /// Bytes collected or handed out.
     emitted: u64,
     decoded: u64,
-    /// Input kept for lack of window or until the next turn: wire bytes behind a piece, and coded bytes of that piece.
+    /// Input kept for lack of window or until the next turn: wire bytes behind a piece, and of that piece, if it is
+    /// coded, what is decoded and what is not.
     backlog: Vec<u8>,
-    coded: Vec<u8>,
-    /// Input is kept: continue with it before reading.
+    kept: Option<(Vec<u8>, Vec<u8>)>,
+    /// It ran out of window or turn: continue with what is kept before reading.
     stalled: bool,
     /// Bytes decoded since the task last yielded.
     turn: usize,
@@ -166,7 +167,7 @@ impl<'a> Exchange<'a> {
             emitted: 0,
             decoded: 0,
             backlog: Vec::new(),
-            coded: Vec::new(),
+            kept: None,
             stalled: false,
             turn: 0,
             announced: false,
@@ -232,9 +233,12 @@ impl<'a> Exchange<'a> {
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, Stop> {
         if self.blocked() {
-            return Ok(Progress::Nothing);
-        }
-        if self.stalled {
+            // The body may end without another byte; if one comes, it is kept.
+            let kept = self.kept.is_some() || !self.backlog.is_empty();
+            if kept || (self.inflater.is_none() && self.response.decoder.in_body()) {
+                return Ok(Progress::Nothing);
+            }
+        } else if self.stalled {
             return self.resume();
         }
         let call = self.call;
@@ -276,26 +280,37 @@ impl<'a> Exchange<'a> {
     /// Continues with input that was kept.
     fn resume(&mut self) -> Result<Progress, Stop> {
         self.stalled = false;
-        let coded = std::mem::take(&mut self.coded);
-        self.inflate(&coded)?;
+        if let Some((decoded, coded)) = self.kept.take() {
+            self.inflate(&decoded, &coded)?;
+        }
         let backlog = std::mem::take(&mut self.backlog);
         Ok(self.decode(&backlog)?)
     }
 
     fn decode(&mut self, mut input: &[u8]) -> Result<Progress, CallError> {
         loop {
-            if self.stalled || self.blocked() {
-                self.stalled = true;
-                self.backlog = input.to_vec();
-                return Ok(Progress::Some);
-            }
-            match self.response.decoder.next(&mut input)? {
-                Event::More => return Ok(Progress::Some),
-                Event::Status => {}
-                Event::Headers => self.on_headers()?,
-                Event::Body(piece) => self.on_piece(piece)?,
-                Event::Trailers => self.response.trailers = true,
-                Event::End => {
+            let full = self.inflater.is_none() && self.blocked();
+            let decoder = &mut self.response.decoder;
+            let event = match (&self.kept, full) {
+                (Some(_), _) => None,
+                (None, true) => decoder.next_but_body(&mut input)?,
+                (None, false) => Some(decoder.next(&mut input)?),
+            };
+            match event {
+                None => {
+                    self.stalled = true;
+                    self.backlog = input.to_vec();
+                    return Ok(Progress::Some);
+                }
+                Some(Event::More) => {
+                    self.stalled = self.blocked();
+                    return Ok(Progress::Some);
+                }
+                Some(Event::Status) => {}
+                Some(Event::Headers) => self.on_headers()?,
+                Some(Event::Body(piece)) => self.on_piece(piece)?,
+                Some(Event::Trailers) => self.response.trailers = true,
+                Some(Event::End) => {
                     self.end_body()?;
                     let surplus = !input.is_empty();
                     return Ok(Progress::Complete { surplus });
@@ -353,22 +368,24 @@ impl<'a> Exchange<'a> {
             ));
         }
         match self.inflater {
-            Some(_) => self.inflate(piece),
+            Some(_) => self.inflate(&[], piece),
             None => self.emit(piece),
         }
     }
 
-    /// Decodes until the window or this turn's share is used up; the rest is kept.
-    fn inflate(&mut self, mut coded: &[u8]) -> Result<(), CallError> {
+    /// Decodes until the window or this turn's share is used up; the rest is kept. `decoded` was kept before.
+    fn inflate(&mut self, decoded: &[u8], mut coded: &[u8]) -> Result<(), CallError> {
         let Some(mut inflater) = self.inflater.take() else {
             return Ok(());
         };
         let mut output = [0; INFLATE_BUFFER];
-        let mut result = Ok(());
-        loop {
-            if self.blocked() || self.turn >= DECODED_TURN {
-                self.stalled = true;
-                self.coded = coded.to_vec();
+        let mut result = match decoded {
+            [] => Ok(()),
+            _ => self.emit_decoded(decoded, &inflater),
+        };
+        while result.is_ok() {
+            if self.turn >= DECODED_TURN {
+                self.kept = Some((Vec::new(), coded.to_vec()));
                 break;
             }
             let step = match inflater.inflate(coded, &mut output) {
@@ -380,8 +397,12 @@ impl<'a> Exchange<'a> {
             };
             coded = &coded[step.consumed..];
             self.turn += step.produced;
+            if step.produced > 0 && self.blocked() {
+                self.kept = Some((output[..step.produced].to_vec(), coded.to_vec()));
+                break;
+            }
             result = self.emit_decoded(&output[..step.produced], &inflater);
-            if result.is_err() || step.produced < output.len() {
+            if step.produced < output.len() {
                 break;
             }
         }

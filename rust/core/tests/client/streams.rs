@@ -7,8 +7,8 @@ use flate2::write::GzEncoder;
 use httpkit_core::client::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn streamed(server: &Server) -> CallSpec {
@@ -149,6 +149,57 @@ fn a_small_window_hands_out_the_same_bytes() {
         spec.window = 1;
         let call = client.start(spec);
         assert!(client.collect(call).unwrap() == data);
+    }
+}
+
+/// Responses with this body, behind their status lines.
+fn framings(data: &[u8]) -> Vec<Vec<u8>> {
+    let coded = gzip(data);
+    let mut all = Vec::new();
+    for (coding, body) in [("", data), ("Content-Encoding: gzip\r\n", &coded)] {
+        let length = body.len();
+        let head = format!("{coding}Content-Length: {length}\r\n\r\n");
+        all.push([head.as_bytes(), body].concat());
+        for end in ["\r\n0\r\n\r\n", "\r\n0\r\nX: 1\r\n\r\n"] {
+            let head = format!("{coding}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+            all.push([head.as_bytes(), body, end.as_bytes()].concat());
+        }
+    }
+    all
+}
+
+#[test]
+fn a_body_that_fills_the_window_ends_without_being_read() {
+    const WINDOW: usize = 32 * 1024;
+    for size in [WINDOW - 1, WINDOW, WINDOW + 1, WINDOW * 2] {
+        let data: Vec<u8> = (0..size).map(|n| (n / 3) as u8).collect();
+        for (nth, response) in framings(&data).into_iter().enumerate() {
+            for late in [0, 1, 4, 7, 12] {
+                let case = format!("{size} bytes, framing {nth}, the last {late} bytes late");
+                let (now, later) = response.split_at(response.len() - late);
+                let (now, later) = (now.to_vec(), later.to_vec());
+                let (go, gate) = std::sync::mpsc::channel();
+                let gate = Mutex::new(gate);
+                let server = Server::new(move |_, stream| {
+                    answer_with(stream, "HTTP/1.1 200 OK\r\n", &now);
+                    gate.lock().unwrap().recv().unwrap();
+                    stream.write_all(&later).unwrap();
+                    hang(stream);
+                });
+                let client = Running::new();
+                let mut spec = streamed(&server);
+                spec.window = WINDOW;
+                let call = client.start(spec);
+                eventually(&case, || bodies(&client, call) > WINDOW / 2);
+                go.send(()).unwrap();
+                if size > WINDOW {
+                    client.client.credit(call, WINDOW);
+                }
+                let idle = || client.client.stats().idle.load(Ordering::Relaxed);
+                eventually(&case, || idle() == 1);
+                assert_eq!(bodies(&client, call), size, "{case}");
+            }
+        }
     }
 }
 

@@ -320,3 +320,32 @@ fn calls_before_one_on_its_connection_neither_lengthen_nor_shorten_its_limits() 
         assert_eq!(timed(&client, spec, least), timeout(error));
     }
 }
+
+#[test]
+fn a_reader_that_pauses_before_the_last_chunk_has_all_its_time() {
+    let (go, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let server = Server::new(move |_, stream| {
+        read_request(stream);
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n";
+        stream.write_all(head).unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        hang(stream);
+    });
+    let client = Running::new();
+    let mut spec = get(server.address);
+    spec.streamed = true;
+    spec.window = 4;
+    spec.timeouts.idle = Millis(1000);
+    let call = client.start(spec);
+    client.until(call, |said| {
+        said.contains(&Said::Body(b"body".to_vec())).then_some(())
+    });
+    // Longer than the timeout: it counts from the credit on.
+    std::thread::sleep(Duration::from_millis(1500));
+    client.client.credit(call, 4);
+    std::thread::sleep(Duration::from_millis(100));
+    go.send(()).unwrap();
+    client.until_stats("whole", |s| s.idle.load(Ordering::Relaxed) == 1);
+}
