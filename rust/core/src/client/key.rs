@@ -2,11 +2,13 @@
 
 use super::spec::{Address, CallSpec, Route};
 use crate::net::tls::TlsMode;
+use std::net::{Ipv4Addr, SocketAddr};
 
-/// The key of the per-host limit: the host as written, its addresses and the route to it.
+/// The key of the per-host limit: the host as written, its port (or Unix socket), and the route to it. A host may have
+/// many addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HostKey {
-    address: Option<Address>,
+    place: Option<Address>,
     name: String,
     route: Route,
 }
@@ -15,6 +17,7 @@ pub(super) struct HostKey {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub host: HostKey,
+    address: Option<Address>,
     tls: Option<TlsMode>,
     tls_name: String,
     sni: bool,
@@ -28,17 +31,28 @@ impl PoolKey {
             Some(_) => spec.tls_name.clone(),
             None => String::new(),
         };
+        let address = spec.addresses.first().cloned();
         Self {
             host: HostKey {
-                address: spec.addresses.first().cloned(),
+                place: address.clone().map(without_ip),
                 name: spec.host.clone(),
                 route: spec.route.clone(),
             },
+            address,
             tls: spec.tls,
             tls_name,
             sni: spec.sni,
             policy: spec.policy,
             hosted: spec.hosted,
         }
+    }
+}
+
+fn without_ip(address: Address) -> Address {
+    match address {
+        Address::Inet(address) => {
+            Address::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        unix => unix,
     }
 }

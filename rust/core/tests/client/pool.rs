@@ -323,6 +323,35 @@ fn the_limit_per_host_does_not_stop_other_hosts() {
 }
 
 #[test]
+fn the_limit_per_host_counts_all_addresses_of_a_host() {
+    let slow = Server::new(|_, stream| hang(stream));
+    let client = Running::with(ClientConfig {
+        max_per_host: Some(1),
+        ..ClientConfig::default()
+    });
+    let elsewhere = |server: &Server| {
+        let mut address = server.address;
+        address.set_ip([127, 0, 0, 2].into());
+        CallSpec {
+            addresses: vec![Address::Inet(address)],
+            ..get(server.address)
+        }
+    };
+    let first = client.start(get(slow.address));
+    eventually("connected", || slow.connections() == 1);
+    let second = client.start(elsewhere(&slow));
+    client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
+    client.client.cancel(second);
+    client.client.cancel(first);
+    let fast = Server::answering(OK);
+    client.run(get(fast.address)).unwrap();
+    // Nothing listens there: the idle connection to the other address gave way.
+    let error = client.run(elsewhere(&fast)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Connect, "{error:?}");
+    client.until_stats("closed", |s| s.open.load(Ordering::Relaxed) == 0);
+}
+
+#[test]
 fn a_full_backlog_of_one_host_does_not_delay_another() {
     let full = full_backlog();
     let healthy = Server::answering(OK);
