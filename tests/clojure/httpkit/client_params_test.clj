@@ -165,16 +165,16 @@
                                                (MultipartEntity. "f" file "f" nil)
                                                (MultipartEntity. "s" (FileInputStream. ^File file) "s" nil)]
                                           false)
-        body     (MultipartBody/of "B" entities false)
+        body     (MultipartBody/of "B" entities false false)
         open     (doto (.getDeclaredMethod MultipartBody "open" (make-array Class 0)) (.setAccessible true))
         length   (doto (.getDeclaredMethod MultipartBody "length" (make-array Class 0)) (.setAccessible true))
         whole    (.readAllBytes ^java.io.InputStream (.invoke open body (make-array Object 0)))]
     (is (instance? MultipartBody body))
     (is (= (seq (.array ^ByteBuffer (encode))) (seq whole)) "same bytes as the buffered form")
     (is (= (alength whole) (.invoke length body (make-array Object 0))))
-    (is (instance? ByteBuffer (MultipartBody/of "B" [(MultipartEntity. "a" "x" nil nil)] false)))
+    (is (instance? ByteBuffer (MultipartBody/of "B" [(MultipartEntity. "a" "x" nil nil)] false false)))
     (is (thrown? IllegalArgumentException
-                 (MultipartBody/of "B" [(MultipartEntity. "f" file "f" nil) (MultipartEntity. "a" true nil nil)] false)))))
+                 (MultipartBody/of "B" [(MultipartEntity. "f" file "f" nil) (MultipartEntity. "a" true nil nil)] false false)))))
 
 (deftest max-body-filter-takes-ints
   (is (= "Response Filter: ACCEPT when body's length <= 10" (str (client/max-body-filter 10))))

@@ -156,6 +156,34 @@
         (testing about
           (is (identical? ex (:error (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil)))))))))
 
+(deftest parts-of-a-chunked-body-are-read-as-they-are-sent
+  (peer/with-peer [p (peer/answering (fn [{:keys [body] :as request}] (str (peer/header request "content-length") " " body)))]
+    (with-open [out (PipedOutputStream.)]
+      (let [in     (PipedInputStream. out)
+            parts  [{:name "a" :content "x"} {:name "f" :content in} {:name "z" :content "y"}]
+            result (deref (future (client/post (:url p) {:multipart parts :chunked? true})) 5000 nil)]
+        (is (some? result) "the call does not wait for the source")
+        (.write out (.getBytes "first, "))
+        (.flush out)
+        (.write out (.getBytes "second"))
+        (.close out)
+        (when result
+          (let [{:keys [body error]} (deref result 20000 nil)]
+            (is (nil? error))
+            (is (re-matches (re-pattern (str "(?s) (--\\S+)\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n\\1\r\n"
+                                             "Content-Disposition: form-data; name=\"f\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+                                             "first, second\r\n\\1\r\n"
+                                             "Content-Disposition: form-data; name=\"z\"\r\n\r\ny\r\n\\1--\r\n"))
+                            (str body))))))))
+  (testing "and closed if they are not"
+    (let [closes (atom 0)
+          source #(proxy [InputStream] []
+                    (read ([] -1) ([_ _ _] -1))
+                    (close [] (swap! closes inc)))]
+      (is (some? (error-of {:url "ftp://x" :method :post :chunked? true
+                            :multipart [{:name "a" :content (source)} {:name "b" :content (source)}]})))
+      (is (= 2 @closes)))))
+
 (defn- interrupted
   "What `f` returns on this thread while it is interrupted; checks that it is afterwards."
   [f]

@@ -101,10 +101,10 @@
                      (MultipartEntity/encode boundary entities mixed?))))
 
 (defn streamed-request
-  "As `request`, but large files in a multipart body are not read into memory."
-  [req]
+  "As `request`, but large files in a multipart body are not read into memory, nor streams if it is sent in chunks."
+  [{:keys [chunked?] :as req}]
   (coerce-with req (fn [boundary entities mixed?]
-                     (MultipartBody/of boundary entities mixed?))))
+                     (MultipartBody/of boundary entities mixed? (boolean chunked?)))))
 
 (defn response-kind
   "Java's number for a value of `:as`."

@@ -12,34 +12,46 @@ import java.util.Collections;
 import java.util.List;
 
 /**
- * A multipart body whose large files are read while it is sent.
+ * A multipart body whose large files are read while it is sent; if it is sent in chunks, all
+ * streams, too.
  *
- * <p>Everything else is in memory, so the length is known: the wire format is that of {@link
- * MultipartEntity#encode}. Not API.
+ * <p>Everything else is in memory, so that without streams the length is known: the wire format is
+ * that of {@link MultipartEntity#encode}. Not API.
  */
 public class MultipartBody {
     private final List<Piece> pieces = new ArrayList<>();
+    private final boolean chunked;
 
     private long length;
 
-    private MultipartBody() {}
+    private MultipartBody(boolean chunked) {
+        this.chunked = chunked;
+    }
 
     /**
-     * A ByteBuffer for bodies without large files, else a MultipartBody; both are request bodies.
+     * A ByteBuffer for bodies that are in memory, else a MultipartBody; both are request bodies.
      *
      * @throws IOException if a part cannot be read
      * @throws IllegalArgumentException as {@link MultipartEntity#encode}
      */
-    public static Object of(String boundary, List<MultipartEntity> entities, Boolean mixed)
+    public static Object of(
+            String boundary, List<MultipartEntity> entities, Boolean mixed, Boolean chunked)
             throws IOException {
-        boolean large = false;
+        MultipartBody body = new MultipartBody(chunked);
+        boolean streamed = false;
         for (MultipartEntity entity : entities) {
             entity.check(mixed);
-            large |= isLarge(entity.content());
+            streamed |= body.streams(entity.content());
         }
-        return large
-                ? streamed(boundary, entities, mixed)
-                : MultipartEntity.encode(boundary, entities, mixed);
+        if (!streamed) {
+            return MultipartEntity.encode(boundary, entities, mixed);
+        }
+        body.addAll(boundary, entities, mixed);
+        return body;
+    }
+
+    private boolean streams(Object content) {
+        return isLarge(content) || (chunked && content instanceof InputStream);
     }
 
     private static boolean isLarge(Object content) {
@@ -50,19 +62,17 @@ public class MultipartBody {
                 && RequestBody.remaining((FileInputStream) content) > RequestBody.BUFFERED;
     }
 
-    private static MultipartBody streamed(
-            String boundary, List<MultipartEntity> entities, boolean mixed) throws IOException {
-        MultipartBody body = new MultipartBody();
+    private void addAll(String boundary, List<MultipartEntity> entities, boolean mixed)
+            throws IOException {
         for (MultipartEntity entity : entities) {
-            body.add(entity.head(boundary, mixed));
-            body.addContent(entity);
-            body.add(new byte[] {'\r', '\n'});
+            add(entity.head(boundary, mixed));
+            addContent(entity);
+            add(new byte[] {'\r', '\n'});
         }
-        body.add(MultipartEntity.end(boundary));
-        return body;
+        add(MultipartEntity.end(boundary));
     }
 
-    /** byte[], File or FileInputStream, and how much of it is sent. */
+    /** byte[], File or InputStream, and how much of it is sent. */
     private static final class Piece {
         final Object content;
         final long length;
@@ -121,19 +131,29 @@ public class MultipartBody {
 
     private void addContent(MultipartEntity entity) throws IOException {
         Object content = entity.content();
-        if (!isLarge(content)) {
+        if (!streams(content)) {
             add(entity.bytes());
-            return;
+        } else if (content instanceof File) {
+            add(content, ((File) content).length());
+        } else if (isLarge(content)) {
+            add(content, RequestBody.remaining((FileInputStream) content));
+        } else {
+            add(content, Long.MAX_VALUE);
         }
-        add(
-                content,
-                content instanceof File
-                        ? ((File) content).length()
-                        : RequestBody.remaining((FileInputStream) content));
     }
 
+    /** Unless it is sent in chunks. */
     long length() {
         return length;
+    }
+
+    /** Whether a read of a part may block on more than a disk. */
+    boolean mayBlock() {
+        return pieces.stream()
+                .anyMatch(
+                        piece ->
+                                piece.content instanceof InputStream
+                                        && RequestBody.mayBlock((InputStream) piece.content));
     }
 
     /** Opens all files together, so that a missing one fails before the connection is made. */

@@ -64,7 +64,11 @@ final class RequestBody implements Closeable {
             return null;
         } else if (config.chunked) {
             InputStream in = open(body);
-            return source(in, -1, false, !(body instanceof MultipartBody) && mayBlock(in));
+            boolean mayBlock =
+                    body instanceof MultipartBody
+                            ? ((MultipartBody) body).mayBlock()
+                            : mayBlock(in);
+            return source(in, -1, false, mayBlock);
         } else if (body instanceof File) {
             return ofFile((File) body);
         } else if (body instanceof InputStream) {
@@ -103,7 +107,7 @@ final class RequestBody implements Closeable {
         return new RequestBody(NONE, 0, in, length, exact, mayBlock);
     }
 
-    private static boolean mayBlock(InputStream in) {
+    static boolean mayBlock(InputStream in) {
         boolean file =
                 in.getClass() == FileInputStream.class && remaining((FileInputStream) in) >= 0;
         return !file && in.getClass() != ByteArrayInputStream.class;
