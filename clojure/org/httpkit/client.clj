@@ -125,7 +125,8 @@
     :max-connections ; To all hosts, including idle ones; further requests are
                      ; queued (default nil, unlimited; also -1)
     :max-connections-per-host
-                     ; To one host (default nil, unlimited)
+                     ; To one host and port, by name, through the same proxy
+                     ; (default nil, unlimited)
     :address-finder  ; (fn [URI]) => SocketAddress to connect to, called once per
                      ; request, with the proxy's URI if there is one
                      ; (default resolves the host)
@@ -197,11 +198,11 @@
     {:connections  _ ; Open ones, including idle ones and connects in progress
      :idle         _ ; Kept alive, unused
      :connecting   _ ; Connects in progress
-     :active       _ ; Requests that have a connection
+     :active       _ ; Requests that have a connection, or for which one is made
      :queued       _ ; Requests waiting for one
      :opened       _ ; Connections made in total
      :requests     _ ; Requests in total
-     :reused       _ ; Of these, sent on a kept-alive connection
+     :reused       _ ; Times that a request was given a kept-alive connection
      :retried      _ ; Times that a kept-alive connection turned out to be dead
      :native-tls   _ ; Connections that used the built-in TLS
      :java-hosted  _ ; Connections carried by Java: a `:channel-factory`,
@@ -343,9 +344,9 @@
       (ending/fail! ending t))))
 
 (defn ^:redef request
-  "Sends a request and immediately returns an object to deref, with or without a
-  timeout, that is also a `java.util.concurrent.Future` (`future-cancel` aborts
-  the request and closes its connection).
+  "Sends a request and returns, without waiting for the peer, an object to deref,
+  with or without a timeout, that is also a `java.util.concurrent.Future`
+  (`future-cancel` aborts the request and closes its connection).
 
   Its value is the response map, or what `callback` returns for that map:
 
@@ -369,9 +370,10 @@
     :body               ; String, byte[], ByteBuffer, File, InputStream (closed) or
                         ; seq of things to join. Large Files, and InputStreams of
                         ; known length (FileInputStream, or a Content-Length
-                        ; header), are read as they are sent
-    :chunked?           ; Send the body with chunked transfer coding, read as it
-                        ; is sent? (default false)
+                        ; header), are read as they are sent; other InputStreams
+                        ; before this returns, see `:chunked?`
+    :chunked?           ; Send the body with chunked transfer coding, read, parts
+                        ; included, as it is sent? (default false)
     :query-params       ; Added to the URL, see `query-string`
     :form-params        ; Sent as a form body, replaces `:body`
     :nested-param-style ; Of both, see `query-string`
@@ -402,11 +404,13 @@
   Times, in msecs:
     :connect-timeout    ; From submission to connected, without DNS (default 60000)
     :idle-timeout       ; Longest silence on the connection (default 60000)
-    :timeout            ; Both of the above; 0 means 200 ms, negative none
+    :timeout            ; Both of the above. Of all three, 0 means 200 ms, and less
+                        ; no time at all
     :deadline           ; From this call to the last byte, including DNS and
-                        ; redirects (default none)
-    :pool-timeout       ; Longest wait for a connection under the client's limits
-                        ; (default none, `:connect-timeout` covers it)
+                        ; redirects; 0 or less fails immediately (default none)
+    :pool-timeout       ; Longest wait for a connection under the client's limits;
+                        ; 0 for no wait (default none, also below 0:
+                        ; `:connect-timeout` covers it)
     :keepalive          ; How long the connection may idle afterwards; 0 or less:
                         ; a new connection, not kept (default 120000)
 

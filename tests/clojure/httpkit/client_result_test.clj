@@ -186,6 +186,7 @@
       (let [{:keys [error]} (deref (client/get (:url p) {:timeout ms}) 5000 nil)]
         (is (= TimeoutException (class error)))
         (is (str/ends-with? (ex-message error) (str " timeout: " ms "ms")))))
+    (is (= "idle timeout: -1ms" (ex-message (:error (deref (client/get (:url p) {:idle-timeout -1}) 5000 nil)))))
     (is (= "deadline: 0ms" (ex-message (:error (deref (client/get (:url p) {:deadline -5}) 5000 nil)))))))
 
 (deftest filters-of-ones-own
@@ -398,9 +399,12 @@
     (peer/with-peer [p hanging]
       (let [first-one (client/get (:url p) {:client c})]
         (is (peer/eventually #(= 1 (:active (client/client-stats c)))))
-        (let [{:keys [error]} (deref (client/get (:url p) {:client c :pool-timeout 100}) 5000 nil)]
-          (is (= TimeoutException (class error)))
-          (is (= "pool timeout: 100ms" (ex-message error))))
+        (doseq [ms [100 0]]
+          (let [{:keys [error]} (deref (client/get (:url p) {:client c :pool-timeout ms}) 5000 nil)]
+            (is (= TimeoutException (class error)))
+            (is (= (str "pool timeout: " ms "ms") (ex-message error)))))
+        (is (= "connect timeout: 100ms"
+               (ex-message (:error (deref (client/get (:url p) {:client c :pool-timeout -1 :timeout 100}) 5000 nil)))))
         (future-cancel first-one)))
     (client/client-stop! c)))
 
@@ -411,7 +415,8 @@
         (let [one (client/get (:url p) {:client c})
               two (client/get (:url p) {:client c})]
           (is (= "ok" (:body (deref (client/get (:url q) {:client c}) 5000 nil))) "other hosts are free")
-          (is (peer/eventually #(= 1 (:queued (client/client-stats c)))))
+          (is (peer/eventually #(= [1 1] ((juxt :active :queued) (client/client-stats c)))))
+          (is (str/includes? (str c) "active 1, queued 1"))
           (is (peer/eventually #(= 1 (count @(:sockets p)))) "the peer may accept it late")
           (run! future-cancel [one two]))))
     (client/client-stop! c)))

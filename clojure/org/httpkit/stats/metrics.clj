@@ -85,7 +85,7 @@
 (defn- client-metrics [source]
   (let [{:keys [connections idle connecting active queued opened requests reused retried buffered-bytes]}
         (client/client-stats source)]
-    [(metric :gauge "http_client_active_requests" "Requests that have a connection."
+    [(metric :gauge "http_client_active_requests" "Requests that have a connection, or for which one is made."
        {} active)
      (metric :gauge "http_client_queued_requests" "Requests that wait for a connection."
        {} queued)
@@ -97,7 +97,7 @@
        {} opened)
      (metric :counter "http_client_requests_total" "Requests made."
        {} requests)
-     (metric :counter "http_client_requests_reused_total" "Requests sent on a kept-alive connection."
+     (metric :counter "http_client_requests_reused_total" "Times that a request was given a kept-alive connection."
        {} reused)
      (metric :counter "http_client_requests_retried_total" "Kept-alive connections that turned out to be dead."
        {} retried)

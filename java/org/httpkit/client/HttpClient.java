@@ -333,14 +333,16 @@ public class HttpClient implements Runnable {
     }
 
     /**
-     * Counters, at {@code Abi.STAT_*}: open connections, idle ones, active requests, queued ones,
-     * total connections, total requests, requests on reused connections, retries, connections with
-     * native TLS, connections carried by Java, bytes buffered, connection attempts in progress. All
-     * 0 after stop.
+     * Counters, at {@code Abi.STAT_*}: open connections, idle ones, requests that are not queued,
+     * queued ones, total connections, total requests, attempts on reused connections, retries,
+     * connections with native TLS, connections carried by Java, bytes buffered, connection attempts
+     * in progress. All 0 after stop.
      */
     public long[] stats() {
         long[] out = new long[Abi.CLIENT_STATS];
         NativeClient.clientStats(handle, out);
+        // The core counts those in the queue, too; the two numbers may be of different moments.
+        out[Abi.STAT_ACTIVE] = Math.max(0, out[Abi.STAT_ACTIVE] - out[Abi.STAT_QUEUED]);
         return out;
     }
 

@@ -9,7 +9,7 @@ pub struct Stats {
     pub open: AtomicU64,
     /// Idle connections in the pool.
     pub idle: AtomicU64,
-    /// Accepted calls that have not ended.
+    /// Accepted calls that have not ended, queued ones included.
     pub active: AtomicU64,
     /// Active calls queued for a connection.
     pub queued: AtomicU64,
@@ -17,7 +17,7 @@ pub struct Stats {
     pub opened: AtomicU64,
     /// Total calls accepted.
     pub calls: AtomicU64,
-    /// Calls on a connection that another call used before.
+    /// Attempts of calls on a connection that another call used before.
     pub reused: AtomicU64,
     /// Calls repeated because a pooled connection was stale.
     pub retries: AtomicU64,
