@@ -107,3 +107,24 @@
           (is (= [status [[:server-close false]]] (outcome port log beginning #(realized? began) rest)))
           (is (= [] @errors)))
         (is (= 1 (count @log)))))))
+
+(deftest a-peer-that-leaves-after-its-body-has-failed-is-a-client-close
+  (doseq [[about status _ more beginning rest] (remove #(= 500 (second %)) failures)
+          ;; No body that nobody waits for is too slow.
+          reads? (if (= 408 status) [true] [true false])]
+    (testing (str about (when-not reads? ", unread"))
+      (let [log (atom []), began (promise), failed (promise)]
+        (wire/with-server [{:keys [port]}
+                           (recording log
+                             (fn [req]
+                               (deliver began true)
+                               (when reads?
+                                 (try (slurp (:body req)) (catch Exception e (deliver failed e))))))
+                           (merge options more)]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn beginning)
+            (is (wire/eventually #(realized? began)))
+            (wire/send! conn rest)
+            (when reads? (is (wire/eventually #(realized? failed)))))
+          (is (wire/eventually #(= [[:client-close false]] @log)) (pr-str @log)))
+        (is (= 1 (count @log)))))))

@@ -135,9 +135,9 @@ impl Stream {
         self.waiting.len()
     }
 
-    /// Whether the socket should not be read. After a fault, further bytes are of no use.
+    /// Whether the socket should not be read.
     pub(super) fn is_full(&self, window: usize) -> bool {
-        self.waiting.len() >= window || matches!(self.arrival, Arrival::Failed(_))
+        self.waiting.len() >= window
     }
 
     /// Whether the connection must end with the response if no more of the body is read: too much of it is still to

@@ -235,8 +235,11 @@ impl Inbound {
         self.peek_stream().is_some_and(Stream::is_arriving)
     }
 
+    /// Keeps bytes for later, unless input is dropped.
     pub(super) fn keep(&mut self, fresh: &[u8]) {
-        self.bytes.extend_from_slice(fresh);
+        if !self.refused {
+            self.bytes.extend_from_slice(fresh);
+        }
     }
 
     /// Takes all kept bytes.

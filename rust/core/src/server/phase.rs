@@ -27,7 +27,8 @@ pub(super) enum Receiving {
     Requests,
     /// They belong to the body of the current request, which user code reads.
     Body,
-    /// They are kept: the request before them has no complete response yet.
+    /// They are kept: the request before them has no complete response yet. Behind a body that has failed, they are
+    /// dropped.
     Behind,
     /// They are kept: the peer has too many unread response bytes.
     HeldBack,
@@ -67,6 +68,13 @@ impl Phase {
     /// A request has arrived.
     pub(super) fn begun(receiving: Receiving, terms: Terms) -> Self {
         Self::Http(receiving, Responding::Due(terms))
+    }
+
+    /// No more of the current request's body is expected.
+    pub(super) fn body_is_over(&mut self) {
+        if let Self::Http(receiving, _) = self {
+            *receiving = Receiving::Behind;
+        }
     }
 
     /// The response has advanced to `with`.

@@ -112,16 +112,21 @@ impl State {
             Ok(used) => {
                 if stream.is_complete() {
                     self.inbound.keep(&fresh[used..]);
-                    if let Phase::Http(receiving, _) = &mut self.phase {
-                        *receiving = Receiving::Behind;
-                    }
+                    self.phase.body_is_over();
                 }
             }
-            // The reader is told. Further input must not cause a reset, which could lose its response.
-            Err(_) => self.inbound.ignore_input(),
+            // The reader is told.
+            Err(_) => self.give_up_body(),
         }
         self.log_received(more);
         self.wake_reader(conn);
+    }
+
+    /// The body has failed. What still comes is dropped: unread, it would hide the peer's end, and cause a reset, which
+    /// could lose the response.
+    pub(super) fn give_up_body(&mut self) {
+        self.inbound.ignore_input();
+        self.phase.body_is_over();
     }
 
     /// Tells a waiting reader that there is something for it: bytes, the end or a fault.

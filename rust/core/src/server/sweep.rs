@@ -190,7 +190,7 @@ impl State {
                 true => self.inbound.refuse(),
                 false => {
                     stream.fail(BodyFault::TimedOut);
-                    self.inbound.ignore_input();
+                    self.give_up_body();
                     return self.wake_reader(conn);
                 }
             }

@@ -13,7 +13,7 @@ use httpkit_core::server::{
 };
 
 use crate::support::{
-    Running, answer, closings, config, read_head, read_response, reply, wait_until,
+    PATIENCE, Running, answer, closings, config, read_head, read_response, reply, wait_until,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -446,9 +446,10 @@ fn a_broken_body_fails_the_read_and_the_response_says_so() {
         limits: Limits::with_line(8192, 1000),
         ..streaming()
     });
-    for (end, violation) in [
-        (&b"zz\r\n"[..], Violation::ChunkSize),
-        (b"ffff\r\n", Violation::BodyTooLarge),
+    for (end, violation, half_closes) in [
+        (&b"zz\r\n"[..], Violation::ChunkSize, false),
+        (b"zz\r\n", Violation::ChunkSize, true),
+        (b"ffff\r\n", Violation::BodyTooLarge, false),
     ] {
         let mut peer = server.connect();
         let (head, _) = post("Transfer-Encoding: chunked", b"");
@@ -460,17 +461,47 @@ fn a_broken_body_fails_the_read_and_the_response_says_so() {
         let (none, outcome) = upload.rest(&server, 100);
         assert!(none.is_empty());
         assert_eq!(outcome, Read::Failed(BodyFault::Broken(violation)));
+        if half_closes {
+            server.end(&peer);
+        }
         let reply = ResponseHead {
             status: violation.status(),
             ..reply()
         };
         upload.exchange.respond(&reply, b"told", 4);
-        // Input that is ignored does not cost the peer its response.
-        peer.write_all(&bytes(1 << 20)).unwrap();
+        if !half_closes {
+            // Input that is ignored does not cost the peer its response.
+            peer.write_all(&bytes(1 << 20)).unwrap();
+        }
         let mut all = String::new();
         peer.read_to_string(&mut all).unwrap();
         assert!(all.contains("\r\nConnection: Close\r\n"), "{all}");
         assert!(all.ends_with("told"), "{all}");
+    }
+}
+
+#[test]
+fn a_channels_peer_that_leaves_after_its_body_has_failed_is_noticed() {
+    let server = Running::start(streaming());
+    // However much it sends behind that.
+    for more in [0, 8 << 20] {
+        let mut peer = server.connect();
+        let (head, _) = post("Transfer-Encoding: chunked", b"");
+        peer.write_all(&[&head, &b"14\r\n01234567890123456789\r\n"[..]].concat())
+            .unwrap();
+        let mut upload = Upload::take(&server.server);
+        assert!(upload.exchange.watch_peer());
+        peer.write_all(b"zz\r\n").unwrap();
+        let fault = Read::Failed(BodyFault::Broken(Violation::ChunkSize));
+        assert_eq!(upload.rest(&server, 100).1, fault);
+        peer.set_write_timeout(Some(PATIENCE)).unwrap();
+        peer.write_all(&bytes(more)).unwrap();
+        drop(peer);
+        wait_until("the channel is closed", || !upload.exchange.is_open());
+        let heard = closings(server.server.take().into_iter().collect());
+        assert_eq!(heard, [Event::Closed(-1, String::new())]);
+        assert_eq!(upload.read(100).1, fault, "as before");
+        server.sink.bodies.lock().clear();
     }
 }
 
