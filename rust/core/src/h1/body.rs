@@ -56,8 +56,8 @@ pub struct ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// A decoder for the body after a head of `head_len` bytes and `head_fields` header lines, which share their limits
-    /// with the trailers.
+    /// A decoder for the body after a head of `head_len` bytes, with what was charged to it, and `head_fields` header
+    /// lines, which share their limits with the trailers.
     pub fn new(limits: &Limits, head_len: usize, head_fields: usize) -> ChunkedDecoder {
         ChunkedDecoder {
             state: State::SizeStart,

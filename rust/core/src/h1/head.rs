@@ -69,6 +69,8 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// Bytes of the head, including its final blank line and any empty line before it.
     pub len: usize,
+    /// Bytes before it that count towards its limit, see [`HeadParser::charge`].
+    pub charged: usize,
 }
 
 impl RequestHead {
@@ -263,6 +265,7 @@ impl HeadParser {
         // A proxy that knows only HTTP/1.0 may have seen another end of the body (RFC 9112 6.1).
         head.close |= self.chunked && head.version == Version::Http10;
         head.len = self.lines.position();
+        head.charged = self.charged;
         Ok(())
     }
 }

@@ -376,7 +376,11 @@ impl Inbound {
             BodyFraming::Length(length) => Rest::Length(length),
             BodyFraming::Chunked => {
                 let fields = head.headers.len();
-                Rest::Chunked(ChunkedDecoder::new(&config.limits, head.len, fields))
+                Rest::Chunked(ChunkedDecoder::new(
+                    &config.limits,
+                    head.charged + head.len,
+                    fields,
+                ))
             }
         };
         let continued = !head.expect_continue;

@@ -127,8 +127,9 @@ impl Feed {
             BodyFraming::None => self.complete(),
             BodyFraming::Length(n) => self.step = Step::Length(n),
             BodyFraming::Chunked => {
-                let decoder =
-                    ChunkedDecoder::new(&self.limits, self.head.len, self.head.headers.len());
+                let before = self.head.charged + self.head.len;
+                let fields = self.head.headers.len();
+                let decoder = ChunkedDecoder::new(&self.limits, before, fields);
                 self.step = Step::Chunked(Box::new(decoder));
             }
         }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
 use httpkit_core::server::{Config, Mode, Notice};
 use socket2::{Domain, Socket, Type};
@@ -238,4 +239,44 @@ fn behind_a_proxy_the_address_that_it_names_counts() {
     let mut second = server.connect();
     second.write_all(GET).unwrap();
     assert!(is_closed(&mut second), "without a header the peer counts");
+}
+
+#[test]
+fn a_proxy_header_counts_towards_the_limit_of_head_and_trailers() {
+    const PROXY: &str = "PROXY TCP4 192.0.2.1 192.0.2.9 1 80\r\n";
+    const HEAD: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let server = Running::start(Config {
+        proxy: ProxyMode::Optional,
+        limits: Limits {
+            head: 300,
+            head_given: true,
+            ..Limits::default()
+        },
+        ..config(Mode::Pull)
+    });
+    for proxy in ["", PROXY] {
+        for (over, status) in [(0, "200"), (1, "431")] {
+            // In one piece, and with the header before the head.
+            for together in [true, false] {
+                let room = 300 - proxy.len() - HEAD.len();
+                let trailer = format!("a: {}\r\n", "x".repeat(room + over - "a: \r\n".len()));
+                let request = format!("{HEAD}0\r\n{trailer}\r\n");
+                let mut peer = server.connect();
+                if together {
+                    peer.write_all(format!("{proxy}{request}").as_bytes())
+                        .unwrap();
+                } else {
+                    peer.write_all(proxy.as_bytes()).unwrap();
+                    for byte in request.as_bytes() {
+                        peer.write_all(&[*byte]).unwrap();
+                    }
+                }
+                if over == 0 {
+                    answer(&server.request(), b"ok");
+                }
+                let head = read_head(&mut peer);
+                assert_eq!(&head[9..12], status, "{proxy:?} {over} {together}");
+            }
+        }
+    }
 }
