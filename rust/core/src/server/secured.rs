@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::signing::Verdict;
 use super::sink::Notice;
 use super::tls::{Tls, TlsInfo, with_plain};
+use crate::grammar::letters_digits_and;
 use crate::h1::RequestHead;
 use crate::h1::authority::{self, Authority};
 use crate::h1::response::{CONNECTION_CLOSE, content_length, header, status_line};
@@ -235,8 +236,11 @@ impl State {
     }
 }
 
+/// What a path with a query may have without percent-encoding (RFC 3986 3.3, 3.4).
+const OF_PATH: [bool; 256] = letters_digits_and(b"-._~!$&'()*+,;=:@/?");
+
 /// Where a plain request should have gone: on a TLS port, to the same authority. That of an absolute target comes
-/// before `Host` (RFC 9112 3.2.2).
+/// before `Host` (RFC 9112 3.2.2). `None` if no URL can have its name.
 fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -> Option<String> {
     let target = head.target.of(bytes);
     let (name, port, path) = match authority::split(target) {
@@ -247,7 +251,7 @@ fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -
         None => {
             let authority = head.authority?;
             // Other forms, such as `*`, have no path.
-            let path = if target.starts_with(b"/") {
+            let path = if matches!(target, [b'/' | b'?', ..]) {
                 target
             } else {
                 b""
@@ -256,8 +260,12 @@ fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -
         }
     };
     let name = std::str::from_utf8(name).ok()?;
-    let path = std::str::from_utf8(path).ok()?;
-    let slash = if path.starts_with('/') { "" } else { "/" };
+    // Only an address in brackets has colons (RFC 3986 3.2.2).
+    if name.contains(':') && !name.starts_with('[') {
+        return None;
+    }
+    let slash = if path.starts_with(b"/") { "" } else { "/" };
+    let path = encoded(path);
     let port = match on_tls_port {
         true => port,
         false => conn.shared.tls.port.get().copied(),
@@ -265,6 +273,20 @@ fn https_url(conn: &Conn, head: &RequestHead, bytes: &[u8], on_tls_port: bool) -
     let port = port.filter(|port| *port != 443);
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     Some(format!("https://{name}{port}{slash}{path}"))
+}
+
+/// `path` with what no URL has there percent-encoded, as are percent signs that encode nothing.
+fn encoded(path: &[u8]) -> String {
+    let mut out = String::with_capacity(path.len());
+    for (at, &b) in path.iter().enumerate() {
+        let encodes = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+        if OF_PATH[b as usize] || b == b'%' && path.get(at + 1..at + 3).is_some_and(encodes) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
 }
 
 fn plain_response(shared: &Shared, status: u16, url: Option<String>, is_head: bool) -> Vec<u8> {

@@ -46,7 +46,37 @@ fn a_plain_request_on_the_tls_port_is_told_where_to_go() {
             b"OPTIONS * HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
             ": use https://[::1]/",
         ),
+        (
+            b"GET ?x=1?y HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://h/?x=1?y",
+        ),
+        // What no URL may have raw.
+        (
+            b"GET /a#b?c#d HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://h/a%23b?c%23d",
+        ),
+        (
+            b"GET http://b#c HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://b/%23c",
+        ),
+        (
+            b"GET /\xc3\xa9\xff\"<>[\\]^`{|} HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://h/%C3%A9%FF%22%3C%3E%5B%5C%5D%5E%60%7B%7C%7D",
+        ),
+        (
+            b"GET /%c3%A9%4%zz%25% HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://h/%c3%A9%254%25zz%25%25",
+        ),
+        (
+            b"GET /-._~!$&'()*+,;=:@/A9?/? HTTP/1.1\r\nHost: h\r\n\r\n",
+            ": use https://h/-._~!$&'()*+,;=:@/A9?/?",
+        ),
         (b"GET / HTTP/1.0\r\n\r\n", ""),
+        // A name that no URL may have.
+        (b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", ""),
+        (b"GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", ""),
+        (b"GET / HTTP/1.1\r\nHost: a:b:80\r\n\r\n", ""),
+        (b"GET http://::1/ HTTP/1.1\r\nHost: h\r\n\r\n", ""),
         (b"QUIT\r\n", ""),
     ] {
         let mut peer = server.socket();
