@@ -1,17 +1,23 @@
 (ns ^:no-doc org.httpkit.headers
   "Headers as users give them, of a request or a response: a map with names in any case. Not API."
   (:import
-   [java.util Locale]))
+   [java.util Locale]
+   [org.httpkit HeaderValues]))
 
 (set! *warn-on-reflection* true)
 
 (defn- lower-case [k]
   (.toLowerCase (str k) Locale/ROOT))
 
-(defn value-of
-  "The value, as a string, of the header with this name (lower case); nil if there is none."
+(defn has?
+  "Whether the header with this name (lower case) has a value."
   [headers header]
-  (some (fn [[k v]] (when (= header (lower-case k)) (some-> v str))) headers))
+  (boolean (some (fn [[k v]] (and (= header (lower-case k)) (some? v))) headers)))
+
+(defn value-of
+  "The only value, as a string, of the header with this name (lower case); nil if it has none or several."
+  [headers header]
+  (some (fn [[k v]] (when (= header (lower-case k)) (some-> (HeaderValues/single v) str))) headers))
 
 (defn without
   "`headers` without those named in `names` (lower case), ignoring case."

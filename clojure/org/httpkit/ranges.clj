@@ -64,7 +64,7 @@
   (and (instance? File body)
        (#{:get :head} (:request-method request))
        (or (nil? status) (= 200 status))
-       (nil? (headers/value-of (:headers response) "content-range"))
+       (not (headers/has? (:headers response) "content-range"))
        (not= "none" (headers/value-of (:headers response) "accept-ranges"))
        (.isFile ^File body)))
 

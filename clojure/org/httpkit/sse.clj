@@ -275,7 +275,7 @@
       (dissoc :reconnect? :max-event-bytes :response :deadlock-guard?)
       (assoc :url url :as :stream
              :headers (cond-> (headers/without (:headers opts) #{"last-event-id"})
-                        (nil? (headers/value-of (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
+                        (not (headers/has? (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
                         (sendable? last-id) (headers/with "last-event-id" last-id)))))
 
 (defn- stream-of-events? [{:keys [status headers]}]

@@ -103,6 +103,23 @@
                 (is (= status (:status answer)))
                 (is (if (= 206 status) (part? answer 10 10) (part? answer 0 1000)))))))))))
 
+(deftest headers-may-be-sequences
+  (with-file [file 1000]
+    (doseq [[headers if-range status] [[{"ETag" ["\"a\""]} "\"a\"" 206]
+                                       [{"ETag" (object-array ["\"a\""])} "\"a\"" 206]
+                                       [{"ETag" ["\"b\""]} "\"a\"" 200]
+                                       [{"ETag" ["\"a\"" "\"b\""]} "\"a\"" 200]
+                                       [{"ETag" []} "\"a\"" 200]
+                                       [{"Accept-Ranges" ["none"]} nil 200]
+                                       [{"Accept-Ranges" '("bytes")} nil 206]
+                                       [{"Content-Range" ["bytes 0-999/5000"]} nil 200]
+                                       [{"Content-Range" ["bytes 0-999/5000" "bytes 0-999/6000"]} nil 200]]]
+      (testing (pr-str headers)
+        (wire/with-server [{:keys [port]} (server/wrap-range (constantly {:status 200 :headers headers :body file})) {}]
+          (with-open [conn (wire/connect port)]
+            (is (= status (:status (ask conn "GET" (cond-> [["Range" "bytes=10-19"]]
+                                                     if-range (conj ["If-Range" if-range]))))))))))))
+
 (deftest other-responses-are-left-alone
   (with-file [file 1000]
     (doseq [response [{:status 200 :headers {} :body "text"}
