@@ -188,6 +188,28 @@
 
 (def ^:private bodies
   (vec (for [thread (range 8)] (str thread (apply str (repeat (* 37 (inc thread)) \x))))))
+(deftest what-a-callback-sends-to-a-peer-that-reads-is-never-too-much
+  (doseq [kind [:http :websocket] policy [:close :block :reject] broadcast? [false true]
+          :when (not (and broadcast? (= :block policy)))]
+    (let [sent (promise) text (apply str (repeat 100 \x))
+          send (fn [ch] (if broadcast? (= 1 (server/broadcast! [ch] text)) (server/send! ch text false)))]
+      (wire/with-server [{:keys [port]}
+                         #(server/as-channel % {:max-pending-bytes 300 :on-overflow policy
+                                                :on-open (fn [ch]
+                                                           (when (= kind :http) (server/send! ch nil false))
+                                                           (deliver sent (frequencies (repeatedly 40 (fn [] (send ch)))))
+                                                           (server/close ch))})
+                         {}]
+        (let [about (str kind policy broadcast?)
+              got   (if (= kind :http)
+                      (:chunks (wire/exchange port (wire/get-request "/")))
+                      (let [conn (wire/upgrade port)
+                            got  (doall (repeatedly 40 #(frames/receive! conn)))]
+                        (wire/disconnect conn)
+                        (map #(if (= [:text text] %) 100 %) got)))]
+          (is (= {true 40} (wire/outcome sent)) about)
+          (is (= (repeat 40 100) got) about))))))
+
 
 (deftest sends-of-many-threads-stay-whole
   (doseq [kind [:http :websocket]]

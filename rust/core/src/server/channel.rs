@@ -59,9 +59,19 @@ impl State {
 
     /// Whether fewer than `limit` bytes are queued. If not, the caller is told when it may continue.
     pub(super) fn has_room(&mut self, conn: &Conn, limit: usize) -> bool {
-        let pending = self.transport.pending();
-        if pending < limit && (pending == 0 || !conn.shared.budget.is_exhausted()) {
+        let has_room = |state: &Self| {
+            let pending = state.transport.pending();
+            pending < limit && (pending == 0 || !conn.shared.budget.is_exhausted())
+        };
+        if has_room(self) {
             return true;
+        }
+        if self.transport.is_corked() {
+            // The socket may take what we only hold back.
+            self.flush();
+            if has_room(self) {
+                return true;
+            }
         }
         // Under the lock that a flush needs, so its end cannot be missed.
         self.drain = Some(conn.shared.clone());

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{Config, Mode, Notice, Sent, Times};
+use httpkit_core::server::{CORK, Config, Mode, Notice, Sent, Times};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, answer, config, frame, read_head, read_response, reply, wait_until};
@@ -181,6 +181,22 @@ fn beyond_the_limit_a_channel_whose_peer_does_not_read_is_full() {
     let mut received = [0; 4];
     quick.read_exact(&mut received).unwrap();
     assert_eq!(&received[2..], b"hi");
+}
+
+#[test]
+fn beyond_the_limit_a_callback_may_send_whatever_the_socket_takes() {
+    let server = server(300 * KIB);
+    let _upload = uploading(&server, 400 * KIB);
+    holds(&server, 400 * KIB);
+    let (mut peer, exchange) = server.websocket(None);
+    for n in 0..4 {
+        let sent = exchange.send_frame(Opcode::Text, b"hi", CORK, usize::MAX);
+        assert_eq!(sent, Sent::Accepted, "frame {n}");
+    }
+    exchange.uncork();
+    let mut received = [0; 16];
+    peer.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"\x81\x02hi".repeat(4).as_slice());
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use httpkit_core::server::{GZIP_LEVEL, GZIP_WINDOW, Mode, ResponseHead, Sent};
+use httpkit_core::server::{CORK, GZIP_LEVEL, GZIP_WINDOW, Mode, ResponseHead, Sent};
 
 use crate::support::{Running, config, read_head, reply, wait_until};
 
@@ -98,4 +98,23 @@ fn a_full_compressed_stream_refuses_before_it_compresses() {
     exchange.end_stream();
     let text = decoded(&unchunked(&reader.join().unwrap()));
     assert!(text.ends_with("accepted") && text.len() == noise.len() + 8);
+}
+
+#[test]
+fn what_a_callback_holds_back_takes_no_room() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let exchange = server.request();
+    assert_eq!(exchange.stream(&compressed(), b""), Sent::Accepted);
+    for n in 0..40 {
+        let sent = exchange.send_chunk(b"piece\n", CORK, 20);
+        assert_eq!(sent, Sent::Accepted, "piece {n}");
+    }
+    exchange.end_stream();
+    read_head(&mut peer);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert_eq!(decoded(&unchunked(&bytes)), "piece\n".repeat(40));
 }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use httpkit_core::server::{Config, Exchange, Mode, Sent, Timeout, Work};
+use httpkit_core::server::{CORK, Config, Exchange, Mode, Sent, Timeout, Work};
 
 use crate::support::{Running, config, read_head, reply, wait_until, write_timeout};
 
@@ -145,4 +145,24 @@ fn who_waits_for_room_hears_when_there_is_some() {
     });
     assert!(!exchange.await_room(1000));
     assert_eq!(exchange.end_stream(), Sent::Accepted);
+}
+
+#[test]
+fn what_a_callback_holds_back_takes_no_room() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    peer.write_all(GET).unwrap();
+    let exchange = server.request();
+    assert_eq!(exchange.stream(&reply(), b""), Sent::Accepted);
+    let piece = vec![b'x'; 100];
+    for n in 0..40 {
+        let sent = exchange.send_chunk(&piece, CORK, 250);
+        assert_eq!(sent, Sent::Accepted, "piece {n}");
+        assert!(!exchange.await_room(1), "piece {n}");
+    }
+    assert_eq!(exchange.end_stream(), Sent::Accepted);
+    read_head(&mut peer);
+    let mut body = vec![0; 40 * 106];
+    peer.read_exact(&mut body).unwrap();
+    assert!(body.ends_with(b"x\r\n"));
 }

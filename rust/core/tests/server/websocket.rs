@@ -83,6 +83,22 @@ fn corked_frames_leave_soon_though_the_user_is_behind() {
 }
 
 #[test]
+fn what_a_callback_holds_back_takes_no_room() {
+    let server = Running::start(config(Mode::Pull));
+    let (mut peer, exchange) = server.websocket(None);
+    let text = vec![b'x'; 100];
+    for n in 0..40 {
+        let sent = exchange.send_frame(Opcode::Text, &text, CORK, 250);
+        assert_eq!(sent, Sent::Accepted, "frame {n}");
+    }
+    exchange.uncork();
+    assert!(!exchange.await_room(1));
+    let mut frames = vec![0; 40 * 102];
+    peer.read_exact(&mut frames).unwrap();
+    assert!(frames.ends_with(&text));
+}
+
+#[test]
 fn a_peer_that_is_not_read_is_not_taken_for_dead() {
     let server = Running::start(config(Mode::Pull));
     let time = Duration::from_millis(20);
