@@ -170,6 +170,27 @@
         ;; The server has stopped: nothing can come after.
         (is (= (cons :going-away (map str (range 200))) @log))))))
 
+(deftest on-close-waits-for-any-number-of-callbacks-that-are-quick
+  (doseq [mode (keys (modes))]
+    (testing mode
+      (let [log (atom []) longest (atom 0)]
+        (wire/with-server [{:keys [port]}
+                           #(server/as-channel % {:on-receive (fn [_ message]
+                                                                (let [begun (System/nanoTime)]
+                                                                  (Thread/sleep 20)
+                                                                  (swap! log conj message)
+                                                                  (swap! longest max (- (System/nanoTime) begun))))
+                                                  :on-close   (fn [_ status] (swap! log conj status))})
+                           (get (modes) mode)]
+          (let [conn (wire/upgrade port)]
+            (apply send-frames! conn (conj (mapv #(vector :text (str %)) (range 30)) [:close 1000]))
+            (is (wire/eventually #(= 31 (count @log))))
+            (wire/disconnect conn)))
+        (is (or (= (conj (mapv str (range 30)) :normal) @log)
+                ;; A busy machine made a callback long.
+                (< 100000000 (long @longest)))
+            (pr-str @log))))))
+
 (deftest messages-that-wait-for-a-thread-are-delivered-before-on-close
   (doseq [mode ["own threads" "a user's pool"]
           [how leave] leavings]

@@ -290,6 +290,29 @@
         (is (wire/eventually #(= ["wait" :going-away "behind"] @heard)))
         (ws/disconnect web)))))
 
+(deftest a-close-handler-waits-for-any-number-of-callbacks-that-are-quick
+  (let [heard (atom []) longest (atom 0)]
+    (with-ring [port log
+                (fn [req]
+                  (server/as-channel req
+                    {:on-receive (fn [_ message]
+                                   (let [begun (System/nanoTime)]
+                                     (Thread/sleep 20)
+                                     (swap! heard conj message)
+                                     (swap! longest max (- (System/nanoTime) begun))))
+                     :on-close   (fn [_ status] (swap! heard conj status))}))
+                nil]
+      (reset! heard [])
+      (reset! longest 0)
+      (let [web (ws/connect port wire/patience-ms)]
+        (ws/send! web (conj (mapv #(vector :text (str %)) (range 30)) [:close 1001 "off"]) nil)
+        (is (wire/eventually #(= 31 (count @heard))))
+        (is (or (= (conj (mapv str (range 30)) :going-away) @heard)
+                ;; A busy machine made a callback long.
+                (< 100000000 (long @longest)))
+            (pr-str @heard))
+        (ws/disconnect web)))))
+
 (deftest closing-it-shuts-its-pool-down
   (doseq [wrap [identity behind]]
     (let [pool   (Executors/newFixedThreadPool 1)

@@ -32,6 +32,9 @@ public class AsyncChannel {
     volatile boolean runsCallbacks;
 
     /** Runs the close handlers if the channel is closed while a callback runs. */
+    /** Raised before each of them. Not an int: each idle channel has one. */
+    volatile char callbacks;
+
     volatile FutureTask<?> lateClosing;
 
     private volatile IFn receiveHandler;

@@ -47,6 +47,7 @@ final class ChannelEvents {
             int start = at + 5;
             int end = start + RequestBlock.readInt(block, at + 1);
             server.workers.clearLateInterrupt();
+            channel.callbacks++;
             try {
                 runOne(server, channel, block[at], block, start, end);
             } catch (Throwable e) {

@@ -4,13 +4,14 @@ import java.util.Collection;
 import java.util.concurrent.Executor;
 import java.util.concurrent.FutureTask;
 import java.util.function.BooleanSupplier;
+import java.util.function.IntSupplier;
 
 /**
  * Closes a channel whose callbacks are still running: one may run until the close handler stops it.
  *
- * <p>A close event is normally delivered after earlier events. But once a running callback has
- * delayed it for a while, the close handlers run on another thread, and queued events are delivered
- * after them.
+ * <p>A close event is normally delivered after earlier events. But once a single running callback
+ * has delayed it for a while, the close handlers run on another thread, and queued events are
+ * delivered after them.
  */
 final class LateClosing {
     /** How long a running callback may delay its channel's close event. */
@@ -21,22 +22,18 @@ final class LateClosing {
 
     private final FutureTask<?> closing;
     private final BooleanSupplier heard;
-    private final BooleanSupplier callbackRuns;
+    private final IntSupplier running;
     private final Executor pool;
 
     /**
      * @param closing runs the close handlers, unless they have run
      * @param heard whether they have run, or are running
-     * @param callbackRuns whether a callback of the channel is running
+     * @param running another number for each callback of the channel while it runs, 0 in between
      */
-    LateClosing(
-            FutureTask<?> closing,
-            BooleanSupplier heard,
-            BooleanSupplier callbackRuns,
-            Executor pool) {
+    LateClosing(FutureTask<?> closing, BooleanSupplier heard, IntSupplier running, Executor pool) {
         this.closing = closing;
         this.heard = heard;
-        this.callbackRuns = callbackRuns;
+        this.running = running;
         this.pool = pool;
     }
 
@@ -49,7 +46,7 @@ final class LateClosing {
         new LateClosing(
                         channel.lateClosing,
                         channel.closedRan::get,
-                        () -> channel.runsCallbacks,
+                        () -> channel.runsCallbacks ? 1 + channel.callbacks : 0,
                         server.workers::callback)
                 .watch();
     }
@@ -67,17 +64,17 @@ final class LateClosing {
     /** Ensures that the close handlers run. Never blocks. */
     void watch() {
         // The callback ahead of it may not have begun, for lack of a thread.
-        boolean runs = callbackRuns.getAsBoolean();
+        int runs = running.getAsInt();
         if (!ServerTimer.after(PATIENCE_MILLIS, () -> look(runs))) {
             run();
         }
     }
 
-    private void look(boolean ranBefore) {
+    private void look(int ranBefore) {
         if (heard.getAsBoolean()) {
             return;
         }
-        if (ranBefore && callbackRuns.getAsBoolean()) {
+        if (ranBefore != 0 && running.getAsInt() == ranBefore) {
             run();
         } else {
             watch();

@@ -46,7 +46,9 @@ public class RingHandler implements IHandler {
     /** Events queued for a channel: delivered in order, by one thread at a time. */
     private static final class Chain {
         final Queue<Runnable> tasks = new ArrayDeque<>();
-        volatile boolean runs;
+
+        /** Raised before each event; 0 before the first. */
+        volatile int begun;
     }
 
     /** As the constructor with 8 arguments, with the defaults of {@code run-server}. */
@@ -258,7 +260,7 @@ public class RingHandler implements IHandler {
                 channel,
                 (key, chain) -> {
                     next[0] = chain.tasks.poll();
-                    chain.runs = true;
+                    chain.begun++;
                     return next[0] == null ? null : chain;
                 });
         return next[0];
@@ -275,7 +277,7 @@ public class RingHandler implements IHandler {
         FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);
         try {
             if (inOrder(channel, closing)) {
-                new LateClosing(closing, closing::isDone, () -> runs(channel), execs).watch();
+                new LateClosing(closing, closing::isDone, () -> running(channel), execs).watch();
             } else {
                 closing.run();
             }
@@ -288,9 +290,12 @@ public class RingHandler implements IHandler {
         }
     }
 
-    private boolean runs(AsyncChannel channel) {
+    /**
+     * See {@link LateClosing}: the chain is there until the closing, which is part of it, has run.
+     */
+    private int running(AsyncChannel channel) {
         Chain chain = chains.get(channel);
-        return chain != null && chain.runs;
+        return chain == null ? 0 : chain.begun;
     }
 
     private void closed(AsyncChannel channel, int status, String reason) {
