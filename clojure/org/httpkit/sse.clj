@@ -25,6 +25,8 @@
    [clojure.lang IReduceInit]
    [java.io Closeable IOException InputStream]
    [java.net URLDecoder]
+   [java.nio ByteBuffer]
+   [java.nio.charset CharacterCodingException StandardCharsets]
    [java.util.concurrent CountDownLatch ThreadLocalRandom TimeUnit]
    [org.httpkit.client EventParser]
    [org.httpkit.logger ContextLogger]
@@ -115,15 +117,24 @@
                      (catch IllegalArgumentException _ (str v))))))
       (str/split query #"&"))))
 
+(defn- from-utf-8
+  "A header's value, whose bytes came as ISO-8859-1, as UTF-8 if that is what they are."
+  [^String value]
+  (if (.canEncode (.newEncoder StandardCharsets/ISO_8859_1) value)
+    (try (str (.decode (.newDecoder StandardCharsets/UTF_8)
+                (ByteBuffer/wrap (.getBytes value StandardCharsets/ISO_8859_1))))
+         (catch CharacterCodingException _ value))
+    value))
+
 (defn last-event-id
   "Returns the id of the last event that the client has received, or nil: that of
-  the `Last-Event-ID` header, which browsers send when they reconnect, else of the
-  query parameter `lastEventId`.
+  the `Last-Event-ID` header, which browsers send when they reconnect, in UTF-8, else
+  of the query parameter `lastEventId`.
 
     (doseq [event (events-since (last-event-id req))]
       (send! s event))"
   [req]
-  (or (get-in req [:headers "last-event-id"])
+  (or (some-> (get-in req [:headers "last-event-id"]) from-utf-8)
       (parameter (:query-string req) "lastEventId")))
 
 (def ^:private head

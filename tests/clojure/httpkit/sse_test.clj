@@ -141,6 +141,15 @@
   (is (nil? (sse/last-event-id {:headers {} :query-string "lastEventIds=1"})))
   (is (nil? (sse/last-event-id {:headers {}}))))
 
+(deftest the-last-event-id-in-a-header-is-utf-8-if-it-can-be
+  (wire/with-server [{:keys [port]} (fn [req] {:body (pr-str (map int (sse/last-event-id req)))}) {}]
+    (doseq [[sent read] {"7"                          "7"
+                         "\u00c3\u00a9\u00e2\u0082\u00ac" "é€"
+                         "\u00f0\u009f\u0098\u0080"        "😀"
+                         "caf\u00e9"                      "café"}]
+      (is (= (pr-str (map int read)) (:body (wire/fetch port (wire/get-request "/" ["Last-Event-ID" sent])))))))
+  (is (= "é€" (sse/last-event-id {:headers {"last-event-id" "é€"}})) "a server that has decoded it"))
+
 (deftest a-peer-that-does-not-read-meets-the-bound-of-its-stream
   (let [drained (promise)
         big     {:data (apply str (repeat 100000 \x))}]
