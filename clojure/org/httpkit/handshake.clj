@@ -3,7 +3,8 @@
   `org.httpkit.server`."
   (:require
    [clojure.string :as str]
-   [org.httpkit.encode :refer [base64-encode]])
+   [org.httpkit.encode :refer [base64-encode]]
+   [org.httpkit.headers :as headers])
   (:import
    [java.nio.charset StandardCharsets]
    [java.security MessageDigest]
@@ -53,14 +54,16 @@
 
 (defn headers
   "Headers of the 101: the result of `check`, the agreed subprotocol, and `more`,
-  which override neither."
+  which replace none of them."
   ([accept] (headers accept nil nil))
   ([accept subprotocol more]
-   (cond-> (assoc (into {} more)
-             "Upgrade"              "websocket"
-             "Connection"           "Upgrade"
-             "Sec-WebSocket-Accept" accept)
-     subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))))
+   (let [own (cond-> {"Upgrade"              "websocket"
+                      "Connection"           "Upgrade"
+                      "Sec-WebSocket-Accept" accept}
+               subprotocol (assoc "Sec-WebSocket-Protocol" subprotocol))]
+     (if (seq more)
+       (reduce-kv headers/with more own)
+       own))))
 
 (defn telling-version
   "`response`, which rejects a handshake, with the supported version if the client's is another one

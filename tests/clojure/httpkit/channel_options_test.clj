@@ -42,6 +42,25 @@
       (is (= "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" (get headers "sec-websocket-accept")))
       (wire/disconnect conn))))
 
+(deftest further-headers-of-the-handshake-answer-replace-none-of-its-own-in-any-case
+  (wire/with-server [{:keys [port]}
+                     #(server/as-channel % {:subprotocols ["a"]
+                                            :headers      {"upgrade" "x" "CONNECTION" "close" "sec-websocket-accept" "x"
+                                                           "sec-WebSocket-protocol" "x" "x-more" "1"}})
+                     {}]
+    (doseq [offer ["a" "b"]]
+      (let [conn (wire/connect port)]
+        (wire/write! conn (wire/get-request "/" "Upgrade: websocket" "Connection: Upgrade" "Sec-WebSocket-Version: 13"
+                                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+                                            (str "Sec-WebSocket-Protocol: " offer)))
+        (let [lines (doall (take-while seq (repeatedly #(.readLine ^java.io.DataInputStream (:in conn)))))]
+          (is (= ["Connection: Upgrade" "Sec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" "Upgrade: websocket"]
+                 (sort (filter #(re-find #"(?i)^(upgrade|connection|sec-websocket-accept):" %) lines))))
+          (is (= [(str "Sec-Websocket-Protocol: " (if (= "a" offer) "a" "x"))]
+                 (filter #(re-find #"(?i)^sec-websocket-protocol:" %) lines)))
+          (is (some #{"X-More: 1"} lines)))
+        (wire/disconnect conn)))))
+
 (deftest the-handshake-answer-cannot-be-injected-into
   (doseq [opts [{:headers {"X-Name" "a\r\nX-Evil: yes"}} {:headers {"X-Evil: yes\r\nX" "a"}}
                 {:headers {"X-Name" ["fine" "a\nb"]}} {:subprotocols ["a\r\nX-Evil: yes"]}]]
@@ -169,25 +188,6 @@
       (is (= (for [m ["a" "b"] n (range 100)] [:text (str m " " n)]) (repeatedly 200 #(frames/receive! conn))))
       (wire/disconnect conn))))
 
-(deftest two-sends-per-message-make-a-quick-round-trip
-  (wire/with-server [{:keys [port]}
-                     #(server/as-channel % {:on-receive (fn [ch message]
-                                                          (server/send! ch (str message "1"))
-                                                          (server/send! ch (str message "2")))})
-                     {}]
-    (let [conn  (wire/upgrade port)
-          once  (fn []
-                  (let [start (System/nanoTime)]
-                    (send-frames! conn [:text "m"])
-                    (is (= [[:text "m1"] [:text "m2"]] (repeatedly 2 #(frames/receive! conn))))
-                    (/ (- (System/nanoTime) start) 1e6)))
-          times (sort (drop 200 (doall (repeatedly 500 once))))]
-      ;; Nagle's algorithm against delayed acknowledgements would make it more than 40.
-      (is (< (double (nth times 150)) 10) "median, msecs; of a debug build on a busy machine")
-      (wire/disconnect conn))))
-
-(def ^:private bodies
-  (vec (for [thread (range 8)] (str thread (apply str (repeat (* 37 (inc thread)) \x))))))
 (deftest what-a-callback-sends-to-a-peer-that-reads-is-never-too-much
   (doseq [kind [:http :websocket] policy [:close :block :reject] broadcast? [false true]
           :when (not (and broadcast? (= :block policy)))]
@@ -210,6 +210,25 @@
           (is (= {true 40} (wire/outcome sent)) about)
           (is (= (repeat 40 100) got) about))))))
 
+(deftest two-sends-per-message-make-a-quick-round-trip
+  (wire/with-server [{:keys [port]}
+                     #(server/as-channel % {:on-receive (fn [ch message]
+                                                          (server/send! ch (str message "1"))
+                                                          (server/send! ch (str message "2")))})
+                     {}]
+    (let [conn  (wire/upgrade port)
+          once  (fn []
+                  (let [start (System/nanoTime)]
+                    (send-frames! conn [:text "m"])
+                    (is (= [[:text "m1"] [:text "m2"]] (repeatedly 2 #(frames/receive! conn))))
+                    (/ (- (System/nanoTime) start) 1e6)))
+          times (sort (drop 200 (doall (repeatedly 500 once))))]
+      ;; Nagle's algorithm against delayed acknowledgements would make it more than 40.
+      (is (< (double (nth times 150)) 10) "median, msecs; of a debug build on a busy machine")
+      (wire/disconnect conn))))
+
+(def ^:private bodies
+  (vec (for [thread (range 8)] (str thread (apply str (repeat (* 37 (inc thread)) \x))))))
 
 (deftest sends-of-many-threads-stay-whole
   (doseq [kind [:http :websocket]]
