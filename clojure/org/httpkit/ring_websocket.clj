@@ -7,6 +7,7 @@
   (:import
    [java.nio ByteBuffer]
    [java.util Map]
+   [java.util.function Consumer]
    [org.httpkit.server AsyncChannel Frame$PingFrame Frame$PongFrame]))
 
 (set! *warn-on-reflection* true)
@@ -27,7 +28,8 @@
   (if-let [error (try (when-not (.send ch (payload message) false) (closed))
                       (catch Throwable t t))]
     (fail error)
-    (.whenFlushed ch (fn [] (if (.isClosed ch) (fail (closed)) (succeed))))))
+    (.whenFlushed ch (reify Consumer
+                       (accept [_ written?] (if written? (succeed) (fail (closed))))))))
 
 (defn- socket [^AsyncChannel ch]
   (reify

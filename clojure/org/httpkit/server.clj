@@ -768,7 +768,8 @@
     :on-close-raw       ; [ch code reason], WebSocket close code (0 for ours, -1 for an
                         ; HTTP client that disconnected) and reason
     :on-drain           ; [ch], when the bytes that made `send!` return false under
-                        ; `:on-overflow :reject` have been written
+                        ; `:on-overflow :reject` have been written, unless `ch` is
+                        ; closed by then; may run beside other callbacks
 
   Other options:
     :max-pending-bytes, :on-overflow, :compression ; As for `run-server`, for this channel

@@ -298,7 +298,7 @@ impl Sink for Loop {
         }
     }
     fn on_starved(&self, _: usize) {}
-    fn on_drained(&self, _: i64) {}
+    fn on_drained(&self, _: i64, _: bool) {}
     fn on_body(&self, _: i64) {}
     fn on_closing(&self, _: i64, _: i32, _: &str) {}
     fn on_notice(&self, notice: Notice) {

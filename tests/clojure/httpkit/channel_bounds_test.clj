@@ -115,6 +115,27 @@
           (is (wire/eventually #(= (inc round) @drains))))
         (wire/disconnect conn)))))
 
+(deftest on-drain-is-not-called-for-a-channel-that-is-closed
+  (doseq [[about leave] {"the peer resets" (fn [conn _] (wire/reset conn))
+                         "we close"        (fn [conn ch]
+                                             (server/close ch)
+                                             (doall (take-while #(not= :close (first %)) (repeatedly #(frames/receive! conn)))))}]
+    (let [drains (atom 0) channel (promise) closed (promise)]
+      (wire/with-server [{:keys [port]}
+                         #(server/as-channel % {:max-pending-bytes limit :on-overflow :reject
+                                                :on-open  (fn [ch] (deliver channel ch))
+                                                :on-close (fn [_ _] (deliver closed true))
+                                                :on-drain (fn [_] (swap! drains inc))})
+                         {}]
+        (let [conn (wire/upgrade port)
+              ch   (wire/outcome channel)]
+          (accepted ch)
+          (leave conn ch)
+          (is (true? (wire/outcome closed)))
+          (wire/disconnect conn)))
+      ;; The server has stopped: nothing can come after.
+      (is (zero? (long @drains)) about))))
+
 (deftest a-slow-on-drain-delays-no-other-channel
   (let [go-on (promise) channels (atom []) drained (promise)]
     (wire/with-server [{:keys [port]}

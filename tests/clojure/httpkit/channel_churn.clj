@@ -10,6 +10,7 @@
            (java.nio.file Files)
            (java.util Random)
            (java.util.concurrent.atomic AtomicLong)
+           (java.util.function Consumer)
            (org.httpkit.jni Native)
            (org.httpkit.server AsyncChannel)))
 
@@ -34,7 +35,7 @@
     2 (when (server/websocket? ch) (throw (ex-info "as callbacks do" {})))
     3 (server/send! ch (str "last " (.nextInt random)) true)
     4 (future (server/send! ch "from a thread" false) (server/close ch))
-    5 (.whenFlushed ^AsyncChannel ch (fn []))
+    5 (.whenFlushed ^AsyncChannel ch (reify Consumer (accept [_ _])))
     (server/send! ch (apply str (repeat (.nextInt random 3000) "x")) false)))
 
 (defn- channel-options [random counts]

@@ -6,6 +6,7 @@
   (:import (java.io ByteArrayInputStream)
            (java.util Map)
            (java.util.concurrent SynchronousQueue TimeUnit)
+           (java.util.function Consumer)
            (org.httpkit.jni Native)
            (org.httpkit.server AsyncChannel HttpServer)))
 
@@ -159,7 +160,7 @@
                        (fn [req]
                          (let [ch ^AsyncChannel (:async-channel req)]
                            (server/send! ch "answer")
-                           (.whenFlushed ch #(deliver ran true)))
+                           (.whenFlushed ch (reify Consumer (accept [_ _] (deliver ran true)))))
                          {:body (:async-channel req)})
                        {}]
       (wire/exchange port (wire/get-request "/"))

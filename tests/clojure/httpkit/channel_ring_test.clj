@@ -224,6 +224,29 @@
         (wire/reset conn)
         (is (instance? java.io.IOException (wire/outcome sent)))))))
 
+(deftest a-close-behind-an-asynchronous-send-does-not-decide-its-outcome
+  (doseq [[about size answer expected]
+          [["written at once" 3 #(repeatedly 2 (partial frames/receive! %)) #{:sent}]
+           ["read later" 12000000 #(repeatedly 2 (partial frames/receive! %)) #{:sent}]
+           ["lost" 12000000 (fn [conn] (wire/reset conn)) #(instance? java.io.IOException %)]]]
+    (testing about
+      (let [sent (promise)]
+        (wire/with-server [{:keys [port]}
+                           (fn [_]
+                             {:ring.websocket/listener
+                              {:on-message (fn [socket _]
+                                             (deliver sent (asynchronously socket (apply str (repeat size "x"))))
+                                             (ws/close socket 1000 "done"))}})
+                           {}]
+          (let [conn (wire/upgrade port)]
+            (send-frames! conn [:text "go"])
+            (let [outcome (wire/outcome sent)
+                  frames  (answer conn)]
+              (when (= #{:sent} expected)
+                (is (= [:close 1000 "done"] (last frames))))
+              (is (expected (wire/outcome outcome)) (str (wire/outcome outcome)))
+              (wire/disconnect conn))))))))
+
 (deftest a-bad-handshake-is-a-400-and-no-listener-hears-of-it
   (let [log (atom [])]
     (wire/with-server [{:keys [port]} (fn [_] {:ring.websocket/listener (as-map log)}) {}]

@@ -407,11 +407,12 @@ public final class Native {
             long pingTimeout);
 
     /**
-     * Asks for {@link ServerUpcalls#onDrained}.
+     * Asks for {@link ServerUpcalls#onDrained}, which may come after the channel is closed.
      *
-     * @return false if nothing is queued: then there is no upcall
+     * @return {@code Abi.SENT_FULL} if it follows; {@code SENT_ACCEPTED} if all sent bytes are
+     *     written, {@code SENT_CLOSED} if they are not, and the exchange is over
      */
-    public static native boolean whenDrained(long exchange);
+    public static native int whenDrained(long exchange);
 
     /**
      * Asks for {@link ServerUpcalls#onDrained} if {@code limit} bytes or more are queued.

@@ -13,10 +13,11 @@ public interface ServerUpcalls {
     void onStarved(int waiting);
 
     /**
-     * All sent bytes are written. Follows {@link Native#whenDrained} or {@link Native#awaitRoom} if
-     * they returned true, and a send that was refused because the queue was full.
+     * All sent bytes are written, or else lost. Follows {@link Native#whenDrained} or {@link
+     * Native#awaitRoom} if they returned so, and a send that was refused because the queue was
+     * full.
      */
-    void onDrained(long exchange);
+    void onDrained(long exchange, boolean written);
 
     /** Follows {@link Native#readBody}, once, when that has returned {@code Abi.BODY_LATER}. */
     void onBody(long exchange);

@@ -11,6 +11,7 @@ import java.nio.channels.SelectionKey;
 import java.util.Map;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 import java.util.function.LongToIntFunction;
 
 /**
@@ -31,10 +32,10 @@ public class AsyncChannel {
     /** Whether a thread runs callbacks for events that it has taken. */
     volatile boolean runsCallbacks;
 
-    /** Runs the close handlers if the channel is closed while a callback runs. */
     /** Raised before each of them. Not an int: each idle channel has one. */
     volatile char callbacks;
 
+    /** Runs the close handlers if the channel is closed while a callback runs. */
     volatile FutureTask<?> lateClosing;
 
     private volatile IFn receiveHandler;
@@ -105,8 +106,12 @@ public class AsyncChannel {
         return ended || sent == Abi.SENT_ACCEPTED;
     }
 
-    /** Runs {@code task} on the worker pool once all sent bytes have been written, or are lost. */
-    public void whenFlushed(Runnable task) {
+    /**
+     * Calls {@code task} on the worker pool, with true once all sent bytes have been written, even
+     * if that is after the channel was closed; or with false: they are lost, or an HTTP response
+     * was complete before.
+     */
+    public void whenFlushed(Consumer<Boolean> task) {
         sender.room.whenFlushed(task);
     }
 
@@ -123,8 +128,9 @@ public class AsyncChannel {
      *
      * @param limit bytes; 0 keeps the server's
      * @param policy null keeps the server's
-     * @param onDrain (fn [channel]) or null; called on the worker pool once the bytes that made a
-     *     send fail have been written
+     * @param onDrain (fn [channel]) or null; called on the worker pool, perhaps beside other
+     *     callbacks, once the bytes that made a send fail have been written, unless the channel is
+     *     closed
      */
     public void boundPending(int limit, Overflow policy, IFn onDrain) {
         sender.room.bound(limit, policy, onDrain);

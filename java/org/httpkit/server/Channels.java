@@ -5,6 +5,7 @@ import org.httpkit.jni.Native;
 
 import java.util.Collection;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 
 /**
  * A server's channels by handle, from the request until the close event is delivered, and the
@@ -72,12 +73,29 @@ final class Channels {
         return drains.computeIfAbsent(exchange, key -> new Drain(server, key));
     }
 
-    /** Nothing is queued any more, and the native side's upcall may find no waiter. */
-    void forgetDrain(long exchange) {
-        Drain drain = drains.remove(exchange);
-        if (drain != null) {
-            drain.drained();
+    /** Calls {@code task} as {@link AsyncChannel#whenFlushed} says. */
+    void whenDrained(long exchange, Consumer<Boolean> task) {
+        drains.compute(
+                exchange,
+                (key, known) -> {
+                    Drain drain = known == null ? new Drain(server, key) : known;
+                    drain.add(task);
+                    return drain;
+                });
+        int sent = Native.whenDrained(exchange);
+        if (sent != Abi.SENT_FULL) {
+            drained(exchange, sent == Abi.SENT_ACCEPTED);
         }
+        if (!channels.containsKey(exchange)) {
+            // The closing thread may have been here already.
+            forgetDrain(exchange);
+        }
+    }
+
+    /** The exchange is over, but what was sent may still be written: then the native side tells. */
+    void forgetDrain(long exchange) {
+        wakeSenders(exchange);
+        drains.computeIfPresent(exchange, (key, drain) -> drain.isAwaited() ? drain : null);
     }
 
     /** Makes blocked senders check again whether the channel is open. */
@@ -88,11 +106,11 @@ final class Channels {
         }
     }
 
-    /** All sent bytes are written. Called on a loop. */
-    void drained(long exchange) {
+    /** All sent bytes are written, or else lost. May be called on a loop. */
+    void drained(long exchange, boolean written) {
         Drain drain = drains.get(exchange);
-        if (drain != null) {
-            drain.drained();
+        if (drain != null && drain.drained(written) && !channels.containsKey(exchange)) {
+            forgetDrain(exchange);
         }
     }
 }

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import java.util.function.IntSupplier;
 
 /**
@@ -27,7 +28,7 @@ final class Drain {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private int drains;
-    private List<Runnable> waiting = new ArrayList<>();
+    private List<Consumer<Boolean>> waiting = new ArrayList<>();
 
     Drain(HttpServer server, long handle) {
         this.server = server;
@@ -45,9 +46,13 @@ final class Drain {
         }
     }
 
-    /** Everything is written, or the connection is closed. Called on a loop. */
-    void drained() {
-        List<Runnable> told;
+    /**
+     * Everything is written, or else lost. May be called on a loop.
+     *
+     * @return whether a task was waiting for it
+     */
+    boolean drained(boolean written) {
+        List<Consumer<Boolean>> told;
         lock.lock();
         try {
             drains++;
@@ -57,19 +62,28 @@ final class Drain {
         } finally {
             lock.unlock();
         }
-        told.forEach(server.workers::callback);
+        for (Consumer<Boolean> task : told) {
+            server.workers.callback(() -> task.accept(written));
+        }
+        return !told.isEmpty();
     }
 
-    /** Runs {@code task} on the worker pool once everything is written, which may be now. */
-    void whenDrained(Runnable task) {
+    /** {@link #drained} runs {@code task} on the worker pool. */
+    void add(Consumer<Boolean> task) {
         lock.lock();
         try {
             waiting.add(task);
         } finally {
             lock.unlock();
         }
-        if (!Native.whenDrained(handle)) {
-            drained();
+    }
+
+    boolean isAwaited() {
+        lock.lock();
+        try {
+            return !waiting.isEmpty();
+        } finally {
+            lock.unlock();
         }
     }
 

@@ -3,9 +3,9 @@ package org.httpkit.server;
 import clojure.lang.IFn;
 
 import org.httpkit.jni.Abi;
-import org.httpkit.jni.Native;
 
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 import java.util.function.IntSupplier;
 
 /** How much a channel may have unsent, and what happens beyond that. */
@@ -52,7 +52,7 @@ final class Room {
     int insist(IntSupplier send) {
         int sent = channel.server.channels.drain(channel.handle()).insist(send);
         if (sent == Abi.SENT_CLOSED) {
-            // The closing thread may have been here already, see whenFlushed.
+            // The closing thread may have been here already.
             channel.server.channels.forgetDrain(channel.handle());
         }
         return sent;
@@ -61,21 +61,19 @@ final class Room {
     /** A send was refused: the drain handler is called once there is room. */
     void rejected() {
         if (drainHandler != null && drainAwaited.compareAndSet(false, true)) {
-            whenFlushed(this::callDrainHandler);
+            whenFlushed(written -> callDrainHandler());
         }
     }
 
     private void callDrainHandler() {
         drainAwaited.set(false);
-        channel.callback(drainHandler, channel);
+        if (!channel.isClosed()) {
+            channel.callback(drainHandler, channel);
+        }
     }
 
     /** See {@link AsyncChannel#whenFlushed}. */
-    void whenFlushed(Runnable task) {
-        channel.server.channels.drain(channel.handle()).whenDrained(task);
-        if (!Native.isOpen(channel.handle())) {
-            // The closing thread may have been here already.
-            channel.server.channels.forgetDrain(channel.handle());
-        }
+    void whenFlushed(Consumer<Boolean> task) {
+        channel.server.channels.whenDrained(channel.handle(), task);
     }
 }

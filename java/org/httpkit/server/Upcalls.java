@@ -33,8 +33,8 @@ final class Upcalls implements ServerUpcalls {
     }
 
     @Override
-    public void onDrained(long exchange) {
-        server.channels.drained(exchange);
+    public void onDrained(long exchange, boolean written) {
+        server.channels.drained(exchange, written);
         server.bodies.drained(exchange);
     }
 

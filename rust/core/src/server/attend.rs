@@ -113,7 +113,7 @@ mod tests {
                 server.push_all();
             }
         }
-        fn on_drained(&self, _: i64) {}
+        fn on_drained(&self, _: i64, _: bool) {}
         fn on_body(&self, _: i64) {}
         fn on_closing(&self, _: i64, _: i32, _: &str) {}
         fn on_notice(&self, _: Notice) {}

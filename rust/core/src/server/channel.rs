@@ -8,7 +8,7 @@ use super::exchange::Work;
 use super::payload::Payload;
 use super::shared::Deferred;
 use super::transport::CORK_SIZE;
-use super::types::{CORK, Event};
+use super::types::{CORK, Event, Sent};
 
 impl State {
     pub(super) fn channel(&mut self, conn: &Conn) -> &mut Events {
@@ -123,11 +123,15 @@ impl State {
         }
     }
 
-    /// Everything is written: a sender that was refused may try again.
+    /// Everything is written, or lost: a sender that was refused may try again.
     pub(super) fn drained(&mut self) {
         if let Some(shared) = self.drain.take() {
-            shared.note_drained(self.name);
+            shared.note_drained(self.name, self.is_delivered());
         }
+    }
+
+    fn is_delivered(&self) -> bool {
+        self.transport.all_is_written() && !self.transport.is_broken()
     }
 }
 
@@ -200,13 +204,16 @@ impl Conn {
             .map_or(0, |state| state.transport.pending())
     }
 
-    pub(super) fn when_drained(&self, seq: u32) -> bool {
-        match self.current(seq) {
-            Some(mut state) if !state.transport.all_is_written() => {
-                state.drain = Some(self.shared.clone());
-                true
-            }
-            _ => false,
+    /// In any phase: what was sent before a WebSocket's close may be written after it.
+    pub(super) fn when_drained(&self, seq: u32) -> Sent {
+        let mut state = self.lock();
+        if state.seq == seq && state.is_delivered() {
+            return Sent::Accepted;
         }
+        if state.seq != seq || state.name == 0 || state.transport.is_broken() {
+            return Sent::Closed;
+        }
+        state.drain = Some(self.shared.clone());
+        Sent::Full
     }
 }

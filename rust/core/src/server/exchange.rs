@@ -284,8 +284,9 @@ impl Exchange {
         self.conn.pending(self.seq)
     }
 
-    /// Asks for [`super::Sink::on_drained`] once all bytes are written. False if they are.
-    pub fn when_drained(&self) -> bool {
+    /// Whether all bytes are written: `Accepted`; `Closed` if they are not, and the exchange is over; or else `Full`:
+    /// then [`super::Sink::on_drained`] follows.
+    pub fn when_drained(&self) -> Sent {
         self.conn.when_drained(self.seq)
     }
 

@@ -36,7 +36,8 @@ use crate::h1::{date, response};
 #[derive(Debug)]
 pub(super) enum Deferred {
     Notice(Notice),
-    Drained(i64),
+    /// All bytes are written, or else lost.
+    Drained(i64, bool),
     /// A reader of this exchange's body may continue.
     Body(i64),
     /// A channel is closed, with its close event queued behind running callbacks.
@@ -262,8 +263,8 @@ impl Shared {
         self.defer(Deferred::Notice(notice));
     }
 
-    pub(super) fn note_drained(&self, name: i64) {
-        self.defer(Deferred::Drained(name));
+    pub(super) fn note_drained(&self, name: i64, written: bool) {
+        self.defer(Deferred::Drained(name, written));
     }
 
     pub(super) fn defer(&self, upcall: Deferred) {
@@ -279,7 +280,7 @@ impl Shared {
             };
             match deferred {
                 Deferred::Notice(notice) => self.sink.on_notice(notice),
-                Deferred::Drained(name) => self.sink.on_drained(name),
+                Deferred::Drained(name, written) => self.sink.on_drained(name, written),
                 Deferred::Overdue(name) => self.sink.on_overdue(name),
                 Deferred::Body(name) => self.sink.on_body(name),
                 Deferred::Closing(name, code, reason) => {

@@ -11,8 +11,8 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// This many items are queued, and the threads that take them are stuck or too slow
     /// ([`Mode::Pull`](super::Mode::Pull) only).
     fn on_starved(&self, waiting: usize);
-    /// All bytes of this exchange are written: a refused send may be tried again.
-    fn on_drained(&self, name: i64);
+    /// All bytes of this exchange are written, or else lost: a refused send may be tried again.
+    fn on_drained(&self, name: i64, written: bool);
     /// A reader of this exchange's body that got [`Read::Later`](super::Read::Later) may continue.
     fn on_body(&self, name: i64);
     /// The channel of this name is closed, for the reason of [`Event::Closed`](super::Event::Closed), while a thread

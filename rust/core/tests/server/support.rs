@@ -24,7 +24,7 @@ pub struct Recorder {
     pub work: Mutex<Vec<Work>>,
     /// How much came up at once, each time.
     pub batches: Mutex<Vec<usize>>,
-    pub drained: Mutex<Vec<i64>>,
+    pub drained: Mutex<Vec<(i64, bool)>>,
     pub bodies: Mutex<Vec<i64>>,
     pub closings: Mutex<Vec<(i64, i32, String)>>,
     pub notices: Mutex<Vec<Notice>>,
@@ -45,8 +45,8 @@ impl Sink for Recorder {
             server.push_all();
         }
     }
-    fn on_drained(&self, name: i64) {
-        self.drained.lock().push(name);
+    fn on_drained(&self, name: i64, written: bool) {
+        self.drained.lock().push((name, written));
     }
     fn on_body(&self, name: i64) {
         self.bodies.lock().push(name);

@@ -83,6 +83,40 @@ fn corked_frames_leave_soon_though_the_user_is_behind() {
 }
 
 #[test]
+fn what_was_sent_before_our_close_is_told_of_as_written_or_lost() {
+    for (size, reads) in [(12 << 20, true), (12 << 20, false), (1, true)] {
+        let server = Running::start(config(Mode::Pull));
+        let (mut peer, exchange) = server.websocket(None);
+        let message = vec![b'x'; size];
+        exchange.send_frame(Opcode::Binary, &message, 0, 1000);
+        let sent = exchange.when_drained();
+        assert!(exchange.close(1000, ""));
+        while !exchange.take_events().is_empty() {}
+        if reads {
+            peer.write_all(&frame(CLOSE, &1000u16.to_be_bytes()))
+                .unwrap();
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+        }
+        // With unread input that is a reset.
+        drop(peer);
+        if sent == Sent::Full {
+            wait_until("it is told", || !server.sink.drained.lock().is_empty());
+            let told = [(exchange.name(), reads)];
+            assert_eq!(*server.sink.drained.lock(), told, "once");
+        }
+        wait_until("the connection is over", || {
+            server.server.connections() == 0
+        });
+        let after = if reads { Sent::Accepted } else { Sent::Closed };
+        assert_eq!(
+            (sent == Sent::Full, exchange.when_drained()),
+            (size > 1, after)
+        );
+    }
+}
+
+#[test]
 fn what_a_callback_holds_back_takes_no_room() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, exchange) = server.websocket(None);

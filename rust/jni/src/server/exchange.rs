@@ -211,8 +211,10 @@ pub(crate) fn when_drained<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
-) -> Result<jboolean> {
-    Ok(EXCHANGES.with(handle, false, |exchange| exchange.when_drained()))
+) -> Result<jint> {
+    Ok(EXCHANGES.with(handle, abi::SENT_CLOSED, |exchange| {
+        sent_code(exchange.when_drained())
+    }))
 }
 
 pub(crate) fn await_room<'local>(

@@ -55,10 +55,10 @@ impl Sink for ServerUpcalls {
         self.on_starved(waiting);
     }
 
-    fn on_drained(&self, name: i64) {
+    fn on_drained(&self, name: i64, written: bool) {
         faults::point();
         // Senders wait for this upcall. If it failed, closing their channel ends the wait.
-        if !self.on_drained(name)
+        if !self.on_drained(name, written)
             && let Some(exchange) = EXCHANGES.get(name)
         {
             exchange.abort();

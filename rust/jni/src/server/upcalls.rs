@@ -36,7 +36,7 @@ impl ServerMethods {
         Ok(Self {
             on_work: env.get_method_id(&class, jni_str!("onWork"), jni_sig!("([[B)V"))?,
             on_starved: env.get_method_id(&class, jni_str!("onStarved"), jni_sig!("(I)V"))?,
-            on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(J)V"))?,
+            on_drained: env.get_method_id(&class, jni_str!("onDrained"), jni_sig!("(JZ)V"))?,
             on_body: env.get_method_id(&class, jni_str!("onBody"), jni_sig!("(J)V"))?,
             on_overdue: env.get_method_id(&class, jni_str!("onOverdue"), jni_sig!("(J)V"))?,
             on_closing: env.get_method_id(
@@ -108,8 +108,11 @@ impl ServerUpcalls {
     }
 
     /// False if the upcall failed.
-    pub(crate) fn on_drained(&self, name: i64) -> bool {
-        self.call(|env, methods| self.void(env, methods.on_drained, &[jvalue { j: name }]))
+    pub(crate) fn on_drained(&self, name: i64, written: bool) -> bool {
+        self.call(|env, methods| {
+            let args = [jvalue { j: name }, jvalue { z: written }];
+            self.void(env, methods.on_drained, &args)
+        })
     }
 
     /// False if the upcall failed.
