@@ -46,7 +46,8 @@ pub(super) struct Transport {
     out: Output,
     /// `out` may be held back, to be combined with what follows.
     corked: bool,
-    /// A write has failed, or what was queued is lost otherwise. The read side reports the cause, unless the peer has ended its side.
+    /// A write has failed, or what was queued is lost otherwise. The read side reports the cause, unless the peer has
+    /// ended its side.
     broken: bool,
     /// Content could not be read to its end; the peer must be able to tell.
     failed_content: Option<Box<io::Error>>,
