@@ -116,8 +116,12 @@ impl Inbound {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let partial = matches!(self.body.as_deref(), Some(Body::Partial(_)));
-        self.waiting() == 0 && !self.part && !partial && !self.is_body_arriving()
+        self.waiting() == 0 && !self.part && !self.has_head() && !self.is_body_arriving()
+    }
+
+    /// Whether a request has arrived up to a part of its body, and was not handed over.
+    pub(super) fn has_head(&self) -> bool {
+        matches!(self.body.as_deref(), Some(Body::Partial(_)))
     }
 
     pub(super) fn awaited(&self) -> Awaited {

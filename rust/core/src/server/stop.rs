@@ -17,7 +17,7 @@ use super::phase::{Phase, Responding};
 use super::tls::Tls;
 use super::types::{Stage, Until};
 
-/// A request that has begun to arrive gets this many times the grace of an idle connection.
+/// A head or handshake that has begun to arrive gets this many times the grace of an idle connection.
 const BEGUN: u32 = 4;
 /// A peer may have received this much and not yet acknowledged it: a stop must not wait for each of them, nor for one
 /// that has gone silently.
@@ -37,11 +37,11 @@ impl Server {
         conns.iter().filter(|conn| conn.go_away()).count()
     }
 
-    /// How many connections a draining server must still wait for: those with an incomplete response, or bytes not yet
-    /// written, or at their end not yet taken; WebSockets that have not been told to go away; until it is
-    /// [`Until::Drained`], other open channels, too, and listeners that have not ended. Call it repeatedly: each call
-    /// closes idle connections that have been silent for `grace` since a first call. Until then they count, and one
-    /// with a partial request counts for four times as long.
+    /// How many connections a draining server must still wait for: those with a request whose head has arrived and that
+    /// has no complete response, or bytes not yet written, or at their end not yet taken; WebSockets that have not been
+    /// told to go away; until it is [`Until::Drained`], other open channels, too, and listeners that have not ended.
+    /// Call it repeatedly: each call closes idle connections that have been silent for `grace` since a first call. Until
+    /// then they count, and one with a partial head or handshake counts for four times as long.
     pub fn unfinished(&self, grace: Duration, until: Until) -> usize {
         let now = Instant::now();
         let stop = &self.shared.stop;
@@ -94,7 +94,9 @@ impl Conn {
                     state.lost(self);
                     return false;
                 }
-                state.is_unsent(self) || silent < grace * if state.is_idle() { 1 } else { BEGUN }
+                state.inbound.has_head()
+                    || state.is_unsent(self)
+                    || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }
             Phase::Http(..) => is_drain || !state.is_open_channel(),
             Phase::WebSocket(session) if is_drain || !session.is_closing() => true,

@@ -194,6 +194,33 @@ fn idle_connections_are_cut_once_they_have_been_silent_for_the_grace() {
 }
 
 #[test]
+fn a_request_whose_body_pauses_is_waited_for_and_one_without_a_whole_head_is_not() {
+    const GRACE: Duration = Duration::from_millis(50);
+    for until in [Until::Stopped, Until::Drained] {
+        let server = Running::start(config(Mode::Pull));
+        let mut uploading = server.connect();
+        uploading
+            .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo")
+            .unwrap();
+        let mut begun = server.connect();
+        begun.write_all(b"POST / HT").unwrap();
+        wait_until("both have begun", || server.server.stats().buffered == 11);
+        server.server.drain();
+        // Both have been silent since the same call.
+        wait_until("one is waited for", || {
+            server.server.unfinished(GRACE, until) == 1
+        });
+        uploading.write_all(b"dy").unwrap();
+        answer(&server.request(), b"last");
+        assert!(says_close(&last_head(&mut uploading)));
+        drop(uploading);
+        wait_until("nothing is waited for", || {
+            server.server.unfinished(GRACE, until) == 0
+        });
+    }
+}
+
+#[test]
 fn a_request_that_the_kernel_holds_keeps_its_connection_from_being_cut() {
     let server = Running::start(config(Mode::Push));
     let mut peer = server.connect();
