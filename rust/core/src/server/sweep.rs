@@ -42,8 +42,11 @@ pub(super) async fn keep_sweeping(shared: Arc<Shared>) {
 }
 
 async fn sweep(shared: Arc<Shared>) {
-    // The clock is also needed to tell which connections have been idle for longest.
-    if !shared.config.times.are_checked() && shared.config.max_connections.is_none() {
+    let config = &shared.config;
+    // The clock is also needed to tell which connections have been idle for longest, and the check to learn what they
+    // have come to share.
+    let for_others = config.max_connections.is_some() || config.max_buffered.is_some();
+    if !config.times.are_checked() && !for_others {
         return;
     }
     let mut last = Instant::now();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{CORK, Config, Mode, Notice, Sent, Times};
+use httpkit_core::server::{CORK, Config, Mode, Notice, Sent};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, answer, config, frame, read_head, read_response, reply, wait_until};
@@ -124,20 +124,18 @@ fn a_message_that_is_taken_is_given_back_though_its_peer_stays_silent() {
 
 #[test]
 fn what_many_peers_do_not_read_of_one_message_counts_once() {
-    let server = Running::start(Config {
-        max_buffered: Some((300 * KIB * KIB) as u64),
-        // The sweep counts anew.
-        times: Times {
-            idle: Some(Duration::from_secs(600)),
-            ..Times::NONE
-        },
-        ..config(Mode::Pull)
-    });
+    // Without any time limit.
+    let server = server(300 * KIB * KIB);
     let message = std::sync::Arc::new(vec![b'x'; 16 * KIB * KIB]);
-    let peers: Vec<_> = (0..8).map(|_| server.websocket(None)).collect();
-    for (_, exchange) in &peers {
+    let mut peers: Vec<_> = (0..8).map(|_| server.websocket(None)).collect();
+    for (i, (peer, exchange)) in peers.iter_mut().enumerate() {
         let sent = exchange.send_frame(Opcode::Binary, message.clone(), 0, usize::MAX);
         assert_eq!(sent, Sent::Accepted);
+        // Its turn on the loop, in which it counts the message as shared with those before it only.
+        peer.write_all(&frame(1, b"turn")).unwrap();
+        wait_until("it has had a turn", || {
+            server.server.stats().waiting == i + 1
+        });
     }
     holds(&server, KIB * KIB);
     wait_until("each counts its share", || {
