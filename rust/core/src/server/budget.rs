@@ -12,6 +12,9 @@ use super::throttle::Throttle;
 /// What is counted. Less than that is not: the short messages and requests of most connections cost no change of a sum
 /// that all threads share.
 const UNIT: usize = 4096;
+/// A connection has two bytes for its count: from 128 MiB on, it counts whole MiB.
+const FINE: usize = 1 << 15;
+const COARSE: usize = 256;
 
 /// The sum, and the limit.
 #[derive(Debug)]
@@ -30,15 +33,17 @@ impl Budget {
         }
     }
 
-    /// What this many bytes count; at most 256 MiB.
+    /// What this many bytes count, in units up to [`FINE`], then in steps of [`COARSE`] units: at most 32 GiB.
     pub(super) fn units(bytes: usize) -> u16 {
-        u16::try_from(bytes / UNIT).unwrap_or(u16::MAX)
+        let units = bytes / UNIT;
+        let fine = units.min(FINE);
+        u16::try_from(fine + (units - fine) / COARSE).unwrap_or(u16::MAX)
     }
 
     /// Something that counted `from` now counts `to`.
     pub(super) fn change(&self, from: u16, to: u16) {
         if from != to {
-            let more = u64::from(to).wrapping_sub(u64::from(from));
+            let more = in_units(to).wrapping_sub(in_units(from));
             self.units.fetch_add(more, Ordering::Relaxed);
         }
     }
@@ -60,6 +65,12 @@ impl Budget {
     }
 }
 
+fn in_units(count: u16) -> u64 {
+    let count = usize::from(count);
+    let fine = count.min(FINE);
+    (fine + (count - fine) * COARSE) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +88,20 @@ mod tests {
         budget.change(much, 0);
         budget.change(1, 0);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn what_one_connection_holds_counts_to_the_unit_and_much_of_it_to_the_mib() {
+        let counted = |bytes| {
+            let budget = Budget::new(None);
+            budget.change(0, Budget::units(bytes));
+            budget.held() as usize
+        };
+        let most = FINE * UNIT;
+        for bytes in [UNIT, 5 * UNIT, most - UNIT, most, most + (1 << 20), 5 << 30] {
+            assert_eq!(counted(bytes), bytes);
+            assert_eq!(counted(bytes + UNIT - 1), bytes);
+        }
+        assert_eq!(counted((320 << 20) + 12_345), 320 << 20);
     }
 }
