@@ -69,22 +69,28 @@ pub struct TlsMaterial {
 /// Counts of a server's handshakes.
 #[derive(Debug, Default)]
 pub struct Handshakes {
-    /// Completed ones.
-    pub completed: AtomicU64,
-    /// Those of them that resumed a session.
+    /// Completed ones that began a session.
+    pub full: AtomicU64,
+    /// Completed ones that resumed a session.
     pub resumed: AtomicU64,
     /// Failed ones, for any reason.
     pub failed: AtomicU64,
 }
 
 impl Handshakes {
+    pub(crate) fn complete(&self, resumed: bool) {
+        Self::count(if resumed { &self.resumed } else { &self.full });
+    }
+
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them, in that order.
+    /// Completed ones, those of them that resumed a session, and failed ones.
     pub fn counts(&self) -> [u64; 3] {
-        [&self.completed, &self.resumed, &self.failed].map(|count| count.load(Ordering::Relaxed))
+        let [full, resumed, failed] =
+            [&self.full, &self.resumed, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        [full + resumed, resumed, failed]
     }
 }
 
@@ -224,4 +230,25 @@ fn roots(anchors: &[Vec<u8>]) -> Result<RootCertStore, String> {
             .map_err(|error| format!("anchor {at}: {error}"))?;
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_that_resume_a_session_never_count_as_full_meanwhile() {
+        let handshakes = Handshakes::default();
+        std::thread::scope(|scope| {
+            let counting = scope.spawn(|| {
+                for _ in 0..1_000_000 {
+                    handshakes.complete(true);
+                }
+            });
+            while !counting.is_finished() {
+                let [completed, resumed, _] = handshakes.counts();
+                assert_eq!(completed, resumed);
+            }
+        });
+    }
 }

@@ -37,11 +37,8 @@ enum First {
 
 impl Shared {
     fn handshake_complete(&self, kind: HandshakeKind) {
-        let handshakes = &self.tls.settings.handshakes;
-        Handshakes::count(&handshakes.completed);
-        if kind == HandshakeKind::Resumed {
-            Handshakes::count(&handshakes.resumed);
-        }
+        let resumed = kind == HandshakeKind::Resumed;
+        self.tls.settings.handshakes.complete(resumed);
     }
 
     fn handshake_failed(&self, reason: String) {
