@@ -176,7 +176,8 @@
   the totals. Cheap enough to call once a second: 10,000 connections take some 2 ms.
 
     {:connections {:open n :idle n       ; Idle: no request, no WebSocket
-                   :accepted n :refused n ; By `:max-connections-per-ip`
+                   :accepted n           ; With those refused
+                   :refused n            ; By `:max-connections-per-ip`
                    :websockets n :tls n}
      :requests    {:total n              ; Received, also those that break a rule
                    :active n             ; Without a complete response

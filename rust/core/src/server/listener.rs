@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -261,12 +262,17 @@ async fn take_backlog(
 /// Whether the peer's address may have one more connection. If its real address is to follow in a PROXY header, that
 /// is known later.
 fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
-    match ends.peer {
+    let may = match ends.peer {
         Some(peer) if shared.config.proxy == ProxyMode::Disable => {
             shared.admission.enter_from(peer)
         }
         _ => true,
+    };
+    if !may {
+        // As one that is refused later.
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
     }
+    may
 }
 
 fn start(shared: &Arc<Shared>, event_loop: usize, (read, write, ends): Accepted, speaks_tls: bool) {

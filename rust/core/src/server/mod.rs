@@ -249,7 +249,7 @@ impl Server {
         self.shared.connections.len()
     }
 
-    /// Connections accepted so far.
+    /// Connections accepted so far, those that were refused included.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }

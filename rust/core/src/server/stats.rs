@@ -14,7 +14,7 @@ use super::tls::Tls;
 pub struct Stats {
     /// Sums since it was bound.
     pub totals: Totals,
-    /// Connections accepted so far.
+    /// Connections accepted so far, those that were refused included.
     pub accepted: u64,
     /// Open connections.
     pub open: usize,

@@ -191,7 +191,7 @@ fn an_address_may_have_its_connections_and_no_more() {
     let server = limited_per_ip(2, ProxyMode::Disable);
     let (first, mut second) = (server.connect(), server.connect());
     assert!(is_closed(&mut server.connect()));
-    assert_eq!(server.server.refused(), 1);
+    assert_eq!((server.server.accepted(), server.server.refused()), (3, 1));
     ask(&server, &mut from(&server, [127, 0, 0, 2]));
     ask(&server, &mut second);
     drop(first);
@@ -213,6 +213,7 @@ fn behind_a_proxy_the_address_that_it_names_counts() {
         ask(&server, &mut first);
         ask(&server, &mut proxied(&server, "192.0.2.2"));
         assert!(is_closed(&mut proxied(&server, "192.0.2.1")));
+        assert_eq!((server.server.accepted(), server.server.refused()), (3, 1));
         ask(&server, &mut first);
         drop(first);
         wait_until("all have left", || server.server.connections() == 0);
