@@ -188,12 +188,16 @@
 
 (deftest native-memory-is-reported-and-returned
   (wire/with-server [{:keys [server port]} (constantly {}) {}]
-    (let [native #(long (get-in (server/server-stats server) [:bytes :native]))
-          before (native)]
-      (with-open [conn (wire/connect port)]
-        (wire/send! conn "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7000000\r\n\r\n" (byte-array 6000000))
-        (is (wire/eventually #(<= 5900000 (- (native) before)))))
-      (is (wire/eventually #(> 1000000 (- (native) before)))))))
+    (let [stopped (wire/start (constantly {}) {})]
+      (wire/stop stopped)
+      (doseq [[what asked] {"running" server, "stopped" (:server stopped)}]
+        (testing what
+          (let [native #(long (get-in (server/server-stats asked) [:bytes :native]))
+                before (native)]
+            (with-open [conn (wire/connect port)]
+              (wire/send! conn "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7000000\r\n\r\n" (byte-array 6000000))
+              (is (wire/eventually #(<= 5900000 (- (native) before)))))
+            (is (wire/eventually #(> 1000000 (- (native) before))))))))))
 
 (deftest a-stopped-server-still-tells-what-it-has-done
   (let [{:keys [server port] :as started} (wire/start (constantly {:body "x"}) {})]

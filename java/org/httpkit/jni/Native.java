@@ -199,7 +199,8 @@ public final class Native {
      * Writes statistics into an array of length {@code Abi.SERVER_STATS}, at {@code
      * Abi.SERVER_STAT_*}. Takes each connection's lock for a moment.
      *
-     * @return false for a server that has been freed
+     * @return false for a server that has been freed: then only {@code Abi.SERVER_STAT_NATIVE} is
+     *     written, which is that of all
      */
     public static native boolean serverStats(long server, long[] out);
 

@@ -11,7 +11,7 @@ public final class Statistics {
         Abi.SERVER_STAT_OPEN, Abi.SERVER_STAT_WEBSOCKETS, Abi.SERVER_STAT_ACTIVE,
         Abi.SERVER_STAT_PENDING, Abi.SERVER_STAT_BUFFERED, Abi.SERVER_STAT_WAITING,
         Abi.SERVER_STAT_OLDEST, Abi.SERVER_STAT_THREADS, Abi.SERVER_STAT_TLS,
-        Abi.SERVER_STAT_HELD, Abi.SERVER_STAT_NATIVE
+        Abi.SERVER_STAT_HELD
     };
 
     private final HttpServer server;
@@ -26,7 +26,12 @@ public final class Statistics {
     /** The current numbers; the last ones of a stopped server, which has nothing open. */
     public long[] now() {
         long[] numbers = new long[Abi.SERVER_STATS];
-        return Native.serverStats(server.handle, numbers) ? numbers : last.clone();
+        if (Native.serverStats(server.handle, numbers)) {
+            return numbers;
+        }
+        long[] kept = last.clone();
+        kept[Abi.SERVER_STAT_NATIVE] = numbers[Abi.SERVER_STAT_NATIVE];
+        return kept;
     }
 
     /**

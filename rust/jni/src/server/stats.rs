@@ -3,7 +3,7 @@
 use httpkit_core::server::{BUCKETS, Stats};
 use jni::Env;
 use jni::objects::{JClass, JLongArray};
-use jni::sys::{jboolean, jlong};
+use jni::sys::{jboolean, jlong, jsize};
 
 use super::SERVERS;
 use crate::border::abi;
@@ -12,7 +12,7 @@ use crate::border::error::Result;
 
 const _: () = assert!(BUCKETS == abi::STAT_BUCKETS);
 
-/// False for a server that has been freed.
+/// False for a server that has been freed: then there is only what all servers have together.
 pub(crate) fn stats<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
@@ -20,6 +20,8 @@ pub(crate) fn stats<'local>(
     out: JLongArray<'local>,
 ) -> Result<jboolean> {
     let Some(server) = SERVERS.get(server) else {
+        let native = [allocated() as jlong];
+        out.set_region(env, abi::SERVER_STAT_NATIVE as jsize, &native)?;
         return Ok(false);
     };
     let numbers = numbers(&server.stats());
