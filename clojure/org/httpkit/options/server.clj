@@ -3,7 +3,7 @@
   `org.httpkit.options` describes them. Not API."
   (:require
    [org.httpkit.options :refer [any-int anything class-thrown core event-names function illegal integer limit one-of
-                                optional to-int truncated unless-default unless-none worker]])
+                                optional shown to-int truncated unless-default unless-none worker]])
   (:import
    [java.io File]
    [java.net ServerSocket URL]
@@ -104,18 +104,26 @@
 (defn- function? [v]
   (and (ifn? v) (not (or (keyword? v) (symbol? v) (coll? v)))))
 
-(def ^:private access-formats #{:combined :common :json})
+(def ^:private access-log-entries
+  {:file   [#(or (= :stdout %) (file? %)) "a path or :stdout"]
+   :format (one-of :combined :common :json)})
 
-(defn- access-log? [v]
-  (or (nil? v) (false? v) (= :stdout v) (file? v) (function? v)
-      (and (map? v)
-           (every? #{:file :format} (keys v))
-           (or (= :stdout (:file v)) (file? (:file v)))
-           (contains? access-formats (:format v :combined)))))
+(defn- wrong-in-access-log
+  "What is wrong in the map `m`, as a text, or nil."
+  [m]
+  (some (fn [[k v]]
+          (let [[allowed? expectation] (access-log-entries k)]
+            (cond
+              (nil? allowed?)    (str (shown k) ": expected :file or :format")
+              (not (allowed? v)) (str (shown k) " " (shown v) ": expected " expectation))))
+        (merge {:file nil} m)))
 
 (def ^:private access-log
-  [access-log?
-   "a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"])
+  [#(if (map? %)
+      (nil? (wrong-in-access-log %))
+      (or (not %) (= :stdout %) (file? %) (function? %)))
+   "a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"
+   (fn [message v] (illegal (if (map? v) (str ":access-log " (wrong-in-access-log v)) message) v))])
 
 (defn- header-value? [v]
   (and (string? v) (not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" v))))
