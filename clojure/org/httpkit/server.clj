@@ -294,9 +294,9 @@
                           ; `:body-timeout` counts               (default nil)
     :interrupt-handlers?  ; Interrupt the thread of a handler that exceeds it? It is
                           ; not interrupted once it has returned   (default false)
-    :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send a message,
-                          ; or the client a ping or pong, else close code 1001
-                          ;                                      (default nil)
+    :ws-idle-timeout      ; Msecs in which either side of a WebSocket must send something,
+                          ; else close code 1001. Of the client each byte counts, also of
+                          ; a ping or pong; of the server, messages  (default nil)
                           ; Of these times, 0 or nil is no limit; all are enforced
                           ; within a second
     :legacy-timeouts?     ; As http-kit, no limit where none of the first four and
@@ -411,9 +411,10 @@
      :handler-msecs n          ; To the head of the response
      :end :done}               ; Or `:aborted`, `:timeout`
   The address is the peer's or that of its PROXY header, never X-Forwarded-For. What is
-  no valid request has only its `:request-line`. A thread of its own calls the function
-  or writes the lines; entries that it has no time for are counted (`server-stats`),
-  with one warning a minute. A file is appended to, and opened again when it is renamed.
+  no valid request has only its `:request-line`. Each text that a client has sent is cut
+  after 8192 bytes. A thread of its own calls the function or writes the lines; entries
+  that it has no time for are counted (`server-stats`), with one warning a minute. A file
+  is appended to, and opened again when it is renamed.
 
   For invalid options, throws in this thread, before anything is bound, naming the
   option, its value and what is allowed: IllegalArgumentException, or, as http-kit,
