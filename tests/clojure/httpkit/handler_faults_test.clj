@@ -69,7 +69,7 @@
     (hashCode [_] (throw (IllegalStateException. "in hashCode")))
     (equals [_ _] (throw (IllegalStateException. "in equals")))))
 
-(def ^:private garbage
+(defn- garbage []
   {"number" 5, "string" "text", "vector" [200 {} "body"], "keyword" :ok, "object" (Object.), "true" true, "false" false,
    "function" identity, "set" #{1}, "list" '(1 2), "promise" (promise), "byte array" (byte-array 3), "atom" (atom {}),
    "exception" (RuntimeException. "returned"), "class" String,
@@ -98,7 +98,7 @@
   (let [response (atom nil)]
     (wire/with-server [{:keys [port errors]} (fn [{:keys [uri]}] (if (= "/garbage" uri) @response {:body "fine"})) {}]
       (with-open [conn (wire/connect port)]
-        (doseq [[about value] garbage]
+        (doseq [[about value] (garbage)]
           (testing about
             (reset! response value)
             (reset! errors [])
@@ -107,6 +107,26 @@
               (is (not-any? headers ["set-cookie" "a" "transfer-encoding"])))
             (is (= "fine" (:body (ask conn "/"))) "the connection goes on")
             (is (= 1 (count @errors)) "and it was logged")))))))
+
+(deftest on-close-runs-once-though-the-response-that-is-returned-cannot-be-sent
+  (doseq [async? [false true]]
+    (let [response (atom nil), heard (atom [])]
+      (wire/with-server [{:keys [port server]}
+                         (fn handler
+                           ([req]
+                            (server/as-channel req {:on-close (fn [_ status] (swap! heard conj status))})
+                            @response)
+                           ([req respond _raise] (respond (handler req))))
+                         {:ring-async? async?}]
+        (with-open [conn (wire/connect port)]
+          (doseq [[about value] (garbage)]
+            (testing (str about (when async? ", asynchronous"))
+              (reset! response value)
+              (reset! heard [])
+              (is (= 500 (:status (ask conn "/"))))
+              (is (= [:server-close] @heard)))))
+        (is (wire/eventually #(zero? (get-in (server/server-stats server) [:connections :open]))))
+        (is (= [:server-close] @heard) "not again when the client leaves")))))
 
 (deftest responses-that-are-odd-and-right
   (let [response (atom nil)]

@@ -231,23 +231,29 @@ public class AsyncChannel {
     }
 
     /**
-     * The handler has thrown.
+     * The handler has thrown. The close handlers do not run for the 500, as in http-kit.
      *
-     * @param tells whether to run the close handlers: not for a 500, as in http-kit
      * @return whether to send a response that says so. One that has begun is cut, visibly to the
      *     peer; a WebSocket stays open, as after any failing callback.
      */
-    boolean handlerFailed(boolean tells) {
+    boolean handlerFailed() {
         boolean send = takeToFail();
-        if (send && tells) {
-            failed();
-        } else if (send) {
+        if (send) {
             closing.tellNone();
         }
         return send;
     }
 
-    /** As {@link #handlerFailed}, for a caller that calls {@link #failed} after the response. */
+    /** As {@link #handlerFailed} for any other failure: the close handlers run. */
+    boolean responseFailed() {
+        boolean send = takeToFail();
+        if (send) {
+            failed();
+        }
+        return send;
+    }
+
+    /** As {@link #responseFailed}, for a caller that calls {@link #failed} after the response. */
     boolean takeToFail() {
         // If the peer has disconnected, there is nothing to send: the close event comes as usual.
         boolean send = Native.isOpen(handle()) && sender.takeFresh();

@@ -68,7 +68,7 @@ final class Embedded {
         if (method == null) {
             // HttpMethod has no constant for it.
             String message = "unsupported method " + block.methodName();
-            respond(block, channel.handlerFailed(false), 400, message);
+            respond(block, channel.handlerFailed(), 400, message);
             return;
         }
         HttpRequest request = new HttpRequest(server, block, method, channel);
@@ -95,7 +95,7 @@ final class Embedded {
 
     private void failed(RequestBlock block, AsyncChannel channel, Throwable e) {
         server.log.error(block.methodName() + " " + block.uri(), e);
-        if (respond(block, channel.handlerFailed(false), 500, HttpUtils.messageOf(e))) {
+        if (respond(block, channel.handlerFailed(), 500, HttpUtils.messageOf(e))) {
             server.log.event(server.log.events.serverStatus500);
         }
     }

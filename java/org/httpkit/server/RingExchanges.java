@@ -87,6 +87,9 @@ final class RingExchanges {
         /** We stream the response: nothing more can be sent on the channel. */
         private boolean claimed;
 
+        /** The handler has returned what is to be sent: what fails from now on is not its call. */
+        private boolean returned;
+
         Exchange(RequestBlock block, RequestMap request) {
             this.block = block;
             this.request = request;
@@ -108,6 +111,7 @@ final class RingExchanges {
 
         private boolean write(ResponseWriter out) {
             response = upgraded();
+            returned = true;
             if (response == null) {
                 out.plain(404, "", false);
                 server.log.event(server.log.events.serverStatus404);
@@ -289,7 +293,7 @@ final class RingExchanges {
             RequestBodyStream body = request.bodyStreamIfMade();
             int status = body == null ? -1 : body.statusFor(e);
             AsyncChannel channel = claimed ? null : request.takeResponse();
-            if (channel != null && !channel.handlerFailed(status > 0)) {
+            if (channel != null && !takesToFail(channel, status)) {
                 if (status < 0) {
                     server.log.error(describe(), e);
                 }
@@ -300,6 +304,10 @@ final class RingExchanges {
                 return true;
             }
             return refuse(status, body.failureText(), out);
+        }
+
+        private boolean takesToFail(AsyncChannel channel, int status) {
+            return returned || status > 0 ? channel.responseFailed() : channel.handlerFailed();
         }
 
         /**
