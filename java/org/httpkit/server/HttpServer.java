@@ -15,6 +15,7 @@ import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 
 /**
@@ -77,6 +78,7 @@ public class HttpServer implements Runnable {
     private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final AtomicReference<Draining> draining = new AtomicReference<>();
+    private final CountDownLatch stopped = new CountDownLatch(1);
 
     /** A stop that a loop's thread, once it is none, is to end for lack of another; or null. */
     final AtomicReference<Stopping> ending = new AtomicReference<>();
@@ -363,6 +365,7 @@ public class HttpServer implements Runnable {
     /** A stop has ended. */
     void ended(int served, int websockets, int cut, Runnable callback) {
         status.set(Status.STOPPED);
+        stopped.countDown();
         try {
             removeShutdownHook();
             Draining drain = draining.get();
@@ -411,10 +414,16 @@ public class HttpServer implements Runnable {
         }
     }
 
-    /** Waits until the loops have ended. */
+    /**
+     * Waits until the server has stopped; in a close handler that the stop awaits, until its loops
+     * have.
+     */
     public void join() throws InterruptedException {
         for (Thread loop : loops) {
             loop.join();
+        }
+        if (status.get() != Status.STOPPED && !workers.isAwaited()) {
+            stopped.await();
         }
     }
 

@@ -42,7 +42,7 @@ final class LateClosing {
         if (server.embedded != null || channel.closedRan.get()) {
             return; // one thread makes all calls; or we closed it, and know
         }
-        channel.lateClosing = new FutureTask<>(() -> channel.peerLeft(code, reason), null);
+        channel.lateClosing = server.workers.closingTask(() -> channel.peerLeft(code, reason));
         new LateClosing(
                         channel.lateClosing,
                         channel.closedRan::get,

@@ -5,6 +5,8 @@ import org.httpkit.jni.Native;
 import org.httpkit.logger.EventLogger;
 
 import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -41,6 +43,9 @@ abstract class Workers {
 
     /** Callbacks of channels closed by {@code stop}. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
+
+    /** Threads that run such callbacks. */
+    private final Set<Thread> awaited = ConcurrentHashMap.newKeySet();
 
     Workers(HttpServer server) {
         this.server = server;
@@ -196,6 +201,25 @@ abstract class Workers {
         }
     }
 
+    /** A task for {@link #closing}. */
+    final FutureTask<?> closingTask(Runnable callbacks) {
+        return new FutureTask<>(
+                () -> {
+                    awaited.add(Thread.currentThread());
+                    try {
+                        callbacks.run();
+                    } finally {
+                        awaited.remove(Thread.currentThread());
+                    }
+                },
+                null);
+    }
+
+    /** Whether {@code stop} may be waiting for this thread. */
+    final boolean isAwaited() {
+        return awaited.contains(Thread.currentThread());
+    }
+
     /** Runs callbacks of a channel closed by {@code stop}, which waits for them. */
     final void closing(FutureTask<?> callbacks) {
         closings.add(callbacks);
@@ -238,14 +262,13 @@ abstract class Workers {
             log(() -> refused(cause));
         } else if (ChannelEvents.isClosing(block)) {
             FutureTask<?> callbacks =
-                    new FutureTask<>(
+                    closingTask(
                             () -> {
                                 if (!shut) {
                                     eventsRefused(cause);
                                 }
                                 perform(block);
-                            },
-                            null);
+                            });
             if (shut) {
                 closing(callbacks);
             } else {
