@@ -72,6 +72,22 @@
         (is (false? (server/open? (:async-channel seen))))
         (is (= {:channels 0 :drains 0} (kept server)))))))
 
+(deftest a-channel-made-after-its-exchange-tells-the-address-that-the-request-has
+  (doseq [[about options head remote] [["plain"   {} "" #(str "/127.0.0.1:" %)]
+                                       ["proxied" {:proxy-protocol :enable} "PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\n"
+                                        (constantly "unknown")]]]
+    (testing about
+      (let [request (promise)]
+        (wire/with-server [{:keys [port]} (fn [req] (deliver request req) {:status 200}) options]
+          (let [before (Native/liveHandles)
+                conn   (wire/connect port)
+                local  (.getLocalPort ^java.net.Socket (:socket conn))]
+            (wire/write! conn (str head (wire/get-request "/")))
+            (wire/read-answer! conn)
+            (wire/disconnect conn)
+            (is (wire/eventually #(= before (Native/liveHandles))))
+            (is (= (str "unknown<->" (remote local)) (str (:async-channel (wire/outcome request)))))))))))
+
 (defn- use-late
   "What a request's channel, first asked for by another thread, says and hears."
   [req]

@@ -9,7 +9,7 @@ import java.nio.ByteBuffer;
 /**
  * IP address and port in the form that crosses: the number of octets, the octets, for IPv6 the
  * scope in four bytes, and the port in two; numbers little endian. The Rust side is {@code
- * rust/jni/src/border/fields.rs}.
+ * rust/jni/src/border/fields.rs}. Only 0, without octets, is an unknown address.
  *
  * <p>Not API.
  */
@@ -37,9 +37,17 @@ public final class AddressRecord {
         return at;
     }
 
-    /** Reads the next record, without its scope. @param records little endian */
+    /**
+     * Reads the next record, without its scope.
+     *
+     * @param records little endian
+     * @return null if it is unknown
+     */
     public static InetSocketAddress read(ByteBuffer records) {
         byte[] octets = new byte[records.get()];
+        if (octets.length == 0) {
+            return null;
+        }
         records.get(octets);
         if (octets.length != IPV4) {
             records.getInt();

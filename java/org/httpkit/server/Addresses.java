@@ -29,7 +29,7 @@ final class Addresses {
         return length == 0 ? null : address(block, start, length).getHostAddress();
     }
 
-    private static InetAddress address(byte[] block, int start, int length) {
+    static InetAddress address(byte[] block, int start, int length) {
         try {
             return InetAddress.getByAddress(Arrays.copyOfRange(block, start, start + length));
         } catch (UnknownHostException e) {
@@ -37,7 +37,7 @@ final class Addresses {
         }
     }
 
-    /** Reads what {@code Native.addresses} returns: the local and the peer's address. */
+    /** Reads what {@code Native.addresses} returns: the local and the peer's address; or null. */
     static InetSocketAddress[] ends(byte[] block) {
         ByteBuffer records = ByteBuffer.wrap(block).order(ByteOrder.LITTLE_ENDIAN);
         return new InetSocketAddress[] {AddressRecord.read(records), AddressRecord.read(records)};

@@ -46,19 +46,23 @@ public class AsyncChannel {
     /** Changed by {@link Topics} only. */
     volatile Topics.Topic[] topics;
 
-    /** Both ends' addresses in native form, a sixth of the size of Java's; or null. */
+    /**
+     * Both ends' addresses in native form, a sixth of the size of Java's; null on a Unix domain
+     * socket.
+     */
     private byte[] ends;
 
     /** A channel without a connection, closed from the start: selection keys no longer exist. */
     public AsyncChannel(SelectionKey key, HttpServer server) {
-        this(server, 0, Terms.NONE, false);
+        this(server, 0, Terms.NONE, false, new byte[2]);
     }
 
-    AsyncChannel(HttpServer server, long handle, Terms terms, boolean upgradeRequested) {
+    AsyncChannel(
+            HttpServer server, long handle, Terms terms, boolean upgradeRequested, byte[] ends) {
         this.server = server;
         this.sender = new Sender(this, handle, terms, upgradeRequested);
         this.closing = new Closing(this);
-        this.ends = handle == 0 ? null : Native.addresses(handle);
+        this.ends = ends;
     }
 
     long handle() {
@@ -472,7 +476,7 @@ public class AsyncChannel {
     }
 
     /**
-     * @return the peer's address, null on a Unix domain socket
+     * @return the peer's address; null if it is unknown, or on a Unix domain socket
      */
     public InetSocketAddress remoteAddress() {
         return end(1);
@@ -487,7 +491,7 @@ public class AsyncChannel {
         return ends == null ? null : Addresses.ends(ends)[which];
     }
 
-    private static String text(InetSocketAddress end) {
-        return end == null ? "unix" : end.toString();
+    private String text(InetSocketAddress end) {
+        return end != null ? end.toString() : ends == null ? "unix" : "unknown";
     }
 }

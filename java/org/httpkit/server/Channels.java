@@ -27,7 +27,8 @@ final class Channels {
                         server,
                         block.handle(),
                         server.terms(block).detached(),
-                        block.has(Abi.REQUEST_UPGRADE));
+                        block.has(Abi.REQUEST_UPGRADE),
+                        block.ends());
         remember(channel);
         return channel;
     }

@@ -10,10 +10,13 @@ import clojure.lang.PersistentTreeMap;
 import org.httpkit.BytesInputStream;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.AddressRecord;
 import org.httpkit.jni.Native;
 
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.Locale;
@@ -316,6 +319,24 @@ final class RequestBlock {
             }
         }
         return Addresses.text(block, 48, block[11]);
+    }
+
+    /**
+     * Both ends' addresses as {@code Native.addresses} returns them; if the exchange is over, what
+     * the request has of the peer's.
+     */
+    byte[] ends() {
+        byte[] ends = Native.addresses(handle());
+        return ends == null && block[11] > 0 ? lateEnds() : ends;
+    }
+
+    private byte[] lateEnds() {
+        byte[] ends = new byte[1 + AddressRecord.MAX_LENGTH];
+        if (!has(Abi.REQUEST_PROXIED)) {
+            InetAddress peer = Addresses.address(block, 48, block[11]);
+            AddressRecord.write(new InetSocketAddress(peer, shortAt(12)), ends, 1);
+        }
+        return ends;
     }
 
     /** The media type; the whole header unless it has a charset. */
