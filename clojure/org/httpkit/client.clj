@@ -23,6 +23,7 @@
    [clojure.lang MultiFn]
    [java.io InputStream]
    [java.net SocketAddress]
+   [java.nio.channels SocketChannel]
    [java.util Locale Map]
    [java.util.concurrent ExecutorService ThreadPoolExecutor]
    [javax.net.ssl SSLContext SSLEngine]
@@ -95,7 +96,7 @@
     (findAddress [_ uri]
       ;; Here, as in http-kit, and not before.
       (options/check client-options/client {:address-finder f})
-      (f uri))))
+      (options/returned :address-finder SocketAddress (f uri)))))
 
 (defn- new-client
   [{:keys [max-connections max-connections-per-host channel-factory error-logger event-logger
@@ -108,7 +109,8 @@
      HttpClient$AddressFinder/DEFAULT)
    (if channel-factory
      (reify HttpClient$ChannelFactory
-       (createChannel [_ address] (channel-factory address)))
+       (createChannel [_ address]
+         (options/returned :channel-factory SocketChannel (channel-factory address))))
      HttpClient$ChannelFactory/DEFAULT)
    ^HttpClient$SSLEngineURIConfigurer (ssl-configurer opts)
    (logging/context-logger error-logger ContextLogger/ERROR_PRINTER)

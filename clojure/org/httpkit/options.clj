@@ -71,6 +71,14 @@
        nil)
      nil opts)))
 
+(defn returned
+  "`v`, which the function in option `k` has returned; throws if it is not of this class."
+  [k ^Class class v]
+  (when-not (instance? class v)
+    (let [message (str k " returned " (shown v) ": expected a " (.getSimpleName class))]
+      (throw (if (nil? v) (NullPointerException. message) (ClassCastException. message)))))
+  v)
+
 (defn as-map
   "The options of `what` as a map; a seq of keys and values counts as one.
   Throws IllegalArgumentException for anything else."

@@ -113,6 +113,19 @@
       (is (= [ClassCastException ":address-finder 5: expected a function of a URI, or nil"] [(class e) (ex-message e)]))
       (client/client-stop! c))))
 
+(deftest what-a-function-of-make-client-returns-is-named-if-it-is-wrong
+  (are [opts class message]
+       (let [c (client/make-client opts)
+             e (:error (deref (client/get "http://127.0.0.1:1/" {:client c}) 30000 nil))]
+         (client/client-stop! c)
+         (= [class message] [(clojure.core/class e) (ex-message e)]))
+    {:address-finder (fn [_] nil)}          NullPointerException ":address-finder returned nil: expected a SocketAddress"
+    {:address-finder (fn [_] "h:80")}       ClassCastException   ":address-finder returned \"h:80\": expected a SocketAddress"
+    {:address-finder  (fn [_] nil)
+     :channel-factory (fn [_] :not-called)} NullPointerException ":address-finder returned nil: expected a SocketAddress"
+    {:channel-factory (fn [_] nil)}         NullPointerException ":channel-factory returned nil: expected a SocketChannel"
+    {:channel-factory (fn [_] (Object.))}   ClassCastException   ":channel-factory returned of class java.lang.Object: expected a SocketChannel"))
+
 (deftest wrong-options-of-a-worker-pool-are-named
   (is (= [IllegalArgumentException ":n-threads 0: expected an integer from 1 to 2147483647, or nil"]
          (thrown #(client/new-worker {:n-threads 0 :allow-virtual? false})))))

@@ -69,17 +69,10 @@
                  (str ":ip " (pr-str ip) ": the name is unknown, or the resolver cannot be reached")))))
     address))
 
-(defn- returned
-  "`v`, which the function in option `k` has returned, if it is nil or of this class."
-  [k ^Class class v]
-  (when-not (or (nil? v) (instance? class v))
-    (throw (ClassCastException. (str k " returned " (options/shown v) ": expected a " (.getSimpleName class)))))
-  v)
-
 (defn- found [address-finder]
   (if (instance? HttpServer$AddressFinder address-finder)
     (.findAddress ^HttpServer$AddressFinder address-finder)
-    (returned :address-finder SocketAddress (address-finder))))
+    (some->> (address-finder) (options/returned :address-finder SocketAddress))))
 
 (defn- find-address!
   [^ServerOptions options
@@ -93,10 +86,10 @@
     (.set options "unix-socket-replace?" 1)))
 
 (defn- make-channel ^java.nio.channels.ServerSocketChannel [factory address]
-  (or (if (instance? HttpServer$ServerChannelFactory factory)
-        (.createChannel ^HttpServer$ServerChannelFactory factory address)
-        (returned :channel-factory ServerSocketChannel (factory address)))
-      (throw (NullPointerException. ":channel-factory returned nil: expected a ServerSocketChannel"))))
+  (options/returned :channel-factory ServerSocketChannel
+    (if (instance? HttpServer$ServerChannelFactory factory)
+      (.createChannel ^HttpServer$ServerChannelFactory factory address)
+      (factory address))))
 
 (defn- copy-socket-options!
   "The native server cannot use a JDK channel: the channel's socket options are
