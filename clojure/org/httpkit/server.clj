@@ -192,7 +192,8 @@
      :timeouts    {:header n :idle n :body n :write n :handler n :ws n} ; Ended by these
      :latency-us  {:handler {:p50 n :p90 n :p99 n :max n}
                    :whole   {...}}       ; Since the call before this one
-     :queue       {:waiting n :oldest-ms n ; 0 for a `:worker-pool`: it has its own queue
+     :queue       {:waiting n :oldest-ms n ; 0 for a `:worker-pool`, which has its own queue, and
+                                           ; while virtual threads take all work
                    :threads n :virtual n} ; Threads that take work; 0 for a `:worker-pool`
      :tls         {:handshakes n :resumed n :failed n}
      :access-log  {:entries n :lost n}
@@ -257,8 +258,8 @@
                           ; macOS and Windows, of that heap; at least 64 MiB)
     :max-ws               ; Maximum bytes of a WebSocket message, else close code
                           ; 1009                                 (default 4 MiB)
-    :max-line             ; Maximum bytes of a request or chunk-size line (else 414) or
-                          ; header line (else 431)               (default 8192)
+    :max-line             ; Maximum bytes, with CRLF, of a request or chunk-size line (else
+                          ; 414) or header line (else 431)       (default 8192)
     :max-header-bytes     ; Maximum bytes of all these lines and trailers together,
                           ; else 431; 0 or nil for no limit
                           ; (default 65536, or `:max-line` if that is more)

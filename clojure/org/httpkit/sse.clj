@@ -233,7 +233,7 @@
     (with-open [events (sse/events @(http/get url {:as :stream}))]
       (reduce (fn [n {:keys [data]}] (println data) (inc n)) 0 events))
 
-  An event is a map of strings
+  An event is a map; `:retry` is a number, the others are Strings
     :event ; its name (default \"message\")
     :data  ; the lines joined with \\newline
     :id    ; the last id so far, \"\" without one
