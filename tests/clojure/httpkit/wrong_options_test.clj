@@ -1,7 +1,7 @@
 (ns httpkit.wrong-options-test
   "What a wrong option or a misspelled name leads to, in the words of the exception or warning."
   (:require [clojure.string         :as str]
-            [clojure.test           :refer [deftest is]]
+            [clojure.test           :refer [deftest is testing]]
             [httpkit.wire           :as wire]
             [org.httpkit.client     :as client]
             [org.httpkit.options    :as options]
@@ -213,6 +213,13 @@
       (is (= [class message] (thrown #(server/new-worker options))) (pr-str options))
       (is (= [class message] (thrown #(start-and-stop ok options))) (pr-str options))
       (is (= [class message] (thrown #(start-and-stop ok {:pool-opts options}))) (pr-str options))))
+  (doseq [allow? [true false]
+          [value class] [["x" ClassCastException] [-1 IllegalArgumentException] [3000000000 ArithmeticException]]
+          :let [wrong    {:keep-alive-msecs value :allow-virtual? allow?}
+                expected [class (str ":keep-alive-msecs " (pr-str value) ": expected an integer from 0 to 2147483647, or nil")]]]
+    (testing "of a server's own threads, which virtual threads do not replace"
+      (is (= expected (thrown #(start-and-stop ok wrong))) (pr-str wrong))
+      (is (= expected (thrown #(start-and-stop ok {:pool-opts wrong}))) (pr-str wrong))))
   (is (= [NullPointerException ":queue-size nil: expected an integer from 1 to 2147483647 for an :array queue"]
          (thrown #(utils/new-worker {} {:allow-virtual? false :queue-type :array})))))
 

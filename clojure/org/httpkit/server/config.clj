@@ -121,6 +121,8 @@
   [^ServerOptions options {:keys [keep-alive-msecs prefix worker-name-prefix] :as opts}]
   (let [{:keys [type n-cores n-min-threads n-max-threads queue-size]} (workers/server-spec opts)
         virtual? (= type :virtual)]
+    ;; Beside virtual threads, it is the only one of these options that is used.
+    (options/check (select-keys tables/server-worker [:keep-alive-msecs]) opts)
     (when keep-alive-msecs
       (.set options "keep-alive-msecs" (options/to-int keep-alive-msecs)))
     (when queue-size
