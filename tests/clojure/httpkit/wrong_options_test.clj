@@ -289,8 +289,10 @@
             [":prot is no option of run-server; did you mean :port?" nil]
             [":theads is no option of run-server; did you mean :thread?" nil]]
            (sort @warnings))))
-  (wire/with-server [{:keys [warnings]} ok {:pool-opts {:treads 4}}]
-    (is (= [[":treads is no option of new-worker; did you mean :thread?" nil]] @warnings))))
+  (wire/with-server [{:keys [warnings]} ok {:min-threads 5 :pool-opts {:treads 4}}]
+    (is (= [[":min-threads is no option of run-server; did you mean :n-min-threads?" nil]
+            [":treads is no option of new-worker; did you mean :thread?" nil]]
+           @warnings))))
 
 (deftest argument-lists-show-every-option
   (doseq [[f table] [[#'server/run-server server-options/server] [#'server/as-channel server-options/channel]

@@ -1,5 +1,6 @@
 (ns ^:no-doc org.httpkit.options.typos
-  "The option that an unknown name was likely meant to be. Not API.")
+  "The option that an unknown name was likely meant to be. Not API."
+  (:require [clojure.string :as str]))
 
 (set! *warn-on-reflection* true)
 
@@ -32,14 +33,16 @@
 
 (defn nearest
   "The option of table `known` that `k` is likely a typo of, by at most `most`
-  letters; or nil."
+  letters, and of several the one that contains it; or nil."
   ([known k] (nearest known k max-name))
   ([known k most]
    (let [given (option-name k)]
      (when (<= (count given) max-name)
        (let [[best d] (->> (keys known)
-                           (map (fn [option] [option (distance given (option-name option))]))
-                           (sort-by (juxt second first))
+                           (map (fn [option]
+                                  (let [k (option-name option)]
+                                    [option (distance given k) (not (str/includes? k given))])))
+                           (sort-by (juxt second peek first))
                            (first))]
          (when (and best (<= (long d) (min (long most) (max 1 (quot (count given) 3)))))
            best))))))
