@@ -22,7 +22,7 @@
    [org.httpkit.server.upgrade :as upgrade]
    [org.httpkit.workers :as workers])
   (:import
-   [java.util ArrayList Collection Locale]
+   [java.util ArrayList Collection Locale Map]
    [org.httpkit HttpUtils]
    [org.httpkit.server AsyncChannel BodyCallback Broadcast HttpServer Informational RequestBodyStream]))
 
@@ -83,10 +83,20 @@
   (-server-stop! [server opts]
     (lifecycle/stop! server "server-stop!" (options/as-map "server-stop!" opts))))
 
-(extend-type nil
-  IHttpServer
-  (server-status [server] (lifecycle/the-server "server-status" server))
-  (server-port   [server] (lifecycle/the-server "server-port" server)))
+(extend-protocol IHttpServer
+  nil
+  (server-status  [server]   (lifecycle/the-server "server-status" server))
+  (server-port    [server]   (lifecycle/the-server "server-port" server))
+  (-server-stop!  [server _] (lifecycle/the-server "server-stop!" server))
+  Object
+  (server-status  [server]   (lifecycle/the-server "server-status" server))
+  (server-port    [server]   (lifecycle/the-server "server-port" server))
+  (-server-stop!  [server _]
+    (when (fn? server)
+      (throw (IllegalArgumentException.
+               (str "server-stop! of a function: expected an HttpServer; call the function that"
+                 " run-server returns, or stop (:server (meta it))"))))
+    (lifecycle/the-server "server-stop!" server)))
 
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
@@ -108,14 +118,7 @@
     @(server-stop! server {:timeout 5000})"
   {:arglists '([server] [server {:keys [timeout] :as opts}])}
   ([server]      (server-stop! server nil))
-  ([server opts]
-   (when (nil? server)
-     (throw (IllegalArgumentException. "server-stop! of nil: expected an HttpServer")))
-   (when (and (fn? server) (not (satisfies? IHttpServer server)))
-     (throw (IllegalArgumentException.
-              (str "server-stop! of a function: expected an HttpServer; call the function that"
-                " run-server returns, or stop (:server (meta it))"))))
-   (-server-stop! server opts)))
+  ([server opts] (-server-stop! server opts)))
 
 (defn server-drain!
   "Stops `server` gently and without blocking: it accepts no new connections (those
@@ -659,8 +662,13 @@
 
   If the body cannot be read to its end, or `f` throws, `f` is not called again, and the
   response says so unless it has begun, as for a handler that reads `:body`. Returns nil.
-  Throws IllegalStateException if the body has such a function already."
+  Throws IllegalStateException if the body is a stream that has such a function already, and
+  IllegalArgumentException if `f` is no function."
   [ring-req f]
+  (when-not (ifn? f)
+    (throw (IllegalArgumentException.
+             (str "on-body of " (options/shown-alone f)
+               ": expected a function of a byte array and whether it is the last one"))))
   (BodyCallback/start (channel-of "on-body" ring-req) (:body ring-req) f))
 
 (defn trailers
@@ -683,8 +691,14 @@
 
   Returns true, or false if nothing was sent: the response has begun, the client is gone,
   or it speaks HTTP/1.0, which has none. Throws IllegalArgumentException for another
-  status."
+  status, and for headers that are no map."
   [ring-req status headers]
+  (when-not (and (number? status) (<= 100 status 199) (== status (int status)) (not (== 101 status)))
+    (throw (IllegalArgumentException.
+             (str "send-informational! of status " (options/shown status) ": expected 100 to 199, but not 101"))))
+  (when-not (or (nil? headers) (instance? Map headers))
+    (throw (IllegalArgumentException.
+             (str "send-informational! of headers " (options/shown headers) ": expected a map, or nil"))))
   (Informational/send (channel-of "send-informational!" ring-req) (int status) headers))
 
 ;;;; WebSocket handshake (RFC 6455 4.2)

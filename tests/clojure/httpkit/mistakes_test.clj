@@ -20,14 +20,26 @@
                     "server-drain!"      server/server-drain!
                     "server-join"        server/server-join
                     "server-ssl-port"    server/server-ssl-port
-                    "server-reload-tls!" server/server-reload-tls!}]
+                    "server-reload-tls!" server/server-reload-tls!
+                    "server-port"        server/server-port
+                    "server-status"      server/server-status}]
     (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))
     (is (= (str what " of a function: expected an HttpServer, which is (:server (meta it)) of what run-server returns")
            (message #(f (fn [])))))
     (is (= (str what " of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server")
            (message #(f 5)))))
-  (doseq [[what f] {"server-port" server/server-port, "server-status" server/server-status}]
-    (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))))
+  (is (= "server-stop! of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server"
+         (message #(server/server-stop! 5)))))
+
+(deftest a-server-of-a-users-own-is-one
+  (let [own (reify server/IHttpServer
+              (-server-stop! [_ opts] [:stopped opts])
+              (server-status [_] :mine)
+              (server-port   [_] 7))]
+    (is (= [:mine 7 [:stopped {:timeout 1}]]
+           [(server/server-status own) (server/server-port own) (server/server-stop! own {:timeout 1})])))
+  (eval '(extend-type java.util.BitSet org.httpkit.server/IHttpServer (server-status [_] :extended)))
+  (is (= :extended (server/server-status (java.util.BitSet.)))))
 
 (deftest functions-of-a-channel-name-an-argument-that-is-no-channel
   (is (= "pending-bytes of nil: expected a channel, which as-channel passes to its callbacks" (message #(server/pending-bytes nil))))
@@ -85,6 +97,14 @@
           {"response :headers of class clojure.lang.PersistentVector: expected a map" (fn [_] {:headers [["a" "b"]]})
            "response :headers of class java.lang.String: expected a map"              (fn [_] {:headers "a: b"})
            "options :on-open of as-channel: expected a map" #(server/as-channel % :on-open)
+           "send-informational! of status 200: expected 100 to 199, but not 101"     #(server/send-informational! % 200 {})
+           "send-informational! of status 101: expected 100 to 199, but not 101"     #(server/send-informational! % 101 nil)
+           "send-informational! of status \"103\": expected 100 to 199, but not 101" #(server/send-informational! % "103" nil)
+           "send-informational! of status 103.5: expected 100 to 199, but not 101"   #(server/send-informational! % 103.5 nil)
+           "send-informational! of headers of class clojure.lang.PersistentVector: expected a map, or nil"
+           #(server/send-informational! % 103 [["Link" "</a.css>"]])
+           "on-body of 5: expected a function of a byte array and whether it is the last one"   #(server/on-body % 5)
+           "on-body of nil: expected a function of a byte array and whether it is the last one" #(server/on-body % nil)
            "on-close 5: expected a function"
            #(server/as-channel % {:on-open (fn [ch] (server/on-close ch 5))})}]
     (is (= [500 expected] (answer handler)))))

@@ -338,7 +338,8 @@
            (thrown #(server/server-stop! stop))))
     (is (= :running (server/server-status (:server (meta stop)))))
     (stop))
-  (is (= [IllegalArgumentException "server-stop! of nil: expected an HttpServer"] (thrown #(server/server-stop! nil)))))
+  (is (= [IllegalArgumentException "server-stop! of nil: expected an HttpServer, see :legacy-return-value? of run-server"]
+         (thrown #(server/server-stop! nil)))))
 
 (deftest wrong-arguments-of-the-stop-function-are-warned-of-and-it-stops
   (doseq [[args warning] [[[100]           "100 is no argument of the stop function; a time-out is given as :timeout 100"]
@@ -389,6 +390,14 @@
            [{:ping-timeout 500}         ":ping-timeout has no effect without :ping-interval"]]]
     (let [[{:keys [status body]} [[_ e]]] (channel-answer options)]
       (is (= [500 message IllegalArgumentException message] [status body (class e) (ex-message e)])))))
+
+(deftest options-of-as-channel-that-are-no-map-are-refused
+  (doseq [[options class] {[:on-open #(server/close %)] "clojure.lang.PersistentVector"
+                           #{:on-open}                  "clojure.lang.PersistentHashSet"}]
+    (let [[{:keys [status body]} _ warnings] (channel-answer options)]
+      (is (= [500 (str "options of class " class " of as-channel: expected a map") []] [status body warnings]))))
+  (doseq [options [(list :on-open #(server/send! % "x")) (java.util.HashMap. {:on-open #(server/send! % "x")})]]
+    (is (= "x" (:body (first (channel-answer options)))) (str (class options)))))
 
 (deftest an-unknown-option-of-as-channel-is-one-warning-for-all-requests
   (let [[_ _ warnings] (channel-answer {:on-opne identity :on-open #(server/send! % "x")} "/" "/" "/")]

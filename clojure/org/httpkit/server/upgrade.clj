@@ -8,7 +8,6 @@
    [org.httpkit.server.config :as config]
    [org.httpkit.server.partners :as partners])
   (:import
-   [java.util Map]
    [org.httpkit HttpUtils]
    [org.httpkit.server AsyncChannel]))
 
@@ -33,11 +32,10 @@
   nil)
 
 (defn- check! [ch opts]
-  (when-not (or (nil? opts) (coll? opts) (instance? Map opts))
-    (throw (IllegalArgumentException. (str "options " (options/shown opts) " of as-channel: expected a map"))))
-  (options/check tables/channel opts
-    (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" tables/channel k))))
-  (partners/check-channel! opts))
+  (let [opts (options/as-map "as-channel" opts)]
+    (options/check tables/channel opts
+      (fn [k] (warn-once! ch [k] #(options/unknown-name "as-channel" tables/channel k))))
+    (partners/check-channel! opts)))
 
 (defn- bound-pending! [^AsyncChannel ch {:keys [max-pending-bytes on-overflow on-drain compression]}]
   (when (or max-pending-bytes on-overflow on-drain)
