@@ -36,6 +36,8 @@
 
 (def ^:private password certs/password)
 
+(def ^:private names-of-server ["localhost" "*.wild.test" "127.0.0.1" "0:0:0:0:0:0:0:1"])
+
 (defn- scratch
   "The path of a new file with this text."
   [name text]
@@ -65,8 +67,18 @@
            [{:ssl-port 8443}           IllegalArgumentException ":ssl-port 8443 needs a certificate: give :keystore or :tls"]
            [{:ssl? true}               IllegalArgumentException ":ssl-port 443 needs a certificate: give :keystore or :tls"]
            [{:http? false}             IllegalArgumentException ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere"]
+           [{:port 21344 :ssl-port 21344 :keystore "a"} IllegalArgumentException ":port and :ssl-port are both 21344: expected two ports"]
+           [{:port 443 :ssl? true :keystore "a"} IllegalArgumentException ":port and :ssl-port are both 443: expected two ports"]
            [{:ssl-port 0 :keystore "a" :tls {:cert "c" :key "k"}} IllegalArgumentException ":keystore and :tls are both given: expected one of them"]]]
     (is (= [class message] (thrown options)) (pr-str options))))
+
+(deftest a-tls-port-may-be-the-number-of-a-port-that-is-not-bound
+  (doseq [options [{:http? false}
+                   {:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0)}
+                   {:unix-socket (io/file (certs/temporary-directory) "app.sock")}]]
+    (let [port (with-open [s (ServerSocket. 0)] (.getLocalPort s))]
+      (is (= [names-of-server] (thrown (merge {:port port :ssl-port port :tls (certs/pem "server")} options)))
+          (pr-str (keys options))))))
 
 (deftest an-ssl-context-is-refused
   (is (= [IllegalArgumentException
@@ -130,7 +142,7 @@
            (thrown {:ssl-port 0 :keystore p12 :keystore-type "FOO" :key-password password})))
     (is (= [IOException (str ":keystore \"" p12 "\" entry \"server\": wrong :key-manager-password")]
            (thrown {:ssl-port 0 :keystore p12 :key-password password :key-manager-password "guess"})))
-    (is (= [IOException (str ":keystore \"" p12 "\" entry \"server\": wrong :key-password")]
+    (is (= [IOException (str ":keystore \"" p12 "\" entry \"server\" needs a password: give :key-password")]
            (thrown {:ssl-port 0 :keystore p12})))))
 
 (deftest a-store-without-a-key-is-described
@@ -195,8 +207,6 @@
              (with {:key old :key-password "secret"}))))))
 
 ;; What can be read
-
-(def ^:private names-of-server ["localhost" "*.wild.test" "127.0.0.1" "0:0:0:0:0:0:0:1"])
 
 (defn- made-by-keytool
   "The path of a store whose key Java has written: without the public key, which is optional in an EC key."

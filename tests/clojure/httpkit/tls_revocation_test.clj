@@ -128,7 +128,8 @@
   (let [with  #(thrown {:ssl-port 0 :tls (assoc (certs/pem "server") :ocsp %)})
         where (str ":tls :cert \"" (certs/path "server.pem") "\": its OCSP response ")]
     (is (= [IllegalArgumentException (str where "says that it is revoked")] (with (response-for "server" ["server"]))))
-    (is (= [IllegalArgumentException (str where "cannot be read")] (with (certs/path "ca.pem"))))))
+    (is (= [IllegalArgumentException (str ":tls :ocsp \"" (certs/path "ca.pem") "\" is no OCSP response in DER")]
+           (with (certs/path "ca.pem"))))))
 
 (deftest a-response-about-another-certificate-does-not-keep-a-certificate-from-use
   ;; A renewed certificate comes before its response does.

@@ -23,7 +23,7 @@
   [opts]
   (boolean (get opts :http? true)))
 
-(defn- port [{:keys [ssl-port]}]
+(defn- tls-port [{:keys [ssl-port]}]
   (or ssl-port default-port))
 
 (defn identities
@@ -34,6 +34,14 @@
 (defn- refuse! [& message]
   (throw (IllegalArgumentException. ^String (apply str message))))
 
+(defn- check-ports!
+  "Unless only one of the two is bound."
+  [{:keys [port address-finder listen-socket unix-socket] :or {port 8090} :as opts}]
+  (when (and (plain? opts) (not (or address-finder listen-socket unix-socket))
+             (== (long port) (long (tls-port opts)))
+             (not (zero? (long port))))
+    (refuse! ":port and :ssl-port are both " (long port) ": expected two ports")))
+
 (defn check!
   "Throws if TLS options that are valid alone are wrong together."
   [{:keys [keystore tls ssl-context] :as opts}]
@@ -43,9 +51,10 @@
   (if (wanted? opts)
     (cond
       (not (or keystore (identities opts)))
-      (refuse! ":ssl-port " (port opts) " needs a certificate: give :keystore or :tls")
+      (refuse! ":ssl-port " (tls-port opts) " needs a certificate: give :keystore or :tls")
       (and keystore tls)
-      (refuse! ":keystore and :tls are both given: expected one of them"))
+      (refuse! ":keystore and :tls are both given: expected one of them")
+      :else (check-ports! opts))
     (when-not (plain? opts)
       (refuse! ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere")))
   (doseq [pem (identities opts)]
@@ -112,7 +121,7 @@
 (defn- address
   "Where the TLS port is: at the IP address of plain HTTP, or of `:ip` if that has none."
   ^InetSocketAddress [plain {:keys [ip] :or {ip "0.0.0.0"} :as opts}]
-  (let [port (int (options/to-int (port opts)))]
+  (let [port (int (options/to-int (tls-port opts)))]
     (cond
       (not (instance? InetSocketAddress plain))     (InetSocketAddress. (InetAddress/getByName ip) port)
       (.isUnresolved ^InetSocketAddress plain)      plain ; refused when it is bound

@@ -23,6 +23,7 @@ final class TlsMaterial {
             Pattern.compile("(identity|anchor|crl) ([0-9]+): (.*)", Pattern.DOTALL);
 
     private static final String MISMATCH = "its key does not belong to its certificate";
+    private static final String NO_OCSP = "its OCSP response cannot be read";
 
     /** An authority, and the option that names it. */
     static final class Anchor {
@@ -187,6 +188,9 @@ final class TlsMaterial {
         Identity identity = identities.get(index);
         if (reason.equals(MISMATCH)) {
             return identity.mismatch;
+        }
+        if (reason.equals(NO_OCSP)) {
+            return identity.noOcsp;
         }
         return reason.startsWith("certificate of ") ? reason : identity.where + ": " + reason;
     }

@@ -29,9 +29,19 @@ public final class Identity {
     /** An OCSP response for the first certificate, in DER; null without one. */
     public final byte[] ocsp;
 
-    Identity(String where, String mismatch, List<X509Certificate> chain, byte[] key, byte[] ocsp)
+    /** The error if that is no OCSP response. */
+    public final String noOcsp;
+
+    Identity(
+            String where,
+            String mismatch,
+            List<X509Certificate> chain,
+            byte[] key,
+            byte[] ocsp,
+            String noOcsp)
             throws GeneralSecurityException {
         this.ocsp = ocsp;
+        this.noOcsp = noOcsp;
         this.where = where;
         this.mismatch = mismatch;
         this.chain = chain;
@@ -84,6 +94,7 @@ public final class Identity {
                 entry + ": its key does not belong to its certificate",
                 chain,
                 encoded,
+                null,
                 null);
     }
 

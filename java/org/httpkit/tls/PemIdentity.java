@@ -49,7 +49,9 @@ public final class PemIdentity {
                         + certificate.toString().replaceFirst("^[^\"]*", "");
         try {
             byte[] response = ocsp == null ? null : ocsp.read();
-            return new Identity(certificate.toString(), mismatch, chain, keyDer(), response);
+            String noResponse = ocsp + " is no OCSP response in DER";
+            return new Identity(
+                    certificate.toString(), mismatch, chain, keyDer(), response, noResponse);
         } catch (GeneralSecurityException e) {
             throw new IllegalArgumentException(e.getMessage(), e);
         }

@@ -118,12 +118,13 @@ public final class Store {
         } catch (InvalidKeyException e) {
             throw new IllegalArgumentException(e.getMessage(), e);
         } catch (UnrecoverableKeyException e) {
+            String option = keyPassword == null ? passwordOption : ":key-manager-password";
             throw new IOException(
                     where()
                             + " entry \""
                             + alias
-                            + "\": wrong "
-                            + (keyPassword == null ? passwordOption : ":key-manager-password"),
+                            + (used == null ? "\" needs a password: give " : "\": wrong ")
+                            + option,
                     e);
         } catch (GeneralSecurityException e) {
             throw new IOException(where() + " entry \"" + alias + "\": " + e.getMessage(), e);
