@@ -56,6 +56,21 @@
            (try (server/run-server ok {:unix-socket path})
                 (catch java.io.IOException e (.getMessage e)))))))
 
+(deftest a-file-in-the-place-of-a-unix-socket-is-said-to-be-none
+  (with-dir
+    (fn [^File dir]
+      (let [file   (doto (io/file dir "precious") (spit "x"))
+            socket (io/file dir "app.sock")
+            refused (fn [path opts]
+                      (try (server/run-server ok (assoc opts :unix-socket path))
+                           (catch BindException e (.getMessage e))))]
+        (doseq [path [file dir], opts [{} {:unix-socket-replace? false}]]
+          (is (= (str "cannot listen on " path ": the file exists and is no socket; delete it, or use another path")
+                 (refused path opts))))
+        (is (= "x" (slurp file)))
+        (wire/with-server [_ ok {:unix-socket socket}]
+          (is (str/starts-with? (refused socket {}) (str "cannot listen on " socket ": Address already in use"))))))))
+
 (deftest the-options-of-a-unix-socket-hold-for-one-that-the-address-finder-returns
   (with-dir
     (fn [dir]
@@ -91,6 +106,12 @@
       (is (str/includes? (refusal {:listen-socket jdk}) "the JDK does not give the descriptors of its sockets away"))))
   (is (= ":listen-socket 1 is not a listening socket" (refusal {:listen-socket 1})))
   (is (= ":listen-socket 999999 is not a listening socket" (refusal {:listen-socket {:fd 999999}})))
+  (is (= ":listen-socket 1 is not a listening socket" (refusal {:listen-socket 1 :http? false :ssl-port 0 :tls (certs/pem "server")})))
+  (is (= ":listen-socket :inherited: descriptor 0 is not a listening socket"
+         (last (str/split-lines
+                 (:out (subprocess/run "(require '[org.httpkit.server :as server])
+                                        (println (try (server/run-server identity {:listen-socket :inherited})
+                                                      (catch IllegalArgumentException e (.getMessage e))))"))))))
   (is (str/includes? (refusal {:listen-socket :systemd}) "no socket was passed to this process")))
 
 (deftest a-service-manager-that-is-not-there-is-not-told

@@ -96,6 +96,8 @@
   [^ServerOptions options {:keys [listen-socket unix-socket unix-socket-replace?]
                            :or   {unix-socket-replace? true} :as opts}]
   (let [{:keys [plain tls]} (descriptors opts (environment))]
+    (when (or (keyword? listen-socket) (:name listen-socket))
+      (set! (.listenSocketName options) (pr-str listen-socket)))
     (when plain (set! (.listenSocket options) (int plain)))
     (when tls   (set! (.tlsListenSocket options) (int tls))))
   (when unix-socket

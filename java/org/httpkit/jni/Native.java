@@ -79,7 +79,7 @@ public final class Native {
     /**
      * Binds and listens; with {@code Abi.ADDRESS_NONE} only as {@link #serverListenTls} says.
      *
-     * @param address IP address of 4 or 16 bytes, or a path
+     * @param address IP address of 4 or 16 bytes, a path, or what errors call a socket that is lent
      * @param port or the descriptor of a socket that is lent
      * @param names options to set, see {@code rust/core/src/server/config.rs}; others keep their
      *     defaults

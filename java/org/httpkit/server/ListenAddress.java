@@ -22,7 +22,7 @@ final class ListenAddress {
     /** {@code Abi.ADDRESS_*}. */
     final int kind;
 
-    /** The octets of an IP address, or a path. */
+    /** The octets of an IP address, a path, or what a socket is called in errors. */
     final byte[] bytes;
 
     final int port;
@@ -35,7 +35,7 @@ final class ListenAddress {
 
     static ListenAddress of(ServerOptions options) {
         if (options.listenSocket >= 0) {
-            return lent(options.listenSocket);
+            return lent(options.listenSocket, options);
         }
         if (options.unixSocket != null) {
             return new ListenAddress(Abi.ADDRESS_UNIX, options.unixSocket.getBytes(PATHS), 0);
@@ -45,11 +45,14 @@ final class ListenAddress {
 
     static ListenAddress ofTls(ServerOptions options) {
         int socket = options.tlsListenSocket;
-        return socket >= 0 ? lent(socket) : of(options.tlsAddress);
+        return socket >= 0 ? lent(socket, options) : of(options.tlsAddress);
     }
 
-    private static ListenAddress lent(int socket) {
-        return new ListenAddress(Abi.ADDRESS_LENT, new byte[0], socket);
+    private static ListenAddress lent(int socket, ServerOptions options) {
+        String name = options.listenSocketName;
+        String shown = name == null ? " " + socket : " " + name + ": descriptor " + socket;
+        return new ListenAddress(
+                Abi.ADDRESS_LENT, (":listen-socket" + shown).getBytes(UTF_8), socket);
     }
 
     /**

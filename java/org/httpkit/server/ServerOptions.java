@@ -27,6 +27,9 @@ public final class ServerOptions {
     /** Descriptor of a socket that listens already, or -1. */
     public int listenSocket = -1;
 
+    /** What named that socket, for errors; null if it was the descriptor. */
+    public String listenSocketName;
+
     /** Where HTTP over TLS is served, if {@link #tls} is set. */
     public SocketAddress tlsAddress;
 

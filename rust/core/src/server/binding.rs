@@ -53,7 +53,9 @@ pub(super) fn unix(path: &Path, config: &Config) -> io::Result<StdUnixListener> 
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&unix_address(path)?)?;
+    socket
+        .bind(&unix_address(path)?)
+        .map_err(|e| explained(e, path))?;
     if let Some(mode) = config.unix_socket_mode {
         // Before it listens: until then, every connection is refused.
         platform::set_mode(path, mode)?;
@@ -68,6 +70,17 @@ fn unix_address(path: &Path) -> io::Result<SockAddr> {
             "the path of a Unix domain socket has at most 107 bytes on Linux, 103 on macOS";
         io::Error::new(e.kind(), longest)
     })
+}
+
+/// What is in the way of a socket, if it is something else: to the system, every path that exists is in use.
+fn explained(error: io::Error, path: &Path) -> io::Error {
+    let in_use = error.kind() == io::ErrorKind::AddrInUse;
+    let found = std::fs::metadata(path);
+    if !in_use || !found.is_ok_and(|found| !platform::is_socket(found.file_type())) {
+        return error;
+    }
+    let why = "the file exists and is no socket; delete it, or use another path";
+    io::Error::new(error.kind(), why)
 }
 
 /// Keeps servers that start at the same time from replacing each other's sockets, until the file is closed. None if the

@@ -142,8 +142,12 @@ fn a_folder_that_another_program_has_locked_delays_a_start_but_does_not_stop_it(
 fn a_file_that_is_no_socket_stays() {
     let path = SocketPath::new();
     std::fs::write(&path.0, "precious").unwrap();
-    let refused = Server::bind(&Address::Unix(path.0.clone()), replacing(), sink()).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+    for config in [replacing(), config(Mode::Pull)] {
+        let refused = Server::bind(&Address::Unix(path.0.clone()), config, sink()).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+        let said = refused.to_string();
+        assert!(said.contains("exists and is no socket"), "{said}");
+    }
     assert_eq!(std::fs::read(&path.0).unwrap(), b"precious");
 }
 

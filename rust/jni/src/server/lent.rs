@@ -9,12 +9,11 @@ use crate::border::error::{BridgeError, Result};
 use crate::border::faults;
 use crate::border::platform::duplicate;
 
-/// The listening socket of this process with that descriptor, which stays open and the caller's.
-pub(super) fn address(descriptor: jint) -> Result<Address> {
+/// The listening socket of this process with that descriptor, which stays open and the caller's. `name` is for errors.
+pub(super) fn address(name: &[u8], descriptor: jint) -> Result<Address> {
     let none = || {
-        BridgeError::Argument(format!(
-            ":listen-socket {descriptor} is not a listening socket"
-        ))
+        let name = String::from_utf8_lossy(name);
+        BridgeError::Argument(format!("{name} is not a listening socket"))
     };
     let copy = duplicate(descriptor).map_err(|_| none())?;
     Ok(Address::Lent(Lent::new(copy).map_err(|_| none())?))

@@ -161,7 +161,7 @@ fn read_address(kind: jint, bytes: Vec<u8>, port: jint) -> Result<Address> {
             let path = socket_path(bytes).map_err(|e| BridgeError::Argument(e.to_string()))?;
             return Ok(Address::Unix(path));
         }
-        (abi::ADDRESS_LENT, _) => return lent::address(port),
+        (abi::ADDRESS_LENT, _) => return lent::address(&bytes, port),
         (abi::ADDRESS_INET, 4) => <[u8; 4]>::try_from(bytes).map(IpAddr::from),
         (abi::ADDRESS_INET, _) => <[u8; 16]>::try_from(bytes).map(IpAddr::from),
         _ => return Err(BridgeError::Argument(format!("kind of address {kind}"))),
