@@ -224,7 +224,9 @@
       ProtocolException "socks5 for proxy needs :proxy-tunnel? true"  {:proxy-url "socks5://127.0.0.1:1"}
       ProtocolException "SOCKS5H for proxy needs :proxy-tunnel? true" {:proxy-url "SOCKS5H://127.0.0.1:1"}
       ProtocolException "socks4 for proxy is not supported"           {:proxy-url "socks4://127.0.0.1:1"}
-      IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"})
+      IllegalArgumentException "proxy host is null: localhost" {:proxy-url "localhost"}
+      IllegalArgumentException "proxy host is null: http://127.0.0.1:-1 (:proxy-host needs :proxy-port)"
+      {:proxy-host "http://127.0.0.1"})
     (is (empty? @(:sockets p)))))
 
 (deftest credentials-are-in-no-error-text

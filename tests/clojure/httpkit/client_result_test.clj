@@ -307,7 +307,13 @@
         (is (= 200 (:status @(client/get (:url p) {:worker-pool (delay pool)}))))
         (.shutdown pool)
         (testing "that reject have their exception delivered"
-          (is (= RejectedExecutionException (class (:error @(client/get (:url p) {:worker-pool pool}))))))))
+          (doseq [[url said] {(:url p)                                         (:url p)
+                              (str/replace (:url p) "//" "//me:s3cr3t@")       (:url p)
+                              (str (:url p) "/a@b?email=me@s3cr3t#f")          (str (:url p) "/a@b")
+                              "http://me:s3cr3t x@127.0.0.1/"                  "an invalid URL"}
+                  :let [{:keys [error]} @(client/post url {:worker-pool pool})]]
+            (is (= RejectedExecutionException (class error)))
+            (is (str/starts-with? (str (ex-message error)) (str "Task the response of POST " said " rejected from ")))))))
     (testing "the default"
       (let [^Thread thread @(client/get (:url p) (fn [_] (Thread/currentThread)))]
         (is (.isDaemon thread))

@@ -204,6 +204,13 @@
       (is (= [":oauth-tokne is no option of request; did you mean :oauth-token?"]
              (warnings #(get {:oauth-tokne "secret"})))))))
 
+(deftest a-wrong-time-that-timeout-replaces-is-one-warning
+  (let [get (fn [opts] (is (= ConnectException (class (:error @(client/get "http://127.0.0.1:1/" opts))))))]
+    (is (= [(str ":connect-timeout \"x\": expected " msecs "; :timeout replaces it")
+            (str ":idle-timeout 3000000000: expected " msecs "; :timeout replaces it")]
+           (warnings #(dotimes [_ 3] (get {:timeout 500 :connect-timeout "x" :idle-timeout 3000000000})))))
+    (is (= "" (stderr-of #(get {:timeout 500 :connect-timeout nil :idle-timeout 5}))))))
+
 (deftest unknown-names-of-make-client-and-new-worker-are-warned-of-once
   (let [make #(client/client-stop! (client/make-client {:max-conections 5 :frobnicate 1}))]
     (is (= #{":max-conections is no option of make-client; did you mean :max-connections?"

@@ -24,6 +24,14 @@
     (when-let [meant (typos/slip client-options/request opts k)]
       (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
 
+(defn- warn-of-replaced!
+  "Of a wrong value of option `k`, which `:timeout` replaces: http-kit does not look at it, so it must not throw."
+  [opts k]
+  (when-some [v (get opts k)]
+    (let [[valid? expectation] (client-options/request k)]
+      (when (and (not (valid? v)) (options/first-time! warned [:replaced k]))
+        (HttpUtils/printWarning (str k " " (options/shown v) ": expected " expectation "; :timeout replaces it"))))))
+
 (defn check-request!
   "Throws for invalid values, and warns of names that are nearly those of options:
   all others are returned in `:opts`."
@@ -31,9 +39,11 @@
   (options/check client-options/request
     (cond-> opts
       (not (contains? opts :url)) (assoc :url nil)
-      ;; `:timeout` overrides both.
       (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
     #(warn-of-slip! opts %))
+  (when (:timeout opts)
+    (warn-of-replaced! opts :connect-timeout)
+    (warn-of-replaced! opts :idle-timeout))
   (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
     (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
 

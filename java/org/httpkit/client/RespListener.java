@@ -379,6 +379,12 @@ public class RespListener implements IRespListener {
             }
         }
 
+        /** For the exception of a pool that refuses it. */
+        @Override
+        public String toString() {
+            return "the response of " + handler;
+        }
+
         /**
          * @return whether the handler had to be told, on this thread
          */

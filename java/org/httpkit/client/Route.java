@@ -19,6 +19,11 @@ final class Route {
     private static final int MAX_PORT = 65535;
     private static final String ABSOLUTE = " (expected a whole URL, such as http://host:port/path)";
 
+    private static final String PROXY = "proxy ";
+
+    /** How a proxy's URL ends that was made of a host and no port. */
+    private static final String NO_PORT = ":-1";
+
     final URI uri;
 
     /** Null without a proxy. */
@@ -35,7 +40,7 @@ final class Route {
 
     static Route of(String url, RequestConfig config) throws URISyntaxException, ProtocolException {
         URI uri = parse(url);
-        checkHost(uri, url, "host is null: ");
+        checkHost(uri, url, "");
         checkScheme(uri, "");
         if (config.proxyUrl == null) {
             return new Route(uri, null, Abi.ROUTE_DIRECT);
@@ -46,7 +51,7 @@ final class Route {
                             + " as the target response (:proxy-tunnel? true opens a tunnel)");
         }
         URI proxy = parse(config.proxyUrl);
-        checkHost(proxy, config.proxyUrl, "proxy host is null: ");
+        checkHost(proxy, config.proxyUrl, PROXY);
         if (scheme(proxy).matches("socks5h?")) {
             if (!config.proxyTunnel) {
                 throw new ProtocolException(
@@ -68,20 +73,25 @@ final class Route {
         }
     }
 
-    private static void checkHost(URI uri, String url, String complaint) {
+    private static void checkHost(URI uri, String url, String what) {
         if (Authority.of(uri).host == null) {
-            String raw = uri.getRawAuthority();
-            boolean ascii = raw == null || raw.chars().allMatch(c -> c < 0x80);
             throw new IllegalArgumentException(
-                    complaint
+                    what
+                            + "host is null: "
                             + withoutCredentials(url)
-                            + (raw == null
-                                    ? ABSOLUTE
-                                    : ascii
-                                            ? ""
-                                            : " (java.net.IDN/toASCII writes such a name in"
-                                                    + " ASCII)"));
+                            + hint(uri.getRawAuthority(), what));
         }
+    }
+
+    private static String hint(String authority, String what) {
+        if (authority == null) {
+            return ABSOLUTE;
+        }
+        if (what.equals(PROXY) && authority.endsWith(NO_PORT)) {
+            return " (:proxy-host needs :proxy-port)";
+        }
+        boolean ascii = authority.chars().allMatch(c -> c < 0x80);
+        return ascii ? "" : " (java.net.IDN/toASCII writes such a name in ASCII)";
     }
 
     /** For error texts, which end up in logs. */
