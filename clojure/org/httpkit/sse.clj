@@ -16,13 +16,14 @@
   (:require
    [clojure.string :as str]
    [org.httpkit.client :as client]
+   [org.httpkit.client.checks :as checks]
    [org.httpkit.client.redirects :as redirects]
    [org.httpkit.headers :as headers]
    [org.httpkit.options :as options]
    [org.httpkit.options.server :as tables]
    [org.httpkit.server :as server])
   (:import
-   [clojure.lang IReduceInit]
+   [clojure.lang IDeref IReduceInit]
    [java.io Closeable IOException InputStream]
    [java.net URLDecoder]
    [java.nio ByteBuffer]
@@ -223,7 +224,8 @@
     (when-not (instance? InputStream body)
       (throw (IllegalArgumentException.
                (str "sse/events of " (if (nil? body) "nil" (str "a body of class " (.getName (class body))))
-                 ": expected an InputStream, see :as :stream"))))
+                 ": expected an InputStream, see :as :stream"
+                 (when (instance? IDeref body) "; deref the request first")))))
     body))
 
 (defn events
@@ -407,6 +409,7 @@
              (str "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))))
   (options/check-all "the callbacks of sse/connect" tables/event-callbacks callbacks)
   (check-max-event-bytes! (:max-event-bytes opts))
+  (checks/warn-of-source-slips! opts)
   (let [[closed? current-call current-parser] (repeatedly #(atom nil))
         latch  (CountDownLatch. 1)
         source {:url            url

@@ -6,7 +6,7 @@
             [org.httpkit.client :as client]
             [org.httpkit.server :as server]
             [org.httpkit.sse    :as sse])
-  (:import (java.io ByteArrayInputStream Closeable IOException InputStream)
+  (:import (java.io ByteArrayInputStream ByteArrayOutputStream Closeable IOException InputStream PrintStream)
            (java.util Random)
            (java.util.concurrent LinkedBlockingQueue TimeUnit)))
 
@@ -86,7 +86,9 @@
       (is (thrown-with-msg? IOException #"more than 13 bytes" (read (data "") 13))))))
 
 (deftest events-of-what-is-no-stream-are-refused
-  (is (thrown-with-msg? IllegalArgumentException #"class java.lang.String.*:as :stream" (sse/events {:body "text"})))
+  (is (thrown-with-msg? IllegalArgumentException #"class java.lang.String.*:as :stream$" (sse/events {:body "text"})))
+  (is (thrown-with-msg? IllegalArgumentException #":as :stream; deref the request first$"
+                        (sse/events (client/get "http://127.0.0.1:1" {:as :stream}))))
   (is (thrown-with-msg? IllegalArgumentException #"of nil.*:as :stream" (sse/events {:body nil})))
   (let [failed @(client/get "http://127.0.0.1:1/" {:as :stream})
         thrown (try (sse/events failed) (catch IllegalArgumentException e e))]
@@ -325,6 +327,23 @@
     (is (thrown-with-msg? IllegalArgumentException #":max-event-bytes .*: expected an integer from 1"
                           (sse/connect "http://127.0.0.1:1" {:max-event-bytes size} {})))
     (is (thrown-with-msg? IllegalArgumentException #":max-event-bytes" (sse/events (ByteArrayInputStream. (byte-array 0)) size)))))
+
+(deftest misspelt-options-are-one-warning-each
+  (let [err     System/err
+        text    (ByteArrayOutputStream.)
+        connect (fn [opts]
+                  (let [ended (promise)]
+                    (sse/connect "http://127.0.0.1:1" opts {:on-error (fn [_]) :on-close #(deliver ended true)})
+                    (is (true? (deref ended wire/patience-ms :late)))))]
+    (System/setErr (PrintStream. text true))
+    (try
+      (dotimes [_ 2]
+        (connect {:reconect? false :max-event-byte 5 :idle-timeuot 100 :timeout 100 :event 1 "reconnect" 1}))
+      (finally (System/setErr err)))
+    (is (= [":idle-timeuot is no option of request; did you mean :idle-timeout?"
+            ":max-event-byte is no option of sse/connect; did you mean :max-event-bytes?"
+            ":reconect? is no option of sse/connect; did you mean :reconnect??"]
+           (sort (map second (re-seq #"WARN - (.*)" (str text))))))))
 
 (deftest wrong-callbacks-are-named
   (is (thrown-with-msg? IllegalArgumentException #":on-event 5" (sse/connect "http://127.0.0.1:1" {} {:on-event 5})))

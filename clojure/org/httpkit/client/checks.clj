@@ -47,6 +47,15 @@
   (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
     (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
 
+(defn warn-of-source-slips!
+  "As `check-request!` does, for names that are nearly those of options which only `org.httpkit.sse/connect` has."
+  [opts]
+  (let [known (merge client-options/request client-options/event-source)]
+    (doseq [k     (when (map? opts) (remove known (keys opts)))
+            :let  [meant (typos/slip known opts k)]
+            :when (and (client-options/event-source meant) (options/first-time! warned ["sse/connect" k]))]
+      (HttpUtils/printWarning (str k " is no option of sse/connect; did you mean " meant "?")))))
+
 (defn forced
   "Value of option `k`, forced if it is a delay."
   [opts k]

@@ -66,6 +66,11 @@
 (defn- sequence? [v]
   (or (instance? List v) (instance? array-class v)))
 
+(def event-source
+  "Of `org.httpkit.sse/connect`, beside those of `request`; `events` checks the size, too."
+  {:reconnect?      anything
+   :max-event-bytes anything})
+
 (def ^:private msecs
   (assoc any-int 1 (str "msecs, an integer of at most " Integer/MAX_VALUE)))
 
