@@ -147,6 +147,16 @@
           (doseq [part (concat expected overrides)]
             (is (str/includes? (str error) part) case)))))))
 
+(deftest a-named-file-that-is-no-library-has-one-cause-and-is-not-copied
+  (with-temp-dir dir
+    (let [file  (doto (io/file dir "text.so") (spit "not a library"))
+          cache (io/file dir "cache")
+          error (str (:error (loading {"http-kit.native.path" file "http-kit.native.dir" cache})))
+          tried (second (re-find #"(?s)tried: (.*?)\n  the class path holds" error))]
+      (is (str/starts-with? (str tried) (str file ": ")))
+      (is (= 1 (count (str/split-lines (str tried)))) tried)
+      (is (not (.exists cache))))))
+
 (deftest clojure-prints-the-explanation-of-a-failure
   (with-temp-dir dir
     (spit (io/file dir "text.so") "not a library")

@@ -21,9 +21,10 @@ import java.util.TreeSet;
  * its hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one
  * loads a copy, which is deleted once it is loaded.
  *
- * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else), {@code
- * http-kit.native.dir} (unpack here; default: {@code http-kit} in the user's cache directory, then
- * {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code glibc} or {@code musl}).
+ * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else; a further
+ * class loader loads a copy), {@code http-kit.native.dir} (unpack here; default: {@code http-kit}
+ * in the user's cache directory, then {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code
+ * glibc} or {@code musl}).
  *
  * <p>While the library loads, its native side looks up {@link Native}, and so waits until that
  * class is initialised. A thread must therefore initialise Native before it takes the loading lock.
@@ -41,6 +42,8 @@ public final class NativeLibrary {
      * memory: the C library keeps an image while a thread lives that has left data in it.
      */
     private static final String TAKEN = "http-kit.native.loader.";
+
+    private static final String NOT_LOADED = "the native library could not be loaded";
 
     private static volatile Map<String, Object> loaded;
 
@@ -142,10 +145,12 @@ public final class NativeLibrary {
                     return loadNow(file);
                 } catch (UnsatisfiedLinkError e) {
                     tried.add(file + ": " + e.getMessage());
+                    if (!isLoadedElsewhere(e)) {
+                        throw failure(NOT_LOADED, e);
+                    }
                     reason = e;
                 }
             }
-            // Unless the file itself is to blame, a copy can be loaded.
             try {
                 byte[] library = Files.readAllBytes(file);
                 String sha256 = LibraryCache.sha256(library);
@@ -192,7 +197,12 @@ public final class NativeLibrary {
                     tried.add(cache + ": " + e);
                 }
             }
-            throw failure("the native library could not be loaded", reason);
+            throw failure(NOT_LOADED, reason);
+        }
+
+        /** Only the JDK's message tells: then a copy can be loaded. */
+        private static boolean isLoadedElsewhere(UnsatisfiedLinkError e) {
+            return String.valueOf(e.getMessage()).contains("already loaded in another");
         }
 
         private Path loadNow(Path file) {
