@@ -83,20 +83,11 @@
   (-server-stop! [server opts]
     (lifecycle/stop! server "server-stop!" (options/as-map "server-stop!" opts))))
 
-(extend-protocol IHttpServer
-  nil
-  (server-status  [server]   (lifecycle/the-server "server-status" server))
-  (server-port    [server]   (lifecycle/the-server "server-port" server))
-  (-server-stop!  [server _] (lifecycle/the-server "server-stop!" server))
-  Object
-  (server-status  [server]   (lifecycle/the-server "server-status" server))
-  (server-port    [server]   (lifecycle/the-server "server-port" server))
-  (-server-stop!  [server _]
-    (when (fn? server)
-      (throw (IllegalArgumentException.
-               (str "server-stop! of a function: expected an HttpServer; call the function that"
-                 " run-server returns, or stop (:server (meta it))"))))
-    (lifecycle/the-server "server-stop!" server)))
+(extend-type nil
+  IHttpServer
+  (server-status [server]   (lifecycle/the-server "server-status" server))
+  (server-port   [server]   (lifecycle/the-server "server-port" server))
+  (-server-stop! [server _] (lifecycle/the-server "server-stop!" server)))
 
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
@@ -118,7 +109,14 @@
     @(server-stop! server {:timeout 5000})"
   {:arglists '([server] [server {:keys [timeout] :as opts}])}
   ([server]      (server-stop! server nil))
-  ([server opts] (-server-stop! server opts)))
+  ([server opts]
+   (when-not (satisfies? IHttpServer server)
+     (when (fn? server)
+       (throw (IllegalArgumentException.
+                (str "server-stop! of a function: expected an HttpServer; call the function that"
+                  " run-server returns, or stop (:server (meta it))"))))
+     (lifecycle/the-server "server-stop!" server))
+   (-server-stop! server opts)))
 
 (defn server-drain!
   "Stops `server` gently and without blocking: it accepts no new connections (those

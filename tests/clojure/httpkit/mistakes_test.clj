@@ -20,18 +20,19 @@
                     "server-drain!"      server/server-drain!
                     "server-join"        server/server-join
                     "server-ssl-port"    server/server-ssl-port
-                    "server-reload-tls!" server/server-reload-tls!
-                    "server-port"        server/server-port
-                    "server-status"      server/server-status}]
+                    "server-reload-tls!" server/server-reload-tls!}]
     (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))
     (is (= (str what " of a function: expected an HttpServer, which is (:server (meta it)) of what run-server returns")
            (message #(f (fn [])))))
     (is (= (str what " of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server")
            (message #(f 5)))))
   (is (= "server-stop! of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server"
-         (message #(server/server-stop! 5)))))
+         (message #(server/server-stop! 5))))
+  (doseq [[what f] {"server-port" server/server-port, "server-status" server/server-status}]
+    (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))))
 
-(deftest a-server-of-a-users-own-is-one
+(deftest only-servers-are-servers-also-those-of-a-users-own
+  (is (not-any? #(satisfies? server/IHttpServer %) [(fn []) 5 {}]))
   (let [own (reify server/IHttpServer
               (-server-stop! [_ opts] [:stopped opts])
               (server-status [_] :mine)
