@@ -1,5 +1,7 @@
 (ns ^:no-doc org.httpkit.headers
   "Headers as users give them, of a request or a response: a map with names in any case. Not API."
+  (:require
+   [org.httpkit.requirements])
   (:import
    [java.util Locale]
    [org.httpkit HeaderValues]))
