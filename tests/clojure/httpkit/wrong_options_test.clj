@@ -49,6 +49,7 @@
              [{:access-log :stderr}     IllegalArgumentException ":access-log :stderr: expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:access-log {:file "a" :format :xml}} IllegalArgumentException ":access-log :format :xml: expected :combined, :common or :json"]
              [{:access-log {:file :stdout :fmt 1}} IllegalArgumentException ":access-log :fmt: expected :file or :format"]
+             [{:access-log {:fil "x.log"}} IllegalArgumentException ":access-log :fil: expected :file or :format"]
              [{:access-log {:file ""}}   IllegalArgumentException ":access-log :file \"\": expected a path or :stdout"]
              [{:access-log {:format :json}} IllegalArgumentException ":access-log :file nil: expected a path or :stdout"]
              [{:ip nil}                 IllegalArgumentException ":ip nil: expected a host name or an address, as a String"]

@@ -116,7 +116,8 @@
             (cond
               (nil? allowed?)    (str (shown k) ": expected :file or :format")
               (not (allowed? v)) (str (shown k) " " (shown v) ": expected " expectation))))
-        (merge {:file nil} m)))
+        ;; What is given first: a missing :file may be there under another name.
+        (cond-> (vec m) (not (contains? m :file)) (conj [:file nil]))))
 
 (def ^:private access-log
   [#(if (map? %)
