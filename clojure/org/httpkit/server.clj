@@ -210,7 +210,8 @@
   (statistics/stats (lifecycle/the-server "server-stats" server)))
 
 (defn server-join
-  "Blocks until `server` has stopped.
+  "Blocks until `server` has stopped. A stop waits for close handlers and the access
+  log for a second at most, so a thread that these wait for should not call this.
 
     (defn -main [& _]
       (server-join (run-server #'app {:port 8080 :legacy-return-value? false})))"
