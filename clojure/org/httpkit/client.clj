@@ -22,12 +22,11 @@
   (:import
    [clojure.lang MultiFn]
    [java.io InputStream]
-   [java.net SocketAddress URI URISyntaxException]
+   [java.net SocketAddress]
    [java.nio.channels SocketChannel]
    [java.util Locale Map]
    [java.util.concurrent ExecutorService ThreadPoolExecutor]
    [javax.net.ssl SSLContext SSLEngine]
-   [org.httpkit Authority]
    [org.httpkit.client
     Ending HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
@@ -332,23 +331,12 @@
   (let [body (.body arrived)] ; First: it parses the headers, too.
     (response ending (.status arrived) (.headers arrived) body)))
 
-(defn- description
-  "Of a request, for messages: without credentials, and without a query, which may hold some."
-  [{:keys [method]} ^String url]
-  (let [uri       (try (URI. url) (catch URISyntaxException _ nil))
-        authority (some-> uri (Authority/of))
-        port      (if authority (.port ^Authority authority) -1)]
-    (str (.toUpperCase (name (or method :get)) Locale/ROOT) " "
-      (if-let [host (some-> ^Authority authority (.host))]
-        (str (.getScheme ^URI uri) "://" host (when-not (neg? port) (str ":" port)) (.getRawPath ^URI uri))
-        "an invalid URL"))))
-
 (defn- response-handler
   "`prompt?`: only a deref takes the response, so it can convert it."
   [ending opts url prompt?]
   (reify
     Object
-    (toString [_] (description opts url))
+    (toString [_] (checks/description opts url))
     PromptHandler
     (onArrival [_ arrived]
       (boolean (and prompt?

@@ -331,9 +331,9 @@
       :else
       (do (some-> ^Closeable (:body response) (.close))
           (when-not (= 204 status)
-            (on-error (ex-info (str url ": status " status " with type " (pr-str (:content-type (:headers response)))
+            (on-error (ex-info (str (checks/description opts url) ": status " status " with type " (pr-str (:content-type (:headers response)))
                                  ": expected 200 with text/event-stream")
-                        {:type ::no-stream :response (dissoc response :body)})))
+                        {:type ::no-stream :response (dissoc response :body :opts)})))
           nil))))
 
 (defn- run-source [{:keys [opts closed? ^CountDownLatch latch on-error callbacks] :as source}]
@@ -394,7 +394,8 @@
     :on-event ; (fn [event]), see `events`
     :on-error ; (fn [throwable]), for each failure, also of the other callbacks
               ; (default prints); ExceptionInfo of :type :org.httpkit.sse/no-stream
-              ; for a response that is no stream, with :response in its data
+              ; for a response that is no stream, with :response in its data,
+              ; which lacks :body and :opts
     :on-close ; (fn []), once, when there will be no more events
 
   Throws IllegalArgumentException for callbacks that are no functions, and other names."

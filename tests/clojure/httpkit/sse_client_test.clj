@@ -164,6 +164,21 @@
         (is (deref closed wire/patience-ms false))
         (is (= (if expected [expected] []) @errors))))))
 
+(deftest an-error-about-a-response-that-is-no-stream-has-no-credentials
+  (let [err    System/err
+        text   (ByteArrayOutputStream.)
+        closed (promise)]
+    (wire/with-server [{:keys [port]} (fn [_] {:status 401}) {}]
+      (System/setErr (PrintStream. text true))
+      (try
+        (sse/connect (str "http://u:hush@127.0.0.1:" port "/events?key=hush")
+                     {:basic-auth ["u" "hush"] :headers {"X-Key" "hush"}}
+                     {:on-close #(deliver closed true)})
+        (is (deref closed wire/patience-ms false))
+        (finally (System/setErr err)))
+      (is (str/includes? (str text) (str "GET http://127.0.0.1:" port "/events: status 401 with type nil")))
+      (is (not (str/includes? (str text) "hush"))))))
+
 (deftest after-a-restart-of-the-server-no-event-is-lost
   (doseq [compression [false true]]
     (let [log     (atom [])

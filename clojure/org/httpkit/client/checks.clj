@@ -1,12 +1,14 @@
 (ns ^:no-doc org.httpkit.client.checks
-  "What is wrong with the arguments of a request or client: exceptions, and warnings once each. Not API."
+  "What is wrong with the arguments of a request or client: exceptions, and warnings once each; how messages name a
+  request. Not API."
   (:require
    [org.httpkit.options :as options]
    [org.httpkit.options.client :as client-options]
    [org.httpkit.options.typos :as typos])
   (:import
-   [java.util Map]
-   [org.httpkit HttpUtils]))
+   [java.net URI URISyntaxException]
+   [java.util Locale Map]
+   [org.httpkit Authority HttpUtils]))
 
 (set! *warn-on-reflection* true)
 
@@ -77,3 +79,14 @@
   (when-not (or (not callback) (ifn? callback))
     (throw (IllegalArgumentException.
              (str "callback " (options/shown callback) ": expected a function of the response")))))
+
+(defn description
+  "Of a request, for messages: without credentials, and without a query, which may hold some."
+  [{:keys [method]} ^String url]
+  (let [uri       (try (URI. url) (catch URISyntaxException _ nil))
+        authority (some-> uri (Authority/of))
+        port      (if authority (.port ^Authority authority) -1)]
+    (str (.toUpperCase (name (or method :get)) Locale/ROOT) " "
+      (if-let [host (some-> ^Authority authority (.host))]
+        (str (.getScheme ^URI uri) "://" host (when-not (neg? port) (str ":" port)) (.getRawPath ^URI uri))
+        "an invalid URL"))))
