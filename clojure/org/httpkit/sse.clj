@@ -282,14 +282,17 @@
   [id]
   (and (seq id) (not (re-find #"[\x00-\x08\x0a-\x1f\x7f]" id))))
 
-(defn- request [url opts last-id]
+(defn- request
+  "`given?`: `last-id` comes from the stream, else it is the caller's, in `opts`."
+  [url opts {:keys [last-id given?]}]
   (-> opts
       ;; The last two are for the one result of a request.
       (dissoc :reconnect? :max-event-bytes :response :deadlock-guard?)
       (assoc :url url :as :stream
-             :headers (cond-> (headers/without (:headers opts) #{"last-event-id"})
+             :headers (cond-> (:headers opts)
+                        given? (headers/without #{"last-event-id"})
                         (not (headers/has? (:headers opts) "accept")) (headers/with "accept" "text/event-stream")
-                        (sendable? last-id) (headers/with "last-event-id" last-id)))))
+                        (and given? (sendable? last-id)) (headers/with "last-event-id" last-id)))))
 
 (defn- stream-of-events? [{:keys [status headers]}]
   (and (= 200 status)
@@ -304,8 +307,8 @@
 
 (defn- receive!
   "Passes on the events of one response until it ends or fails. Returns the parser's last id and retry."
-  [{:keys [current-parser closed? on-error callbacks opts]} {:keys [body] :as response} state]
-  (with-open [parser (parser body (:max-event-bytes opts) (:last-id state))]
+  [{:keys [current-parser closed? on-error callbacks opts]} {:keys [body] :as response} {:keys [last-id] :as state}]
+  (with-open [parser (parser body (:max-event-bytes opts) last-id)]
     (reset! current-parser parser)
     (safely on-error (:on-open callbacks) response)
     (let [whole? (try
@@ -315,13 +318,14 @@
                    (catch Throwable t
                      (when-not @closed? (on-error t))
                      false))]
-      (cond-> (assoc state :failures 0 :whole? whole? :last-id (.lastId parser))
+      (cond-> (assoc state :failures 0 :whole? whole?)
+        (not= (or last-id "") (.lastId parser)) (assoc :last-id (.lastId parser) :given? true)
         (<= 0 (.retry parser)) (assoc :retry (.retry parser))))))
 
 (defn- attempt!
   "One request. Returns the state for the next one, or nil if there is to be none."
-  [{:keys [url opts on-error current-call closed?] :as source} {:keys [last-id failures] :as state}]
-  (let [call (client/request (request url opts last-id))
+  [{:keys [url opts on-error current-call closed?] :as source} state]
+  (let [call (client/request (request url opts state))
         _    (reset! current-call call)
         {:keys [error status] :as response} (if @closed? (do (future-cancel call) nil) @call)]
     (cond

@@ -264,6 +264,22 @@
               (headers-of-requests {:headers {"Last-Event-ID" "42"}}
                                    "retry: 1\nid: 7\ndata: x\n\n" "id\ndata: y\n\n" "data: z\n\n")))))
 
+(deftest the-callers-own-last-id-is-sent-as-it-is-until-the-stream-gives-one
+  (testing "so a wrong one is named"
+    (let [seen (atom []), errors (atom []), closed (promise)]
+      (wire/with-server [{:keys [port]} (scripted seen ["data: x\n\n"]) {}]
+        (sse/connect (str "http://127.0.0.1:" port "/") {:headers {"Last-Event-ID" "a\nb"}}
+                     {:on-error #(swap! errors conj (ex-message %)) :on-close #(deliver closed true)})
+        (is (deref closed wire/patience-ms false))
+        (is (= 1 (count @errors)))
+        (is (str/includes? (str (first @errors)) "Invalid character in HTTP header value"))
+        (is (empty? @seen)))))
+  (testing "and several are all sent"
+    (is (= ["1,2" "1,2" "7" nil]
+           (map #(get % "last-event-id")
+                (headers-of-requests {:headers {"Last-Event-ID" ["1" "2"]}}
+                                     "retry: 1\ndata: x\n\n" "id: 7\ndata: y\n\n" "id\ndata: z\n\n"))))))
+
 (deftest options-for-a-single-result-leave-a-connection-as-it-is
   (testing "it reads each stream"
     (let [given (promise), heard (atom []), closed (promise)]
