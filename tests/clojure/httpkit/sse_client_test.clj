@@ -319,6 +319,9 @@
         file   (doto (java.io.File/createTempFile "body" ".txt") (.deleteOnExit) (spit "question"))]
     (doseq [body ["question" (bytes) file ["quest" "ion"]]]
       (is (= [["question" "question" "question"] ["a" "b"]] (life-with-body (stream) {:body body}))))
+    (testing "unless it is replaced"
+      (is (= [(repeat 3 "q=question") ["a" "b"]]
+             (life-with-body (stream) {:body (ByteArrayInputStream. (bytes)) :form-params {:q "question"}}))))
     (doseq [opts [{:body (ByteArrayInputStream. (bytes))}
                   {:body (ByteArrayInputStream. (bytes)) :chunked? true}
                   {:body (java.nio.ByteBuffer/wrap (bytes))}

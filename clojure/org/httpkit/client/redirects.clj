@@ -33,9 +33,9 @@
 
 (defn one-shot-body?
   "Can the body of a request be sent only once?"
-  [{:keys [body multipart]}]
+  [{:keys [body form-params multipart]}]
   (or (some (fn [{:keys [content]}] (one-shot? content)) multipart)
-      (and (not multipart) (one-shot? body))))
+      (and (not (or form-params multipart)) (one-shot? body))))
 
 (defn- without-body [{:keys [method headers] :as opts}]
   (-> opts
