@@ -60,6 +60,20 @@
         (is (zero? exit) out)
         (is (str/includes? out (str dir "/chosen/")) out)))))
 
+(deftest a-named-file-that-its-mount-forbids-to-run-is-loaded-from-a-copy
+  (with-dirs
+    (fn [dir]
+      (let [unpacked (str/trim (:out (load-with dir ":" (str "-Dhttp-kit.native.dir=" dir "/chosen"))))
+            copied   (fn [into] (load-with dir (str noexec "; cp " unpacked " $dir/home/mine.so")
+                                           (str "-Dhttp-kit.native.path=" dir "/home/mine.so")
+                                           (str "-Dhttp-kit.native.dir=" dir "/" into)))]
+        (let [{:keys [exit out]} (copied "chosen")]
+          (is (zero? exit) out)
+          (is (str/starts-with? out (str dir "/chosen/")) out))
+        (let [{:keys [out]} (copied "tmp")]
+          (is (re-find (re-pattern (str dir "/home/mine.so: .*\\(" dir "/home is mounted noexec\\)")) out) out)
+          (is (str/includes? out (str "(" dir "/tmp is mounted noexec)")) out))))))
+
 (deftest a-temporary-directory-is-enough-where-all-else-is-read-only
   (with-dirs
     (fn [dir]

@@ -15,12 +15,12 @@ final class Mounts {
     private Mounts() {}
 
     /**
-     * A remark on the directory's mount, to follow the linker's message; empty unless it forbids to
-     * run code.
+     * A remark on the mount of a file or directory, to follow the linker's message; empty unless it
+     * forbids to run code.
      */
-    static String remark(Path directory) {
+    static String remark(Path path) {
         try {
-            Path real = directory.toRealPath();
+            Path real = path.toRealPath();
             Path mount = null;
             boolean forbidden = false;
             for (String line :

@@ -21,10 +21,10 @@ import java.util.TreeSet;
  * its hash, and reused by later JVMs. A JVM loads a file for one class loader only: a second one
  * loads a copy, which is deleted once it is loaded.
  *
- * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else; a further
- * class loader loads a copy), {@code http-kit.native.dir} (unpack here; default: {@code http-kit}
- * in the user's cache directory, then {@code java.io.tmpdir}), {@code http-kit.native.libc} ({@code
- * glibc} or {@code musl}).
+ * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else; a copy if
+ * its mount is noexec, and for a further class loader), {@code http-kit.native.dir} (unpack here;
+ * default: {@code http-kit} in the user's cache directory, then {@code java.io.tmpdir}), {@code
+ * http-kit.native.libc} ({@code glibc} or {@code musl}).
  *
  * <p>While the library loads, its native side looks up {@link Native}, and so waits until that
  * class is initialised. A thread must therefore initialise Native before it takes the loading lock.
@@ -144,8 +144,10 @@ public final class NativeLibrary {
                 try {
                     return loadNow(file);
                 } catch (UnsatisfiedLinkError e) {
-                    tried.add(file + ": " + e.getMessage());
-                    if (!isLoadedElsewhere(e)) {
+                    String remark = Mounts.remark(file);
+                    tried.add(file + ": " + e.getMessage() + remark);
+                    // Otherwise a copy can be loaded.
+                    if (remark.isEmpty() && !isLoadedElsewhere(e)) {
                         throw failure(NOT_LOADED, e);
                     }
                     reason = e;
@@ -200,7 +202,7 @@ public final class NativeLibrary {
             throw failure(NOT_LOADED, reason);
         }
 
-        /** Only the JDK's message tells: then a copy can be loaded. */
+        /** Only the JDK's message tells. */
         private static boolean isLoadedElsewhere(UnsatisfiedLinkError e) {
             return String.valueOf(e.getMessage()).contains("already loaded in another");
         }
