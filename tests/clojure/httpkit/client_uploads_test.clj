@@ -154,7 +154,19 @@
                                                (close [] (throw ex)))
                             "close" (proxy [InputStream] [] (read ([] -1) ([_ _ _] -1)) (close [] (throw ex)))}]
         (testing about
-          (is (identical? ex (:error (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil)))))))))
+          (is (identical? ex (:error (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil)))))))
+    (testing "and all other parts are closed"
+      (doseq [ex [(java.io.IOException. "no") (IllegalStateException. "no") (AssertionError. "no")]]
+        (let [closed (atom #{})
+              source (fn [called f]
+                       (proxy [InputStream] []
+                         (read ([] -1) ([_ _ _] -1))
+                         (close [] (swap! closed conj called) (f))))
+              parts  [{:name "a" :content (source "first" #(throw ex))}
+                      {:name "b" :content (source "second" (constantly nil))}
+                      {:name "c" :content (source "last" #(throw (RuntimeException. "another")))}]]
+          (is (identical? ex (:error (deref (client/post (:url p) {:multipart parts :chunked? true}) 10000 nil))))
+          (is (peer/eventually #(= #{"first" "second" "last"} @closed)) (str (class ex) @closed)))))))
 
 (deftest parts-of-a-chunked-body-are-read-as-they-are-sent
   (peer/with-peer [p (peer/answering (fn [{:keys [body] :as request}] (str (peer/header request "content-length") " " body)))]

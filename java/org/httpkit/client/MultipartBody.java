@@ -9,6 +9,7 @@ import java.io.InputStream;
 import java.io.SequenceInputStream;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Enumeration;
 import java.util.List;
 
 /**
@@ -120,6 +121,29 @@ public class MultipartBody {
         }
     }
 
+    /** Is closed to its end, whatever closing one of its streams throws. */
+    private static final class Sequence extends SequenceInputStream {
+        private final Enumeration<InputStream> rest;
+
+        Sequence(Enumeration<InputStream> streams) {
+            super(streams);
+            rest = streams;
+        }
+
+        @Override
+        public void close() throws IOException {
+            try {
+                super.close();
+            } catch (Throwable t) {
+                // The superclass goes on only after an IOException.
+                while (rest.hasMoreElements()) {
+                    RequestBody.abandon(rest.nextElement(), t);
+                }
+                throw t;
+            }
+        }
+    }
+
     private void add(byte[] bytes) {
         add(bytes, bytes.length);
     }
@@ -168,7 +192,7 @@ public class MultipartBody {
             abandon(t);
             throw t;
         }
-        return new SequenceInputStream(Collections.enumeration(streams));
+        return new Sequence(Collections.enumeration(streams));
     }
 
     /** Instead of {@link #open}: closes the files that are already open. */
