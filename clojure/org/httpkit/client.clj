@@ -409,8 +409,8 @@
   Times, in msecs:
     :connect-timeout    ; From submission to connected, without DNS (default 60000)
     :idle-timeout       ; Longest silence on the connection (default 60000)
-    :timeout            ; Both of the above. Of all three, 0 means 200 ms, and less
-                        ; no time at all
+    :timeout            ; Both of the above. Of all three, 0 means 200 ms, a
+                        ; negative number no time
     :deadline           ; From this call to the last byte, including DNS and
                         ; redirects; 0 or less fails immediately (default none)
     :pool-timeout       ; Longest wait for a connection under the client's limits;

@@ -335,7 +335,8 @@
       :else
       (do (some-> ^Closeable (:body response) (.close))
           (when-not (= 204 status)
-            (on-error (ex-info (str (checks/description opts url) ": status " status " with type " (pr-str (:content-type (:headers response)))
+            (on-error (ex-info (str (checks/description opts url) ": status " status " with type "
+                                 (pr-str (:content-type (:headers response)))
                                  ": expected 200 with text/event-stream")
                         {:type ::no-stream :response (dissoc response :body :opts)})))
           nil))))
@@ -386,8 +387,8 @@
                      ; after the `retry` that the server gave (default 3000 msecs),
                      ; doubled up to 30 s for each failure in a row, with Last-Event-ID;
                      ; until a 204, another status or type, or `close` (default false).
-                     ; Not with a body or part that can be read once, an InputStream or
-                     ; ByteBuffer: the first end or failure is then the last
+                     ; Not with a body or part that can be read only once, an InputStream
+                     ; or ByteBuffer: the first end or failure is then the last
     :max-event-bytes ; of one event                                     (default 8 MiB)
   A stream that is silent for `:idle-timeout` (default 60000 msecs) fails; heartbeats
   prevent that. The server is read no faster than the callbacks return.
