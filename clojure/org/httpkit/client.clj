@@ -127,8 +127,9 @@
     :max-connections ; To all hosts, including idle ones; further requests are
                      ; queued (default nil, unlimited; also -1)
     :max-connections-per-host
-                     ; To one host and port, by name, through the same proxy
-                     ; (default nil, unlimited)
+                     ; To one host name and port (of the address, if there is an
+                     ; `:address-finder`; any port through a proxy without a
+                     ; tunnel), through the same proxy (default nil, unlimited)
     :address-finder  ; (fn [URI]) => SocketAddress to connect to, called once per
                      ; request, with the proxy's URI if there is one
                      ; (default resolves the host)

@@ -4,8 +4,9 @@ use super::spec::{Address, CallSpec, Route};
 use crate::net::tls::TlsMode;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// The key of the per-host limit: the host as written, its port (or Unix socket), and the route to it. A host may have
-/// many addresses.
+/// The key of the per-host limit: the host as written, the port (or Unix socket) of the address that is connected to,
+/// so the proxy's if there is one, and the route, with the host's own port through a tunnel. A host may have many
+/// addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HostKey {
     place: Option<Address>,

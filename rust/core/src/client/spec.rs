@@ -12,7 +12,7 @@ use tokio::time::Instant;
 pub struct ClientConfig {
     /// Most connections, idle ones included; `None` = no limit.
     pub max_connections: Option<usize>,
-    /// Most connections per host, port and route, whatever its addresses.
+    /// Most connections per host name, route and port of the address, whatever the address.
     pub max_per_host: Option<usize>,
     /// Local address of every connection.
     pub bind: Option<Address>,
