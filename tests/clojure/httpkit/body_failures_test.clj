@@ -110,7 +110,7 @@
 
 (deftest a-peer-that-leaves-after-its-body-has-failed-is-a-client-close
   (doseq [[about status _ more beginning rest] (remove #(= 500 (second %)) failures)
-          ;; No body that nobody waits for is too slow.
+          ;; A body times out only while something waits for it.
           reads? (if (= 408 status) [true] [true false])]
     (testing (str about (when-not reads? ", unread"))
       (let [log (atom []), began (promise), failed (promise)]

@@ -1,5 +1,5 @@
 (ns httpkit.join-test
-  "`server-join` returns when the server has stopped, to whoever calls it."
+  "`server-join` returns once the server has stopped, whichever thread calls it."
   (:require [clojure.test         :refer [deftest is testing]]
             [httpkit.channel-wire :as channel-wire]
             [httpkit.wire         :as wire]

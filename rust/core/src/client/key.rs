@@ -1,8 +1,9 @@
 //! Which connections are interchangeable.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::spec::{Address, CallSpec, Route};
 use crate::net::tls::TlsMode;
-use std::net::{Ipv4Addr, SocketAddr};
 
 /// The key of the per-host limit: the host as written, the port (or Unix socket) of the address that is connected to,
 /// so the proxy's if there is one, and the route, with the host's own port through a tunnel. A host may have many
