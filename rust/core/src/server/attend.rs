@@ -69,6 +69,10 @@ async fn call_for_help(shared: &Arc<Shared>) {
                 shared.sink.on_starved(pressure.waiting);
                 waits = shared.queue.pressure(!led).is_some();
                 called = waits;
+                // Threads that rest were not woken for it.
+                if waits {
+                    shared.queue.wake_for_work();
+                }
             }
         }
         if waits && !ticking {
@@ -186,6 +190,47 @@ mod tests {
             assert_eq!(turn(), 4);
             shared.offer(work());
             assert_eq!(turn(), 4, "help is on its way");
+        });
+    }
+
+    #[test]
+    fn threads_that_rest_are_woken_for_work_with_which_no_help_comes() {
+        let calls = Arc::new(Calls::default());
+        let address = Address::Inet(([127, 0, 0, 1], 0).into());
+        let config = Config {
+            spills: true,
+            ..Config::default()
+        };
+        let server = Arc::new(Server::bind(&address, config, calls.clone()).unwrap());
+        let work = works_of(&server);
+        let shared = &server.shared;
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        let mut attendant = pin!(call_for_help(shared));
+        let (took, taken) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while server.take().is_some() {
+                    std::thread::sleep(STUCK);
+                    took.send(()).unwrap();
+                }
+            });
+            let rested = || calls.count.load(Ordering::SeqCst) == 1;
+            let mut served = true;
+            for _ in 0..20 {
+                if rested() || !served {
+                    break;
+                }
+                while shared.queue.parked() == 0 {
+                    std::thread::yield_now();
+                }
+                shared.offer(work());
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(attendant.as_mut().poll(&mut context).is_pending());
+                served = taken.recv_timeout(Duration::from_secs(20)).is_ok();
+            }
+            shared.queue.shut();
+            assert!(rested() && served);
         });
     }
 }

@@ -100,7 +100,7 @@ pub use types::{
     GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, Refusal, ResponseHead, Sent, UNKNOWN_LENGTH,
     Until,
 };
-pub use work::{Mode, WorkQueue};
+pub use work::{Mode, WorkQueue, note_direct_work};
 
 /// A bound server.
 #[derive(Debug)]

@@ -297,6 +297,13 @@ mod tests {
                 ..Self::default()
             }
         }
+
+        /// With one that no thread runs.
+        pub(in crate::server::work) fn with_a_free_one() -> Self {
+            let loops = Self::default();
+            loops.loops.write().push(free_loop());
+            loops
+        }
     }
 
     #[test]
@@ -335,8 +342,7 @@ mod tests {
 
     #[test]
     fn workers_run_no_loop_while_they_back_off_and_do_again_afterwards() {
-        let loops = Loops::default();
-        loops.loops.write().push(free_loop());
+        let loops = Loops::with_a_free_one();
         assert!(loops.try_lead().is_some());
         loops.backoff.lock().next = Duration::from_secs(3600);
         loops.back_off(Instant::now());

@@ -1,7 +1,8 @@
 //! How work reaches the threads that run it, and which thread runs a loop meanwhile (leader/followers).
 //!
 //! Knows no sockets and no requests. [`queue`] holds the queued work and the threads that pull it, [`leader`] decides
-//! which thread runs which loop, [`pace`] whether it keeps up, and [`pressure`] when more threads are needed.
+//! which thread runs which loop, [`pace`] whether it keeps up, [`pressure`] when more threads are needed, and
+//! [`rest`] when those that pull leave all work to others.
 //!
 //! # A thread that pulls
 //!
@@ -24,7 +25,8 @@
 //! | standing still | no thread holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`pace::STALL_LIMIT`] or while workers back off |
 //!
 //! While workers *back off* (all loops of a server together, see [`Loops`]) no loop becomes led, and those that stand
-//! still become owned immediately. A led loop stays led until it brings work.
+//! still become owned immediately. A led loop stays led until it brings work. While threads *rest*, none looks for a
+//! loop, and none that is parked is woken for work.
 //!
 //! # Locks and order
 //!
@@ -38,9 +40,11 @@ mod parked;
 mod place;
 pub(in crate::server) mod pressure;
 mod queue;
+mod rest;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::server) use leader::{Loops, Owner};
+pub use place::note_direct_work;
 pub use queue::{Mode, WorkQueue};
 pub(in crate::server) use queue::{Pushed, Settings};

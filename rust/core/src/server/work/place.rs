@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
-use crate::sync::{Mutex, MutexGuard, thread_local};
+use crate::sync::{Instant, Mutex, MutexGuard, thread_local};
 
 thread_local! {
     pub(super) static PLACE: RefCell<Place> = const { RefCell::new(Place::none()) };
@@ -48,6 +48,14 @@ pub(super) struct Place {
     queue: Option<Weak<dyn Roster>>,
     /// It has taken work and not returned.
     pub(super) busy: bool,
+    /// When it took that, if it is worth knowing how long it takes.
+    pub(super) since: Option<Instant>,
+}
+
+/// This thread has done the work that it took, and begins other work without a look at the queue: how long it is away
+/// no longer says how slow a piece of work is.
+pub fn note_direct_work() {
+    PLACE.with(|place| place.borrow_mut().since = None);
 }
 
 impl Place {
@@ -55,6 +63,7 @@ impl Place {
         Self {
             queue: None,
             busy: false,
+            since: None,
         }
     }
 

@@ -31,12 +31,17 @@ pub(in crate::server) struct Pressure {
     pub(in crate::server) quiet: Duration,
     /// Whether there are fewer threads than processors.
     pub(in crate::server) few: bool,
+    /// Whether they leave the work to others.
+    pub(in crate::server) resting: bool,
 }
 
 impl Pressure {
     /// Whether the queued work needs other threads.
     pub(in crate::server) fn needs_help(&self) -> bool {
-        if self.all_busy && self.quiet >= STUCK || self.few && self.oldest >= IDLE_PROCESSOR {
+        if self.resting
+            || self.all_busy && self.quiet >= STUCK
+            || self.few && self.oldest >= IDLE_PROCESSOR
+        {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { CHECK_EVERY };
@@ -62,6 +67,7 @@ mod tests {
         all_busy: true,
         quiet: Duration::ZERO,
         few: false,
+        resting: false,
     };
 
     #[test]

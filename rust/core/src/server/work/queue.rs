@@ -15,6 +15,7 @@ use super::pace;
 use super::parked::Parked;
 use super::place::{Crew, PLACE, Place, Staffed};
 use super::pressure::Pressure;
+use super::rest::Rest;
 use crate::sync::{Instant, Mutex, MutexGuard, thread};
 
 /// How a queue's work reaches threads.
@@ -44,6 +45,9 @@ pub(in crate::server) struct Settings {
     /// Threads that stay while idle, and how long the others do.
     pub(in crate::server) kept: usize,
     pub(in crate::server) keep_alive: Duration,
+    /// Whether [`Sink::on_starved`](crate::server::Sink) takes all queued work, however much that is: then threads may
+    /// rest (`rest`).
+    pub(in crate::server) spills: bool,
 }
 
 /// A bounded queue; see the module docs.
@@ -72,6 +76,8 @@ pub(super) struct Inner<T> {
     /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
     /// reading the clock would be a noticeable part of their cost.
     last_taken: Option<Instant>,
+    /// Stays off unless others take what waits.
+    pub(super) rest: Rest,
     shut: bool,
 }
 
@@ -85,6 +91,7 @@ impl<T> Default for Inner<T> {
             waking: false,
             taken: 0,
             last_taken: None,
+            rest: Rest::default(),
             shut: false,
         }
     }
@@ -157,8 +164,13 @@ fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushe
         before,
         work,
     });
+    let led_here = inner.is_led_here();
+    // A thread that runs the loop lets go of it first, for the loop's own thread.
+    if inner.rest.is_on() && !led_here {
+        return Pushed::Starved;
+    }
     // The thread being woken counts too, for one item only: its handler may never return.
-    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
+    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(led_here);
     let pushed = if inner.items.len() <= coming {
         Pushed::Served
     } else {
@@ -257,7 +269,10 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
         PLACE.with(|place| {
             let place = &mut *place.borrow_mut();
-            let inner = place.enter(&self.inner);
+            let mut inner = place.enter(&self.inner);
+            if let Some(since) = place.since.take() {
+                inner.rest.note(since.elapsed());
+            }
             let work = self.next(inner, loops, place);
             match work {
                 Some(_) => place.busy = true,
@@ -281,6 +296,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 let watched = loops.watched();
                 if watched == 0 {
                     inner.last_taken = Some(Instant::now());
+                    place.since = inner.last_taken.filter(|_| self.settings.spills);
                 }
                 pace::note_taken();
                 // A leader finishes a few short items before another thread has woken up. It may keep them to itself
@@ -294,7 +310,9 @@ impl<T: Send + 'static> WorkQueue<T> {
             if inner.shut {
                 return None;
             }
-            if let Some(lead) = loops.try_lead() {
+            if !inner.rest.is_on()
+                && let Some(lead) = loops.try_lead()
+            {
                 run_loop(&self.inner, inner, &lead);
                 drop(lead);
                 inner = self.inner.lock();
@@ -422,6 +440,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 None => Duration::MAX,
             },
             few: inner.crew.threads < self.processors,
+            resting: inner.rest.is_on(),
         })
     }
 }

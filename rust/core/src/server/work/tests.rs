@@ -6,17 +6,30 @@ use std::time::Duration;
 
 use super::parked::Parked;
 use super::place::PLACE;
+use super::pressure::STUCK;
 use super::queue::{Settings, begin_leading};
-use super::{Loops, Mode, Pushed, WorkQueue};
+use super::{Loops, Mode, Pushed, WorkQueue, note_direct_work};
 use crate::sync::Instant;
 
+impl<T> WorkQueue<T> {
+    /// How many threads are parked.
+    pub(in crate::server) fn parked(&self) -> usize {
+        self.inner.lock().parked.len()
+    }
+}
+
 fn queue() -> WorkQueue<()> {
+    queue_that(true)
+}
+
+fn queue_that(spills: bool) -> WorkQueue<()> {
     WorkQueue::new(Settings {
         mode: Mode::Pull,
         limit: 10,
         threads: 0,
         kept: 1,
         keep_alive: Duration::from_secs(60),
+        spills,
     })
 }
 
@@ -80,6 +93,80 @@ fn a_thread_that_took_its_work_while_a_loop_was_led_is_not_taken_for_stuck() {
         assert!(pressure.all_busy && pressure.quiet.is_zero());
         assert!(!queue.pressure(true).unwrap().quiet.is_zero());
         queue.drain();
+    }
+}
+
+/// As if its threads had done nothing but slow work.
+fn rest(queue: &WorkQueue<()>) {
+    let mut inner = queue.inner.lock();
+    while !inner.rest.is_on() {
+        inner.rest.note(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn work_that_comes_while_threads_rest_wakes_none_and_needs_help_at_once() {
+    let queue = queue();
+    let parked = parked();
+    queue.inner.lock().parked.push(parked.clone());
+    rest(&queue);
+    assert_eq!(push(&queue).ok(), Some(Pushed::Starved));
+    assert!(!parked.has_been_woken());
+    assert!(queue.pressure(true).unwrap().needs_help());
+    queue.inner.lock().rest.note(Duration::ZERO);
+    assert!(push(&queue).is_ok());
+    assert!(parked.has_been_woken());
+}
+
+#[test]
+fn a_thread_that_runs_a_loop_when_others_begin_to_rest_lets_go_of_it() {
+    let queue = queue();
+    let own = Parked::this();
+    queue.inner.lock().leading.push(own.clone());
+    rest(&queue);
+    assert!(push(&queue).is_ok());
+    assert!(own.has_been_woken());
+}
+
+#[test]
+fn a_thread_that_rests_runs_no_loop() {
+    for resting in [false, true] {
+        let (queue, loops) = (queue(), Loops::with_a_free_one());
+        if resting {
+            rest(&queue);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.take(&loops));
+            let leads = loop {
+                let inner = queue.inner.lock();
+                if inner.leading.len() + inner.parked.len() == 1 {
+                    break !inner.leading.is_empty();
+                }
+                drop(inner);
+                std::thread::yield_now();
+            };
+            queue.shut();
+            assert_eq!(leads, !resting);
+        });
+    }
+}
+
+#[test]
+fn only_threads_that_others_can_stand_in_for_rest_and_only_work_from_the_queue_is_measured() {
+    for (spills, direct) in [(true, false), (true, true), (false, false)] {
+        let queue = queue_that(spills);
+        let loops = Loops::watching(0);
+        for _ in 0..20 {
+            assert!(push(&queue).is_ok());
+            assert!(queue.take(&loops).is_some());
+            if direct {
+                note_direct_work();
+            }
+            std::thread::sleep(STUCK);
+        }
+        assert!(push(&queue).is_ok());
+        assert!(queue.take(&loops).is_some());
+        assert_eq!(queue.inner.lock().rest.is_on(), spills && !direct);
     }
 }
 
@@ -162,6 +249,7 @@ fn of_threads_that_are_idle_at_the_same_time_only_those_beyond_the_kept_leave() 
             threads: 0,
             kept: 2,
             keep_alive: Duration::from_millis(1),
+            spills: false,
         });
         let loops = Loops::watching(0);
         let (together, ended) = (Barrier::new(THREADS), AtomicUsize::new(0));
