@@ -455,9 +455,9 @@
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
-  (checks/check-request! (checks/request-map opts))
-  (checks/check-callback! callback)
-  (let [control  (ending/control opts)
+  (let [opts     (doto (checks/request-map opts) (checks/check-request!))
+        _        (checks/check-callback! callback)
+        control  (ending/control opts)
         opts     (ending/with-control opts control)
         coerced  (coerce/streamed-request opts)
         url      (:url coerced)

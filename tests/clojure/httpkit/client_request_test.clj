@@ -10,7 +10,7 @@
            [java.nio ByteBuffer]
            [java.nio.file Files]
            [java.nio.file.attribute FileAttribute]
-           [java.util ArrayDeque ArrayList LinkedHashSet]
+           [java.util ArrayDeque ArrayList HashMap LinkedHashSet]
            [org.httpkit ProtocolException]))
 
 (def ^:private ok (peer/answering (constantly "ok")))
@@ -32,6 +32,11 @@
   (is (= (into [["X-Api-Key" "k"] ["A" "1"] ["A" "2"] ["Etag" "v"] ["X-K" ":k"] ["X_y" "5"]] automatic)
          (:headers (sent {:headers (array-map "x-API-key" "k" "a" ["1" "2" nil] "ETAG" "v" "x-nil" nil "x-none" []
                                               "x-k" :k "x_y" 5)})))))
+
+(deftest a-java-map-of-options-is-taken
+  (let [{:keys [line body headers]} (sent #(HashMap. {:url (str % "/p") :method :post :body "b" :user-agent "u"}))]
+    (is (= ["POST /p HTTP/1.1" "b"] [line body]))
+    (is (some #{["User-Agent" "u"]} headers))))
 
 (deftest headers-with-several-values-have-a-line-for-each
   (doseq [values [["1" :k nil 2] (list "1" :k 2) (into-array String ["1" ":k" "2"]) (object-array ["1" :k nil 2])
