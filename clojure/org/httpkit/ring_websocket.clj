@@ -72,7 +72,7 @@
   (when-not (satisfies? ws/Listener listener)
     (throw (IllegalArgumentException.
              (str "a " (.getName (class listener)) " is no Ring WebSocket listener"
-               (when (map? listener) ": maps are once ring.websocket is loaded"))))))
+               (when (map? listener) ": a map is one only after ring.websocket has been loaded"))))))
 
 (defn upgrade
   "Returns the response to send instead of `response`: the channel if it is a
