@@ -550,21 +550,21 @@
 
       (on-close ch (fn [status] (swap! channels disj ch)))"))
 
-(defn- not-nil! [call]
+(defn- refuse-nil! [call]
   (throw (IllegalArgumentException.
            (str call " of nil: expected a channel, which as-channel passes to its callbacks"))))
 
 (extend-type nil
   Channel
-  (open?      [_]   (not-nil! "open?"))
-  (close      [_]   (not-nil! "close"))
-  (websocket? [_]   (not-nil! "websocket?"))
+  (open?      [_]   (refuse-nil! "open?"))
+  (close      [_]   (refuse-nil! "close"))
+  (websocket? [_]   (refuse-nil! "websocket?"))
   (send!
-    ([_ _]          (not-nil! "send!"))
-    ([_ _ _]        (not-nil! "send!")))
-  (on-receive [_ _] (not-nil! "on-receive"))
-  (on-ping    [_ _] (not-nil! "on-ping"))
-  (on-close   [_ _] (not-nil! "on-close")))
+    ([_ _]          (refuse-nil! "send!"))
+    ([_ _ _]        (refuse-nil! "send!")))
+  (on-receive [_ _] (refuse-nil! "on-receive"))
+  (on-ping    [_ _] (refuse-nil! "on-ping"))
+  (on-close   [_ _] (refuse-nil! "on-close")))
 
 (defn- callback!
   "`f`, or ClassCastException, as in http-kit, if it is no function."
