@@ -21,10 +21,13 @@
     (when (options/first-time! warned [what k])
       (HttpUtils/printWarning (options/unknown-name what known k)))))
 
-(defn- warn-of-slip! [opts k]
-  (when (options/first-time! warned ["request" k])
-    (when-let [meant (typos/slip client-options/request opts k)]
-      (HttpUtils/printWarning (str k " is no option of request; did you mean " meant "?")))))
+(defn- warn-of-slip!
+  "Of the name `k`, if it is nearly that of an option in the table `known`, and `concerned?` says so of that option."
+  [what known concerned? opts k]
+  (when (options/first-time! warned [what k])
+    (when-let [meant (typos/slip known opts k)]
+      (when (concerned? meant)
+        (HttpUtils/printWarning (str k " is no option of " what "; did you mean " meant "?"))))))
 
 (defn- warn-of-replaced!
   "Of a wrong value of option `k`, which `:timeout` replaces: http-kit does not look at it, so it must not throw."
@@ -42,7 +45,7 @@
     (cond-> opts
       (not (contains? opts :url)) (assoc :url nil)
       (:timeout opts)             (dissoc :connect-timeout :idle-timeout))
-    #(warn-of-slip! opts %))
+    #(warn-of-slip! "request" client-options/request some? opts %))
   (when (:timeout opts)
     (warn-of-replaced! opts :connect-timeout)
     (warn-of-replaced! opts :idle-timeout))
@@ -53,10 +56,8 @@
   "As `check-request!` does, for names that are nearly those of options which only `org.httpkit.sse/connect` has."
   [opts]
   (let [known (merge client-options/request client-options/event-source)]
-    (doseq [k     (when (map? opts) (remove known (keys opts)))
-            :let  [meant (typos/slip known opts k)]
-            :when (and (client-options/event-source meant) (options/first-time! warned ["sse/connect" k]))]
-      (HttpUtils/printWarning (str k " is no option of sse/connect; did you mean " meant "?")))))
+    (doseq [k (when (map? opts) (remove known (keys opts)))]
+      (warn-of-slip! "sse/connect" known client-options/event-source opts k))))
 
 (defn forced
   "Value of option `k`, forced if it is a delay."
