@@ -76,7 +76,7 @@
 
 (defn- find-address!
   [^ServerOptions options
-   {:keys [address-finder ip port unix-socket-replace?] :or {ip "0.0.0.0" port 8090} :as opts}]
+   {:keys [address-finder ip port unix-socket-replace?] :or {ip tls/default-ip port tls/default-port} :as opts}]
   (set! (.address options)
     (if address-finder
       (doto (found address-finder) (->> (partners/check-found! opts)))

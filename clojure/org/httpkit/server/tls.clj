@@ -11,7 +11,11 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private default-port 443)
+(def default-ip "0.0.0.0")
+
+(def default-port 8090)
+
+(def ^:private default-tls-port 443)
 
 (defn wanted?
   "Whether the options ask for a TLS port."
@@ -24,7 +28,7 @@
   (boolean (get opts :http? true)))
 
 (defn- tls-port [{:keys [ssl-port]}]
-  (or ssl-port default-port))
+  (or ssl-port default-tls-port))
 
 (defn identities
   "The maps of `:tls`."
@@ -36,7 +40,7 @@
 
 (defn- check-ports!
   "Unless only one of the two is bound."
-  [{:keys [port address-finder listen-socket unix-socket] :or {port 8090} :as opts}]
+  [{:keys [port address-finder listen-socket unix-socket] :or {port default-port} :as opts}]
   (when (and (plain? opts) (not (or address-finder listen-socket unix-socket))
              (== (long port) (long (tls-port opts)))
              (not (zero? (long port))))
@@ -120,7 +124,7 @@
 
 (defn- address
   "Where the TLS port is: at the IP address of plain HTTP, or of `:ip` if that has none."
-  ^InetSocketAddress [plain {:keys [ip] :or {ip "0.0.0.0"} :as opts}]
+  ^InetSocketAddress [plain {:keys [ip] :or {ip default-ip} :as opts}]
   (let [port (int (options/to-int (tls-port opts)))]
     (cond
       (not (instance? InetSocketAddress plain))     (InetSocketAddress. (InetAddress/getByName ip) port)
