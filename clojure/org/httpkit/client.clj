@@ -190,9 +190,8 @@
 (defn- the-client ^HttpClient [what client]
   (let [forced (force client)]
     (when-not (instance? HttpClient forced)
-      (throw (IllegalArgumentException.
-               (str what " of " (options/shown-alone forced)
-                 ": expected an HttpClient, see make-client, or a delay of one"))))
+      (options/refuse! what " of " (options/shown-alone forced)
+        ": expected an HttpClient, see make-client, or a delay of one"))
     forced))
 
 (defn client-stats

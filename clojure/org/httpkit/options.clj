@@ -43,6 +43,11 @@
 
 (defn illegal [^String message _] (IllegalArgumentException. message))
 
+(defn refuse!
+  "Throws IllegalArgumentException with the text of `parts`."
+  [& parts]
+  (throw (IllegalArgumentException. ^String (apply str parts))))
+
 (defn- named
   "Option `k` of the table `known` and its value `v`, as messages show them."
   ^String [known k v]
@@ -87,15 +92,14 @@
     (or (nil? opts) (map? opts)) opts
     (instance? Map opts)         (into {} opts)
     (seq? opts)                  (apply hash-map opts)
-    :else (throw (IllegalArgumentException.
-                   (str "options " (shown opts) " of " what ": expected a map")))))
+    :else (refuse! "options " (shown opts) " of " what ": expected a map")))
 
 (defn the-channel
   "`x`, or IllegalArgumentException if it is no channel. `call` ends in a preposition."
   (^AsyncChannel [call x] (the-channel call x "a channel, which as-channel passes to its callbacks"))
   (^AsyncChannel [call x expected]
    (when-not (instance? AsyncChannel x)
-     (throw (IllegalArgumentException. (str call " " (shown-alone x) ": expected " expected))))
+     (refuse! call " " (shown-alone x) ": expected " expected))
    x))
 
 ;;;; Unknown names
@@ -110,7 +114,7 @@
   "As `check`; a name that is not in the table is an error, too."
   [what known opts]
   (check known opts
-    (fn [k] (throw (IllegalArgumentException. ^String (unknown-name what known k))))))
+    (fn [k] (refuse! (unknown-name what known k)))))
 
 (defn unknown-names
   "The warnings for those of `opts` that are not in the table `known`."

@@ -20,9 +20,8 @@
                (instance? File file)   file
                (instance? Path file)   (.toFile ^Path file)
                (string? file)          (File. ^String file)
-               :else (throw (IllegalArgumentException.
-                              (str "file-part of " (options/shown-alone file)
-                                ": expected a File, a Path or a String"))))
+               :else (options/refuse! "file-part of " (options/shown-alone file)
+                       ": expected a File, a Path or a String"))
              (long offset) (long length)))
 
 (defn- number

@@ -3,6 +3,7 @@
   Ring's protocols are on the classpath. Not API."
   (:require
    [org.httpkit.handshake :as handshake]
+   [org.httpkit.options :as options]
    [ring.websocket.protocols :as ws])
   (:import
    [java.nio ByteBuffer]
@@ -70,9 +71,8 @@
 
 (defn- check-listener [listener]
   (when-not (satisfies? ws/Listener listener)
-    (throw (IllegalArgumentException.
-             (str "a " (.getName (class listener)) " is no Ring WebSocket listener"
-               (when (map? listener) ": a map is one only after ring.websocket has been loaded"))))))
+    (options/refuse! "a " (.getName (class listener)) " is no Ring WebSocket listener"
+      (when (map? listener) ": a map is one only after ring.websocket has been loaded"))))
 
 (defn upgrade
   "Returns the response to send instead of `response`: the channel if it is a

@@ -112,9 +112,8 @@
   ([server opts]
    (when-not (satisfies? IHttpServer server)
      (when (fn? server)
-       (throw (IllegalArgumentException.
-                (str "server-stop! of a function: expected an HttpServer; call the function that"
-                  " run-server returns, or stop (:server (meta it))"))))
+       (options/refuse! "server-stop! of a function: expected an HttpServer; call the function that"
+         " run-server returns, or stop (:server (meta it))"))
      (lifecycle/the-server "server-stop!" server))
    (-server-stop! server opts)))
 
@@ -472,7 +471,7 @@
     (notify-systemd! \"STATUS=warming up\")"
   [state]
   (when-not (string? state)
-    (throw (IllegalArgumentException. (str "notify-systemd! of " (options/shown-alone state) ": expected a String"))))
+    (options/refuse! "notify-systemd! of " (options/shown-alone state) ": expected a String"))
   (sockets/notify! state (sockets/environment)))
 
 ;;;; Channels
@@ -551,8 +550,7 @@
       (on-close ch (fn [status] (swap! channels disj ch)))"))
 
 (defn- refuse-nil! [call]
-  (throw (IllegalArgumentException.
-           (str call " of nil: expected a channel, which as-channel passes to its callbacks"))))
+  (options/refuse! call " of nil: expected a channel, which as-channel passes to its callbacks"))
 
 (extend-type nil
   Channel
@@ -597,8 +595,7 @@
   "A collection of what `channels` reduces to; throws if anything in it is no channel."
   ^Collection [channels]
   (when (or (keyword? channels) (string? channels) (instance? AsyncChannel channels))
-    (throw (IllegalArgumentException.
-             (str "broadcast! to " (options/shown-alone channels) ": expected a collection of channels"))))
+    (options/refuse! "broadcast! to " (options/shown-alone channels) ": expected a collection of channels"))
   (reduce (fn [^ArrayList all ch]
             (doto all
               (.add (options/the-channel "broadcast! to" ch "channels, which as-channel passes to its callbacks"))))
@@ -640,9 +637,8 @@
   (let [ch (:async-channel ring-req)]
     (if (instance? AsyncChannel ch)
       ch
-      (throw (IllegalArgumentException.
-               (str what ": the request has no :async-channel: it comes from another server, or a middleware has"
-                 " taken it out"))))))
+      (options/refuse! what ": the request has no :async-channel: it comes from another server, or a middleware has"
+        " taken it out"))))
 
 (defn on-body
   "Calls `f`, a function of a byte array and whether it is the last one, with the body
@@ -665,9 +661,8 @@
   IllegalArgumentException if `f` is no function."
   [ring-req f]
   (when-not (ifn? f)
-    (throw (IllegalArgumentException.
-             (str "on-body of " (options/shown-alone f)
-               ": expected a function of a byte array and whether it is the last one"))))
+    (options/refuse! "on-body of " (options/shown-alone f)
+      ": expected a function of a byte array and whether it is the last one"))
   (BodyCallback/start (channel-of "on-body" ring-req) (:body ring-req) f))
 
 (defn trailers
@@ -693,11 +688,9 @@
   status, and for headers that are no map."
   [ring-req status headers]
   (when-not (and (number? status) (<= 100 status 199) (== status (int status)) (not (== 101 status)))
-    (throw (IllegalArgumentException.
-             (str "send-informational! of status " (options/shown status) ": expected 100 to 199, but not 101"))))
+    (options/refuse! "send-informational! of status " (options/shown status) ": expected 100 to 199, but not 101"))
   (when-not (or (nil? headers) (instance? Map headers))
-    (throw (IllegalArgumentException.
-             (str "send-informational! of headers " (options/shown headers) ": expected a map, or nil"))))
+    (options/refuse! "send-informational! of headers " (options/shown headers) ": expected a map, or nil"))
   (Informational/send (channel-of "send-informational!" ring-req) (int status) headers))
 
 ;;;; WebSocket handshake (RFC 6455 4.2)

@@ -39,9 +39,8 @@
 
 (defn- check-event! [event]
   (when-not (and (map? event) (seq event))
-    (throw (IllegalArgumentException.
-             (str "event " (options/shown event) ": expected a map with some of "
-               (str/join ", " (sort (keys tables/event)))))))
+    (options/refuse! "event " (options/shown event) ": expected a map with some of "
+      (str/join ", " (sort (keys tables/event)))))
   (options/check-all "an event" tables/event event))
 
 (defn- field! [^StringBuilder out ^String field value]
@@ -201,8 +200,7 @@
 
 (defn- check-max-event-bytes! [n]
   (when-not (or (nil? n) (and (int? n) (<= 1 n Integer/MAX_VALUE)))
-    (throw (IllegalArgumentException.
-             (str ":max-event-bytes " (options/shown n) ": expected an integer from 1 to " Integer/MAX_VALUE)))))
+    (options/refuse! ":max-event-bytes " (options/shown n) ": expected an integer from 1 to " Integer/MAX_VALUE)))
 
 (defn- parser
   "`last-id` is that of an earlier connection, or nil."
@@ -222,10 +220,9 @@
     (when error
       (throw (IllegalArgumentException. (str "sse/events of a response with an :error: " error) error)))
     (when-not (instance? InputStream body)
-      (throw (IllegalArgumentException.
-               (str "sse/events of " (if (nil? body) "nil" (str "a body of class " (.getName (class body))))
-                 ": expected an InputStream, see :as :stream"
-                 (when (instance? IDeref body) "; deref the request first")))))
+      (options/refuse! "sse/events of " (if (nil? body) "nil" (str "a body of class " (.getName (class body))))
+        ": expected an InputStream, see :as :stream"
+        (when (instance? IDeref body) "; deref the request first")))
     body))
 
 (defn events
@@ -408,11 +405,9 @@
                 {:keys [on-open on-event on-error on-close] :as callbacks}])}
   ^Closeable [url opts callbacks]
   (when-not (string? url)
-    (throw (IllegalArgumentException.
-             (str "sse/connect to " (options/shown-alone url) ": expected a URL, as a String"))))
+    (options/refuse! "sse/connect to " (options/shown-alone url) ": expected a URL, as a String"))
   (when-not (or (nil? callbacks) (map? callbacks))
-    (throw (IllegalArgumentException.
-             (str "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))))
+    (options/refuse! "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))
   (options/check-all "the callbacks of sse/connect" tables/event-callbacks callbacks)
   (check-max-event-bytes! (:max-event-bytes opts))
   (checks/warn-of-source-slips! opts)

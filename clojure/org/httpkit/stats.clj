@@ -74,8 +74,7 @@
         own    (into #{} (comp (mapcat :samples) (mapcat (comp keys first)) (map name)) (metrics/of source))
         labels (:labels opts)]
     (when-let [label (some #(when (own (name %)) %) (keys labels))]
-      (throw (IllegalArgumentException.
-               (str "label " (options/shown label) " of " what ": the metrics have one of this name themselves"))))
+      (options/refuse! "label " (options/shown label) " of " what ": the metrics have one of this name themselves"))
     labels))
 
 ;;;; JMX
@@ -174,8 +173,7 @@
 
 (defn- check-registry [registry]
   (when-not (instance? (micrometer-class "MeterRegistry") registry)
-    (throw (IllegalArgumentException.
-             (str "micrometer-bind!: expected a MeterRegistry, not " (metrics/class-of registry))))))
+    (options/refuse! "micrometer-bind!: expected a MeterRegistry, not " (metrics/class-of registry))))
 
 (defn- meter-builder [class-name & args]
   (Reflector/invokeStaticMethod (micrometer-class class-name) "builder" (object-array args)))
@@ -298,8 +296,7 @@
                  (otel-call "OpenTelemetry" target "getMeter" "org.httpkit")
                  target)]
     (when-not (instance? (otel-class "metrics.Meter") target)
-      (throw (IllegalArgumentException.
-               (str "opentelemetry-bind!: expected an OpenTelemetry or a Meter, not " (metrics/class-of target)))))
+      (options/refuse! "opentelemetry-bind!: expected an OpenTelemetry or a Meter, not " (metrics/class-of target)))
     target))
 
 (defn- otel-name

@@ -39,10 +39,9 @@
     "Sends to the other processes, if there are any; returns a function that does, so that
     nothing is delivered here either if `data` cannot be sent there."))
 
-(defn- no-source [x]
-  (IllegalArgumentException.
-    (str (options/shown-alone x) ": expected an HttpServer, a channel or a bridge"
-      (when (fn? x) "; the server is (:server (meta it))"))))
+(defn- refuse-source! [x]
+  (options/refuse! (options/shown-alone x) ": expected an HttpServer, a channel or a bridge"
+    (when (fn? x) "; the server is (:server (meta it))")))
 
 (extend-protocol Source
   HttpServer
@@ -54,15 +53,14 @@
   (forward! [_ _ _] (fn []))
 
   Object
-  (local-topics [x] (throw (no-source x)))
+  (local-topics [x] (refuse-source! x))
 
   nil
-  (local-topics [x] (throw (no-source x))))
+  (local-topics [x] (refuse-source! x)))
 
 (defn- check-topic [call topic]
   (when-not (string? topic)
-    (throw (IllegalArgumentException.
-             (str call " " (options/shown topic) ": expected the name of a topic, a String")))))
+    (options/refuse! call " " (options/shown topic) ": expected the name of a topic, a String")))
 
 ;;;; Subscribing and publishing
 
@@ -159,9 +157,8 @@
         body  (cond
                 text?         (.getBytes ^String data "UTF-8")
                 (bytes? data) data
-                :else (throw (IllegalArgumentException.
-                               (str "cannot publish a " (some-> data class .getName)
-                                 " on a bridge: expected a String or a byte array"))))]
+                :else (options/refuse! "cannot publish a " (some-> data class .getName)
+                        " on a bridge: expected a String or a byte array"))]
     (-> (ByteBuffer/allocate (+ header-bytes (alength ^bytes body)))
       (.put (byte format-version))
       (.put (byte (if text? 1 0)))
@@ -175,9 +172,8 @@
   [^bytes message]
   (when-not (and (bytes? message) (<= header-bytes (alength message))
                  (= format-version (aget message 0)))
-    (throw (IllegalArgumentException.
-             (str (if (bytes? message) (str (alength message) " bytes") (options/shown-alone message))
-               ": expected the bytes that :publish of a bridge was given"))))
+    (options/refuse! (if (bytes? message) (str (alength message) " bytes") (options/shown-alone message))
+      ": expected the bytes that :publish of a bridge was given"))
   (let [in   (ByteBuffer/wrap message 2 16)
         body (Arrays/copyOfRange message (int header-bytes) (alength message))]
     [(UUID. (.getLong in) (.getLong in))

@@ -24,8 +24,7 @@
     (throw (NullPointerException.
              (str ":queue-size nil: expected an integer from 1 to " Integer/MAX_VALUE " for an :array queue"))))
   (when (< (long n-max-threads) (long n-min-threads))
-    (throw (IllegalArgumentException.
-             (str ":n-min-threads " n-min-threads " is more than :n-max-threads " n-max-threads)))))
+    (options/refuse! ":n-min-threads " n-min-threads " is more than :n-max-threads " n-max-threads)))
 
 (defn- fixed-spec [internal-opts user-opts n-cores]
   (options/check options/worker user-opts)

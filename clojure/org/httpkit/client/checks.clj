@@ -50,7 +50,7 @@
     (warn-of-replaced! opts :connect-timeout)
     (warn-of-replaced! opts :idle-timeout))
   (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
-    (throw (IllegalArgumentException. ":proxy-tunnel? true has no effect without :proxy-url"))))
+    (options/refuse! ":proxy-tunnel? true has no effect without :proxy-url")))
 
 (defn warn-of-source-slips!
   "As `check-request!` does, for names that are nearly those of options which only `org.httpkit.sse/connect` has."
@@ -78,8 +78,7 @@
 
 (defn check-callback! [callback]
   (when-not (or (not callback) (ifn? callback))
-    (throw (IllegalArgumentException.
-             (str "callback " (options/shown callback) ": expected a function of the response")))))
+    (options/refuse! "callback " (options/shown callback) ": expected a function of the response")))
 
 (defn description
   "Of a request, for messages: without credentials, and without a query, which may hold some."

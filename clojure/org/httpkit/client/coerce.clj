@@ -31,8 +31,8 @@
   "Of a map, or a seq of keys and values."
   [part]
   (when-not (or (instance? Map part) (seq? part))
-    (throw (IllegalArgumentException.
-             (str "part of :multipart of class " (some-> part class .getName) ": expected a map {:name _ :content _}"))))
+    (options/refuse! "part of :multipart of class " (some-> part class .getName)
+      ": expected a map {:name _ :content _}"))
   (let [{:keys [name content filename content-type]} part]
     (MultipartEntity. (text :name name) content (text :filename filename) (text :content-type content-type))))
 

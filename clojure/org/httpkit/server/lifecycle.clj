@@ -16,15 +16,15 @@
   "`x`, or IllegalArgumentException if it is no server."
   ^HttpServer [what x]
   (when-not (instance? HttpServer x)
-    (throw (IllegalArgumentException.
-             (str what (cond
-                         (nil? x) " of nil"
-                         (fn? x)  " of a function"
-                         :else    (str " of class " (.getName (class x))))
-               ": expected an HttpServer, "
-               (if (fn? x)
-                 "which is (:server (meta it)) of what run-server returns"
-                 "see :legacy-return-value? of run-server")))))
+    (options/refuse! what
+      (cond
+        (nil? x) " of nil"
+        (fn? x)  " of a function"
+        :else    (str " of class " (.getName (class x))))
+      ": expected an HttpServer, "
+      (if (fn? x)
+        "which is (:server (meta it)) of what run-server returns"
+        "see :legacy-return-value? of run-server")))
   x)
 
 (defn- warn! [^HttpServer server messages]
@@ -59,7 +59,7 @@
   (let [opts (merge {:timeout default-stop-timeout} opts)]
     (options/check tables/stop opts)
     (warn! server (options/unknown-names what tables/stop opts))
-    (Math/toIntExact (long (:timeout opts)))))
+    (options/to-int (:timeout opts))))
 
 (defn stop!
   "See `org.httpkit.server/server-stop!`. `what`: the function that has the options."

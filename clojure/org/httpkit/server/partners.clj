@@ -4,7 +4,7 @@
   Giving one without its partner is a mistake. Giving it beside a partner that is
   switched off (nil or false) is none: a configuration may keep the options of what it
   switches off."
-  (:require [clojure.string :as str]
+  (:require [org.httpkit.options :as options]
             [org.httpkit.server.tls :as tls]))
 
 (set! *warn-on-reflection* true)
@@ -45,7 +45,7 @@
   (not (off? k (get opts k))))
 
 (defn- refuse! [k & why]
-  (throw (IllegalArgumentException. (str k " has no effect" (str/join why)))))
+  (apply options/refuse! k " has no effect" why))
 
 (defn- check-each! [needs opts]
   (doseq [[k partners] (sort needs)
@@ -59,7 +59,7 @@
     (check-each! of-tls-port opts)
     (doseq [k     [:ca :crl]
             :when (and (some k (tls/identities opts)) (not (contains? opts :client-auth)))]
-      (throw (IllegalArgumentException. (str k " in :tls has no effect without :client-auth"))))
+      (options/refuse! k " in :tls has no effect without :client-auth"))
     (when (and (:ssl-redirect? opts) (not (tls/plain? opts)))
       (refuse! :ssl-redirect? " with :http? false"))))
 

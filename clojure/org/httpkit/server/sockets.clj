@@ -1,6 +1,7 @@
 (ns ^:no-doc org.httpkit.server.sockets
   "Listening sockets that others opened for us, and the service manager that did. Not API."
   (:require [clojure.string :as str]
+            [org.httpkit.options :as options]
             [org.httpkit.server.tls :as tls])
   (:import [java.nio.charset StandardCharsets]
            [org.httpkit.jni Native NativeLibrary]
@@ -15,9 +16,6 @@
   []
   (into {} (System/getenv)))
 
-(defn- illegal [& message]
-  (IllegalArgumentException. ^String (apply str message)))
-
 (defn- number-of [^String text]
   (when (and text (re-matches #"\d{1,9}" text))
     (Long/parseLong text)))
@@ -27,18 +25,18 @@
   [env]
   (let [pid (env "LISTEN_PID"), n (number-of (env "LISTEN_FDS"))]
     (when-not (and pid n (pos? (long n)))
-      (throw (illegal ":listen-socket :systemd: no socket was passed to this process (LISTEN_PID and LISTEN_FDS are"
-                      " not set): start it from a .socket unit, or with systemd-socket-activate")))
+      (options/refuse! ":listen-socket :systemd: no socket was passed to this process (LISTEN_PID and LISTEN_FDS are"
+        " not set): start it from a .socket unit, or with systemd-socket-activate"))
     (when-not (= pid (str (NativeLibrary/processId)))
-      (throw (illegal ":listen-socket :systemd: the sockets were passed to process " pid ", and this is "
-                      (NativeLibrary/processId) ": a script that starts java must do it with exec")))
+      (options/refuse! ":listen-socket :systemd: the sockets were passed to process " pid ", and this is "
+        (NativeLibrary/processId) ": a script that starts java must do it with exec"))
     (take n (concat (some-> (env "LISTEN_FDNAMES") (str/split #":" -1)) (repeat "")))))
 
 (defn- named [env socket-name]
   (let [names (passed env), at (.indexOf ^java.util.List (vec names) socket-name)]
     (when (neg? at)
-      (throw (illegal ":listen-socket: systemd passed no socket with the name " (pr-str socket-name)
-                      ", but " (str/join ", " (map pr-str names)) ": see FileDescriptorName= of systemd.socket(5)")))
+      (options/refuse! ":listen-socket: systemd passed no socket with the name " (pr-str socket-name)
+        ", but " (str/join ", " (map pr-str names)) ": see FileDescriptorName= of systemd.socket(5)"))
     (+ (long first-passed) at)))
 
 (defn- only-or
@@ -68,7 +66,7 @@
            [(and reuse-port? (or listen-socket unix-socket))
             ":reuse-port? with :listen-socket or :unix-socket: expected :port"]]
           :when wrong?]
-    (throw (illegal message))))
+    (options/refuse! message)))
 
 (defn- descriptor
   "Of `v`, the value of `:listen-socket`; of several from systemd, of that called `socket-name`."

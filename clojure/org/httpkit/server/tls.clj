@@ -35,36 +35,33 @@
   [{:keys [tls]}]
   (if (map? tls) [tls] (or tls nil)))
 
-(defn- refuse! [& message]
-  (throw (IllegalArgumentException. ^String (apply str message))))
-
 (defn- check-ports!
   "Unless only one of the two is bound."
   [{:keys [port address-finder listen-socket unix-socket] :or {port default-port} :as opts}]
   (when (and (plain? opts) (not (or address-finder listen-socket unix-socket))
              (== (long port) (long (tls-port opts)))
              (not (zero? (long port))))
-    (refuse! ":port and :ssl-port are both " (long port) ": expected two ports")))
+    (options/refuse! ":port and :ssl-port are both " (long port) ": expected two ports")))
 
 (defn check!
   "Throws if TLS options that are valid alone are wrong together."
   [{:keys [keystore tls ssl-context] :as opts}]
   (when ssl-context
-    (refuse! ":ssl-context cannot be used: keys cannot be taken out of an SSLContext."
+    (options/refuse! ":ssl-context cannot be used: keys cannot be taken out of an SSLContext."
       " Give :keystore (a file or a java.security.KeyStore) or :tls {:cert ... :key ...}"))
   (if (wanted? opts)
     (cond
       (not (or keystore (identities opts)))
-      (refuse! ":ssl-port " (tls-port opts) " needs a certificate: give :keystore or :tls")
+      (options/refuse! ":ssl-port " (tls-port opts) " needs a certificate: give :keystore or :tls")
       (and keystore tls)
-      (refuse! ":keystore and :tls are both given: expected one of them")
+      (options/refuse! ":keystore and :tls are both given: expected one of them")
       :else (check-ports! opts))
     (when-not (plain? opts)
-      (refuse! ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere")))
+      (options/refuse! ":http? false needs :ssl-port, or :ssl? true: otherwise the server listens nowhere")))
   (doseq [pem (identities opts)]
     (options/check tables/tls-identity pem)
     (doseq [k [:cert :key] :when (nil? (k pem))]
-      (refuse! ":tls without " k ": expected {:cert path :key path}"))))
+      (options/refuse! ":tls without " k ": expected {:cert path :key path}"))))
 
 (def ^:private without-effect
   "Options of other servers -> why they have no effect here."

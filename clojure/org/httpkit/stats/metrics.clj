@@ -3,6 +3,7 @@
   `org.httpkit.stats`."
   (:require
    [org.httpkit.client :as client]
+   [org.httpkit.options :as options]
    [org.httpkit.server.statistics :as statistics])
   (:import
    [org.httpkit.client HttpClient]
@@ -114,5 +115,5 @@
     (cond
       (instance? HttpServer source) (server-metrics source)
       (instance? HttpClient source) (client-metrics source)
-      :else (throw (IllegalArgumentException.
-                     (str "no source of statistics: " (class-of source) "; expected an HttpServer or an HttpClient"))))))
+      :else (options/refuse! "no source of statistics: " (class-of source)
+              "; expected an HttpServer or an HttpClient"))))
