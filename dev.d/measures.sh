@@ -61,10 +61,15 @@ step_counts() {
     || fail "if that is intended: ./dev counts --write, and say why in the commit"
 }
 
-# Fuzzing needs a nightly compiler; the library does not.
-need_fuzzer() {
+# need_nightly [component]: a nightly compiler, which the library does not need.
+need_nightly() {
   need_cargo
-  cargo +nightly --version >/dev/null 2>&1 || show rustup toolchain install nightly --profile minimal
+  cargo +nightly ${1:+"$1"} --version >/dev/null 2>&1 \
+    || show rustup toolchain install nightly --profile minimal ${1:+--component "$1,rust-src"}
+}
+
+need_fuzzer() {
+  need_nightly
   command -v cargo-fuzz >/dev/null || show cargo install --locked cargo-fuzz
 }
 
@@ -88,9 +93,7 @@ step_big_upload() {
 # Unsafe code and threads of the border that need no JVM, under an interpreter that sees undefined behaviour and races.
 # The core has no unsafe code, and its fuzz targets run under AddressSanitizer.
 step_miri() {
-  need_cargo
-  cargo +nightly miri --version >/dev/null 2>&1 \
-    || show rustup toolchain install nightly --profile minimal --component miri,rust-src
+  need_nightly miri
   # The clock of the machine is read for seeds.
   MIRIFLAGS="-Zmiri-many-seeds=0..${1:-16} -Zmiri-disable-isolation" \
     show cargo +nightly miri test -p httpkit-jni --lib border::
@@ -98,8 +101,7 @@ step_miri() {
 
 # The tests in Rust under AddressSanitizer: code of crates that is unsafe, and C, below all that peers can reach.
 step_asan() {
-  need_cargo
-  cargo +nightly --version >/dev/null 2>&1 || show rustup toolchain install nightly --profile minimal
+  need_nightly
   local host
   host=$(rustc -vV | sed -n 's/^host: //p')
   # A build of its own: its flags would make all others begin anew.
