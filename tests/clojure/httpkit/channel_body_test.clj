@@ -427,11 +427,10 @@
 (deftest a-slow-reader-slows-the-stream-down
   (let [reads (atom 0) closed (promise)]
     (wire/with-server [{:keys [port]} (fn [_] {:body (endless-stream reads closed)}) {}]
-      (let [conn   (wire/connect port :receive-buffer 4096)
-            settle #(wire/eventually (fn [] (let [before @reads] (Thread/sleep 300) (= before @reads))))]
+      (let [conn (wire/connect port :receive-buffer 4096)]
         (wire/write! conn (wire/get-request "/"))
         (wire/read-head! conn)
-        (is (settle) "it stops reading its source")
+        (is (wire/settled 300 #(deref reads)) "it stops reading its source")
         (is (< (long @reads) (* 16 1024 1024)))
         (wire/reset conn)
         (is (true? (wire/outcome closed)))))))

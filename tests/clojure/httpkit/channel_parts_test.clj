@@ -151,7 +151,7 @@
           (let [conn (get! port)]
             (is (some? (read-chunk! conn)))
             (wire/disconnect conn))
-          (is (wire/eventually #(let [before @parts] (Thread/sleep 200) (= before @parts)))))))))
+          (is (wire/settled 200 #(deref parts))))))))
 
 (defn- watched
   "How many bodies the timer watches."

@@ -16,6 +16,7 @@
 
 (def patience-ms wire/patience-ms)
 (def eventually wire/eventually)
+(def settled wire/settled)
 
 (defn outcome
   "What a promise or future was delivered, `:late` if it was not in time."

@@ -139,4 +139,5 @@
         (recur)))))
 
 (def eventually wire/eventually)
+(def settled wire/settled)
 

@@ -76,10 +76,7 @@
       (with-open [in ^InputStream (stream-of p {:idle-timeout 400})]
         (is (= 0 (.read in)))
         ;; Longer than the idle timeout: waiting for the reader is no silence of the peer's.
-        (let [stalled (loop [last-seen -1]
-                        (Thread/sleep 250)
-                        (let [now @sent]
-                          (if (= now last-seen) now (recur (long now)))))]
+        (let [stalled (peer/settled 250 #(deref sent))]
           (is (< stalled n) "the peer has to wait")
           (Thread/sleep 600)
           (is (= stalled @sent)))
@@ -162,10 +159,7 @@
                          (peer/respond! conn "got it"))]
       (let [result (client/post (:url p) {:body body :headers {"Content-Length" (str n)}})]
         (is (peer/eventually #(pos? @read)))
-        (loop [last-seen -1]
-          (Thread/sleep 200)
-          (let [now @read]
-            (when-not (= now last-seen) (recur (long now)))))
+        (is (peer/settled 200 #(deref read)))
         (is (< @read (quot n 2)) "reads no further than the connection takes")
         (deliver go true)
         (is (= "got it" (:body (deref result 20000 nil))))))))

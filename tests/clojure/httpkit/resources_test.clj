@@ -113,7 +113,7 @@
                        (while (and (< (long @sent) 2000) (wire/send! conn piece))
                          (swap! sent inc))))]
         (is (= 200 (:status (wire/read-head conn))))
-        (is (wire/eventually #(let [n @sent] (Thread/sleep 200) (= n @sent))) "its sending was stopped")
+        (is (wire/settled 200 #(deref sent)) "its sending was stopped")
         (is (< (long @sent) 2000))
         (is (< (- (long (soak/off-heap-kb)) (long before)) 100000))
         (.close ^Closeable conn)

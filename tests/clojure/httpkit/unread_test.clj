@@ -47,10 +47,7 @@
 (defn- settled-mib
   "Memory of a process once it changes no more."
   ^long [process]
-  (loop [last (resident-mib process)]
-    (Thread/sleep 500)
-    (let [now (resident-mib process)]
-      (if (= now last) now (recur now)))))
+  (wire/settled 500 #(resident-mib process)))
 
 (defn- least-mib
   "Memory of a process once it is at most `goal`, or its least within 10 s: freed memory goes back after a while."

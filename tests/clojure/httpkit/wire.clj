@@ -28,6 +28,14 @@
              (do (Thread/sleep 5) (recur))
              false))))))
 
+(defn settled
+  "Waits until `(f)`, such as a count, is the same after `pause-ms` and returns it; false when that takes longer than
+  `patience-ms`."
+  [pause-ms f]
+  (eventually #(let [before (f)]
+                 (Thread/sleep (long pause-ms))
+                 (when (= before (f)) before))))
+
 (defn latin1 ^bytes [^String text] (.getBytes text "ISO-8859-1"))
 
 (defn- ->bytes ^bytes [data]
