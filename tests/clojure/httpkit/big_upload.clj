@@ -6,7 +6,7 @@
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.utils  :as utils])
-  (:import (java.io BufferedReader File OutputStream)
+  (:import (java.io File OutputStream)
            (java.net ServerSocket Socket)
            (java.nio.file Files Path)
            (java.nio.file.attribute FileAttribute)
@@ -167,16 +167,10 @@
 (defn with-process
   "Calls `f` with the process of such a server and its port."
   [f]
-  (let [native  (:file (utils/native-info)) ; to unpack one takes more heap than there is
-        process (subprocess/start "(require 'httpkit.big-upload-server) (httpkit.big-upload-server/-main)"
-                  :jvm-args (cond-> ["-Xmx64m" "-Xms64m" "-XX:+AlwaysPreTouch" (str "-Dhttp-kit.native.path=" native)]
-                              (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))]
-    (with-open [out (io/reader (.getInputStream process))]
-      (try
-        (let [port (Long/parseLong (.readLine ^BufferedReader out))]
-          (future (run! println (line-seq out)))
-          (f process port))
-        (finally (.destroyForcibly process))))))
+  (let [native (:file (utils/native-info))] ; to unpack one takes more heap than there is
+    (subprocess/call-with-server "(require 'httpkit.big-upload-server) (httpkit.big-upload-server/-main)"
+      ["-Xmx64m" "-Xms64m" "-XX:+AlwaysPreTouch" (str "-Dhttp-kit.native.path=" native)]
+      f)))
 
 (defn -main [& [gib]]
   (let [n      (* 1024 1024 1024 (Long/parseLong (or gib "8")))

@@ -88,7 +88,7 @@
   ;; The library is there already: unpacking one with all its symbols takes more memory than all else.
   (concat more
           ["-XX:+UseSerialGC" (str "-Dhttp-kit.native.path=" (:file (utils/native-info)))]
-          (when (>= (.feature (Runtime/version)) 24) ["--enable-native-access=ALL-UNNAMED"])))
+          subprocess/native-access))
 
 (defn- lines-of
   "A function that returns the next line of what a process has printed, nil if there is none yet."

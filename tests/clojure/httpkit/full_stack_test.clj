@@ -69,8 +69,7 @@
 
 (deftest what-a-full-stack-prevents-is-possible-afterwards
   (let [{:keys [exit out]} (subprocess/run "(require 'httpkit.full-stack-test) (httpkit.full-stack-test/serve)"
-                                           :jvm-args (when (>= (.feature (Runtime/version)) 24)
-                                                       ["--enable-native-access=ALL-UNNAMED"]))
+                                           :jvm-args subprocess/native-access)
         errors             (some->> (str/split-lines out) (filter #(str/starts-with? % "{")) last edn/read-string)]
     (is (= [0 (+ (count first-uses) (count uses))] [exit (count errors)]) out)
     (doseq [[about told] errors]

@@ -411,10 +411,9 @@
 
 (def ^:private jvm-args
   "The native library that we run with, and access to it."
-  (cond-> []
+  (cond-> subprocess/native-access
     (System/getProperty "http-kit.native.path")
-    (conj (str "-Dhttp-kit.native.path=" (System/getProperty "http-kit.native.path")))
-    (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))
+    (conj (str "-Dhttp-kit.native.path=" (System/getProperty "http-kit.native.path")))))
 
 (deftest the-loop-is-a-daemon-iff-its-starter-is
   (let [daemons (fn [daemon?]

@@ -225,7 +225,7 @@
   (let [native (System/getProperty "http-kit.native.path")
         java   (concat [subprocess/java-command]
                        (when native [(str "-Dhttp-kit.native.path=" native)])
-                       (when (>= (.feature (Runtime/version)) 24) ["--enable-native-access=ALL-UNNAMED"])
+                       subprocess/native-access
                        ["-cp" (System/getProperty "java.class.path") "clojure.main" "-e" script])
         limit  (str "ulimit -n " n "; exec \"$@\"")]
     (-> (ProcessBuilder. ^java.util.List (into ["bash" "-c" limit "bash"] java))

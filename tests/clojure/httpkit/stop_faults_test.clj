@@ -54,8 +54,7 @@
             (deref (server/server-drain! (:server %) {:timeout 100}) wire/patience-ms :never)))))
 
 (def ^:private jvm-args
-  (cond-> [(str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))]
-    (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))
+  (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))
 
 (deftest the-jvm-ends-though-the-pool-of-its-server-cannot-be-shut-down
   (let [{:keys [exit out]}

@@ -2,13 +2,12 @@
   "Figures of streams, `./dev stream-judges`: the delay of events, stalled uploads, memory and bytes of compressed streams.
   It prints all of them; a machine that does other things meanwhile shows in the largest ones."
   (:require [clojure.edn          :as edn]
-            [clojure.java.io      :as io]
             [clojure.test         :refer [deftest is testing]]
             [httpkit.event-delays :as event-delays]
             [httpkit.subprocess   :as subprocess]
             [httpkit.wire         :as wire]
             [org.httpkit.utils    :as utils])
-  (:import (java.io BufferedReader Closeable InputStream)
+  (:import (java.io Closeable InputStream)
            (java.lang.management ManagementFactory)
            (java.nio.file Files Path)
            (java.time Duration)))
@@ -20,17 +19,11 @@
 (defn- call-with-server
   "Calls `f` with the process of a server that has these options, and its port."
   [options f]
-  (let [process (subprocess/start (str "(require 'httpkit.stream-judges-server) (httpkit.stream-judges-server/-main "
-                                    (pr-str (pr-str options)) ")")
-                  :jvm-args (cond-> ["-Xms256m" "-Xmx256m" "-XX:+AlwaysPreTouch" "-XX:+UseSerialGC"
-                                     (str "-Dhttp-kit.native.path=" (:file (utils/native-info)))]
-                              (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))]
-    (with-open [out (io/reader (.getInputStream process))]
-      (try
-        (let [port (Long/parseLong (.readLine ^BufferedReader out))]
-          (future (run! println (line-seq out)))
-          (f process port))
-        (finally (.destroyForcibly process))))))
+  (subprocess/call-with-server
+    (str "(require 'httpkit.stream-judges-server) (httpkit.stream-judges-server/-main " (pr-str (pr-str options)) ")")
+    ["-Xms256m" "-Xmx256m" "-XX:+AlwaysPreTouch" "-XX:+UseSerialGC"
+     (str "-Dhttp-kit.native.path=" (:file (utils/native-info)))]
+    f))
 
 (defn- state [port]
   (edn/read-string (:body (wire/fetch port "/state"))))

@@ -2,12 +2,19 @@
   "Runs Clojure scripts in JVMs of their own, for claims about a whole process."
   (:require [clojure.java.io :as io]
             [clojure.string  :as str])
-  (:import [java.util.concurrent TimeUnit]))
+  (:import [java.io BufferedReader]
+           [java.util.concurrent TimeUnit]))
 
 (def java-command
   "Ours, or that of `./dev jni-check all`."
   (or (System/getProperty "httpkit.java")
       (str (io/file (System/getProperty "java.home") "bin" "java"))))
+
+(def native-access
+  "Arguments for a JVM that uses native code. An older one does not warn of it, but of this argument."
+  (if (<= 24 (.feature (Runtime/version)))
+    ["--enable-native-access=ALL-UNNAMED"]
+    []))
 
 (defn start
   "Starts `java <jvm-args> -cp <class-path> clojure.main -e <script>`.
@@ -40,3 +47,14 @@
   "`start` and `finish`."
   [script & options]
   (finish (apply start script options)))
+
+(defn call-with-server
+  "Calls `f` with the process of a server and its port, which `script` prints first. What it prints then is printed."
+  [script jvm-args f]
+  (let [process (start script :jvm-args (concat jvm-args native-access))]
+    (with-open [out (io/reader (.getInputStream process))]
+      (try
+        (let [port (Long/parseLong (.readLine ^BufferedReader out))]
+          (future (run! println (line-seq out)))
+          (f process port))
+        (finally (.destroyForcibly process))))))

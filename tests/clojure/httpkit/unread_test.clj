@@ -25,9 +25,8 @@
   ^Process []
   (let [native (System/getProperty "http-kit.native.path")]
     (subprocess/start "(require 'httpkit.unread-server) (httpkit.unread-server/-main)"
-                      :jvm-args (cond-> ["-Xmx256m" "-Xms256m" "-XX:+AlwaysPreTouch"]
-                                  native (conj (str "-Dhttp-kit.native.path=" native))
-                                  (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED")))))
+                      :jvm-args (cond-> (into ["-Xmx256m" "-Xms256m" "-XX:+AlwaysPreTouch"] subprocess/native-access)
+                                  native (conj (str "-Dhttp-kit.native.path=" native))))))
 
 (defn- silent-peer
   "A connection that has asked for `path`, and reads nothing."

@@ -226,8 +226,7 @@
                                            "-XX:CompressedClassSpaceSize=64m" "-XX:CICompilerCount=2"]
                                           (when-let [path (System/getProperty "http-kit.native.path")]
                                             [(str "-Dhttp-kit.native.path=" path)])
-                                          (when (>= (.feature (Runtime/version)) 24)
-                                            ["--enable-native-access=ALL-UNNAMED"]))))
+                                          subprocess/native-access)))
         lines   (atom [])]
     (try
       (future (doseq [line (line-seq (io/reader (.getInputStream process)))] (swap! lines conj line)))

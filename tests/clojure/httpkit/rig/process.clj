@@ -22,10 +22,10 @@
   (let [native (System/getProperty "http-kit.native.path")]
     ;; A heap that is resident from the start: what grows is memory beside it. That of threads which compile grows
     ;; too, and is not ours to bound: one compiler thread of each kind.
-    (cond-> ["-Xms256m" "-Xmx256m" "-XX:+AlwaysPreTouch" "-XX:+UseSerialGC" "-XX:CICompilerCount=2"
-             "-XX:-UseDynamicNumberOfCompilerThreads"]
-      native (conj (str "-Dhttp-kit.native.path=" native))
-      (>= (.feature (Runtime/version)) 24) (conj "--enable-native-access=ALL-UNNAMED"))))
+    (cond-> (into ["-Xms256m" "-Xmx256m" "-XX:+AlwaysPreTouch" "-XX:+UseSerialGC" "-XX:CICompilerCount=2"
+                   "-XX:-UseDynamicNumberOfCompilerThreads"]
+                  subprocess/native-access)
+      native (conj (str "-Dhttp-kit.native.path=" native)))))
 
 (defn- asking
   "A function that writes a word to the process and returns the data that it prints."
