@@ -7,7 +7,7 @@
             [httpkit.wire       :as wire]
             [org.httpkit.utils  :as utils])
   (:import (java.io File OutputStream)
-           (java.net ServerSocket Socket)
+           (java.net Socket)
            (java.nio.file Files Path)
            (java.nio.file.attribute FileAttribute)
            (java.time Duration)
@@ -109,15 +109,11 @@
 
 ;; Beside nginx
 
-(defn- free-port []
-  (with-open [socket (ServerSocket. 0)]
-    (.getLocalPort socket)))
-
 (defn- with-nginx
   "Calls `f` with the process of an nginx that puts what it is sent into files, its port and a function that removes them."
   [f]
   (let [dir     (.toFile (Files/createTempDirectory "big-upload" (make-array FileAttribute 0)))
-        port    (free-port)
+        port    (wire/free-port)
         paths   (str/join (for [what ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
                             (format "%s_temp_path %s/%s;\n" what dir what)))
         conf    (io/file dir "nginx.conf")

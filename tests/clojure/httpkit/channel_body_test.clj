@@ -4,6 +4,7 @@
             [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [httpkit.channel-wire :as wire]
+            [httpkit.files :as files]
             [org.httpkit.server :as server]
             [ring.core.protocols :as ring])
   (:import (java.io ByteArrayInputStream File IOException InputStream OutputStream)
@@ -33,11 +34,6 @@
   (proxy [ByteArrayInputStream] [bytes]
     (close [] (swap! closings inc))))
 
-(defn- temp-file ^File [^bytes bytes]
-  (let [file (doto (File/createTempFile "body" ".bin") .deleteOnExit)]
-    (io/copy bytes file)
-    file))
-
 (defn- streamable [^bytes bytes]
   (reify ring/StreamableResponseBody
     (write-body-to-stream [_ _ out]
@@ -47,7 +43,7 @@
 (def ^:private kinds
   {"InputStream"            #(ByteArrayInputStream. %)
    "seq"                    (fn [bytes] (map #(String. (byte-array %) "US-ASCII") (partition-all 7 bytes)))
-   "File"                   temp-file
+   "File"                   files/temporary-file
    "StreamableResponseBody" streamable})
 
 (defn- answers
@@ -263,7 +259,7 @@
           (is (= "second201" (String. ^bytes (:bytes (wire/read-body! conn head))))))))))
 
 (deftest a-file-that-shrinks-while-it-is-sent-cuts-the-connection-and-is-logged
-  (let [file (temp-file (byte-array (* 40 1024 1024)))]
+  (let [file (files/temporary-file (byte-array (* 40 1024 1024)))]
     (wire/with-server [{:keys [port errors]} (answers (constantly file)) {}]
       (let [conn (wire/connect port :receive-buffer 4096)]
         (wire/write! conn (wire/get-request "/"))
@@ -278,7 +274,7 @@
 
 (deftest downloads-of-files-by-slow-peers-hold-no-thread
   (let [size (* 16 1024 1024)
-        file (temp-file (byte-array size))]
+        file (files/temporary-file (byte-array size))]
     (wire/with-server [{:keys [port]} (fn [{:keys [uri]}] {:body (if (= "/file" uri) file uri)})
                        {:allow-virtual? false :thread 1}]
       (let [slow (vec (repeatedly 5 #(doto (wire/connect port :receive-buffer 4096)
@@ -290,7 +286,7 @@
     (.delete file)))
 
 (deftest a-file-that-grows-is-sent-as-long-as-it-was
-  (let [file (temp-file (byte-array (* 8 1024 1024)))]
+  (let [file (files/temporary-file (byte-array (* 8 1024 1024)))]
     (wire/with-server [{:keys [port]} (answers (constantly file)) {}]
       (let [conn (wire/connect port :receive-buffer 4096)]
         (wire/write! conn (wire/get-request "/"))

@@ -4,6 +4,7 @@
             [clojure.java.io     :as io]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
+            [httpkit.files       :as files]
             [httpkit.loading     :as loading]
             [httpkit.subprocess  :as subprocess]
             [httpkit.tls-certs   :as certs]
@@ -28,7 +29,7 @@
   (edn/read-string (last (loading/run ["reloads" n one-thread?] :jvm-args [(str "-Dhttp-kit.native.dir=" dir)]))))
 
 (deftest a-class-loader-that-used-the-library-is-collected-and-leaves-nothing-behind
-  (loading/with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [{:keys [alive mapped metaspace-growth]} (reloads 20 false dir)]
       (is (zero? alive))
       (is (>= 1 mapped) "images of the library")
@@ -38,21 +39,21 @@
 (deftest reloading-on-one-thread-does-not-add-up
   ;; The C library keeps an image while a thread lives that has called it, so the names of collected loaders are used
   ;; again. A few: a loader may be collected only after its successor has looked for a name.
-  (loading/with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [{:keys [alive mapped]} (reloads 20 true dir)]
       (is (zero? alive))
       (is (>= 4 mapped) "images of the library")
       (is (= 1 (count (loading/names dir))) "files on disk"))))
 
 (deftest class-loaders-that-live-together-have-a-copy-each-and-one-file-stays
-  (loading/with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [files (butlast (loading/run ["loaders" 4] :jvm-args [(str "-Dhttp-kit.native.dir=" dir)]))]
       (is (= 4 (count (set files))) (pr-str files))
       (is (every? #(= (str dir) (.getParent (io/file %))) files) "all in the first one's directory")
       (is (= [(.getName (io/file (first files)))] (loading/names dir))))))
 
 (deftest a-named-file-is-loaded-by-every-class-loader
-  (loading/with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [file   (str (io/file dir "mine.so"))
           cached (first (loading/run ["report"] :jvm-args [(str "-Dhttp-kit.native.dir=" dir)]))]
       (io/copy (io/file cached) (io/file file))

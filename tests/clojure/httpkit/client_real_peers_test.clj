@@ -6,11 +6,11 @@
             [clojure.test :refer [deftest is testing]]
             [httpkit.client-certs :as certs]
             [httpkit.client-peer :as peer]
+            [httpkit.files :as files]
+            [httpkit.wire :as wire]
             [org.httpkit.client :as client])
   (:import [java.io File FileInputStream InputStream]
-           [java.net ConnectException ServerSocket Socket]
-           [java.nio.file Files]
-           [java.nio.file.attribute FileAttribute]
+           [java.net ConnectException Socket]
            [java.security KeyStore]
            [java.util Base64]
            [java.util.concurrent CountDownLatch Semaphore TimeUnit]))
@@ -26,19 +26,9 @@
      (do ~@body)
      (println "left out:" ~what "is not on this machine")))
 
-(defn- free-port []
-  (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
-
 (defn- listening? [port]
   (try (.close (Socket. "127.0.0.1" (int port))) true
        (catch ConnectException _ false)))
-
-(defn- temp-dir
-  "Readable for all: servers started by root give their rights away."
-  ^File []
-  (doto (.toFile (Files/createTempDirectory "client-peers" (make-array FileAttribute 0)))
-    (.setReadable true false)
-    (.setExecutable true false)))
 
 (defn- start ^Process [port command]
   (let [process (-> (ProcessBuilder. ^java.util.List command)
@@ -84,7 +74,7 @@
 (defmacro ^:private with-nginx
   "Binds the URLs of an nginx without and with TLS."
   [[http https] & body]
-  `(let [dir# (temp-dir) port# (free-port) tls# (free-port)
+  `(let [dir# (files/readable-directory) port# (wire/free-port) tls# (wire/free-port)
          ~http (str "http://127.0.0.1:" port#) ~https (str "https://localhost:" tls#)]
      (write-pem! dir# (certs/signed "localhost" "dns:localhost") "localhost")
      (.mkdirs (io/file dir# "www"))
@@ -134,8 +124,8 @@
         (client/client-stop! c)))))
 
 (defmacro ^:private with-tinyproxy [[url & config] & body]
-  `(let [port# (free-port)
-         file# (io/file (temp-dir) "tinyproxy.conf")
+  `(let [port# (wire/free-port)
+         file# (io/file (files/readable-directory) "tinyproxy.conf")
          ~url (str "http://127.0.0.1:" port#)]
      (spit file# (str/join "\n" (concat [(str "Port " port#) "Listen 127.0.0.1" "Timeout 60" "Allow 127.0.0.1"]
                                         [~@config ""])))

@@ -3,6 +3,7 @@
   (:require [clojure.string :as str]
             [clojure.test :refer [are deftest is testing]]
             [httpkit.client-peer :as peer]
+            [httpkit.files :as files]
             [org.httpkit.client :as client])
   (:import [java.io ByteArrayInputStream File FileInputStream FileNotFoundException InputStream IOException
             RandomAccessFile]
@@ -79,18 +80,12 @@
     "/é/☃?k=é"            "/%C3%A9/%E2%98%83?k=%C3%A9"
     "/p?"                 "/p?"))
 
-(defn- temp-file ^File [^String content]
-  (let [file (File/createTempFile "client-request" nil)]
-    (.deleteOnExit file)
-    (spit file content)
-    file))
-
 (deftest bodies-of-every-kind
   (let [closed (atom false)]
     (are [body out] (= out (:body (sent {:method :post :body body})))
       "text"                                        "text"
       (byte-array [104 105])                        "hi"
-      (temp-file "file")                            "file"
+      (files/temporary-file "file")                 "file"
       (proxy [ByteArrayInputStream] [(.getBytes "stream")]
         (close [] (reset! closed true)))            "stream"
       (ByteBuffer/wrap (.getBytes "xbufx") 1 3)     "buf"
@@ -122,7 +117,7 @@
 (deftest large-bodies-are-the-same-on-the-wire
   (let [text (apply str (repeatedly 400000 #(rand-nth "abcdefgh")))
         big  (apply str (repeat 4 text))
-        file (temp-file big)]
+        file (files/temporary-file big)]
     (doseq [[kind opts] {"File"            {:body file}
                          "FileInputStream" {:body (FileInputStream. file)}
                          "declared"        {:body (ByteArrayInputStream. (.getBytes ^String big))
@@ -139,7 +134,7 @@
         (is (str/includes? (:body request) big))))))
 
 (deftest chunked-bodies-are-sent-as-they-are-read
-  (doseq [body [(ByteArrayInputStream. (.getBytes "stream")) (temp-file "stream") "stream" ["str" "eam"]]]
+  (doseq [body [(ByteArrayInputStream. (.getBytes "stream")) (files/temporary-file "stream") "stream" ["str" "eam"]]]
     (let [request (sent {:method :post :body body :chunked? true})]
       (is (= "stream" (:body request)))
       (is (= "chunked" (peer/header request "transfer-encoding")))
@@ -154,7 +149,7 @@
 
 (deftest files-that-grow-are-sent-as-long-as-they-were
   (let [n    (* 32 1024 1024)
-        file (temp-file "")
+        file (files/temporary-file "")
         grow (fn [to] (with-open [f (RandomAccessFile. ^File file "rw")] (.setLength f to)))]
     (doseq [body [#(FileInputStream. ^File file) (constantly file)]]
       (grow n)

@@ -3,6 +3,7 @@
   (:require [clojure.java.shell :as shell]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.scheme     :as scheme]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server]
@@ -48,9 +49,6 @@
 (defn- response [& {:as more}]
   (merge {:status 200 :headers {"Content-Type" "application/json"} :body text} more))
 
-(defn- temporary-file ^File [^String content]
-  (doto (File/createTempFile "compression" ".json") (.deleteOnExit) (spit content)))
-
 (deftest bodies-of-every-type-are-compressed-and-come-back
   (let [bytes (.getBytes ^String text "UTF-8")
         ^String large (apply str (repeat 60 text))]
@@ -60,10 +58,10 @@
                                   ["direct ByteBuffer" (.flip (.put (ByteBuffer/allocateDirect (alength bytes)) bytes)) text]
                                   ["seq" (list "a" text "b") (str "a" text "b")]
                                   ["InputStream" (ByteArrayInputStream. bytes) text]
-                                  ["File" (temporary-file text) text]
+                                  ["File" (files/temporary-file text) text]
                                   ["large String" large large]
                                   ["large bytes" (.getBytes large "UTF-8") large]
-                                  ["File over :body-buffer-size" (temporary-file large) large]
+                                  ["File over :body-buffer-size" (files/temporary-file large) large]
                                   ["long InputStream" (ByteArrayInputStream. (.getBytes large "UTF-8")) large]
                                   ["long seq" (repeat 60 text) large]]]
       (testing what
@@ -130,11 +128,11 @@
     (wire/answer conn :head? (= "HEAD" method))))
 
 (deftest a-response-to-head-has-the-fields-of-that-to-get-without-a-length
-  (let [file (temporary-file text), bytes (.getBytes ^String text "UTF-8")]
+  (let [file (files/temporary-file text), bytes (.getBytes ^String text "UTF-8")]
     (doseq [[what body options] [["String" text] ["bytes" bytes] ["File" file]
                                  ["a longer File" file {:body-buffer-size 1000}]
                                  ["seq" (list text)] ["a long seq" (repeat 60 text) {:body-buffer-size 1000}]
-                                 ["short" "short"] ["a long plain File" (temporary-file (apply str (repeat 150 text)))]
+                                 ["short" "short"] ["a long plain File" (files/temporary-file (apply str (repeat 150 text)))]
                                  ["its own length" text {:legacy-content-length? false}]]
             :let [headers {"Content-Type" "text/html" "ETag" "\"a\"" "Accept-Ranges" "bytes" "Content-Length" (str (count text))}]]
       (testing what
@@ -178,7 +176,7 @@
       (is (= text body)))))
 
 (deftest a-range-is-one-of-the-plain-body-or-is-ignored
-  (let [file    (temporary-file text)
+  (let [file    (files/temporary-file text)
         handler (server/wrap-range (fn [{:keys [request-method headers]}]
                                      {:status 200 :body file
                                       :headers {"Content-Type" (headers "x-type") "ETag" "\"a\""
@@ -205,7 +203,7 @@
           (is (= [206 nil part nil "\"a\"" "bytes"] (facts (apply fetch port (wanted nil "text/html"))))))
         (testing "what is never compressed has parts"
           (is (= [206 nil part nil "\"a\"" "bytes"] (facts (apply fetch port (wanted "gzip" "video/mp4"))))))))
-    (let [long-file (temporary-file (apply str (repeat 150 text)))]
+    (let [long-file (files/temporary-file (apply str (repeat 150 text)))]
       (wire/with-server [{:keys [port]} (server/wrap-range (fn [_] (response :body long-file))) {:compression true}]
         (is (= 206 (:status (apply fetch port (wanted "gzip" "-")))) "a file that is too long to be compressed")))
     (wire/with-server [{:keys [port]} (server/wrap-range (fn [_] (response :body file :compression false))) {:compression true}]
@@ -273,7 +271,7 @@
 (deftest a-long-file-is-left-to-the-kernel
   (let [content (apply str (repeat 150 text))]
     (is (< 1048576 (count content)))
-    (let [answer (answer-of {} (response :body (temporary-file content)))]
+    (let [answer (answer-of {} (response :body (files/temporary-file content)))]
       (is (not (coded? answer)))
       (is (= content (:body answer))))))
 

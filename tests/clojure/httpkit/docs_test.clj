@@ -6,13 +6,13 @@
             [clojure.java.shell  :refer [sh]]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is testing]]
+            [httpkit.wire        :as wire]
             [org.httpkit.client]
             [org.httpkit.options.server :as server-options]
             [org.httpkit.options.client :as client-options]
             [org.httpkit.server])
   (:import (clojure.lang LineNumberingPushbackReader)
            (java.io File StringReader)
-           (java.net ServerSocket)
            (java.util.regex Pattern)))
 
 (set! *warn-on-reflection* true)
@@ -55,14 +55,11 @@
             (recur (conj found [(+ first-line line -1) form
                                 (or (expectation rest) (when (str/blank? rest) (expectation below)))]))))))))
 
-(defn- free-port []
-  (with-open [socket (ServerSocket. 0)] (.getLocalPort socket)))
-
 (defn- run-page [page]
-  (let [port  (str (free-port))
+  (let [port  (str (wire/free-port))
         text  (-> (slurp page)
                   (str/replace #"\b8080\b" port)
-                  (str/replace #"\b8443\b" (str (free-port))))
+                  (str/replace #"\b8443\b" (str (wire/free-port))))
         space (create-ns (symbol (str "docs." (str/replace page #"\W" "-"))))]
     (binding [*ns* space]
       (refer-clojure)

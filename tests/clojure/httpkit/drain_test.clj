@@ -3,6 +3,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.keep-alive :as keep-alive]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
@@ -10,9 +11,7 @@
             [org.httpkit.server.config :as config])
   (:import (java.io BufferedReader Closeable File)
            (java.lang.ref WeakReference)
-           (java.net ConnectException ServerSocket)
-           (java.nio.file Files)
-           (java.nio.file.attribute FileAttribute)
+           (java.net ConnectException)
            (java.util.concurrent CountDownLatch TimeUnit)
            (org.httpkit.server HttpServer ServerOptions)))
 
@@ -286,8 +285,6 @@
 (def ^:private nginx
   (first (filter #(.canExecute (File. ^String %)) ["/usr/sbin/nginx" "/usr/local/sbin/nginx" "/opt/homebrew/bin/nginx"])))
 
-(defn- free-port [] (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
-
 (defn- nginx-config [dir port upstreams]
   (str "worker_processes 1; daemon off; pid " dir "/pid; error_log " dir "/error.log;\n"
        "events { worker_connections 1000; }\n"
@@ -301,10 +298,8 @@
 (deftest a-drain-behind-nginx-fails-no-request
   (if-not nginx
     (println "left out: nginx is not on this machine")
-    (let [dir    (doto (.toFile (Files/createTempDirectory "drain" (make-array FileAttribute 0)))
-                   (.setReadable true false)
-                   (.setExecutable true false))
-          front  (free-port)
+    (let [dir    (files/readable-directory)
+          front  (wire/free-port)
           second-one (wire/start (constantly {:body "done"}) {})
           over?  (atom false)
           run    (fn [port] (wire/start (fn [_] (Thread/sleep 1) {:body "done"}) {:port port}))

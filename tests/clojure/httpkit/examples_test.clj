@@ -3,13 +3,12 @@
   (:require [clojure.java.io      :as io]
             [clojure.string       :as str]
             [clojure.test         :refer [deftest is]]
+            [httpkit.files        :as files]
             [httpkit.java-program :as java-program]
             [httpkit.wire         :as wire]
             [httpkit.ws-wire      :as ws]
             [org.httpkit.client   :as http])
   (:import (java.io File InputStream)
-           (java.nio.file Files)
-           (java.nio.file.attribute FileAttribute)
            (org.httpkit.server HttpServer)))
 
 (set! *warn-on-reflection* true)
@@ -34,9 +33,6 @@
 
 (defn- status-and-body [response]
   ((juxt :status :body) @response))
-
-(defn- temporary-folder ^File []
-  (.toFile (Files/createTempDirectory "examples" (make-array FileAttribute 0))))
 
 (deftest every-example-has-a-line-in-the-readme-and-a-test-here
   (let [names  (set (filter #(re-find #"\.(clj|java)$" %) (map #(.getName ^File %) (file-seq (io/file "examples")))))
@@ -101,7 +97,7 @@
       (is (wire/eventually #(empty? @(example 'long-polling/waiting)))))))
 
 (deftest an-uploaded-file-can-be-fetched-and-a-large-one-is-refused
-  (let [folder (temporary-folder)]
+  (let [folder (files/temporary-directory)]
     (with-example [url 'upload/start {:folder folder :max-body 1000}]
       (let [put #(http/put (str url %1) {:body %2})]
         (is (= [201 "saved 5 bytes as a.txt\n"] (status-and-body (put "a.txt" "hello"))))
@@ -119,7 +115,7 @@
       (is (= 502 (:status @(http/get url)))))))
 
 (deftest a-broken-upload-continues-after-a-restart-where-it-broke-off
-  (let [folder (temporary-folder)
+  (let [folder (files/temporary-directory)
         text   (apply str (take 200000 (cycle "resumable ")))
         options {:folder folder, :request-buffer-size 0}
         head   #(let [{:keys [status headers]} @(http/head %)] [status (:upload-offset headers) (:upload-length headers)])
@@ -149,7 +145,7 @@
         (is (= [400 413] (map #(:status @(http/post url {:headers {"Upload-Length" %}})) ["-1" "99999999999999999"])))))))
 
 (deftest the-client-example-fetches-uploads-and-reports-errors
-  (let [folder (temporary-folder)
+  (let [folder (files/temporary-directory)
         file   (io/file folder "download")]
     (with-example [url 'hello/start {}]
       (is (= "200 Hello, one!" ((example 'client/one) (str url "one"))))

@@ -2,7 +2,8 @@
   "`HttpUtils`: names, URIs, charsets, bodies, whole messages."
   (:require [clojure.java.io :as io]
             [clojure.string :as str]
-            [clojure.test :refer [deftest is testing are]])
+            [clojure.test :refer [deftest is testing are]]
+            [httpkit.files :as files])
   (:import [java.io ByteArrayInputStream EOFException File FileNotFoundException
             IOException InputStream]
            [java.net URI UnknownHostException]
@@ -214,11 +215,6 @@
 
 ;;;; Bodies
 
-(defn- temp-file ^File [^String content]
-  (doto (File/createTempFile "http-utils" ".txt")
-    (.deleteOnExit)
-    (spit content)))
-
 (defn- closing
   "A stream of `s` that tells the atom when it is closed."
   ^InputStream [^String s closed]
@@ -226,17 +222,17 @@
     (close [] (reset! closed true))))
 
 (deftest read-content-reads-just-so-many-bytes
-  (let [f (temp-file "hello")]
+  (let [f (files/temporary-file "hello")]
     (is (= "hell" (String. (HttpUtils/readContent f 4))))
     (is (= "" (String. (HttpUtils/readContent f 0))))
     (is (thrown? EOFException (HttpUtils/readContent f 6)))
     (is (= "hello" (text (HttpUtils/readAll f))))
-    (is (= "" (text (HttpUtils/readAll (temp-file ""))))))
+    (is (= "" (text (HttpUtils/readAll (files/temporary-file ""))))))
   (is (thrown? FileNotFoundException (HttpUtils/readContent (File. "/no/such/file") 1)))
   (is (thrown? FileNotFoundException (HttpUtils/readAll (File. "/no/such/file")))))
 
 (deftest read-all-maps-big-files-and-refuses-those-beyond-2-gib
-  (let [f (temp-file "")]
+  (let [f (files/temporary-file "")]
     (with-open [r (java.io.RandomAccessFile. f "rw")]
       (.setLength r (* 20 1024 1024))
       (let [b (HttpUtils/readAll f)]
@@ -253,7 +249,7 @@
     "é"                            "é"
     (bytes-of "b")                 "b"
     (ByteBuffer/wrap (bytes-of "xbx") 1 1) "b"
-    (temp-file "file")             "file"
+    (files/temporary-file "file")             "file"
     (list "l" 1 :k)                "l1:k"
     (lazy-seq ["é" "☃"])           "é☃"
     []                             ""

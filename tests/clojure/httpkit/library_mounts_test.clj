@@ -5,6 +5,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is]]
+            [httpkit.files      :as files]
             [httpkit.loading    :as loading]
             [httpkit.subprocess :as subprocess])
   (:import (java.io File)))
@@ -39,7 +40,7 @@
 
 (defn- with-dirs [f]
   (when @mounts?
-    (loading/with-temp-dir dir
+    (files/with-temporary-directory dir
       (run! #(loading/make-dir (io/file dir %) "rwx------") ["home" "tmp" "chosen"])
       (f dir))))
 

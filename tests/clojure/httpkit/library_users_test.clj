@@ -5,6 +5,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.loading    :as loading]
             [httpkit.subprocess :as subprocess])
   (:import (java.io File)
@@ -44,7 +45,7 @@
   and with a function that runs the program as the user."
   [f]
   (when @two-users?
-    (loading/with-temp-dir dir
+    (files/with-temporary-directory dir
       (loading/make-dir dir "rwxr-xr-x")
       (set-mode! (loading/make-dir (io/file dir "tmp") "rwxrwxrwx") 01777)
       (loading/make-dir (io/file dir "home") "rwx------" user)
@@ -101,7 +102,7 @@
               (is (not= first? (.getParentFile file)))
               (is (= [(.getName first?)] (loading/names tmp)) "the fresh directory is gone")
               (is (empty? (all-files (io/file dir "other"))) "nothing was written for the other user"))
-            (loading/delete-tree first?)))))))
+            (files/delete-tree first?)))))))
 
 (deftest a-link-to-a-private-directory-is-followed-and-one-to-another-users-is-not
   (with-machine

@@ -50,19 +50,6 @@
       (str/split-lines out)
       (throw (ex-info "The JVM failed" result)))))
 
-(defn temp-dir ^File []
-  (.toFile (Files/createTempDirectory "loading-test" (make-array FileAttribute 0))))
-
-(defn delete-tree [^File dir]
-  ;; Not file-seq: that one follows links.
-  (when (Files/isDirectory (.toPath dir) no-links)
-    (run! delete-tree (.listFiles dir)))
-  (.delete dir))
-
-(defmacro with-temp-dir [name & body]
-  `(let [~name (temp-dir)]
-     (try ~@body (finally (delete-tree ~name)))))
-
 (defn make-dir
   "Makes a directory, with permissions such as \"rwx------\", of a user if given."
   ^File [^File dir permissions & [user]]

@@ -3,6 +3,7 @@
             [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.subprocess :as subprocess])
   (:import [java.io File]
            [java.nio.file Files LinkOption]
@@ -12,17 +13,6 @@
   "Prints {:info map} or {:error message}."
   "(prn (try {:info (into {} (org.httpkit.jni.NativeLibrary/info))}
              (catch UnsatisfiedLinkError e {:error (.getMessage e)})))")
-
-(defn- temp-dir ^File []
-  (.toFile (Files/createTempDirectory "native-library-test" (make-array FileAttribute 0))))
-
-(defn- delete-tree [^File dir]
-  (doseq [^File f (reverse (file-seq dir))]
-    (.delete f)))
-
-(defmacro ^:private with-temp-dir [name & body]
-  `(let [~name (temp-dir)]
-     (try ~@body (finally (delete-tree ~name)))))
 
 (defn- last-form [{:keys [exit out] :as result}]
   (if (zero? exit)
@@ -49,7 +39,7 @@
     {:url (io/resource (str "native/" entry)) :sha256 (.getProperty index entry)}))
 
 (deftest unpacks-into-the-named-directory-under-a-name-with-the-hash
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [cache          (io/file dir "cache")
           {:keys [info]} (loading {"http-kit.native.dir" cache})
           prefix         (subs (:sha256 (library-resource)) 0 32)]
@@ -59,13 +49,13 @@
       (is (= 1 (count (libraries cache))) "no temporary file is left"))))
 
 (deftest a-second-start-reuses-the-file
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [load-it  #(io/file (get-in (loading {"http-kit.native.dir" dir}) [:info "file"]))
           first-at (.lastModified ^File (doto ^File (load-it) (.setLastModified 1000000000000)))]
       (is (= 1000000000000 (.lastModified ^File (load-it))) first-at))))
 
 (deftest a-corrupted-file-is-replaced
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [load-it #(loading {"http-kit.native.dir" dir})
           file    (get-in (load-it) [:info "file"])]
       (spit file "not a library")
@@ -73,7 +63,7 @@
       (is (< 1000 (.length (io/file file)))))))
 
 (deftest a-symlink-in-place-of-the-file-is-replaced
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [load-it #(loading {"http-kit.native.dir" dir})
           file    (.toPath (io/file (get-in (load-it) [:info "file"])))
           other   (.resolve file "../elsewhere.so")]
@@ -83,7 +73,7 @@
       (is (not (Files/isSymbolicLink file))))))
 
 (deftest processes-that-start-together-share-one-file
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [start   #(subprocess/start load-and-report :jvm-args [(str "-Dhttp-kit.native.dir=" dir)])
           results (map (comp :info last-form subprocess/finish) (doall (repeatedly 4 start)))]
       (is (= 1 (count (set (map #(get % "file") results)))))
@@ -91,7 +81,7 @@
       (is (= 1 (count (libraries dir)))))))
 
 (deftest threads-that-load-together-load-once
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [script "(let [go (promise)
                         calls (doall (repeatedly 8 #(future @go (org.httpkit.jni.NativeLibrary/info))))]
                     (deliver go true)
@@ -101,19 +91,19 @@
       (is (= 1 (count (libraries dir)))))))
 
 (deftest the-default-directory-is-the-users-cache-then-the-temporary-directory
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [cache    (io/file dir "cache")
           tmp      (doto (io/file dir "tmp") (.mkdir))
           user     (Files/getAttribute (.toPath dir) "unix:uid" (make-array LinkOption 0))
           file     #(get-in (loading {"java.io.tmpdir" tmp} :env {"XDG_CACHE_HOME" (str cache)}) [:info "file"])]
       (is (= (str (io/file cache "http-kit")) (.getParent (io/file (file)))))
       (testing "a plain file in place of the directory cannot be written, even by root"
-        (delete-tree cache)
+        (files/delete-tree cache)
         (spit cache "")
         (is (= (str (io/file tmp (str "http-kit-" user))) (.getParent (io/file (file)))))))))
 
 (deftest a-directory-that-others-can-write-is-not-used-by-default
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [cache (doto (io/file dir "http-kit") (.mkdir))
           tmp   (doto (io/file dir "tmp") (.mkdir))]
       (Files/setPosixFilePermissions (.toPath cache) (PosixFilePermissions/fromString "rwxrwxrwx"))
@@ -122,7 +112,7 @@
       (is (empty? (libraries cache))))))
 
 (deftest the-named-file-is-loaded-as-it-is
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [file (io/file dir "mine.so")]
       (with-open [in (io/input-stream (:url (library-resource)))]
         (io/copy in file))
@@ -131,7 +121,7 @@
 
 (deftest failures-say-what-was-looked-for-where-and-how-to-override
   (let [overrides ["-Dhttp-kit.native.path" "-Dhttp-kit.native.dir" "-Dhttp-kit.native.libc"]]
-    (with-temp-dir dir
+    (files/with-temporary-directory dir
       (spit (io/file dir "text.so") "not a library")
       (doseq [[case properties expected]
               [["architecture" {"os.arch" "riscv64"} ["linux-riscv64" "the class path holds: linux-"]]
@@ -148,7 +138,7 @@
             (is (str/includes? (str error) part) case)))))))
 
 (deftest a-named-file-that-is-no-library-has-one-cause-and-is-not-copied
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [file  (doto (io/file dir "text.so") (spit "not a library"))
           cache (io/file dir "cache")
           error (str (:error (loading {"http-kit.native.path" file "http-kit.native.dir" cache})))
@@ -158,7 +148,7 @@
       (is (not (.exists cache))))))
 
 (deftest clojure-prints-the-explanation-of-a-failure
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (spit (io/file dir "text.so") "not a library")
     (let [{:keys [exit out]} (subprocess/run "(org.httpkit.jni.NativeLibrary/load)"
                                              :jvm-args [(str "-Dhttp-kit.native.path=" dir "/text.so")])]
@@ -179,7 +169,7 @@
       (is (= 1 (count (re-seq #"looked for:" (str error)))) "one message, not one within another"))))
 
 (deftest a-failure-is-not-remembered
-  (with-temp-dir dir
+  (files/with-temporary-directory dir
     (let [script "(System/setProperty \"http-kit.native.path\" \"/does/not/exist.so\")
                   (def refused? (try (org.httpkit.jni.NativeLibrary/load) false (catch UnsatisfiedLinkError e true)))
                   (System/clearProperty \"http-kit.native.path\")

@@ -5,6 +5,7 @@
             [clojure.test       :refer [deftest is testing]]
             [compojure.core     :refer [ANY GET POST context routes]]
             [compojure.route    :as route]
+            [httpkit.files      :as files]
             [httpkit.wire       :as wire]
             [ring.middleware.content-type      :refer [wrap-content-type]]
             [ring.middleware.cookies           :refer [wrap-cookies]]
@@ -22,7 +23,6 @@
             [ring.util.response :as response])
   (:import (java.io File)
            (java.nio.file Files)
-           (java.nio.file.attribute FileAttribute)
            (java.security MessageDigest)))
 
 (set! *warn-on-reflection* true)
@@ -42,9 +42,6 @@
   (let [bytes (byte-array n)]
     (.nextBytes (java.util.Random. 7) bytes)
     (String. bytes "ISO-8859-1")))
-
-(defn- temp-dir ^File []
-  (.toFile (Files/createTempDirectory "ring-test" (make-array FileAttribute 0))))
 
 (deftest form-and-query-parameters
   (let [handler (-> (fn [{:keys [params]}] (response/response (pr-str params)))
@@ -125,7 +122,7 @@
         (is (= ["saved" ""] [(again) (again)]))))))
 
 (deftest files-are-served
-  (let [dir     (temp-dir)
+  (let [dir     (files/temporary-directory)
         content (noise 3000000)
         handler (-> (constantly nil) (wrap-file dir) wrap-content-type wrap-not-modified wrap-head)]
     (spit (io/file dir "a.txt") "hello")

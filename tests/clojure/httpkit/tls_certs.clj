@@ -1,9 +1,9 @@
 (ns httpkit.tls-certs
   "Certificates for tests of TLS servers: those of tests/certs/make.sh, and more that its authority signs."
-  (:require [clojure.java.io :as io])
+  (:require [clojure.java.io :as io]
+            [httpkit.files :as files])
   (:import (java.io File FileInputStream)
            (java.nio.file CopyOption Files StandardCopyOption)
-           (java.nio.file.attribute FileAttribute)
            (java.security KeyStore)
            (javax.net.ssl KeyManagerFactory SSLContext TrustManagerFactory)))
 
@@ -21,11 +21,8 @@
       (throw (ex-info (str (first command) " failed: " out) {:command command})))
     out))
 
-(defn temporary-directory ^File []
-  (.toFile (Files/createTempDirectory "httpkit-tls" (make-array FileAttribute 0))))
-
 (def ^:private directory
-  (delay (let [dir (temporary-directory)]
+  (delay (let [dir (files/temporary-directory)]
            (.addShutdownHook (Runtime/getRuntime)
              (Thread. #(run! (fn [^File f] (.delete f)) (reverse (file-seq dir)))))
            (run "bash" "tests/certs/make.sh" dir)

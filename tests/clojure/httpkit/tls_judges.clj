@@ -4,6 +4,7 @@
             [clojure.java.shell  :as shell]
             [clojure.string      :as str]
             [clojure.test        :refer [deftest is]]
+            [httpkit.files       :as files]
             [httpkit.golden.json :as json]
             [httpkit.tls-certs   :as certs]
             [httpkit.wire        :as wire]
@@ -123,14 +124,14 @@ func main() {
 (defn- renaming
   "A folder with the first certificate, and what puts another into its place by renames."
   []
-  (let [folder (certs/temporary-directory)]
+  (let [folder (files/temporary-directory)]
     (put! folder "server")
     [folder #(put! folder %)]))
 
 (defn- linking
   "The same by one symbolic link, as Kubernetes does it."
   []
-  (let [folder (certs/temporary-directory), data (io/file folder "..data")]
+  (let [folder (files/temporary-directory), data (io/file folder "..data")]
     (doseq [name ["server" "other"]]
       (.mkdir (io/file folder name))
       (put! (io/file folder name) name))
@@ -140,7 +141,7 @@ func main() {
     [folder #(link! data %)]))
 
 (deftest a-thousand-new-connections-a-second-while-files-are-swapped
-  (let [program (io/file (certs/temporary-directory) "load")
+  (let [program (io/file (files/temporary-directory) "load")
         source  (str program ".go")]
     (spit source load-program)
     (is (zero? (:exit (shell/sh "go" "build" "-o" (str program) source :env (assoc (into {} (System/getenv)) "GO111MODULE" "off")))))

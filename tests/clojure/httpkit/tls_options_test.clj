@@ -3,6 +3,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.tls-certs  :as certs]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
@@ -75,7 +76,7 @@
 (deftest a-tls-port-may-be-the-number-of-a-port-that-is-not-bound
   (doseq [options [{:http? false}
                    {:address-finder #(java.net.InetSocketAddress. "127.0.0.1" 0)}
-                   {:unix-socket (io/file (certs/temporary-directory) "app.sock")}]]
+                   {:unix-socket (io/file (files/temporary-directory) "app.sock")}]]
     (let [port (with-open [s (ServerSocket. 0)] (.getLocalPort s))]
       (is (= [names-of-server] (thrown (merge {:port port :ssl-port port :tls (certs/pem "server")} options)))
           (pr-str (keys options))))))

@@ -3,6 +3,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.files      :as files]
             [httpkit.tls-certs  :as certs]
             [httpkit.tls-wire   :as tls]
             [httpkit.wire       :as wire]
@@ -33,7 +34,7 @@
 (defmacro ^:private with-reloading
   "Runs `body` with a TLS server whose certificate is in `folder`, at first that of `server`."
   [[binding folder options] & body]
-  `(let [~folder (certs/temporary-directory)]
+  `(let [~folder (files/temporary-directory)]
      (put! ~folder "server")
      (wire/with-server [server# ok (merge {:ssl-port 0 :tls (pem-in ~folder) :keystore-scan-interval interval} ~options)]
        (let [~binding (assoc server# :ssl-port (server/server-ssl-port (:server server#)))]
@@ -84,7 +85,7 @@
 
 (deftest a-symbolic-link-that-is-swapped-is-noticed
   ;; As Kubernetes does it: tls.pem -> ..data/tls.pem, ..data -> a folder with a date.
-  (let [folder (certs/temporary-directory)
+  (let [folder (files/temporary-directory)
         data   (io/file folder "..data")]
     (doseq [name ["server" "other"]]
       (.mkdir (io/file folder name))
@@ -103,7 +104,7 @@
         (is (= [] @errors) "both files change at once")))))
 
 (deftest a-key-store-that-changes-is-read-again
-  (let [store (io/file (certs/temporary-directory) "store.p12")]
+  (let [store (io/file (files/temporary-directory) "store.p12")]
     (certs/replace-file! (certs/path "server.p12") store)
     (wire/with-server [{:keys [server]} ok {:ssl-port 0 :keystore store :key-password certs/password :keystore-scan-interval interval}]
       (let [port (server/server-ssl-port server)]
@@ -118,7 +119,7 @@
   (Files/setLastModifiedTime (.toPath (io/file file)) time))
 
 (deftest a-file-that-could-not-be-read-is-tried-again-though-it-looks-the-same
-  (let [folder (certs/temporary-directory)
+  (let [folder (files/temporary-directory)
         both   (str (slurp (certs/path "other.key")) (slurp (certs/path "other.pem")))
         file   (io/file folder "both.pem")]
     (spit file (str (slurp (certs/path "server.key")) (slurp (certs/path "server.pem"))))
@@ -175,7 +176,7 @@
       (is (= 200 (:status (wire/answer conn)))))))
 
 (deftest authorities-of-clients-are-reloaded-too
-  (let [ca (io/file (certs/temporary-directory) "ca.pem")]
+  (let [ca (io/file (files/temporary-directory) "ca.pem")]
     (certs/replace-file! (certs/path "stranger.pem") ca)
     (wire/with-server [{:keys [server]} ok {:ssl-port 0 :client-auth :need :tls (assoc (certs/pem "server") :ca ca)}]
       (let [port   (server/server-ssl-port server)

@@ -3,6 +3,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is]]
+            [httpkit.files      :as files]
             [httpkit.tls-certs  :as certs]
             [httpkit.tls-wire   :as tls]
             [httpkit.wire       :as wire]
@@ -19,7 +20,7 @@
 (defn- index
   "A folder with the authority's index of certificates; of them, `revoked` are."
   ^File [names revoked]
-  (let [folder (certs/temporary-directory)]
+  (let [folder (files/temporary-directory)]
     (spit (io/file folder "index.txt")
       (apply str (for [name names]
                    (str (if (revoked name) "R\t350101000000Z\t250101000000Z" "V\t350101000000Z\t")
@@ -133,7 +134,7 @@
 
 (deftest a-response-about-another-certificate-does-not-keep-a-certificate-from-use
   ;; A renewed certificate comes before its response does.
-  (let [folder (certs/temporary-directory)
+  (let [folder (files/temporary-directory)
         [cert key ocsp] (map #(str (io/file folder %)) ["tls.pem" "tls.key" "ocsp.der"])
         put!   (fn [name]
                  (certs/replace-file! (certs/path (str name ".key")) key)

@@ -4,6 +4,7 @@
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [demo.app           :as demo]
+            [httpkit.files      :as files]
             [httpkit.tls-certs  :as certs]
             [httpkit.tls-wire   :as tls]
             [httpkit.wire       :as wire]
@@ -57,7 +58,7 @@
       (finally (stop)))))
 
 (deftest the-tls-port-is-beside-a-unix-domain-socket-too
-  (let [path    (io/file (certs/temporary-directory) "socket")
+  (let [path    (io/file (files/temporary-directory) "socket")
         address (try (.invoke (.getMethod (Class/forName "java.net.UnixDomainSocketAddress") "of" (into-array Class [String]))
                        nil (object-array [(str path)]))
                      (catch ClassNotFoundException _ nil))]

@@ -11,7 +11,7 @@
             [httpkit.scheme     :as scheme]
             [org.httpkit.server :as server])
   (:import (java.io BufferedInputStream ByteArrayOutputStream Closeable IOException InputStream OutputStream)
-           (java.net InetAddress InetSocketAddress Socket SocketTimeoutException)))
+           (java.net InetAddress InetSocketAddress ServerSocket Socket SocketTimeoutException)))
 
 (set! *warn-on-reflection* true)
 
@@ -194,6 +194,10 @@
     (answer conn)))
 
 ;; Servers
+
+(defn free-port []
+  (with-open [socket (ServerSocket. 0)]
+    (.getLocalPort socket)))
 
 (defn start
   "Starts a server on a free port of 127.0.0.1. Returns {:port :server :errors :warnings :events},

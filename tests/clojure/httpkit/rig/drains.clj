@@ -6,11 +6,11 @@
      clojure.main -m httpkit.rig.drains [drains]      default 50 for each"
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
+            [httpkit.files      :as files]
             [httpkit.tls-certs  :as certs]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.io File)
-           (java.net ServerSocket)
            (java.util.concurrent TimeUnit)))
 
 (set! *warn-on-reflection* true)
@@ -30,8 +30,6 @@
   (let [counts (deref (server/server-drain! server {:timeout 30000}) 60000 :late)]
     (when-not (= 0 (:cut counts))
       (throw (ex-info (str "a drain cut what was under way: " counts) {})))))
-
-(defn- free-port [] (with-open [s (ServerSocket. 0)] (.getLocalPort s)))
 
 ;;;; Load
 
@@ -96,10 +94,9 @@
 (defn- behind
   "Calls `f` with the port of a proxy in front of `ports`; what the proxy has logged, by kind."
   [kind ports f]
-  (let [dir     (certs/temporary-directory)
-        front   (free-port)
+  (let [dir     (files/readable-directory)
+        front   (wire/free-port)
         file    (io/file dir "proxy.conf")
-        _       (doto ^File dir (.setReadable true false) (.setExecutable true false))
         _       (spit file ((case kind :nginx nginx-config :haproxy haproxy-config) dir front ports))
         log     (io/file dir "out.log")
         process (start-process log (case kind
@@ -120,7 +117,7 @@
 (defn- alone
   "Drains `n` servers, each replaced before by one on the same port."
   [n]
-  (let [port   (free-port)
+  (let [port   (wire/free-port)
         server (volatile! (start port))]
     (try
       (under-load port #(dotimes [_ n]
@@ -131,7 +128,7 @@
       (finally (some-> (server/server-stop! @server) deref)))))
 
 (defn- proxied [kind n]
-  (let [ports   [(free-port) (free-port)]
+  (let [ports   [(wire/free-port) (wire/free-port)]
         servers (atom (mapv start ports))]
     (try
       (behind kind ports

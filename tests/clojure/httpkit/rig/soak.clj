@@ -8,6 +8,7 @@
   Prints the seed and, at the end, what was done and seen; exits with 1 if something was wrong. With the same seed each
   client does the same again; how they interleave is up to the machine."
   (:require [clojure.string      :as str]
+            [httpkit.files       :as files]
             [httpkit.rig.clients :as clients]
             [httpkit.rig.process :as process]
             [httpkit.tls-certs   :as certs]
@@ -140,7 +141,7 @@
     (println "done" (into (sorted-map-by #(compare (str %1) (str %2))) counts))))
 
 (defn run [{:keys [minutes seed]}]
-  (let [folder  (certs/temporary-directory)
+  (let [folder  (files/temporary-directory)
         _       (put-certificate! folder "server")
         seconds (* 60 (double minutes))]
     (with-open [site (process/start {:ssl-port 0 :keystore-scan-interval nil :modes true
