@@ -2,13 +2,12 @@
   "A headless Chromium, driven over its DevTools protocol (JSON messages on a WebSocket)."
   (:require [clojure.java.io     :as io]
             [clojure.string      :as str]
+            [httpkit.files       :as files]
             [httpkit.golden.json :as json]
             [httpkit.scheme      :as scheme])
   (:import [java.io BufferedReader File IOException]
            [java.net URI]
            [java.net.http HttpClient WebSocket WebSocket$Listener]
-           [java.nio.file Files]
-           [java.nio.file.attribute FileAttribute]
            [java.util Base64]
            [java.util.concurrent TimeUnit]))
 
@@ -81,14 +80,10 @@
          (throw (ex-info (str method " failed") {:error error})))
        result))))
 
-(defn- delete-tree [^File dir]
-  (doseq [^File f (reverse (file-seq dir))]
-    (.delete f)))
-
 (defn with-browser
   "Calls `f` with a browser, and ends it."
   [f]
-  (let [profile (.toFile (Files/createTempDirectory "browser" (make-array FileAttribute 0)))
+  (let [profile (files/temporary-directory)
         process (launch profile)]
     (try
       (let [answers (atom {})
@@ -101,7 +96,7 @@
         (.destroy process)
         (when-not (.waitFor process 10 TimeUnit/SECONDS)
           (.destroyForcibly process))
-        (delete-tree profile)))))
+        (files/delete-tree profile)))))
 
 (defn open-tab
   "Opens `url` in a new tab."

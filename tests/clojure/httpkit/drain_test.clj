@@ -5,11 +5,12 @@
             [clojure.test       :refer [deftest is testing]]
             [httpkit.files      :as files]
             [httpkit.keep-alive :as keep-alive]
+            [httpkit.nginx      :as nginx]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server]
             [org.httpkit.server.config :as config])
-  (:import (java.io BufferedReader Closeable File)
+  (:import (java.io BufferedReader File)
            (java.lang.ref WeakReference)
            (java.net ConnectException)
            (java.util.concurrent CountDownLatch TimeUnit)
@@ -22,11 +23,6 @@
 (defn- refused? [port]
   (try (.close (wire/connect port)) false
        (catch ConnectException _ true)))
-
-(defn- websocket ^Closeable [port]
-  (doto (wire/connect port)
-    (wire/send! (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"] ["Sec-WebSocket-Version" "13"]
-                                  ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))))
 
 (defn- close-code
   "Of the close frame that comes next."
@@ -72,7 +68,7 @@
     (with-open [idle   (wire/connect port)
                 busy   (wire/connect port)
                 stream (wire/connect port)
-                ws     (websocket port)]
+                ws     (wire/websocket port)]
       (wire/send! idle (wire/get-request "/quick"))
       (is (= "quick" (:body (wire/answer idle))))
       (wire/send! busy (wire/get-request "/block"))
@@ -112,7 +108,7 @@
 
 (deftest websockets-may-go-on-for-their-grace
   (let [{:keys [port server]} (wire/start #(server/as-channel % {:on-receive (fn [ch message] (server/send! ch message))}) {})]
-    (with-open [ws (websocket port)]
+    (with-open [ws (wire/websocket port)]
       (is (= 101 (:status (wire/read-head ws))))
       (let [start   (System/nanoTime)
             drained (server/server-drain! server {:timeout 60000 :ws-grace 500})]
@@ -138,7 +134,7 @@
                   (when closes? (server/close ch))
                   (deliver sent true))
         {:keys [port server]} (wire/start #(server/as-channel % {:on-open open!}) {:access-log #(swap! entries conj %)})]
-    (with-open [ws (websocket port)]
+    (with-open [ws (wire/websocket port)]
       (is (= 101 (:status (wire/read-head ws))))
       (is (= [0x82 127] (map #(bit-and 0xff (int %)) (take 2 (wire/read-exactly ws 10)))))
       (is (true? (patiently sent)))
@@ -189,7 +185,7 @@
                                                   (server/as-channel req {:on-open #(server/send! % all)})
                                                   (do (deliver begun true) (.await gate) {:body all})))
                                               {})]
-        (with-open [ws   (websocket port)
+        (with-open [ws   (wire/websocket port)
                     http (wire/connect port)]
           (is (= 101 (:status (wire/read-head ws))))
           (wire/read-exactly ws 10)
@@ -216,7 +212,7 @@
                                               (.await gate))
                                             (if websocket? (server/as-channel req {}) {:body "done"}))
                                           {})]
-    (with-open [ws   (websocket port)
+    (with-open [ws   (wire/websocket port)
                 busy (wire/connect port)]
       (wire/send! busy (wire/get-request "/"))
       (is (wire/eventually #(= 2 @running)))
@@ -282,21 +278,11 @@
           (is (= [[] []] [@warnings @errors]))))
       (finally (wire/stop next-one)))))
 
-(def ^:private nginx
+(def ^:private nginx-program
   (first (filter #(.canExecute (File. ^String %)) ["/usr/sbin/nginx" "/usr/local/sbin/nginx" "/opt/homebrew/bin/nginx"])))
 
-(defn- nginx-config [dir port upstreams]
-  (str "worker_processes 1; daemon off; pid " dir "/pid; error_log " dir "/error.log;\n"
-       "events { worker_connections 1000; }\n"
-       "http { access_log off; keepalive_requests 1000000;\n"
-       (str/join (for [kind ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
-                   (str kind "_temp_path " dir "/" kind ";\n")))
-       "upstream app { " (str/join (for [p upstreams] (str "server 127.0.0.1:" p "; "))) "keepalive 32; }\n"
-       "server { listen 127.0.0.1:" port ";\n"
-       "  location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; } } }\n"))
-
 (deftest a-drain-behind-nginx-fails-no-request
-  (if-not nginx
+  (if-not nginx-program
     (println "left out: nginx is not on this machine")
     (let [dir    (files/readable-directory)
           front  (wire/free-port)
@@ -304,8 +290,8 @@
           over?  (atom false)
           run    (fn [port] (wire/start (fn [_] (Thread/sleep 1) {:body "done"}) {:port port}))
           first-one (run 0)
-          _      (spit (io/file dir "nginx.conf") (nginx-config dir front [(:port first-one) (:port second-one)]))
-          proxy  (-> (ProcessBuilder. ^"[Ljava.lang.String;" (into-array String [nginx "-p" (str dir) "-c" (str (io/file dir "nginx.conf"))]))
+          _      (spit (io/file dir "nginx.conf") (nginx/proxy-config dir front [(:port first-one) (:port second-one)] :keepalive 32))
+          proxy  (-> (ProcessBuilder. ^"[Ljava.lang.String;" (into-array String [nginx-program "-p" (str dir) "-c" (str (io/file dir "nginx.conf"))]))
                      (.redirectErrorStream true)
                      (.redirectOutput (File. "/dev/null"))
                      (.start))]

@@ -8,7 +8,7 @@
             [httpkit.wire       :as wire]
             [org.httpkit.ranges :as ranges]
             [org.httpkit.server :as server])
-  (:import (java.io ByteArrayInputStream Closeable File IOException InputStream)
+  (:import (java.io ByteArrayInputStream Closeable File IOException)
            (java.net URI)
            (java.util SplittableRandom)
            (java.util.zip GZIPInputStream)
@@ -54,20 +54,10 @@
 
 ;;;; Server-sent events
 
-(defn- in-pieces
-  "A stream that gives at most `size` bytes at once."
-  ^InputStream [^bytes bytes size]
-  (let [in (ByteArrayInputStream. bytes)]
-    (proxy [InputStream] []
-      (read
-        ([] (.read in))
-        ([into] (.read in into 0 (int (min (long size) (alength ^bytes into)))))
-        ([into from n] (.read in into (int from) (int (min (long size) (long n)))))))))
-
 (defn- events
   "All that a parser says, and how it ended."
   [^bytes bytes size]
-  (let [parser (EventParser. (in-pieces bytes size) 500 "before")]
+  (let [parser (EventParser. (wire/in-pieces bytes size) 500 "before")]
     (loop [found []]
       (let [more? (try (.next parser) (catch IOException e (ex-message e)))]
         (if (true? more?)

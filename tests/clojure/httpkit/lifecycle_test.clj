@@ -36,11 +36,6 @@
 (defn- stopping? [{:keys [server]}]
   (wire/eventually #(= :stopping (server/server-status server))))
 
-(defn- websocket [port]
-  (doto (wire/connect port)
-    (wire/send! (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"] ["Sec-WebSocket-Version" "13"]
-                                  ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))))
-
 (defn- two-pools
   "Runs `f` with options for the server's own threads and for a user's pool."
   [f]
@@ -98,7 +93,7 @@
                         options)]
         (with-open [idle   (wire/connect port)
                     busy   (wire/connect port)
-                    ws     ^java.io.Closeable (websocket port)]
+                    ws     (wire/websocket port)]
           (wire/send! idle (wire/get-request "/"))
           (is (= "quick" (:body (wire/answer idle))))
           (wire/send! busy (wire/get-request "/block"))

@@ -6,26 +6,17 @@
             [org.httpkit.client :as client]
             [org.httpkit.server :as server]
             [org.httpkit.sse    :as sse])
-  (:import (java.io ByteArrayInputStream ByteArrayOutputStream Closeable IOException InputStream PrintStream)
+  (:import (java.io ByteArrayInputStream ByteArrayOutputStream Closeable IOException PrintStream)
            (java.util Random)
            (java.util.concurrent LinkedBlockingQueue TimeUnit)))
 
 (set! *warn-on-reflection* true)
 
-(defn- in-pieces
-  "A stream of these bytes that gives up to `n` of them per read."
-  ^InputStream [^bytes bytes n]
-  (let [all (ByteArrayInputStream. bytes)]
-    (proxy [InputStream] []
-      (read
-        ([] (.read all))
-        ([into at length] (.read all into at (min (int n) (int length))))))))
-
 (defn- parsed
   "[event data id] of the events of a text, whatever pieces it arrives in."
   [text]
   (let [bytes  (if (string? text) (.getBytes ^String text "UTF-8") text)
-        events (fn [n] (reduce #(conj %1 ((juxt :event :data :id) %2)) [] (sse/events (in-pieces bytes n))))
+        events (fn [n] (reduce #(conj %1 ((juxt :event :data :id) %2)) [] (sse/events (wire/in-pieces bytes n))))
         whole  (events 8192)]
     (doseq [n [1 2 3 7]]
       (is (= whole (events n)) (str "in pieces of " n)))
@@ -67,7 +58,7 @@
                (parsed bytes)))))))
 
 (deftest retry-counts-only-as-a-number
-  (let [retry (fn [text] (:retry (reduce (fn [_ event] event) nil (sse/events (in-pieces (.getBytes ^String text) 8192)))))]
+  (let [retry (fn [text] (:retry (reduce (fn [_ event] event) nil (sse/events (wire/in-pieces (.getBytes ^String text) 8192)))))]
     (is (= 25 (retry "retry: 25\ndata: x\n\n")))
     (is (nil? (retry "retry: 25 \ndata: x\n\n")))
     (is (nil? (retry "retry: -1\ndata: x\n\n")))

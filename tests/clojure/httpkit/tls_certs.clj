@@ -4,6 +4,7 @@
             [httpkit.files :as files])
   (:import (java.io File FileInputStream)
            (java.nio.file CopyOption Files StandardCopyOption)
+           (java.nio.file.attribute FileAttribute)
            (java.security KeyStore)
            (javax.net.ssl KeyManagerFactory SSLContext TrustManagerFactory)))
 
@@ -80,3 +81,27 @@
     (io/copy (io/file from) new)
     (Files/move (.toPath new) (.toPath (io/file to))
       (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))))
+
+(defn put!
+  "Puts the certificate `name` in the place of the folder's, in one step for each file."
+  [folder name]
+  (doseq [kind ["pem" "key"]]
+    (replace-file! (path (str name "." kind)) (io/file folder (str "tls." kind)))))
+
+(defn- link! [^File link target]
+  (let [new (.toPath (io/file (str link ".new")))]
+    (Files/createSymbolicLink new (.toPath (io/file target)) (make-array FileAttribute 0))
+    (Files/move new (.toPath link) (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))))
+
+(defn linking
+  "A folder with the certificate \"server\", and a function that puts another, \"other\", into its place by one symbolic
+  link, as Kubernetes does it: tls.pem -> ..data/tls.pem, ..data -> a folder with a date."
+  []
+  (let [folder (files/temporary-directory), data (io/file folder "..data")]
+    (doseq [name ["server" "other"]]
+      (.mkdir (io/file folder name))
+      (put! (io/file folder name) name))
+    (link! data "server")
+    (doseq [file ["tls.pem" "tls.key"]]
+      (link! (io/file folder file) (str "..data/" file)))
+    [folder #(link! data %)]))

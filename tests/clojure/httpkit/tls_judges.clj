@@ -9,9 +9,7 @@
             [httpkit.tls-certs   :as certs]
             [httpkit.wire        :as wire]
             [org.httpkit.server  :as server])
-  (:import (java.io File)
-           (java.nio.file CopyOption Files StandardCopyOption)
-           (java.nio.file.attribute FileAttribute)))
+  (:import (java.io File)))
 
 (set! *warn-on-reflection* true)
 
@@ -112,40 +110,19 @@ func main() {
 }
 ")
 
-(defn- put! [folder name]
-  (doseq [kind ["pem" "key"]]
-    (certs/replace-file! (certs/path (str name "." kind)) (io/file folder (str "tls." kind)))))
-
-(defn- link! [^File link target]
-  (let [new (.toPath (io/file (str link ".new")))]
-    (Files/createSymbolicLink new (.toPath (io/file target)) (make-array FileAttribute 0))
-    (Files/move new (.toPath link) (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))))
-
 (defn- renaming
   "A folder with the first certificate, and what puts another into its place by renames."
   []
   (let [folder (files/temporary-directory)]
-    (put! folder "server")
-    [folder #(put! folder %)]))
-
-(defn- linking
-  "The same by one symbolic link, as Kubernetes does it."
-  []
-  (let [folder (files/temporary-directory), data (io/file folder "..data")]
-    (doseq [name ["server" "other"]]
-      (.mkdir (io/file folder name))
-      (put! (io/file folder name) name))
-    (link! data "server")
-    (doseq [file ["tls.pem" "tls.key"]]
-      (link! (io/file folder file) (str "..data/" file)))
-    [folder #(link! data %)]))
+    (certs/put! folder "server")
+    [folder #(certs/put! folder %)]))
 
 (deftest a-thousand-new-connections-a-second-while-files-are-swapped
   (let [program (io/file (files/temporary-directory) "load")
         source  (str program ".go")]
     (spit source load-program)
     (is (zero? (:exit (shell/sh "go" "build" "-o" (str program) source :env (assoc (into {} (System/getenv)) "GO111MODULE" "off")))))
-    (doseq [[how make] {"rename" renaming, "symbolic link" linking}
+    (doseq [[how make] {"rename" renaming, "symbolic link" certs/linking}
             :let [[folder swap!!] (make)]]
       (wire/with-server [{:keys [server events errors]} ok
                          {:ssl-port 0 :keystore-scan-interval 1

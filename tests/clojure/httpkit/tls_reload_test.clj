@@ -8,9 +8,8 @@
             [httpkit.tls-wire   :as tls]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
-  (:import (java.io File)
-           (java.nio.file Files Path StandardCopyOption CopyOption)
-           (java.nio.file.attribute FileAttribute FileTime)
+  (:import (java.nio.file Files Path)
+           (java.nio.file.attribute FileTime)
            (org.httpkit.server HttpServer)))
 
 (set! *warn-on-reflection* true)
@@ -18,12 +17,6 @@
 (defn- ok [_] {:status 200 :body "ok"})
 
 (def ^:private interval "Seconds, the shortest." 1)
-
-(defn- put!
-  "Puts the certificate `name` in the place of the folder's, in one step for each file."
-  [folder name]
-  (doseq [kind ["pem" "key"]]
-    (certs/replace-file! (certs/path (str name "." kind)) (io/file folder (str "tls." kind)))))
 
 (defn- pem-in [folder]
   {:cert (str (io/file folder "tls.pem")) :key (str (io/file folder "tls.key"))})
@@ -35,7 +28,7 @@
   "Runs `body` with a TLS server whose certificate is in `folder`, at first that of `server`."
   [[binding folder options] & body]
   `(let [~folder (files/temporary-directory)]
-     (put! ~folder "server")
+     (certs/put! ~folder "server")
      (wire/with-server [server# ok (merge {:ssl-port 0 :tls (pem-in ~folder) :keystore-scan-interval interval} ~options)]
        (let [~binding (assoc server# :ssl-port (server/server-ssl-port (:server server#)))]
          ~@body))))
@@ -68,7 +61,7 @@
     (let [names (atom #{})
           end   (load-of #(request-on-a-new-connection ssl-port names))]
       (doseq [[name shown] [["other" "other.test"] ["server" "localhost"] ["other" "other.test"]]]
-        (put! folder name)
+        (certs/put! folder name)
         (is (wire/eventually #(= shown (first-name ssl-port))) name))
       (let [{:keys [done failed]} (end)]
         (is (= [] failed))
@@ -78,27 +71,14 @@
       ;; A look may fall between the two renames: then the key does not belong to the certificate, for one interval.
       (is (every? #(str/includes? (first %) "does not belong to the certificate") @errors)))))
 
-(defn- link! [^File link target]
-  (let [new (.toPath (io/file (str link ".new")))]
-    (Files/createSymbolicLink new (.toPath (io/file target)) (make-array FileAttribute 0))
-    (Files/move new (.toPath link) (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))))
-
 (deftest a-symbolic-link-that-is-swapped-is-noticed
-  ;; As Kubernetes does it: tls.pem -> ..data/tls.pem, ..data -> a folder with a date.
-  (let [folder (files/temporary-directory)
-        data   (io/file folder "..data")]
-    (doseq [name ["server" "other"]]
-      (.mkdir (io/file folder name))
-      (put! (io/file folder name) name))
-    (link! data "server")
-    (doseq [file ["tls.pem" "tls.key"]]
-      (link! (io/file folder file) (str "..data/" file)))
+  (let [[folder swap!!] (certs/linking)]
     (wire/with-server [{:keys [server errors]} ok {:ssl-port 0 :tls (pem-in folder) :keystore-scan-interval interval}]
       (let [port  (server/server-ssl-port server)
             names (atom #{})
             end   (load-of #(request-on-a-new-connection port names))]
         (is (= "localhost" (first-name port)))
-        (link! data "other")
+        (swap!! "other")
         (is (wire/eventually #(= "other.test" (first-name port))))
         (is (= [] (:failed (end))))
         (is (= [] @errors) "both files change at once")))))
@@ -158,7 +138,7 @@
 
 (deftest a-reload-by-hand-says-what-is-in-use
   (with-reloading [{:keys [ssl-port server events]} folder {:keystore-scan-interval nil}]
-    (put! folder "other")
+    (certs/put! folder "other")
     (is (= "localhost" (first-name ssl-port)))
     (let [{[{:keys [subject names not-after]} & more] :certificates} (server/server-reload-tls! server)]
       (is (= ["CN=other" ["other.test"] nil] [subject names more]))
@@ -170,7 +150,7 @@
 (deftest connections-that-are-open-stay
   (with-reloading [{:keys [ssl-port server]} folder {}]
     (with-open [conn (tls/connect ssl-port)]
-      (put! folder "other")
+      (certs/put! folder "other")
       (server/server-reload-tls! server)
       (wire/send! conn (wire/get-request "/"))
       (is (= 200 (:status (wire/answer conn)))))))

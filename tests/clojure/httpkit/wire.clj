@@ -10,7 +10,7 @@
   (:require [clojure.string     :as str]
             [httpkit.scheme     :as scheme]
             [org.httpkit.server :as server])
-  (:import (java.io BufferedInputStream ByteArrayOutputStream Closeable IOException InputStream OutputStream)
+  (:import (java.io BufferedInputStream ByteArrayInputStream ByteArrayOutputStream Closeable IOException InputStream OutputStream)
            (java.net InetAddress InetSocketAddress ServerSocket Socket SocketTimeoutException)))
 
 (set! *warn-on-reflection* true)
@@ -40,6 +40,16 @@
 
 (defn- ->bytes ^bytes [data]
   (if (string? data) (latin1 data) data))
+
+(defn in-pieces
+  "A stream of these bytes that gives up to `n` of them per read."
+  ^InputStream [^bytes bytes n]
+  (let [all (ByteArrayInputStream. bytes)]
+    (proxy [InputStream] []
+      (read
+        ([] (.read all))
+        ([into] (.read all into 0 (min (int n) (alength ^bytes into))))
+        ([into at length] (.read all into (int at) (min (int n) (int length))))))))
 
 ;; Connections
 
@@ -185,6 +195,13 @@
   (str "GET " path " HTTP/1.1\r\nHost: localhost\r\n"
        (str/join (for [[k v] headers] (str k ": " v "\r\n")))
        "\r\n"))
+
+(defn websocket
+  "A connection that has asked for a WebSocket."
+  ^Closeable [port]
+  (doto (connect port)
+    (send! (get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"] ["Sec-WebSocket-Version" "13"]
+                        ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))))
 
 (defn fetch
   "One request on a connection of its own; a path, or the whole text of a request."

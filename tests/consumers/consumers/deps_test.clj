@@ -7,19 +7,11 @@
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is]]
             [clojure.tools.deps :as deps]
+            [httpkit.files      :as files]
             [httpkit.subprocess :as subprocess])
-  (:import [java.io File]
-           [java.nio.file Files]
-           [java.nio.file.attribute FileAttribute]))
+  (:import [java.io File]))
 
 (def ^:private hello (slurp "tests/consumers/hello.clj"))
-
-(defn- temp-dir ^File []
-  (.toFile (Files/createTempDirectory "consumers-deps" (make-array FileAttribute 0))))
-
-(defn- delete-tree [^File dir]
-  (doseq [^File f (reverse (file-seq dir))]
-    (.delete f)))
 
 (defn- basis-with [root]
   (deps/create-basis
@@ -51,17 +43,17 @@
     (io/copy source copy)))
 
 (deftest a-project-uses-the-checkout-by-local-root-once-it-is-prepared
-  (let [checkout (temp-dir)]
+  (let [checkout (files/temporary-directory)]
     (try
       (copy-of-checkout checkout)
       (let [{:keys [libs] :as basis} (basis-with checkout)]
         (is (thrown-with-msg? Exception #"must be prepared" (deps/prep-libs! libs {:action :error} basis)))
         (is (nil? (deps/prep-libs! libs {:action :prep :log :info} basis)))
         (says-hello (run-with basis)))
-      (finally (delete-tree checkout)))))
+      (finally (files/delete-tree checkout)))))
 
 (deftest without-gradle-preparing-says-what-it-needs
-  (let [checkout (temp-dir)
+  (let [checkout (files/temporary-directory)
         script   (str "(require '[clojure.tools.deps :as deps])"
                       (format "(let [basis (deps/create-basis {:user nil :project {:deps {'http-kit/http-kit {:local/root \"%s\"}}}})]
                                  (deps/prep-libs! (:libs basis) {:action :prep} basis))"
@@ -73,4 +65,4 @@
         (is (str/includes? out "Building http-kit needs `gradle` and `cargo` on the PATH") out)
         (is (str/includes? out "Error building http-kit/http-kit") out)
         (is (not (str/includes? out "could not be resolved")) out))
-      (finally (delete-tree checkout)))))
+      (finally (files/delete-tree checkout)))))

@@ -7,6 +7,7 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [httpkit.files      :as files]
+            [httpkit.nginx      :as nginx]
             [httpkit.tls-certs  :as certs]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
@@ -69,15 +70,8 @@
 ;;;; In front of them
 
 (defn- nginx-config [dir port ports]
-  (str "worker_processes 1; daemon off; pid " dir "/pid; error_log " dir "/error.log;\n"
-       "events { worker_connections 1000; }\n"
-       "http { access_log off; keepalive_requests 1000000;\n"
-       (str/join (for [kind ["client_body" "proxy" "fastcgi" "uwsgi" "scgi"]]
-                   (str kind "_temp_path " dir "/" kind ";\n")))
-       ;; A server that refuses for a moment is back at once: it is not left out for 10 s.
-       "upstream app { " (str/join (for [p ports] (str "server 127.0.0.1:" p " max_fails=0; "))) "keepalive 64; }\n"
-       "server { listen 127.0.0.1:" port ";\n"
-       "  location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; } } }\n"))
+  ;; A server that refuses for a moment is back at once: it is not left out for 10 s.
+  (nginx/proxy-config dir port ports :options "max_fails=0" :keepalive 64))
 
 (defn- haproxy-config [_ port ports]
   (str "global\n  maxconn 2000\n"
