@@ -100,7 +100,7 @@ pub use types::{
     GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, Refusal, ResponseHead, Sent, UNKNOWN_LENGTH,
     Until,
 };
-pub use work::{Mode, WorkQueue, note_direct_work};
+pub use work::{Mode, WorkQueue};
 
 /// A bound server.
 #[derive(Debug)]
@@ -169,6 +169,12 @@ impl Server {
     /// and empty, or when this thread has been idle for `keep_alive` and there are more threads than are kept.
     pub fn take(&self) -> Option<Work> {
         self.shared.queue.take(&self.shared.loops)
+    }
+
+    /// This thread has done the work that it took, and begins other work without [`Self::take`]: how long it is away no
+    /// longer says how slow a piece of work is.
+    pub fn note_direct_work() {
+        work::note_direct_work();
     }
 
     /// Runs one loop on this thread until [`Self::close`], or supervises threads in [`Self::take`] that run it. The

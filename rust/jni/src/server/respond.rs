@@ -1,8 +1,6 @@
 //! Whole responses, and the first pieces of long ones.
 
-use httpkit_core::server::{
-    Exchange, Gzip, INLINE, Responded, ResponseHead, Work, note_direct_work,
-};
+use httpkit_core::server::{Exchange, Gzip, INLINE, Responded, ResponseHead, Server, Work};
 use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jint, jlong};
@@ -83,7 +81,7 @@ pub(crate) fn respond_and_take<'local>(
     if let Responded::Done(Some(next)) = sent
         && let Some(array) = hand_over(env, Work::Request(next))?
     {
-        note_direct_work();
+        Server::note_direct_work();
         return Ok(array);
     }
     // Do not hold it while this thread waits for work.

@@ -45,6 +45,6 @@ mod rest;
 mod tests;
 
 pub(in crate::server) use leader::{Loops, Owner};
-pub use place::note_direct_work;
+pub(in crate::server) use place::note_direct_work;
 pub use queue::{Mode, WorkQueue};
 pub(in crate::server) use queue::{Pushed, Settings};

@@ -52,9 +52,8 @@ pub(super) struct Place {
     pub(super) since: Option<Instant>,
 }
 
-/// This thread has done the work that it took, and begins other work without a look at the queue: how long it is away
-/// no longer says how slow a piece of work is.
-pub fn note_direct_work() {
+/// See [`Server::note_direct_work`](crate::server::Server::note_direct_work).
+pub(in crate::server) fn note_direct_work() {
     PLACE.with(|place| place.borrow_mut().since = None);
 }
 
