@@ -4,8 +4,8 @@
 //! through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an upcall or an
 //! await.
 //!
-//! Not here: the task itself (`task.rs`), sockets and bytes (`transport.rs`), parsing (`inbound.rs`), responding
-//! (`respond.rs`), WebSockets (`websocket.rs`).
+//! Not here: the task itself (`task.rs`), sockets and bytes (`transport.rs`), parsing (`inbound.rs`), when it stops reading
+//! (`backpressure.rs`), responding (`respond.rs`), WebSockets (`websocket.rs`).
 
 use std::sync::Arc;
 use std::task::Context;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::budget::Budget;
 use super::events::Events;
 use super::exchange::{Exchange, Request, Work};
 use super::half_closed::Ticket;
@@ -31,14 +30,10 @@ use super::timers::{Timers, Wait};
 use super::transport::Transport;
 use crate::h1::proxy::ProxyMode;
 
-/// Pipelined bytes kept behind the current request before reading stops.
-const MAX_PIPELINED: usize = 64 * 1024;
 /// How long a WebSocket's peer may read nothing of the bytes that precede our close frame.
 const UNREAD_CLOSE_TIME: Duration = Duration::from_secs(10);
 /// Unread response bytes above which a peer's pipelined requests are held back.
 pub(super) const MAX_UNREAD_RESPONSES: usize = 256 * 1024;
-/// Unread bytes of pongs and other automatic frames at which we stop reading.
-const MAX_UNREAD_REPLIES: usize = 64 * 1024;
 
 /// One connection, shared by its task and the exchanges on it.
 #[derive(Debug)]
@@ -71,7 +66,7 @@ pub(super) struct State {
     /// Its address counts towards the limit per address.
     pub(super) counted: bool,
     /// Reading stopped because something was full.
-    paused: bool,
+    pub(super) paused: bool,
     /// The running callback has sent something.
     pub(super) sent_in_callback: bool,
     /// A sender was refused because the queue was full; [`State::drained`] notifies it.
@@ -331,67 +326,6 @@ impl State {
         self.transport.taken(conn.shared.config.unsent)
     }
 
-    pub(super) fn is_user_behind(&self) -> bool {
-        self.channel
-            .as_ref()
-            .is_some_and(|channel| channel.is_full())
-    }
-
-    fn is_full(&self, conn: &Conn) -> bool {
-        match &self.phase {
-            Phase::Http(Receiving::HeldBack, _) => true,
-            Phase::Http(Receiving::Behind, _) => {
-                self.inbound.waiting() >= MAX_PIPELINED || self.is_over_budget(conn)
-            }
-            Phase::Http(Receiving::Body, _) => {
-                self.inbound.is_ahead(conn.shared.config.body_window) || self.is_over_budget(conn)
-            }
-            Phase::WebSocket(session) => {
-                let replies = session.unread_replies().min(self.transport.pending());
-                replies > MAX_UNREAD_REPLIES
-                    || self.is_user_behind()
-                    // A message that has begun may arrive: it cannot be freed before.
-                    || session.held() == 0 && self.is_over_budget(conn)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the connection holds something, and all of them too much.
-    pub(super) fn is_over_budget(&self, conn: &Conn) -> bool {
-        self.in_memory() > 0 && conn.shared.budget.is_exhausted()
-    }
-
-    /// Bytes of buffers for what was received and not handed over, and for what was not sent.
-    pub(super) fn in_memory(&self) -> usize {
-        let message = match &self.phase {
-            Phase::WebSocket(session) => session.held(),
-            _ => 0,
-        };
-        let events = self.channel.as_ref().map_or(0, |channel| channel.bytes());
-        self.transport.in_memory() + self.inbound.held() + message + events
-    }
-
-    /// Counts what the connection holds now.
-    pub(super) fn account(&mut self, conn: &Conn) {
-        // What a closed one still holds for user code ends with it, without another turn.
-        let held = match self.phase {
-            Phase::Closed => 0,
-            // Not part of `in_memory`: a record that has begun may arrive, or it would never be freed.
-            _ => self.in_memory() + self.transport.tls().map_or(0, |tls| tls.incomplete()),
-        };
-        let units = Budget::units(held);
-        conn.shared.budget.change(self.units, units);
-        self.units = units;
-    }
-
-    /// User code has taken something; perhaps no turn follows for a long time.
-    pub(super) fn account_less(&mut self, conn: &Conn) {
-        if self.units > 0 {
-            self.account(conn);
-        }
-    }
-
     fn linger(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> Next {
         if self.transport.is_closed() {
             return Next::Close;
@@ -434,14 +368,6 @@ impl State {
         self.settle_log();
         self.note_sent();
         self.drained();
-    }
-
-    /// Resumes reading if it had stopped and there is room.
-    pub(super) fn resume_reading(&mut self, conn: &Conn) {
-        if self.paused && !self.is_full(conn) {
-            self.paused = false;
-            self.transport.wake();
-        }
     }
 
     pub(super) fn exchange(&self, conn: &Arc<Conn>) -> Exchange {

@@ -9,6 +9,7 @@
 mod access;
 mod admission;
 mod attend;
+mod backpressure;
 mod binding;
 mod body;
 mod budget;
