@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod exchange;
 mod headers;
+mod intake;
 mod key;
 mod lines;
 mod outgoing;
