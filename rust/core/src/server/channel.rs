@@ -58,7 +58,7 @@ impl State {
     }
 
     /// Whether fewer than `limit` bytes are queued. If not, the caller is told when it may continue.
-    pub(super) fn has_room(&mut self, conn: &Conn, limit: usize) -> bool {
+    pub(super) fn room_or_await(&mut self, conn: &Conn, limit: usize) -> bool {
         let has_room = |state: &Self| {
             let pending = state.transport.pending();
             pending < limit && (pending == 0 || !conn.shared.budget.is_exhausted())
@@ -188,7 +188,7 @@ impl Conn {
 
     pub(super) fn await_room(&self, seq: u32, limit: usize) -> bool {
         self.current(seq)
-            .is_some_and(|mut state| !state.has_room(self, limit))
+            .is_some_and(|mut state| !state.room_or_await(self, limit))
     }
 
     /// The callback that corked its sends is over.

@@ -342,7 +342,7 @@ impl State {
             // The peer may read from us only after we have read from it, unless it has ended its side.
             return if self.eof { Next::Wait } else { Next::Read };
         }
-        if self.eof || !self.inbound.is_unfinished() {
+        if self.eof || !self.inbound.may_send_more() {
             return match self.transport.tell_end() {
                 true => Next::Close,
                 false => Next::Wait,

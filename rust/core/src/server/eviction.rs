@@ -69,7 +69,7 @@ pub(super) async fn wait_for_room(
             oldest.searched(found, looked, now, now - began);
         }
         let gave_way = std::iter::from_fn(|| oldest.found.pop()).any(|idle| give_way(&idle));
-        if !gave_way && shared.admission.warnings.is_due() {
+        if !gave_way && shared.admission.warnings.take_due() {
             shared.notice(Notice::Warning(shared.admission.warning()));
         }
         tokio::select! {

@@ -58,10 +58,10 @@ pub(super) struct Inbound {
     /// Received bytes came through TLS.
     secured: bool,
     /// A part of the next record has arrived.
-    part: bool,
-    /// The peer broke a rule: further input is dropped.
-    refused: bool,
-    /// It did so in a HEAD request.
+    record_begun: bool,
+    /// Further input is dropped.
+    dropping: bool,
+    /// The peer broke a rule in a HEAD request.
     refused_head: bool,
 }
 
@@ -84,8 +84,8 @@ impl Inbound {
             body: None,
             proxy: Proxied::new(config.proxy),
             secured: false,
-            part: false,
-            refused: false,
+            record_begun: false,
+            dropping: false,
             refused_head: false,
         }
     }
@@ -96,8 +96,8 @@ impl Inbound {
     }
 
     /// Whether a part of the next record has arrived.
-    pub(super) fn note_part(&mut self, part: bool) {
-        self.part = part;
+    pub(super) fn set_record_begun(&mut self, begun: bool) {
+        self.record_begun = begun;
     }
 
     /// Bytes received and not yet parsed.
@@ -116,11 +116,14 @@ impl Inbound {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting() == 0 && !self.part && !self.has_head() && !self.is_body_arriving()
+        self.waiting() == 0
+            && !self.record_begun
+            && !self.is_body_partial()
+            && !self.is_body_arriving()
     }
 
     /// Whether a request has arrived up to a part of its body, and was not handed over.
-    pub(super) fn has_head(&self) -> bool {
+    pub(super) fn is_body_partial(&self) -> bool {
         matches!(self.body.as_deref(), Some(Body::Partial(_)))
     }
 
@@ -129,15 +132,15 @@ impl Inbound {
             Some(Body::Partial(_)) => Awaited::Body,
             Some(Body::Stream(stream)) if stream.is_arriving() => Awaited::Body,
             // One empty line may precede a request; old clients send it after a body.
-            _ if !self.part && matches!(&self.bytes[self.start..], [] | b"\r\n") => {
+            _ if !self.record_begun && matches!(&self.bytes[self.start..], [] | b"\r\n") => {
                 Awaited::Request
             }
             _ => Awaited::Head,
         }
     }
 
-    /// Whether a body has grown by enough to count, with these received bytes.
-    pub(super) fn is_progress(&mut self, received: usize) -> bool {
+    /// Counts received bytes of a body. Whether it has grown by enough for the time limit to start anew.
+    pub(super) fn note_received(&mut self, received: usize) -> bool {
         let recent = match self.body.as_deref_mut() {
             None => return false,
             Some(Body::Partial(partial)) => &mut partial.recent,
@@ -152,14 +155,14 @@ impl Inbound {
     }
 
     /// Whether the peer may still be sending something that we will not use.
-    pub(super) fn is_unfinished(&self) -> bool {
-        self.refused || !self.is_empty()
+    pub(super) fn may_send_more(&self) -> bool {
+        self.dropping || !self.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
         self.start = 0;
-        self.part = false;
+        self.record_begun = false;
         self.head = None;
         match self.body.as_deref_mut() {
             // Its reader is told.
@@ -169,14 +172,14 @@ impl Inbound {
     }
 
     /// Drops kept bytes and all further input.
-    pub(super) fn refuse(&mut self) {
+    pub(super) fn drop_input(&mut self) {
         self.clear();
-        self.refused = true;
+        self.dropping = true;
     }
 
-    /// The peer may send more, which will not be used.
-    pub(super) fn ignore_input(&mut self) {
-        self.refused = true;
+    /// Drops what the peer may still send, but no kept bytes.
+    pub(super) fn drop_further_input(&mut self) {
+        self.dropping = true;
     }
 
     /// The body that user code reads as it arrives.
@@ -241,7 +244,7 @@ impl Inbound {
 
     /// Keeps bytes for later, unless input is dropped.
     pub(super) fn keep(&mut self, fresh: &[u8]) {
-        if !self.refused {
+        if !self.dropping {
             self.bytes.extend_from_slice(fresh);
         }
     }
@@ -435,7 +438,7 @@ impl Inbound {
     }
 
     /// True once per request whose peer expects `100 Continue` before it sends the body.
-    pub(super) fn wants_continue(&mut self) -> bool {
+    pub(super) fn take_continue(&mut self) -> bool {
         self.partial()
             .is_some_and(|partial| !std::mem::replace(&mut partial.continued, true))
     }

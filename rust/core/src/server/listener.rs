@@ -207,7 +207,7 @@ async fn rest(time: Duration, stage: &mut watch::Receiver<Stage>, until: Stage) 
 }
 
 fn complain(shared: &Shared, error: &io::Error) {
-    if shared.accept_errors.is_due() {
+    if shared.accept_errors.take_due() {
         shared.notice(Notice::Accept(error.to_string()));
     }
 }

@@ -99,7 +99,7 @@ impl State {
     /// Takes received bytes of a body that user code reads.
     pub(super) fn received_body(&mut self, conn: &Arc<Conn>, fresh: &[u8], came: usize) {
         let window = conn.shared.config.body_window;
-        if self.inbound.is_progress(came) {
+        if self.inbound.note_received(came) {
             self.since = conn.shared.clock.now();
         }
         let Some(stream) = self.inbound.stream() else {
@@ -125,7 +125,7 @@ impl State {
     /// The body has failed. What still comes is dropped: unread, it would hide the peer's end, and cause a reset, which
     /// could lose the response.
     pub(super) fn give_up_body(&mut self) {
-        self.inbound.ignore_input();
+        self.inbound.drop_further_input();
         self.phase.body_is_over();
     }
 

@@ -25,7 +25,7 @@ impl State {
         let parsed = self
             .inbound
             .parse(&conn.shared.config, conn.ends().peer, fresh);
-        if !self.may_stay(conn) {
+        if !self.admit_source(conn) {
             // It is refused for its address, whatever it sends: none of that is a request.
             self.inbound.clear();
             self.lost(conn);
@@ -48,7 +48,7 @@ impl State {
                     self.refuse_body(conn);
                     return None;
                 }
-                if self.inbound.wants_continue() {
+                if self.inbound.take_continue() {
                     self.send_continue(conn);
                 }
                 None
@@ -95,7 +95,7 @@ impl State {
     /// There is no memory for a body: 503.
     fn refuse_body(&mut self, conn: &Arc<Conn>) {
         let budget = &conn.shared.budget;
-        if budget.warnings.is_due() {
+        if budget.warnings.take_due() {
             conn.shared.notice(Notice::Warning(budget.warning()));
         }
         conn.shared.tally.request();
@@ -103,7 +103,7 @@ impl State {
         self.log_refused(conn, &[]);
         self.send_last(conn, 503);
         // The peer keeps sending.
-        self.inbound.refuse();
+        self.inbound.drop_input();
         self.finish_connection();
     }
 
@@ -115,8 +115,9 @@ impl State {
         conn.shared.tally.note_written();
     }
 
-    /// Whether the address of a PROXY header, or of the peer if it sent none, may have this connection.
-    pub(super) fn may_stay(&mut self, conn: &Conn) -> bool {
+    /// Counts the address of a PROXY header, or of the peer if it sent none, once it is known. False if it has too many
+    /// connections already.
+    pub(super) fn admit_source(&mut self, conn: &Conn) -> bool {
         if self.counted
             || !conn.shared.admission.has_limit_per_ip()
             || self.inbound.proxy.is_expected()
@@ -145,7 +146,7 @@ impl State {
         self.log_refused(conn, fresh);
         self.log_response(violation.status(), &response);
         // Further input is ignored, but must not cause a reset, which could lose the response.
-        self.inbound.refuse();
+        self.inbound.drop_input();
         conn.shared.tally.request();
         conn.shared.tally.status(violation.status());
         self.transport.write(&response, &[]);

@@ -227,7 +227,7 @@ impl Conn {
             if !terms.asks_for_end() {
                 // The peer may not know yet that we close: what it sends now must not cause a reset. Others need not
                 // be waited for: each of their requests has a connection of its own.
-                state.inbound.refuse();
+                state.inbound.drop_input();
             }
             state.finish_connection();
             return None;

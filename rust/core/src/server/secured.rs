@@ -111,7 +111,7 @@ impl Conn {
         } else if holds > held {
             state.note_part(self, holds - held, held == 0);
         }
-        state.inbound.note_part(holds > 0);
+        state.inbound.set_record_begun(holds > 0);
         if let Some(error) = opened.failed {
             if in_handshake {
                 self.shared.handshake_failed(error.to_string());
@@ -145,7 +145,7 @@ impl State {
             }
         }
         // Not after the handshake, which is the expensive part.
-        if !self.may_stay(conn) {
+        if !self.admit_source(conn) {
             self.lost(conn);
             return First::Nothing;
         }
@@ -203,7 +203,7 @@ impl State {
         let head = (parsed == Ok(true)).then_some(head);
         self.log_plain(conn, head, &bytes);
         // Its body, if it has one, must not cause a reset.
-        self.inbound.refuse();
+        self.inbound.drop_input();
         conn.shared.tally.request();
         conn.shared.tally.status(status);
         self.log_response(status, &response);
@@ -216,7 +216,7 @@ impl State {
         if let Phase::Http(_, Responding::Idle) = self.phase {
             self.log_partial(conn);
             // The peer may still send, which must not cause a reset.
-            self.inbound.refuse();
+            self.inbound.drop_input();
             self.finish_connection();
         } else {
             self.flush();

@@ -54,7 +54,7 @@ impl Server {
         let conns = self.shared.all();
         let unfinished = conns
             .iter()
-            .filter(|conn| conn.is_unfinished(now, grace, until));
+            .filter(|conn| conn.end_or_await(now, grace, until));
         accepting + unfinished.count()
     }
 
@@ -83,7 +83,8 @@ impl Server {
 }
 
 impl Conn {
-    fn is_unfinished(self: &Arc<Self>, now: Instant, grace: Duration, until: Until) -> bool {
+    /// Ends the connection if it is idle and has been silent for `grace`. Otherwise, whether to wait for it.
+    fn end_or_await(self: &Arc<Self>, now: Instant, grace: Duration, until: Until) -> bool {
         let is_drain = until == Until::Drained;
         let mut state = self.lock();
         match &state.phase {
@@ -94,7 +95,7 @@ impl Conn {
                     state.lost(self);
                     return false;
                 }
-                state.inbound.has_head()
+                state.inbound.is_body_partial()
                     || state.is_unsent(self)
                     || silent < grace * if state.is_idle() { 1 } else { BEGUN }
             }

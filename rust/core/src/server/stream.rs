@@ -91,7 +91,7 @@ impl Conn {
             drop(state);
             return self.send_coded(seq, &coder, &piece, flags, limit);
         }
-        if !state.has_room(self, limit) {
+        if !state.room_or_await(self, limit) {
             return Sent::Full;
         }
         state.push_piece(terms, piece, flags);
@@ -111,7 +111,7 @@ impl Conn {
         let mut coder = coder.lock();
         match self
             .current(seq)
-            .map(|mut state| state.has_room(self, limit))
+            .map(|mut state| state.room_or_await(self, limit))
         {
             None => return Sent::Closed,
             Some(false) => return Sent::Full,

@@ -149,9 +149,9 @@ impl State {
     /// A part of a record has arrived, of which nothing can be read yet. `first`: as its first part.
     pub(super) fn note_part(&mut self, conn: &Conn, part: usize, first: bool) {
         let goes_on = match &mut self.phase {
-            Phase::Http(Receiving::Body, _) => self.inbound.is_progress(part),
+            Phase::Http(Receiving::Body, _) => self.inbound.note_received(part),
             Phase::Http(Receiving::Requests, _) => match self.inbound.awaited() {
-                Awaited::Body => self.inbound.is_progress(part),
+                Awaited::Body => self.inbound.note_received(part),
                 Awaited::Request => first && self.seq > 0,
                 Awaited::Head => false,
             },
@@ -169,7 +169,7 @@ impl State {
     /// Received bytes did not complete a request. Before them, `before` was awaited.
     pub(super) fn note_progress(&mut self, conn: &Conn, before: Awaited, received: usize) {
         let goes_on = match (before, self.inbound.awaited()) {
-            (Awaited::Body, Awaited::Body) => self.inbound.is_progress(received),
+            (Awaited::Body, Awaited::Body) => self.inbound.note_received(received),
             (Awaited::Request, Awaited::Head) => self.seq > 0,
             (before, now) => now == Awaited::Body && before != now,
         };
@@ -190,7 +190,7 @@ impl State {
         }
         if let Some(stream) = self.inbound.stream() {
             match stream.is_unwanted() {
-                true => self.inbound.refuse(),
+                true => self.inbound.drop_input(),
                 false => {
                     stream.fail(BodyFault::TimedOut);
                     self.give_up_body();
@@ -211,7 +211,7 @@ impl State {
             }
             (Timeout::Body, _) => {
                 self.refuse_slow_request(conn);
-                self.inbound.refuse();
+                self.inbound.drop_input();
             }
             _ => self.inbound.clear(),
         }
@@ -227,7 +227,7 @@ impl State {
         }
         self.send_last(conn, 503);
         // The peer does not know yet that we close.
-        self.inbound.refuse();
+        self.inbound.drop_input();
         self.finish_connection();
         self.drained();
         self.report(conn, Event::Closed(0, String::new()));

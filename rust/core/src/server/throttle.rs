@@ -11,8 +11,8 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Whether to report now.
-    pub(super) fn is_due(&self) -> bool {
+    /// Whether to report now. If so, the next second begins.
+    pub(super) fn take_due(&self) -> bool {
         let mut last = self.last.lock();
         let now = Instant::now();
         let due = last.is_none_or(|last| now - last >= Duration::from_secs(1));
@@ -33,7 +33,7 @@ mod tests {
         let began = Instant::now();
         let mut reports = 0;
         while reports < 2 {
-            reports += u32::from(throttle.is_due());
+            reports += u32::from(throttle.take_due());
         }
         assert!(began.elapsed() >= Duration::from_secs(1));
     }

@@ -64,7 +64,7 @@ impl Conn {
             Phase::WebSocket(session) if !session.is_closing() => {}
             _ => return Sent::Closed,
         }
-        if !state.has_room(self, limit) {
+        if !state.room_or_await(self, limit) {
             return Sent::Full;
         }
         state.since = self.shared.clock.now();
@@ -104,7 +104,7 @@ impl Conn {
         let closes = state.start_closing(self, GOING_AWAY, "");
         if closes {
             // Do not wait for its close frame: the process is about to end. What it still sends is dropped.
-            state.inbound.refuse();
+            state.inbound.drop_input();
             state.finish_connection();
             self.shared.tally.note_written();
         }
@@ -286,7 +286,7 @@ impl State {
             conn,
             Event::Closed(i32::from(fault.code), fault.message.clone()),
         );
-        self.inbound.refuse();
+        self.inbound.drop_input();
         self.finish_connection();
         conn.shared.notice(Notice::Frame {
             code: fault.code,
