@@ -263,10 +263,10 @@ pub(crate) fn unfinished<'local>(
     _: JClass<'local>,
     handle: jlong,
     grace: jlong,
-    drain: jboolean,
+    open_channels_too: jboolean,
 ) -> Result<jint> {
     let grace = Duration::from_millis(number(grace, "grace in msecs")?);
-    let until = match drain {
+    let until = match open_channels_too {
         true => Until::Drained,
         false => Until::Stopped,
     };

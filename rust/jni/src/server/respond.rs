@@ -56,7 +56,7 @@ pub(crate) fn respond<'local>(
 pub(crate) fn respond_and_take<'local>(
     env: &mut Env<'local>,
     _: JClass<'local>,
-    handle: jlong,
+    server: jlong,
     exchange: jlong,
     status: jint,
     flags: jint,
@@ -86,7 +86,7 @@ pub(crate) fn respond_and_take<'local>(
     }
     // Do not hold it while this thread waits for work.
     env.delete_local_ref(bytes.large);
-    take_from(env, handle)
+    take_from(env, server)
 }
 
 fn write_response(
