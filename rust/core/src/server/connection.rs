@@ -261,14 +261,22 @@ impl State {
         }
         if self.transport.all_is_written() {
             timers.all_taken();
-        } else if self.has_to_be_read()
-            && let Some(limit) = conn.shared.config.times.write
-            && timers.stalled(cx, limit, || self.taken(conn))
-        {
-            conn.shared.note_timeout(Timeout::Write);
-            self.log_write_timeout();
+        } else if self.has_to_be_read() && self.note_if_unread(conn, cx, timers) {
             self.reset(conn);
         }
+    }
+
+    /// Whether the peer has read next to nothing of what is queued for as long as it may. That is counted and logged.
+    fn note_if_unread(&mut self, conn: &Conn, cx: &mut Context<'_>, timers: &mut Timers) -> bool {
+        let Some(limit) = conn.shared.config.times.write else {
+            return false;
+        };
+        let overdue = timers.stalled(cx, limit, || self.taken(conn));
+        if overdue {
+            conn.shared.note_timeout(Timeout::Write);
+            self.log_write_timeout();
+        }
+        overdue
     }
 
     /// The next pipelined request, if it was held back until the peer reads and may continue now.
@@ -331,11 +339,7 @@ impl State {
             return Next::Close;
         }
         if !self.transport.all_is_written() {
-            if let Some(limit) = conn.shared.config.times.write
-                && timers.stalled(cx, limit, || self.taken(conn))
-            {
-                conn.shared.note_timeout(Timeout::Write);
-                self.log_write_timeout();
+            if self.note_if_unread(conn, cx, timers) {
                 self.transport.reset_on_close();
                 return Next::Close;
             }
