@@ -78,7 +78,7 @@ impl Conn {
         // Up to this size, a copy is cheaper than a vectored write.
         let small = body.len() < CORK_SIZE;
         with_buffer(|head| {
-            self.start_head(head, response, line);
+            Self::start_head(head, response, line);
             put_length(head, response, terms.head, total);
             self.end_head(head, response);
             state.log_head(response.status, head.len());
@@ -293,12 +293,7 @@ impl Conn {
         most.is_some_and(|most| state.seq >= most)
     }
 
-    pub(super) fn start_head(
-        &self,
-        head: &mut Vec<u8>,
-        response: &ResponseHead<'_>,
-        connection: &[u8],
-    ) {
+    pub(super) fn start_head(head: &mut Vec<u8>, response: &ResponseHead<'_>, connection: &[u8]) {
         status_line(head, response.status);
         if response.flags & GIVEN_CONNECTION != 0 && !connection.is_empty() {
             return replace_connection(head, response.headers, connection);

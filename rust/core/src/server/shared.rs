@@ -323,7 +323,7 @@ impl Shared {
         self.connections.all()
     }
 
-    fn date(&self) -> [u8; 29] {
+    fn date() -> [u8; 29] {
         let mut date = [0; 29];
         let end = DATE_AT + date.len();
         date.copy_from_slice(&Self::date_line()[DATE_AT..end]);
@@ -359,18 +359,18 @@ impl Shared {
     }
 
     pub(super) fn interim(&self, out: &mut Vec<u8>) {
-        response::continue_response(out, self.config.server_header.as_deref(), &self.date());
+        response::continue_response(out, self.config.server_header.as_deref(), &Self::date());
     }
 
     pub(super) fn error(&self, out: &mut Vec<u8>, violation: Violation, head_request: bool) {
         let server = self.config.server_header.as_deref();
-        response::error_response(out, violation, head_request, server, &self.date());
+        response::error_response(out, violation, head_request, server, &Self::date());
     }
 
     /// A whole response without content, the last of its connection.
     pub(super) fn last_response(&self, out: &mut Vec<u8>, status: u16) {
         let server = self.config.server_header.as_deref();
-        response::last_response(out, status, 0, server, &self.date());
+        response::last_response(out, status, 0, server, &Self::date());
     }
 
     /// Whether the server is stopping: each connection ends with its current response.

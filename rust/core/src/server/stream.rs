@@ -48,7 +48,7 @@ impl Conn {
         state.sent_in_callback = true;
         state.note_sent();
         with_buffer(|head| {
-            self.start_head(head, response, line);
+            Self::start_head(head, response, line);
             if terms.chunked() {
                 head.extend_from_slice(TRANSFER_ENCODING_CHUNKED);
             }
