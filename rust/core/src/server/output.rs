@@ -117,8 +117,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// How many bytes are queued.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many of them are in our own memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let pieces = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
+        pieces + self.tail.len()
     }
 
     /// How many bytes have been written.
@@ -135,15 +145,6 @@ impl Output {
     pub(crate) fn note_written(&mut self, n: usize) {
         tally::written(n);
         self.written += n as u64;
-    }
-
-    /// How many of them are in our own memory.
-    pub(crate) fn in_memory(&self) -> usize {
-        if self.is_empty() {
-            return 0;
-        }
-        let pieces = self.pieces.iter().map(Piece::in_memory).sum::<usize>();
-        pieces + self.tail.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -378,7 +379,7 @@ fn write_kept(
     })
 }
 
-const SHORT: &str = "a file became shorter while it was sent";
+const SHORT: &str = "a file became shorter while it was being sent";
 
 #[cfg(test)]
 #[path = "output_tests.rs"]
