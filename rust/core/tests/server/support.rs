@@ -166,6 +166,15 @@ impl Running {
         }
     }
 
+    /// Fails if the loop uses a twentieth of a processor.
+    pub fn assert_idle(&self, during: Duration) {
+        let name = self.loop_name();
+        let before = processor_time(&name);
+        std::thread::sleep(during); // What is measured, not a wait for something.
+        let used = Duration::from_nanos(processor_time(&name) - before);
+        assert!(used < during / 20, "used {used:?} of {during:?}");
+    }
+
     /// A peer, and its connection after the handshake.
     pub fn websocket(&self, pings: Option<Pings>) -> (TcpStream, Exchange) {
         let mut peer = self.connect();
@@ -194,7 +203,7 @@ impl Drop for Running {
 }
 
 /// Nanoseconds of processor time that the threads of this process named `name` have used.
-pub fn processor_time(name: &str) -> u64 {
+fn processor_time(name: &str) -> u64 {
     std::fs::read_dir("/proc/self/task")
         .unwrap()
         .flatten()
