@@ -5,7 +5,7 @@ use httpkit_core::client::*;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 fn eof() -> CallError {
@@ -28,9 +28,10 @@ fn three_calls_use_one_connection() {
 
 #[test]
 fn parallel_calls_use_their_own_connections() {
-    let server = Server::new(|_, stream| {
+    let all_have_arrived = Barrier::new(4);
+    let server = Server::new(move |_, stream| {
         while read_request(stream).is_some() {
-            std::thread::sleep(Duration::from_millis(100));
+            all_have_arrived.wait();
             stream.write_all(OK).unwrap();
         }
     });
@@ -119,10 +120,12 @@ fn the_key_holds_host_spelling_policy_and_route() {
 fn the_connection_nearest_to_its_expiry_is_taken_first() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let seen = order.clone();
+    // Three calls at a time, so that none takes the connection of another.
+    let all_have_arrived = Barrier::new(3);
     let server = Server::new(move |nth, stream| {
         while read_request(stream).is_some() {
             seen.lock().unwrap().push(nth);
-            std::thread::sleep(Duration::from_millis(80));
+            all_have_arrived.wait();
             stream.write_all(OK).unwrap();
         }
     });
@@ -167,11 +170,13 @@ fn an_expired_connection_is_closed() {
 #[test]
 fn an_idle_connection_that_closes_or_speaks_is_dropped() {
     for stray in [&b""[..], b"x"] {
+        let (is_idle, gate) = mpsc::channel();
+        let gate = Mutex::new(gate);
         let server = Server::new(move |nth, stream| {
             while read_request(stream).is_some() {
                 stream.write_all(OK).unwrap();
                 if nth == 0 {
-                    std::thread::sleep(Duration::from_millis(30));
+                    gate.lock().unwrap().recv().unwrap();
                     stream.write_all(stray).unwrap();
                     if stray.is_empty() {
                         return;
@@ -181,6 +186,8 @@ fn an_idle_connection_that_closes_or_speaks_is_dropped() {
         });
         let client = Running::new();
         client.run(get(server.address)).unwrap();
+        client.until_stats("idle", |s| s.idle.load(Ordering::Relaxed) == 1);
+        is_idle.send(()).unwrap();
         client.until_stats("dropped", |s| s.open.load(Ordering::Relaxed) == 0);
         assert_eq!(client.run(post(server.address, "x")).unwrap().status, 200);
         assert_eq!(server.connections(), 2);
@@ -472,7 +479,7 @@ fn a_unix_socket_serves_and_is_reused() {
 
 #[test]
 fn stop_fails_active_and_queued_calls_and_closes_all() {
-    let (sent, closed) = std::sync::mpsc::channel();
+    let (sent, closed) = mpsc::channel();
     let server = Server::new(move |_, stream| {
         hang(stream);
         let _ = sent.send(());
@@ -493,7 +500,7 @@ fn stop_fails_active_and_queued_calls_and_closes_all() {
 
 #[test]
 fn cancel_closes_the_connection() {
-    let (sent, closed) = std::sync::mpsc::channel();
+    let (sent, closed) = mpsc::channel();
     let server = Server::new(move |_, stream| {
         hang(stream);
         sent.send(()).unwrap();

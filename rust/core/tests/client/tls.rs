@@ -10,7 +10,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 fn config(identity: &Identity, clients: Option<&Authority>) -> Arc<ServerConfig> {
@@ -388,12 +389,14 @@ fn large_bodies_cross_both_ways() {
 fn a_dead_idle_connection_is_noticed_through_tls() {
     let ca = Authority::new();
     let config = config(&ca.named(&["localhost"]), None);
+    let (is_idle, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
     let server = Server::new(move |_, stream| {
         let session = ServerConnection::new(config.clone()).unwrap();
         let mut tls = StreamOwned::new(session, stream.try_clone().unwrap());
         read_request(&mut tls);
         tls.write_all(OK).unwrap();
-        std::thread::sleep(Duration::from_millis(30));
+        gate.lock().unwrap().recv().unwrap();
         tls.conn.send_close_notify();
         let _ = tls.flush();
     });
@@ -401,9 +404,9 @@ fn a_dead_idle_connection_is_noticed_through_tls() {
     client
         .run(https(&server, TlsMode::Verify, "localhost"))
         .unwrap();
-    client.until_stats("dropped", |stats| {
-        stats.open.load(std::sync::atomic::Ordering::Relaxed) == 0
-    });
+    client.until_stats("idle", |stats| stats.idle.load(Ordering::Relaxed) == 1);
+    is_idle.send(()).unwrap();
+    client.until_stats("dropped", |stats| stats.open.load(Ordering::Relaxed) == 0);
 }
 
 #[test]
