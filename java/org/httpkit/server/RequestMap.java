@@ -66,12 +66,12 @@ final class RequestMap extends APersistentMap
     private final transient Base base;
 
     /** Added or changed entries. */
-    private final IPersistentMap over;
+    private final transient IPersistentMap over;
 
     /** How many keys of {@link #over} are not among {@link #KEYS}. */
     private final int added;
 
-    private final IPersistentMap meta;
+    private final transient IPersistentMap meta;
     private transient volatile IPersistentMap whole;
 
     /** The values, shared by all maps made from this request. */
