@@ -1,5 +1,7 @@
 package org.httpkit.jni;
 
+import java.io.IOException;
+
 /**
  * The native methods of the library; with {@link NativeClient}, the complete Java-to-Rust
  * interface.
@@ -72,9 +74,9 @@ public final class Native {
      * Tells the service manager how the program is doing.
      *
      * @param socket the value of {@code NOTIFY_SOCKET}
-     * @throws java.io.IOException if there is no such socket
+     * @throws IOException if there is no such socket
      */
-    public static native void notifyManager(byte[] socket, byte[] message);
+    public static native void notifyManager(byte[] socket, byte[] message) throws IOException;
 
     /**
      * Binds and listens; with {@code Abi.ADDRESS_NONE} only as {@link #serverListenTls} says.
@@ -96,7 +98,8 @@ public final class Native {
             int port,
             String[] names,
             long[] values,
-            byte[] serverHeader);
+            byte[] serverHeader)
+            throws IOException;
 
     /**
      * @return the bound port; -1 for a Unix domain socket, and with {@code Abi.ADDRESS_NONE}
@@ -109,8 +112,8 @@ public final class Native {
      * @return the bound port, -1 for a Unix domain socket
      * @throws java.net.BindException if the address is in use or not available
      */
-    public static native int serverListenTls(
-            long server, int addressKind, byte[] address, int port);
+    public static native int serverListenTls(long server, int addressKind, byte[] address, int port)
+            throws IOException;
 
     /**
      * Sets or replaces everything for connections that begin after this. Nothing changes if it
@@ -264,7 +267,7 @@ public final class Native {
      * @param offset of the first byte that is sent
      * @param length in bytes; -1 for all to the end
      * @return as {@link #respond}
-     * @throws java.io.IOException if it cannot be opened, or is shorter: then nothing was sent
+     * @throws IOException if it cannot be opened, or is shorter: then nothing was sent
      */
     public static native int respondFile(
             long exchange,
@@ -274,7 +277,8 @@ public final class Native {
             int head,
             byte[] path,
             long offset,
-            long length);
+            long length)
+            throws IOException;
 
     /** {@link #respond}, then {@link #take}. */
     public static native byte[] respondAndTake(

@@ -230,8 +230,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     /**
-     * Header lines are written with {@link #sendBody} as the end; from here on it is the body's
-     * size.
+     * Header lines are written with {@link #body} as the end; from here on it is the body's size.
      */
     private void endHead() {
         head = body;
