@@ -187,11 +187,11 @@ public final class Native {
      * Counts the connections that a draining server must still wait for. Call it repeatedly: it
      * closes idle connections that have been silent for {@code grace} msecs since an earlier call.
      *
-     * @param drain whether open channels of HTTP count, and listeners that have not ended
+     * @param openChannelsToo whether open channels of HTTP count, and listeners that have not ended
      * @return connections with an incomplete response or unwritten bytes, or on which a request may
      *     still come, and WebSockets before {@link #serverGoAway}
      */
-    public static native int serverUnfinished(long server, long grace, boolean drain);
+    public static native int serverUnfinished(long server, long grace, boolean openChannelsToo);
 
     /**
      * @return open connections; 0 if the server has been freed
