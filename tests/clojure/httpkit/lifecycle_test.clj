@@ -14,10 +14,10 @@
 
 (set! *warn-on-reflection* true)
 
-(defn- field-of [^HttpServer server field]
-  (.get (doto (.getDeclaredField HttpServer field) (.setAccessible true)) server))
+(defn- field-of [object field]
+  (.get (doto (.getDeclaredField (class object) field) (.setAccessible true)) object))
 
-(defn- loops-of [server] (seq (field-of server "loops")))
+(defn- loops-of [server] (seq (field-of (field-of server "loops") "threads")))
 
 (defn- stop-later
   "Starts the stop on a thread of its own; a future of the promise."

@@ -98,7 +98,7 @@ final class Drain {
         int before = drains();
         int sent = send.getAsInt();
         while (sent == Abi.SENT_FULL) {
-            if (server.isOnLoop()) {
+            if (server.loops.isOnLoop()) {
                 throw new IllegalStateException(Workers.ON_LOOP);
             }
             if (!awaitChange(before)) {

@@ -58,6 +58,7 @@ public class HttpServer implements Runnable {
     final BodyReaders bodyReaders = new BodyReaders();
     final BodyTasks bodies;
     final Workers workers;
+    final Loops loops;
     final RingExchanges ringHandler;
 
     /** Calls an embedder's handler; null if there is none. */
@@ -75,12 +76,14 @@ public class HttpServer implements Runnable {
     final AccessLog accessLog;
 
     private final int port;
-    private final Thread[] loops;
     private final AtomicReference<Status> status = new AtomicReference<>(Status.STOPPED);
     private final AtomicReference<Draining> draining = new AtomicReference<>();
     private final CountDownLatch stopped = new CountDownLatch(1);
 
-    /** A stop that a loop's thread, once it is none, is to end for lack of another; or null. */
+    /**
+     * A stop that a loop's thread must finish after its loop has ended, because no other thread
+     * could be started; or null.
+     */
     final AtomicReference<Stopping> ending = new AtomicReference<>();
 
     private volatile ShutdownHook shutdownHook;
@@ -232,11 +235,7 @@ public class HttpServer implements Runnable {
             Native.serverFree(handle); // otherwise the port would stay bound
             throw e;
         }
-        this.loops = new Thread[options.ioThreads];
-        for (int i = 0; i < loops.length; i++) {
-            boolean first = i == 0;
-            loops[i] = new Thread(() -> loop(first), first ? "server-loop" : "server-loop-" + i);
-        }
+        this.loops = new Loops(options.ioThreads, this::loop);
     }
 
     private long open() throws IOException {
@@ -278,9 +277,7 @@ public class HttpServer implements Runnable {
         }
         try {
             workers.start();
-            for (Thread loop : loops) {
-                loop.start();
-            }
+            loops.start();
             tls.start();
             AccessLog.start(accessLog);
             if (options.stopOnShutdown) {
@@ -328,17 +325,6 @@ public class HttpServer implements Runnable {
         }
     }
 
-    /** Whether this thread is a loop: there, what a peer has yet to do would never happen. */
-    boolean isOnLoop() {
-        Thread current = Thread.currentThread();
-        for (Thread loop : loops) {
-            if (loop == current) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     /**
      * Stops: accepts no new connections. Running requests, those that arrive on open ones, and what
      * WebSockets were sent get {@code timeout} msecs to end and be read, for which this blocks;
@@ -353,7 +339,7 @@ public class HttpServer implements Runnable {
 
     /** As {@link #stop(int)}; {@code callback} runs once the loops have ended. */
     public boolean stop(int timeout, Runnable callback) {
-        Stopping stopping = new Stopping(this, loops, callback);
+        Stopping stopping = new Stopping(this, callback);
         if (!status.compareAndSet(Status.RUNNING, Status.STOPPING)
                 && !status.compareAndSet(Status.DRAINING, Status.STOPPING)) {
             return false;
@@ -420,9 +406,7 @@ public class HttpServer implements Runnable {
      * have.
      */
     public void join() throws InterruptedException {
-        for (Thread loop : loops) {
-            loop.join();
-        }
+        loops.join();
         if (status.get() != Status.STOPPED && !workers.isAwaited()) {
             stopped.await();
         }
@@ -457,7 +441,7 @@ public class HttpServer implements Runnable {
 
     /** Whether the loop is running. */
     public boolean isAlive() {
-        return loops[0].isAlive();
+        return loops.isAlive();
     }
 
     /** The body of a 500 for an exception with this message. */

@@ -233,7 +233,7 @@ public final class RequestBodyStream extends InputStream {
 
     /** Waits until there is something to read, and reads it. {@code BODY_LATER}: it was closed. */
     private int await(byte[] into, int start, int count) throws IOException {
-        if (server.isOnLoop()) {
+        if (server.loops.isOnLoop()) {
             throw new IOException(Workers.ON_LOOP);
         }
         server.bodyReaders.add(handle, this);

@@ -18,7 +18,6 @@ final class Stopping {
     private static final int CALLBACK_MILLIS = 1000;
 
     private final HttpServer server;
-    private final Thread[] loops;
     private final Runnable callback;
 
     /** WebSockets that it has closed. */
@@ -30,9 +29,8 @@ final class Stopping {
     /**
      * @param callback runs once the loops have ended; may be null
      */
-    Stopping(HttpServer server, Thread[] loops, Runnable callback) {
+    Stopping(HttpServer server, Runnable callback) {
         this.server = server;
-        this.loops = loops;
         this.callback = callback;
     }
 
@@ -105,14 +103,10 @@ final class Stopping {
     /** Waits for callbacks of just closed channels: a caller may next release their resources. */
     private void awaitCallbacks() throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(CALLBACK_MILLIS);
-        for (Thread loop : loops) {
-            if (loop == Thread.currentThread()) {
-                return; // it failed, and is about to end
-            }
-            TimeUnit.NANOSECONDS.timedJoin(loop, deadline - System.nanoTime());
+        if (server.loops.awaitEnd(deadline)) {
+            LateClosing.hurry(server.channels.all(), server.workers);
+            server.workers.awaitClosings(deadline);
         }
-        LateClosing.hurry(server.channels.all(), server.workers);
-        server.workers.awaitClosings(deadline);
     }
 
     private void finishOnAnyThread() {
@@ -121,7 +115,7 @@ final class Stopping {
             closer.setDaemon(true);
             closer.start();
         } catch (Throwable noThread) {
-            if (server.isOnLoop()) {
+            if (server.loops.isOnLoop()) {
                 server.ending.set(this);
             } else {
                 finish();
@@ -129,10 +123,10 @@ final class Stopping {
         }
     }
 
-    /** Waits for the loops; not for one that calls this, which has ended. */
+    /** A loop's thread may call this once its loop has ended. */
     void finish() {
         try {
-            awaitLoops();
+            server.loops.awaitOthers();
             server.workers.tellRefused();
             AccessLog.end(server.accessLog);
         } finally {
@@ -143,22 +137,6 @@ final class Stopping {
                 Native.serverFree(server.handle);
                 server.ended(served, websockets, cut, callback);
             }
-        }
-    }
-
-    private void awaitLoops() {
-        boolean interrupted = false;
-        for (Thread loop : loops) {
-            while (loop != Thread.currentThread() && loop.isAlive()) {
-                try {
-                    loop.join();
-                } catch (InterruptedException e) {
-                    interrupted = true;
-                }
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
         }
     }
 }
