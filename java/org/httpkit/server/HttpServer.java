@@ -16,6 +16,7 @@ import java.net.SocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 
 /**
@@ -410,6 +411,11 @@ public class HttpServer implements Runnable {
         if (status.get() != Status.STOPPED && !workers.isAwaited()) {
             stopped.await();
         }
+    }
+
+    /** Waits {@code millis} at most. @return whether it has stopped */
+    boolean awaitStopped(int millis) throws InterruptedException {
+        return stopped.await(millis, TimeUnit.MILLISECONDS);
     }
 
     /** The address, the state, and the number of open connections and channels. */

@@ -1,13 +1,9 @@
 package org.httpkit.server;
 
-import java.util.concurrent.TimeUnit;
-
 /** Drains a running server when the JVM shuts down. */
 final class ShutdownHook extends Thread {
     /** How long the end of a stop may take: last callbacks, and entries of the access log. */
     private static final int END_MILLIS = 2500;
-
-    private static final int TICK_MILLIS = 5;
 
     private final HttpServer server;
     private final int timeout;
@@ -43,9 +39,9 @@ final class ShutdownHook extends Thread {
     public void run() {
         try {
             server.drain(timeout, 0);
-            if (!stopsIn(timeout)) {
+            if (!server.awaitStopped(timeout)) {
                 stopAside(); // a drain had begun before, with more time
-                stopsIn(END_MILLIS); // not if a stop had begun, with more time
+                server.awaitStopped(END_MILLIS); // not if a stop had begun, with more time
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -57,16 +53,5 @@ final class ShutdownHook extends Thread {
         Thread thread = new Thread(() -> server.stop(0), "server-shutdown-stop");
         thread.setDaemon(true);
         thread.start();
-    }
-
-    private boolean stopsIn(int millis) throws InterruptedException {
-        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
-        while (server.getStatus() != HttpServer.Status.STOPPED) {
-            if (System.nanoTime() - deadline >= 0) {
-                return false;
-            }
-            Thread.sleep(TICK_MILLIS);
-        }
-        return true;
     }
 }
