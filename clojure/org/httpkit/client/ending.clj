@@ -57,7 +57,7 @@
 
 (defn- check-deadlock! []
   (when *in-callback?*
-    (throw (Exception. "Deref of a response in a callback: this could wait for its own thread (deadlock-guard). Pass on what the callback gets, or give :deadlock-guard? false."))))
+    (throw (Exception. "Refusing to deref a response inside a callback: it could deadlock. Use the callback's argument, or pass :deadlock-guard? false."))))
 
 (defn- settled [value]
   (if (instance? UnreadResponse value)

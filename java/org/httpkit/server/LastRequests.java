@@ -19,7 +19,7 @@ final class LastRequests {
     /**
      * Waits until there are none, for at most {@code timeout} msecs.
      *
-     * @param unfinished from the msecs that a silent connection is kept to the number of requests
+     * @param unfinished given the grace period in msecs, returns how many are unfinished
      * @return remaining msecs, for other running work; 0 if the time is over or the thread is
      *     interrupted
      */
