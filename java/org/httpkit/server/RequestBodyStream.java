@@ -215,7 +215,7 @@ public final class RequestBodyStream extends InputStream {
             case Abi.BODY_OVER:
             case Abi.BODY_BROKEN:
                 failure = failure(n);
-                throw RequestBodyStream.<IOException>sneaky(failure.why);
+                throw RingExchanges.<IOException>sneaky(failure.why);
             default:
                 received += n;
                 return n;
@@ -227,7 +227,7 @@ public final class RequestBodyStream extends InputStream {
             throw new IOException("the stream is closed");
         }
         if (failure != null) {
-            throw RequestBodyStream.<IOException>sneaky(failure.why);
+            throw RingExchanges.<IOException>sneaky(failure.why);
         }
     }
 
@@ -402,11 +402,5 @@ public final class RequestBodyStream extends InputStream {
     String failureText() {
         Failure failed = failure;
         return failed == null || failed.status == 408 ? "" : failed.why.getMessage();
-    }
-
-    /** Throws an exception that {@link InputStream} does not declare. */
-    @SuppressWarnings("unchecked")
-    private static <E extends Throwable> E sneaky(Throwable e) throws E {
-        throw (E) e;
     }
 }

@@ -7,15 +7,12 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.ISeq;
 import clojure.lang.Keyword;
 import clojure.lang.RT;
-import clojure.lang.Seqable;
 
 import org.httpkit.Bodyless;
-import org.httpkit.FilePart;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 
-import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -112,16 +109,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     private void ringBody(Object content) throws IOException {
-        boolean unbounded =
-                content instanceof InputStream
-                        || content instanceof File
-                        || content instanceof FilePart
-                        || content instanceof Seqable
-                        || !(content == null
-                                || content instanceof String
-                                || content instanceof byte[]
-                                || content instanceof ByteBuffer);
-        if (unbounded && !Bodyless.is(status)) {
+        if (PhaseLock.mayBlock(content) && !Bodyless.is(status)) {
             stream = content;
         } else {
             body(content);
@@ -379,29 +367,32 @@ final class ResponseWriter extends HeadBuffer {
 
     /** The response is complete: completes its head if it is compressed. */
     void codeWhole() {
-        if (coding != null) {
-            ResponseCoding decided = coding;
-            coding = null;
+        ResponseCoding decided = takeCoding();
+        if (decided != null) {
             decided.whole(this, Math.max(declared, body + largeLength));
         }
     }
 
     /** As {@link #codeWhole}, for a body that is left to the kernel. */
     void leavePlain() {
-        if (coding != null) {
-            ResponseCoding decided = coding;
-            coding = null;
+        ResponseCoding decided = takeCoding();
+        if (decided != null) {
             decided.plain(this);
         }
     }
 
     /** As {@link #codeWhole}, for a body that comes piece by piece. */
     void codeStream() {
-        if (coding != null) {
-            ResponseCoding decided = coding;
-            coding = null;
+        ResponseCoding decided = takeCoding();
+        if (decided != null) {
             decided.stream(this);
         }
+    }
+
+    private ResponseCoding takeCoding() {
+        ResponseCoding taken = coding;
+        coding = null;
+        return taken;
     }
 
     /** Whether its type is server-sent events, each of which must arrive immediately. */

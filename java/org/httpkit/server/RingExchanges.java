@@ -75,7 +75,7 @@ final class RingExchanges {
 
     /** Throws any exception, as user code may. */
     @SuppressWarnings("unchecked")
-    private static <E extends Throwable> E sneaky(Throwable e) throws E {
+    static <E extends Throwable> E sneaky(Throwable e) throws E {
         throw (E) e;
     }
 
