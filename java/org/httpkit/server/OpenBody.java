@@ -43,24 +43,30 @@ final class OpenBody {
     /** The thread that produces the body; null if unknown. */
     volatile Thread maker = Thread.currentThread();
 
-    /** Guards the fields below; never held across blocking calls. */
-    private final ReentrantLock lock = new ReentrantLock();
-
     /** Status and header lines, and a buffer for a short body. */
-    private ResponseWriter out;
+    private final ResponseWriter out;
+
+    private boolean statusLogged;
+
+    /**
+     * Guards the state's changes, and what is kept until the thread that ends the body takes it;
+     * never held across blocking calls.
+     */
+    private final ReentrantLock lock = new ReentrantLock();
 
     private volatile State state = State.KEEPING;
     private byte[] kept;
     private int length;
     private long total;
     private int sends;
-    private boolean announced;
-
-    private int sendsBefore;
-    private int silentTicks;
 
     /** Of a stream, small parts on their way; null before. */
     private SmallParts parts;
+
+    /** Used by the timer only, like the number below. */
+    private int sendsBefore;
+
+    private int silentTicks;
 
     OpenBody(HttpServer server, long handle, ResponseWriter out, boolean headRequest) {
         this.server = server;
@@ -97,7 +103,7 @@ final class OpenBody {
                 return kept;
             }
         }
-        announce();
+        logStatus();
         if (headRequest) {
             return UNWANTED;
         }
@@ -263,10 +269,10 @@ final class OpenBody {
             } else if (kept != null) {
                 out.setOwnBody(kept, length);
             }
-            announce();
+            logStatus();
             return true;
         }
-        announce();
+        logStatus();
         Native.endStream(handle);
         return false;
     }
@@ -290,7 +296,7 @@ final class OpenBody {
 
     /** Cuts the body, visibly to the peer. */
     void cut() {
-        announce();
+        logStatus();
         try {
             settle();
         } finally {
@@ -299,10 +305,10 @@ final class OpenBody {
         }
     }
 
-    /** Counts the status, on a thread that may run user code. */
-    private void announce() {
-        if (!announced) {
-            announced = true;
+    /** Logs the status, on a thread that may run user code. */
+    private void logStatus() {
+        if (!statusLogged) {
+            statusLogged = true;
             server.log.status(status);
         }
     }
