@@ -80,7 +80,7 @@ final class Upload implements Runnable {
             schedule();
         } catch (Throwable noThread) {
             client.impossible(noThread);
-            if (!body.mayBlock() && mayClose()) {
+            if (!body.mayBlock() && claimClose()) {
                 close();
             }
         }
@@ -122,7 +122,7 @@ final class Upload implements Runnable {
         } catch (Throwable t) {
             fail(t);
         }
-        if (over && mayClose()) {
+        if (over && claimClose()) {
             close();
         }
     }
@@ -207,7 +207,7 @@ final class Upload implements Runnable {
     }
 
     /** True once. */
-    private boolean mayClose() {
+    private boolean claimClose() {
         lock.lock();
         try {
             boolean may = !closed;

@@ -443,8 +443,8 @@ public class AsyncChannel {
     }
 
     /** Whether to tell an embedder that the peer is gone: once, though it may half-close first. */
-    boolean isFirstClosing() {
-        return closing.isFirst(Closing.EMBEDDER_TOLD);
+    boolean claimEmbedderTold() {
+        return closing.claim(Closing.EMBEDDER_TOLD);
     }
 
     /**

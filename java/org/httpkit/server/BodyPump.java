@@ -62,7 +62,7 @@ final class BodyPump extends BodyTask {
                     server.bodies.run(this);
                     return;
                 }
-                if (!goesOn() && isSettled()) {
+                if (!goesOn() && settle()) {
                     complete();
                     return;
                 }
@@ -87,7 +87,7 @@ final class BodyPump extends BodyTask {
         return true;
     }
 
-    private boolean isSettled() {
+    private boolean settle() {
         full = body.settle() == Abi.SENT_FULL;
         return !full;
     }

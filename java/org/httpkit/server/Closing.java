@@ -42,8 +42,8 @@ final class Closing {
         this.channel = channel;
     }
 
-    /** Whether this is the first call with this bit. */
-    boolean isFirst(int bit) {
+    /** True for the first call with this bit. */
+    boolean claim(int bit) {
         int before;
         do {
             before = done;
@@ -96,7 +96,7 @@ final class Closing {
      * @param throwing whether to throw their exceptions to the caller, instead of logging them
      */
     void tell(int cause, int code, String reason, boolean throwing) {
-        if (!isFirst(REPORTED)) {
+        if (!claim(REPORTED)) {
             return;
         }
         this.cause = cause;
@@ -120,7 +120,7 @@ final class Closing {
 
     /** Closes the channel without running the close handlers. */
     void tellNone() {
-        isFirst(REPORTED);
+        claim(REPORTED);
         channel.closedRan.set(true);
         channel.server.channels.forget(channel);
     }
@@ -135,13 +135,13 @@ final class Closing {
 
     /** Closing and setting the handler may race: the first to get here runs it. */
     private void runHandler() {
-        if (handler != null && isFirst(HANDLER_RAN)) {
+        if (handler != null && claim(HANDLER_RAN)) {
             handler.invoke(CloseCodes.keyword(cause));
         }
     }
 
     private void runRingHandler() {
-        if (ringHandler != null && isFirst(RING_HANDLER_RAN)) {
+        if (ringHandler != null && claim(RING_HANDLER_RAN)) {
             ringHandler.invoke(code, reason);
         }
     }

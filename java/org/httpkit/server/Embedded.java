@@ -50,7 +50,7 @@ final class Embedded {
         options.warnLogger = warnLogger;
         options.eventLogger = eventLogger;
         options.eventNames = eventNames;
-        if (!RingHandler.describe(handler, options)) {
+        if (!RingHandler.adopt(handler, options)) {
             options.embedded = handler;
         }
         options.address = addressFinder.findAddress();
@@ -100,14 +100,14 @@ final class Embedded {
         }
     }
 
-    private boolean respond(RequestBlock block, boolean noResponse, int status, String text) {
-        if (noResponse) {
+    private boolean respond(RequestBlock block, boolean send, int status, String text) {
+        if (send) {
             ResponseWriter out = server.writers.borrow();
             out.plain(status, text, true);
             Responses.send(block.handle(), out);
             server.writers.giveBack(out);
         }
-        return noResponse;
+        return send;
     }
 
     /**
@@ -163,7 +163,7 @@ final class Embedded {
     }
 
     private void tellClosed(AsyncChannel channel, int code, String reason) {
-        if (!channel.isFirstClosing()) {
+        if (!channel.claimEmbedderTold()) {
             return;
         }
         try {

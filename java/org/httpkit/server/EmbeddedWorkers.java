@@ -68,12 +68,12 @@ final class EmbeddedWorkers extends Workers {
     private void events(byte[] block) {
         for (byte[] next = block; next != null; ) {
             byte[] after = server.embedded.events(next);
-            next = after == null || isQueued(after) ? null : after;
+            next = after == null || enqueue(after) ? null : after;
         }
     }
 
     /** False if there is no memory for it: then this thread must run these events. */
-    private boolean isQueued(byte[] events) {
+    private boolean enqueue(byte[] events) {
         try {
             thread.execute(() -> call(events));
             return true;

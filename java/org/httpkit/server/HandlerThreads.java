@@ -55,13 +55,13 @@ final class HandlerThreads {
     Call begin(long exchange) {
         Call call = new Call(exchange);
         calls.put(exchange, call);
-        if (anyEarly && wasEarly(exchange)) {
+        if (anyEarly && takeEarly(exchange)) {
             call.interrupt();
         }
         return call;
     }
 
-    private boolean wasEarly(long exchange) {
+    private boolean takeEarly(long exchange) {
         synchronized (early) {
             boolean was = early.remove(exchange);
             anyEarly = !early.isEmpty();

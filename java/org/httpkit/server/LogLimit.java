@@ -32,12 +32,12 @@ final class LogLimit {
     }
 
     void log(Throwable cause) {
-        if (isLogged(cause)) {
+        if (admit(cause)) {
             Loggers.log(log, message, cause);
         }
     }
 
-    private synchronized boolean isLogged(Throwable cause) {
+    private synchronized boolean admit(Throwable cause) {
         long now = System.nanoTime();
         if (now - since >= TimeUnit.MILLISECONDS.toNanos(PERIOD_MILLIS)) {
             since = now;

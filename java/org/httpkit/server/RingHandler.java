@@ -150,10 +150,10 @@ public class RingHandler implements IHandler {
     }
 
     /**
-     * Describes this in a server's options, if the server can run it by itself. @return whether it
-     * can
+     * Takes over the Ring handler of {@code handler}, its pool and its logger into a server's
+     * options, if the server can run it by itself. @return whether it can
      */
-    static boolean describe(IHandler handler, ServerOptions options) {
+    static boolean adopt(IHandler handler, ServerOptions options) {
         if (handler.getClass() != RingHandler.class) {
             return false;
         }
