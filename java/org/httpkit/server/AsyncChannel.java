@@ -422,12 +422,12 @@ public class AsyncChannel {
     }
 
     /** The native side's last event: the peer disconnected, or a close of ours is complete. */
-    void peerClosed(int status, String reason) {
+    void lastEvent(int status, String reason) {
         peerLeft(status, reason);
         server.channels.forgetClosed(this); // another thread's close handlers may read its topics
     }
 
-    /** As {@link #peerClosed}, before the callbacks of messages that are queued ahead of it. */
+    /** As {@link #lastEvent}, before the callbacks of messages that are queued ahead of it. */
     void peerLeft(int status, String reason) {
         if (sender.peerLeft()) {
             // Otherwise the call that closed it reports that, with its own code, before it returns.
@@ -435,8 +435,8 @@ public class AsyncChannel {
         }
     }
 
-    /** As {@link #peerClosed}, for an embedder. @return whether it must still be told */
-    boolean peerGone() {
+    /** As {@link #lastEvent}, for an embedder. @return whether it must still be told */
+    boolean embedderLastEvent() {
         sender.peerLeft();
         server.channels.forget(this);
         return !closedRan.get();

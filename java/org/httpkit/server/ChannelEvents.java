@@ -83,7 +83,7 @@ final class ChannelEvents {
                 LateClosing.watch(server, channel, code(block, start), reason(block, start, end));
                 break;
             default:
-                channel.peerClosed(code(block, start), reason(block, start, end));
+                channel.lastEvent(code(block, start), reason(block, start, end));
         }
     }
 

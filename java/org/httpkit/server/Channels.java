@@ -36,7 +36,7 @@ final class Channels {
     /** Closes a new channel if its close event came before it was made, and so is lost. */
     void closeIfOver(AsyncChannel channel) {
         if (!Native.isOpen(channel.handle())) {
-            channel.peerClosed(CloseCodes.CLIENT_CLOSE, "");
+            channel.lastEvent(CloseCodes.CLIENT_CLOSE, "");
         }
     }
 

@@ -157,7 +157,7 @@ final class Embedded {
     }
 
     private void closed(AsyncChannel channel, int code, String reason) {
-        if (channel.peerGone()) {
+        if (channel.embedderLastEvent()) {
             tellClosed(channel, code, reason);
         }
     }
