@@ -7,11 +7,8 @@ import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
 
-import java.util.ArrayDeque;
 import java.util.Objects;
-import java.util.Queue;
 import java.util.concurrent.ArrayBlockingQueue;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -27,9 +24,6 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * whole body in memory.
  */
 public class RingHandler implements IHandler {
-    /** Frames queued for one WebSocket's callbacks at which it is closed. */
-    private static final int MAX_WAITING = 20480;
-
     final IFn handler;
     final String serverHeader;
     final boolean legacyContentLength;
@@ -41,15 +35,7 @@ public class RingHandler implements IHandler {
     private final LogLimit queueFull;
     private final EventLogger<String> eventLogger;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
-    private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
-
-    /** Events queued for a channel: delivered in order, by one thread at a time. */
-    private static final class Chain {
-        final Queue<Runnable> tasks = new ArrayDeque<>();
-
-        /** Raised before each event; 0 before the first. */
-        volatile int begun;
-    }
+    private final FrameQueues queues;
 
     /** As the constructor with 8 arguments, with the defaults of {@code run-server}. */
     public RingHandler(IFn handler, boolean ringAsync, ExecutorService execs) {
@@ -143,6 +129,7 @@ public class RingHandler implements IHandler {
         this.errorLogger = errorLogger;
         this.rejected = new LogLimit(Workers.REJECTED, errorLogger);
         this.queueFull = new LogLimit(Workers.QUEUE_FULL, errorLogger);
+        this.queues = new FrameQueues(execs, e -> Loggers.log(errorLogger, ServerLog.WORKER, e));
         this.eventLogger = eventLogger;
         this.eventNames = eventNames;
         this.serverHeader = serverHeader;
@@ -191,7 +178,7 @@ public class RingHandler implements IHandler {
     @Override
     public void handle(AsyncChannel channel, Frame frame) {
         try {
-            if (!inOrder(channel, () -> deliver(channel, frame))) {
+            if (!queues.inOrder(channel, () -> deliver(channel, frame))) {
                 overloaded(channel, null);
             }
         } catch (Throwable e) {
@@ -217,55 +204,6 @@ public class RingHandler implements IHandler {
         }
     }
 
-    /** Runs a task for a channel's event. @return false if too many are queued */
-    private boolean inOrder(AsyncChannel channel, Runnable task) {
-        boolean[] begins = new boolean[1];
-        boolean[] full = new boolean[1];
-        chains.compute(
-                channel,
-                (key, chain) -> {
-                    begins[0] = chain == null;
-                    Chain grown = chain == null ? new Chain() : chain;
-                    full[0] = grown.tasks.size() >= MAX_WAITING;
-                    if (!full[0]) {
-                        grown.tasks.add(task);
-                    }
-                    return grown;
-                });
-        if (begins[0]) {
-            try {
-                execs.submit(() -> runChain(channel));
-            } catch (Throwable e) {
-                chains.remove(channel);
-                throw e;
-            }
-        }
-        return !full[0];
-    }
-
-    private void runChain(AsyncChannel channel) {
-        for (Runnable task = next(channel); task != null; task = next(channel)) {
-            try {
-                task.run();
-            } catch (Throwable e) {
-                logError(ServerLog.WORKER, e);
-            }
-        }
-    }
-
-    /** The chain is over once it is empty: the next frame begins a new one. */
-    private Runnable next(AsyncChannel channel) {
-        Runnable[] next = new Runnable[1];
-        chains.computeIfPresent(
-                channel,
-                (key, chain) -> {
-                    next[0] = chain.tasks.poll();
-                    chain.begun++;
-                    return next[0] == null ? null : chain;
-                });
-        return next[0];
-    }
-
     @Override
     public void clientClose(AsyncChannel channel, int status) {
         clientClose(channel, status, "");
@@ -276,8 +214,9 @@ public class RingHandler implements IHandler {
     public void clientClose(AsyncChannel channel, int status, String reason) {
         FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);
         try {
-            if (inOrder(channel, closing)) {
-                new LateClosing(closing, closing::isDone, () -> running(channel), execs).watch();
+            if (queues.inOrder(channel, closing)) {
+                new LateClosing(closing, closing::isDone, () -> queues.running(channel), execs)
+                        .watch();
             } else {
                 closing.run();
             }
@@ -288,14 +227,6 @@ public class RingHandler implements IHandler {
             }
             closing.run();
         }
-    }
-
-    /**
-     * See {@link LateClosing}: the chain is there until the closing, which is part of it, has run.
-     */
-    private int running(AsyncChannel channel) {
-        Chain chain = chains.get(channel);
-        return chain == null ? 0 : chain.begun;
     }
 
     private void closed(AsyncChannel channel, int status, String reason) {
