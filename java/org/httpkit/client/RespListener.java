@@ -5,7 +5,6 @@ import org.httpkit.BytesInputStream;
 import org.httpkit.ContentTooLargeException;
 import org.httpkit.DynamicBytes;
 import org.httpkit.HttpStatus;
-import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
@@ -16,7 +15,6 @@ import java.util.Collections;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Collects a response and hands it, coerced, to an {@link IResponseHandler} on a worker pool.
@@ -46,18 +44,11 @@ public class RespListener implements IRespListener {
     /** byte[] as received. */
     public static final int RAW_BYTES = 5;
 
-    /** How often a loop retries a pool that has no memory. */
-    private static final int MOST_ATTEMPTS = 12;
-
     private static final byte[] EMPTY = new byte[0];
 
-    private final IResponseHandler handler;
     private final IFilter filter;
-    private final ExecutorService pool;
     private final int coercion;
-
-    private final Delivery delivery = new Delivery();
-    private int attempts;
+    private final Delivery delivery;
     private long maxBytes = -1;
     private boolean headRequest;
 
@@ -75,10 +66,9 @@ public class RespListener implements IRespListener {
      */
     public RespListener(
             IResponseHandler handler, IFilter filter, ExecutorService pool, int coercion) {
-        this.handler = handler;
         this.filter = filter == null ? IFilter.ACCEPT_ALL : filter;
-        this.pool = pool;
         this.coercion = coercion;
+        this.delivery = new Delivery(handler, pool);
     }
 
     /** The status received so far; null before the status line. */
@@ -147,14 +137,18 @@ public class RespListener implements IRespListener {
 
     @Override
     public void onCompleted() {
-        delivery.work = this::collected;
-        deliver();
+        delivery.succeed(
+                new Received() {
+                    @Override
+                    Object content() {
+                        return coerce(decoded());
+                    }
+                });
     }
 
     @Override
     public void onThrowable(Throwable t) {
-        delivery.failure = t;
-        deliver();
+        delivery.fail(t);
     }
 
     /**
@@ -206,37 +200,65 @@ public class RespListener implements IRespListener {
         return raw() ? -1 : wireLimit();
     }
 
-    /** The whole response, decoded by the core. Called on a loop, see {@link #deliverFromLoop}. */
+    /** The whole response, decoded by the core. Called on a loop, see {@link Delivery}. */
     void complete(int code, byte[] headerBlock, byte[] decoded) {
-        Work work =
-                () -> {
-                    head(code, headerBlock);
-                    return coerce(decoded == null ? EMPTY : decoded);
+        delivery.succeedFromLoop(
+                new Received() {
+                    @Override
+                    public int status() {
+                        return code;
+                    }
+
+                    @Override
+                    Object content() {
+                        head(code, headerBlock);
+                        return coerce(decoded == null ? EMPTY : decoded);
+                    }
+                });
+    }
+
+    /** The head, and a body that is still arriving. Called on a loop, see {@link Delivery}. */
+    void stream(int code, byte[] headerBlock, ResponseStream live) {
+        Received received =
+                new Received() {
+                    @Override
+                    Object content() {
+                        head(code, headerBlock);
+                        return live;
+                    }
                 };
-        if (!(handler instanceof PromptHandler)
-                || !((PromptHandler) handler).onArrival(new Whole(code, work))) {
-            delivery.work = work;
-            deliverFromLoop();
+        if (!delivery.streamFromLoop(received)) {
+            live.close();
         }
     }
 
-    private final class Whole implements PromptHandler.Arrived {
-        private final int code;
-        private final Work work;
+    /** The request failed. Called on a loop, see {@link Delivery}. */
+    void failed(Throwable t) {
+        delivery.failFromLoop(t);
+    }
 
-        Whole(int code, Work work) {
-            this.code = code;
-            this.work = work;
-        }
+    /** A response that has arrived; the thread that delivers it converts its body. */
+    private abstract class Received implements PromptHandler.Arrived {
+        abstract Object content();
 
         @Override
         public int status() {
-            return code;
+            return status.getCode();
         }
 
+        /**
+         * A string or a decoded body is made beside the bytes received, which are dropped if it
+         * cannot.
+         */
         @Override
-        public Object body() throws Throwable {
-            return coerced(work);
+        public Object body() {
+            try {
+                return content();
+            } catch (OutOfMemoryError e) {
+                delivery.forget();
+                body = null;
+                throw HeapShare.full(e);
+            }
         }
 
         @Override
@@ -245,161 +267,9 @@ public class RespListener implements IRespListener {
         }
     }
 
-    /**
-     * The head, and a body that is still arriving. Called on a loop, see {@link #deliverFromLoop}.
-     */
-    void stream(int code, byte[] headerBlock, ResponseStream live) {
-        delivery.loop = Thread.currentThread();
-        delivery.work =
-                () -> {
-                    head(code, headerBlock);
-                    return live;
-                };
-        if (!deliverFromLoop()) {
-            live.close();
-        }
-    }
-
-    /** The request failed. Called on a loop, see {@link #deliverFromLoop}. */
-    void failed(Throwable t) {
-        delivery.failure = t;
-        deliverFromLoop();
-    }
-
     private void head(int code, byte[] headerBlock) {
         status = HttpStatus.valueOf(code);
         headers = HeaderBlock.parse(headerBlock);
-    }
-
-    /**
-     * A string or a decoded body is made beside the bytes received, which are dropped if it cannot.
-     */
-    private Object coerced(Work todo) throws Throwable {
-        try {
-            return todo.coerce();
-        } catch (OutOfMemoryError e) {
-            delivery.work = null;
-            body = null;
-            throw HeapShare.full(e);
-        }
-    }
-
-    private Object collected() {
-        return coerce(decoded());
-    }
-
-    private boolean deliver() {
-        try {
-            pool.execute(delivery);
-            return true;
-        } catch (Throwable t) {
-            return !delivery.refused(t);
-        }
-    }
-
-    /**
-     * As {@link #deliver}, but does not give up when the pool has no memory or thread: the handler
-     * is user code and should not run on a loop. The exception thrown then makes the core retry
-     * later.
-     *
-     * @return false if the handler has been told of another failure
-     */
-    private boolean deliverFromLoop() {
-        try {
-            pool.execute(delivery);
-            return true;
-        } catch (VirtualMachineError e) {
-            if (++attempts < MOST_ATTEMPTS && !delivery.get()) {
-                throw e;
-            }
-            return !delivery.refused(e);
-        } catch (Throwable t) {
-            return !delivery.refused(t);
-        }
-    }
-
-    /**
-     * The single call of the handler; true once that has begun. A pool may accept it and still
-     * throw, or run it immediately.
-     *
-     * <p>Created with the listener, since there may be no memory for it when it is needed.
-     */
-    private final class Delivery extends AtomicBoolean implements Runnable {
-        private static final long serialVersionUID = 1;
-
-        private transient Work work;
-        private transient Throwable failure;
-
-        /** Receives the body that the handler reads; null if it is here. */
-        private transient Thread loop;
-
-        @Override
-        public void run() {
-            if (compareAndSet(false, true)) {
-                if (failure == null && Thread.currentThread() == loop) {
-                    tellElsewhere();
-                } else {
-                    tellNow();
-                }
-            }
-        }
-
-        /** The pool runs this on the loop, which could not receive what the handler waits for. */
-        private void tellElsewhere() {
-            try {
-                BackgroundThreads.execute(this::tellNow);
-            } catch (Throwable noThread) {
-                tellNow();
-            }
-        }
-
-        private void tellNow() {
-            try {
-                tell();
-            } catch (Throwable t) {
-                // Thrown by the handler itself, which has had its call.
-                HttpUtils.printError("a response handler failed", t);
-            }
-        }
-
-        private void tell() {
-            Throwable why = failure;
-            Object coerced = null;
-            if (why == null) {
-                try {
-                    coerced = coerced(work);
-                } catch (Throwable t) {
-                    why = t;
-                }
-            }
-            if (why == null) {
-                handler.onSuccess(status.getCode(), headers, coerced);
-            } else {
-                handler.onThrowable(why);
-            }
-        }
-
-        /** For the exception of a pool that refuses it. */
-        @Override
-        public String toString() {
-            return "the response of " + handler;
-        }
-
-        /**
-         * @return whether the handler had to be told, on this thread
-         */
-        boolean refused(Throwable why) {
-            if (get()) {
-                return false;
-            }
-            failure = why;
-            run();
-            return true;
-        }
-    }
-
-    private interface Work {
-        Object coerce() throws Throwable;
     }
 
     private byte[] decoded() {
