@@ -470,8 +470,8 @@
         listener (RespListener. (response-handler ending opts url prompt?)
                                 filter ^ExecutorService pool (int kind))]
     (ending/begin-hop! control ending)
-    (ending/set-hop! control ending
-      (.submit client ^String url config (when-not insecure? (or sslengine nil)) listener))
+    (.exec client url config (when-not insecure? (or sslengine nil)) listener)
+    (ending/set-hop! control ending (.canceller listener))
     (if deadlock-guard?
       (ending/guarded promise control)
       promise)))

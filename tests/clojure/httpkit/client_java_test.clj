@@ -5,6 +5,7 @@
             [httpkit.client-certs :as certs]
             [httpkit.client-peer  :as peer]
             [httpkit.wire         :as wire]
+            [org.httpkit.client   :as client]
             [org.httpkit.server   :as server])
   (:import (java.io ByteArrayInputStream File)
            (java.net InetAddress InetSocketAddress SocketAddress URI)
@@ -229,6 +230,53 @@
         (is (= AbortException (coerced client url (IFilter$MaxBodyFilter. (dec (count text))) 2)))
         (is (= text (slurp (last (coerced client url IFilter/ACCEPT_ALL 3)))))
         (is (= (seq (.getBytes text)) (seq (last (coerced client url IFilter/ACCEPT_ALL 4)))))))))
+
+;; Users instrument clients, and mock them in tests, by a subclass.
+
+(deftest every-hop-of-a-request-goes-through-exec
+  (let [urls (atom [])]
+    (peer/with-peer [p (peer/answering
+                         (fn [{:keys [line] :as request}]
+                           (if (str/includes? line "/from")
+                             "HTTP/1.1 302 Found\r\nLocation: /to\r\nContent-Length: 0\r\n\r\n"
+                             (str "trace " (peer/header request "x-trace")))))]
+      (with-client [own (proxy [HttpClient] []
+                          (exec [url config engine listener]
+                            (swap! urls conj url)
+                            (.setHeader ^RequestConfig config "X-Trace" "1")
+                            (let [^HttpClient this this]
+                              (proxy-super exec url config engine listener))))]
+        (is (= [200 "trace 1"] ((juxt :status :body) @(client/get (str (:url p) "/from") {:client own}))))
+        (is (= [(str (:url p) "/from") (str (:url p) "/to")] @urls))))))
+
+(deftest an-exec-that-makes-no-call-may-respond-by-the-listener-or-later
+  (let [given (atom nil)]
+    (with-client [mock (proxy [HttpClient] []
+                         (exec [url _ _ ^IRespListener listener]
+                           (if (= "http://later/" url)
+                             (reset! given listener)
+                             (doto listener
+                               (.onInitialLineReceived HttpVersion/HTTP_1_1 HttpStatus/OK)
+                               (.onHeadersReceived {"content-type" "text/plain"})
+                               (.onBodyReceived (.getBytes "mocked") 6)
+                               (.onCompleted)))))]
+      (is (= [200 "mocked"] ((juxt :status :body) (await! (client/get "http://any/" {:client mock})))))
+      (is (= "mocked" (await! (client/get "http://any/" {:client mock} :body))))
+      (let [result (client/get "http://later/" {:client mock})]
+        (is (true? (future-cancel result)) "there is nothing to cancel")
+        (is (future-cancelled? result))
+        (.onThrowable ^IRespListener @given (ex-info "late" {}))
+        (is (= "late" (ex-message (:error (await! result)))))))))
+
+(deftest a-request-through-an-overridden-exec-can-be-cancelled
+  (peer/with-peer [p peer/await-end!]
+    (with-client [own (proxy [HttpClient] []
+                        (exec [url config engine listener]
+                          (let [^HttpClient this this]
+                            (proxy-super exec url config engine listener))))]
+      (let [result (client/get (:url p) {:client own})]
+        (is (true? (future-cancel result)))
+        (is (instance? java.util.concurrent.CancellationException (:error (await! result))))))))
 
 (defn- encoded [mixed? & entities]
   (let [^ByteBuffer buffer (MultipartEntity/encode "B" (vec entities) mixed?)]

@@ -139,10 +139,9 @@
   (let [second-hop (promise), ended (promise)
         caller     (Thread/currentThread)
         client     (proxy [HttpClient] []
-                     (submit [url config engine listener]
-                       (let [canceller (proxy-super submit url config engine listener)]
-                         (when (= caller (Thread/currentThread)) (deref second-hop 10000 nil))
-                         canceller)))]
+                     (exec [url config engine listener]
+                       (proxy-super exec url config engine listener)
+                       (when (= caller (Thread/currentThread)) (deref second-hop 10000 nil))))]
     (peer/with-peer [p (fn [conn]
                          (peer/read-request! conn)
                          (peer/send! conn "HTTP/1.1 302 X\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")

@@ -43,9 +43,9 @@
 
 (defn set-hop!
   "From now on, cancelling runs the `canceller` of the hop `ending`; immediately if already cancelled. Does nothing if a
-  redirect was quicker: then a later hop has begun."
+  redirect was quicker: then a later hop has begun; nor without a canceller: a user's `exec` has made no call."
   [{:keys [^AtomicReference hop]} ending ^Runnable canceller]
-  (when-not (.compareAndSet hop ending canceller)
+  (when-not (or (nil? canceller) (.compareAndSet hop ending canceller))
     (when (identical? (.get hop) cancelled) (.run canceller))))
 
 (defn- cancel! [{:keys [^AtomicReference hop]}]

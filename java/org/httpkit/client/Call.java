@@ -37,13 +37,20 @@ abstract class Call extends ClientUpcalls.Call {
             if (config != null) {
                 collector.expect(config.methodName(), config.maxResponseBytes);
             }
-            if (collector.streams()) {
-                return new StreamedCall(client, collector);
-            } else if (collector.collectedByCore()) {
-                return new BufferedCall(client, collector);
-            }
+            Call call = of(client, collector);
+            collector.awaits(call);
+            return call;
         }
         return new ListenedCall(client, listener);
+    }
+
+    private static Call of(HttpClient client, RespListener collector) {
+        if (collector.streams()) {
+            return new StreamedCall(client, collector);
+        }
+        return collector.collectedByCore()
+                ? new BufferedCall(client, collector)
+                : new ListenedCall(client, collector);
     }
 
     /** Whether the body comes in pieces. */

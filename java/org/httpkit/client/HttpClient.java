@@ -267,23 +267,12 @@ public class HttpClient implements Runnable {
      *     connection
      */
     public void exec(String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
-        submit(url, config, engine, listener);
-    }
-
-    /**
-     * As {@link #exec}.
-     *
-     * @return cancels the request: the listener gets a CancellationException, unless it is over
-     */
-    public Runnable submit(
-            String url, RequestConfig config, SSLEngine engine, IRespListener listener) {
         Call call = Call.of(this, listener, config);
         try {
             start(call, url, config, engine);
         } catch (Throwable t) {
             call.refuse(t);
         }
-        return call::cancel;
     }
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine)

@@ -55,6 +55,9 @@ public class RespListener implements IRespListener {
     /** Null outside of a client. */
     private HeapShare share;
 
+    /** Null before a client has been given this. */
+    private Call call;
+
     private DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
     private volatile Map<String, Object> headers = Collections.emptyMap();
@@ -69,6 +72,14 @@ public class RespListener implements IRespListener {
         this.filter = filter == null ? IFilter.ACCEPT_ALL : filter;
         this.coercion = coercion;
         this.delivery = new Delivery(handler, pool);
+    }
+
+    /**
+     * @return cancels the request that {@link HttpClient#exec} was given this for, unless it is
+     *     over: the handler gets a CancellationException; null before that
+     */
+    public Runnable canceller() {
+        return call == null ? null : call::cancel;
     }
 
     /** The status received so far; null before the status line. */
@@ -176,6 +187,11 @@ public class RespListener implements IRespListener {
     void expect(String method, long most) {
         headRequest = "HEAD".equals(method);
         maxBytes = most;
+    }
+
+    /** The call whose response this gets. */
+    void awaits(Call begun) {
+        call = begun;
     }
 
     /** Counts what is collected here. */
