@@ -235,10 +235,18 @@
   [client]
   (.stop (the-client "client-stop!" client)))
 
+(defn- callers-default ^HttpClient []
+  (let [client (force *default-client*)]
+    (when-not (or (not client) (instance? HttpClient client))
+      (throw (ClassCastException.
+               (str "*default-client* " (options/shown client)
+                 ": expected an HttpClient, see make-client, a delay of one, or nil"))))
+    client))
+
 (defn- choose-client ^HttpClient [client insecure?]
   (or client
       (when insecure? @insecure-client)
-      (force *default-client*)
+      (callers-default)
       @default-client))
 
 (defn make-ssl-engine

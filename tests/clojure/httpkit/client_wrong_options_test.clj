@@ -75,6 +75,12 @@
   (is (= [NullPointerException ":url nil: expected a String such as \"http://host:port/path\""]
          (thrown #(client/request {} nil)))))
 
+(deftest a-wrong-default-client-is-named
+  (doseq [wrong [5 (delay 5)]]
+    (binding [client/*default-client* wrong]
+      (is (= [ClassCastException "*default-client* 5: expected an HttpClient, see make-client, a delay of one, or nil"]
+             (thrown #(client/get "http://127.0.0.1:1/")))))))
+
 (deftest a-wrong-part-is-named-without-its-content
   (are [part class message]
        (= [class message] (thrown #(client/post "http://127.0.0.1:1/" {:multipart [{:name "ok" :content "x"} part]})))
