@@ -83,12 +83,6 @@
   (-server-stop! [server opts]
     (lifecycle/stop! server "server-stop!" (options/as-map "server-stop!" opts))))
 
-(extend-type nil
-  IHttpServer
-  (server-status [server]   (lifecycle/the-server "server-status" server))
-  (server-port   [server]   (lifecycle/the-server "server-port" server))
-  (-server-stop! [server _] (lifecycle/the-server "server-stop!" server)))
-
 (defn server-stop!
   "Stops `server`: it accepts no new connections, and WebSockets get close code
   1001. Requests that are running, or arrive on open connections, get time to
@@ -548,21 +542,6 @@
       :unknown           ; Any other code
 
       (on-close ch (fn [status] (swap! channels disj ch)))"))
-
-(defn- refuse-nil! [call]
-  (options/refuse! call " of nil: expected a channel, which as-channel passes to its callbacks"))
-
-(extend-type nil
-  Channel
-  (open?      [_]   (refuse-nil! "open?"))
-  (close      [_]   (refuse-nil! "close"))
-  (websocket? [_]   (refuse-nil! "websocket?"))
-  (send!
-    ([_ _]          (refuse-nil! "send!"))
-    ([_ _ _]        (refuse-nil! "send!")))
-  (on-receive [_ _] (refuse-nil! "on-receive"))
-  (on-ping    [_ _] (refuse-nil! "on-ping"))
-  (on-close   [_ _] (refuse-nil! "on-close")))
 
 (defn- callback!
   "`f`, or ClassCastException, as in http-kit, if it is no function."

@@ -79,3 +79,10 @@
 (deftest protocols-have-no-other-methods
   (doseq [[p methods] protocols]
     (is (= methods (set (keys (:sigs @(var-of 'org.httpkit.server p))))) p)))
+
+(deftest protocols-are-those-of-http-kits-classes-only
+  (doseq [[p class] '{Channel org.httpkit.server.AsyncChannel, IHttpServer org.httpkit.server.HttpServer}
+          :let [protocol @(var-of 'org.httpkit.server p)]]
+    (is (not-any? #(satisfies? protocol %) [nil "x"]) p)
+    (is (not (extends? protocol nil)) p)
+    (is (extends? protocol (resolve class)) p)))

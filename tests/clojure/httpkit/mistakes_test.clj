@@ -29,10 +29,11 @@
   (is (= "server-stop! of class java.lang.Long: expected an HttpServer, see :legacy-return-value? of run-server"
          (message #(server/server-stop! 5))))
   (doseq [[what f] {"server-port" server/server-port, "server-status" server/server-status}]
-    (is (= (str what " of nil: expected an HttpServer, see :legacy-return-value? of run-server") (message #(f nil))))))
+    (is (= (str "No implementation of method: :" what " of protocol: #'org.httpkit.server/IHttpServer found for class: nil")
+           (message #(f nil))))))
 
 (deftest only-servers-are-servers-also-those-of-a-users-own
-  (is (not-any? #(satisfies? server/IHttpServer %) [(fn []) 5 {}]))
+  (is (not-any? #(satisfies? server/IHttpServer %) [nil (fn []) 5 {}]))
   (let [own (reify server/IHttpServer
               (-server-stop! [_ opts] [:stopped opts])
               (server-status [_] :mine)

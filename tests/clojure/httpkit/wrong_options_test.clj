@@ -420,5 +420,5 @@
                     "on-receive" #(server/on-receive nil identity)
                     "on-ping"    #(server/on-ping nil identity)}]
     (is (= [IllegalArgumentException
-            (str call " of nil: expected a channel, which as-channel passes to its callbacks")]
+            (str "No implementation of method: :" call " of protocol: #'org.httpkit.server/Channel found for class: nil")]
            (thrown f)))))
