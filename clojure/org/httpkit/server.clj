@@ -792,8 +792,9 @@
            (send-checked-websocket-handshake! ~ch-name checked#)
            ~@body
            {:body ~ch-name})
-         (handshake/telling-version
-           {:status 400 :body "Bad Sec-WebSocket-Key header"} ring-req#))
+         (cond-> {:status 400 :body "Bad Sec-WebSocket-Key header"}
+           (not (contains? #{nil "13"} (get-in ring-req# [:headers "sec-websocket-version"])))
+           (assoc-in [:headers "Sec-WebSocket-Version"] "13")))
        (do
          ~@body
          {:body ~ch-name}))))

@@ -86,3 +86,24 @@
     (is (not-any? #(satisfies? protocol %) [nil "x"]) p)
     (is (not (extends? protocol nil)) p)
     (is (extends? protocol (resolve class)) p)))
+
+(defn- called
+  "Symbols with a namespace in the code that `form` expands to."
+  [form]
+  (set (filter qualified-symbol? (tree-seq coll? seq (macroexpand-1 form)))))
+
+(deftest macros-expand-to-public-vars-of-clojure-and-http-kit
+  (doseq [[n names] macros, v names
+          :let [form (concat [(symbol (name n) (name v))]
+                       ('{with-channel  [request ch (body)]
+                          schedule-task [1 (body)]
+                          with-timeout  [f 1 :late (body)]
+                          compile-if    [true 1 2]
+                          base64-encode [bytes]} v))]]
+    (var-of n v)
+    (doseq [s (called form)
+            :let [of (symbol (namespace s))]
+            :when (find-ns of)]
+      (is (or (= 'clojure.core of)
+              (contains? (set (concat (keys (function-of of)) (macros of))) (symbol (name s))))
+          (str n "/" v " expands to " s)))))
