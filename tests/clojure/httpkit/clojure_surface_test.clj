@@ -107,3 +107,11 @@
       (is (or (= 'clojure.core of)
               (contains? (set (concat (keys (function-of of)) (macros of))) (symbol (name s))))
           (str n "/" v " expands to " s)))))
+
+(deftest the-readme-names-all-other-public-vars
+  (let [row   (str (first (re-seq #"(?m)^\| more public names .*$" (slurp "README.md"))))
+        known (set (concat (mapcat keys (vals function-of)) (mapcat val macros) (mapcat val delays) (keys protocols)))]
+    (doseq [n (distinct (mapcat keys [function-of macros delays]))]
+      (require n)
+      (doseq [v (keys (ns-publics n)) :when (not (known v))]
+        (is (.contains row (str "`" v "`")) (str n "/" v))))))
