@@ -713,12 +713,16 @@
     (send-checked-websocket-handshake! ch checked)))
 
 (defn- open-websocket!
-  [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error] :as opts}]
+  [ch ring-req {:keys [on-receive on-ping on-open on-handshake-error subprotocols headers] :as opts}]
   (if-let [checked (websocket-handshake-check ring-req)]
     (do
       (when on-receive (org.httpkit.server/on-receive ch (partial on-receive ch)))
       (when on-ping    (org.httpkit.server/on-ping    ch (partial on-ping ch)))
-      (upgrade/accept! ch ring-req checked opts)
+      (upgrade/set-pings! ch opts)
+      (if (or subprotocols headers)
+        (upgrade/accept! ch ring-req checked opts)
+        ;; As in http-kit: users' tests replace this function.
+        (send-checked-websocket-handshake! ch checked))
       (when on-open (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
@@ -728,7 +732,7 @@
   (upgrade/prepare! ch opts)
   (when init (init ch))
   (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
-  (when on-close-raw (.setCloseRingHandler ^AsyncChannel ch (partial on-close-raw ch)))
+  (when on-close-raw (.setCloseRingHandler (options/the-channel ":on-close-raw of" ch) (partial on-close-raw ch)))
   (cond
     (not (:websocket? ring-req)) (when on-open (on-open ch))
     ;; Otherwise `:init` has sent the response.

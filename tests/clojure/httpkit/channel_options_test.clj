@@ -29,6 +29,30 @@
   (is (nil? (agreed ["c"])))
   (is (nil? (agreed nil "Sec-WebSocket-Protocol: a"))))
 
+(defn- own-channel
+  "A channel of a user's own, which adds to `log`."
+  [log]
+  (reify server/Channel
+    (open? [_] true)
+    (websocket? [_] true)
+    (send! [_ data] (swap! log conj data) true)
+    (on-receive [_ callback] (callback "received"))))
+
+(deftest the-public-function-makes-the-handshake-also-on-a-channel-of-a-users-own
+  (let [log     (atom [])
+        own     (own-channel log)
+        request {:request-method :get :protocol "HTTP/1.1" :websocket? true :async-channel own
+                 :headers {"upgrade" "websocket" "connection" "Upgrade" "sec-websocket-version" "13"
+                           "sec-websocket-key" "dGhlIHNhbXBsZSBub25jZQ=="}}
+        answer  #(server/as-channel request (merge {:on-open    (fn [ch] (server/send! ch "opened"))
+                                                    :on-receive (fn [_ message] (swap! log conj message))} %))]
+    (with-redefs [server/send-checked-websocket-handshake! (fn [_ accept] (swap! log conj accept))]
+      (is (= {:body own} (answer {:subprotocols nil :headers false :ping-interval 0})))
+      (is (= ["received" "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" "opened"] @log)))
+    (doseq [opts [{} {:subprotocols ["a"]} {:headers {"x" "1"}} {:ping-interval 1000}
+                  {:on-close-raw (fn [_ _ _])}]]
+      (is (thrown-with-msg? IllegalArgumentException #" of an object of class .*: expected a channel" (answer opts)) opts))))
+
 (deftest the-handshake-answer-takes-further-headers
   (wire/with-server [{:keys [port]}
                      #(server/as-channel % {:headers {"Set-Cookie" ["a=1" "b=2"] "X-Number" 5 "X-None" nil

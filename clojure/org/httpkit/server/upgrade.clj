@@ -56,15 +56,15 @@
 
 ;;;; Handshake
 
-(defn- set-pings! [^AsyncChannel ch {:keys [ping-interval ping-timeout]}]
+(defn set-pings! [ch {:keys [ping-interval ping-timeout]}]
   (when (and ping-interval (pos? (long ping-interval)))
-    (.setPings ch (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
+    (.setPings (options/the-channel ":ping-interval of" ch)
+      (options/to-int ping-interval) (options/to-int (or ping-timeout ping-interval)))))
 
 (defn accept!
   "Responds with 101; `checked` is what `websocket-handshake-check` returned."
-  [^AsyncChannel ch ring-req checked {:keys [subprotocols headers] :as opts}]
-  (set-pings! ch opts)
-  (.sendHandshake ch
+  [ch ring-req checked {:keys [subprotocols headers]}]
+  (.sendHandshake (options/the-channel "the handshake of" ch)
     (handshake/headers checked (when subprotocols (handshake/agreed ring-req subprotocols)) (or headers nil))))
 
 (defn rejection
