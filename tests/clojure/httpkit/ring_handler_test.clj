@@ -7,8 +7,10 @@
             [org.httpkit.server  :as server])
   (:import (java.io ByteArrayInputStream)
            (java.nio ByteBuffer)
+           (java.nio.charset StandardCharsets)
            (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors
                                  RejectedExecutionException)
+           (org.httpkit HttpMethod HttpVersion)
            (org.httpkit.jni Native)
            (org.httpkit.logger ContextLogger EventLogger EventNames)
            (org.httpkit.server AsyncChannel Frame HttpRequest HttpServer HttpServer$Status IHandler ProxyProtocolOption
@@ -365,3 +367,25 @@
     (is (= "leaf" (:body (wire/fetch (.getPort server) "/"))))
     (is (str/ends-with? @seen "\r\n\r\nroot"))
     (stop! server)))
+
+(deftest a-request-made-by-hand-reaches-the-function
+  (let [log      (atom [])
+        seen     (promise)
+        response (promise)
+        callback (proxy [RespCallback] [nil nil]
+                   (run [buffers] (deliver response (str/join (map #(.decode StandardCharsets/ISO_8859_1 ^ByteBuffer %) buffers)))))
+        run      (fn [request]
+                   (doto (ring log #(do (deliver seen %) {:status 201 :body "made"}) {})
+                     (.handle ^HttpRequest request ^RespCallback callback)
+                     (.close wire/patience-ms)))]
+    (run (doto (HttpRequest. HttpMethod/POST "/a?b=c" HttpVersion/HTTP_1_1)
+           (.setHeaders {"x-one" "1" "x-forwarded-for" "10.0.0.1"})
+           (.setBody (.getBytes "text") 4)))
+    (let [{:keys [body] :as request} (deref seen wire/patience-ms nil)]
+      (is (= {:request-method :post :uri "/a" :query-string "b=c" :protocol "HTTP/1.1" :scheme :http
+              :headers {"x-one" "1" "x-forwarded-for" "10.0.0.1"} :remote-addr "10.0.0.1" :content-length 4}
+             (dissoc request :body)))
+      (is (= "text" (slurp body))))
+    (is (str/starts-with? (deref response wire/patience-ms "") "HTTP/1.1 201 Created\r\n"))
+    (is (str/ends-with? @response "\r\n\r\nmade"))
+    (is (= [(str (.serverStatusPrefix EventNames/DEFAULT) 201)] @log))))

@@ -15,6 +15,12 @@ import java.util.Map;
 
 /** A request for an {@link IHandler}. */
 public class HttpRequest {
+    private static final Keyword REQUEST_METHOD = Keyword.intern(null, "request-method");
+    private static final Keyword URI = Keyword.intern(null, "uri");
+    private static final Keyword QUERY_STRING = Keyword.intern(null, "query-string");
+    private static final Keyword PROTOCOL = Keyword.intern(null, "protocol");
+    private static final Keyword SCHEME = Keyword.intern(null, "scheme");
+    private static final Keyword HTTP = Keyword.intern(null, "http");
     private static final Keyword HEADERS = Keyword.intern(null, "headers");
     private static final Keyword REMOTE_ADDR = Keyword.intern(null, "remote-addr");
     private static final Keyword BODY = Keyword.intern(null, "body");
@@ -54,7 +60,7 @@ public class HttpRequest {
 
     /**
      * A request that no server has received, without headers, body and channel, for tests of
-     * handlers.
+     * handlers. A {@link RingHandler} makes a Ring request of what is set here.
      *
      * @param url path and query
      */
@@ -104,6 +110,20 @@ public class HttpRequest {
      */
     public String protocol() {
         return version == HttpVersion.HTTP_1_0 ? "HTTP/1.0" : "HTTP/1.1";
+    }
+
+    /**
+     * @return the Ring request, if no server has received this one
+     */
+    IPersistentMap madeByHand() {
+        return replaceIn(
+                PersistentHashMap.EMPTY
+                        .assoc(REQUEST_METHOD, method.KEY)
+                        .assoc(URI, uri)
+                        .assoc(QUERY_STRING, queryString)
+                        .assoc(PROTOCOL, protocol())
+                        .assoc(SCHEME, HTTP)
+                        .assoc(HEADERS, PersistentHashMap.create(headers)));
     }
 
     /**

@@ -40,7 +40,7 @@ final class RingCall extends AsyncCall implements Runnable {
 
     private IPersistentMap requestMap() {
         if (request.block == null) {
-            throw new IllegalArgumentException("no server has received this request");
+            return request.madeByHand();
         }
         IPersistentMap map = new RequestMap(request.block, request.server());
         return request.replaceIn(map.assoc(ASYNC_CHANNEL, request.channel));
