@@ -3,8 +3,13 @@
   (:require [clojure.string  :as str]
             [clojure.test    :refer [are deftest is testing]]
             [httpkit.wire    :as wire]
-            [httpkit.ws-wire :as ws])
-  (:import (org.httpkit.server AsyncChannel Frame$PingFrame Frame$PongFrame HttpServer)))
+            [httpkit.ws-wire :as ws]
+            [org.httpkit.server :as server]
+            [org.httpkit.topics :as topics])
+  (:import (java.io ByteArrayOutputStream PrintStream)
+           (java.util.concurrent Executors)
+           (java.util.function Consumer)
+           (org.httpkit.server AsyncChannel Frame$PingFrame Frame$PongFrame HttpServer RingHandler)))
 
 (set! *warn-on-reflection* true)
 
@@ -15,6 +20,15 @@
     (f async-channel req)
     {:body async-channel}))
 
+(defn- stderr-of
+  "What `f` prints to standard error."
+  [f]
+  (let [old  System/err
+        text (ByteArrayOutputStream.)]
+    (System/setErr (PrintStream. text true))
+    (try (f) (finally (System/setErr old)))
+    (str text)))
+
 (def ^:private upgrade
   "Headers that are enough for the tests' client, which checks the status only."
   {"Upgrade" "websocket" "Connection" "Upgrade"})
@@ -24,7 +38,47 @@
     (is (.isClosed channel))
     (is (not (.isWebSocket channel)))
     (is (false? (.send channel "x" false)))
-    (is (false? (.serverClose channel 1000)))))
+    (is (false? (.serverClose channel 1000)))
+    (is (nil? (.sendHandshake channel upgrade)))
+    (is (.isClosed channel))))
+
+(deftest the-handlers-of-a-channel-of-no-connection-run
+  (let [heard   (atom [])
+        channel (AsyncChannel. nil nil)]
+    (.setCloseHandler channel #(swap! heard conj %))
+    (.setCloseRingHandler channel #(swap! heard conj [%1 %2]))
+    (.onClose channel 1001)
+    (.onClose channel 1000 "once")
+    (is (= [:going-away [1001 ""]] @heard)))
+  (let [heard   (promise)
+        channel (AsyncChannel. nil nil)]
+    (.setCloseHandler channel #(deliver heard %))
+    (doto (RingHandler. identity false (Executors/newSingleThreadExecutor))
+      (.clientClose channel 1000)
+      (.close wire/patience-ms))
+    (is (= :normal (deref heard wire/patience-ms nil)))))
+
+(deftest exceptions-in-handlers-of-a-channel-of-no-connection-are-printed
+  (let [channel (AsyncChannel. nil nil)]
+    (.setReceiveHandler channel (fn [_] (throw (ex-info "broken handler" {}))))
+    (is (re-find #"handle websocket frame TextFrame\[len=1\][\s\S]*broken handler"
+                 (stderr-of #(.messageReceived channel "x"))))
+    (is (.isClosed channel))))
+
+(deftest a-channel-of-no-connection-takes-every-call
+  (let [channel (AsyncChannel. nil nil)
+        flushed (promise)]
+    (.whenFlushed channel (reify Consumer (accept [_ written?] (deliver flushed written?))))
+    (is (false? (deref flushed wire/patience-ms nil)))
+    (is (false? (.compressesFile channel {:status 200} Long/MAX_VALUE)))
+    (is (false? (.watchPeer channel)))
+    (is (false? (.abort channel)))
+    (is (= [0 nil "unknown<->unknown"] [(.pendingBytes channel) (.remoteAddress channel) (str channel)]))
+    (is (false? (topics/subscribe! channel "t")))
+    (is (zero? (topics/publish! channel "t" "x")))
+    (is (false? (topics/unsubscribe! channel "t")))
+    (is (zero? (server/broadcast! [channel] "x")))
+    (is (= {:body channel} (server/as-channel {:async-channel channel} {:on-open #(server/send! % "x") :max-pending-bytes 9})))))
 
 (deftest the-last-send-closes
   (let [heard (atom [])

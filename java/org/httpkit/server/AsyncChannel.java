@@ -79,6 +79,11 @@ public class AsyncChannel {
         return sender.watchPeer();
     }
 
+    /** Where exceptions of the channel's handlers are logged. */
+    ServerLog log() {
+        return server == null ? ServerLog.NO_SERVER : server.log;
+    }
+
     /** Passes a warning to the server's logger; never throws. */
     public void logWarning(String message, Throwable error) {
         if (server != null) {
@@ -399,8 +404,9 @@ public class AsyncChannel {
         try {
             handler.invoke(argument);
         } catch (Throwable e) {
-            server.log.error(ServerLog.FRAME + describe(argument), e);
-            server.log.event(server.log.events.serverWsFrameError);
+            ServerLog log = log();
+            log.error(ServerLog.FRAME + describe(argument), e);
+            log.event(log.events.serverWsFrameError);
         }
     }
 

@@ -110,7 +110,7 @@ final class Closing {
             if (throwing) {
                 throw e;
             }
-            ServerLog log = channel.server.log;
+            ServerLog log = channel.log();
             log.error(ServerLog.CLOSE_HANDLER, e);
             log.event(log.events.serverChannelCloseError);
         } finally {

@@ -74,6 +74,10 @@ final class Room {
 
     /** See {@link AsyncChannel#whenFlushed}. */
     void whenFlushed(Consumer<Boolean> task) {
-        channel.server.channels.whenDrained(channel.handle(), task);
+        if (channel.server == null) {
+            task.accept(false);
+        } else {
+            channel.server.channels.whenDrained(channel.handle(), task);
+        }
     }
 }

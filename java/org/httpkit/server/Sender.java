@@ -268,7 +268,8 @@ final class Sender {
 
     /** See {@link AsyncChannel#compressesFile}. */
     boolean compressesFile(Map<?, ?> response, long length) {
-        return (length <= ResponseCoding.MAX_FILE || OpenBody.isShort(server, length))
+        return server != null
+                && (length <= ResponseCoding.MAX_FILE || OpenBody.isShort(server, length))
                 && ResponseCoding.isForFile(response, compression, terms, length);
     }
 
@@ -350,6 +351,9 @@ final class Sender {
 
     /** See {@link AsyncChannel#sendHandshake}. */
     void handshake(Map<String, Object> headers) {
+        if (server == null) {
+            return;
+        }
         ResponseWriter out = server.writers.borrow();
         lock.lockInOrder();
         try {
@@ -412,7 +416,7 @@ final class Sender {
     void forgetClosed() {
         if (upgraded) {
             server.channels.wakeSenders(handle);
-        } else {
+        } else if (server != null) {
             server.channels.forgetClosed(channel);
         }
     }

@@ -9,6 +9,9 @@ final class ServerLog {
     static final String BODY_CALLBACK = "body callback";
     static final String FRAME = "handle websocket frame ";
 
+    /** For channels without a connection. */
+    static final ServerLog NO_SERVER = new ServerLog(new ServerOptions());
+
     final EventNames events;
 
     private final ServerOptions options;

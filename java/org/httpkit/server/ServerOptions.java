@@ -105,10 +105,10 @@ public final class ServerOptions {
     /** Whether a handler's exception message is the body of the 500. */
     public boolean errorMessages = true;
 
-    public ContextLogger<String, Throwable> errorLogger;
+    public ContextLogger<String, Throwable> errorLogger = ContextLogger.ERROR_PRINTER;
     public ContextLogger<String, Throwable> warnLogger;
-    public EventLogger<String> eventLogger;
-    public EventNames eventNames;
+    public EventLogger<String> eventLogger = EventLogger.NOP;
+    public EventNames eventNames = EventNames.DEFAULT;
 
     /** Numeric options by name; only the core knows their meaning. */
     private final Map<String, Long> numbers = new LinkedHashMap<>();

@@ -64,9 +64,9 @@ public final class Topics {
         this.server = server;
     }
 
-    /** The topics of the server that a channel belongs to. */
+    /** The topics of the server that a channel belongs to; none without one. */
     public static Topics of(AsyncChannel channel) {
-        return channel.server.topics;
+        return channel.server == null ? new Topics(null) : channel.server.topics;
     }
 
     /**
