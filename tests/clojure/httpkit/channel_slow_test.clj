@@ -92,6 +92,22 @@
           (run! wire/reset peers))
         (is (empty? @errors))))))
 
+(defn- field [object field-name]
+  (.get (doto (.getDeclaredField (class object) field-name) (.setAccessible true)) object))
+
+(deftest a-body-that-waited-for-its-peer-leaves-nothing-behind
+  (doseq [[about end] {"complete" (fn []), "failed" #(throw (ex-info "no more" {}))}]
+    (wire/with-server [{:keys [port server]}
+                       (fn [_] {:body (streamable #(do (.write ^OutputStream % ^bytes @long-content) (end)))})
+                       {}]
+      (let [waiting #(count (-> server (field "channels") (field "drains")))
+            conn    (wire/connect port :receive-buffer 4096)]
+        (wire/write! conn (wire/get-request "/"))
+        (is (wire/eventually #(= 1 (waiting))) "its writer waits")
+        (is (= (= "complete" about) (:complete? (wire/read-answer! conn))))
+        (is (wire/eventually #(zero? (waiting))) about)
+        (wire/disconnect conn)))))
+
 (deftest requests-behind-a-long-body-are-answered-in-order-on-the-same-connection
   (doseq [mode        (keys (modes))
           [kind make] kinds

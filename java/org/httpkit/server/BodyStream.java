@@ -63,9 +63,7 @@ final class BodyStream extends OutputStream {
 
     /** Sends what is left, before the body ends. */
     void settle() {
-        if (insist(body::settle) == Abi.SENT_CLOSED) {
-            body.server.channels.forgetDrain(body.handle);
-        }
+        insist(body::settle);
     }
 
     /** Whether writes are refused because the rest is not needed, which is not a failure. */

@@ -61,7 +61,7 @@ abstract class BodyTask implements Runnable {
                 Responses.send(body.handle, out);
             }
         } finally {
-            server.bodies.ended(this);
+            over();
         }
     }
 
@@ -85,8 +85,13 @@ abstract class BodyTask implements Runnable {
                 server.log.error(about, e);
             }
         } finally {
-            server.bodies.ended(this);
+            over();
         }
+    }
+
+    private void over() {
+        server.bodies.ended(this);
+        server.channels.forgetDrain(body.handle);
     }
 
     /** The peer has disconnected: not an error of the body. */
