@@ -4,8 +4,12 @@
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client])
   (:import [java.io ByteArrayOutputStream InputStream IOException]
+           [java.util.concurrent AbstractExecutorService]
            [java.util.zip GZIPOutputStream]
-           [org.httpkit BytesInputStream ProtocolException]))
+           [org.httpkit BytesInputStream HttpMethod ProtocolException]
+           [org.httpkit.client HttpClient HttpClient$AddressFinder HttpClient$SSLEngineURIConfigurer IResponseHandler
+                               RequestConfig RespListener]
+           [org.httpkit.logger ContextLogger EventLogger EventNames]))
 
 (def ^:private head "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ")
 
@@ -64,6 +68,34 @@
           (is (= "abc" (String. (.readNBytes in 3))))
           (client/client-stop! c)
           (is (thrown-with-msg? IOException #"HTTP client is stopped" (.read in))))))))
+
+;; As a ForkJoinPool that can start no thread for what it has queued: a worker of it may run that at once, before the
+;; core has been told of the exception, which is logged first.
+(deftest a-body-that-was-delivered-ends-with-its-call-though-the-pool-threw
+  (let [queued  (atom nil)
+        pool    (proxy [AbstractExecutorService] []
+                  (execute [^Runnable task]
+                    (if (compare-and-set! queued nil task)
+                      (throw (OutOfMemoryError. "unable to create native thread"))
+                      (.run task))))
+        body    (promise)
+        logger  (reify ContextLogger
+                  (log [_ _ _] (doto (Thread. ^Runnable @queued) (.start) (.join))))
+        c       (HttpClient. -1 HttpClient$AddressFinder/DEFAULT HttpClient$SSLEngineURIConfigurer/NOP logger
+                             EventLogger/NOP EventNames/DEFAULT)
+        handler (reify IResponseHandler
+                  (onSuccess [_ _ _ in] (deliver body in))
+                  (onThrowable [_ e] (deliver body e)))]
+    (peer/with-peer [p (serving (fn [conn]
+                                  (peer/send! conn head "9\r\n\r\nabc")
+                                  (peer/await-end! conn)))]
+      (.exec c (:url p) (RequestConfig. HttpMethod/GET nil nil 20000 20000 -1 nil false false) nil
+             (RespListener. handler nil pool RespListener/STREAM))
+      (let [in ^InputStream (deref body 20000 nil)]
+        (is (= "abc" (String. (.readNBytes in 3))))
+        (is (= "Response stream failed"
+               (deref (future (try (.read in) (catch IOException e (ex-message e)))) 20000 :waits)))))
+    (.stop c)))
 
 (deftest a-slow-reader-slows-the-peer-down-and-loses-nothing
   (let [n    (* 20 1024 1024)

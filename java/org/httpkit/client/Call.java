@@ -284,9 +284,10 @@ abstract class Call extends ClientUpcalls.Call {
 
         @Override
         void fail(Throwable t) {
-            if (listener == null) {
-                feed.end(t);
-            } else {
+            // Even if the listener is still to be told: a pool that threw may have delivered the
+            // body.
+            feed.end(t);
+            if (listener != null) {
                 listener.failed(t);
             }
         }

@@ -91,14 +91,18 @@ final class ResponseStream extends InputStream {
         }
 
         /**
+         * Only the first end counts.
+         *
          * @param why null when the body is complete
          */
         void end(Throwable why) {
             lock.lock();
             try {
-                ended = true;
-                failure = why;
-                changed.signalAll();
+                if (!ended) {
+                    ended = true;
+                    failure = why;
+                    changed.signalAll();
+                }
             } finally {
                 lock.unlock();
             }
