@@ -11,6 +11,7 @@
             [httpkit.wire        :as wire]
             [org.httpkit.client  :as client])
   (:import (java.lang.ref WeakReference)
+           (java.lang.reflect InvocationHandler Method Proxy)
            (java.net URL URLClassLoader)
            (java.util.concurrent ThreadPoolExecutor)))
 
@@ -63,12 +64,15 @@
         (is (= 3 (count (set files))))
         (is (every? #(.isAbsolute (io/file ^String %)) files) "none is a failure's text")))))
 
+(defn- new-loader ^URLClassLoader []
+  (URLClassLoader. (into-array URL (map #(.toURL (.toURI (io/file ^String %)))
+                                        (str/split (System/getProperty "java.class.path") #":")))
+                   (ClassLoader/getPlatformClassLoader)))
+
 (defn- in-new-loader
   "Value of the program `text`, as a string, run by a Clojure of its own on a thread of its own; and its class loader."
   [text]
-  (let [urls   (into-array URL (map #(.toURL (.toURI (io/file ^String %)))
-                                    (str/split (System/getProperty "java.class.path") #":")))
-        loader (URLClassLoader. urls (ClassLoader/getPlatformClassLoader))
+  (let [loader (new-loader)
         result (promise)
         body   (fn []
                  (deliver result
@@ -114,6 +118,31 @@
   (let [[result ^WeakReference loader] (in-new-loader (everything))]
     (is (= (pr-str (repeat 3 [300000 "ab"])) result))
     ;; The threads of uploads, listeners and the like wait 10 s for more work.
+    (is (wire/eventually 40000 #(do (System/gc) (nil? (.get loader)))))))
+
+(defn- refused-in-new-loader
+  "What a listener is told of a request on a stopped client, made by this thread, which lives on; and the class loader."
+  []
+  (let [loader   (new-loader)
+        named    #(Class/forName (str "org.httpkit.client." %) true loader)
+        made     (fn [^Class c] (.newInstance (.getConstructor c (make-array Class 0)) (object-array 0)))
+        listener (named "IRespListener")
+        told     (promise)
+        client   (made (named "HttpClient"))
+        methods  (into {} (map (juxt #(.getName ^Method %) identity)) (.getMethods (class client)))
+        proxied  (Proxy/newProxyInstance loader (into-array Class [listener])
+                   (reify InvocationHandler
+                     (invoke [_ _ method args]
+                       (when (= "onThrowable" (.getName method)) (deliver told (str (first args)))))))]
+    (.invoke ^Method (methods "stop") client (object-array 0))
+    (.invoke ^Method (methods "exec") client
+             (object-array ["http://127.0.0.1:1/" (made (named "RequestConfig")) nil proxied]))
+    (.close loader)
+    [(deref told wire/patience-ms :nothing) (WeakReference. loader)]))
+
+(deftest a-request-on-a-stopped-client-leaves-no-class-loader-to-its-thread
+  (let [[told ^WeakReference loader] (refused-in-new-loader)]
+    (is (str/includes? told "stopped"))
     (is (wire/eventually 40000 #(do (System/gc) (nil? (.get loader)))))))
 
 (deftest the-clients-own-workers-end-when-there-is-nothing-to-do

@@ -2,6 +2,7 @@ package org.httpkit.client;
 
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
@@ -257,6 +258,7 @@ public class HttpClient implements Runnable {
                 LockSupport.parkNanos(PAUSE);
             }
         }
+        ClientUpcalls.leave();
         hosted.stop();
     }
 

@@ -80,7 +80,13 @@ public final class ClientUpcalls {
 
     /** For calls that the core refused: no terminal upcall will remove them. */
     public static void forget(long id) {
-        CALLS.remove(id);
+        CALLS.forget(id);
+    }
+
+    /** This thread has run a loop, which has ended. */
+    public static void leave() {
+        CALLS.leave();
+        TRANSPORTS.leave();
     }
 
     /** Registers the transport; it is removed when the core closes it. */

@@ -26,7 +26,7 @@ final class Ids<T> {
 
     private final Map<Id, T> objects = new ConcurrentHashMap<>();
 
-    /** Reused for each look-up on a thread. */
+    /** Reused for each look-up on a loop; {@link #leave} removes it. */
     private final ThreadLocal<Id> asked = ThreadLocal.withInitial(Id::new);
 
     private Id asked(long id) {
@@ -35,10 +35,29 @@ final class Ids<T> {
         return asking;
     }
 
-    void put(long id, T object) {
+    private static Id key(long id) {
         Id key = new Id();
         key.value = id;
-        objects.put(key, object);
+        return key;
+    }
+
+    void put(long id, T object) {
+        objects.put(key(id), object);
+    }
+
+    /**
+     * As {@link #remove}, on a thread that is no loop: leaves nothing of our class loader to it.
+     */
+    void forget(long id) {
+        objects.remove(key(id));
+    }
+
+    /**
+     * This thread is no loop any more, but may live on: a client without a loop stops on its
+     * caller's.
+     */
+    void leave() {
+        asked.remove();
     }
 
     /**
