@@ -61,7 +61,12 @@ final class SilentBodies {
 
     private static void tick() {
         idleTicks = BODIES.isEmpty() ? idleTicks + 1 : 0;
-        BODIES.forEach(SilentBodies::tick);
+        try {
+            BODIES.forEach(SilentBodies::tick);
+        } catch (Throwable e) {
+            // No memory even for that: the next tick must come all the same.
+            Loggers.complain("bodies that are being read", null, e);
+        }
         if (idleTicks < IDLE_TICKS) {
             tickLater();
             return;
