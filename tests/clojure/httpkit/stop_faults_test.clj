@@ -5,9 +5,12 @@
             [clojure.test        :refer [deftest is testing]]
             [httpkit.subprocess  :as subprocess]
             [httpkit.wire        :as wire]
+            [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
-  (:import (java.util.concurrent AbstractExecutorService ExecutorService Executors)
-           (org.httpkit.jni Native NativeLibrary)))
+  (:import (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
+           (java.util.function Consumer)
+           (org.httpkit.jni Native NativeLibrary)
+           (org.httpkit.server AsyncChannel)))
 
 (set! *warn-on-reflection* true)
 
@@ -52,6 +55,68 @@
   (with-open-channel
     #(is (= {:requests 0 :websockets 0 :cut 1}
             (deref (server/server-drain! (:server %) {:timeout 100}) wire/patience-ms :never)))))
+
+;;;; What waits in the pool
+
+(defn- blocked
+  "Calls `f` with a server whose pool of one thread is busy until it is interrupted or `f` returns, and a function
+  that makes a WebSocket before that."
+  [pool f]
+  (let [gate    (CountDownLatch. 1)
+        heard   (atom {})
+        opened  (atom [])
+        begun   (promise)
+        started (wire/start (fn [{:keys [uri websocket?] :as req}]
+                              (cond
+                                websocket?       (server/as-channel req
+                                                   {:on-open  #(swap! opened conj %)
+                                                    :on-close (fn [ch status] (swap! heard update ch (fnil conj []) status))})
+                                (= "/block" uri) (do (deliver begun true) (.await gate) {:body "late"})
+                                :else            {:body "ok"}))
+                            {:worker-pool pool})
+        webs    (vec (repeatedly 3 #(ws/connect (:port started) wire/patience-ms)))]
+    (try
+      (is (wire/eventually #(= 3 (count @opened))))
+      (with-open [conn (wire/connect (:port started))]
+        (wire/send! conn (wire/get-request "/block"))
+        (is (deref begun wire/patience-ms false))
+        (f (assoc started :webs webs :opened @opened :heard heard)))
+      (finally
+        (.countDown gate)
+        (wire/stop started)
+        (run! ws/disconnect webs)))))
+
+(deftest a-stop-loses-nothing-that-waits-in-the-users-pool
+  (doseq [[about ^ExecutorService inner wrap] [["a queue" (Executors/newFixedThreadPool 1) identity]
+                                               ["a pool that does not name what it drops" (ForkJoinPool. 1) identity]
+                                               ["a pool of a container" (Executors/newFixedThreadPool 1) contained]]]
+    (testing about
+      (blocked (wrap inner)
+        (fn [{:keys [port webs opened heard] :as started}]
+          (let [flushed (promise)]
+            (ws/send! (first webs) [[:text "queued"]] nil)
+            (.whenFlushed ^AsyncChannel (first opened) (reify Consumer (accept [_ written] (deliver flushed written))))
+            (with-open [conn (wire/connect port)]
+              (wire/send! conn (wire/get-request "/"))
+              (is (true? (wire/stop started 300)))
+              (is (= [503 "Server unavailable, please try again"] ((juxt :status :body) (wire/answer conn)))))
+            (is (= (repeat 3 1) (map #(count (@heard %)) opened)) "on-close is called once for each")
+            (is (true? (deref flushed wire/patience-ms :never))))))
+      (.shutdown inner))))
+
+(deftest what-a-pool-drops-by-itself-is-not-kept
+  (let [dropping (proxy [AbstractExecutorService] []
+                   (execute [_])
+                   (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
+                   (awaitTermination [_ _] true))]
+    (wire/with-server [{:keys [port server]} (fn [_]) {:worker-pool dropping}]
+      (let [field  (fn [object field-name]
+                     (.get (doto (.getDeclaredField (class object) field-name) (.setAccessible true)) object))
+            kept   #(count (-> server (field "workers") (field "unbegun") (field "tasks")))]
+        (dotimes [_ 2500]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (wire/get-request "/"))))
+        (is (< (kept) 2000) "though a server notices a little later that a peer has left")))))
 
 (def ^:private jvm-args
   (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))

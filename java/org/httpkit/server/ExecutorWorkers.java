@@ -1,5 +1,6 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 
 import java.util.concurrent.ExecutorService;
@@ -8,10 +9,12 @@ import java.util.concurrent.TimeUnit;
 /** A user's own pool: every request and every run of a channel's callbacks is a task of it. */
 final class ExecutorWorkers extends Workers {
     private final ExecutorService pool;
+    private final Unbegun unbegun;
 
     ExecutorWorkers(HttpServer server, ExecutorService pool) {
         super(server);
         this.pool = pool;
+        this.unbegun = new Unbegun(pool);
     }
 
     @Override
@@ -22,7 +25,33 @@ final class ExecutorWorkers extends Workers {
         if (shut) {
             reject(block, null); // some pools drop tasks then, or cannot be shut down
         } else {
-            pool.submit(() -> perform(block));
+            unbegun.submit(new Work(block));
+        }
+    }
+
+    private final class Work extends Unbegun.Task {
+        private static final long serialVersionUID = 1;
+
+        private final transient byte[] block;
+
+        Work(byte[] block) {
+            this.block = block;
+        }
+
+        @Override
+        void perform() {
+            ExecutorWorkers.this.perform(block);
+        }
+
+        @Override
+        void drop() {
+            reject(block, null);
+        }
+
+        @Override
+        boolean isOver() {
+            long handle = RequestBlock.handle(block);
+            return !Native.isOpen(handle) && server.channels.get(handle) == null;
         }
     }
 
@@ -36,7 +65,7 @@ final class ExecutorWorkers extends Workers {
             return;
         }
         try {
-            pool.execute(task);
+            unbegun.submit(task, () -> aside(task));
         } catch (Throwable rejected) {
             aside(task);
         }
@@ -46,6 +75,7 @@ final class ExecutorWorkers extends Workers {
     void stop(int timeout) {
         shut = true;
         shutDown(pool, timeout, server.options.errorLogger);
+        unbegun.dropAll();
     }
 
     /**

@@ -1,0 +1,113 @@
+package org.httpkit.server;
+
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * What a pool was given and has not begun: a pool that is shut down drops that, and need not say
+ * what it was.
+ */
+final class Unbegun {
+    /** Tasks between two looks for those that the pool has dropped without being shut down. */
+    private static final int LOOK_AFTER = 1024;
+
+    /** Begun by the pool, or dropped by {@link #dropAll}: once, by whichever comes first. */
+    abstract static class Task extends AtomicBoolean implements Runnable {
+        private static final long serialVersionUID = 1;
+
+        private transient Unbegun all;
+
+        abstract void perform();
+
+        /** The pool is shut down: does instead what peers and users wait for. */
+        abstract void drop();
+
+        /** Whether nobody waits for it any more, so that it need not be dropped. */
+        boolean isOver() {
+            return false;
+        }
+
+        @Override
+        public final void run() {
+            if (all.take(this)) {
+                perform();
+            }
+        }
+
+        /** For the exception of a pool that refuses it. */
+        @Override
+        public String toString() {
+            return "work of the server";
+        }
+    }
+
+    private final ExecutorService pool;
+    private final Set<Task> tasks = ConcurrentHashMap.newKeySet();
+    private volatile boolean dropped;
+
+    /**
+     * Tasks until the next look. Threads may overwrite each other's count, which only delays it.
+     */
+    private int untilLook = LOOK_AFTER;
+
+    Unbegun(ExecutorService pool) {
+        this.pool = pool;
+    }
+
+    /** Gives a task to the pool. Throws what the pool does, unless the task has begun. */
+    void submit(Task task) {
+        task.all = this;
+        try {
+            tasks.add(task);
+            pool.submit(task);
+        } catch (Throwable e) {
+            if (take(task)) {
+                throw e;
+            }
+        }
+        if (dropped) {
+            drop(task);
+        } else if (--untilLook < 0) {
+            tasks.removeIf(Task::isOver);
+            untilLook = LOOK_AFTER + 2 * tasks.size();
+        }
+    }
+
+    void submit(Runnable perform, Runnable drop) {
+        submit(
+                new Task() {
+                    @Override
+                    void perform() {
+                        perform.run();
+                    }
+
+                    @Override
+                    void drop() {
+                        drop.run();
+                    }
+                });
+    }
+
+    private boolean take(Task task) {
+        tasks.remove(task);
+        return task.compareAndSet(false, true);
+    }
+
+    /** Drops all, now that the pool is shut down, and what is submitted from now on. */
+    void dropAll() {
+        dropped = true;
+        tasks.forEach(this::drop);
+    }
+
+    private void drop(Task task) {
+        if (take(task)) {
+            try {
+                task.drop();
+            } catch (Throwable e) {
+                Loggers.complain("a task that the :worker-pool has not begun", null, e);
+            }
+        }
+    }
+}
