@@ -323,6 +323,35 @@
       (stop! server)
       (is (.isTerminated pool)))))
 
+(deftest a-stop-loses-nothing-that-waits-in-its-pool
+  (doseq [wrap [identity behind]]
+    (testing (if (= behind wrap) "behind another handler" "alone")
+      (let [gate   (CountDownLatch. 1)
+            begun  (promise)
+            heard  (atom [])
+            server (start (wrap (ring (atom [])
+                                      (fn [{:keys [uri websocket?] :as req}]
+                                        (if websocket?
+                                          (server/as-channel req {:on-receive (fn [_ message]
+                                                                                (when (= "wait" message)
+                                                                                  (deliver begun true)
+                                                                                  (.await gate)))
+                                                                  :on-close   (fn [_ _] (swap! heard conj uri))})
+                                          {:body "x"}))
+                                      {:pool (Executors/newFixedThreadPool 1) :quiet? (= identity wrap)})))
+            port   (.getPort server)
+            webs   (mapv #(ws/connect port wire/patience-ms %) ["/busy" "/queued" "/idle"])]
+        (ws/send! (webs 0) [[:text "wait"]] nil)
+        (is (deref begun wire/patience-ms false))
+        (ws/send! (webs 1) [[:text "queued"]] nil)
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (wire/get-request "/"))
+          (.stop server 300)
+          (is (= 503 (:status (wire/answer conn)))))
+        (is (wire/eventually #(= ["/busy" "/idle" "/queued"] (sort @heard))))
+        (.countDown gate)
+        (run! ws/disconnect webs)))))
+
 (deftest the-constructor-with-a-number-of-threads-makes-the-pool
   (let [gate   (CountDownLatch. 1)
         names  (atom #{})

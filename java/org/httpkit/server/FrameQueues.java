@@ -12,6 +12,7 @@ final class FrameQueues {
     private static final int MAX_WAITING = 20480;
 
     private final ExecutorService execs;
+    private final Unbegun unbegun;
     private final Consumer<Throwable> failed;
     private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
 
@@ -24,10 +25,12 @@ final class FrameQueues {
     }
 
     /**
+     * @param unbegun what the pool has not begun
      * @param failed is given what a task throws
      */
-    FrameQueues(ExecutorService execs, Consumer<Throwable> failed) {
+    FrameQueues(ExecutorService execs, Unbegun unbegun, Consumer<Throwable> failed) {
         this.execs = execs;
+        this.unbegun = unbegun;
         this.failed = failed;
     }
 
@@ -48,7 +51,8 @@ final class FrameQueues {
                 });
         if (begins[0]) {
             try {
-                execs.submit(() -> runChain(channel));
+                Runnable run = () -> runChain(channel);
+                unbegun.submit(run, () -> Workers.aside(run));
             } catch (Throwable e) {
                 chains.remove(channel);
                 throw e;
@@ -82,9 +86,11 @@ final class FrameQueues {
 
     /**
      * See {@link LateClosing}: the chain is there until the closing, which is part of it, has run.
+     * One that a pool which is shut down has not begun counts as running, since it may never begin.
      */
     int running(AsyncChannel channel) {
         Chain chain = chains.get(channel);
-        return chain == null ? 0 : chain.begun;
+        int begun = chain == null ? 0 : chain.begun;
+        return chain != null && begun == 0 && execs.isShutdown() ? -1 : begun;
     }
 }

@@ -35,6 +35,7 @@ public class RingHandler implements IHandler {
     private final LogLimit queueFull;
     private final EventLogger<String> eventLogger;
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
+    private final Unbegun unbegun;
     private final FrameQueues queues;
 
     /** As the constructor with 8 arguments, with the defaults of {@code run-server}. */
@@ -129,7 +130,9 @@ public class RingHandler implements IHandler {
         this.errorLogger = errorLogger;
         this.rejected = new LogLimit(Workers.REJECTED, errorLogger);
         this.queueFull = new LogLimit(Workers.QUEUE_FULL, errorLogger);
-        this.queues = new FrameQueues(execs, e -> Loggers.log(errorLogger, ServerLog.WORKER, e));
+        this.unbegun = new Unbegun(execs);
+        this.queues =
+                new FrameQueues(execs, unbegun, e -> Loggers.log(errorLogger, ServerLog.WORKER, e));
         this.eventLogger = eventLogger;
         this.eventNames = eventNames;
         this.serverHeader = serverHeader;
@@ -163,16 +166,23 @@ public class RingHandler implements IHandler {
     public void handle(HttpRequest request, RespCallback callback) {
         RingCall call = new RingCall(this, request, callback);
         try {
-            execs.submit(call);
+            unbegun.submit(call, () -> refuse(call, null));
         } catch (Throwable e) {
-            if (!execs.isShutdown()) {
-                rejected.log(e);
-            } else if (stoppingLogged.compareAndSet(false, true)) {
-                logError(Workers.STOPPING, null);
-            }
-            event(eventNames.serverStatus503);
-            call.unavailable();
+            refuse(call, e);
         }
+    }
+
+    /**
+     * @param cause null if the pool was shut down before it began
+     */
+    private void refuse(RingCall call, Throwable cause) {
+        if (cause != null && !execs.isShutdown()) {
+            rejected.log(cause);
+        } else if (stoppingLogged.compareAndSet(false, true)) {
+            logError(Workers.STOPPING, null);
+        }
+        event(eventNames.serverStatus503);
+        call.unavailable();
     }
 
     @Override
@@ -242,6 +252,7 @@ public class RingHandler implements IHandler {
     @Override
     public void close(int timeout) {
         ExecutorWorkers.shutDown(execs, timeout, errorLogger);
+        unbegun.dropAll();
         rejected.tellOmitted();
         queueFull.tellOmitted();
     }
