@@ -139,11 +139,10 @@ public final class BodyCallback implements Runnable {
         ResponseWriter out = server.writers.borrow();
         if (status < 0) {
             out.plain(500, server.errorText(HttpUtils.messageOf(e)), true);
+            server.log.status(500);
         } else {
-            String text = stream.failureText();
-            out.plain(status, text, !text.isEmpty());
+            stream.refuse(out);
         }
-        server.log.status(out.status);
         Responses.send(channel.handle(), out);
         server.writers.giveBack(out);
     }

@@ -66,15 +66,18 @@ abstract class BodyTask implements Runnable {
     }
 
     /**
-     * Responds with 500, or cuts the body if its head has been sent. Logs {@code e} unless the peer
-     * has disconnected.
+     * Responds with 500, or cuts the body if its head has been sent. Logs {@code e} unless it is
+     * the peer's fault: it has disconnected, or the body is made of its upload, which is broken.
      */
     final void fail(Throwable e) {
+        int status = e instanceof PeerGoneException ? 0 : body.statusFor(e);
         try {
-            if (e instanceof PeerGoneException) {
+            if (status == 0) {
                 body.cut();
             } else if (body.takeBack()) {
-                if (e instanceof IOException) {
+                if (status > 0) {
+                    body.upload.refuse(out);
+                } else if (e instanceof IOException) {
                     RingExchanges.unreadable(server, about, (IOException) e, out);
                 } else {
                     RingExchanges.failed(server, about, e, out);
@@ -82,7 +85,9 @@ abstract class BodyTask implements Runnable {
                 Responses.send(body.handle, out);
             } else {
                 body.cut();
-                server.log.error(about, e);
+                if (status < 0) {
+                    server.log.error(about, e);
+                }
             }
         } finally {
             over();

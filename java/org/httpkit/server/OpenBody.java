@@ -40,6 +40,9 @@ final class OpenBody {
     private final boolean headRequest;
     private final int keep;
 
+    /** The request's body, of which this one may be made; null if there is no stream of it. */
+    final RequestBodyStream upload;
+
     /** The thread that produces the body; null if unknown. */
     volatile Thread maker = Thread.currentThread();
 
@@ -68,13 +71,24 @@ final class OpenBody {
 
     private int silentTicks;
 
-    OpenBody(HttpServer server, long handle, ResponseWriter out, boolean headRequest) {
+    OpenBody(
+            HttpServer server,
+            long handle,
+            ResponseWriter out,
+            boolean headRequest,
+            RequestBodyStream upload) {
         this.server = server;
         this.handle = handle;
         this.out = out;
         this.status = out.status;
         this.headRequest = headRequest;
         this.keep = server.options.bodyBufferSize;
+        this.upload = upload;
+    }
+
+    /** See {@link RequestBodyStream#statusFor}. */
+    int statusFor(Throwable thrown) {
+        return upload == null ? -1 : upload.statusFor(thrown);
     }
 
     /** Whether a body of this length is read into memory whole. */
@@ -279,6 +293,9 @@ final class OpenBody {
 
     /** Ends it without a trace if nothing was sent. @return false if something was */
     boolean takeBack() {
+        if (upload != null) {
+            upload.responding(); // until now, only its peer could end the exchange
+        }
         lock.lock();
         try {
             if (state != State.KEEPING) {

@@ -398,9 +398,19 @@ public final class RequestBodyStream extends InputStream {
         return failed != null && failed.status < 0 && failed.why == thrown;
     }
 
-    /** The body of that response: none for a time limit, as with other requests. */
-    String failureText() {
+    /**
+     * Writes that response; for a time limit without a body, as with other requests.
+     *
+     * @return false if there is no peer for it
+     */
+    boolean refuse(ResponseWriter out) {
         Failure failed = failure;
-        return failed == null || failed.status == 408 ? "" : failed.why.getMessage();
+        if (failed.status == 0) {
+            return false;
+        }
+        String text = failed.status == 408 ? "" : failed.why.getMessage();
+        out.plain(failed.status, text, !text.isEmpty());
+        server.log.status(failed.status);
+        return true;
     }
 }

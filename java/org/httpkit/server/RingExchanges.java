@@ -97,16 +97,20 @@ final class RingExchanges {
 
         /** Writes the handler's result; false if there is nothing for the caller to send. */
         boolean finish(ResponseWriter out) {
-            RequestBodyStream body = request.bodyStreamIfMade();
-            if (body != null) {
-                body.responding();
-            }
             boolean responds = write(out);
             if (claimed) {
                 return responds;
             }
+            responding();
             AsyncChannel channel = responds ? request.takeResponse() : request.channelIfMade();
             return channel == null ? responds : channel.handlerReturned(responds);
+        }
+
+        private void responding() {
+            RequestBodyStream upload = request.bodyStreamIfMade();
+            if (upload != null) {
+                upload.responding();
+            }
         }
 
         private boolean write(ResponseWriter out) {
@@ -128,9 +132,18 @@ final class RingExchanges {
                 server.log.status(out.status);
                 return true;
             } catch (IOException e) {
+                if (statusFor(e) >= 0) {
+                    return request.bodyStreamIfMade().refuse(out);
+                }
                 unreadable(server, describe(), e, out);
                 return true;
             }
+        }
+
+        /** See {@link RequestBodyStream#statusFor}. */
+        private int statusFor(Throwable e) {
+            RequestBodyStream upload = request.bodyStreamIfMade();
+            return upload == null ? -1 : upload.statusFor(e);
         }
 
         /**
@@ -187,6 +200,7 @@ final class RingExchanges {
             }
             claimed = true;
             if (file != null) {
+                responding();
                 sendFile(file, out.stream instanceof File, out);
                 server.log.status(out.status);
                 return false;
@@ -242,7 +256,13 @@ final class RingExchanges {
             Object content = out.takeStream();
             boolean apart = async || !isOurs(content) || out.isEventStream();
             ResponseWriter own = apart ? out.headCopy() : out;
-            OpenBody body = new OpenBody(server, block.handle(), own, block.has(Abi.REQUEST_HEAD));
+            OpenBody body =
+                    new OpenBody(
+                            server,
+                            block.handle(),
+                            own,
+                            block.has(Abi.REQUEST_HEAD),
+                            request.bodyStreamIfMade());
             if (out.isEventStream()) {
                 body.start(); // a listening peer wants to see that it is connected
             }
@@ -268,7 +288,9 @@ final class RingExchanges {
                     if (pump.body.takeBack()) {
                         throw RingExchanges.<IOException>sneaky(e);
                     }
-                    server.log.error(describe(), e);
+                    if (statusFor(e) < 0) {
+                        server.log.error(describe(), e);
+                    }
                 }
                 pump.body.cut();
                 return BodyPump.Begun.SENT;
@@ -290,8 +312,7 @@ final class RingExchanges {
 
         /** Writes a 500; false if a response has begun. */
         boolean fail(Throwable e, ResponseWriter out) {
-            RequestBodyStream body = request.bodyStreamIfMade();
-            int status = body == null ? -1 : body.statusFor(e);
+            int status = statusFor(e);
             AsyncChannel channel = claimed ? null : request.takeResponse();
             if (channel != null && !takesToFail(channel, status)) {
                 if (status < 0) {
@@ -303,25 +324,11 @@ final class RingExchanges {
                 failed(server, describe(), e, out);
                 return true;
             }
-            return refuse(status, body.failureText(), out);
+            return request.bodyStreamIfMade().refuse(out);
         }
 
         private boolean takesToFail(AsyncChannel channel, int status) {
             return returned || status > 0 ? channel.responseFailed() : channel.handlerFailed();
-        }
-
-        /**
-         * Writes the response to a request whose body could not be read, which is its peer's fault.
-         *
-         * @return false if there is no peer for it
-         */
-        private boolean refuse(int status, String text, ResponseWriter out) {
-            if (status == 0) {
-                return false;
-            }
-            out.plain(status, text, !text.isEmpty());
-            server.log.status(status);
-            return true;
         }
 
         private String describe() {

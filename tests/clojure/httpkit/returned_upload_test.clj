@@ -1,0 +1,114 @@
+(ns httpkit.returned-upload-test
+  "Responses whose body is that of their request, which still arrives: what is the peer's fault is not the handler's."
+  (:require [clojure.java.io     :as io]
+            [clojure.string      :as str]
+            [clojure.test        :refer [deftest is testing]]
+            [httpkit.wire        :as wire]
+            [org.httpkit.server  :as server]
+            [ring.core.protocols :as protocols])
+  (:import (java.io BufferedInputStream IOException InputStream OutputStream)
+           (java.util.concurrent Executors)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private head "POST /up HTTP/1.1\r\nHost: h\r\n")
+
+(def ^:private with-length (str head "Content-Length: 100\r\n\r\n"))
+
+(def ^:private chunked (str head "Transfer-Encoding: chunked\r\n\r\n"))
+
+(def ^:private half (str (str/join (repeat 49 "x")) "\n"))
+
+(defn- a-chunk [^String text]
+  (str (Long/toString (count text) 16) "\r\n" text "\r\n"))
+
+(def ^:private returns
+  {"the stream"  identity
+   "another one" #(BufferedInputStream. ^InputStream %)
+   "a seq"       #(map str (line-seq (io/reader %)))
+   "a writer"    #(reify protocols/StreamableResponseBody
+                    (write-body-to-stream [_ _ out]
+                      (with-open [^OutputStream out out] (io/copy % out))))})
+
+(def ^:private modes
+  {"own threads"   (constantly {:allow-virtual? false :n-threads 4})
+   "default"       (constantly {})
+   "a user's pool" #(array-map :worker-pool (Executors/newFixedThreadPool 4))
+   "asynchronous"  (constantly {:ring-async? true})})
+
+(defn- returning [as-body {:keys [ring-async?]}]
+  (let [response (fn [req] {:status 200 :body (as-body (:body req))})]
+    (if ring-async?
+      (fn [req respond _] (respond (response req)))
+      response)))
+
+(defn- outcome
+  "What `(exchange conn)` returned, and what was logged until the server had stopped."
+  [as-body options exchange]
+  (let [logged (promise)]
+    [(wire/with-server [{:keys [port errors]} (returning as-body options) (merge {:request-buffer-size 10} options)]
+       (deliver logged errors)
+       (with-open [conn (wire/connect port)]
+         (exchange conn)))
+     (map second @@logged)]))
+
+(defmacro ^:private in-all-ways [[as-body options] & body]
+  `(doseq [[mode# options#] modes, [kind# ~as-body] returns]
+     (testing (str mode# ", " kind#)
+       (let [~options (options#)] ~@body))))
+
+(deftest a-peer-that-sends-nothing-gets-a-408
+  (in-all-ways [as-body options]
+    (is (= [408 []]
+           (outcome as-body (assoc options :body-timeout 200)
+             (fn [conn]
+               (wire/send! conn with-length)
+               (:status (wire/answer conn))))))))
+
+(deftest a-fault-behind-the-head-cuts-the-response
+  (doseq [[fault more begins rest] [["a stall"           {:body-timeout 200} with-length ""]
+                                    ["broken chunks"     {}                  chunked     "zz\r\n"]
+                                    ["more than allowed" {:max-body 60}      chunked     (a-chunk half)]]]
+    (testing fault
+      (in-all-ways [as-body options]
+        (is (= [[200 :truncated] []]
+               (outcome as-body (merge options {:body-buffer-size 0} more)
+                 (fn [conn]
+                   (wire/send! conn begins (if (= begins chunked) (a-chunk half) half))
+                   (let [{:keys [status]} (wire/read-head conn)]
+                     (wire/send! conn rest)
+                     [status (peek (wire/read-chunks conn))])))))))))
+
+(deftest a-peer-that-leaves-is-not-logged
+  (doseq [[how leave!] {"closes" #(.close ^java.io.Closeable %) "half-closes" wire/half-close! "resets" wire/reset!!}
+          sent         ["" half]]
+    (testing (str "it " how " after " (count sent) " bytes")
+      (in-all-ways [as-body options]
+        (let [began (promise)]
+          (is (= [:left []]
+                 (outcome (fn [body] (deliver began true) (as-body body)) options
+                   (fn [conn]
+                     (wire/send! conn with-length sent)
+                     (is (deref began wire/patience-ms false))
+                     (leave! conn)
+                     :left)))))))))
+
+(deftest an-error-of-the-body-itself-is-logged-and-so-is-a-read-behind-the-response
+  (in-all-ways [as-body options]
+    (let [error (ex-info "own" {})]
+      (is (= [500 [error]]
+             (outcome (fn [_] (as-body (proxy [InputStream] [] (read ([] (throw error)) ([_] (throw error)) ([_ _ _] (throw error))))))
+               options
+               (fn [conn]
+                 (wire/send! conn with-length half half)
+                 (:status (wire/answer conn))))))))
+  (let [upload (promise)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req]
+                         (deliver upload (:body req))
+                         {:status 200 :body (list "a" "b")})
+                       {:request-buffer-size 10}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn with-length half)
+        (is (= "ab" (:body (wire/answer conn))))
+        (is (thrown-with-msg? IOException #"^the exchange is over$" (slurp @upload)))))))
