@@ -152,6 +152,21 @@
       (is (= ["gzip" "no-cache" "Accept-Encoding" nil]
              (map (:headers (ask port "HEAD" gzip)) ["content-encoding" "cache-control" "vary" "content-length"]))))))
 
+(deftest a-file-of-any-length-that-would-be-compressed-for-others-says-so
+  (doseq [[about times body vary] [["short"                   1   identity "Accept-Encoding"]
+                                   ["beyond the buffer"       20  identity "Accept-Encoding"]
+                                   ["a part, with 200"        20  #(server/file-part % 0 100000) "Accept-Encoding"]
+                                   ["left to the kernel"      150 identity nil]]
+          :let [content (apply str (repeat times text))]
+          given [{"Content-Type" "text/html"} {"Content-Type" "text/html" "Vary" "Accept-Encoding"} {"Content-Type" "image/png"}]
+          method ["GET" "HEAD"]]
+    (testing (str method " " about " " given)
+      (wire/with-server [{:keys [port]} (fn [_] (response :body (body (files/temporary-file content)) :headers given))
+                         {:compression true :body-buffer-size 20000}]
+        (let [{:keys [status headers]} (ask port method ["Accept-Encoding" "identity"])]
+          (is (= [200 nil (or (given "Vary") (when (= "text/html" (given "Content-Type")) vary))]
+                 [status (headers "content-encoding") (headers "vary")])))))))
+
 (deftest a-304-names-the-validators-and-vary-of-the-200
   (doseq [[why accepts headers vary etag length]
           [["coded"        "gzip" {"Content-Type" "text/html"} "Accept-Encoding" "W/\"a\"" nil]

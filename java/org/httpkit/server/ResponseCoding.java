@@ -196,10 +196,12 @@ final class ResponseCoding {
         }
     }
 
-    /** The body is sent as it is. */
-    void plain(ResponseWriter out) {
+    /** The body, of this length, is sent as it is. */
+    void plain(ResponseWriter out, long length) {
         if (isAside()) {
             changeAside(out);
+        } else if (length >= how.minSize && length <= MAX_FILE && isEligible()) {
+            vary(out); // for another client, it is compressed
         }
     }
 

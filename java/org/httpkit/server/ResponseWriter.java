@@ -374,10 +374,10 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     /** As {@link #codeWhole}, for a body that is left to the kernel. */
-    void leavePlain() {
+    void leavePlain(long length) {
         ResponseCoding decided = takeCoding();
         if (decided != null) {
-            decided.plain(this);
+            decided.plain(this, length);
         }
     }
 

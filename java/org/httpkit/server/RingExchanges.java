@@ -299,7 +299,7 @@ final class RingExchanges {
 
         /** {@code whole}: the file may have grown or shrunk meanwhile, and is sent as it is. */
         private void sendFile(FilePart file, boolean whole, ResponseWriter out) throws IOException {
-            out.leavePlain();
+            out.leavePlain(file.length());
             if (block.has(Abi.REQUEST_HEAD)) {
                 file.requirePresent();
                 out.declareLength(file.length());
