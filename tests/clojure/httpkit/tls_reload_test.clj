@@ -136,6 +136,19 @@
       (is (str/includes? (peek (log)) (str ":tls :key \"" key "\": no such file")))
       (is (= "other.test" (first-name ssl-port))))))
 
+(deftest what-breaks-again-in-the-same-way-is-logged-again
+  (with-reloading [{:keys [errors]} folder {}]
+    (let [key  (io/file folder "tls.key")
+          away (io/file folder "away.key")]
+      (is (.renameTo key away))
+      (is (wire/eventually #(= 1 (count @errors))))
+      (is (wire/eventually (fn []
+                             ;; Nothing tells when the server has looked.
+                             (doseq [[^java.io.File from to] [[away key] [key away]]]
+                               (.renameTo from to)
+                               (Thread/sleep (long (* 1500 interval))))
+                             (= 2 (count @errors))))))))
+
 (deftest a-reload-by-hand-says-what-is-in-use
   (with-reloading [{:keys [ssl-port server events]} folder {:keystore-scan-interval nil}]
     (certs/put! folder "other")

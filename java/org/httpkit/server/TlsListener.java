@@ -142,7 +142,9 @@ public final class TlsListener {
         List<Object> now = null;
         try {
             now = look();
-            if (!now.equals(seen)) {
+            if (now.equals(seen)) {
+                failed = null; // what failed has been taken back
+            } else {
                 loaded.set(load(now));
             }
             return null;
