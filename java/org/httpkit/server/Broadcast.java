@@ -1,5 +1,7 @@
 package org.httpkit.server;
 
+import clojure.lang.Seqable;
+
 import org.httpkit.jni.Native;
 
 import java.io.IOException;
@@ -66,12 +68,23 @@ public final class Broadcast {
 
     private void run(Object data) throws IOException {
         Piece frame = webSockets.isEmpty() ? null : Piece.frame(data);
-        Piece chunk = streams.isEmpty() ? null : Piece.chunk(data);
+        Piece chunk = streams.isEmpty() ? null : chunk(data);
         toAll(webSockets, frame, data);
         toAll(streams, chunk, data);
         toEach(others, data);
         if (failure != null) {
             Broadcast.<RuntimeException>rethrow(failure);
+        }
+    }
+
+    private static Piece chunk(Object data) throws IOException {
+        try {
+            return Piece.chunk(data);
+        } catch (RuntimeException e) {
+            if (Piece.bodyOf(data) instanceof Seqable) {
+                throw e; // by the user's code, perhaps
+            }
+            throw new IllegalArgumentException(e.getMessage(), e);
         }
     }
 
