@@ -175,6 +175,19 @@
     (is (thrown-with-msg? IllegalArgumentException #"no socket with the name \"https\", but \"a\", \"b\""
           (sockets/descriptors only (environment ["a" "b"]))))))
 
+(deftest what-systemd-did-not-pass-is-named-with-what-the-environment-says
+  (let [refused (fn [env]
+                  (try (sockets/descriptors {:listen-socket :systemd} env)
+                       (catch IllegalArgumentException e (ex-message e))))
+        none    (fn [why]
+                  (str ":listen-socket :systemd: no socket was passed to this process (" why
+                    "): start it from a .socket unit, or with systemd-socket-activate"))]
+    (is (= (none "LISTEN_PID and LISTEN_FDS are not set") (refused {})))
+    (is (= (none "LISTEN_FDS is not set") (refused {"LISTEN_PID" "1"})))
+    (is (= (none "LISTEN_PID is not set") (refused {"LISTEN_FDS" "1"})))
+    (is (= (none "LISTEN_FDS is \"0\"") (refused {"LISTEN_PID" "1" "LISTEN_FDS" "0"})))
+    (is (= (none "LISTEN_FDS is \"x\"") (refused {"LISTEN_PID" "1" "LISTEN_FDS" "x"})))))
+
 (deftest a-tls-port-is-beside-a-unix-socket
   (with-dir
     (fn [dir]

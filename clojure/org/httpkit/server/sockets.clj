@@ -20,13 +20,22 @@
   (when (and text (re-matches #"\d{1,9}" text))
     (Long/parseLong text)))
 
+(defn- unset
+  "What `env` lacks of what systemd sets."
+  [{:strs [LISTEN_PID LISTEN_FDS]}]
+  (cond
+    (not (or LISTEN_PID LISTEN_FDS)) "LISTEN_PID and LISTEN_FDS are not set"
+    (not LISTEN_PID)                 "LISTEN_PID is not set"
+    (not LISTEN_FDS)                 "LISTEN_FDS is not set"
+    :else                            (str "LISTEN_FDS is " (pr-str LISTEN_FDS))))
+
 (defn- passed
   "Names of the descriptors that systemd passed to this process, in their order: an empty text for one without a name."
   [env]
   (let [pid (env "LISTEN_PID"), n (number-of (env "LISTEN_FDS"))]
     (when-not (and pid n (pos? (long n)))
-      (options/refuse! ":listen-socket :systemd: no socket was passed to this process (LISTEN_PID and LISTEN_FDS are"
-        " not set): start it from a .socket unit, or with systemd-socket-activate"))
+      (options/refuse! ":listen-socket :systemd: no socket was passed to this process (" (unset env)
+        "): start it from a .socket unit, or with systemd-socket-activate"))
     (when-not (= pid (str (NativeLibrary/processId)))
       (options/refuse! ":listen-socket :systemd: the sockets were passed to process " pid ", and this is "
         (NativeLibrary/processId) ": a script that starts java must do it with exec"))
