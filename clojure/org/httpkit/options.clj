@@ -77,12 +77,14 @@
      nil opts)))
 
 (defn returned
-  "`v`, which the function in option `k` has returned; throws if it is not of this class."
-  [k ^Class class v]
-  (when-not (instance? class v)
-    (let [message (str k " returned " (shown v) ": expected a " (.getSimpleName class))]
-      (throw (if (nil? v) (NullPointerException. message) (ClassCastException. message)))))
-  v)
+  "`v`, which the function in option `k` has returned; throws if it is not of this class, or not `valid?`."
+  ([k ^Class class v]
+   (returned k #(instance? class %) (.getSimpleName class) v))
+  ([k valid? expected v]
+   (when-not (valid? v)
+     (let [message (str k " returned " (shown v) ": expected a " expected)]
+       (throw (if (nil? v) (NullPointerException. message) (ClassCastException. message)))))
+   v))
 
 (defn as-map
   "The options of `what` as a map; a seq of keys and values counts as one.

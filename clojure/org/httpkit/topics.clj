@@ -217,7 +217,8 @@
     (fn []
       (when-not (or (closed? bridge) (.containsKey unsubscribes topic))
         (.put unsubscribes topic
-          ((:subscribe callbacks) topic (fn [message] (receive! topics origin topic message)))))
+          (options/returned :subscribe tables/function? "function"
+            ((:subscribe callbacks) topic (fn [message] (receive! topics origin topic message))))))
       (or (subscribe)
           (do (leave-if-empty! bridge topic) ; The channel has closed meanwhile.
               false)))))
@@ -287,8 +288,9 @@
   `close` undoes all `:subscribe`; the channels' subscriptions stay, and are local.
   Throws IllegalStateException if the server has a bridge."
   ^Closeable [source callbacks]
-  (options/check-all "bridge" tables/bridge (merge {:publish nil, :subscribe nil} callbacks))
-  (let [^Topics topics (local-topics source)
+  (let [callbacks      (merge {:publish nil, :subscribe nil} (options/as-map "bridge" callbacks))
+        _              (options/check-all "bridge" tables/bridge callbacks)
+        ^Topics topics (local-topics source)
         origin         (UUID/randomUUID)
         state          {:topics       topics
                         :origin       origin

@@ -178,7 +178,12 @@
                [#(topics/publish! server "t" "x" {:except 1}) #"except 1: expected a channel"]
                [#(topics/publish! server "t" 7)               #"cannot send a java.lang.Long"]
                [#(topics/bridge server {:publish prn})        #"subscribe nil: expected a function of a topic"]
-               [#(topics/bridge server {:publish prn :subscribe prn :x 1}) #"x is no option of bridge"]]]
+               [#(topics/bridge server {:publish prn :subscribe prn :x 1}) #"x is no option of bridge"]
+               [#(topics/bridge server nil)                   #"publish nil: expected a function of a topic"]
+               [#(topics/bridge server "x")                   #"options \"x\" of bridge: expected a map"]
+               [#(topics/bridge server [1])                   #"options of class .* of bridge: expected a map"]
+               [#(topics/bridge server {:publish :p :subscribe prn}) #"publish :p: expected a function of a topic and bytes"]
+               [#(topics/bridge server {:publish prn :subscribe {}}) #"subscribe of class .*: expected a function of a topic"]]]
         (is (thrown-with-msg? IllegalArgumentException message (f))))
       (ws/disconnect peer))))
 
@@ -277,6 +282,13 @@
       (with-open [_ (topics/bridge server {:publish prn, :subscribe failing})]
         (is (thrown-with-msg? IllegalStateException #"no connection" (topics/subscribe! ch "room")))
         (is (= #{} (topics/topics ch) (topics/topics server))))
+      (doseq [[returned class message] [[nil NullPointerException #":subscribe returned nil: expected a function"]
+                                        [:id ClassCastException   #":subscribe returned :id: expected a function"]]]
+        (with-open [_ (topics/bridge server {:publish prn, :subscribe (constantly returned)})]
+          (let [thrown (try (topics/subscribe! ch "room") (catch RuntimeException t t))]
+            (is (= class (clojure.core/class thrown)))
+            (is (re-find message (str (ex-message thrown))))
+            (is (= #{} (topics/topics ch) (topics/topics server))))))
       (topics/subscribe! ch "room")
       (is (thrown-with-msg? IllegalStateException #"no connection"
                             (topics/bridge server {:publish prn, :subscribe failing})))

@@ -178,7 +178,7 @@
                                    "a function of an address, or an HttpServer$ServerChannelFactory"]
      :listen-socket               listen-socket
      :unix-socket                 [path? "a path, as a String, File or Path, or nil"
-                                   #(if (string? %2) (illegal %1 %2) (class-thrown %1 %2))]
+                                   #(if (path-like? %2) (illegal %1 %2) (class-thrown %1 %2))]
      :unix-socket-mode            (core (unless-none [#(and (integer? %) (<= 0 % 0777)) "permissions, such as 0660"
                                                       #(if (number? %2) (illegal %1 %2) (class-thrown %1 %2))])
                                         unless-default)
@@ -254,8 +254,8 @@
 
 (def bridge
   "Of `org.httpkit.topics/bridge`."
-  {:publish   [ifn? "a function of a topic and bytes"]
-   :subscribe [ifn? "a function of a topic and a function of bytes"]})
+  {:publish   [function? "a function of a topic and bytes"]
+   :subscribe [function? "a function of a topic and a function of bytes"]})
 
 (def event-stream
   "Of `org.httpkit.sse/stream`."
