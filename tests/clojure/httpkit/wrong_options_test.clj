@@ -1,6 +1,7 @@
 (ns httpkit.wrong-options-test
   "What a wrong option or a misspelled name leads to, in the words of the exception or warning."
-  (:require [clojure.string         :as str]
+  (:require [clojure.java.io        :as io]
+            [clojure.string         :as str]
             [clojure.test           :refer [deftest is testing]]
             [httpkit.wire           :as wire]
             [org.httpkit.client     :as client]
@@ -100,6 +101,10 @@
              [{:unix-socket "/tmp/s" :http? false :ssl-port 0 :tls {:cert "c" :key "k"}} IllegalArgumentException
               ":unix-socket with :http? false: plain HTTP is what it is for"]
              [{:unix-socket ""}         IllegalArgumentException ":unix-socket \"\": expected a path, as a String, File or Path, or nil"]
+             [{:unix-socket "a\u0000b"} IllegalArgumentException ":unix-socket \"a\u0000b\": expected a path, as a String, File or Path, or nil"]
+             [{:unix-socket (io/file "")} IllegalArgumentException":unix-socket of class java.io.File: expected a path, as a String, File or Path, or nil"]
+             [{:unix-socket (io/file "a\u0000b")} IllegalArgumentException ":unix-socket of class java.io.File: expected a path, as a String, File or Path, or nil"]
+             [{:access-log "a\u0000b"}  IllegalArgumentException ":access-log \"a\u0000b\": expected a function of an entry, a path, :stdout, {:file path or :stdout, :format :combined, :common or :json}, or nil"]
              [{:unix-socket 5}          ClassCastException       ":unix-socket 5: expected a path, as a String, File or Path, or nil"]
              [{:unix-socket "/tmp/s" :unix-socket-mode 660} IllegalArgumentException ":unix-socket-mode 660: expected permissions, such as 0660, or nil"]
              [{:unix-socket "/tmp/s" :unix-socket-mode -1} IllegalArgumentException ":unix-socket-mode -1: expected permissions, such as 0660, or nil"]

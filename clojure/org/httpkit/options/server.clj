@@ -80,8 +80,13 @@
                                            "{:cert path :key path}, or a vector of such maps"])
      :http-versions          (unless-none [#(= [:http1] %) "[:http1]" versions-thrown])}))
 
-(defn- path? [v]
-  (or (not v) (instance? File v) (instance? Path v) (and (string? v) (not= v ""))))
+(defn- path-like? [v]
+  (or (string? v) (instance? File v) (instance? Path v)))
+
+(defn- path?
+  "Whether `v` is nil, or a path. The system would end one at a NUL."
+  [v]
+  (or (not v) (and (path-like? v) (re-matches #"[^\x00]+" (str v)))))
 
 (defn- descriptor? [v]
   (and (integer? v) (<= 0 v Integer/MAX_VALUE)))
@@ -101,7 +106,9 @@
 (defn- label-name? [v]
   (or (string? v) (keyword? v)))
 
-(defn- function? [v]
+(defn function?
+  "Whether `v` is a function, and nothing else that can be called."
+  [v]
   (and (ifn? v) (not (or (keyword? v) (symbol? v) (coll? v)))))
 
 (def ^:private access-log-entries
