@@ -247,7 +247,13 @@
         (wire/send! conn (str "GET /a?b=c HTTP/1.1\r\nHost: a.example:" to "\r\n\r\n"))
         (let [{:keys [status headers]} (wire/answer conn)]
           (is (= [308 (str "https://a.example:" ssl-port "/a?b=c")] [status (headers "location")])))))
-    (is (= 200 (:status (tls/fetch ssl-port "/"))) "over TLS the handler responds")))
+    (is (= 200 (:status (tls/fetch ssl-port "/"))) "over TLS the handler responds"))
+  (testing "on the TLS port alone"
+    (with-tls [{:keys [ssl-port]} ok {:ssl-redirect? true :http? false}]
+      (with-open [conn (wire/connect ssl-port)]
+        (wire/send! conn (str "GET /a?b=c HTTP/1.1\r\nHost: a.example:" ssl-port "\r\n\r\n"))
+        (let [{:keys [status headers]} (wire/answer conn)]
+          (is (= [308 (str "https://a.example:" ssl-port "/a?b=c")] [status (headers "location")])))))))
 
 (deftest a-failed-handshake-is-an-event-and-no-log-line
   (with-tls [{:keys [ssl-port events errors warnings]} ok {}]

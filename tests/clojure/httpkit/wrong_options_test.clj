@@ -165,9 +165,7 @@
            [{:trust-password "s3cr3t"}      ":trust-password has no effect without :truststore"]
            [{:ssl-port 0 :keystore "no.p12" :truststore "no.p12"}
             ":truststore has no effect without :client-auth"]
-           [{:ssl-port 0 :tls {:cert "c" :key "k" :ca "ca"}} ":ca in :tls has no effect without :client-auth"]
-           [{:ssl-port 0 :keystore "no.p12" :http? false :ssl-redirect? true}
-            ":ssl-redirect? has no effect with :http? false"]]
+           [{:ssl-port 0 :tls {:cert "c" :key "k" :ca "ca"}} ":ca in :tls has no effect without :client-auth"]]
           :when options]
     (is (= [IllegalArgumentException message] (thrown #(start-and-stop ok options))) (pr-str options))))
 

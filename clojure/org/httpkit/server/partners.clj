@@ -59,9 +59,7 @@
     (check-each! of-tls-port opts)
     (doseq [k     [:ca :crl]
             :when (and (some k (tls/identities opts)) (not (contains? opts :client-auth)))]
-      (options/refuse! k " in :tls has no effect without :client-auth"))
-    (when (and (:ssl-redirect? opts) (not (tls/plain? opts)))
-      (refuse! :ssl-redirect? " with :http? false"))))
+      (options/refuse! k " in :tls has no effect without :client-auth"))))
 
 (defn- announced-peers? [{:keys [proxy-protocol]}]
   (contains? #{:enable :optional} proxy-protocol))
