@@ -4,7 +4,8 @@
             [clojure.test       :refer [deftest is]]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
-  (:import (java.net InetSocketAddress Socket)))
+  (:import (java.net InetSocketAddress Socket)
+           (org.httpkit.server WebSocketException)))
 
 (set! *warn-on-reflection* true)
 
@@ -224,6 +225,24 @@
           (finally
             (deliver go true)
             (run! #(.close ^java.io.Closeable %) conns)))))))
+
+;; The log
+
+(deftest of-many-websockets-that-break-a-rule-few-are-logged-and-the-number-of-the-others
+  (let [n 200, bytes-of-a-fault (String. (byte-array [-0x7d -0x80 0 0 0 0]) "ISO-8859-1")
+        omitted #(Long/parseLong (or (second (re-find #"^WebSocket protocol error \((\d+) such lines were left out\)$"
+                                                      (str (first %))))
+                                     "0"))]
+    (wire/with-server [{:keys [port warnings events]} #(server/as-channel % {}) {}]
+      (let [conns (vec (repeatedly n #(wire/websocket port)))]
+        (try
+          (doseq [conn conns] (is (= 101 (:status (wire/answer conn)))))
+          (doseq [conn conns] (wire/send! conn bytes-of-a-fault))
+          (is (wire/eventually #(= n (count (filter #{"httpkit.server.ws.decode.error"} @events)))) "an event for each")
+          (is (wire/eventually #(= n (+ (count (filter (comp nil? first) @warnings)) (reduce + (map omitted @warnings))))))
+          (is (> n (count @warnings)))
+          (is (every? #(instance? WebSocketException (second %)) @warnings))
+          (finally (run! #(.close ^java.io.Closeable %) conns)))))))
 
 ;; Connections
 

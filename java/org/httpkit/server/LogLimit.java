@@ -14,6 +14,10 @@ final class LogLimit {
     private static final int PERIOD_MILLIS = 1000;
 
     private final String message;
+
+    /** What the line about left-out ones begins with. */
+    private final String about;
+
     private final ContextLogger<String, Throwable> log;
 
     /** When the current second began. */
@@ -27,7 +31,13 @@ final class LogLimit {
     private boolean isTimed;
 
     LogLimit(String message, ContextLogger<String, Throwable> log) {
+        this(message, message, log);
+    }
+
+    /** {@code message} may be null. */
+    LogLimit(String message, String about, ContextLogger<String, Throwable> log) {
         this.message = message;
+        this.about = about;
         this.log = log;
     }
 
@@ -77,7 +87,7 @@ final class LogLimit {
             lastOmitted = null;
         }
         if (number > 0) {
-            Loggers.log(log, message + " (" + number + " such lines were left out)", cause);
+            Loggers.log(log, about + " (" + number + " such lines were left out)", cause);
         }
     }
 }
