@@ -11,8 +11,8 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private patience
-  "A full heap makes the JVM collect garbage all the time."
-  40000)
+  "A full heap makes the JVM collect garbage all the time: beside other programs, a request then takes a minute or more."
+  150000)
 
 (defn- outcome [conn]
   (.setSoTimeout ^Socket (:socket conn) patience)
