@@ -263,18 +263,6 @@
           (.countDown gate)
           (is (= {200 n} (frequencies (map (comp :status wire/answer) conns))))))))
 
-  (deftest handlers-that-do-nothing-but-block-get-virtual-threads-until-they-no-longer-do
-    (let [handler (fn [{:keys [uri]}]
-                    (when (= "/slow" uri) (Thread/sleep 2))
-                    {:status 200 :body (.getName (Thread/currentThread))})]
-      (wire/with-server [{:keys [port]} handler {}]
-        (with-open [conn (wire/connect port)]
-          (let [worker? (fn [uri]
-                          (wire/send! conn (wire/get-request uri))
-                          (str/starts-with? (:body (wire/answer conn)) "http-kit-server-worker-"))]
-            (is (wire/eventually #(not (worker? "/slow"))))
-            (is (wire/eventually #(worker? "/"))))))))
-
   (deftest a-virtual-pool-of-ones-own
     (let [pool (.invoke (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0)) nil (object-array 0))]
       (wire/with-server [{:keys [port]} (constantly {:body "x"}) {:worker-pool pool}]

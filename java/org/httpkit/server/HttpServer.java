@@ -241,7 +241,6 @@ public class HttpServer implements Runnable {
 
     private long open() throws IOException {
         options.set("push", pulls() ? 0 : 1);
-        options.set("spills", pulls() && options.virtual ? 1 : 0);
         if (!options.isSet("max-buffered-bytes")) {
             options.set("max-buffered-bytes", BufferBudget.standard());
         }

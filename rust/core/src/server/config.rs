@@ -51,9 +51,6 @@ pub struct Config {
     pub kept: usize,
     /// The others return from [`Server::take`](super::Server::take) after being idle for this time. Default one minute.
     pub keep_alive: Duration,
-    /// Whether [`Sink::on_starved`](super::Sink::on_starved) always takes all queued work, for any number of threads of
-    /// the embedder's: then those that pull rest while work blocks. Default: no.
-    pub spills: bool,
     /// How long a peer that has ended its side keeps its connection while a response is due and nothing is
     /// sent. Default [`HALF_CLOSE_TIME`].
     pub half_close_time: Duration,
@@ -105,7 +102,6 @@ impl Default for Config {
             threads: 0,
             kept: usize::MAX,
             keep_alive: Duration::from_secs(60),
-            spills: false,
             half_close_time: HALF_CLOSE_TIME,
             max_half_closed: max_half_closed(),
             tell_half_close: false,
@@ -177,7 +173,6 @@ impl Config {
             "push" => self.mode = if value == 0 { Mode::Pull } else { Mode::Push },
             "max-buffered-bytes" => self.max_buffered = Some(given.limit()).filter(|&n| n > 0),
             "interrupt-handlers?" => self.interrupt = given.flag(),
-            "spills" => self.spills = given.flag(),
             "access-log" => self.access_log = given.flag(),
             "tell-half-close" => self.tell_half_close = given.flag(),
             _ => match self.times.named(name) {

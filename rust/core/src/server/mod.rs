@@ -215,9 +215,18 @@ impl Server {
         Ok(())
     }
 
+    /// Hands queued work to [`Sink::on_work`], because no thread takes it in time: all but a piece for a thread that has
+    /// been woken.
+    pub fn push_surplus(&self) {
+        self.hand_out(self.shared.queue.drain_surplus());
+    }
+
     /// Hands all queued work to [`Sink::on_work`], because no thread takes it.
     pub fn push_all(&self) {
-        let work = self.shared.queue.drain();
+        self.hand_out(self.shared.queue.drain());
+    }
+
+    fn hand_out(&self, work: Vec<Work>) {
         if !work.is_empty() {
             self.shared.sink.on_work(work);
         }

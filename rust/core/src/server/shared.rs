@@ -197,7 +197,6 @@ impl Shared {
                 threads: config.threads,
                 kept: config.kept,
                 keep_alive: config.keep_alive,
-                spills: config.spills,
             }),
             loops: Loops::default(),
             admission: Admission::new(config.max_connections, config.max_per_ip),

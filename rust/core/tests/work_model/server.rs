@@ -123,7 +123,6 @@ impl Server {
                 threads: 0,
                 kept: 100,
                 keep_alive: Duration::from_secs(60),
-                spills: false,
             })),
             loops: Loops::default(),
             closed: AtomicBool::new(false),

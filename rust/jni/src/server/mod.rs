@@ -282,9 +282,9 @@ pub(crate) fn connections<'local>(
     Ok(server(handle).map_or(0, |server| server.connections() as jint))
 }
 
-/// Hands all queued work to threads that Java adds while the others are stuck.
+/// Hands queued work to threads that Java adds while the others are stuck; all of it once the queue is shut.
 pub(crate) fn spill<'local>(_: &mut Env<'local>, _: JClass<'local>, handle: jlong) -> Result<()> {
-    server(handle)?.push_all();
+    server(handle)?.push_surplus();
     Ok(())
 }
 

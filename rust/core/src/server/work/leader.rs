@@ -23,7 +23,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::pace::{self, Pause, Progress, STALL_LIMIT};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use super::pressure::STUCK;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, scheduled};
 
@@ -32,6 +33,8 @@ const MIN_BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// After leading without failure for this many times the next back-off, the back-off is reset.
 const RESET_AFTER: u32 = 4;
+/// Slow pieces of work in a row after which none of the workers leads: it would let the loop stand still once more.
+const SLOW_IN_A_ROW: u32 = 8;
 
 /// The thread that holds it runs the loop.
 type RuntimeGuard = ArcGuard<Option<Runtime>>;
@@ -58,6 +61,8 @@ pub(in crate::server) struct Loops {
     backoff: Mutex<Backoff>,
     /// Whether `Backoff::until` may lie ahead: readable without the lock, written under it.
     backed_off: AtomicBool,
+    /// Slow pieces of work in a row, of those taken while the loops' own threads ran all loops. A hint.
+    slow: AtomicU32,
 }
 
 /// Until when workers back off, and for how long the next time.
@@ -110,7 +115,7 @@ impl Loops {
             pace::forget();
             return None;
         }
-        if pace::is_slow() {
+        if pace::is_slow() || self.slow.load(Ordering::Relaxed) >= SLOW_IN_A_ROW {
             self.back_off(Instant::now());
             self.alert();
             return None;
@@ -141,6 +146,15 @@ impl Loops {
     /// How many loops their owners only supervise: those that a worker runs, and those that stand still.
     pub(in crate::server) fn watched(&self) -> usize {
         self.watched.load(Ordering::Relaxed)
+    }
+
+    /// A worker has done a piece of work that it took while the loops' own threads ran all loops.
+    pub(super) fn note_worked(&self, time: Duration) {
+        if time >= STUCK {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        } else if self.slow.load(Ordering::Relaxed) > 0 {
+            self.slow.store(0, Ordering::Relaxed);
+        }
     }
 
     fn are_backed_off(&self) -> bool {
@@ -298,11 +312,9 @@ mod tests {
             }
         }
 
-        /// With one that no thread runs.
-        pub(in crate::server::work) fn with_a_free_one() -> Self {
-            let loops = Self::default();
-            loops.loops.write().push(free_loop());
-            loops
+        /// Adds a loop that no thread runs.
+        pub(in crate::server::work) fn set_free(&self) {
+            self.loops.write().push(free_loop());
         }
     }
 
@@ -342,7 +354,8 @@ mod tests {
 
     #[test]
     fn workers_run_no_loop_while_they_back_off_and_do_again_afterwards() {
-        let loops = Loops::with_a_free_one();
+        let loops = Loops::default();
+        loops.set_free();
         assert!(loops.try_lead().is_some());
         loops.backoff.lock().next = Duration::from_secs(3600);
         loops.back_off(Instant::now());

@@ -1,8 +1,7 @@
 //! How work reaches the threads that run it, and which thread runs a loop meanwhile (leader/followers).
 //!
 //! Knows no sockets and no requests. [`queue`] holds the queued work and the threads that pull it, [`leader`] decides
-//! which thread runs which loop, [`pace`] whether it keeps up, [`pressure`] when more threads are needed, and
-//! [`rest`] when those that pull leave all work to others.
+//! which thread runs which loop, [`pace`] whether it keeps up, and [`pressure`] when more threads are needed.
 //!
 //! # A thread that pulls
 //!
@@ -25,8 +24,7 @@
 //! | standing still | no thread holds the runtime; `turns` is even; its own thread watches | led, or owned | a worker that is out of work; its own thread, after [`pace::STALL_LIMIT`] or while workers back off |
 //!
 //! While workers *back off* (all loops of a server together, see [`Loops`]) no loop becomes led, and those that stand
-//! still become owned immediately. A led loop stays led until it brings work. While threads *rest*, none looks for a
-//! loop, and none that is parked is woken for work.
+//! still become owned immediately. A led loop stays led until it brings work.
 //!
 //! # Locks and order
 //!
@@ -40,7 +38,6 @@ mod parked;
 mod place;
 pub(in crate::server) mod pressure;
 mod queue;
-mod rest;
 #[cfg(test)]
 mod tests;
 

@@ -18,7 +18,7 @@ const IDLE_PROCESSOR: Duration = Duration::from_millis(10);
 /// The state of a queue that is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct Pressure {
-    /// Queued items.
+    /// Queued items, without the one for a thread that has been woken.
     pub(in crate::server) waiting: usize,
     /// Age of the oldest of them.
     pub(in crate::server) oldest: Duration,
@@ -27,21 +27,19 @@ pub(in crate::server) struct Pressure {
     /// Threads that have taken work and not returned, and whether there are no others.
     pub(in crate::server) busy: usize,
     pub(in crate::server) all_busy: bool,
+    /// Whether there are none but these, and the one that has been woken, for the items that wait beside its own.
+    pub(in crate::server) none_free: bool,
     /// Time since the last of them took its work; 0 if unknown.
     pub(in crate::server) quiet: Duration,
     /// Whether there are fewer threads than processors.
     pub(in crate::server) few: bool,
-    /// Whether they leave the work to others.
-    pub(in crate::server) resting: bool,
 }
 
 impl Pressure {
     /// Whether the queued work needs other threads.
     pub(in crate::server) fn needs_help(&self) -> bool {
-        if self.resting
-            || self.all_busy && self.quiet >= STUCK
-            || self.few && self.oldest >= IDLE_PROCESSOR
-        {
+        let stuck = (self.all_busy || self.none_free) && self.quiet >= STUCK;
+        if stuck || self.few && self.oldest >= IDLE_PROCESSOR {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { CHECK_EVERY };
@@ -66,8 +64,8 @@ mod tests {
         busy: 2,
         all_busy: true,
         quiet: Duration::ZERO,
+        none_free: true,
         few: false,
-        resting: false,
     };
 
     #[test]
@@ -80,6 +78,7 @@ mod tests {
         let one_is_free = Pressure {
             busy: 1,
             all_busy: false,
+            none_free: false,
             ..stuck
         };
         assert!(!one_is_free.needs_help(), "it has been woken");

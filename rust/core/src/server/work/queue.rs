@@ -14,8 +14,7 @@ use super::leader::{Leadership, Loops};
 use super::pace;
 use super::parked::Parked;
 use super::place::{Crew, PLACE, Place, Staffed};
-use super::pressure::Pressure;
-use super::rest::Rest;
+use super::pressure::{CHECK_EVERY, Pressure};
 use crate::sync::{Instant, Mutex, MutexGuard, thread};
 
 /// How a queue's work reaches threads.
@@ -45,9 +44,6 @@ pub(in crate::server) struct Settings {
     /// Threads that stay while idle, and how long the others do.
     pub(in crate::server) kept: usize,
     pub(in crate::server) keep_alive: Duration,
-    /// Whether [`Sink::on_starved`](crate::server::Sink) takes all queued work, however much that is: then threads may
-    /// rest (`rest`).
-    pub(in crate::server) spills: bool,
 }
 
 /// A bounded queue; see the module docs.
@@ -76,8 +72,6 @@ pub(super) struct Inner<T> {
     /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
     /// reading the clock would be a noticeable part of their cost.
     last_taken: Option<Instant>,
-    /// Stays off unless others take what waits.
-    pub(super) rest: Rest,
     shut: bool,
 }
 
@@ -91,7 +85,6 @@ impl<T> Default for Inner<T> {
             waking: false,
             taken: 0,
             last_taken: None,
-            rest: Rest::default(),
             shut: false,
         }
     }
@@ -164,13 +157,8 @@ fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushe
         before,
         work,
     });
-    let led_here = inner.is_led_here();
-    // A thread that runs the loop lets go of it first, for the loop's own thread.
-    if inner.rest.is_on() && !led_here {
-        return Pushed::Starved;
-    }
     // The thread being woken counts too, for one item only: its handler may never return.
-    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(led_here);
+    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
     let pushed = if inner.items.len() <= coming {
         Pushed::Served
     } else {
@@ -269,9 +257,9 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
         PLACE.with(|place| {
             let place = &mut *place.borrow_mut();
-            let mut inner = place.enter(&self.inner);
+            let inner = place.enter(&self.inner);
             if let Some(since) = place.since.take() {
-                inner.rest.note(since.elapsed());
+                loops.note_worked(since.elapsed());
             }
             let work = self.next(inner, loops, place);
             match work {
@@ -296,7 +284,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 let watched = loops.watched();
                 if watched == 0 {
                     inner.last_taken = Some(Instant::now());
-                    place.since = inner.last_taken.filter(|_| self.settings.spills);
+                    place.since = inner.last_taken;
                 }
                 pace::note_taken();
                 // A leader finishes a few short items before another thread has woken up. It may keep them to itself
@@ -310,9 +298,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             if inner.shut {
                 return None;
             }
-            if !inner.rest.is_on()
-                && let Some(lead) = loops.try_lead()
-            {
+            if let Some(lead) = loops.try_lead() {
                 run_loop(&self.inner, inner, &lead);
                 drop(lead);
                 inner = self.inner.lock();
@@ -389,6 +375,15 @@ impl<T: Send + 'static> WorkQueue<T> {
         }
     }
 
+    /// Takes all queued items but one for a thread that has been woken, unless that is late.
+    pub(in crate::server) fn drain_surplus(&self) -> Vec<T> {
+        let mut inner = self.inner.lock();
+        let in_time = |oldest: &Item<T>| oldest.since.elapsed() < CHECK_EVERY;
+        let kept = inner.waking && !inner.shut && inner.items.front().is_some_and(in_time);
+        let surplus = inner.items.len().saturating_sub(usize::from(kept));
+        inner.items.drain(..surplus).map(|item| item.work).collect()
+    }
+
     /// Takes all queued items.
     pub fn drain(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
@@ -427,20 +422,23 @@ impl<T: Send + 'static> WorkQueue<T> {
         let inner = self.inner.lock();
         let oldest = inner.items.front()?;
         let now = Instant::now();
+        let coming = usize::from(inner.waking);
+        let waiting = inner.items.len().saturating_sub(coming);
+        let threads = inner.crew.threads;
         Some(Pressure {
-            waiting: inner.items.len(),
+            waiting,
             oldest: now.saturating_duration_since(oldest.since),
             overtaken: inner.taken - oldest.before,
             busy: inner.crew.busy,
             // With no thread counted yet, the first ones are starting, not stuck.
-            all_busy: inner.crew.threads > 0 && inner.crew.busy >= inner.crew.threads,
+            all_busy: threads > 0 && inner.crew.busy >= threads,
+            none_free: waiting > 0 && threads > 0 && inner.crew.busy + coming >= threads,
             quiet: match inner.last_taken {
                 _ if !dated => Duration::ZERO,
                 Some(at) => now.saturating_duration_since(at),
                 None => Duration::MAX,
             },
-            few: inner.crew.threads < self.processors,
-            resting: inner.rest.is_on(),
+            few: threads < self.processors,
         })
     }
 }

@@ -6,30 +6,27 @@ use std::time::Duration;
 
 use super::parked::Parked;
 use super::place::PLACE;
-use super::pressure::STUCK;
+use super::pressure::{CHECK_EVERY, STUCK};
 use super::queue::{Settings, begin_leading};
 use super::{Loops, Mode, Pushed, WorkQueue, note_direct_work};
 use crate::sync::Instant;
 
 impl<T> WorkQueue<T> {
-    /// How many threads are parked.
-    pub(in crate::server) fn parked(&self) -> usize {
-        self.inner.lock().parked.len()
+    /// As if one more thread had been parked, and were on its way.
+    pub(in crate::server) fn claim_a_woken_thread(&self) {
+        let mut inner = self.inner.lock();
+        inner.crew.threads += 1;
+        inner.waking = true;
     }
 }
 
 fn queue() -> WorkQueue<()> {
-    queue_that(true)
-}
-
-fn queue_that(spills: bool) -> WorkQueue<()> {
     WorkQueue::new(Settings {
         mode: Mode::Pull,
         limit: 10,
         threads: 0,
         kept: 1,
         keep_alive: Duration::from_secs(60),
-        spills,
     })
 }
 
@@ -96,78 +93,74 @@ fn a_thread_that_took_its_work_while_a_loop_was_led_is_not_taken_for_stuck() {
     }
 }
 
-/// As if its threads had done nothing but slow work.
-fn rest(queue: &WorkQueue<()>) {
+#[test]
+fn work_behind_that_of_a_woken_thread_needs_help_at_once_while_all_others_are_stuck() {
+    let queue = queue();
+    // Not old, however slow this thread is.
+    let fresh = Instant::now() + Duration::from_secs(3600);
+    assert!(push(&queue).is_ok());
+    assert!(queue.take(&Loops::watching(0)).is_some());
+    std::thread::sleep(STUCK);
     let mut inner = queue.inner.lock();
-    while !inner.rest.is_on() {
-        inner.rest.note(Duration::from_secs(1));
-    }
+    inner.crew.threads = 2;
+    inner.parked.push(parked());
+    drop(inner);
+    assert!(queue.push(fresh, ()).is_ok());
+    assert!(!queue.pressure(true).unwrap().needs_help(), "it comes");
+    assert!(queue.push(fresh, ()).is_ok());
+    let pressure = queue.pressure(true).unwrap();
+    assert!(pressure.needs_help());
+    assert_eq!(pressure.waiting, 1, "besides its own");
+    assert_eq!(queue.drain_surplus().len(), 1);
+    assert!(
+        !queue.pressure(true).unwrap().needs_help(),
+        "it still comes"
+    );
 }
 
 #[test]
-fn work_that_comes_while_threads_rest_wakes_none_and_needs_help_at_once() {
+fn nothing_is_left_for_a_woken_thread_that_does_not_come_in_time() {
     let queue = queue();
-    let parked = parked();
-    queue.inner.lock().parked.push(parked.clone());
-    rest(&queue);
-    assert_eq!(push(&queue).ok(), Some(Pushed::Starved));
-    assert!(!parked.has_been_woken());
-    assert!(queue.pressure(true).unwrap().needs_help());
-    queue.inner.lock().rest.note(Duration::ZERO);
+    queue.inner.lock().parked.push(parked());
     assert!(push(&queue).is_ok());
-    assert!(parked.has_been_woken());
+    std::thread::sleep(CHECK_EVERY);
+    assert_eq!(queue.drain_surplus().len(), 1);
 }
 
 #[test]
-fn a_thread_that_runs_a_loop_when_others_begin_to_rest_lets_go_of_it() {
+fn nothing_is_left_for_a_woken_thread_once_the_queue_is_shut() {
     let queue = queue();
-    let own = Parked::this();
-    queue.inner.lock().leading.push(own.clone());
-    rest(&queue);
+    queue.inner.lock().parked.push(parked());
     assert!(push(&queue).is_ok());
-    assert!(own.has_been_woken());
+    queue.shut();
+    assert_eq!(queue.drain_surplus().len(), 1);
 }
 
 #[test]
-fn a_thread_that_rests_runs_no_loop() {
-    for resting in [false, true] {
-        let (queue, loops) = (queue(), Loops::with_a_free_one());
-        if resting {
-            rest(&queue);
-        }
-        std::thread::scope(|scope| {
-            scope.spawn(|| queue.take(&loops));
-            let leads = loop {
-                let inner = queue.inner.lock();
-                if inner.leading.len() + inner.parked.len() == 1 {
-                    break !inner.leading.is_empty();
-                }
-                drop(inner);
-                std::thread::yield_now();
-            };
-            queue.shut();
-            assert_eq!(leads, !resting);
-        });
-    }
-}
-
-#[test]
-fn only_threads_that_others_can_stand_in_for_rest_and_only_work_from_the_queue_is_measured() {
-    for (spills, direct) in [(true, false), (true, true), (false, false)] {
-        let queue = queue_that(spills);
-        let loops = Loops::watching(0);
-        for _ in 0..20 {
+fn after_nothing_but_slow_work_no_thread_leads_until_a_piece_was_short() {
+    for direct in [false, true] {
+        let (queue, loops) = (queue(), Loops::watching(0));
+        let slow = || {
             assert!(push(&queue).is_ok());
             assert!(queue.take(&loops).is_some());
             if direct {
                 note_direct_work();
             }
             std::thread::sleep(STUCK);
+        };
+        for _ in 0..20 {
+            slow();
         }
-        assert!(push(&queue).is_ok());
-        assert!(queue.take(&loops).is_some());
-        assert_eq!(queue.inner.lock().rest.is_on(), spills && !direct);
+        loops.set_free();
+        assert_eq!(loops.try_lead().is_some(), direct);
     }
+    let loops = Loops::default();
+    loops.set_free();
+    for _ in 0..20 {
+        loops.note_worked(STUCK);
+    }
+    loops.note_worked(Duration::ZERO);
+    assert!(loops.try_lead().is_some());
 }
 
 #[test]
@@ -249,7 +242,6 @@ fn of_threads_that_are_idle_at_the_same_time_only_those_beyond_the_kept_leave() 
             threads: 0,
             kept: 2,
             keep_alive: Duration::from_millis(1),
-            spills: false,
         });
         let loops = Loops::watching(0);
         let (together, ended) = (Barrier::new(THREADS), AtomicUsize::new(0));
