@@ -144,8 +144,9 @@
              ;; nginx would collect events until its buffer is full.
              "X-Accel-Buffering" "no"}})
 
-(defn- begin! [^AsyncChannel ch {:keys [retry heartbeat on-open] :as opts}]
-  (let [head     (cond-> head
+(defn- begin! [ch {:keys [retry heartbeat on-open] :as opts}]
+  (let [ch       (options/the-channel "sse/stream on" ch "the :async-channel of a request that run-server received")
+        head     (cond-> head
                    ;; It would keep us from compressing, too.
                    (.compressesEvents ch) (assoc-in [:headers "Cache-Control"] "no-cache"))
         response (cond-> (update head :headers #(reduce-kv headers/with % (:headers opts)))

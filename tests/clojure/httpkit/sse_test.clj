@@ -186,6 +186,11 @@
                         5                    #"expected a map"}]
     (is (thrown-with-msg? Exception named (sse/stream {} opts)) (pr-str opts))))
 
+(deftest a-stream-on-a-channel-of-a-users-own-is-refused
+  (is (thrown-with-msg? IllegalArgumentException
+                        #"^sse/stream on an object of class .*: expected the :async-channel of a request that run-server received$"
+                        (sse/stream {:async-channel (reify server/Channel (open? [_] true))} {}))))
+
 (deftest a-request-of-another-server-gets-nil
   (is (nil? (sse/stream {:request-method :get} {}))))
 
