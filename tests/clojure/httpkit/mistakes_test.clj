@@ -75,6 +75,15 @@
            "no source of statistics: nil; expected an HttpServer or an HttpClient" #(stats/prometheus nil)}]
     (is (= expected (message f)))))
 
+(deftest statistics-of-what-run-server-returns-say-where-the-server-is
+  (let [stop! (server/run-server (constantly {:body "x"}) {:port 0})]
+    (try
+      (doseq [of [stats/prometheus stats/register-mbean!]]
+        (is (= (str "no source of statistics: a function; expected an HttpServer,"
+                 " which is (:server (meta it)) of what run-server returns, or an HttpClient")
+               (message #(of stop!)))))
+      (finally (stop!)))))
+
 (deftest a-request-body-that-cannot-be-sent-says-what-could
   (is (= (str "class java.lang.Long is not understandable: a request's :body is nil, a String, byte[], ByteBuffer,"
            " InputStream, File or a sequence")

@@ -115,5 +115,7 @@
     (cond
       (instance? HttpServer source) (server-metrics source)
       (instance? HttpClient source) (client-metrics source)
+      (fn? source) (options/refuse! "no source of statistics: a function; expected an HttpServer,"
+                     " which is (:server (meta it)) of what run-server returns, or an HttpClient")
       :else (options/refuse! "no source of statistics: " (class-of source)
               "; expected an HttpServer or an HttpClient"))))
