@@ -16,7 +16,7 @@
      :on-close (fn [channel _status] (swap! waiting disj channel))}))
 
 (defn- post-message [request]
-  (let [message   (slurp (:body request))
+  (let [message   (if-let [body (:body request)] (slurp body) "")
         ;; Each channel is taken out by one POST only: a channel takes one response.
         [taken _] (reset-vals! waiting #{})]
     (doseq [channel taken]

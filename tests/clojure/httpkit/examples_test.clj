@@ -94,7 +94,8 @@
       (is (wire/eventually #(= 3 (count @(example 'long-polling/waiting)))))
       (is (= "sent to 3\n" (:body @(http/post url {:body "news"}))))
       (is (= (repeat 3 [200 "news"]) (map status-and-body polls)))
-      (is (wire/eventually #(empty? @(example 'long-polling/waiting)))))))
+      (is (wire/eventually #(empty? @(example 'long-polling/waiting))))
+      (is (= [200 "sent to 0\n"] (status-and-body (http/post url))) "of no body"))))
 
 (deftest an-uploaded-file-can-be-fetched-and-a-large-one-is-refused
   (let [folder (files/temporary-directory)]
