@@ -487,8 +487,8 @@
       (if (websocket? ch) \"frames\" \"one response\")")
   (send! [ch data] [ch data close-after-send?]
     "Sends `data`; blocks only under `:on-overflow :block`, or while it reads an
-    InputStream, File or sequence, whole, on the calling thread: return long ones
-    from the handler instead, or send pieces. Returns true if `data` was accepted
+    InputStream or sequence, or a file of a stream, whole, on the calling thread:
+    return long ones from the handler instead, or send pieces. Returns true if `data` was accepted
     (not necessarily delivered), false if the channel is closed.
 
     HTTP: the first send is a response map {:status _ :headers _ :body _}, or a
@@ -497,7 +497,10 @@
     false it starts a stream, each further send is one chunk of it, and `close`
     or a send with true ends it. A body is nil, a String, byte array, `ByteBuffer`,
     InputStream, File, `file-part` or sequence: not Ring's StreamableResponseBody,
-    which needs a thread of its own and only a returned response can have.
+    which needs a thread of its own and only a returned response can have. A long
+    File or `file-part` that is the whole response is sent by the kernel; one that
+    starts or continues a stream is copied to the heap, and so is a direct or mapped
+    `ByteBuffer`.
 
     WebSocket: a String is a text message; a byte array or InputStream a binary
     one; `Frame$PingFrame` and `Frame$PongFrame` are control frames; for a map, its
@@ -810,7 +813,8 @@
 (defn file-part
   "A body that is `length` bytes of a file, from `offset` on (0 is the first byte).
   `file` is a File, a Path, or a path as a String. Like a File as a body it is read as
-  the peer takes it, by the kernel, and needs no memory.
+  the peer takes it, by the kernel, and needs no memory, unless it is one of several
+  sends on a channel.
 
     {:status  206
      :headers {\"Content-Range\" \"bytes 1000-1499/8000\"}

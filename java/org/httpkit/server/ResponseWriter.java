@@ -9,10 +9,12 @@ import clojure.lang.Keyword;
 import clojure.lang.RT;
 
 import org.httpkit.Bodyless;
+import org.httpkit.FilePart;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -129,7 +131,8 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     /**
-     * Like {@link #ring}, for the first send on a channel, which has a default type.
+     * Like {@link #ring}, for the first send on a channel, which has a default type. Only a file is
+     * left as {@link #stream}.
      *
      * @param compression the channel's {@code :compression}, or null
      */
@@ -145,12 +148,21 @@ final class ResponseWriter extends HeadBuffer {
             if (given == null || ((Map<?, ?>) given).isEmpty()) {
                 html();
             }
-            body(response.get(BODY));
+            channelBody(response.get(BODY));
         } else {
             status = 200;
             coding = ResponseCoding.begin(compression, terms, status);
             html();
-            body(data);
+            channelBody(data);
+        }
+    }
+
+    private void channelBody(Object content) throws IOException {
+        boolean isFile = content instanceof File || content instanceof FilePart;
+        if (isFile && !Bodyless.is(status)) {
+            stream = content;
+        } else {
+            body(content);
         }
     }
 

@@ -184,9 +184,8 @@ final class RingExchanges {
          * @throws IOException if it failed before anything was sent
          */
         private boolean stream(ResponseWriter out) throws IOException {
-            FilePart file = file(out.stream);
-            if (file != null
-                    && (OpenBody.isShort(server, file.length()) || out.wantsFile(file.length()))) {
+            FilePart file = Responses.file(out.stream);
+            if (file != null && Responses.readsFile(server, out, file.length())) {
                 out.read(out.stream);
                 server.log.status(out.status);
                 return true;
@@ -201,18 +200,11 @@ final class RingExchanges {
             claimed = true;
             if (file != null) {
                 responding();
-                sendFile(file, out.stream instanceof File, out);
+                Responses.sendFile(block.handle(), out, file, block.has(Abi.REQUEST_HEAD));
                 server.log.status(out.status);
                 return false;
             }
             return sendStream(out);
-        }
-
-        /** All of a file, or the part that is to be sent; null for other bodies. */
-        private FilePart file(Object body) {
-            return body instanceof File
-                    ? new FilePart((File) body, 0, ((File) body).length())
-                    : body instanceof FilePart ? (FilePart) body : null;
         }
 
         private boolean isOurs(Object body) {
@@ -294,19 +286,6 @@ final class RingExchanges {
                 }
                 pump.body.cut();
                 return BodyPump.Begun.SENT;
-            }
-        }
-
-        /** {@code whole}: the file may have grown or shrunk meanwhile, and is sent as it is. */
-        private void sendFile(FilePart file, boolean whole, ResponseWriter out) throws IOException {
-            out.leavePlain(file.length());
-            if (block.has(Abi.REQUEST_HEAD)) {
-                file.requirePresent();
-                out.declareLength(file.length());
-                Responses.send(block.handle(), out);
-            } else {
-                long length = whole ? -1 : file.length();
-                Responses.sendFile(block.handle(), out, file.file(), file.offset(), length);
             }
         }
 

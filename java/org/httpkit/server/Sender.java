@@ -3,6 +3,7 @@ package org.httpkit.server;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import org.httpkit.Bodyless;
+import org.httpkit.FilePart;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
@@ -187,7 +188,7 @@ final class Sender {
             if (phase() != ChannelPhase.FRESH) {
                 return BEGUN;
             }
-            if (!encode(out, data)) {
+            if (!encode(out, data, close)) {
                 return Abi.SENT_CLOSED;
             }
             if (out.ignoredStatus != null) {
@@ -203,7 +204,7 @@ final class Sender {
     /**
      * @return false if the channel was closed meanwhile
      */
-    private boolean encode(ResponseWriter out, Object data) throws IOException {
+    private boolean encode(ResponseWriter out, Object data, boolean close) throws IOException {
         if (!PhaseLock.mayBlock(Piece.bodyOf(data))) {
             out.channel(data, terms, compression);
             return true;
@@ -215,15 +216,33 @@ final class Sender {
                     @Override
                     public void read() throws IOException {
                         out.channel(data, now, compression);
+                        readFile(out, close);
                     }
                 };
         return lock.readUnlocked(reading) && handle == before;
     }
 
-    private int begin(ResponseWriter out, boolean close) {
-        boolean whole = close || upgradeRequested || out.declared >= 0 || Bodyless.is(out.status);
-        if (whole) {
-            if (!Responses.send(handle, out)) {
+    /** Reads a file that is short or a chunk; a long one that is the whole body stays a file. */
+    private void readFile(ResponseWriter out, boolean close) throws IOException {
+        FilePart file = Responses.file(out.stream);
+        if (file != null
+                && (!isWhole(out, close) || Responses.readsFile(server, out, file.length()))) {
+            out.read(out.stream);
+        }
+    }
+
+    private boolean isWhole(ResponseWriter out, boolean close) {
+        return close || upgradeRequested || out.declared >= 0 || Bodyless.is(out.status);
+    }
+
+    private int begin(ResponseWriter out, boolean close) throws IOException {
+        if (isWhole(out, close)) {
+            FilePart file = Responses.file(out.stream);
+            boolean sent =
+                    file == null
+                            ? Responses.send(handle, out)
+                            : Responses.sendFile(handle, out, file, terms.head);
+            if (!sent) {
                 return Abi.SENT_CLOSED;
             }
             lock.close();
