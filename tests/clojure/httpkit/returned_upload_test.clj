@@ -112,3 +112,21 @@
         (wire/send! conn with-length half)
         (is (= "ab" (:body (wire/answer conn))))
         (is (thrown-with-msg? IOException #"^the exchange is over$" (slurp @upload)))))))
+
+(deftest a-read-behind-our-own-500-says-that-the-exchange-is-over
+  (doseq [[about response] {"a body"       (constantly {:body :keyword})
+                            "headers"      (constantly {:headers 5 :body "x"})
+                            "an exception" #(throw (ex-info "own" {}))}
+          async?           [false true]]
+    (testing (str about (when async? ", asynchronous"))
+      (let [read (promise)
+            app  (fn [{:keys [body]}]
+                   (future (deliver read (try (slurp body) (catch Throwable e [(class e) (ex-message e)]))))
+                   (response))]
+        (wire/with-server [{:keys [port]}
+                           (if async? (fn [req respond _] (respond (app req))) app)
+                           {:request-buffer-size 10 :ring-async? async?}]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn chunked (a-chunk half))
+            (is (= 500 (:status (wire/answer conn))))
+            (is (= [IOException "the exchange is over"] (deref read wire/patience-ms :never)))))))))

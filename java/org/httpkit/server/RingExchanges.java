@@ -292,6 +292,9 @@ final class RingExchanges {
         /** Writes a 500; false if a response has begun. */
         boolean fail(Throwable e, ResponseWriter out) {
             int status = statusFor(e);
+            if (status != 0) {
+                responding();
+            }
             AsyncChannel channel = claimed ? null : request.takeResponse();
             if (channel != null && !takesToFail(channel, status)) {
                 if (status < 0) {

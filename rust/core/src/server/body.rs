@@ -207,10 +207,12 @@ impl Stream {
         }
     }
 
-    /// No more of it will come, for this reason.
+    /// No more of it will come, for this reason, unless the response was complete before.
     pub(super) fn fail(&mut self, why: BodyFault) {
-        if self.is_arriving() {
-            self.arrival = Arrival::Failed(why);
+        match self.arrival {
+            Arrival::Going => self.arrival = Arrival::Failed(why),
+            Arrival::Unwanted => self.arrival = Arrival::Failed(BodyFault::Over),
+            _ => {}
         }
     }
 

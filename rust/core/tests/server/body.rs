@@ -598,13 +598,18 @@ fn a_response_may_begin_before_the_body_has_ended() {
 fn the_end_of_the_response_ends_the_wait_of_a_reader() {
     let server = Running::start(streaming());
     let mut peer = server.connect();
-    let (head, _) = with_length(&bytes(1000));
-    peer.write_all(&head).unwrap();
-    let mut upload = Upload::take(&server.server);
-    assert_eq!(upload.read(10).1, Read::Later);
-    answer(&upload.exchange, b"x");
-    upload.await_more(&server);
-    assert_eq!(upload.read(10).1, Read::Failed(BodyFault::Over));
+    // So much is left of the second one that it ends the connection.
+    for length in [1000, 100_000] {
+        let (head, _) = with_length(&bytes(length));
+        peer.write_all(&head).unwrap();
+        let mut upload = Upload::take(&server.server);
+        assert_eq!(upload.read(10).1, Read::Later);
+        answer(&upload.exchange, b"x");
+        upload.await_more(&server);
+        assert_eq!(upload.read(10).1, Read::Failed(BodyFault::Over));
+        read_response(&mut peer);
+        peer.write_all(&bytes(length)).unwrap();
+    }
 }
 
 #[test]
