@@ -2,6 +2,7 @@
   "`RingHandler`, given to a server and behind other handlers that pass requests on to it."
   (:require [clojure.string      :as str]
             [clojure.test        :refer [are deftest is testing use-fixtures]]
+            [httpkit.stop-faults-test :as faults]
             [httpkit.wire        :as wire]
             [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
@@ -35,15 +36,19 @@
                   (reify EventLogger (log [_ event] (swap! log conj event))))
                 EventNames/DEFAULT header (boolean legacy-length?)))
 
-(defn- behind
-  "An `IHandler` that passes everything on."
-  ^IHandler [^IHandler ring]
+(defn- in-front-of
+  "An `IHandler` that passes everything on: frames through `(frame pass text)`, closes through `(close pass)`."
+  ^IHandler [^IHandler ring {:keys [frame close] :or {frame (fn [pass _] (pass)) close #(%)}}]
   (reify IHandler
     (^void handle [_ ^HttpRequest request ^RespCallback callback] (.handle ring request callback))
-    (^void handle [_ ^AsyncChannel channel ^Frame frame] (.handle ring channel frame))
+    (^void handle [_ ^AsyncChannel channel ^Frame data]
+      (frame #(.handle ring channel data) (String. (.data data))))
     (clientClose [_ channel status] (.clientClose ring channel status))
-    (^void clientClose [_ ^AsyncChannel channel ^int status ^String reason] (.clientClose ring channel status reason))
+    (^void clientClose [_ ^AsyncChannel channel ^int status ^String reason]
+      (close #(.clientClose ring channel status reason)))
     (close [_ timeout] (.close ring timeout))))
+
+(defn- behind ^IHandler [ring] (in-front-of ring nil))
 
 (defn- start ^HttpServer [^IHandler handler]
   (doto (HttpServer. "127.0.0.1" 0 handler (bit-shift-left 1 20) 8192 (bit-shift-left 1 20)
@@ -221,7 +226,7 @@
     (execute [_] (throw (RejectedExecutionException. "full")))
     (shutdown [])
     (shutdownNow [] [])
-    (isShutdown [] false)
+    (isShutdown [] (throw (IllegalStateException. "lifecycle")))
     (awaitTermination [_ _] true)))
 
 (deftest a-pool-that-rejects-is-503
@@ -229,6 +234,26 @@
     (let [{:keys [status headers body]} (wire/fetch port "/")]
       (is (= [503 "1" "Server unavailable, please try again"] [status (headers "retry-after") body])))
     (is (wire/eventually #(some #{["failed to submit task to executor service" "full"]} @log)))))
+
+(deftest a-pool-of-a-container-runs-close-handlers
+  (let [pool   (Executors/newFixedThreadPool 1)
+        heard  (atom 0)
+        told   (atom 0)
+        thrown (atom [])
+        server (start (in-front-of
+                        (ring (atom []) (fn [req] (server/as-channel req {:on-close (fn [_ _] (swap! heard inc))}))
+                              {:pool (faults/contained pool)})
+                        {:close #(try (%) (catch Throwable e (swap! thrown conj e)) (finally (swap! told inc)))}))
+        gate   (CountDownLatch. 1)
+        webs   (vec (repeatedly 3 #(ws/connect (.getPort server) wire/patience-ms)))]
+    (.execute pool #(.await gate))
+    (run! ws/disconnect webs)
+    (is (wire/eventually #(= 3 @told)))
+    (.countDown gate)
+    (is (wire/eventually #(= 3 @heard)))
+    (is (= [] @thrown))
+    (stop! server)
+    (.shutdown pool)))
 
 (deftest websockets-hear-everything-in-order
   (let [heard (atom [])]
@@ -351,6 +376,39 @@
         (is (wire/eventually #(= ["/busy" "/idle" "/queued"] (sort @heard))))
         (.countDown gate)
         (run! ws/disconnect webs)))))
+
+(deftest a-close-handler-overtakes-nothing-while-the-pool-works-off-its-queue
+  (let [gate   (CountDownLatch. 1)
+        begun  (promise)
+        told   (promise)
+        early  (promise)
+        heard  (atom [])
+        pool   (Executors/newFixedThreadPool 1)
+        inner  (ring (atom [])
+                     (fn [{:keys [uri] :as req}]
+                       (server/as-channel req
+                         {:on-receive (fn [_ message]
+                                        (if (= "/busy" uri)
+                                          (do (deliver begun true) (.await gate))
+                                          (swap! heard conj message)))
+                          :on-close   (fn [_ _]
+                                        (when (= "/queued" uri)
+                                          (deliver early true)
+                                          (swap! heard conj :close)))}))
+                     {:pool pool})
+        server (start (in-front-of inner {:frame (fn [pass text] (pass) (when (= "b" text) (deliver told true)))}))
+        webs   (mapv #(ws/connect (.getPort server) wire/patience-ms %) ["/busy" "/queued"])]
+    (ws/send! (webs 0) [[:text "a"]] nil)
+    (is (deref begun wire/patience-ms false))
+    (ws/send! (webs 1) [[:text "b"]] nil)
+    (is (deref told wire/patience-ms false))
+    (let [stopped (future (.stop server wire/patience-ms))]
+      (run! ws/disconnect webs)
+      (is (wire/eventually #(.isShutdown pool)))
+      (is (= :waits (deref early 700 :waits)))
+      (.countDown gate)
+      (is (wire/eventually #(= ["b" :close] @heard)) (pr-str @heard))
+      @stopped)))
 
 (deftest the-constructor-with-a-number-of-threads-makes-the-pool
   (let [gate   (CountDownLatch. 1)

@@ -22,8 +22,8 @@
       (execute [task] (.execute inner task))
       (shutdown [] (forbidden))
       (shutdownNow [] (forbidden))
-      (isShutdown [] false)
-      (isTerminated [] false)
+      (isShutdown [] (forbidden))
+      (isTerminated [] (forbidden))
       (awaitTermination [_ _] (forbidden)))))
 
 (defn- with-open-channel

@@ -3,7 +3,6 @@ package org.httpkit.server;
 import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutorService;
 import java.util.function.Consumer;
 
 /** Events queued for the channels of a {@link RingHandler}: a pool runs each channel's in order. */
@@ -11,7 +10,6 @@ final class FrameQueues {
     /** Frames queued for one WebSocket's callbacks at which it is closed. */
     private static final int MAX_WAITING = 20480;
 
-    private final ExecutorService execs;
     private final Unbegun unbegun;
     private final Consumer<Throwable> failed;
     private final ConcurrentHashMap<AsyncChannel, Chain> chains = new ConcurrentHashMap<>();
@@ -28,8 +26,7 @@ final class FrameQueues {
      * @param unbegun what the pool has not begun
      * @param failed is given what a task throws
      */
-    FrameQueues(ExecutorService execs, Unbegun unbegun, Consumer<Throwable> failed) {
-        this.execs = execs;
+    FrameQueues(Unbegun unbegun, Consumer<Throwable> failed) {
         this.unbegun = unbegun;
         this.failed = failed;
     }
@@ -86,11 +83,9 @@ final class FrameQueues {
 
     /**
      * See {@link LateClosing}: the chain is there until the closing, which is part of it, has run.
-     * One that a pool which is shut down has not begun counts as running, since it may never begin.
      */
     int running(AsyncChannel channel) {
         Chain chain = chains.get(channel);
-        int begun = chain == null ? 0 : chain.begun;
-        return chain != null && begun == 0 && execs.isShutdown() ? -1 : begun;
+        return chain == null ? 0 : chain.begun;
     }
 }

@@ -131,8 +131,7 @@ public class RingHandler implements IHandler {
         this.rejected = new LogLimit(Workers.REJECTED, errorLogger);
         this.queueFull = new LogLimit(Workers.QUEUE_FULL, errorLogger);
         this.unbegun = new Unbegun(execs);
-        this.queues =
-                new FrameQueues(execs, unbegun, e -> Loggers.log(errorLogger, ServerLog.WORKER, e));
+        this.queues = new FrameQueues(unbegun, e -> Loggers.log(errorLogger, ServerLog.WORKER, e));
         this.eventLogger = eventLogger;
         this.eventNames = eventNames;
         this.serverHeader = serverHeader;
@@ -176,13 +175,22 @@ public class RingHandler implements IHandler {
      * @param cause null if the pool was shut down before it began
      */
     private void refuse(RingCall call, Throwable cause) {
-        if (cause != null && !execs.isShutdown()) {
+        if (cause != null && !isShut()) {
             rejected.log(cause);
         } else if (stoppingLogged.compareAndSet(false, true)) {
             logError(Workers.STOPPING, null);
         }
         event(eventNames.serverStatus503);
         call.unavailable();
+    }
+
+    /** A pool of a container does not say. */
+    private boolean isShut() {
+        try {
+            return execs.isShutdown();
+        } catch (Throwable e) {
+            return false;
+        }
     }
 
     @Override
@@ -231,7 +239,7 @@ public class RingHandler implements IHandler {
                 closing.run();
             }
         } catch (Throwable e) {
-            if (!execs.isShutdown()) {
+            if (!isShut()) {
                 queueFull.log(e);
                 event(eventNames.serverStatus503Todo);
             }
