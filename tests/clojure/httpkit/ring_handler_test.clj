@@ -410,6 +410,15 @@
       (is (wire/eventually #(= ["b" :close] @heard)) (pr-str @heard))
       @stopped)))
 
+(deftest what-a-pool-drops-by-itself-is-not-kept
+  (let [inner  (ring (atom []) app {:pool (faults/dropping (atom true))})
+        server (start (behind inner))]
+    (dotimes [_ 3000]
+      (with-open [conn (wire/connect (.getPort server))]
+        (wire/send! conn (wire/get-request "/"))))
+    (is (< (faults/kept inner) 4000) "though a server notices a little later that a peer has left")
+    (stop! server)))
+
 (deftest the-constructor-with-a-number-of-threads-makes-the-pool
   (let [gate   (CountDownLatch. 1)
         names  (atom #{})

@@ -104,19 +104,48 @@
             (is (true? (deref flushed wire/patience-ms :never))))))
       (.shutdown inner))))
 
+(defn dropping
+  "A pool that drops what it is given once `dropping?` is true."
+  [dropping?]
+  (proxy [AbstractExecutorService] []
+    (execute [task] (when-not @dropping? (.run ^Runnable task)))
+    (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
+    (awaitTermination [_ _] true)))
+
+(defn kept
+  "How much `owner` knows that its pool has not begun."
+  [owner]
+  (letfn [(field [object ^String field-name]
+            (let [holders (take-while some? (iterate #(.getSuperclass ^Class %) (class object)))
+                  found   (some (fn [^Class holder] (try (.getDeclaredField holder field-name)
+                                                         (catch NoSuchFieldException _)))
+                                holders)]
+              (.get (doto ^java.lang.reflect.Field found (.setAccessible true)) object)))]
+    (count (-> owner (field "unbegun") (field "tasks")))))
+
+(defn- workers [server]
+  (.get (doto (.getDeclaredField (class server) "workers") (.setAccessible true)) server))
+
 (deftest what-a-pool-drops-by-itself-is-not-kept
-  (let [dropping (proxy [AbstractExecutorService] []
-                   (execute [_])
-                   (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
-                   (awaitTermination [_ _] true))]
-    (wire/with-server [{:keys [port server]} (fn [_]) {:worker-pool dropping}]
-      (let [field  (fn [object field-name]
-                     (.get (doto (.getDeclaredField (class object) field-name) (.setAccessible true)) object))
-            kept   #(count (-> server (field "workers") (field "unbegun") (field "tasks")))]
-        (dotimes [_ 2500]
-          (with-open [conn (wire/connect port)]
-            (wire/send! conn (wire/get-request "/"))))
-        (is (< (kept) 2000) "though a server notices a little later that a peer has left")))))
+  (wire/with-server [{:keys [port server]} (fn [_]) {:worker-pool (dropping (atom true))}]
+    (dotimes [_ 2500]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn (wire/get-request "/"))))
+    (is (< (kept (workers server)) 2000) "though a server notices a little later that a peer has left")))
+
+(deftest of-callbacks-that-a-pool-drops-only-so-many-are-kept
+  (let [dropping? (atom false)
+        opened    (promise)]
+    (wire/with-server [{:keys [port server]}
+                       (fn [req] (server/as-channel req {:on-open #(deliver opened %)}))
+                       {:worker-pool (dropping dropping?)}]
+      (let [web (ws/connect port wire/patience-ms)]
+        (is (deref opened wire/patience-ms false))
+        (reset! dropping? true)
+        (dotimes [_ 100000]
+          (.whenFlushed ^AsyncChannel @opened (reify Consumer (accept [_ _]))))
+        (is (< (kept (workers server)) 70000))
+        (ws/disconnect web)))))
 
 (def ^:private jvm-args
   (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))

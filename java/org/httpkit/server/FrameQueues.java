@@ -58,6 +58,11 @@ final class FrameQueues {
         return !full[0];
     }
 
+    /** Whether nothing is queued for the channel, and none of its events runs. */
+    boolean isIdle(AsyncChannel channel) {
+        return !chains.containsKey(channel);
+    }
+
     private void runChain(AsyncChannel channel) {
         for (Runnable task = next(channel); task != null; task = next(channel)) {
             try {

@@ -7,6 +7,7 @@ import org.httpkit.HeaderMap;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
+import org.httpkit.jni.Native;
 
 import java.util.Map;
 
@@ -36,6 +37,15 @@ final class RingCall extends AsyncCall implements Runnable {
         } catch (Throwable e) {
             lost(e);
         }
+    }
+
+    /** Whether its peer has left, before it began. */
+    boolean isOver() {
+        if (request.block == null) {
+            return false;
+        }
+        long handle = request.block.handle();
+        return !Native.isOpen(handle) && request.server().channels.get(handle) == null;
     }
 
     private IPersistentMap requestMap() {

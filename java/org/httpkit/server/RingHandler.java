@@ -165,7 +165,7 @@ public class RingHandler implements IHandler {
     public void handle(HttpRequest request, RespCallback callback) {
         RingCall call = new RingCall(this, request, callback);
         try {
-            unbegun.submit(call, () -> refuse(call, null));
+            unbegun.submit(call, () -> refuse(call, null), call::isOver);
         } catch (Throwable e) {
             refuse(call, e);
         }
@@ -232,7 +232,10 @@ public class RingHandler implements IHandler {
     public void clientClose(AsyncChannel channel, int status, String reason) {
         FutureTask<?> closing = new FutureTask<>(() -> closed(channel, status, reason), null);
         try {
-            if (queues.inOrder(channel, closing)) {
+            if (queues.isIdle(channel)) {
+                Runnable aside = () -> Workers.aside(closing);
+                unbegun.submit(closing, aside, () -> !channel.hasCloseHandler());
+            } else if (queues.inOrder(channel, closing)) {
                 new LateClosing(closing, closing::isDone, () -> queues.running(channel), execs)
                         .watch();
             } else {

@@ -4,14 +4,18 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.BooleanSupplier;
 
 /**
- * What a pool was given and has not begun: a pool that is shut down drops that, and need not say
- * what it was.
+ * What a pool was given by one server and has not begun: a pool that is shut down drops that, and
+ * need not say what it was. Work of other servers with the same pool is not known here.
  */
 final class Unbegun {
     /** Tasks between two looks for those that the pool has dropped without being shut down. */
     private static final int LOOK_AFTER = 1024;
+
+    /** Beyond so many at a look, no more are kept: the pool may have dropped them. */
+    private static final int MAX_KEPT = 20480;
 
     /** Begun by the pool, or dropped by {@link #dropAll}: once, by whichever comes first. */
     abstract static class Task extends AtomicBoolean implements Runnable {
@@ -25,9 +29,7 @@ final class Unbegun {
         abstract void drop();
 
         /** Whether nobody waits for it any more, so that it need not be dropped. */
-        boolean isOver() {
-            return false;
-        }
+        abstract boolean isOver();
 
         @Override
         public final void run() {
@@ -52,6 +54,8 @@ final class Unbegun {
      */
     private int untilLook = LOOK_AFTER;
 
+    private volatile boolean full;
+
     Unbegun(ExecutorService pool) {
         this.pool = pool;
     }
@@ -60,7 +64,9 @@ final class Unbegun {
     void submit(Task task) {
         task.all = this;
         try {
-            tasks.add(task);
+            if (!full) {
+                tasks.add(task);
+            }
             pool.submit(task);
         } catch (Throwable e) {
             if (take(task)) {
@@ -70,12 +76,22 @@ final class Unbegun {
         if (dropped) {
             drop(task);
         } else if (--untilLook < 0) {
-            tasks.removeIf(Task::isOver);
-            untilLook = LOOK_AFTER + 2 * tasks.size();
+            look();
         }
     }
 
+    private void look() {
+        tasks.removeIf(Task::isOver);
+        int kept = tasks.size();
+        full = kept > MAX_KEPT;
+        untilLook = LOOK_AFTER + 2 * kept;
+    }
+
     void submit(Runnable perform, Runnable drop) {
+        submit(perform, drop, () -> false);
+    }
+
+    void submit(Runnable perform, Runnable drop, BooleanSupplier over) {
         submit(
                 new Task() {
                     @Override
@@ -86,6 +102,11 @@ final class Unbegun {
                     @Override
                     void drop() {
                         drop.run();
+                    }
+
+                    @Override
+                    boolean isOver() {
+                        return over.getAsBoolean();
                     }
                 });
     }
