@@ -83,7 +83,8 @@ impl<'a> Intake<'a> {
         self.body.take()
     }
 
-    /// Fails early if a body of the announced `length` exceeds its limit. The decoded length of a coded one is not known yet.
+    /// Fails early if a body of the announced `length` exceeds its limit. The decoded length of a coded one is not known
+    /// yet.
     pub(super) fn check_announced(&self, length: Option<u64>) -> Result<(), CallError> {
         match length {
             Some(length) if self.inflater.is_none() => {

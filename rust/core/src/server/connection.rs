@@ -4,8 +4,8 @@
 //! through [`State`], whose lock is held for a parse, a copy or non-blocking system calls, never over an upcall or an
 //! await.
 //!
-//! Not here: the task itself (`task.rs`), sockets and bytes (`transport.rs`), parsing (`inbound.rs`), when it stops reading
-//! (`backpressure.rs`), responding (`respond.rs`), WebSockets (`websocket.rs`).
+//! Not here: the task itself (`task.rs`), sockets and bytes (`transport.rs`), parsing (`inbound.rs`), when it stops
+//! reading (`backpressure.rs`), responding (`respond.rs`), WebSockets (`websocket.rs`).
 
 use std::sync::Arc;
 use std::task::Context;

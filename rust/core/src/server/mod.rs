@@ -215,8 +215,8 @@ impl Server {
         Ok(())
     }
 
-    /// Hands queued work to [`Sink::on_work`], because no thread takes it in time: all but a piece for a thread that has
-    /// been woken.
+    /// Hands queued work to [`Sink::on_work`], because no thread takes it in time: all but a piece for a thread that
+    /// has been woken.
     pub fn push_surplus(&self) {
         self.hand_out(self.shared.queue.drain_surplus());
     }
