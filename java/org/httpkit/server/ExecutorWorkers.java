@@ -1,6 +1,5 @@
 package org.httpkit.server;
 
-import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 
 import java.util.concurrent.ExecutorService;
@@ -50,8 +49,7 @@ final class ExecutorWorkers extends Workers {
 
         @Override
         boolean isOver() {
-            long handle = RequestBlock.handle(block);
-            return !Native.isOpen(handle) && server.channels.get(handle) == null;
+            return server.channels.isOver(RequestBlock.handle(block));
         }
     }
 

@@ -7,7 +7,6 @@ import org.httpkit.HeaderMap;
 import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
 import org.httpkit.HttpVersion;
-import org.httpkit.jni.Native;
 
 import java.util.Map;
 
@@ -41,11 +40,7 @@ final class RingCall extends AsyncCall implements Runnable {
 
     /** Whether its peer has left, before it began. */
     boolean isOver() {
-        if (request.block == null) {
-            return false;
-        }
-        long handle = request.block.handle();
-        return !Native.isOpen(handle) && request.server().channels.get(handle) == null;
+        return request.block != null && request.server().channels.isOver(request.block.handle());
     }
 
     private IPersistentMap requestMap() {
