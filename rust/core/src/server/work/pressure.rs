@@ -38,8 +38,7 @@ pub(in crate::server) struct Pressure {
 impl Pressure {
     /// Whether the queued work needs other threads.
     pub(in crate::server) fn needs_help(&self) -> bool {
-        let stuck = (self.all_busy || self.none_free) && self.quiet >= STUCK;
-        if stuck || self.few && self.oldest >= IDLE_PROCESSOR {
+        if self.none_free && self.quiet >= STUCK || self.few && self.oldest >= IDLE_PROCESSOR {
             return true;
         }
         let patience = if self.all_busy { STUCK } else { CHECK_EVERY };
