@@ -488,8 +488,8 @@
   (send! [ch data] [ch data close-after-send?]
     "Sends `data`; blocks only under `:on-overflow :block`, or while it reads an
     InputStream or sequence, or a file of a stream, whole, on the calling thread:
-    return long ones from the handler instead, or send pieces. Returns true if `data` was accepted
-    (not necessarily delivered), false if the channel is closed.
+    return long ones from the handler instead, or send pieces. Returns true if
+    `data` was accepted (not necessarily delivered), false if the channel is closed.
 
     HTTP: the first send is a response map {:status _ :headers _ :body _}, or a
     body (status 200). Without headers its type is \"text/html; charset=utf-8\".

@@ -14,7 +14,7 @@ final class Unbegun {
     /** Tasks between two looks for those that the pool has dropped without being shut down. */
     private static final int LOOK_AFTER = 1024;
 
-    /** Beyond so many at a look, no more are kept: the pool may have dropped them. */
+    /** While a look finds more tasks than this, none is added: the pool may be dropping them. */
     private static final int MAX_KEPT = 20480;
 
     /** Begun by the pool, or dropped by {@link #dropAll}: once, by whichever comes first. */
@@ -28,7 +28,7 @@ final class Unbegun {
         /** The pool is shut down: does instead what peers and users wait for. */
         abstract void drop();
 
-        /** Whether nobody waits for it any more, so that it need not be dropped. */
+        /** Whether nobody is waiting for it any more: then it is forgotten. */
         abstract boolean isOver();
 
         @Override

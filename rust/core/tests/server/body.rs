@@ -598,7 +598,7 @@ fn a_response_may_begin_before_the_body_has_ended() {
 fn the_end_of_the_response_ends_the_wait_of_a_reader() {
     let server = Running::start(streaming());
     let mut peer = server.connect();
-    // So much is left of the second one that it ends the connection.
+    // Too much of the second body is left unread, so the connection ends with its response.
     for length in [1000, 100_000] {
         let (head, _) = with_length(&bytes(length));
         peer.write_all(&head).unwrap();
