@@ -31,7 +31,7 @@
 
 (deftest a-class-loader-that-used-the-library-is-collected-and-leaves-nothing-behind
   (files/with-temporary-directory dir
-    (let [{:keys [alive mapped metaspace-growth]} (reloads 20 false dir)]
+    (let [{:keys [alive mapped metaspace-growth]} (reloads 8 false dir)]
       (is (zero? alive))
       (is (>= 1 mapped) "images of the library")
       (is (> 2000000 metaspace-growth) "bytes: less than one loader's classes")
@@ -41,7 +41,7 @@
   ;; The C library keeps an image while a thread lives that has called it, so the names of collected loaders are used
   ;; again. A few: a loader may be collected only after its successor has looked for a name.
   (files/with-temporary-directory dir
-    (let [{:keys [alive mapped]} (reloads 20 true dir)]
+    (let [{:keys [alive mapped]} (reloads 8 true dir)]
       (is (zero? alive))
       (is (>= 4 mapped) "images of the library")
       (is (= 1 (count (loading/names dir))) "files on disk"))))

@@ -371,20 +371,23 @@
      (shutdown [] (Thread/sleep 600000))))
 
 (deftest the-jvm-ends-in-time-though-a-stop-with-more-time-is-under-way
-  (doseq [[options stop] [[{} "(do (future (server/server-stop! s {:timeout 600000}))
-                                   (while (not= :stopping (server/server-status s)) (Thread/sleep 5)))"]
-                          [{} "(server/server-drain! s {:timeout 600000})"]
-                          [{:worker-pool pool-that-blocks-a-stop} "(server/server-drain! s {:timeout 600000})"]]]
-    (with-program (holding-program options (str "(read-line)" stop "(println :under-way)"))
-      (fn [^Process process out port]
-        (with-open [conn (wire/connect port)]
-          (wire/send! conn (wire/get-request "/"))
-          (is (= ":running" (line-with out ":running")))
-          (.write (.getOutputStream process) 10)
-          (.flush (.getOutputStream process))
-          (is (= ":under-way" (line-with out ":under-way")))
-          (.destroy process)
-          (is (.waitFor process 60 TimeUnit/SECONDS) [options stop]))))))
+  (->> [[{} "(do (future (server/server-stop! s {:timeout 600000}))
+                 (while (not= :stopping (server/server-status s)) (Thread/sleep 5)))"]
+        [{} "(server/server-drain! s {:timeout 600000})"]
+        [{:worker-pool pool-that-blocks-a-stop} "(server/server-drain! s {:timeout 600000})"]]
+       (mapv (fn [[options stop]] ; each takes the 8 s of a shutdown
+               (future
+                 (with-program (holding-program options (str "(read-line)" stop "(println :under-way)"))
+                   (fn [^Process process out port]
+                     (with-open [conn (wire/connect port)]
+                       (wire/send! conn (wire/get-request "/"))
+                       (is (= ":running" (line-with out ":running")))
+                       (.write (.getOutputStream process) 10)
+                       (.flush (.getOutputStream process))
+                       (is (= ":under-way" (line-with out ":under-way")))
+                       (.destroy process)
+                       (is (.waitFor process 60 TimeUnit/SECONDS) [options stop])))))))
+       (run! deref)))
 
 (deftest what-the-end-of-the-jvm-cuts-is-in-the-access-log
   (let [file (doto (File/createTempFile "access" ".log") .deleteOnExit)]
