@@ -432,7 +432,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             busy: inner.crew.busy,
             // With no thread counted yet, the first ones are starting, not stuck.
             all_busy: threads > 0 && inner.crew.busy >= threads,
-            none_free: waiting > 0 && threads > 0 && inner.crew.busy + coming >= threads,
+            none_free: waiting > 0 && inner.crew.busy > 0 && inner.crew.busy + coming >= threads,
             quiet: match inner.last_taken {
                 _ if !dated => Duration::ZERO,
                 Some(at) => now.saturating_duration_since(at),

@@ -119,6 +119,22 @@ fn work_behind_that_of_a_woken_thread_needs_help_at_once_while_all_others_are_st
 }
 
 #[test]
+fn work_behind_that_of_a_woken_thread_needs_no_help_at_once_while_none_is_busy() {
+    let queue = queue();
+    let fresh = Instant::now() + Duration::from_secs(3600);
+    let mut inner = queue.inner.lock();
+    inner.crew.threads = 1;
+    inner.parked.push(parked());
+    drop(inner);
+    for _ in 0..2 {
+        assert!(queue.push(fresh, ()).is_ok());
+    }
+    let pressure = queue.pressure(true).unwrap();
+    assert!(pressure.quiet >= STUCK, "nothing was ever taken");
+    assert!(!pressure.needs_help());
+}
+
+#[test]
 fn nothing_is_left_for_a_woken_thread_that_does_not_come_in_time() {
     let queue = queue();
     queue.inner.lock().parked.push(parked());
