@@ -228,11 +228,16 @@
 
 ;; The log
 
+(def ^:private bytes-of-a-fault (String. (byte-array [-0x7d -0x80 0 0 0 0]) "ISO-8859-1"))
+
+(defn- omitted
+  "How many faults of WebSockets this warning says were not logged."
+  [[message]]
+  (Long/parseLong (or (second (re-find #"^WebSocket protocol error \((\d+) such lines were left out\)$" (str message)))
+                      "0")))
+
 (deftest of-many-websockets-that-break-a-rule-few-are-logged-and-the-number-of-the-others
-  (let [n 200, bytes-of-a-fault (String. (byte-array [-0x7d -0x80 0 0 0 0]) "ISO-8859-1")
-        omitted #(Long/parseLong (or (second (re-find #"^WebSocket protocol error \((\d+) such lines were left out\)$"
-                                                      (str (first %))))
-                                     "0"))]
+  (let [n 200]
     (wire/with-server [{:keys [port warnings events]} #(server/as-channel % {}) {}]
       (let [conns (vec (repeatedly n #(wire/websocket port)))]
         (try
@@ -243,6 +248,25 @@
           (is (> n (count @warnings)))
           (is (every? #(instance? WebSocketException (second %)) @warnings))
           (finally (run! #(.close ^java.io.Closeable %) conns)))))))
+
+(defn- ms-until-told
+  "Between the first of many faults and the warning that some were not logged, by a server that is stopped at once."
+  []
+  (let [n 30, told (promise)
+        server (wire/start #(server/as-channel % {})
+                           {:warn-logger (fn [& warning] (when (pos? (omitted warning)) (deliver told (System/nanoTime))))})
+        conns  (vec (repeatedly n #(wire/websocket (:port server))))]
+    (try
+      (doseq [conn conns] (is (= 101 (:status (wire/answer conn)))))
+      (let [from (System/nanoTime)]
+        (doseq [conn conns] (wire/send! conn bytes-of-a-fault))
+        (is (wire/eventually #(= n (count (filter #{"httpkit.server.ws.decode.error"} @(:events server))))))
+        (is (true? (wire/stop server)))
+        (quot (- (long (deref told wire/patience-ms Long/MAX_VALUE)) from) 1000000))
+      (finally (run! #(.close ^java.io.Closeable %) conns)))))
+
+(deftest a-stop-tells-how-many-were-not-logged-before-their-second-is-over
+  (is (some #(> 1000 (long %)) (repeatedly 5 ms-until-told)) "once, at least, on a busy machine"))
 
 ;; Connections
 

@@ -19,9 +19,12 @@ final class ServerLog {
     /** Built once, not for each request. */
     private final String status200;
 
+    private final LogLimit brokenFrames;
+
     ServerLog(ServerOptions options) {
         this.options = options;
         this.events = options.eventNames;
+        this.brokenFrames = new LogLimit(null, "WebSocket protocol error", options.warnLogger);
         this.status200 = events.serverStatusPrefix + 200;
     }
 
@@ -32,6 +35,15 @@ final class ServerLog {
     /** Either may be null. */
     void warning(String message, Throwable error) {
         Loggers.log(options.warnLogger, message, error);
+    }
+
+    void brokenFrame(WebSocketException error) {
+        brokenFrames.log(error);
+    }
+
+    /** Logs how many of those were left out. Never blocks. */
+    void tellOmitted() {
+        brokenFrames.tellOmitted();
     }
 
     void event(String name) {

@@ -128,6 +128,7 @@ final class Stopping {
         try {
             server.loops.awaitOthers();
             server.workers.tellRefused();
+            server.log.tellOmitted();
             AccessLog.end(server.accessLog);
         } finally {
             int served = Native.serverServed(server.handle);

@@ -13,11 +13,9 @@ final class Upcalls implements ServerUpcalls {
     private static final String LOOP_ERROR = "http server loop error, see stack trace for details";
 
     private final HttpServer server;
-    private final LogLimit violations;
 
     Upcalls(HttpServer server) {
         this.server = server;
-        this.violations = new LogLimit(null, "WebSocket protocol error", server.options.warnLogger);
     }
 
     @Override
@@ -84,7 +82,7 @@ final class Upcalls implements ServerUpcalls {
                 violation(code);
                 break;
             case Abi.NOTICE_FRAME:
-                violations.log(new WebSocketException(code, message));
+                log.brokenFrame(new WebSocketException(code, message));
                 log.event(log.events.serverWsDecodeError);
                 break;
             case Abi.NOTICE_REQUEST_REFUSED:
