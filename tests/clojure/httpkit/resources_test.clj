@@ -262,6 +262,49 @@
                                                  (catch java.io.IOException _ nil))))))))
         (finally (.destroyForcibly process))))))
 
+(def ^:private program-that-takes-all-descriptors
+  "Prints what its server and client do while there are none, some, and none again."
+  "(require '[org.httpkit.client :as client] '[org.httpkit.server :as server])
+   (import '(java.io ByteArrayInputStream FileInputStream IOException OutputStream) '(java.net Socket))
+   (defn file [] (try (FileInputStream. \"/dev/null\") (catch IOException _ nil)))
+   (let [closed  (promise)
+         server  (server/run-server
+                   (fn [{:keys [uri] :as req}]
+                     (case uri
+                       \"/seq\"    {:body (map str (range 100000))}
+                       \"/stream\" {:body (ByteArrayInputStream. (byte-array 600000))}
+                       \"/held\"   (server/as-channel req {:on-close (fn [_ status] (deliver closed status))})
+                       {:body \"ok\"}))
+                   {:port 0 :ip \"127.0.0.1\" :legacy-return-value? false})
+         port    (server/server-port server)
+         user    (client/make-client {})
+         ask     (fn [^Socket socket uri]
+                   (let [^OutputStream out (.getOutputStream socket)]
+                     (.write out (.getBytes (str \"GET \" uri \" HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n\")))))
+         reply   (fn [^Socket socket] (apply str (take 12 (slurp (.getInputStream socket)))))
+         result  (fn [options] (let [{:keys [body error]} @(client/get (str \"http://127.0.0.1:\" port) (assoc options :client user))]
+                                 (if error :error (slurp body))))
+         sockets (vec (repeatedly 3 #(Socket. \"127.0.0.1\" (int port))))]
+     (while (> 3 (:open (:connections (server/server-stats server)))) (Thread/sleep 10))
+     (let [[a b held] sockets
+           taken  (doall (take-while some? (repeatedly file)))
+           during [(result {:as :stream})
+                   (do (run! (partial apply ask) [[held \"/held\"] [a \"/seq\"] [b \"/stream\"]])
+                       (reply a))
+                   (reply b)]
+           _      (run! (fn [^FileInputStream f] (.close f)) taken)
+           then   [(result {:as :stream}) (result {:deadline 20000})]
+           _      (doall (take-while some? (repeatedly file)))
+           stop   (deref (server/server-stop! server {:timeout 100}) 20000 :late)]
+       (prn during then stop (deref closed 20000 :late))
+       (flush)
+       (System/exit 0)))")
+
+(deftest what-is-first-used-while-there-are-no-descriptors-works-then-and-later
+  (let [{:keys [out]} (subprocess/finish (limited-jvm 200 program-that-takes-all-descriptors))]
+    (is (= "[:error \"HTTP/1.1 200\" \"HTTP/1.1 200\"] [\"ok\" \"ok\"] true :client-close" (last (str/split-lines out)))
+        out)))
+
 (def ^:private server-that-never-responds
   "To `/slow`, that is, from a Ring handler and from an `IHandler`; prints both ports."
   "(ns slow

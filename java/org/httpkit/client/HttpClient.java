@@ -3,6 +3,7 @@ package org.httpkit.client;
 import org.httpkit.HttpUtils;
 import org.httpkit.jni.Abi;
 import org.httpkit.jni.ClientUpcalls;
+import org.httpkit.jni.LoadAhead;
 import org.httpkit.jni.NativeClient;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
@@ -194,6 +195,7 @@ public class HttpClient implements Runnable {
         this.bindAddress = bindAddress;
         DefaultContext.capture();
         NativeLibrary.load();
+        LoadAhead.forClients();
         handle =
                 NativeClient.clientOpen(
                         maxConnections,

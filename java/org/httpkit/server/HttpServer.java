@@ -3,6 +3,7 @@ package org.httpkit.server;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import org.httpkit.HttpUtils;
+import org.httpkit.jni.LoadAhead;
 import org.httpkit.jni.Native;
 import org.httpkit.jni.NativeLibrary;
 import org.httpkit.logger.ContextLogger;
@@ -210,6 +211,7 @@ public class HttpServer implements Runnable {
      */
     public HttpServer(ServerOptions options) throws IOException {
         NativeLibrary.load();
+        LoadAhead.forServers();
         Workers.loadWhatLoggingNeeds();
         this.options = options;
         FirstUse.rehearse(this);
