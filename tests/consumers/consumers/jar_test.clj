@@ -11,7 +11,7 @@
             [clojure.test       :refer [deftest is testing]]
             [httpkit.java-program :as java-program]
             [httpkit.subprocess :as subprocess])
-  (:import [java.io ByteArrayOutputStream File InputStream]
+  (:import [java.io BufferedReader ByteArrayOutputStream File IOException InputStream]
            [java.net URL URLClassLoader]
            [java.nio.file Files]
            [java.nio.file.attribute FileAttribute]
@@ -220,6 +220,34 @@
       (run! #(.delete ^File %) (reverse (file-seq (io/file classes "ring"))))
       (is (= '{:body "hello /world" :loaded-by-use () :ring ()}
              (run-compiled classes @jar-without-sources))))))
+
+(def ^:private until-it-drains
+  "Prints its server's port; a request waits, once it has printed :running, until the server drains."
+  "(require '[org.httpkit.server :as server])
+   (let [started (promise)]
+     (deliver started (server/run-server
+                        (fn [_]
+                          (println :running)
+                          (while (= :running (server/server-status @started)) (Thread/sleep 5))
+                          {:body \"drained\"})
+                        {:port 0 :ip \"127.0.0.1\" :stop-on-shutdown? true :legacy-return-value? false}))
+     (println (server/server-port @started))
+     @(promise))")
+
+(deftest a-server-whose-jar-was-replaced-by-another-drains
+  (let [copy    (temp-file ".jar")
+        _       (io/copy (io/file jar) copy)
+        process (subprocess/start until-it-drains :class-path (apply class-path copy clojure-jars)
+                                                  :jvm-args   subprocess/native-access)]
+    (try
+      (with-open [out (io/reader (.getInputStream process))]
+        (let [port     (Long/parseLong (.readLine ^BufferedReader out))
+              response (future (try (slurp (str "http://127.0.0.1:" port)) (catch IOException e (str e))))]
+          (is (= ":running" (.readLine ^BufferedReader out)))
+          (io/copy (io/file (first clojure-jars)) copy)
+          (.destroy process)
+          (is (= "drained" (deref response 60000 :late)))))
+      (finally (.destroyForcibly process)))))
 
 (deftest using-a-server-and-a-client-loads-no-namespace
   (is (= [() '(org.httpkit.ring-websocket org.httpkit.ring-streams)]
