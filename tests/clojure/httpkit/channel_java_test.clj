@@ -78,6 +78,8 @@
     (is (zero? (topics/publish! channel "t" "x")))
     (is (false? (topics/unsubscribe! channel "t")))
     (is (zero? (server/broadcast! [channel] "x")))
+    (is (nil? (server/on-body {:async-channel channel :body nil} (fn [_ _] (throw (ex-info "called" {}))))))
+    (is (false? (server/send-informational! {:async-channel channel} 103 {"Link" "</a>"})))
     (is (= {:body channel} (server/as-channel {:async-channel channel} {:on-open #(server/send! % "x") :max-pending-bytes 9})))))
 
 (deftest the-last-send-closes

@@ -35,7 +35,7 @@ public final class BodyCallback implements Runnable {
     }
 
     /**
-     * Begins.
+     * Begins; does nothing on a channel without a connection.
      *
      * @param body of the request, as the server made it
      * @param function (fn [bytes last?])
@@ -51,6 +51,9 @@ public final class BodyCallback implements Runnable {
         } else if (body != null) {
             throw new IllegalArgumentException(
                     "on-body of " + body.getClass().getName() + ": expected the server's own body");
+        }
+        if (channel.server == null) {
+            return;
         }
         BodyCallback callback = new BodyCallback(channel, function, stream, whole);
         if (stream != null) {

@@ -13,10 +13,13 @@ public final class Informational {
      *
      * @param status 100 to 199, but 101
      * @param headers as of a response; or null
-     * @return false if nothing was sent: the exchange is over, its response has begun, or its peer
-     *     speaks HTTP/1.0
+     * @return false if nothing was sent: the exchange is over, its response has begun, its peer
+     *     speaks HTTP/1.0, or the channel has no connection
      */
     public static boolean send(AsyncChannel channel, int status, Map<?, ?> headers) {
+        if (channel.server == null) {
+            return false;
+        }
         ResponseWriter out = channel.server.writers.borrow();
         try {
             out.lines(headers);
