@@ -477,9 +477,8 @@
         prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
         listener (RespListener. (response-handler ending opts url prompt?)
                                 filter ^ExecutorService pool (int kind))]
-    (ending/begin-hop! control ending)
+    (ending/begin-hop! control listener)
     (.exec client url config (when-not insecure? (or sslengine nil)) listener)
-    (ending/set-hop! control ending (.canceller listener))
     (if deadlock-guard?
       (ending/guarded promise control)
       promise)))

@@ -12,7 +12,7 @@
            (java.nio ByteBuffer)
            (java.nio.channels SocketChannel)
            (java.util LinkedHashMap Map)
-           (java.util.concurrent ExecutorService Executors)
+           (java.util.concurrent CancellationException ExecutorService Executors)
            (javax.net.ssl SSLEngine)
            (org.httpkit HttpMethod HttpStatus HttpVersion ProtocolException)
            (org.httpkit.client AbortException ClientSslEngineFactory HttpClient HttpClient$AddressFinder
@@ -269,6 +269,9 @@
         (.onThrowable ^IRespListener @given (ex-info "late" {}))
         (is (= "late" (ex-message (:error (await! result)))))))))
 
+(defn- cancelled? [result]
+  (instance? CancellationException (:error (await! result))))
+
 (deftest a-request-through-an-overridden-exec-can-be-cancelled
   (peer/with-peer [p peer/await-end!]
     (with-client [own (proxy [HttpClient] []
@@ -277,7 +280,55 @@
                             (proxy-super exec url config engine listener))))]
       (let [result (client/get (:url p) {:client own})]
         (is (true? (future-cancel result)))
-        (is (instance? java.util.concurrent.CancellationException (:error (await! result))))))))
+        (is (cancelled? result))))))
+
+(deftest cancelling-reaches-a-request-that-an-own-exec-passes-on-later
+  (peer/with-peer [p peer/await-end!]
+    (with-client [plain (HttpClient.)]
+      (let [passed-on (atom [])]
+        (with-client [own (proxy [HttpClient] []
+                            (exec [url config engine listener]
+                              (swap! passed-on conj #(.exec ^HttpClient plain url config engine listener))))]
+          (testing "after that"
+            (let [result (client/get (:url p) {:client own})]
+              ((peek @passed-on))
+              (is (wire/eventually #(= 1 (:active (client/client-stats plain)))))
+              (is (true? (future-cancel result)))
+              (is (cancelled? result))
+              (is (wire/eventually #(zero? (:connections (client/client-stats plain)))))))
+          (testing "before that: then it is not sent"
+            (let [result (client/get (:url p) {:client own})]
+              (is (true? (future-cancel result)))
+              ((peek @passed-on))
+              (is (cancelled? result))
+              (is (= 1 (:requests (client/client-stats plain))))))
+          (testing "meanwhile"
+            (is (every? (fn [_]
+                          (let [result (client/get (:url p) {:client own})
+                                passed (future ((peek @passed-on)))]
+                            (future-cancel result)
+                            @passed
+                            (cancelled? result)))
+                        (range 200)))
+            (is (wire/eventually #(zero? (:connections (client/client-stats plain)))))))))))
+
+(deftest cancelling-reaches-a-later-hop-whose-exec-has-not-returned
+  (let [ended (promise), result (promise)]
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 302 X\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")
+                         (peer/read-request! conn)
+                         (future-cancel (await! result))
+                         (peer/await-end! conn)
+                         (deliver ended true))]
+      (with-client [plain (HttpClient.)]
+        (with-client [own (proxy [HttpClient] []
+                            (exec [url config engine listener]
+                              (.exec ^HttpClient plain url config engine listener)
+                              (when (str/ends-with? url "/next") (await! ended))))]
+          (deliver result (client/get (:url p) {:client own}))
+          (is (true? (deref ended 10000 false)))
+          (is (cancelled? @result)))))))
 
 (defn- encoded [mixed? & entities]
   (let [^ByteBuffer buffer (MultipartEntity/encode "B" (vec entities) mixed?)]

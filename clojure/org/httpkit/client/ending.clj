@@ -5,7 +5,7 @@
    [java.util Locale]
    [java.util.concurrent CancellationException Future TimeUnit]
    [java.util.concurrent.atomic AtomicInteger AtomicReference]
-   [org.httpkit.client Ending UnreadResponse]))
+   [org.httpkit.client Ending RespListener UnreadResponse]))
 
 (set! *warn-on-reflection* true)
 
@@ -17,8 +17,8 @@
 (defonce ^:private cancelled (Object.))
 
 (defn- new-control
-  "State shared by the hops of one call: the latest hop's canceller (a Runnable), its
-  Ending while it has none, or `cancelled`; the stage of its completion; its deadline."
+  "State shared by the hops of one call: the latest hop's listener, or
+  `cancelled`; the stage of its completion; its deadline."
   [deadline]
   {:hop         (AtomicReference.)
    :stage       (AtomicInteger.)
@@ -35,22 +35,18 @@
   (vary-meta opts assoc ::control control))
 
 (defn begin-hop!
-  "To be called before the request of a hop, `ending`, is sent: from now on, earlier hops cannot be cancelled."
-  [{:keys [^AtomicReference hop] :as control} ending]
+  "To be called before the request of a hop is sent: from now on, cancelling cancels its `listener`, and not those of
+  earlier hops; immediately if already cancelled."
+  [{:keys [^AtomicReference hop] :as control} ^RespListener listener]
   (let [latest (.get hop)]
-    (when-not (or (identical? latest cancelled) (.compareAndSet hop latest ending))
-      (recur control ending))))
-
-(defn set-hop!
-  "From now on, cancelling runs the `canceller` of the hop `ending`; immediately if already cancelled. Does nothing if a
-  redirect was quicker: then a later hop has begun; nor without a canceller: a user's `exec` has made no call."
-  [{:keys [^AtomicReference hop]} ending ^Runnable canceller]
-  (when-not (or (nil? canceller) (.compareAndSet hop ending canceller))
-    (when (identical? (.get hop) cancelled) (.run canceller))))
+    (if (identical? latest cancelled)
+      (.cancel listener)
+      (when-not (.compareAndSet hop latest listener)
+        (recur control listener)))))
 
 (defn- cancel! [{:keys [^AtomicReference hop]}]
   (let [latest (.getAndSet hop cancelled)]
-    (when (instance? Runnable latest) (.run ^Runnable latest))))
+    (when (instance? RespListener latest) (.cancel ^RespListener latest))))
 
 (defn- cancelled? [{:keys [^AtomicReference hop]}]
   (identical? (.get hop) cancelled))

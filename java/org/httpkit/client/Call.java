@@ -5,6 +5,7 @@ import org.httpkit.jni.ClientUpcalls;
 import org.httpkit.jni.NativeClient;
 
 import java.net.SocketAddress;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -26,6 +27,8 @@ abstract class Call extends ClientUpcalls.Call {
 
     /** The exception of the first method that failed. */
     private Throwable fault;
+
+    private volatile boolean cancelled;
 
     Call(HttpClient client) {
         this.client = client;
@@ -85,6 +88,9 @@ abstract class Call extends ClientUpcalls.Call {
      * @return false if the client is stopped: no events will come
      */
     boolean start(CallSpec spec, RequestBody body, TlsChoice choice, SocketAddress[] resolved) {
+        if (cancelled) {
+            throw new CancellationException("request was cancelled");
+        }
         tls = choice;
         addresses = resolved;
         if (body != null && body.streamed()) {
@@ -107,6 +113,9 @@ abstract class Call extends ClientUpcalls.Call {
                 ClientUpcalls.forget(id);
             }
         }
+        if (cancelled) {
+            cancel(); // the core may not have had the call when the first one came
+        }
         return accepted;
     }
 
@@ -114,6 +123,7 @@ abstract class Call extends ClientUpcalls.Call {
     abstract void refuse(Throwable t);
 
     public void cancel() {
+        cancelled = true;
         NativeClient.clientCancel(client.handle(), id);
     }
 

@@ -267,6 +267,10 @@ public class HttpClient implements Runnable {
     /**
      * Sends a request; never throws: errors go to the listener.
      *
+     * <p>{@code request} calls it for each hop. An override may pass the listener on, even later or
+     * on another thread. If it passes on another listener in its place, cancelling the result does
+     * not reach the request.
+     *
      * @param engine for https requests, null for one from {@link #getDefaultContext}; it serves one
      *     connection
      */

@@ -56,7 +56,9 @@ public class RespListener implements IRespListener {
     private HeapShare share;
 
     /** Null before a client has been given this. */
-    private Call call;
+    private volatile Call call;
+
+    private volatile boolean cancelled;
 
     private DynamicBytes body = new DynamicBytes(0);
     private volatile HttpStatus status;
@@ -75,11 +77,15 @@ public class RespListener implements IRespListener {
     }
 
     /**
-     * @return cancels the request that {@link HttpClient#exec} was given this for, unless it is
-     *     over: the handler gets a CancellationException; null before that
+     * Cancels the request that {@link HttpClient#exec} was given this for, unless it is over, or
+     * will be given it for: the handler gets a CancellationException.
      */
-    public Runnable canceller() {
-        return call == null ? null : call::cancel;
+    public void cancel() {
+        cancelled = true;
+        Call begun = call;
+        if (begun != null) {
+            begun.cancel();
+        }
     }
 
     /** The status received so far; null before the status line. */
@@ -189,9 +195,12 @@ public class RespListener implements IRespListener {
         maxBytes = most;
     }
 
-    /** The call whose response this gets. */
+    /** The call whose response this gets, not started yet. */
     void awaits(Call begun) {
         call = begun;
+        if (cancelled) {
+            begun.cancel();
+        }
     }
 
     /** Counts what is collected here. */
