@@ -22,13 +22,22 @@
 (defn- a-chunk [^String text]
   (str (Long/toString (count text) 16) "\r\n" text "\r\n"))
 
+(defn- lines [body] (map str (line-seq (io/reader body))))
+
+(defn- writer [body-of]
+  (reify protocols/StreamableResponseBody
+    (write-body-to-stream [_ _ out]
+      (with-open [^OutputStream out out] (io/copy (body-of) out)))))
+
 (def ^:private returns
-  {"the stream"  identity
-   "another one" #(BufferedInputStream. ^InputStream %)
-   "a seq"       #(map str (line-seq (io/reader %)))
-   "a writer"    #(reify protocols/StreamableResponseBody
-                    (write-body-to-stream [_ _ out]
-                      (with-open [^OutputStream out out] (io/copy % out))))})
+  "Bodies of responses, made of requests. Late ones ask for the upload while they are sent."
+  {"the stream"           :body
+   "another one"          #(BufferedInputStream. ^InputStream (:body %))
+   "one beside a channel" #(do (:async-channel %) (:body %))
+   "a seq"                #(lines (:body %))
+   "a late seq"           #(lazy-seq (lines (:body %)))
+   "a writer"             #(let [{:keys [body]} %] (writer (constantly body)))
+   "a late writer"        #(writer (fn [] (:body %)))})
 
 (def ^:private modes
   {"own threads"   (constantly {:allow-virtual? false :n-threads 4})
@@ -37,7 +46,7 @@
    "asynchronous"  (constantly {:ring-async? true})})
 
 (defn- returning [as-body {:keys [ring-async?]}]
-  (let [response (fn [req] {:status 200 :body (as-body (:body req))})]
+  (let [response (fn [req] {:status 200 :body (as-body req)})]
     (if ring-async?
       (fn [req respond _] (respond (response req)))
       response)))
@@ -86,7 +95,7 @@
       (in-all-ways [as-body options]
         (let [began (promise)]
           (is (= [:left []]
-                 (outcome (fn [body] (deliver began true) (as-body body)) options
+                 (outcome (fn [req] (deliver began true) (as-body req)) options
                    (fn [conn]
                      (wire/send! conn with-length sent)
                      (is (deref began wire/patience-ms false))
@@ -97,7 +106,9 @@
   (in-all-ways [as-body options]
     (let [error (ex-info "own" {})]
       (is (= [500 [error]]
-             (outcome (fn [_] (as-body (proxy [InputStream] [] (read ([] (throw error)) ([_] (throw error)) ([_ _ _] (throw error))))))
+             (outcome (fn [req]
+                        (as-body (assoc req :body (proxy [InputStream] []
+                                                    (read ([] (throw error)) ([_] (throw error)) ([_ _ _] (throw error)))))))
                options
                (fn [conn]
                  (wire/send! conn with-length half half)

@@ -40,7 +40,7 @@ final class OpenBody {
     private final boolean headRequest;
     private final int keep;
 
-    /** The request's body, of which this one may be made; null if there is no stream of it. */
+    /** The request's body, of which this one may be made; null if it is not read as it arrives. */
     final RequestBodyStream upload;
 
     /** The thread that produces the body; null if unknown. */

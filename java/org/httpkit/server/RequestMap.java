@@ -175,9 +175,8 @@ final class RequestMap extends APersistentMap
             }
         }
 
-        RequestBodyStream bodyStreamIfMade() {
-            Object body = block.has(Abi.REQUEST_STREAMED) ? VALUES.getAcquire(values, BODY) : null;
-            return (RequestBodyStream) body;
+        RequestBodyStream bodyStream() {
+            return block.has(Abi.REQUEST_STREAMED) ? (RequestBodyStream) value(BODY) : null;
         }
 
         AsyncChannel channelIfMade() {
@@ -262,10 +261,10 @@ final class RequestMap extends APersistentMap
     }
 
     /**
-     * @return the body if it is read as it arrives, and someone has asked for it
+     * @return the body if it is read as it arrives, even if nobody has asked for it yet
      */
-    RequestBodyStream bodyStreamIfMade() {
-        return base.bodyStreamIfMade();
+    RequestBodyStream bodyStream() {
+        return base.bodyStream();
     }
 
     @Override

@@ -107,7 +107,7 @@ final class RingExchanges {
         }
 
         private void responding() {
-            RequestBodyStream upload = request.bodyStreamIfMade();
+            RequestBodyStream upload = request.bodyStream();
             if (upload != null) {
                 upload.responding();
             }
@@ -133,7 +133,7 @@ final class RingExchanges {
                 return true;
             } catch (IOException e) {
                 if (statusFor(e) >= 0) {
-                    return request.bodyStreamIfMade().refuse(out);
+                    return request.bodyStream().refuse(out);
                 }
                 unreadable(server, describe(), e, out);
                 return true;
@@ -142,7 +142,7 @@ final class RingExchanges {
 
         /** See {@link RequestBodyStream#statusFor}. */
         private int statusFor(Throwable e) {
-            RequestBodyStream upload = request.bodyStreamIfMade();
+            RequestBodyStream upload = request.bodyStream();
             return upload == null ? -1 : upload.statusFor(e);
         }
 
@@ -254,7 +254,7 @@ final class RingExchanges {
                             block.handle(),
                             own,
                             block.has(Abi.REQUEST_HEAD),
-                            request.bodyStreamIfMade());
+                            request.bodyStream());
             if (out.isEventStream()) {
                 body.start(); // a listening peer wants to see that it is connected
             }
@@ -306,7 +306,7 @@ final class RingExchanges {
                 failed(server, describe(), e, out);
                 return true;
             }
-            return request.bodyStreamIfMade().refuse(out);
+            return request.bodyStream().refuse(out);
         }
 
         private boolean takesToFail(AsyncChannel channel, int status) {
