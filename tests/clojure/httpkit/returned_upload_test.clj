@@ -7,7 +7,8 @@
             [org.httpkit.server  :as server]
             [ring.core.protocols :as protocols])
   (:import (java.io BufferedInputStream IOException InputStream OutputStream)
-           (java.util.concurrent Executors)))
+           (java.util.concurrent Executors)
+           (org.httpkit ProtocolException)))
 
 (set! *warn-on-reflection* true)
 
@@ -102,7 +103,7 @@
                      (leave! conn)
                      :left)))))))))
 
-(deftest an-error-of-the-body-itself-is-logged-and-so-is-a-read-behind-the-response
+(deftest an-error-of-the-body-itself-is-logged
   (in-all-ways [as-body options]
     (let [error (ex-info "own" {})]
       (is (= [500 [error]]
@@ -112,17 +113,7 @@
                options
                (fn [conn]
                  (wire/send! conn with-length half half)
-                 (:status (wire/answer conn))))))))
-  (let [upload (promise)]
-    (wire/with-server [{:keys [port]}
-                       (fn [req]
-                         (deliver upload (:body req))
-                         {:status 200 :body (list "a" "b")})
-                       {:request-buffer-size 10}]
-      (with-open [conn (wire/connect port)]
-        (wire/send! conn with-length half)
-        (is (= "ab" (:body (wire/answer conn))))
-        (is (thrown-with-msg? IOException #"^the exchange is over$" (slurp @upload)))))))
+                 (:status (wire/answer conn)))))))))
 
 (deftest a-read-behind-our-own-500-says-that-the-exchange-is-over
   (doseq [[about response] {"a body"       (constantly {:body :keyword})
@@ -141,3 +132,55 @@
             (wire/send! conn chunked (a-chunk half))
             (is (= 500 (:status (wire/answer conn))))
             (is (= [IOException "the exchange is over"] (deref read wire/patience-ms :never)))))))))
+
+(defn- on-channel [act]
+  (fn [req] (server/as-channel req {:on-open act})))
+
+(defn- read-of [f]
+  (try (f) (catch Throwable e [(class e) (ex-message e)])))
+
+(def ^:private takes
+  "Functions of a request, called by its handler, that return a function that reads the upload."
+  {"before"                 (fn [{:keys [body]}] #(slurp body))
+   "late"                   (fn [req] #(slurp (:body req)))
+   "by a reader that waits" (fn [{:keys [body]}]
+                              (let [read (future (read-of #(slurp body)))]
+                                #(deref read wire/patience-ms :never)))})
+
+(deftest a-read-behind-a-response-says-that-the-exchange-is-over
+  (doseq [[about respond] {"a map"                  (constantly {:status 200 :body "ab"})
+                           "a map beside a channel" #(do (:async-channel %) {:status 200 :body "ab"})
+                           "a seq"                  (constantly {:status 200 :body (list "a" "b")})
+                           "a send"                 (on-channel #(server/send! % "ab"))
+                           "a stream"               (on-channel #(do (server/send! % "a" false) (server/send! % "b")))
+                           "a close"                (on-channel server/close)
+                           "an exception"           (fn [_] (throw (ex-info "own" {})))}
+          [taken take]    takes]
+    (testing (str about ", taken " taken)
+      (let [upload (promise)]
+        (wire/with-server [{:keys [port]} (fn [req] (deliver upload (take req)) (respond req)) {:request-buffer-size 10}]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn chunked (a-chunk half))
+            (is (:status (wire/answer conn)))
+            (is (= [IOException "the exchange is over"] (read-of @upload)))))))))
+
+(deftest a-read-behind-a-peer-that-has-left-says-that-the-body-ended-early
+  (doseq [[about act returned] [["nothing sent" (fn [_])]
+                                ["a stream" #(server/send! % "a" false)]
+                                ["a stream, and a map that is ignored" #(server/send! % "a" false) {:status 200}]]
+          [taken take]         takes]
+    (testing (str about ", taken " taken)
+      (let [upload (promise), closed (promise)]
+        (wire/with-server [{:keys [port errors]}
+                           (fn [req]
+                             (deliver upload (take req))
+                             (let [response (server/as-channel req {:on-open act, :on-close (fn [_ _] (deliver closed true))})]
+                               (or returned response)))
+                           {:request-buffer-size 10}]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (str chunked (a-chunk half)))
+            (is (fn? (deref upload wire/patience-ms nil)))
+            (wire/reset!! conn)
+            (is (deref closed wire/patience-ms false))
+            (is (= [ProtocolException "request body ended early: 50 bytes"] (read-of @upload))))
+          (is (= [] @errors)))))))

@@ -22,6 +22,9 @@ final class PhaseLock extends ReentrantLock {
 
     private transient volatile ChannelPhase phase;
 
+    /** Something that was sent has closed the channel. */
+    private transient boolean ended;
+
     /** The thread that reads a body without the lock; null for none. */
     private transient Thread reader;
 
@@ -87,9 +90,20 @@ final class PhaseLock extends ReentrantLock {
         return phase == ChannelPhase.FRESH;
     }
 
-    /** Closes the channel; the caller holds the lock. */
+    /** Closes the channel, with what was sent last; the caller holds the lock. */
     void close() {
+        ended = true;
         set(ChannelPhase.CLOSED);
+    }
+
+    /** Whether something that was sent has closed the channel, once a send in progress is over. */
+    boolean isEnded() {
+        lock();
+        try {
+            return ended;
+        } finally {
+            unlock();
+        }
     }
 
     /** Closes the channel. @return whether it was open */
@@ -114,7 +128,7 @@ final class PhaseLock extends ReentrantLock {
 
     private boolean closeNowIf(boolean closes) {
         if (closes) {
-            close();
+            set(ChannelPhase.CLOSED);
         }
         return closes;
     }
@@ -131,6 +145,7 @@ final class PhaseLock extends ReentrantLock {
     /** A closed channel becomes that of another request; the caller holds the lock. */
     void reset(ChannelPhase next) {
         reader = null;
+        ended = false;
         set(next);
     }
 }

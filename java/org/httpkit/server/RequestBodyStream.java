@@ -68,6 +68,9 @@ public final class RequestBodyStream extends InputStream {
     /** The response is about to be sent: no more can be taken over after that. */
     private volatile boolean responding;
 
+    /** Of the same request, for a response that is sent there; null if nobody has asked for it. */
+    private volatile AsyncChannel channel;
+
     private volatile Failure failure;
 
     /** The function that is called with the body; null while threads read it. */
@@ -350,6 +353,16 @@ public final class RequestBodyStream extends InputStream {
         responding = true;
     }
 
+    /** The response may be sent on this channel, which tells when asked. */
+    void respondsOn(AsyncChannel channel) {
+        this.channel = channel;
+    }
+
+    private boolean hasResponded() {
+        AsyncChannel known = channel;
+        return responding || known != null && known.sender.isEnded();
+    }
+
     private Failure failure(int code) {
         if (code == Abi.BODY_BROKEN) {
             String fault = Native.bodyFault(handle);
@@ -357,7 +370,7 @@ public final class RequestBodyStream extends InputStream {
                 return broken(Integer.parseInt(fault.substring(0, 3)), fault.substring(4));
             }
         }
-        if (code == Abi.BODY_OVER && (responding || callback != null)) {
+        if (code == Abi.BODY_OVER && (callback != null || hasResponded())) {
             return new Failure(new IOException("the exchange is over"), -1);
         }
         String much = length < 0 ? received + " bytes" : received + " of " + length + " bytes";

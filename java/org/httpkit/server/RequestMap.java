@@ -121,7 +121,11 @@ final class RequestMap extends APersistentMap
 
         /** Another thread may take the response meanwhile. */
         private AsyncChannel makeChannel() {
+            RequestBodyStream upload = bodyStream();
             AsyncChannel channel = server.channels.make(block);
+            if (upload != null) {
+                upload.respondsOn(channel);
+            }
             if (VALUES.compareAndSet(values, CHANNEL, null, channel)) {
                 server.channels.closeIfOver(channel);
             } else {

@@ -101,9 +101,12 @@ final class RingExchanges {
             if (claimed) {
                 return responds;
             }
-            responding();
             AsyncChannel channel = responds ? request.takeResponse() : request.channelIfMade();
-            return channel == null ? responds : channel.handlerReturned(responds);
+            boolean sends = channel == null ? responds : channel.handlerReturned(responds);
+            if (sends) {
+                responding();
+            }
+            return sends;
         }
 
         private void responding() {

@@ -395,6 +395,11 @@ final class Sender {
         return lock.takeFresh();
     }
 
+    /** Whether the whole response was sent on the channel. */
+    boolean isEnded() {
+        return lock.isEnded();
+    }
+
     /** The peer has disconnected. @return whether the channel was open */
     boolean peerLeft() {
         return lock.closeIfOpen();
