@@ -111,6 +111,35 @@
                             (str tmp)))
       (is (empty? (libraries cache))))))
 
+(defn- loading-in-ascii
+  "As `loading`, in a locale whose paths are ASCII only, with `cache` (\"\" for none) as the user's."
+  [properties cache]
+  (loading properties :env {"LC_ALL" "C", "XDG_CACHE_HOME" (str cache)}))
+
+(deftest a-directory-that-the-locale-cannot-name-is-passed-over
+  (files/with-temporary-directory dir
+    (let [odd   (io/file dir "ü")
+          cache (io/file dir "cache")
+          tmp   (doto (io/file dir "tmp") (.mkdir))]
+      (doseq [[case properties xdg expected]
+              [["cache" {"java.io.tmpdir" tmp} odd tmp]
+               ["home" {"java.io.tmpdir" tmp "user.home" odd} "" tmp]
+               ["temporary directory" {"java.io.tmpdir" odd} cache cache]]]
+        (testing case
+          (let [{:keys [info]} (loading-in-ascii properties xdg)]
+            (is (str/starts-with? (str (get info "file")) (str expected "/")))))))))
+
+(deftest names-that-the-locale-cannot-express-are-explained
+  (files/with-temporary-directory dir
+    (let [odd (io/file dir "ü")]
+      (doseq [[properties expected]
+              [[{"http-kit.native.path" (io/file odd "mine.so")} ["http-kit.native.path names " "/mine.so"]]
+               [{"http-kit.native.dir" odd} ["http-kit.native.dir=" "could not be loaded"]]
+               [{"java.io.tmpdir" odd} ["/http-kit: " "/http-kit-*: " "could not be loaded"]]]]
+        (let [{:keys [error]} (loading-in-ascii properties odd)]
+          (doseq [part (concat expected [(str dir) "unmappable characters" "to override:"])]
+            (is (str/includes? (str error) part) (str error))))))))
+
 (deftest the-named-file-is-loaded-as-it-is
   (files/with-temporary-directory dir
     (let [file (io/file dir "mine.so")]

@@ -4,9 +4,11 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.security.SecureRandom;
 import java.util.Map;
 
 /** Which users can change what a path leads to, by POSIX owners and modes. */
@@ -84,6 +86,16 @@ final class Access {
                 : owner(found) == USER && (mode(found) & WRITE_OF_OTHERS) == 0;
     }
 
+    /**
+     * A name that nobody can guess, for a new file.
+     *
+     * <p>{@link Files#createTempFile} fails in every directory if no Path can be made of {@code
+     * java.io.tmpdir}.
+     */
+    static String newName(String prefix) {
+        return prefix + Long.toUnsignedString(new SecureRandom().nextLong());
+    }
+
     private static Map<String, Object> attributes(Path path) throws IOException {
         return Files.readAttributes(path, "unix:uid,mode", LinkOption.NOFOLLOW_LINKS);
     }
@@ -117,13 +129,14 @@ final class Access {
             // Next way.
         }
         try {
-            Path made = Files.createTempFile("http-kit-", null);
+            Path made = Paths.get(System.getProperty("java.io.tmpdir"), newName("http-kit-"));
+            Files.createFile(made);
             try {
                 return owner(attributes(made));
             } finally {
                 Files.delete(made);
             }
-        } catch (IOException e) {
+        } catch (IOException | InvalidPathException e) {
             return -1;
         }
     }

@@ -1,11 +1,12 @@
 package org.httpkit.jni;
 
+import java.io.File;
 import java.io.IOException;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
-import java.nio.file.Paths;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.FileTime;
@@ -37,14 +38,16 @@ final class LibraryCache {
     private static final boolean POSIX = Access.POSIX;
 
     private final Kind kind;
-    private final Path path;
 
-    /** The real path of {@link #path}, once it has been checked. */
+    /** No Path yet: with LC_ALL=C, none can be made of a name that is not ASCII. */
+    private final File place;
+
+    /** The real path of {@link #place}, once it has been checked. */
     private Path directory;
 
-    private LibraryCache(Kind kind, Path path) {
+    private LibraryCache(Kind kind, File place) {
         this.kind = kind;
-        this.path = path;
+        this.place = place;
     }
 
     /**
@@ -55,19 +58,21 @@ final class LibraryCache {
     static List<LibraryCache> candidates(String override) {
         List<LibraryCache> found = new ArrayList<>();
         if (override != null) {
-            found.add(new LibraryCache(Kind.CHOSEN, Paths.get(override).toAbsolutePath()));
+            found.add(new LibraryCache(Kind.CHOSEN, new File(override)));
             return found;
         }
         String xdg = System.getenv("XDG_CACHE_HOME");
         String home = System.getProperty("user.home", "");
-        if (xdg != null && Paths.get(xdg).isAbsolute()) {
-            found.add(new LibraryCache(Kind.KEPT, Paths.get(xdg, "http-kit")));
-        } else if (Paths.get(home).isAbsolute()) {
-            found.add(new LibraryCache(Kind.KEPT, Paths.get(home, ".cache", "http-kit")));
+        if (xdg != null && new File(xdg).isAbsolute()) {
+            found.add(new LibraryCache(Kind.KEPT, new File(xdg, "http-kit")));
+        } else if (new File(home).isAbsolute()) {
+            found.add(new LibraryCache(Kind.KEPT, new File(new File(home, ".cache"), "http-kit")));
         }
-        Path temporary = Paths.get(System.getProperty("java.io.tmpdir")).toAbsolutePath();
+        String named = System.getProperty("java.io.tmpdir");
+        // A File in "" would be in the root directory.
+        File temporary = new File(named.isEmpty() ? "." : named);
         // By id: Java calls every user without a name "?".
-        found.add(new LibraryCache(Kind.KEPT, temporary.resolve("http-kit-" + Access.user())));
+        found.add(new LibraryCache(Kind.KEPT, new File(temporary, "http-kit-" + Access.user())));
         // Another user could create that directory first, but not this one.
         found.add(new LibraryCache(Kind.FRESH, temporary));
         return found;
@@ -135,8 +140,10 @@ final class LibraryCache {
     }
 
     private void prepareDirectory() throws IOException {
+        Path path = path();
         if (kind == Kind.FRESH) {
-            Path made = Files.createTempDirectory(path, "http-kit-", mode("rwx------"));
+            Path made = path.resolve(Access.newName("http-kit-"));
+            Files.createDirectory(made, mode("rwx------"));
             try {
                 directory = Access.requirePrivate(made);
             } catch (IOException e) {
@@ -149,6 +156,14 @@ final class LibraryCache {
             Files.createDirectories(path, mode("rwx------"));
         }
         directory = kind == Kind.CHOSEN ? path.toRealPath() : Access.requirePrivate(path);
+    }
+
+    private Path path() throws IOException {
+        try {
+            return place.toPath().toAbsolutePath();
+        } catch (InvalidPathException e) {
+            throw new IOException(e.getReason(), e);
+        }
     }
 
     private boolean holds(Path file, byte[] library) throws IOException {
@@ -168,7 +183,8 @@ final class LibraryCache {
     }
 
     private void write(Path file, byte[] library) throws IOException {
-        Path temporary = Files.createTempFile(directory, ".unpack", null, mode("rwx------"));
+        Path temporary = directory.resolve(Access.newName(".unpack") + ".tmp");
+        Files.createFile(temporary, mode("rwx------"));
         try {
             Files.write(temporary, library);
             rename(temporary, file);
@@ -209,6 +225,14 @@ final class LibraryCache {
 
     @Override
     public String toString() {
-        return kind == Kind.FRESH ? path.resolve("http-kit-*").toString() : path.toString();
+        File absolute = place.getAbsoluteFile();
+        switch (kind) {
+            case CHOSEN:
+                return "http-kit.native.dir=" + absolute;
+            case FRESH:
+                return new File(absolute, "http-kit-*").toString();
+            default:
+                return absolute.toString();
+        }
     }
 }

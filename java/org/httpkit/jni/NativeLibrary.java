@@ -3,6 +3,7 @@ package org.httpkit.jni;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
@@ -112,10 +113,7 @@ public final class NativeLibrary {
             int number = takeNumber();
             Path file = null;
             try {
-                file =
-                        path == null
-                                ? loadResource(number)
-                                : loadFile(Paths.get(path).toAbsolutePath(), number);
+                file = path == null ? loadResource(number) : loadFile(named(path), number);
                 Native.loaderNumber(number);
             } catch (IllegalCallerException e) {
                 // From JDK 24 on, with --illegal-native-access=deny.
@@ -132,6 +130,20 @@ public final class NativeLibrary {
                 }
             }
             return describe(file);
+        }
+
+        private Path named(String path) {
+            try {
+                return Paths.get(path).toAbsolutePath();
+            } catch (InvalidPathException e) {
+                throw failure(
+                        "http-kit.native.path names "
+                                + path
+                                + ", which cannot be read ("
+                                + e.getReason()
+                                + ")",
+                        e);
+            }
         }
 
         private Path loadFile(Path file, int number) {
