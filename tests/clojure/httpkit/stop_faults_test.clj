@@ -7,7 +7,8 @@
             [httpkit.wire        :as wire]
             [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
-  (:import (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
+  (:import (java.io InputStream)
+           (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
            (java.util.function Consumer)
            (org.httpkit.jni Native NativeLibrary)
            (org.httpkit.server AsyncChannel)))
@@ -58,6 +59,20 @@
 
 ;;;; What waits in the pool
 
+(defn kept
+  "How much `owner` knows that its pool has not begun."
+  [owner]
+  (letfn [(field [object ^String field-name]
+            (let [holders (take-while some? (iterate #(.getSuperclass ^Class %) (class object)))
+                  found   (some (fn [^Class holder] (try (.getDeclaredField holder field-name)
+                                                         (catch NoSuchFieldException _)))
+                                holders)]
+              (.get (doto ^java.lang.reflect.Field found (.setAccessible true)) object)))]
+    (count (-> owner (field "unbegun") (field "tasks")))))
+
+(defn- workers [server]
+  (.get (doto (.getDeclaredField (class server) "workers") (.setAccessible true)) server))
+
 (defn- blocked
   "Calls `f` with a server whose pool of one thread is busy until it is interrupted or `f` returns, and a function
   that makes a WebSocket before that."
@@ -69,8 +84,11 @@
         started (wire/start (fn [{:keys [uri websocket?] :as req}]
                               (cond
                                 websocket?       (server/as-channel req
-                                                   {:on-open  #(swap! opened conj %)
-                                                    :on-close (fn [ch status] (swap! heard update ch (fnil conj []) status))})
+                                                   {:on-open    #(swap! opened conj %)
+                                                    :on-receive (fn [ch message]
+                                                                  (when (= "wait" message) (.await gate))
+                                                                  (swap! heard update ch (fnil conj []) message))
+                                                    :on-close   (fn [ch _] (swap! heard update ch (fnil conj []) :closed))})
                                 (= "/block" uri) (do (deliver begun true) (.await gate) {:body "late"})
                                 :else            {:body "ok"}))
                             {:worker-pool pool})
@@ -92,17 +110,30 @@
                                                ["a pool of a container" (Executors/newFixedThreadPool 1) contained]]]
     (testing about
       (blocked (wrap inner)
-        (fn [{:keys [port webs opened heard] :as started}]
+        (fn [{:keys [port server webs opened heard] :as started}]
           (let [flushed (promise)]
-            (ws/send! (first webs) [[:text "queued"]] nil)
+            (ws/send! (first webs) [[:text "a"] [:text "b"]] nil)
             (.whenFlushed ^AsyncChannel (first opened) (reify Consumer (accept [_ written] (deliver flushed written))))
             (with-open [conn (wire/connect port)]
               (wire/send! conn (wire/get-request "/"))
+              (is (wire/eventually #(= 3 (kept (workers server)))))
               (is (true? (wire/stop started 300)))
               (is (= [503 "Server unavailable, please try again"] ((juxt :status :body) (wire/answer conn)))))
-            (is (= (repeat 3 1) (map #(count (@heard %)) opened)) "on-close is called once for each")
+            (is (= {["a" "b" :closed] 1, [:closed] 2} (frequencies (map @heard opened))))
             (is (true? (deref flushed wire/patience-ms :never))))))
       (.shutdown inner))))
+
+(deftest a-callback-that-blocks-holds-up-no-stop
+  (let [inner  (Executors/newFixedThreadPool 1)
+        before (Native/liveHandles)]
+    (blocked (contained inner)
+      (fn [{:keys [server webs opened heard] :as started}]
+        (ws/send! (first webs) [[:text "wait"] [:text "then"]] nil)
+        (is (wire/eventually #(= 1 (kept (workers server)))))
+        (is (true? (wire/stop started 100)))
+        (is (wire/eventually #(= (repeat 3 [:closed]) (map @heard opened))))))
+    (is (wire/eventually #(>= before (Native/liveHandles))) "no handle is left")
+    (.shutdown inner)))
 
 (defn dropping
   "A pool that drops what it is given once `dropping?` is true."
@@ -112,40 +143,48 @@
     (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
     (awaitTermination [_ _] true)))
 
-(defn kept
-  "How much `owner` knows that its pool has not begun."
-  [owner]
-  (letfn [(field [object ^String field-name]
-            (let [holders (take-while some? (iterate #(.getSuperclass ^Class %) (class object)))
-                  found   (some (fn [^Class holder] (try (.getDeclaredField holder field-name)
-                                                         (catch NoSuchFieldException _)))
-                                holders)]
-              (.get (doto ^java.lang.reflect.Field found (.setAccessible true)) object)))]
-    (count (-> owner (field "unbegun") (field "tasks")))))
+(defn collected?
+  "Whether what a pool has dropped is collected, so that `told?` is true; `submit` gives the pool more."
+  [told? submit]
+  (wire/eventually #(do (System/gc) (submit) (told?))))
 
-(defn- workers [server]
-  (.get (doto (.getDeclaredField (class server) "workers") (.setAccessible true)) server))
-
-(deftest what-a-pool-drops-by-itself-is-not-kept
-  (wire/with-server [{:keys [port server]} (fn [_]) {:worker-pool (dropping (atom true))}]
-    (dotimes [_ 2500]
+(deftest a-request-that-a-pool-drops-by-itself-is-not-kept-and-gets-503
+  (wire/with-server [{:keys [port server] :as started} (fn [_]) {:worker-pool (dropping (atom true))}]
+    (letfn [(fetch [conn] (wire/send! conn (wire/get-request "/")))]
       (with-open [conn (wire/connect port)]
-        (wire/send! conn (wire/get-request "/"))))
-    (is (< (kept (workers server)) 2000) "though a server notices a little later that a peer has left")))
+        (fetch conn)
+        (is (collected? #(pos? (.available ^InputStream (:in conn)))
+                        #(with-open [more (wire/connect port)] (fetch more))))
+        (is (= 503 (:status (wire/answer conn)))))
+      (with-open [conn (wire/connect port)]
+        (dotimes [_ 100]
+          (with-open [more (wire/connect port)] (fetch more)))
+        (is (collected? #(< (kept (workers server)) 10) #(dotimes [_ 4] (with-open [more (wire/connect port)] (fetch more)))))
+        (fetch conn)
+        (is (wire/eventually #(pos? (kept (workers server)))))
+        (is (true? (wire/stop started)))
+        (is (= 503 (:status (wire/answer conn))) "at the stop, at the latest")))))
 
-(deftest of-callbacks-that-a-pool-drops-only-so-many-are-kept
+(deftest callbacks-that-a-pool-drops-by-itself-run-aside
   (let [dropping? (atom false)
-        opened    (promise)]
-    (wire/with-server [{:keys [port server]}
-                       (fn [req] (server/as-channel req {:on-open #(deliver opened %)}))
+        opened    (promise)
+        closed    (promise)
+        flushes   (atom 0)]
+    (wire/with-server [{:keys [port]}
+                       (fn [req] (server/as-channel req {:on-open  #(deliver opened %)
+                                                         :on-close (fn [_ status] (deliver closed status))}))
                        {:worker-pool (dropping dropping?)}]
-      (let [web (ws/connect port wire/patience-ms)]
+      (let [web   (ws/connect port wire/patience-ms)
+            flush #(.whenFlushed ^AsyncChannel @opened (reify Consumer (accept [_ _] (swap! flushes inc))))]
         (is (deref opened wire/patience-ms false))
         (reset! dropping? true)
-        (dotimes [_ 100000]
-          (.whenFlushed ^AsyncChannel @opened (reify Consumer (accept [_ _]))))
-        (is (< (kept (workers server)) 70000))
-        (ws/disconnect web)))))
+        (dotimes [_ 100] (flush))
+        (is (collected? #(<= 100 @flushes) flush))
+        (ws/send! web [[:text "lost"]] nil)
+        (is (collected? #(pos? (.available ^InputStream (:in web))) flush))
+        (is (= [:close 1013 "Server overloaded"] (ws/receive! web)))
+        (ws/disconnect web)
+        (is (collected? #(realized? closed) flush))))))
 
 (def ^:private jvm-args
   (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))

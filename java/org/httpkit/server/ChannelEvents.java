@@ -10,11 +10,11 @@ import java.util.Arrays;
 /** Runs a channel's callbacks for the events that the native side reports, in order. */
 final class ChannelEvents {
     /** Handle and kind. */
-    private static final int START = 9;
+    static final int START = 9;
 
     private ChannelEvents() {}
 
-    /** Whether the block ends with the channel's close event. */
+    /** Whether the block ends with the channel's close event, before which there is no message. */
     static boolean isClosing(byte[] block) {
         int last = -1;
         for (int at = START; at < block.length; at += 5 + RequestBlock.readInt(block, at + 1)) {

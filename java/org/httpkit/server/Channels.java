@@ -40,11 +40,6 @@ final class Channels {
         }
     }
 
-    /** Whether an exchange has ended, and its channel, if it had one, has been told. */
-    boolean isOver(long exchange) {
-        return !Native.isOpen(exchange) && !channels.containsKey(exchange);
-    }
-
     void remember(AsyncChannel channel) {
         channels.put(channel.handle(), channel);
     }

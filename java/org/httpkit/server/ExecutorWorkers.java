@@ -1,18 +1,18 @@
 package org.httpkit.server;
 
+import org.httpkit.jni.Abi;
 import org.httpkit.logger.ContextLogger;
 
+import java.util.Arrays;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /** A user's own pool: every request and every run of a channel's callbacks is a task of it. */
 final class ExecutorWorkers extends Workers {
-    private final ExecutorService pool;
     private final Unbegun unbegun;
 
     ExecutorWorkers(HttpServer server, ExecutorService pool) {
         super(server);
-        this.pool = pool;
         this.unbegun = new Unbegun(pool);
     }
 
@@ -24,14 +24,20 @@ final class ExecutorWorkers extends Workers {
         if (shut) {
             reject(block, null); // some pools drop tasks then, or cannot be shut down
         } else {
-            unbegun.submit(new Work(block));
+            byte[] rest = rest(block);
+            unbegun.submit(new Work(block), () -> reject(rest, null));
         }
     }
 
-    private final class Work extends Unbegun.Task {
-        private static final long serialVersionUID = 1;
+    /** What to reject of a block that the pool has dropped: its body or messages are lost. */
+    private static byte[] rest(byte[] block) {
+        boolean small =
+                RequestBlock.kind(block) == Abi.KIND_EVENTS && ChannelEvents.isClosing(block);
+        return small ? block : Arrays.copyOf(block, ChannelEvents.START);
+    }
 
-        private final transient byte[] block;
+    private final class Work extends Unbegun.Task {
+        private final byte[] block;
 
         Work(byte[] block) {
             this.block = block;
@@ -45,11 +51,6 @@ final class ExecutorWorkers extends Workers {
         @Override
         void drop() {
             reject(block, null);
-        }
-
-        @Override
-        boolean isOver() {
-            return server.channels.isOver(RequestBlock.handle(block));
         }
     }
 
@@ -72,8 +73,7 @@ final class ExecutorWorkers extends Workers {
     @Override
     void stop(int timeout) {
         shut = true;
-        shutDown(pool, timeout, server.options.errorLogger);
-        unbegun.dropAll();
+        unbegun.shutDown(timeout, server.options.errorLogger);
     }
 
     /**

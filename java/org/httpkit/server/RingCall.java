@@ -38,11 +38,6 @@ final class RingCall extends AsyncCall implements Runnable {
         }
     }
 
-    /** Whether its peer has left, before it began. */
-    boolean isOver() {
-        return request.block != null && request.server().channels.isOver(request.block.handle());
-    }
-
     private IPersistentMap requestMap() {
         if (request.block == null) {
             return request.madeByHand();

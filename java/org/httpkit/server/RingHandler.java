@@ -3,6 +3,7 @@ package org.httpkit.server;
 import clojure.lang.IFn;
 
 import org.httpkit.PrefixThreadFactory;
+import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
@@ -165,23 +166,39 @@ public class RingHandler implements IHandler {
     public void handle(HttpRequest request, RespCallback callback) {
         RingCall call = new RingCall(this, request, callback);
         try {
-            unbegun.submit(call, () -> refuse(call, null), call::isOver);
+            Runnable drop = () -> refuse(call::unavailable, null);
+            unbegun.submit(call, drop, lost(request.channel));
         } catch (Throwable e) {
-            refuse(call, e);
+            refuse(call::unavailable, e);
+        }
+    }
+
+    /** For a request that the pool has dropped: its body may be large, its channel is not. */
+    private Runnable lost(AsyncChannel channel) {
+        return () -> {
+            if (channel != null) {
+                refuse(() -> unavailable(channel), Workers.orQueueFull(null));
+            }
+        };
+    }
+
+    private void unavailable(AsyncChannel channel) {
+        if (channel.handlerFailed()) {
+            Native.refuse(channel.handle(), isShut());
         }
     }
 
     /**
      * @param cause null if the pool was shut down before it began
      */
-    private void refuse(RingCall call, Throwable cause) {
+    private void refuse(Runnable respond, Throwable cause) {
         if (cause != null && !isShut()) {
             rejected.log(cause);
         } else if (stoppingLogged.compareAndSet(false, true)) {
             logError(Workers.STOPPING, null);
         }
         event(eventNames.serverStatus503);
-        call.unavailable();
+        respond.run();
     }
 
     /** A pool of a container does not say. */
@@ -234,7 +251,7 @@ public class RingHandler implements IHandler {
         try {
             if (queues.isIdle(channel)) {
                 Runnable aside = () -> Workers.aside(closing);
-                unbegun.submit(closing, aside, () -> !channel.hasCloseHandler());
+                unbegun.submit(closing, aside);
             } else if (queues.inOrder(channel, closing)) {
                 new LateClosing(closing, closing::isDone, () -> queues.running(channel), execs)
                         .watch();
@@ -262,8 +279,7 @@ public class RingHandler implements IHandler {
     /** Shuts the pool down; tasks still running after {@code timeout} msecs are interrupted. */
     @Override
     public void close(int timeout) {
-        ExecutorWorkers.shutDown(execs, timeout, errorLogger);
-        unbegun.dropAll();
+        unbegun.shutDown(timeout, errorLogger);
         rejected.tellOmitted();
         queueFull.tellOmitted();
     }

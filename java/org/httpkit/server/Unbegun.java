@@ -1,39 +1,37 @@
 package org.httpkit.server;
 
+import org.httpkit.logger.ContextLogger;
+
+import java.lang.ref.Reference;
+import java.lang.ref.ReferenceQueue;
+import java.lang.ref.WeakReference;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.function.BooleanSupplier;
 
 /**
  * What a pool was given by one server and has not begun: a pool that is shut down drops that, and
- * need not say what it was. Work of other servers with the same pool is not known here.
+ * need not say what it was; one that sheds load does so at any time. Work of other servers with the
+ * same pool is not known here.
+ *
+ * <p>Only the pool holds a task, which may be large: one that is collected was dropped.
  */
 final class Unbegun {
-    /** Tasks between two looks for those that the pool has dropped without being shut down. */
-    private static final int LOOK_AFTER = 1024;
+    /** Collected tasks that one submit cares for: a loop may be waiting for it. */
+    private static final int MAX_COLLECTED = 16;
 
-    /** While a look finds more tasks than this, none is added: the pool may be dropping them. */
-    private static final int MAX_KEPT = 20480;
-
-    /** Begun by the pool, or dropped by {@link #dropAll}: once, by whichever comes first. */
-    abstract static class Task extends AtomicBoolean implements Runnable {
-        private static final long serialVersionUID = 1;
-
-        private transient Unbegun all;
+    /** Begun by the pool, or dropped by it: once. */
+    abstract static class Task implements Runnable {
+        private Entry entry;
 
         abstract void perform();
 
         /** The pool is shut down: does instead what peers and users wait for. */
         abstract void drop();
 
-        /** Whether nobody is waiting for it any more: then it is forgotten. */
-        abstract boolean isOver();
-
         @Override
         public final void run() {
-            if (all.take(this)) {
+            if (entry.take()) {
                 perform();
             }
         }
@@ -45,54 +43,64 @@ final class Unbegun {
         }
     }
 
+    private final class Entry extends WeakReference<Task> {
+        final Runnable lost;
+
+        /** The task, once the pool is being shut down. */
+        Task kept;
+
+        Entry(Task task, Runnable lost) {
+            super(task, collected);
+            this.lost = lost;
+        }
+
+        /** True for the one who is to care for the task. */
+        boolean take() {
+            return tasks.remove(this);
+        }
+    }
+
     private final ExecutorService pool;
-    private final Set<Task> tasks = ConcurrentHashMap.newKeySet();
+    private final Set<Entry> tasks = ConcurrentHashMap.newKeySet();
+    private final ReferenceQueue<Task> collected = new ReferenceQueue<>();
+    private volatile boolean stopping;
     private volatile boolean dropped;
-
-    /**
-     * Tasks until the next look. Threads may overwrite each other's count, which only delays it.
-     */
-    private int untilLook = LOOK_AFTER;
-
-    private volatile boolean full;
 
     Unbegun(ExecutorService pool) {
         this.pool = pool;
     }
 
-    /** Gives a task to the pool. Throws what the pool does, unless the task has begun. */
-    void submit(Task task) {
-        task.all = this;
+    /**
+     * Gives a task to the pool. Throws what the pool does, unless the task has begun.
+     *
+     * @param lost as {@link Task#drop}, for a task that was collected: must not refer to it
+     */
+    void submit(Task task, Runnable lost) {
+        dropCollected();
+        Entry entry = new Entry(task, lost);
+        task.entry = entry;
         try {
-            if (!full) {
-                tasks.add(task);
+            tasks.add(entry);
+            if (stopping) {
+                entry.kept = task;
             }
             pool.submit(task);
         } catch (Throwable e) {
-            if (take(task)) {
+            if (entry.take()) {
                 throw e;
             }
         }
         if (dropped) {
-            drop(task);
-        } else if (--untilLook < 0) {
-            look();
+            drop(entry);
         }
     }
 
-    private void look() {
-        tasks.removeIf(Task::isOver);
-        int kept = tasks.size();
-        full = kept > MAX_KEPT;
-        untilLook = LOOK_AFTER + 2 * kept;
-    }
-
     void submit(Runnable perform, Runnable drop) {
-        submit(perform, drop, () -> false);
+        submit(perform, drop, drop);
     }
 
-    void submit(Runnable perform, Runnable drop, BooleanSupplier over) {
-        submit(
+    void submit(Runnable perform, Runnable drop, Runnable lost) {
+        Task task =
                 new Task() {
                     @Override
                     void perform() {
@@ -103,29 +111,41 @@ final class Unbegun {
                     void drop() {
                         drop.run();
                     }
-
-                    @Override
-                    boolean isOver() {
-                        return over.getAsBoolean();
-                    }
-                });
+                };
+        submit(task, lost);
     }
 
-    private boolean take(Task task) {
-        tasks.remove(task);
-        return task.compareAndSet(false, true);
+    private void dropCollected() {
+        for (int i = 0; i < MAX_COLLECTED; i++) {
+            Reference<? extends Task> next = collected.poll();
+            if (next == null) {
+                return;
+            }
+            drop((Entry) next);
+        }
     }
 
-    /** Drops all, now that the pool is shut down, and what is submitted from now on. */
-    void dropAll() {
+    /**
+     * Shuts the pool down, see {@link ExecutorWorkers#shutDown}, and drops what it has not begun,
+     * and what is submitted from now on.
+     */
+    void shutDown(int timeout, ContextLogger<String, Throwable> errorLogger) {
+        stopping = true;
+        tasks.forEach(entry -> entry.kept = entry.get());
+        ExecutorWorkers.shutDown(pool, timeout, errorLogger);
         dropped = true;
         tasks.forEach(this::drop);
     }
 
-    private void drop(Task task) {
-        if (take(task)) {
+    private void drop(Entry entry) {
+        Task task = entry.get();
+        if (entry.take()) {
             try {
-                task.drop();
+                if (task != null) {
+                    task.drop();
+                } else {
+                    entry.lost.run();
+                }
             } catch (Throwable e) {
                 Loggers.complain("a task that the :worker-pool has not begun", null, e);
             }

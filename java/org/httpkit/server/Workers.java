@@ -151,7 +151,7 @@ abstract class Workers {
         server.log.event(server.log.events.serverStatus503Todo);
     }
 
-    private static Throwable orQueueFull(Throwable cause) {
+    static Throwable orQueueFull(Throwable cause) {
         return cause != null ? cause : new RejectedExecutionException("queue full");
     }
 
@@ -260,7 +260,7 @@ abstract class Workers {
         if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
             Native.refuse(handle, shut);
             log(() -> refused(cause));
-        } else if (ChannelEvents.isClosing(block)) {
+        } else if (shut || ChannelEvents.isClosing(block)) {
             FutureTask<?> callbacks =
                     closingTask(
                             () -> {
