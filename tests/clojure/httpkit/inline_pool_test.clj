@@ -80,6 +80,33 @@
         (others-are-served port)
         (is (true? (wire/stop started)))))))
 
+(deftest a-send-on-the-loop-cannot-wait-for-another-threads-that-reads-an-upload
+  (doseq [returned [nil {:status 200 :body "ignored"}]]
+    (testing (str "whose handler returned " (pr-str returned))
+      (let [[channel reading sent] (repeatedly promise)
+            echo    (fn [ch body]
+                      (deliver channel ch)
+                      (future (deliver sent (server/send! ch (lazy-seq (deliver reading true) (list (slurp body)))))))
+            handler (fn [{:keys [uri body async-channel] :as request}]
+                      (case uri
+                        "/echo" (if returned
+                                  (do (echo async-channel body) @reading returned)
+                                  (server/as-channel request {:on-open #(echo % body)}))
+                        "/send" {:status 200
+                                 :body   (try (str (server/send! @channel "x")) (catch IllegalStateException e (ex-message e)))}
+                        {:status 200 :body "ok"}))
+            {:keys [port] :as started}
+            (wire/start handler {:worker-pool (on-the-caller) :request-buffer-size 100 :io-threads 1})]
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\nabc")
+          (is (true? (deref reading wire/patience-ms :late)))
+          (is (re-find #"server's loop, on which the :worker-pool ran" (:body (wire/fetch port "/send"))))
+          (others-are-served port)
+          (wire/send! conn (apply str (repeat 197 "d")))
+          (is (= (apply str "abc" (repeat 197 "d")) (:body (wire/answer conn))))
+          (is (true? (deref sent wire/patience-ms :late))))
+        (is (true? (wire/stop started)))))))
+
 (deftest close-handlers-run-though-a-pool-drops-what-it-gets-after-the-stop
   (let [closed  (promise)
         handler (fn [request]

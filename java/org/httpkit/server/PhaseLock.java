@@ -20,6 +20,8 @@ final class PhaseLock extends ReentrantLock {
         void read() throws IOException;
     }
 
+    private final transient HttpServer server;
+
     private transient volatile ChannelPhase phase;
 
     /** Something that was sent has closed the channel. */
@@ -31,7 +33,8 @@ final class PhaseLock extends ReentrantLock {
     /** That phase or reader has changed; made with the first reader. */
     private transient Condition changed;
 
-    PhaseLock(ChannelPhase phase) {
+    PhaseLock(HttpServer server, ChannelPhase phase) {
+        this.server = server;
         this.phase = phase;
     }
 
@@ -48,12 +51,28 @@ final class PhaseLock extends ReentrantLock {
         }
     }
 
-    /** As {@link #lock}, after a first send that is reading its body, if that is not the caller. */
+    /**
+     * As {@link #lock}, after a first send that is reading its body, if that is not the caller.
+     *
+     * @throws IllegalStateException on a loop, for which the body may be waiting; nothing is locked
+     */
     void lockInOrder() {
+        if (!lockUnlessReading()) {
+            unlock();
+            throw new IllegalStateException(Workers.ON_LOOP);
+        }
+    }
+
+    /** Locks, too, if it returns false: on a loop, while a first send is reading its body. */
+    private boolean lockUnlessReading() {
         lock();
         while (phase == ChannelPhase.FRESH && reader != null && reader != Thread.currentThread()) {
+            if (server.loops.isOnLoop()) {
+                return false;
+            }
             changed.awaitUninterruptibly();
         }
+        return true;
     }
 
     /** Whether reading this body may block. */
@@ -118,9 +137,9 @@ final class PhaseLock extends ReentrantLock {
 
     /** Closes the channel if nothing was sent on it. @return whether it did */
     boolean takeFresh() {
-        lockInOrder();
+        boolean untouched = lockUnlessReading();
         try {
-            return closeNowIf(phase == ChannelPhase.FRESH);
+            return closeNowIf(untouched && phase == ChannelPhase.FRESH);
         } finally {
             unlock();
         }
@@ -134,9 +153,9 @@ final class PhaseLock extends ReentrantLock {
     }
 
     boolean is(ChannelPhase wanted) {
-        lockInOrder();
+        boolean settled = lockUnlessReading();
         try {
-            return phase == wanted;
+            return settled && phase == wanted;
         } finally {
             unlock();
         }

@@ -58,7 +58,7 @@ final class Sender {
         this.handle = handle;
         this.terms = terms;
         this.upgradeRequested = upgradeRequested;
-        this.lock = new PhaseLock(handle == 0 ? ChannelPhase.CLOSED : ChannelPhase.FRESH);
+        this.lock = new PhaseLock(server, handle == 0 ? ChannelPhase.CLOSED : ChannelPhase.FRESH);
         this.room = new Room(channel);
     }
 
