@@ -128,13 +128,19 @@
         (is (true? (deref ended 5000 false)))))))
 
 (deftest forgotten-streams-drop-the-connection
-  (let [ended (promise)]
-    (peer/with-peer [p (serving (fn [conn]
-                                  (peer/send! conn head "1000\r\n\r\nabc")
-                                  (peer/await-end! conn)
-                                  (deliver ended true)))]
-      (stream-of p)
-      (is (peer/eventually #(do (System/gc) (realized? ended)))))))
+  (doseq [[about forget] {"alone"                     (fn [p] (stream-of p) nil)
+                          "though the result is kept" (fn [p]
+                                                        (doto (client/get (:url p) {:as :stream} :status)
+                                                          (-> deref (= 200) is)))}]
+    (testing about
+      (let [ended (promise)]
+        (peer/with-peer [p (serving (fn [conn]
+                                      (peer/send! conn head "1000\r\n\r\nabc")
+                                      (peer/await-end! conn)
+                                      (deliver ended true)))]
+          (let [kept (forget p)]
+            (is (peer/eventually #(do (System/gc) (realized? ended))))
+            (is (or (nil? kept) (realized? kept)))))))))
 
 (deftest unread-but-complete-responses-leave-their-connection-usable
   (let [c (client/make-client {})]

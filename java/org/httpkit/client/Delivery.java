@@ -146,15 +146,18 @@ final class Delivery extends AtomicBoolean implements Runnable {
     private void tell() {
         Throwable why = failure;
         Object body = null;
+        // Not kept: a body that nobody reads, and nobody else refers to, must be noticed.
+        PromptHandler.Arrived arrived = response;
+        response = null;
         if (why == null) {
             try {
-                body = response.body();
+                body = arrived.body();
             } catch (Throwable t) {
                 why = t;
             }
         }
         if (why == null) {
-            handler.onSuccess(response.status(), response.headers(), body);
+            handler.onSuccess(arrived.status(), arrived.headers(), body);
         } else {
             handler.onThrowable(why);
         }
