@@ -184,3 +184,26 @@
             (is (deref closed wire/patience-ms false))
             (is (= [ProtocolException "request body ended early: 50 bytes"] (read-of @upload))))
           (is (= [] @errors)))))))
+
+(deftest a-header-that-reads-an-upload-which-another-thread-reads-ends-with-its-peer
+  (let [[drained begun sends reads] (repeatedly promise)
+        all (fn [^InputStream body]
+              (.readNBytes body (count half))
+              (deliver drained true)
+              (.read body))]
+    (wire/with-server [{:keys [port]}
+                       (fn [{:keys [^InputStream body] :as req}]
+                         (server/as-channel req
+                           {:on-open (fn [ch]
+                                       (future (deliver reads (read-of #(all body))))
+                                       @drained
+                                       (future
+                                         (let [value (lazy-seq (deliver begun true) [(str (.read body))])]
+                                           (deliver sends (read-of #(server/send! ch {:headers {"X" value} :body "x"}))))))}))
+                       {:request-buffer-size 10}]
+      (with-open [conn (wire/connect port)]
+        (wire/send! conn chunked (a-chunk half))
+        (is (deref begun wire/patience-ms false))
+        (wire/reset!! conn)
+        (is (not= :never (deref reads wire/patience-ms :never)))
+        (is (not= :never (deref sends wire/patience-ms :never)))))))

@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -25,7 +26,7 @@ final class PhaseLock extends ReentrantLock {
     private transient volatile ChannelPhase phase;
 
     /** Something that was sent has closed the channel. */
-    private transient boolean ended;
+    private transient volatile boolean ended;
 
     /** The thread that reads a body without the lock; null for none. */
     private transient Thread reader;
@@ -115,13 +116,24 @@ final class PhaseLock extends ReentrantLock {
         set(ChannelPhase.CLOSED);
     }
 
-    /** Whether something that was sent has closed the channel, once a send in progress is over. */
+    /**
+     * Whether something that was sent has closed the channel, once a send in progress is over. It
+     * is not waited for longer than a second: a header's lazy value may read the upload that the
+     * caller reads.
+     */
     boolean isEnded() {
-        lock();
+        boolean locked = false;
+        try {
+            locked = tryLock(1, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
         try {
             return ended;
         } finally {
-            unlock();
+            if (locked) {
+                unlock();
+            }
         }
     }
 
