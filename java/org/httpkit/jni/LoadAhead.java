@@ -1,15 +1,13 @@
 package org.httpkit.jni;
 
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * Loads all classes that a server or a client may use, when the first one is made.
+ * Loads all classes that a server or client may use when the first of its kind is made.
  *
  * <p>A class that is loaded at its first use may fail then: in a directory it takes a file
  * descriptor, and there may be none; a jar may have been replaced by that of the next release. The
@@ -24,6 +22,7 @@ public final class LoadAhead {
     private static final String SERVER = "org.httpkit.server.";
     private static final String CLIENT = "org.httpkit.client.";
 
+    /** Whose classes were left out when all others were loaded. */
     private static final Set<String> LEFT_OUT = ConcurrentHashMap.newKeySet();
 
     private LoadAhead() {}
@@ -37,16 +36,19 @@ public final class LoadAhead {
     }
 
     private static void allBut(String others) {
-        if (LEFT_OUT.add(others)) {
+        if (!LEFT_OUT.contains(others)) {
             try (InputStream in = LoadAhead.class.getResourceAsStream(LIST)) {
                 if (in != null) {
-                    new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8))
-                            .lines()
-                            .filter(name -> !name.startsWith(others))
-                            .forEach(LoadAhead::load);
+                    String names = new String(in.readAllBytes(), StandardCharsets.UTF_8);
+                    for (String name : names.split("\n")) {
+                        if (!name.startsWith(others)) {
+                            load(name);
+                        }
+                    }
                 }
+                LEFT_OUT.add(others);
             } catch (IOException e) {
-                // They are loaded when they are used.
+                // They are loaded when they are used, or with the next server or client.
             }
         }
     }
