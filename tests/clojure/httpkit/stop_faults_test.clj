@@ -8,10 +8,12 @@
             [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
   (:import (java.io InputStream)
+           (java.lang.ref Reference)
+           (java.lang.reflect Field)
            (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
            (java.util.function Consumer)
            (org.httpkit.jni Native NativeLibrary)
-           (org.httpkit.server AsyncChannel)))
+           (org.httpkit.server AsyncChannel HttpServer)))
 
 (set! *warn-on-reflection* true)
 
@@ -59,24 +61,28 @@
 
 ;;;; What waits in the pool
 
+(defn- field ^Field [object ^String field-name]
+  (let [holders (take-while some? (iterate #(.getSuperclass ^Class %) (class object)))
+        found   (some (fn [^Class holder] (try (.getDeclaredField holder field-name)
+                                               (catch NoSuchFieldException _)))
+                      holders)]
+    (doto ^Field found (.setAccessible true))))
+
+(defn- value [object field-name]
+  (.get (field object field-name) object))
+
 (defn kept
   "How much `owner` knows that its pool has not begun."
   [owner]
-  (letfn [(field [object ^String field-name]
-            (let [holders (take-while some? (iterate #(.getSuperclass ^Class %) (class object)))
-                  found   (some (fn [^Class holder] (try (.getDeclaredField holder field-name)
-                                                         (catch NoSuchFieldException _)))
-                                holders)]
-              (.get (doto ^java.lang.reflect.Field found (.setAccessible true)) object)))]
-    (count (-> owner (field "unbegun") (field "tasks")))))
+  (count (-> owner (value "unbegun") (value "tasks"))))
 
 (defn- workers [server]
-  (.get (doto (.getDeclaredField (class server) "workers") (.setAccessible true)) server))
+  (value server "workers"))
 
 (defn- blocked
-  "Calls `f` with a server whose pool of one thread is busy until it is interrupted or `f` returns, and a function
-  that makes a WebSocket before that."
-  [pool f]
+  "Calls `f` with a server whose pool of one thread is busy until it is interrupted or `f` returns, and with `n`
+  WebSockets that were made before that."
+  [pool n f]
   (let [gate    (CountDownLatch. 1)
         heard   (atom {})
         opened  (atom [])
@@ -92,9 +98,9 @@
                                 (= "/block" uri) (do (deliver begun true) (.await gate) {:body "late"})
                                 :else            {:body "ok"}))
                             {:worker-pool pool})
-        webs    (vec (repeatedly 3 #(ws/connect (:port started) wire/patience-ms)))]
+        webs    (vec (repeatedly n #(ws/connect (:port started) wire/patience-ms)))]
     (try
-      (is (wire/eventually #(= 3 (count @opened))))
+      (is (wire/eventually #(= n (count @opened))))
       (with-open [conn (wire/connect (:port started))]
         (wire/send! conn (wire/get-request "/block"))
         (is (deref begun wire/patience-ms false))
@@ -104,12 +110,12 @@
         (wire/stop started)
         (run! ws/disconnect webs)))))
 
-(deftest a-stop-loses-nothing-that-waits-in-the-users-pool
+(deftest a-stop-answers-requests-and-runs-close-handlers-that-wait-in-the-users-pool
   (doseq [[about ^ExecutorService inner wrap] [["a queue" (Executors/newFixedThreadPool 1) identity]
                                                ["a pool that does not name what it drops" (ForkJoinPool. 1) identity]
                                                ["a pool of a container" (Executors/newFixedThreadPool 1) contained]]]
     (testing about
-      (blocked (wrap inner)
+      (blocked (wrap inner) 3
         (fn [{:keys [port server webs opened heard] :as started}]
           (let [flushed (promise)]
             (ws/send! (first webs) [[:text "a"] [:text "b"]] nil)
@@ -119,21 +125,69 @@
               (is (wire/eventually #(= 3 (kept (workers server)))))
               (is (true? (wire/stop started 300)))
               (is (= [503 "Server unavailable, please try again"] ((juxt :status :body) (wire/answer conn)))))
-            (is (= {["a" "b" :closed] 1, [:closed] 2} (frequencies (map @heard opened))))
+            (is (= (repeat 3 [:closed]) (map @heard opened)))
             (is (true? (deref flushed wire/patience-ms :never))))))
       (.shutdown inner))))
 
-(deftest a-callback-that-blocks-holds-up-no-stop
-  (let [inner  (Executors/newFixedThreadPool 1)
-        before (Native/liveHandles)]
-    (blocked (contained inner)
+(deftest messages-that-wait-keep-no-close-handler-from-running
+  (let [inner (Executors/newFixedThreadPool 1)]
+    (blocked inner 300
       (fn [{:keys [server webs opened heard] :as started}]
-        (ws/send! (first webs) [[:text "wait"] [:text "then"]] nil)
-        (is (wire/eventually #(= 1 (kept (workers server)))))
+        (doseq [web webs] (ws/send! web [[:text "wait"]] nil))
+        (is (wire/eventually #(= 300 (kept (workers server)))))
         (is (true? (wire/stop started 100)))
-        (is (wire/eventually #(= (repeat 3 [:closed]) (map @heard opened))))))
-    (is (wire/eventually #(>= before (Native/liveHandles))) "no handle is left")
-    (.shutdown inner)))
+        (is (wire/eventually #(= {[:closed] 300} (frequencies (map @heard opened)))))))))
+
+(defn- with-busy-container
+  "Calls `f` with a server on a container's pool of one thread, which runs a callback until `gate` opens, while a
+  message waits for it; `heard` gets messages and the names of their threads, and closes."
+  [f]
+  (let [inner   (Executors/newFixedThreadPool 1)
+        gate    (CountDownLatch. 1)
+        opened  (atom 0)
+        heard   (atom [])
+        started (wire/start #(server/as-channel %
+                               {:on-open    (fn [_] (swap! opened inc))
+                                :on-receive (fn [_ message]
+                                              (swap! heard conj [message (.getName (Thread/currentThread))])
+                                              (when (= "busy" message) (.await gate)))
+                                :on-close   (fn [_ _] (swap! heard conj :closed))})
+                            {:worker-pool (contained inner)})
+        webs    (vec (repeatedly 2 #(ws/connect (:port started) wire/patience-ms)))]
+    (try
+      (is (wire/eventually #(= 2 @opened)))
+      (ws/send! (webs 0) [[:text "busy"]] nil)
+      (is (wire/eventually #(seq @heard)))
+      (ws/send! (webs 1) [[:text "queued"]] nil)
+      (is (wire/eventually #(= 1 (kept (workers (:server started))))))
+      (f (assoc started :gate gate :heard heard :pool-thread (second (first @heard))))
+      (finally
+        (.countDown gate)
+        (wire/stop started)
+        (run! ws/disconnect webs)
+        (.shutdown inner)))))
+
+(deftest a-pool-that-cannot-be-shut-down-begins-what-waits-in-it-while-the-stop-has-time
+  (with-busy-container
+    (fn [{:keys [errors heard ^CountDownLatch gate pool-thread] :as started}]
+      (let [stopped (future (wire/stop started (* 2 wire/patience-ms)))]
+        (is (wire/eventually #(seq @errors)) "the pool has thrown")
+        (.countDown gate)
+        (is (true? @stopped) "long before its time is over")
+        (is (wire/eventually #(= {["queued" pool-thread] 1, :closed 2} (frequencies (rest @heard)))))))))
+
+(deftest a-stop-waits-for-such-a-pool-until-its-time-is-over-or-it-is-interrupted
+  (doseq [[timeout interrupted?] [[300 false] [(* 2 wire/patience-ms) true]]]
+    (with-busy-container
+      (fn [{:keys [^HttpServer server errors heard]}]
+        (let [result (promise)
+              stop   (Thread. #(do (.stop server (int timeout)) (deliver result (Thread/interrupted))))]
+          (.start stop)
+          (when interrupted?
+            (is (wire/eventually #(seq @errors)) "the pool has thrown")
+            (.interrupt stop))
+          (is (= interrupted? (deref result wire/patience-ms :late)))
+          (is (wire/eventually #(= [:closed :closed] (rest @heard)))))))))
 
 (defn dropping
   "A pool that drops what it is given once `dropping?` is true."
@@ -185,6 +239,29 @@
         (is (= [:close 1013 "Server overloaded"] (ws/receive! web)))
         (ws/disconnect web)
         (is (collected? #(realized? closed) flush))))))
+
+(deftest no-message-is-delivered-after-one-that-a-pool-has-dropped
+  (let [dropping? (atom false)
+        opened    (promise)
+        heard     (atom [])]
+    (wire/with-server [{:keys [port server] :as started}
+                       (fn [req] (server/as-channel req {:on-open    #(deliver opened %)
+                                                         :on-receive (fn [_ message] (swap! heard conj message))
+                                                         :on-close   (fn [_ _] (swap! heard conj :closed))}))
+                       {:worker-pool (dropping dropping?)}]
+      (let [web   (ws/connect port wire/patience-ms)
+            tasks (value (value (workers server) "unbegun") "tasks")]
+        (is (deref opened wire/patience-ms false))
+        (reset! dropping? true)
+        (ws/send! web [[:text "lost"]] nil)
+        (is (wire/eventually #(seq tasks)))
+        (is (collected? #(nil? (.get ^Reference (first tasks))) (constantly nil)))
+        (reset! dropping? false)
+        (ws/send! web [[:text "then"] [:ping "p"]] nil)
+        (is (= [:pong "p"] (ws/receive! web)) "the message has arrived")
+        (is (true? (wire/stop started)))
+        (is (wire/eventually #(= [:closed] @heard)) (pr-str @heard))
+        (ws/disconnect web)))))
 
 (def ^:private jvm-args
   (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))

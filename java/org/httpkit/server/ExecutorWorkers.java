@@ -79,8 +79,10 @@ final class ExecutorWorkers extends Workers {
     /**
      * Gives a pool's tasks {@code timeout} msecs to end, then interrupts them. Logs what the pool
      * throws: that of a container does, since only the container may shut it down.
+     *
+     * @return whether all have ended
      */
-    static void shutDown(
+    static boolean shutDown(
             ExecutorService pool, int timeout, ContextLogger<String, Throwable> errorLogger) {
         boolean ended = false;
         try {
@@ -97,5 +99,6 @@ final class ExecutorWorkers extends Workers {
         } catch (Throwable e) {
             Loggers.log(errorLogger, "shut down the :worker-pool", e);
         }
+        return ended;
     }
 }

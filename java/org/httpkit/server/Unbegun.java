@@ -8,6 +8,7 @@ import java.lang.ref.WeakReference;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.TimeUnit;
 
 /**
  * What a pool was given by one server and has not begun: a pool that is shut down drops that, and
@@ -19,6 +20,9 @@ import java.util.concurrent.ExecutorService;
 final class Unbegun {
     /** Collected tasks that one submit cares for: a loop may be waiting for it. */
     private static final int MAX_COLLECTED = 16;
+
+    /** How often to check whether a pool that could not be shut down has begun everything. */
+    private static final int TICK_MILLIS = 5;
 
     /** Begun by the pool, or dropped by it: once. */
     abstract static class Task implements Runnable {
@@ -126,15 +130,29 @@ final class Unbegun {
     }
 
     /**
-     * Shuts the pool down, see {@link ExecutorWorkers#shutDown}, and drops what it has not begun,
-     * and what is submitted from now on.
+     * Shuts the pool down, see {@link ExecutorWorkers#shutDown}, and drops what it has not begun
+     * when the time is over, and what is submitted from now on.
      */
     void shutDown(int timeout, ContextLogger<String, Throwable> errorLogger) {
         stopping = true;
         tasks.forEach(entry -> entry.kept = entry.get());
-        ExecutorWorkers.shutDown(pool, timeout, errorLogger);
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
+        if (!ExecutorWorkers.shutDown(pool, timeout, errorLogger)) {
+            awaitBegun(deadline);
+        }
         dropped = true;
         tasks.forEach(this::drop);
+    }
+
+    /** The pool of a container goes on working: there is time left if it could not be shut down. */
+    private void awaitBegun(long deadline) {
+        try {
+            while (!tasks.isEmpty() && deadline - System.nanoTime() > 0) {
+                Thread.sleep(TICK_MILLIS);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     private void drop(Entry entry) {

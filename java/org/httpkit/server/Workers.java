@@ -260,7 +260,7 @@ abstract class Workers {
         if (RequestBlock.kind(block) == Abi.KIND_REQUEST) {
             Native.refuse(handle, shut);
             log(() -> refused(cause));
-        } else if (shut || ChannelEvents.isClosing(block)) {
+        } else if (ChannelEvents.isClosing(block)) {
             FutureTask<?> callbacks =
                     closingTask(
                             () -> {
