@@ -10,6 +10,7 @@
   (:import (java.io InputStream)
            (java.lang.ref Reference)
            (java.lang.reflect Field)
+           (java.util AbstractSet Set)
            (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
            (java.util.function Consumer)
            (org.httpkit.jni Native NativeLibrary)
@@ -188,6 +189,20 @@
             (.interrupt stop))
           (is (= interrupted? (deref result wire/patience-ms :late)))
           (is (wire/eventually #(= [:closed :closed] (rest @heard)))))))))
+
+(deftest a-task-for-which-there-is-no-memory-is-refused
+  (wire/with-server [{:keys [port server]} (fn [_] {:body "ok"}) {:worker-pool (Executors/newFixedThreadPool 1)}]
+    (let [unbegun (value (workers server) "unbegun")
+          tasks   ^Set (value unbegun "tasks")]
+      (.set (field unbegun "tasks") unbegun
+            (proxy [AbstractSet] []
+              (add [_] (throw (OutOfMemoryError. "injected")))
+              (remove [task] (.remove tasks task))
+              (iterator [] (.iterator tasks))
+              (size [] (.size tasks))))
+      (is (= 503 (:status (wire/fetch port "/"))))
+      (.set (field unbegun "tasks") unbegun tasks)
+      (is (= 200 (:status (wire/fetch port "/")))))))
 
 (defn dropping
   "A pool that drops what it is given once `dropping?` is true."

@@ -83,14 +83,16 @@ final class Unbegun {
         dropCollected();
         Entry entry = new Entry(task, lost);
         task.entry = entry;
+        boolean known = false;
         try {
             tasks.add(entry);
+            known = true;
             if (stopping) {
                 entry.kept = task;
             }
             pool.submit(task);
         } catch (Throwable e) {
-            if (entry.take()) {
+            if (entry.take() || !known) { // without memory, it may be added nevertheless
                 throw e;
             }
         }
