@@ -6,7 +6,7 @@
             [httpkit.wire        :as wire]
             [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
-  (:import (java.io ByteArrayInputStream InputStream)
+  (:import (java.io ByteArrayInputStream)
            (java.nio ByteBuffer)
            (java.nio.charset StandardCharsets)
            (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors
@@ -412,17 +412,6 @@
       (.countDown gate)
       (is (wire/eventually #(= ["b" :close] @heard)) (pr-str @heard))
       @stopped)))
-
-(deftest a-request-that-its-pool-drops-by-itself-is-not-kept-and-gets-503
-  (let [inner  (ring (atom []) app {:pool (faults/dropping (atom true))})
-        server (start (behind inner))
-        fetch  #(wire/send! % (wire/get-request "/"))]
-    (with-open [conn (wire/connect (.getPort server))]
-      (fetch conn)
-      (is (faults/collected? #(pos? (.available ^InputStream (:in conn)))
-                             #(with-open [more (wire/connect (.getPort server))] (fetch more))))
-      (is (= 503 (:status (wire/answer conn)))))
-    (stop! server)))
 
 (deftest the-constructor-with-a-number-of-threads-makes-the-pool
   (let [gate   (CountDownLatch. 1)

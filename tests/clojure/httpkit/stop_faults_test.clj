@@ -7,9 +7,7 @@
             [httpkit.wire        :as wire]
             [httpkit.ws-wire     :as ws]
             [org.httpkit.server  :as server])
-  (:import (java.io InputStream)
-           (java.lang.ref Reference)
-           (java.lang.reflect Field)
+  (:import (java.lang.reflect Field)
            (java.util AbstractSet Set)
            (java.util.concurrent AbstractExecutorService CountDownLatch ExecutorService Executors ForkJoinPool)
            (java.util.function Consumer)
@@ -69,7 +67,7 @@
                       holders)]
     (doto ^Field found (.setAccessible true))))
 
-(defn- value [object field-name]
+(defn value [object field-name]
   (.get (field object field-name) object))
 
 (defn kept
@@ -77,7 +75,7 @@
   [owner]
   (count (-> owner (value "unbegun") (value "tasks"))))
 
-(defn- workers [server]
+(defn workers [server]
   (value server "workers"))
 
 (defn- blocked
@@ -203,80 +201,6 @@
       (is (= 503 (:status (wire/fetch port "/"))))
       (.set (field unbegun "tasks") unbegun tasks)
       (is (= 200 (:status (wire/fetch port "/")))))))
-
-(defn dropping
-  "A pool that drops what it is given once `dropping?` is true."
-  [dropping?]
-  (proxy [AbstractExecutorService] []
-    (execute [task] (when-not @dropping? (.run ^Runnable task)))
-    (shutdown []) (shutdownNow [] []) (isShutdown [] false) (isTerminated [] true)
-    (awaitTermination [_ _] true)))
-
-(defn collected?
-  "Whether what a pool has dropped is collected, so that `told?` is true; `submit` gives the pool more."
-  [told? submit]
-  (wire/eventually #(do (System/gc) (submit) (told?))))
-
-(deftest a-request-that-a-pool-drops-by-itself-is-not-kept-and-gets-503
-  (wire/with-server [{:keys [port server] :as started} (fn [_]) {:worker-pool (dropping (atom true))}]
-    (letfn [(fetch [conn] (wire/send! conn (wire/get-request "/")))]
-      (with-open [conn (wire/connect port)]
-        (fetch conn)
-        (is (collected? #(pos? (.available ^InputStream (:in conn)))
-                        #(with-open [more (wire/connect port)] (fetch more))))
-        (is (= 503 (:status (wire/answer conn)))))
-      (with-open [conn (wire/connect port)]
-        (dotimes [_ 100]
-          (with-open [more (wire/connect port)] (fetch more)))
-        (is (collected? #(< (kept (workers server)) 10) #(dotimes [_ 4] (with-open [more (wire/connect port)] (fetch more)))))
-        (fetch conn)
-        (is (wire/eventually #(pos? (kept (workers server)))))
-        (is (true? (wire/stop started)))
-        (is (= 503 (:status (wire/answer conn))) "at the stop, at the latest")))))
-
-(deftest callbacks-that-a-pool-drops-by-itself-run-aside
-  (let [dropping? (atom false)
-        opened    (promise)
-        closed    (promise)
-        flushes   (atom 0)]
-    (wire/with-server [{:keys [port]}
-                       (fn [req] (server/as-channel req {:on-open  #(deliver opened %)
-                                                         :on-close (fn [_ status] (deliver closed status))}))
-                       {:worker-pool (dropping dropping?)}]
-      (let [web   (ws/connect port wire/patience-ms)
-            flush #(.whenFlushed ^AsyncChannel @opened (reify Consumer (accept [_ _] (swap! flushes inc))))]
-        (is (deref opened wire/patience-ms false))
-        (reset! dropping? true)
-        (dotimes [_ 100] (flush))
-        (is (collected? #(<= 100 @flushes) flush))
-        (ws/send! web [[:text "lost"]] nil)
-        (is (collected? #(pos? (.available ^InputStream (:in web))) flush))
-        (is (= [:close 1013 "Server overloaded"] (ws/receive! web)))
-        (ws/disconnect web)
-        (is (collected? #(realized? closed) flush))))))
-
-(deftest no-message-is-delivered-after-one-that-a-pool-has-dropped
-  (let [dropping? (atom false)
-        opened    (promise)
-        heard     (atom [])]
-    (wire/with-server [{:keys [port server] :as started}
-                       (fn [req] (server/as-channel req {:on-open    #(deliver opened %)
-                                                         :on-receive (fn [_ message] (swap! heard conj message))
-                                                         :on-close   (fn [_ _] (swap! heard conj :closed))}))
-                       {:worker-pool (dropping dropping?)}]
-      (let [web   (ws/connect port wire/patience-ms)
-            tasks (value (value (workers server) "unbegun") "tasks")]
-        (is (deref opened wire/patience-ms false))
-        (reset! dropping? true)
-        (ws/send! web [[:text "lost"]] nil)
-        (is (wire/eventually #(seq tasks)))
-        (is (collected? #(nil? (.get ^Reference (first tasks))) (constantly nil)))
-        (reset! dropping? false)
-        (ws/send! web [[:text "then"] [:ping "p"]] nil)
-        (is (= [:pong "p"] (ws/receive! web)) "the message has arrived")
-        (is (true? (wire/stop started)))
-        (is (wire/eventually #(= [:closed] @heard)) (pr-str @heard))
-        (ws/disconnect web)))))
 
 (def ^:private jvm-args
   (conj subprocess/native-access (str "-Dhttp-kit.native.path=" (get (NativeLibrary/info) "file"))))

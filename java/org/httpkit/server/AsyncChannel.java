@@ -460,7 +460,7 @@ public class AsyncChannel {
      * @throws IllegalStateException if this channel is not closed, or the request has no channel
      */
     public void reset(HttpRequest request) {
-        AsyncChannel other = request.channel;
+        AsyncChannel other = request.channel();
         boolean fits = other != null && other != this && other.server == server;
         if (!fits || !sender.become(request)) {
             throw new IllegalStateException("this channel cannot become that of " + request);
@@ -477,7 +477,7 @@ public class AsyncChannel {
     }
 
     void take(HttpRequest request) {
-        request.channel = this;
+        request.callback.channel = this;
         server.channels.remember(this);
     }
 

@@ -73,14 +73,14 @@ final class Embedded {
         }
         HttpRequest request = new HttpRequest(server, block, method, channel);
         try {
-            handler.handle(request, new RespCallback(request));
+            handler.handle(request, request.callback);
             if (request.isChannelWanted()) {
-                request.channel.handlerReturned(false);
+                request.channel().handlerReturned(false);
             } else {
-                request.channel.leaveCallback();
+                request.channel().leaveCallback();
             }
         } catch (Throwable e) {
-            failed(block, request.channel, e);
+            failed(block, request.channel(), e);
         }
     }
 

@@ -46,8 +46,8 @@ public class HttpRequest {
 
     final RequestBlock block;
 
-    /** Replaced by {@link AsyncChannel#reset}. */
-    volatile AsyncChannel channel;
+    /** The server's own: a handler in front of a {@link RingHandler} may pass on another. */
+    final RespCallback callback;
 
     private final HttpServer server;
     private volatile boolean channelWanted;
@@ -73,6 +73,7 @@ public class HttpRequest {
         this.headers = Map.of();
         this.block = null;
         this.server = null;
+        this.callback = new RespCallback(null);
     }
 
     /**
@@ -152,7 +153,7 @@ public class HttpRequest {
         this.headers = (Map<String, Object>) block.headers();
         this.block = block;
         this.server = server;
-        this.channel = channel;
+        this.callback = new RespCallback(channel);
     }
 
     /**
@@ -189,7 +190,12 @@ public class HttpRequest {
      */
     public AsyncChannel getChannel() {
         channelWanted = true;
-        return channel;
+        return channel();
+    }
+
+    /** Null if it was made by hand. */
+    AsyncChannel channel() {
+        return callback.channel;
     }
 
     /**

@@ -13,18 +13,19 @@ public class RespCallback {
 
     private static final String HEAD_END = "\r\n\r\n";
 
-    private final HttpRequest request;
+    /** Not the request, whose body may be large. Replaced by {@link AsyncChannel#reset}. */
+    volatile AsyncChannel channel;
 
     /**
      * A callback without a request; responses given to it are discarded. Selection keys no longer
      * exist.
      */
     public RespCallback(SelectionKey key, HttpServer server) {
-        this((HttpRequest) null);
+        this(null);
     }
 
-    RespCallback(HttpRequest request) {
-        this.request = request;
+    RespCallback(AsyncChannel channel) {
+        this.channel = channel;
     }
 
     /**
@@ -41,9 +42,9 @@ public class RespCallback {
      *     response may still be sent
      */
     public void run(ByteBuffer... buffers) {
-        if (request != null) {
-            AsyncChannel channel = request.channel;
-            channel.respond(handle -> send(handle, channel.interest(), buffers));
+        AsyncChannel to = channel;
+        if (to != null) {
+            to.respond(handle -> send(handle, to.interest(), buffers));
         }
     }
 

@@ -4,9 +4,7 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 
 import org.httpkit.HeaderMap;
-import org.httpkit.HttpMethod;
 import org.httpkit.HttpUtils;
-import org.httpkit.HttpVersion;
 
 import java.util.Map;
 
@@ -16,12 +14,12 @@ final class RingCall extends AsyncCall implements Runnable {
 
     private final RingHandler ring;
     private final HttpRequest request;
-    private final RespCallback callback;
+    private final RingReply reply;
 
-    RingCall(RingHandler ring, HttpRequest request, RespCallback callback) {
+    RingCall(RingHandler ring, HttpRequest request, RingReply reply) {
         this.ring = ring;
         this.request = request;
-        this.callback = callback;
+        this.reply = reply;
     }
 
     @Override
@@ -43,7 +41,7 @@ final class RingCall extends AsyncCall implements Runnable {
             return request.madeByHand();
         }
         IPersistentMap map = new RequestMap(request.block, request.server());
-        return request.replaceIn(map.assoc(ASYNC_CHANNEL, request.channel));
+        return request.replaceIn(map.assoc(ASYNC_CHANNEL, request.channel()));
     }
 
     @Override
@@ -55,7 +53,7 @@ final class RingCall extends AsyncCall implements Runnable {
     @SuppressWarnings("unchecked")
     void respond() {
         if (response == null) {
-            send(404, new HeaderMap(), null);
+            reply.send(404, new HeaderMap(), null);
             ring.event(ring.eventNames.serverStatus404);
             if (request.server() != null) {
                 request.server().responseWarnings.noResponse(request.method + " " + request.uri);
@@ -79,53 +77,23 @@ final class RingCall extends AsyncCall implements Runnable {
         if (headers != null) {
             headers.keySet().forEach(ResponseWriter::name);
         }
-        send(status, HeaderMap.camelCase((Map<String, Object>) headers), body);
+        reply.send(status, HeaderMap.camelCase((Map<String, Object>) headers), body);
         ring.event(ring.eventNames.serverStatusPrefix + status);
-    }
-
-    private void send(int status, HeaderMap headers, Object body) {
-        if (request.block != null && request.block.endsConnection()) {
-            headers.putOrReplace("Connection", "Close");
-        } else if (keepsHttp10() && !headers.containsKey("Connection")) {
-            headers.put("Connection", "Keep-Alive");
-        }
-        boolean head = request.method == HttpMethod.HEAD;
-        callback.run(
-                HttpUtils.HttpEncode(
-                        status, headers, body, ring.serverHeader, ring.legacyContentLength, head));
-    }
-
-    private boolean keepsHttp10() {
-        return request.version == HttpVersion.HTTP_1_0
-                && "keep-alive".equalsIgnoreCase((String) request.headers.get("connection"));
-    }
-
-    /** Nothing runs the handler: responds as the core does then. */
-    void unavailable() {
-        HeaderMap headers = plainText();
-        headers.put("Retry-After", "1");
-        send(503, headers, "Server unavailable, please try again");
-    }
-
-    private static HeaderMap plainText() {
-        HeaderMap headers = new HeaderMap();
-        headers.put("Content-Type", "text/plain; charset=utf-8");
-        return headers;
     }
 
     @Override
     void lost(Throwable e) {
         try {
             ring.logError(request.method + " " + request.uri, e);
-            if (request.channel != null && request.channel.isStreaming()) {
-                request.channel.abort(); // the peer must see that the response is cut
+            if (request.channel() != null && request.channel().isStreaming()) {
+                request.channel().abort(); // the peer must see that the response is cut
                 return;
             }
-            send(500, plainText(), HttpUtils.messageOf(e));
+            reply.send(500, RingReply.plainText(), HttpUtils.messageOf(e));
             ring.event(ring.eventNames.serverStatus500);
         } catch (Throwable failure) {
-            if (request.channel != null) {
-                request.channel.abort();
+            if (request.channel() != null) {
+                request.channel().abort();
             }
             ring.logError(ServerLog.WORKER, failure);
         }

@@ -3,7 +3,6 @@ package org.httpkit.server;
 import clojure.lang.IFn;
 
 import org.httpkit.PrefixThreadFactory;
-import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 import org.httpkit.logger.EventLogger;
 import org.httpkit.logger.EventNames;
@@ -164,41 +163,28 @@ public class RingHandler implements IHandler {
 
     @Override
     public void handle(HttpRequest request, RespCallback callback) {
-        RingCall call = new RingCall(this, request, callback);
+        RingReply reply = new RingReply(this, request, callback);
         try {
-            Runnable drop = () -> refuse(call::unavailable, null);
-            unbegun.submit(call, drop, lost(request.channel));
+            unbegun.submit(
+                    new RingCall(this, request, reply),
+                    () -> refuse(reply, null),
+                    () -> refuse(reply, Workers.orQueueFull(null)));
         } catch (Throwable e) {
-            refuse(call::unavailable, e);
-        }
-    }
-
-    /** For a request that the pool has dropped: its body may be large, its channel is not. */
-    private Runnable lost(AsyncChannel channel) {
-        return () -> {
-            if (channel != null) {
-                refuse(() -> unavailable(channel), Workers.orQueueFull(null));
-            }
-        };
-    }
-
-    private void unavailable(AsyncChannel channel) {
-        if (channel.handlerFailed()) {
-            Native.refuse(channel.handle(), isShut());
+            refuse(reply, e);
         }
     }
 
     /**
      * @param cause null if the pool was shut down before it began
      */
-    private void refuse(Runnable respond, Throwable cause) {
+    private void refuse(RingReply reply, Throwable cause) {
         if (cause != null && !isShut()) {
             rejected.log(cause);
         } else if (stoppingLogged.compareAndSet(false, true)) {
             logError(Workers.STOPPING, null);
         }
         event(eventNames.serverStatus503);
-        respond.run();
+        reply.unavailable();
     }
 
     /** A pool of a container does not say. */

@@ -451,7 +451,7 @@ final class Sender {
      * @return false if it is not
      */
     boolean become(HttpRequest request) {
-        AsyncChannel from = request.channel;
+        AsyncChannel from = request.channel();
         Sender other = from.sender;
         lock.lock();
         try {
