@@ -9,6 +9,9 @@ use crate::ws::{self, Decoder, Fault};
 
 /// Close code for a peer that disconnects without a close frame, and for a stopping server.
 pub(super) const GOING_AWAY: u16 = 1001;
+/// A peer is not given up later than this after its time: the process was suspended, or its loop held up, and what the
+/// peer has sent may still be on its way.
+const MOST_LATE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -99,10 +102,11 @@ impl Session {
         })
     }
 
-    /// That time has passed.
-    pub(super) fn tick(&mut self) -> Tick {
+    /// That time has passed, this long ago.
+    pub(super) fn tick(&mut self, late: Duration) -> Tick {
         match self.pings {
             None => Tick::Nothing,
+            Some(_) if self.awaiting && late > MOST_LATE => Tick::Nothing,
             Some(_) if self.awaiting => {
                 self.reported = true;
                 Tick::GiveUp

@@ -145,16 +145,17 @@ impl Timers {
         self.deadline = None;
     }
 
-    /// True once the peer has been silent for `time`.
-    pub(super) fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> bool {
+    /// Once the peer has been silent for `time`: how late that is noticed.
+    pub(super) fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> Option<Duration> {
         let peer = self
             .peer
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
         if peer.as_mut().poll(cx).is_pending() {
-            return false;
+            return None;
         }
+        let late = peer.deadline().elapsed();
         self.peer = None;
-        true
+        Some(late)
     }
 
     /// The peer has sent something: the wait starts over.

@@ -3,6 +3,7 @@
 //! Not here: frames (`ws`), and the state between them (`session.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::{Conn, State};
 use super::payload::Payload;
@@ -157,12 +158,12 @@ impl State {
         true
     }
 
-    /// Nothing was received for the session's `patience`.
-    pub(super) fn tick(&mut self, conn: &Arc<Conn>) {
+    /// Nothing was received for the session's `patience`, which is noticed this `late`.
+    pub(super) fn tick(&mut self, conn: &Arc<Conn>, late: Duration) {
         let Phase::WebSocket(session) = &mut self.phase else {
             return;
         };
-        match session.tick() {
+        match session.tick(late) {
             Tick::Nothing => {}
             Tick::Ping => self.send_control(Opcode::Ping, &[]),
             Tick::GiveUp => {

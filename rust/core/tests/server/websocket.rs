@@ -2,13 +2,16 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{CORK, Event, Exchange, Mode, Pings, Sent, Work};
+use httpkit_core::server::{CORK, Event, Exchange, Interest, Mode, Pings, Sent, Work};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, closings, config, frame, wait_until};
+use crate::support::{Running, closings, config, frame, read_head, wait_until};
+use crate::tls_support::Secure;
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
 
 /// A WebSocket whose user is so far behind that it is not read any more.
 fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
@@ -146,6 +149,114 @@ fn a_peer_that_is_not_read_is_not_taken_for_dead() {
     // Once it is read again, its silence counts.
     while !exchange.take_events().is_empty() {}
     wait_until("the silent peer is given up", || !exchange.is_open());
+}
+
+/// A WebSocket of a server that pushes, whose peer has been pinged and has `timeout` to answer.
+fn pinged(server: &Running, peer: &mut (impl Read + Write), timeout: Duration) -> Exchange {
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    let exchange = server.pushed_request();
+    let interval = Duration::from_millis(20);
+    let pings = Some(Pings { interval, timeout });
+    assert!(exchange.upgrade(b"", Interest::default(), pings));
+    read_head(peer);
+    let mut ping = [0; 2];
+    peer.read_exact(&mut ping).unwrap();
+    assert_eq!(ping, [0x80 | PING, 0]);
+    exchange
+}
+
+/// Holds the loop of a server that pushes up while `during` runs, and for `time`.
+fn hold_up(server: &Running, time: Duration, during: impl FnOnce()) {
+    let mut peer = server.connect();
+    let before = server.sink.batches.lock().len();
+    let holds_up = server.sink.work.lock();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    wait_until("the loop is held up", || {
+        server.sink.batches.lock().len() > before
+    });
+    during();
+    std::thread::sleep(time); // What is tested, not a wait for something.
+    drop(holds_up);
+}
+
+fn answer_ping(peer: &mut impl Write) {
+    let mut bytes = frame(PONG, b"");
+    bytes.extend_from_slice(&frame(TEXT, b"hi"));
+    peer.write_all(&bytes).unwrap();
+}
+
+/// The next `count` events that are pushed.
+fn pushed_events(server: &Running, count: usize) -> Vec<Event> {
+    let mut heard = Vec::new();
+    wait_until("the events", || {
+        for work in std::mem::take(&mut *server.sink.work.lock()) {
+            if let Work::Events(exchange) = work {
+                heard.extend(
+                    std::iter::repeat_with(|| exchange.take_events())
+                        .take_while(|events| !events.is_empty())
+                        .flatten(),
+                );
+            }
+        }
+        heard.len() >= count
+    });
+    heard
+}
+
+#[test]
+fn a_pong_that_a_loop_which_was_held_up_has_not_read_counts() {
+    let timeout = Duration::from_secs(2);
+    let server = Secure::start(config(Mode::Push));
+    let (mut plain, mut sealed) = (server.running.connect(), server.connect());
+    let _sealed = pinged(&server.running, &mut sealed, timeout);
+    let _plain = pinged(&server.running, &mut plain, timeout);
+    hold_up(&server.running, timeout * 6 / 5, || {
+        answer_ping(&mut sealed);
+        answer_ping(&mut plain);
+    });
+    let hi = || Event::Text(b"hi".into());
+    assert_eq!(pushed_events(&server.running, 2), [hi(), hi()]);
+}
+
+#[test]
+fn a_pong_that_comes_just_after_the_loop_was_held_up_for_long_counts() {
+    let timeout = Duration::from_secs(2);
+    let server = Running::start(config(Mode::Push));
+    let mut peer = server.connect();
+    let exchange = pinged(&server, &mut peer, timeout);
+    hold_up(&server, timeout * 7 / 4, || {});
+    wait_until("the loop has gone on", || {
+        !server.sink.work.lock().is_empty()
+    });
+    answer_ping(&mut peer);
+    assert_eq!(pushed_events(&server, 1), [Event::Text(b"hi".into())]);
+    wait_until("it is given up once it is silent", || !exchange.is_open());
+}
+
+#[test]
+fn a_peer_that_sends_and_reads_no_pong_is_given_up_though_we_leave_its_bytes_unread() {
+    let server = Running::start(config(Mode::Pull));
+    let time = Duration::from_millis(20);
+    let pings = Pings {
+        interval: time,
+        timeout: time,
+    };
+    let (mut peer, exchange) = server.websocket(Some(pings));
+    peer.set_nonblocking(true).unwrap();
+    let many = frame(PING, &[b'x'; 125]).repeat(100);
+    let mut at = 0;
+    wait_until("it is given up", || {
+        while let Ok(written) = peer.write(&many[at..]) {
+            at = (at + written) % many.len();
+        }
+        !exchange.is_open()
+    });
+    assert_eq!(
+        closings(vec![Work::Events(taken(&server))]),
+        [Event::Closed(1006, "no response to a ping".into())]
+    );
 }
 
 fn closed() -> Event {
