@@ -23,6 +23,8 @@ const SHARE: usize = 16;
 const PAUSE: u32 = 20;
 /// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
+/// Milliseconds that no search takes.
+const LONGEST_SEARCH: u32 = 60_000;
 
 /// An idle connection, and since when it is idle.
 type Idle = (Weak<Conn>, u32);
@@ -97,8 +99,7 @@ async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
             let Some(since) = conn.idle_since() else {
                 continue;
             };
-            // It may have become idle after `now`: then it is the youngest, not the oldest.
-            let age = now.wrapping_sub(since).cast_signed().max(0).cast_unsigned();
+            let age = age(now, since);
             youngest_first.push(Candidate { age, conn, since });
             if youngest_first.len() > remembered {
                 youngest_first.pop();
@@ -112,6 +113,15 @@ async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     oldest.reverse();
     let remember = |found: Candidate| (Arc::downgrade(&found.conn), found.since);
     (oldest.into_iter().map(remember).collect(), count)
+}
+
+/// For how long a connection has been idle, by the server's clock, which overflows.
+fn age(now: u32, since: u32) -> u32 {
+    // It may have become idle after `now`: then it is the youngest, not the oldest.
+    match now.wrapping_sub(since) {
+        age if age > u32::MAX - LONGEST_SEARCH => 0,
+        age => age,
+    }
 }
 
 /// Ordered so that the youngest is the greatest.
@@ -218,6 +228,21 @@ mod tests {
         assert!(oldest.may_search(now + TOOK * PAUSE));
         oldest.searched(idle(0), 100, now, Duration::ZERO);
         assert!(oldest.may_search(now + LOOK));
+    }
+
+    #[test]
+    fn a_connection_that_has_been_idle_for_weeks_is_older_than_others() {
+        const DAY: u32 = 24 * 60 * 60 * 1000;
+        for now in [0, 25 * DAY, u32::MAX] {
+            for passed in [0, 1, DAY, 25 * DAY, 49 * DAY] {
+                assert_eq!(age(now, now.wrapping_sub(passed)), passed);
+            }
+            assert_eq!(
+                age(now, now.wrapping_add(1)),
+                0,
+                "idle since the search began"
+            );
+        }
     }
 
     #[test]
