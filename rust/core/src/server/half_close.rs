@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::connection::{Conn, Next, State};
 use super::half_closed::Oldest;
 use super::shared::{Deferred, Shared};
-use super::timers::Timers;
+use super::timers::{MOST_LATE, Timers};
 use super::types::Event;
 
 /// When descriptors have run out, this many connections are closed together: user code needs some as well.
@@ -79,12 +79,17 @@ impl State {
         cx: &mut Context<'_>,
         timers: &mut Timers,
     ) -> Next {
-        if let Some(ticket) = &self.half_closed
+        let time = conn.shared.config.half_close_time;
+        while let Some(ticket) = &mut self.half_closed
             && self.transport.all_is_written()
-            && timers.reached(cx, ticket.since + conn.shared.config.half_close_time)
+            && timers.reached(cx, ticket.since + time)
         {
-            self.lost(conn);
-            return Next::Close;
+            if (ticket.since + time).elapsed() <= MOST_LATE {
+                self.lost(conn);
+                return Next::Close;
+            }
+            // Our own standstill, as that of user code, is not the peer's.
+            ticket.since = Instant::now();
         }
         Next::Wait
     }

@@ -4,14 +4,12 @@
 
 use std::time::Duration;
 
+use super::timers::MOST_LATE;
 use super::types::{Event, Interest, Pings};
 use crate::ws::{self, Decoder, Fault};
 
 /// Close code for a peer that disconnects without a close frame, and for a stopping server.
 pub(super) const GOING_AWAY: u16 = 1001;
-/// A peer is not given up later than this after its time: the process was suspended, or its loop held up, and what the
-/// peer has sent may still be on its way.
-const MOST_LATE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Session {

@@ -21,6 +21,10 @@ const LOOK_TIME: Duration = Duration::from_secs(1);
 /// Time allowed for the peer's close frame after ours (RFC 6455 7.1.1).
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
+/// A peer's time that ends later than this for us starts over: the process was suspended, or its loop held up, and what
+/// the peer has sent, or is to get, may still be on its way.
+pub(super) const MOST_LATE: Duration = Duration::from_secs(1);
+
 /// Timers that only the task needs, and only in rare states.
 #[derive(Default)]
 pub(super) struct Timers {

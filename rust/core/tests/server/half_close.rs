@@ -212,6 +212,31 @@ fn a_half_closed_peer_whose_response_takes_too_long_is_given_up() {
 }
 
 #[test]
+fn a_half_closed_peer_gets_its_response_after_the_loop_was_held_up_for_long() {
+    let time = Duration::from_secs(2);
+    let server = Running::start(Config {
+        half_close_time: time,
+        ..config(Mode::Push)
+    });
+    let mut peer = server.connect();
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let exchange = server.pushed_request();
+    server.end(&peer);
+    server.hold_up(time * 7 / 4, || {});
+    // Its turn is over before that of what it reads now.
+    let mut other = server.connect();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    wait_until("the loop has gone on", || server.sink.work.lock().len() > 1);
+    answer(&exchange, b"late");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("late"), "{answer}");
+}
+
+#[test]
 fn a_half_closed_peer_of_a_silent_stream_is_given_up_as_well() {
     let server = impatient();
     let mut peer = server.connect();

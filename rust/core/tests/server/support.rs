@@ -166,6 +166,21 @@ impl Running {
         }
     }
 
+    /// Holds the loop up, if work is pushed, while `during` runs and for `time` after that.
+    pub fn hold_up(&self, time: Duration, during: impl FnOnce()) {
+        let mut peer = self.connect();
+        let before = self.sink.batches.lock().len();
+        let holds_up = self.sink.work.lock();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
+        wait_until("the loop is held up", || {
+            self.sink.batches.lock().len() > before
+        });
+        during();
+        std::thread::sleep(time); // What is tested, not a wait for something.
+        drop(holds_up);
+    }
+
     /// Fails if the loop uses a twentieth of a processor.
     pub fn assert_idle(&self, during: Duration) {
         let name = self.loop_name();

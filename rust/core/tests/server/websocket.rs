@@ -166,21 +166,6 @@ fn pinged(server: &Running, peer: &mut (impl Read + Write), timeout: Duration) -
     exchange
 }
 
-/// Holds the loop of a server that pushes up while `during` runs, and for `time`.
-fn hold_up(server: &Running, time: Duration, during: impl FnOnce()) {
-    let mut peer = server.connect();
-    let before = server.sink.batches.lock().len();
-    let holds_up = server.sink.work.lock();
-    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        .unwrap();
-    wait_until("the loop is held up", || {
-        server.sink.batches.lock().len() > before
-    });
-    during();
-    std::thread::sleep(time); // What is tested, not a wait for something.
-    drop(holds_up);
-}
-
 fn answer_ping(peer: &mut impl Write) {
     let mut bytes = frame(PONG, b"");
     bytes.extend_from_slice(&frame(TEXT, b"hi"));
@@ -212,7 +197,7 @@ fn a_pong_that_a_loop_which_was_held_up_has_not_read_counts() {
     let (mut plain, mut sealed) = (server.running.connect(), server.connect());
     let _sealed = pinged(&server.running, &mut sealed, timeout);
     let _plain = pinged(&server.running, &mut plain, timeout);
-    hold_up(&server.running, timeout * 6 / 5, || {
+    server.running.hold_up(timeout * 6 / 5, || {
         answer_ping(&mut sealed);
         answer_ping(&mut plain);
     });
@@ -226,7 +211,7 @@ fn a_pong_that_comes_just_after_the_loop_was_held_up_for_long_counts() {
     let server = Running::start(config(Mode::Push));
     let mut peer = server.connect();
     let exchange = pinged(&server, &mut peer, timeout);
-    hold_up(&server, timeout * 7 / 4, || {});
+    server.hold_up(timeout * 7 / 4, || {});
     wait_until("the loop has gone on", || {
         !server.sink.work.lock().is_empty()
     });
