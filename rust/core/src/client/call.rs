@@ -7,9 +7,11 @@ use super::shared::Shared;
 use super::sink::CallId;
 use super::spec::{CallSpec, Millis};
 use super::stats::Stats;
+use super::timer::Timer;
 use crate::net::hosted::TransportId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 /// One request in flight. It reports its end to the sink once, at the latest when it is dropped, so that a lost task
@@ -108,6 +110,12 @@ impl Call {
         })
     }
 
+    /// The error of a call whose deadline has passed by `now`.
+    pub(super) fn overdue(&self, now: Instant) -> Option<CallError> {
+        let limit = self.deadline_limit()?;
+        (limit.at < now).then(|| limit.error())
+    }
+
     /// Reports a failure; the connection must be closed by now.
     pub(super) fn fail(mut self, error: &CallError, transport: Option<TransportId>) {
         self.settle();
@@ -157,6 +165,16 @@ impl Limit {
 
     fn min(self, other: Self) -> Self {
         if other.at < self.at { other } else { self }
+    }
+
+    /// Its error once it has passed; bytes moved, or the wait began, at `last`.
+    pub(super) fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        timer: &mut Timer,
+        last: Instant,
+    ) -> Poll<CallError> {
+        timer.poll_limit(cx, last, self.at).map(|()| self.error())
     }
 
     pub(super) fn error(&self) -> CallError {

@@ -201,7 +201,7 @@ async fn while_busy<T>(
         let Some(limit) = call.idle_limit(Some(last)) else {
             return Poll::Pending;
         };
-        timer.poll_until(cx, limit.at).map(|()| Err(limit.error()))
+        limit.poll(cx, &mut timer, last).map(Err)
     })
     .await
 }
@@ -213,6 +213,7 @@ async fn within<T, E: Into<CallError>>(
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, CallError> {
     let mut future = pin!(future);
+    let begun = Instant::now();
     let mut timer = Timer::new(limit.at);
     poll_fn(|cx| {
         if let Poll::Ready(error) = call.control.poll_broken(cx) {
@@ -221,7 +222,7 @@ async fn within<T, E: Into<CallError>>(
         if let Poll::Ready(result) = future.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(Into::into));
         }
-        timer.poll_until(cx, limit.at).map(|()| Err(limit.error()))
+        limit.poll(cx, &mut timer, begun).map(Err)
     })
     .await
 }

@@ -85,6 +85,10 @@ impl Complete {
 /// Sends the request of `call`, of which `sent` has been written, and reads its response.
 pub(super) async fn run(conn: &mut Conn, call: &Call, sent: Option<Sent>) -> Ended {
     let mut exchange = Exchange::new(conn, call, sent);
+    // A loop that was held up may learn late that it is connected: nothing is sent after the deadline.
+    if let (None, Some(error)) = (sent, call.overdue(exchange.last)) {
+        return Ended::Failed(error);
+    }
     let result = poll_fn(|cx| exchange.poll(cx)).await;
     match result {
         Ok(surplus) => exchange.complete(surplus),
@@ -194,8 +198,8 @@ impl<'a> Exchange<'a> {
         let Some(limit) = self.limit() else {
             return Poll::Pending;
         };
-        ready!(self.conn.timer.poll_until(cx, limit.at));
-        Poll::Ready(Err(Stop::Failed(limit.error())))
+        let error = ready!(limit.poll(cx, &mut self.conn.timer, self.last));
+        Poll::Ready(Err(Stop::Failed(error)))
     }
 
     /// Silence counts only while we wait for the peer.

@@ -2,8 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a limit that has passed still waits for bytes that came before it; see [`Timer::poll_limit`].
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(10);
 
 /// Fires at the time given in each poll.
 ///
@@ -11,12 +16,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// moved only to an earlier time, and rearmed if it fires too early.
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
+    /// A limit that was found past, and until when it still waits.
+    past: Option<(Instant, Instant)>,
 }
 
 impl Timer {
     pub(super) fn new(at: Instant) -> Self {
         Self {
             sleep: Box::pin(sleep_until(at)),
+            past: None,
         }
     }
 
@@ -37,5 +45,34 @@ impl Timer {
             self.sleep.as_mut().reset(at);
         }
         Poll::Pending
+    }
+
+    /// As [`poll_until`](Timer::poll_until), for a limit on the silence since `last`: bytes that came in time win.
+    ///
+    /// A process that was stopped, or a loop that was held up, may find the limit past before it learns of the bytes: a
+    /// wait for events that a signal interrupts reports none. So the loop asks for them once more. That takes one turn,
+    /// and if the loop is late, so are the threads that run hosted transports.
+    pub(super) fn poll_limit(
+        &mut self,
+        cx: &mut Context<'_>,
+        last: Instant,
+        at: Instant,
+    ) -> Poll<()> {
+        let until = match self.past {
+            Some((limit, until)) if limit == at => until,
+            _ => {
+                ready!(self.poll_until(cx, at));
+                if at <= last {
+                    return Poll::Ready(());
+                }
+                let now = Instant::now();
+                let until = now + (now - at).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+                self.past = Some((at, until));
+                // Fires only after the sockets were polled, even if `until` has passed by now.
+                self.sleep.as_mut().reset(until);
+                until
+            }
+        };
+        self.poll_until(cx, until)
     }
 }

@@ -11,6 +11,8 @@ mod direct;
 mod direct_stress;
 mod hosted;
 mod identity;
+#[cfg(unix)]
+mod paused;
 mod pool;
 mod proxy;
 mod scarcity;

@@ -27,13 +27,14 @@ fn timed(client: &Running, spec: CallSpec, least: u64) -> Result<Seen, CallError
 }
 
 /// An address whose connects hang: its listener's queue is full.
-struct FullBacklog {
-    address: SocketAddr,
-    _held: (TcpListener, Vec<TcpStream>),
+pub struct FullBacklog {
+    pub address: SocketAddr,
+    pub listener: TcpListener,
+    _fillers: Vec<TcpStream>,
 }
 
 impl FullBacklog {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -47,7 +48,8 @@ impl FullBacklog {
         }
         Self {
             address,
-            _held: (listener, fillers),
+            listener,
+            _fillers: fillers,
         }
     }
 }
