@@ -147,7 +147,7 @@
         (is (pos? lost))
         (is (wire/eventually #(seq @warnings)) "while it is blocked")
         (let [[[message error] & more] @warnings]
-          (is (re-matches #":access-log: \d+ entries were lost, because they came too fast" message))
+          (is (re-matches #":access-log: \d+ entries were lost, because they could not be written in time" message))
           (is (nil? error))
           (is (empty? more) "one line a minute"))
         (.countDown gate)

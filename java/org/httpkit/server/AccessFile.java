@@ -2,7 +2,9 @@ package org.httpkit.server;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -11,17 +13,28 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * An access log in a file. If the file was renamed or deleted, as by logrotate, a new one is made
- * within a second.
+ * within a second. While nobody reads a named pipe, it takes nothing.
  */
 final class AccessFile extends AccessSink {
     private static final long LOOK_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    /** How often a reader of a pipe is looked for. */
+    private static final long READER_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+
+    private static final int FILE_TYPE = 0170000;
+    private static final int PIPE = 0010000;
+
     private final Path path;
     private final AccessFormat format;
-    private FileChannel channel;
+    private volatile FileChannel channel;
+    private volatile boolean isPipe;
+
+    /** The stop waits no longer. */
+    private volatile boolean isCut;
 
     /** What distinguishes the open file from another one of its name. */
     private Object identity;
@@ -39,18 +52,52 @@ final class AccessFile extends AccessSink {
     @Override
     void check() throws IOException {
         try {
-            open();
-            close();
+            if (!isPipe()) {
+                open();
+                close();
+            } else if (!Files.isReadable(path) || !Files.isWritable(path)) {
+                // A pipe is not opened yet: its reader would take the close for the end.
+                throw new AccessDeniedException(path.toString());
+            }
         } catch (IOException e) {
             throw new IOException(":access-log cannot be opened: " + e, e);
         }
     }
 
+    private boolean isPipe() throws IOException {
+        try {
+            return path.getFileSystem().supportedFileAttributeViews().contains("unix")
+                    && ((int) Files.getAttribute(path, "unix:mode") & FILE_TYPE) == PIPE;
+        } catch (UnsupportedOperationException | NoSuchFileException e) {
+            return false;
+        }
+    }
+
     private void open() throws IOException {
-        channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        isPipe = isPipe();
+        channel = isPipe ? openPipe() : openFile();
+        if (isCut) { // which may have been too early to see this channel
+            close();
+            throw new ClosedChannelException();
+        }
         identity = identity();
         looked = System.nanoTime();
         torn = false;
+    }
+
+    private FileChannel openFile() throws IOException {
+        return FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+    }
+
+    /** Waits for no reader, as there is one meanwhile. */
+    private FileChannel openPipe() throws IOException {
+        FileChannel reader =
+                FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        try {
+            return FileChannel.open(path, StandardOpenOption.WRITE);
+        } finally {
+            reader.close();
+        }
     }
 
     /** Null if there is no such file. */
@@ -74,12 +121,24 @@ final class AccessFile extends AccessSink {
         ByteBuffer rest = ByteBuffer.wrap(lines);
         try {
             while (rest.hasRemaining()) {
-                channel.write(rest);
+                writeSome(rest);
             }
         } catch (IOException e) {
             int written = rest.position();
             torn = written > 0 && lines[written - 1] != '\n';
-            losses.lost(entries.size() - count(lines, written), e);
+            losses.lost(entries.size() - count(lines, written), isCut ? null : e);
+        }
+    }
+
+    private void writeSome(ByteBuffer rest) throws IOException {
+        try {
+            channel.write(rest);
+        } catch (IOException e) {
+            if (!isPipe || isCut) {
+                throw e;
+            }
+            LockSupport.parkNanos(READER_NANOS); // its reader has gone, and may come back
+            follow();
         }
     }
 
@@ -105,6 +164,18 @@ final class AccessFile extends AccessSink {
                 open();
             }
         }
+    }
+
+    /** A write to a pipe may block for ever, and ends when it is closed; not so a disk's. */
+    @Override
+    boolean cut() throws IOException {
+        isCut = true;
+        FileChannel open = channel;
+        if (!isPipe || open == null) {
+            return false;
+        }
+        open.close();
+        return true;
     }
 
     @Override

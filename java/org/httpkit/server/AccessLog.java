@@ -18,6 +18,9 @@ final class AccessLog implements Runnable {
     /** How long a stop waits for the last entries. */
     private static final int END_MILLIS = 1000;
 
+    /** And for entries that the sink gives up. */
+    private static final int CUT_MILLIS = 500;
+
     /** And for a logger that it tells of lost ones. */
     private static final int REPORT_MILLIS = 500;
 
@@ -37,7 +40,7 @@ final class AccessLog implements Runnable {
     private long reported;
     private long warned = System.nanoTime() - WARN_NANOS;
 
-    /** Why entries were lost; null if they came too fast. */
+    /** Why entries were lost; null if there was no time for them. */
     private volatile Throwable why;
 
     /** The log's thread has entries that the sink has not yet taken. */
@@ -80,15 +83,14 @@ final class AccessLog implements Runnable {
             return;
         }
         Native.serverCloseAccess(log.server.handle);
-        try {
-            log.thread.join(END_MILLIS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
+        log.join(END_MILLIS);
         log.isEnded = true;
         try {
             if (log.thread.isAlive()) {
                 log.drop();
+                if (log.sink.cut()) {
+                    log.join(CUT_MILLIS); // it counts what it has in its hands
+                }
             }
             log.report(true, AccessLog::logBeforeTheEnd);
         } catch (Throwable e) {
@@ -106,6 +108,14 @@ final class AccessLog implements Runnable {
             Thread.currentThread().interrupt();
         } catch (ExecutionException | TimeoutException e) {
             // Loggers has said why it failed; or it is still busy.
+        }
+    }
+
+    private void join(int millis) {
+        try {
+            thread.join(millis);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 
@@ -208,7 +218,7 @@ final class AccessLog implements Runnable {
     private void tell(long count, Throwable cause) {
         String text = ":access-log: " + count + " entries were lost";
         if (cause == null) {
-            server.log.warning(text + ", because they came too fast", null);
+            server.log.warning(text + ", because they could not be written in time", null);
         } else {
             server.log.error(text, cause);
         }

@@ -28,6 +28,15 @@ public abstract class AccessSink {
      */
     abstract void write(List<AccessEntry> entries, Losses losses) throws IOException;
 
+    /**
+     * Ends a {@link #write} that blocks, if that is possible without waiting for it.
+     *
+     * @return whether it is
+     */
+    boolean cut() throws IOException {
+        return false;
+    }
+
     void close() throws IOException {}
 
     /** Each entry goes to a function, as a map. */
