@@ -17,7 +17,7 @@
     pipe))
 
 (defn- start-with-pipe
-  "Does not wait for ever if opening `pipe` does."
+  "Starts a server that logs to `pipe`. Throws instead of hanging if opening the pipe blocks."
   [pipe]
   (let [server (future (wire/start (fn [_] {:body "hello"}) {:access-log {:file pipe :format :common}}))]
     (or (deref server wire/patience-ms nil)

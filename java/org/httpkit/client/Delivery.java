@@ -146,7 +146,7 @@ final class Delivery extends AtomicBoolean implements Runnable {
     private void tell() {
         Throwable why = failure;
         Object body = null;
-        // Not kept: a body that nobody reads, and nobody else refers to, must be noticed.
+        // Cleared, so that a stream that the user has abandoned can be collected.
         PromptHandler.Arrived arrived = response;
         response = null;
         if (why == null) {

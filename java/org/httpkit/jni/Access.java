@@ -87,7 +87,7 @@ final class Access {
     }
 
     /**
-     * A name that nobody can guess, for a new file.
+     * An unguessable name for a new file.
      *
      * <p>{@link Files#createTempFile} fails in every directory if no Path can be made of {@code
      * java.io.tmpdir}.

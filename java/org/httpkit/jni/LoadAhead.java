@@ -11,7 +11,7 @@ import java.util.concurrent.ConcurrentHashMap;
  *
  * <p>A class that is loaded at its first use may fail then: in a directory it takes a file
  * descriptor, and there may be none; a jar may have been replaced by that of the next release. The
- * JVM remembers such a failure for ever, and a server could not be stopped any more.
+ * JVM remembers such a failure forever, and the server could no longer be stopped.
  *
  * <p>Costs 30 to 60 ms of processor time, of which a first request would cost more than half.
  */

@@ -17,7 +17,7 @@ import java.util.concurrent.locks.LockSupport;
 
 /**
  * An access log in a file. If the file was renamed or deleted, as by logrotate, a new one is made
- * within a second. While nobody reads a named pipe, it takes nothing.
+ * within a second. Nothing is written to a named pipe while it has no reader.
  */
 final class AccessFile extends AccessSink {
     private static final long LOOK_NANOS = TimeUnit.SECONDS.toNanos(1);
@@ -166,7 +166,7 @@ final class AccessFile extends AccessSink {
         }
     }
 
-    /** A write to a pipe may block for ever, and ends when it is closed; not so a disk's. */
+    /** Closing a pipe ends a write that would block forever; a slow disk cannot be interrupted. */
     @Override
     boolean cut() throws IOException {
         isCut = true;

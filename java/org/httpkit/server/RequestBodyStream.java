@@ -68,7 +68,7 @@ public final class RequestBodyStream extends InputStream {
     /** The response is about to be sent: no more can be taken over after that. */
     private volatile boolean responding;
 
-    /** Of the same request, for a response that is sent there; null if nobody has asked for it. */
+    /** The request's channel, on which the response may be sent; null if it was not created. */
     private volatile AsyncChannel channel;
 
     private volatile Failure failure;

@@ -265,7 +265,7 @@ final class RequestMap extends APersistentMap
     }
 
     /**
-     * @return the body if it is read as it arrives, even if nobody has asked for it yet
+     * @return the streamed body, created if necessary; null if the body is not streamed
      */
     RequestBodyStream bodyStream() {
         return base.bodyStream();

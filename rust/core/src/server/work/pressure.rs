@@ -27,7 +27,7 @@ pub(in crate::server) struct Pressure {
     /// Threads that have taken work and not returned, and whether there are no others.
     pub(in crate::server) busy: usize,
     pub(in crate::server) all_busy: bool,
-    /// Whether there are none but these, and the one that has been woken, for the items that wait beside its own.
+    /// Whether some are busy, and no others are free for these items: at most one, which was woken for another item.
     pub(in crate::server) none_free: bool,
     /// Time since the last of them took its work; 0 if unknown.
     pub(in crate::server) quiet: Duration,
