@@ -13,6 +13,14 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
+/// A ping after this much silence, and as much patience for the answer.
+fn pings_after(time: Duration) -> Pings {
+    Pings {
+        interval: time,
+        timeout: time,
+    }
+}
+
 /// A WebSocket whose user is so far behind that it is not read any more.
 fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
     let (mut peer, exchange) = server.websocket(pings);
@@ -139,11 +147,7 @@ fn what_a_callback_holds_back_takes_no_room() {
 fn a_peer_that_is_not_read_is_not_taken_for_dead() {
     let server = Running::start(config(Mode::Pull));
     let time = Duration::from_millis(20);
-    let pings = Pings {
-        interval: time,
-        timeout: time,
-    };
-    let (_peer, exchange) = paused(&server, Some(pings));
+    let (_peer, exchange) = paused(&server, Some(pings_after(time)));
     std::thread::sleep(time * 20); // Ten times as long as a silent peer is kept.
     assert!(exchange.is_open());
     // Once it is read again, its silence counts.
@@ -224,11 +228,7 @@ fn a_pong_that_comes_just_after_the_loop_was_held_up_for_long_counts() {
 fn a_peer_that_sends_and_reads_no_pong_is_given_up_though_we_leave_its_bytes_unread() {
     let server = Running::start(config(Mode::Pull));
     let time = Duration::from_millis(20);
-    let pings = Pings {
-        interval: time,
-        timeout: time,
-    };
-    let (mut peer, exchange) = server.websocket(Some(pings));
+    let (mut peer, exchange) = server.websocket(Some(pings_after(time)));
     peer.set_nonblocking(true).unwrap();
     let many = frame(PING, &[b'x'; 125]).repeat(100);
     let mut at = 0;
