@@ -6,6 +6,7 @@ mod serving;
 pub mod chunked;
 pub mod client;
 pub mod coding;
+pub mod handshake;
 pub mod head;
 pub mod proxy;
 pub mod response;

@@ -14,6 +14,7 @@ use httpkit_core::server::{
     Work,
 };
 use httpkit_core::ws::Opcode;
+use rcgen::{CertificateParams, KeyPair};
 
 /// How long a peer waits.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,14 +88,20 @@ impl Serving {
     }
 }
 
+/// With an RSA key, no loop signs: it waits for whole hellos.
 fn material() -> TlsMaterial {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    TlsMaterial {
-        identities: vec![Identity {
-            chain: vec![made.cert.der().to_vec()],
-            key: made.signing_key.serialize_der(),
+    let rsa = include_str!("../../tests/server/keys/rsa2048.pem");
+    let keys = [KeyPair::generate(), KeyPair::from_pem(rsa)].map(Result::unwrap);
+    let identity = |key: KeyPair| {
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        Identity {
+            chain: vec![params.self_signed(&key).unwrap().der().to_vec()],
+            key: key.serialize_der(),
             ocsp: None,
-        }],
+        }
+    };
+    TlsMaterial {
+        identities: keys.map(identity).into(),
         anchors: vec![],
         crls: vec![],
         client_auth: ClientAuth::None,

@@ -50,17 +50,18 @@ impl Read for Damaging {
 // Version and options; size of the pieces; position of the damage (two bytes); the damage; the rest is what is said.
 pub fn run(data: &[u8]) {
     static SERVING: OnceLock<Serving> = OnceLock::new();
-    static CONFIGS: OnceLock<[Arc<ClientConfig>; 2]> = OnceLock::new();
+    static CONFIGS: OnceLock<[[Arc<ClientConfig>; 2]; 2]> = OnceLock::new();
     let &[options, size, high, low, flip, ref said @ ..] = data else {
         return;
     };
     let serving = SERVING.get_or_init(|| Serving::start(ProxyMode::Disable));
     let configs = CONFIGS.get_or_init(|| {
-        [&rustls::version::TLS13, &rustls::version::TLS12].map(|version| Arc::new(config(version)))
+        [&rustls::version::TLS13, &rustls::version::TLS12]
+            .map(|version| [false, true].map(|rsa| Arc::new(config(version, rsa))))
     });
+    let [version, rsa] = [options & 1, options >> 2 & 1].map(usize::from);
     let name = ServerName::try_from("localhost").unwrap();
-    let mut session =
-        ClientConnection::new(configs[usize::from(options & 1)].clone(), name).unwrap();
+    let mut session = ClientConnection::new(configs[version][rsa].clone(), name).unwrap();
     let mut socket = Damaging {
         stream: serving.connect(true),
         size: usize::from(size).max(1) + usize::from(size & 1) * 20_000,
@@ -112,19 +113,22 @@ fn exchange(
     }
 }
 
-fn config(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
+/// `rsa`: the server has to sign with its RSA key.
+fn config(version: &'static rustls::SupportedProtocolVersion, rsa: bool) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_custom_certificate_verifier(Arc::new(Trusting { rsa }))
         .with_no_client_auth()
 }
 
 /// The identity of the server is not under test.
 #[derive(Debug)]
-struct Trusting;
+struct Trusting {
+    rsa: bool,
+}
 
 impl ServerCertVerifier for Trusting {
     fn verify_server_cert(
@@ -157,8 +161,17 @@ impl ServerCertVerifier for Trusting {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
+        let all = rustls::crypto::ring::default_provider()
             .signature_verification_algorithms
-            .supported_schemes()
+            .supported_schemes();
+        let is_rsa = |scheme: &SignatureScheme| {
+            matches!(
+                scheme,
+                SignatureScheme::RSA_PSS_SHA256 | SignatureScheme::RSA_PKCS1_SHA256
+            )
+        };
+        all.into_iter()
+            .filter(|scheme| !self.rsa || is_rsa(scheme))
+            .collect()
     }
 }

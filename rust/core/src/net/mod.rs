@@ -10,7 +10,7 @@ mod server_keys;
 pub mod stream;
 pub mod tls;
 pub mod tls_server;
-mod x509;
+pub mod x509;
 
 /// Whether a write failed because the connection is gone, and not for a reason of ours.
 pub(crate) fn is_lost(error: &std::io::Error) -> bool {

@@ -7,9 +7,12 @@ use std::fmt;
 
 /// The names in a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
+pub struct Names {
+    /// The last one of the subject.
     pub common_name: Option<String>,
+    /// Alternative names, in their order.
     pub dns: Vec<String>,
+    /// Whether there are alternative names of any kind.
     pub has_alternatives: bool,
 }
 
@@ -30,7 +33,7 @@ const DNS_NAME: u8 = 0x82;
 
 impl Names {
     /// The names in a DER certificate; `None` if it is not a certificate.
-    pub(super) fn of(certificate: &[u8]) -> Option<Self> {
+    pub fn of(certificate: &[u8]) -> Option<Self> {
         let mut body = from_subject(certificate)?;
         let subject = body.expect(SEQUENCE)?;
         body.expect(SEQUENCE)?;
@@ -47,13 +50,13 @@ impl Names {
     }
 
     /// One of them, for messages.
-    pub(super) fn first(&self) -> Option<&str> {
+    pub fn first(&self) -> Option<&str> {
         let first = self.dns.first().or(self.common_name.as_ref());
         first.map(String::as_str)
     }
 
     /// Those under which clients may ask for it, in lower case; the common name only if there are no DNS names.
-    pub(super) fn for_clients(mut self) -> Vec<String> {
+    pub fn for_clients(mut self) -> Vec<String> {
         if self.dns.is_empty() {
             self.dns.extend(self.common_name);
         }
@@ -105,7 +108,7 @@ fn from_subject(certificate: &[u8]) -> Option<Der<'_>> {
 
 /// What kind of key a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyKind {
+pub enum KeyKind {
     /// Its modulus has this many bits.
     Rsa(usize),
     /// A named curve or another algorithm, and whether it is supported.
@@ -114,7 +117,7 @@ pub(super) enum KeyKind {
 
 impl KeyKind {
     /// Whether ring signs with such a key.
-    pub(super) fn is_supported(self) -> bool {
+    pub fn is_supported(self) -> bool {
         match self {
             Self::Rsa(bits) => (2048..=4096).contains(&bits),
             Self::Named(_, supported) => supported,
@@ -135,7 +138,7 @@ const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
 
 /// The kind of key in a DER certificate; `None` if it is not a certificate.
-pub(super) fn key_kind(certificate: &[u8]) -> Option<KeyKind> {
+pub fn key_kind(certificate: &[u8]) -> Option<KeyKind> {
     let mut body = from_subject(certificate)?;
     body.expect(SEQUENCE)?;
     let mut key = Der(body.expect(SEQUENCE)?);
@@ -167,7 +170,7 @@ fn modulus_bits(key: &[u8]) -> Option<usize> {
 }
 
 /// The issuer's distinguished name, with its outer SEQUENCE.
-pub(super) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
+pub fn issuer(certificate: &[u8]) -> Option<&[u8]> {
     let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
     let mut body = Der(certificate.expect(SEQUENCE)?);
     body.optional(VERSION);
@@ -182,7 +185,7 @@ pub(super) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
 /// A distinguished name in a canonical form, in which equal names are the same bytes: letter case, leading and trailing
 /// blanks, their number within, and string types are ignored, as in the JDK's `X500Principal`. Anything but a name is
 /// returned unchanged.
-pub(super) fn comparable(name: &[u8]) -> Vec<u8> {
+pub fn comparable(name: &[u8]) -> Vec<u8> {
     relative_names(name).map_or_else(|| name.to_vec(), |parts| parts.concat())
 }
 
@@ -238,7 +241,7 @@ fn common_name(subject: &[u8]) -> Option<String> {
 }
 
 /// Whether `host` is `pattern`, whose first label may be `*`.
-pub(super) fn matches(host: &str, pattern: &str) -> bool {
+pub fn matches(host: &str, pattern: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(rest) => host
             .split_once('.')
@@ -248,7 +251,7 @@ pub(super) fn matches(host: &str, pattern: &str) -> bool {
 }
 
 /// The version of X.509 that a DER certificate has.
-pub(super) fn version(certificate: &[u8]) -> Option<u32> {
+pub fn version(certificate: &[u8]) -> Option<u32> {
     let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
     match Der(certificate.expect(SEQUENCE)?).next()? {
         (VERSION, number) => Some(u32::from(*Der(number).expect(INTEGER)?.last()?) + 1),
@@ -257,7 +260,7 @@ pub(super) fn version(certificate: &[u8]) -> Option<u32> {
 }
 
 /// The serial number of a DER certificate.
-pub(super) fn serial(certificate: &[u8]) -> Option<&[u8]> {
+pub fn serial(certificate: &[u8]) -> Option<&[u8]> {
     let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
     let mut body = Der(certificate.expect(SEQUENCE)?);
     body.optional(VERSION);
@@ -265,7 +268,7 @@ pub(super) fn serial(certificate: &[u8]) -> Option<&[u8]> {
 }
 
 /// The rest of a DER value list.
-pub(super) struct Der<'a>(pub(super) &'a [u8]);
+pub struct Der<'a>(pub(super) &'a [u8]);
 
 impl<'a> Der<'a> {
     pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {

@@ -13,7 +13,7 @@ const MAX_RECORDS: usize = 16;
 
 /// What received records are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Hello {
+pub enum Hello {
     /// The beginning of a hello.
     Partial,
     /// A whole one, and perhaps more.
@@ -26,7 +26,7 @@ pub(super) enum Hello {
 
 impl Hello {
     /// `bytes` begin with a record's head.
-    pub(super) fn of(mut bytes: &[u8]) -> Self {
+    pub fn of(mut bytes: &[u8]) -> Self {
         let mut head = [0; MESSAGE_HEAD];
         let mut received = 0;
         for _ in 0..MAX_RECORDS {

@@ -29,7 +29,7 @@ mod freed;
 mod half_close;
 mod half_closed;
 mod heartbeat;
-mod hello;
+pub mod hello;
 mod inbound;
 mod journal;
 mod limits;

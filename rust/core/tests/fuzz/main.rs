@@ -100,6 +100,11 @@ fn content_codings_give_the_same_bytes_however_they_are_cut() {
 }
 
 #[test]
+fn a_hello_is_whole_once_and_certificates_say_the_same_whatever_follows_them() {
+    run("handshake", targets::handshake::run);
+}
+
+#[test]
 fn a_server_ends_what_any_peer_begins_and_serves_the_next() {
     run("server", targets::server::run);
 }
