@@ -306,13 +306,13 @@ impl State {
         }
         while let Phase::WebSocket(session) = &self.phase
             && let Some(patience) = session.patience()
-            && let Some(late) = timers.silent(cx, patience)
+            && let Some(deadline) = timers.silent(cx, patience)
         {
             // If the kernel holds received bytes, we are slow, not the peer; unless it makes us leave them there.
             if self.transport.has_input() && !self.is_full(conn) {
                 return timers.heard();
             }
-            self.tick(conn, late);
+            self.tick(conn, deadline);
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::connection::{Conn, Next, State};
 use super::half_closed::Oldest;
 use super::shared::{Deferred, Shared};
-use super::timers::{MOST_LATE, Timers};
+use super::timers::{Timers, starts_over};
 use super::types::Event;
 
 /// When descriptors have run out, this many connections are closed together: user code needs some as well.
@@ -84,11 +84,10 @@ impl State {
             && self.transport.all_is_written()
             && timers.reached(cx, ticket.since + time)
         {
-            if (ticket.since + time).elapsed() <= MOST_LATE {
+            if !starts_over(ticket.since + time) {
                 self.lost(conn);
                 return Next::Close;
             }
-            // Our own standstill, as that of user code, is not the peer's.
             ticket.since = Instant::now();
         }
         Next::Wait

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::timers::MOST_LATE;
+use tokio::time::Instant;
+
+use super::timers::starts_over;
 use super::types::{Event, Interest, Pings};
 use crate::ws::{self, Decoder, Fault};
 
@@ -100,11 +102,11 @@ impl Session {
         })
     }
 
-    /// That time has passed, this long ago.
-    pub(super) fn tick(&mut self, late: Duration) -> Tick {
+    /// That time ended at `deadline`.
+    pub(super) fn tick(&mut self, deadline: Instant) -> Tick {
         match self.pings {
             None => Tick::Nothing,
-            Some(_) if self.awaiting && late > MOST_LATE => Tick::Nothing,
+            Some(_) if self.awaiting && starts_over(deadline) => Tick::Nothing,
             Some(_) if self.awaiting => {
                 self.reported = true;
                 Tick::GiveUp

@@ -23,7 +23,12 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// A peer's time that ends later than this for us starts over: the process was suspended, or its loop held up, and what
 /// the peer has sent, or is to get, may still be on its way.
-pub(super) const MOST_LATE: Duration = Duration::from_secs(1);
+const MOST_LATE: Duration = Duration::from_secs(1);
+
+/// Whether a peer's time that ended at `deadline` starts over, see [`MOST_LATE`].
+pub(super) fn starts_over(deadline: Instant) -> bool {
+    deadline.elapsed() > MOST_LATE
+}
 
 /// Timers that only the task needs, and only in rare states.
 #[derive(Default)]
@@ -71,6 +76,11 @@ impl Wait {
             Self::CloseFrame => CLOSE_TIME,
         }
     }
+
+    /// Whether it is a peer that has to act within the time.
+    fn is_of_peer(self) -> bool {
+        matches!(self, Self::Linger | Self::CloseFrame)
+    }
 }
 
 impl Timers {
@@ -78,11 +88,14 @@ impl Timers {
     pub(super) fn passed(&mut self, cx: &mut Context<'_>, wait: Wait) -> bool {
         let slot = &mut self.sleeps[wait as usize];
         let sleep = slot.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait.time())));
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
+        while sleep.as_mut().poll(cx).is_ready() {
+            if !wait.is_of_peer() || !starts_over(sleep.deadline()) {
+                *slot = None;
+                return true;
+            }
+            sleep.as_mut().reset(Instant::now() + wait.time());
         }
-        *slot = None;
-        true
+        false
     }
 
     /// The awaited event has happened: the next wait starts over.
@@ -149,17 +162,17 @@ impl Timers {
         self.deadline = None;
     }
 
-    /// Once the peer has been silent for `time`: how late that is noticed.
-    pub(super) fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> Option<Duration> {
+    /// Once the peer has been silent for `time`: when that time ended.
+    pub(super) fn silent(&mut self, cx: &mut Context<'_>, time: Duration) -> Option<Instant> {
         let peer = self
             .peer
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
         if peer.as_mut().poll(cx).is_pending() {
             return None;
         }
-        let late = peer.deadline().elapsed();
+        let deadline = peer.deadline();
         self.peer = None;
-        Some(late)
+        Some(deadline)
     }
 
     /// The peer has sent something: the wait starts over.

@@ -3,7 +3,8 @@
 //! Not here: frames (`ws`), and the state between them (`session.rs`).
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::{Conn, State};
 use super::payload::Payload;
@@ -158,12 +159,12 @@ impl State {
         true
     }
 
-    /// Nothing was received for the session's `patience`, which is noticed this `late`.
-    pub(super) fn tick(&mut self, conn: &Arc<Conn>, late: Duration) {
+    /// Nothing was received for the session's `patience`, which ended at `deadline`.
+    pub(super) fn tick(&mut self, conn: &Arc<Conn>, deadline: Instant) {
         let Phase::WebSocket(session) = &mut self.phase else {
             return;
         };
-        match session.tick(late) {
+        match session.tick(deadline) {
             Tick::Nothing => {}
             Tick::Ping => self.send_control(Opcode::Ping, &[]),
             Tick::GiveUp => {

@@ -1,5 +1,5 @@
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use httpkit_core::server::{CORK, Event, Exchange, Interest, Mode, Pings, Sent, Work};
@@ -157,16 +157,21 @@ fn a_peer_that_is_not_read_is_not_taken_for_dead() {
 
 /// A WebSocket of a server that pushes, whose peer has been pinged and has `timeout` to answer.
 fn pinged(server: &Running, peer: &mut (impl Read + Write), timeout: Duration) -> Exchange {
-    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n")
-        .unwrap();
-    let exchange = server.pushed_request();
     let interval = Duration::from_millis(20);
-    let pings = Some(Pings { interval, timeout });
-    assert!(exchange.upgrade(b"", Interest::default(), pings));
-    read_head(peer);
+    let exchange = upgraded(server, peer, Some(Pings { interval, timeout }));
     let mut ping = [0; 2];
     peer.read_exact(&mut ping).unwrap();
     assert_eq!(ping, [0x80 | PING, 0]);
+    exchange
+}
+
+/// Makes the peer a WebSocket's, when work is pushed.
+fn upgraded(server: &Running, peer: &mut (impl Read + Write), pings: Option<Pings>) -> Exchange {
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    let exchange = server.pushed_request();
+    assert!(exchange.upgrade(b"", Interest::default(), pings));
+    read_head(peer);
     exchange
 }
 
@@ -222,6 +227,37 @@ fn a_pong_that_comes_just_after_the_loop_was_held_up_for_long_counts() {
     answer_ping(&mut peer);
     assert_eq!(pushed_events(&server, 1), [Event::Text(b"hi".into())]);
     wait_until("it is given up once it is silent", || !exchange.is_open());
+}
+
+#[test]
+fn peers_of_connections_that_end_have_their_time_after_the_loop_was_held_up_for_long() {
+    let server = Running::start(config(Mode::Push));
+    let (mut closing, mut refused) = (server.connect(), server.connect());
+    let exchange = upgraded(&server, &mut closing, None);
+    assert!(exchange.close(1000, "done"));
+    refused.write_all(b"no request\r\n\r\n").unwrap();
+    read_head(&mut refused);
+    // Longer than the time that either has to end its side.
+    server.hold_up(Duration::from_millis(6500), || {
+        closing.write_all(&frame(TEXT, b"late")).unwrap();
+    });
+    // Its turn is over before that of what it reads now.
+    let mut other = server.connect();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    wait_until("the loop has gone on", || {
+        let work = server.sink.work.lock();
+        let requests = work.iter().filter(|work| matches!(work, Work::Request(_)));
+        requests.count() == 2
+    });
+    assert_eq!(server.server.connections(), 4);
+    closing.write_all(&goodbye()).unwrap();
+    refused.shutdown(Shutdown::Write).unwrap();
+    let mut all = Vec::new();
+    closing.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"\x88\x06\x03\xe8done");
+    wait_until("both are over", || server.server.connections() == 2);
 }
 
 #[test]
