@@ -106,7 +106,9 @@ final class RequestMap extends APersistentMap
             if (index != BODY && index != CHANNEL) {
                 return set(index, compute(index));
             }
-            ReentrantLock lock = LOCKS[(int) block.handle() & LOCKS.length - 1];
+            long handle = block.handle();
+            // Its low bits are the inserting thread's: one loop may insert all.
+            ReentrantLock lock = LOCKS[(int) (handle ^ handle >>> 6) & LOCKS.length - 1];
             lock.lock();
             try {
                 Object value = values[index];

@@ -15,6 +15,7 @@ use super::pace;
 use super::parked::Parked;
 use super::place::{Crew, PLACE, Place, Staffed};
 use super::pressure::{CHECK_EVERY, Pressure};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Instant, Mutex, MutexGuard, thread};
 
 /// How a queue's work reaches threads.
@@ -52,6 +53,8 @@ pub struct WorkQueue<T> {
     pub(super) inner: Arc<Mutex<Inner<T>>>,
     settings: Settings,
     processors: usize,
+    /// Written under the lock; read without it, for each pipelined request.
+    shut: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,6 @@ pub(super) struct Inner<T> {
     /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
     /// reading the clock would be a noticeable part of their cost.
     last_taken: Option<Instant>,
-    shut: bool,
 }
 
 impl<T> Default for Inner<T> {
@@ -85,7 +87,6 @@ impl<T> Default for Inner<T> {
             waking: false,
             taken: 0,
             last_taken: None,
-            shut: false,
         }
     }
 }
@@ -226,6 +227,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             inner: Arc::new(Mutex::new(Inner::default())),
             settings,
             processors: thread::available_parallelism().map_or(1, usize::from),
+            shut: AtomicBool::new(false),
         }
     }
 
@@ -237,7 +239,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn push(&self, since: Instant, work: T) -> Result<Pushed, T> {
         let inner = self.inner.lock();
         let free = self.settings.threads.saturating_sub(inner.crew.busy);
-        if inner.shut || inner.items.len() >= self.settings.limit.saturating_add(free) {
+        if self.is_shut() || inner.items.len() >= self.settings.limit.saturating_add(free) {
             return Err(work);
         }
         Ok(add(inner, since, work))
@@ -246,7 +248,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// Adds work that must not be lost (a close event), beyond the limit if need be. Refused only once shut.
     pub(in crate::server) fn push_unbounded(&self, since: Instant, work: T) -> Result<Pushed, T> {
         let inner = self.inner.lock();
-        if inner.shut {
+        if self.is_shut() {
             return Err(work);
         }
         Ok(add(inner, since, work))
@@ -295,7 +297,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                 }
                 return Some(work);
             }
-            if inner.shut {
+            if self.is_shut() {
                 return None;
             }
             if let Some(lead) = loops.try_lead() {
@@ -379,7 +381,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn drain_surplus(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
         let in_time = |oldest: &Item<T>| oldest.since.elapsed() < CHECK_EVERY;
-        let kept = inner.waking && !inner.shut && inner.items.front().is_some_and(in_time);
+        let kept = inner.waking && !self.is_shut() && inner.items.front().is_some_and(in_time);
         let surplus = inner.items.len().saturating_sub(usize::from(kept));
         inner.items.drain(..surplus).map(|item| item.work).collect()
     }
@@ -393,7 +395,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// Refuses all further work; threads end once the queue is empty.
     pub fn shut(&self) {
         let mut inner = self.inner.lock();
-        inner.shut = true;
+        self.shut.store(true, Ordering::Release);
         let threads: Vec<_> = std::iter::from_fn(|| inner.pick()).collect();
         drop(inner);
         for thread in threads {
@@ -402,7 +404,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     }
 
     pub(in crate::server) fn is_shut(&self) -> bool {
-        self.inner.lock().shut
+        self.shut.load(Ordering::Acquire)
     }
 
     /// How many items are queued, the age of the oldest, and how many threads take them.
