@@ -47,8 +47,9 @@
 
     :options   of the server
     :each-kib  what one peer may cost
+    :measure   what measures that, default `process/settled`
     :log-bytes what may be logged, default 4096"
-  [about {:keys [options each-kib log-bytes] :or {log-bytes 4096}} attack meanwhile]
+  [about {:keys [options each-kib measure log-bytes] :or {log-bytes 4096, measure process/settled}} attack meanwhile]
   (testing about
     (with-open [site (process/start options)]
       (warm-up! site)
@@ -56,7 +57,7 @@
             log     (process/log-bytes site)
             witness (witness/start (:port site))
             peers   (attack site)
-            during  (process/settled site)
+            during  (measure site)
             more    (meanwhile site peers)
             seen    (witness/stop witness)
             _       (close-all! peers)
@@ -71,6 +72,7 @@
         (is (pos? (long (:answered seen))))
         (is (> 3000 (long (:median-ms seen))) "and soon")
         (when each-kib
+          (is (<= (count peers) (long (:connections during))) "all are connected when their memory is measured")
           (is (>= (* (long each-kib) (count peers)) (long (growth during))) "memory with them"))
         (is (>= (long grace) (long (growth after))) "memory after them")
         (is (= {} left) "what was not given back")
@@ -139,11 +141,18 @@
 
 ;;;; Slow peers
 
+(defn- at-once
+  "Measures as soon as `n` peers are connected, before their time is over."
+  [n]
+  (fn [site]
+    (wire/eventually #(<= (long n) (long (:connections (process/held site)))))
+    (process/held site)))
+
 (defn- slow-senders
   "1,000 peers that begin with `beginning` and then send a byte at a time, to the port under `k`."
   [about option beginning & {:keys [k options] :or {k :port}}]
   (let [limit 4000, born (volatile! nil)]
-    (check about {:options (assoc options option limit) :each-kib 16}
+    (check about {:options (assoc options option limit) :each-kib 16 :measure (at-once 1000)}
            (fn [site]
              (let [[peers times] (connected-at 1000 #(doto (wire/connect (k site)) (wire/send! beginning)))]
                (vreset! born times)
@@ -167,7 +176,7 @@
   (let [limit 4000, born (volatile! nil)]
     ;; Each has a handler that reads: few, for JVMs whose handlers need threads.
     (check "slow bodies that a handler reads"
-           {:options {:body-timeout limit :thread 40} :each-kib 200 :log-bytes 40000}
+           {:options {:body-timeout limit :thread 40} :each-kib 200 :measure (at-once 30) :log-bytes 40000}
            (fn [{:keys [port]}]
              (let [[peers times] (connected-at 30 #(doto (wire/connect port)
                                                      (wire/send! "POST /sum HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")))]
@@ -194,7 +203,7 @@
 
 (deftest slow-readers-are-gone-in-time-and-harm-no-other
   (let [limit 4000]
-    (check "slow readers" {:options {:write-timeout limit} :each-kib 1024}
+    (check "slow readers" {:options {:write-timeout limit} :each-kib 1024 :measure (at-once 200)}
            (fn [{:keys [port]}] (asking 200 port narrow (wire/get-request "/cached")))
            (fn [site peers]
              (let [longest (until-all-are-reset site peers)]
