@@ -169,7 +169,7 @@
   "Returns the totals and the current state of `server` as a map; for a stopped server,
   the totals. Cheap enough to call once a second: 10,000 connections take some 2 ms.
 
-    {:connections {:open n :idle n       ; Idle: no request, no WebSocket
+    {:connections {:open n :idle n       ; Idle: no request to respond to, no WebSocket
                    :accepted n           ; With those refused
                    :refused n            ; By `:max-connections-per-ip`
                    :websockets n :tls n}
@@ -407,10 +407,10 @@
      :handler-msecs n          ; To the head of the response
      :end :done}               ; Or `:aborted`, `:timeout`
   The address is the peer's or that of its PROXY header, never X-Forwarded-For. What is
-  no valid request has only its `:request-line`. Each text that a client has sent is cut
-  after 8192 bytes. A thread of its own calls the function or writes the lines; entries
-  that it has no time for are counted (`server-stats`), with one warning a minute. A file
-  is appended to, and opened again when it is renamed.
+  no valid request has only its `:request-line`, cut after 1024 bytes. Each other text that
+  a client has sent is cut after 8192 bytes. A thread of its own calls the function or
+  writes the lines; entries that it has no time for are counted (`server-stats`), with one
+  warning a minute. A file is appended to, and opened again when it is renamed.
 
   For invalid options, throws in this thread, before anything is bound, naming the
   option, its value and what is allowed: IllegalArgumentException, or, as http-kit,
