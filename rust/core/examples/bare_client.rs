@@ -209,7 +209,7 @@ fn measure_waiting(port: u16, requests: u64) -> std::io::Result<Vec<Slice>> {
 fn report(name: &str, slices: &[Slice]) {
     let (cpu, best) = summary(slices.iter().map(|slice| slice.cpu).collect());
     let (wall, _) = summary(slices.iter().map(|slice| slice.wall).collect());
-    println!("| {name} | bare core, no JVM | {cpu:.1} | {best:.1} | {wall:.1} |");
+    println!("| {name} | bare core, no JVM | {cpu:.1} | {best:.1} | {wall:.1} | | |");
 }
 
 /// Median and best.
