@@ -170,6 +170,23 @@
         (deliver go true)
         (is (= (apply str (range 1000)) (slurp in)))))))
 
+(defn- with-wrong-sum ^bytes [^bytes gzip]
+  (let [at (- (alength gzip) 5)]
+    (aset gzip at (unchecked-byte (bit-not (aget gzip at))))
+    gzip))
+
+(deftest what-comes-before-damage-is-read-first
+  (let [damaged (with-wrong-sum (gzipped "hello"))]
+    (peer/with-peer [p (serving (fn [conn]
+                                  (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                              (Integer/toHexString (alength damaged)) "\r\n")
+                                  ;; The response goes on: nothing more is waited for.
+                                  (peer/send-bytes! conn damaged)
+                                  (peer/await-end! conn)))]
+      (with-open [in ^InputStream (stream-of p)]
+        (is (= "hello" (String. (.readNBytes in 5))))
+        (is (thrown-with-msg? java.util.zip.ZipException #"Corrupt GZIP trailer" (.read in)))))))
+
 (deftest redirects-close-their-streams
   (let [c (client/make-client {})]
     (peer/with-peer [p (peer/answering

@@ -69,6 +69,8 @@ pub struct Inflater {
     crc: Crc,
     members: u32,
     started: bool,
+    /// What is wrong behind bytes that have been decoded.
+    fault: Option<CallError>,
 }
 
 impl Inflater {
@@ -85,6 +87,7 @@ impl Inflater {
             crc: Crc::new(),
             members: 0,
             started: false,
+            fault: None,
         }
     }
 
@@ -98,15 +101,24 @@ impl Inflater {
     }
 
     /// Decodes until the input is consumed or the output is full. A step that neither consumes nor produces means that
-    /// `input` is empty.
+    /// `input` is empty. What comes before a fault is decoded first: see [`Self::check`].
     pub fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CallError> {
+        self.check()?;
         self.started |= !input.is_empty();
         let mut step = Step {
             consumed: 0,
             produced: 0,
         };
         loop {
-            let more = self.turn(&input[step.consumed..], &mut output[step.produced..])?;
+            let more = match self.turn(&input[step.consumed..], &mut output[step.produced..]) {
+                Ok(more) => more,
+                Err(fault) if step.consumed == 0 && step.produced == 0 => return Err(fault),
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    let consumed = input.len();
+                    return Ok(Step { consumed, ..step });
+                }
+            };
             step.consumed += more.consumed;
             step.produced += more.produced;
             let full = step.produced == output.len();
@@ -116,8 +128,14 @@ impl Inflater {
         }
     }
 
+    /// `Err` if what follows the decoded bytes is faulty.
+    pub fn check(&self) -> Result<(), CallError> {
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+
     /// The body ended: `Err` if the coding did not. An empty body is fine.
     pub fn finish(&self) -> Result<(), CallError> {
+        self.check()?;
         let whole = match &self.stage {
             Stage::Done => true,
             Stage::GzipHeader(_) => self.members > 0,
@@ -248,6 +266,8 @@ impl Inflater {
 struct GzipHeader {
     flags: u8,
     part: Part,
+    /// Of what comes before the header's own sum.
+    sum: Crc,
 }
 
 /// The part of a header that the next byte belongs to.
@@ -261,7 +281,8 @@ enum Part {
     Extra(u16),
     Name,
     Comment,
-    Sum(u8),
+    SumLow,
+    SumHigh(u8),
     End,
 }
 
@@ -275,6 +296,9 @@ impl GzipHeader {
     /// How many bytes of `input` belong to the header, and whether it is whole.
     fn read(&mut self, input: &[u8]) -> Result<(usize, bool), CallError> {
         for (at, byte) in input.iter().enumerate() {
+            if !matches!(self.part, Part::SumLow | Part::SumHigh(_)) {
+                self.sum.update(&[*byte]);
+            }
             self.part = self.behind(*byte)?;
             if matches!(self.part, Part::End) {
                 return Ok((at + 1, true));
@@ -304,8 +328,11 @@ impl GzipHeader {
             Part::Extra(left) => Part::Extra(left - 1),
             Part::Name if byte == 0 => self.optional(2),
             Part::Comment if byte == 0 => self.optional(3),
-            Part::Sum(2) => Part::Sum(1),
-            Part::Sum(_) | Part::End => Part::End,
+            Part::SumLow => Part::SumHigh(byte),
+            Part::SumHigh(low) if u16::from_le_bytes([low, byte]) != self.sum.sum() as u16 => {
+                return Err(zip("Corrupt GZIP header"));
+            }
+            Part::SumHigh(_) | Part::End => Part::End,
             more @ (Part::Name | Part::Comment) => more,
         })
     }
@@ -316,7 +343,7 @@ impl GzipHeader {
             (4, Part::ExtraLow),
             (8, Part::Name),
             (16, Part::Comment),
-            (2, Part::Sum(2)),
+            (2, Part::SumLow),
         ];
         let mut there = parts[before..]
             .iter()

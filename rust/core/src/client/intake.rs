@@ -153,6 +153,8 @@ impl<'a> Intake<'a> {
             }
             result = self.emit_decoded(&output[..step.produced], &inflater);
             if step.produced < output.len() {
+                // Not only with the next piece, which may never come.
+                result = result.and_then(|()| inflater.check());
                 break;
             }
         }

@@ -92,9 +92,16 @@ fn gzip_headers_may_carry_everything() {
     let mut full = vec![0x1f, 0x8b, 8, 2 | 4 | 8 | 16, 0, 0, 0, 0, 0, 3];
     full.extend(b"\x05\x00extra");
     full.extend(b"name\0comment\0");
-    full.extend(b"\x12\x34");
+    let mut sum = flate2::Crc::new();
+    sum.update(&full);
+    full.extend((sum.sum() as u16).to_le_bytes());
     full.extend(&plain[10..]);
     assert_eq!(decode(Coding::Gzip, &full).unwrap(), b"hello");
+    full[4] ^= 1;
+    assert_eq!(
+        decode(Coding::Gzip, &full),
+        failed(ErrorKind::Zip, "Corrupt GZIP header")
+    );
 }
 
 #[test]
@@ -150,6 +157,44 @@ fn corrupt_input_is_refused() {
         failed(Eof, CUT)
     );
     assert_eq!(decode(Coding::Deflate, b"x"), failed(Eof, CUT));
+}
+
+#[test]
+fn what_comes_before_a_fault_is_decoded_first_however_the_input_is_cut() {
+    let mut sum = gzip(b"hello");
+    let at = sum.len() - 5;
+    sum[at] ^= 1;
+    let mut data = gzip(b"hello");
+    data.truncate(10);
+    data.push(0xff);
+    let two = [gzip(b"first, "), data.clone()].concat();
+    for (coded, decoded, message) in [
+        (sum, &b"hello"[..], "Corrupt GZIP trailer"),
+        (data, b"", "Corrupt deflate data"),
+        (two, b"first, ", "Corrupt deflate data"),
+    ] {
+        let mut inflater = Inflater::new(Coding::Gzip);
+        let mut buffer = [0; 100];
+        let step = inflater.inflate(&coded, &mut buffer).unwrap();
+        assert_eq!(&buffer[..step.produced], decoded);
+        assert!(inflater.header_read());
+        let fault = CallError::new(ErrorKind::Zip, message);
+        assert_eq!(inflater.check(), Err(fault.clone()));
+        assert_eq!(inflater.inflate(b"more", &mut buffer), Err(fault.clone()));
+        assert_eq!(inflater.finish(), Err(fault));
+    }
+    let oversized = [
+        gzip(&[0; 10_000]),
+        b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xff".to_vec(),
+    ]
+    .concat();
+    assert_eq!(
+        decode_whole(Coding::Gzip, &oversized, filter(5000)),
+        failed(
+            ErrorKind::Abort,
+            "Rejected when decompressing body, length: 8192"
+        )
+    );
 }
 
 #[test]
