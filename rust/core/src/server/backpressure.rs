@@ -53,9 +53,12 @@ impl State {
 
     /// Counts what the connection holds now.
     pub(super) fn account(&mut self, conn: &Conn) {
-        // What a closed one still holds for user code ends with it, without another turn.
         let held = match self.phase {
-            Phase::Closed => 0,
+            // What user code has not taken yet.
+            Phase::Closed => {
+                let events = self.channel.as_ref().map_or(0, |channel| channel.bytes());
+                events + self.inbound.held()
+            }
             // Not part of `in_memory`: a record that has begun may arrive, or it would never be freed.
             _ => self.in_memory() + self.transport.tls().map_or(0, |tls| tls.incomplete()),
         };

@@ -43,6 +43,14 @@ pub(crate) struct Conn {
     state: Mutex<State>,
 }
 
+impl Drop for Conn {
+    /// What user code never took ends here.
+    fn drop(&mut self) {
+        let units = self.state.get_mut().units;
+        self.shared.budget.change(units, 0);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) transport: Transport,
@@ -300,7 +308,8 @@ impl State {
 
     /// Pings a WebSocket's peer after the configured silence, if pings are enabled.
     fn ping_if_silent(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
-        if self.is_user_behind() || self.is_over_budget(conn) {
+        let begun = matches!(&self.phase, Phase::WebSocket(session) if session.held() > 0);
+        if self.is_user_behind() || !begun && self.is_over_budget(conn) {
             // We are not reading, so this silence is not the peer's.
             return timers.heard();
         }

@@ -64,9 +64,7 @@ impl State {
             Phase::WebSocket(session) => session.lost(),
         };
         self.release();
-        conn.shared
-            .budget
-            .change(std::mem::take(&mut self.units), 0);
+        self.account(conn);
         self.wake_reader(conn);
         conn.shared.note_freed(self.transport.take_freed());
         if let Some(event) = closed {

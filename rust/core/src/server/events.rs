@@ -43,9 +43,9 @@ impl Events {
         self.queue.len() >= self.limit || self.bytes >= MAX_EVENT_BYTES
     }
 
-    /// Bytes of queued messages.
+    /// What the queue takes: messages may be tiny, and many.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.queue.len() * size_of::<Event>()
     }
 
     pub(super) fn push(&mut self, event: Event) {

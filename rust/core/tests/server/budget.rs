@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{CORK, Config, Mode, Notice, Sent};
+use httpkit_core::server::{CORK, Config, Mode, Notice, Pings, Sent};
 use httpkit_core::ws::Opcode;
 
 use crate::support::{Running, answer, config, frame, read_head, read_response, wait_until};
@@ -103,12 +103,37 @@ fn long_message() -> Vec<u8> {
 }
 
 #[test]
-fn a_message_that_is_never_taken_is_given_back_when_its_peer_leaves() {
+fn a_message_that_is_never_taken_counts_until_its_exchange_ends() {
     let server = server(300 * KIB);
-    let (mut peer, _exchange) = server.websocket(None);
+    let (mut peer, exchange) = server.websocket(None);
     peer.write_all(&long_message()).unwrap();
     holds(&server, 100 * KIB);
     drop(peer);
+    wait_until("its peer has left", || server.server.connections() == 0);
+    assert!(server.server.stats().held >= 100 * KIB as u64);
+    drop((exchange, server.server.take()));
+    holds_nothing(&server);
+}
+
+#[test]
+fn many_tiny_messages_count_what_their_queue_takes() {
+    let server = server(300 * KIB);
+    let (mut peer, _exchange) = server.websocket(None);
+    peer.write_all(&frame(1, b"").repeat(10_000)).unwrap();
+    holds(&server, 100 * KIB);
+}
+
+#[test]
+fn beyond_the_limit_a_silent_peer_of_a_message_that_has_begun_is_given_up() {
+    let server = server(50 * KIB);
+    let time = Duration::from_millis(20);
+    let (mut peer, exchange) = server.websocket(Some(Pings {
+        interval: time,
+        timeout: time,
+    }));
+    peer.write_all(&long_message()[..80 * KIB]).unwrap();
+    wait_until("it is given up", || !exchange.is_open());
+    while !exchange.take_events().is_empty() {}
     holds_nothing(&server);
 }
 
