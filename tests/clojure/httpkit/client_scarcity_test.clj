@@ -118,6 +118,19 @@
             (is (= [0 50 nil [0 0]] [lost called after left]) (pr-str all)))
           (finally (.destroyForcibly ^Process (:process process))))))))
 
+(deftest a-body-that-native-memory-has-no-room-for-fails-its-call-alone
+  (peer/with-peer [p (peer/answering (constantly "ok"))]
+    (let [process (start-jvm (:port p) ["-Xms700m" "-Xmx700m"]
+                             '(let [body   (byte-array (* 300 1024 1024))
+                                    before (:status @(client/get url))
+                                    failed (scarcity/with-room (* 100 1024 1024)
+                                             (fn [] (:error @(client/post url {:body body}))))]
+                                (prn {:error (ex-message failed), :status [before (:status @(client/get url))]})))]
+      (try
+        (is (= {:error "no native memory for a copy of 314572800 bytes", :status [200 200]}
+               (last-line process)))
+        (finally (.destroyForcibly ^Process (:process process)))))))
+
 (defn- deaf-java
   "A command that runs Java with a standard error that nothing reads any more."
   []

@@ -99,15 +99,21 @@
         (.close (.getOutputStream limiter))
         (.waitFor limiter)))))
 
+(defn with-room
+  "What `f` returns, called while this process can map only so many bytes more."
+  [bytes f]
+  (let [statm (Paths/get "/proc/self/statm" (make-array String 0))]
+    (with-limit "--as"
+      #(+ (* 4096 (Long/parseLong (re-find #"\d+" (String. (Files/readAllBytes statm))))) (long bytes))
+      f)))
+
 (defn with-no-threads
   "What `f` returns, called while no thread can be started. Needs `-Xss64m`: the stack of a thread does not fit into
   the address space that is left."
   [f]
-  (let [statm (Paths/get "/proc/self/statm" (make-array String 0))
-        over  (CountDownLatch. 1)]
+  (let [over (CountDownLatch. 1)]
     (try
-      (with-limit "--as"
-        #(+ (* 4096 (Long/parseLong (re-find #"\d+" (String. (Files/readAllBytes statm))))) (* 32 1024 1024))
+      (with-room (* 32 1024 1024)
         (fn []
           (use-up-stacks! over)
           (f)))

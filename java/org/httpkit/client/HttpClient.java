@@ -253,6 +253,7 @@ public class HttpClient implements Runnable {
         // immediately.
         for (boolean ended = false; !ended; ) {
             try {
+                ClientUpcalls.enter();
                 NativeClient.clientRun(handle);
                 ended = true;
             } catch (Throwable t) {

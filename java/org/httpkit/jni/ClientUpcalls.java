@@ -83,6 +83,12 @@ public final class ClientUpcalls {
         CALLS.forget(id);
     }
 
+    /** This thread will run a loop. */
+    public static void enter() {
+        CALLS.enter();
+        TRANSPORTS.enter();
+    }
+
     /** This thread has run a loop, which has ended. */
     public static void leave() {
         CALLS.leave();

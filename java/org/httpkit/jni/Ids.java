@@ -6,8 +6,8 @@ import java.util.concurrent.ConcurrentHashMap;
 /**
  * Objects by the core's id for them.
  *
- * <p>A look-up takes no memory: a loop must find a call and report its end even when the heap is
- * full.
+ * <p>A look-up takes no memory after {@link #enter}: a loop must find a call and report its end
+ * even when the heap is full.
  */
 final class Ids<T> {
     private static final class Id {
@@ -50,6 +50,11 @@ final class Ids<T> {
      */
     void forget(long id) {
         objects.remove(key(id));
+    }
+
+    /** This thread will be a loop. */
+    void enter() {
+        asked.get();
     }
 
     /**

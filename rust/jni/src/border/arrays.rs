@@ -2,6 +2,7 @@
 //!
 //! Always copied, never pinned: a pinned array would block the collector while a socket is slow.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::cell::RefCell;
 
 use jni::Env;
@@ -50,15 +51,40 @@ pub(crate) fn size_of_array(len: usize) -> Result<jint> {
 }
 
 /// Makes `buffer` at least `len` long. A vector that grows by itself doubles: a thread would keep up to two pieces.
-fn make_room(buffer: &mut Vec<u8>, len: usize) {
+fn make_room(buffer: &mut Vec<u8>, len: usize) -> Result<()> {
     if buffer.len() < len {
         let size = match len {
             ..=PIECE => len.next_power_of_two().max(4096),
             _ => len,
         };
-        buffer.reserve_exact(size - buffer.len());
+        buffer
+            .try_reserve_exact(size - buffer.len())
+            .map_err(|_| no_memory(len))?;
         buffer.resize(size, 0);
     }
+    Ok(())
+}
+
+/// Users choose how large their arrays are: one for which the process has no memory must not end it, as failed
+/// allocations do otherwise.
+fn zeroed(len: usize) -> Result<Vec<u8>> {
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    let layout = Layout::array::<u8>(len).map_err(|_| no_memory(len))?;
+    // SAFETY: the layout is that of `len` bytes, and not empty. The allocation is that of a vector of this capacity, all
+    // of it initialised.
+    unsafe {
+        let start = alloc_zeroed(layout);
+        match start.is_null() {
+            true => Err(no_memory(len)),
+            false => Ok(Vec::from_raw_parts(start, len, len)),
+        }
+    }
+}
+
+fn no_memory(len: usize) -> BridgeError {
+    BridgeError::State(format!("no native memory for a copy of {len} bytes"))
 }
 
 /// Runs `f` on copies of a part of `array`, at most [`PIECE`] bytes at a time, until the end or until `f` returns
@@ -73,7 +99,7 @@ pub(crate) fn in_pieces(
     BUFFER.with_borrow_mut(|buffer| {
         loop {
             let size = (end - start).min(PIECE);
-            make_room(buffer, size);
+            make_room(buffer, size)?;
             copy(env, array, start, &mut buffer[..size])?;
             start += size;
             if !f(&buffer[..size]) || start >= end {
@@ -146,7 +172,7 @@ pub(crate) fn bytes_of(
             "no {len} bytes from {start} on in the array"
         )));
     }
-    let mut bytes = vec![0; len];
+    let mut bytes = zeroed(len)?;
     copy(env, array, start, &mut bytes)?;
     Ok(bytes)
 }
@@ -170,7 +196,7 @@ pub(crate) fn fill(
         )));
     }
     BUFFER.with_borrow_mut(|buffer| {
-        make_room(buffer, len);
+        make_room(buffer, len)?;
         let written = fill(&mut buffer[..len]).min(len);
         if written == 0 {
             return Ok(());
@@ -197,7 +223,7 @@ pub(crate) fn in_buffer<R>(
                     "no {len} bytes in the array"
                 )));
             }
-            make_room(buffer, len);
+            make_room(buffer, len)?;
         }
         copy(env, array, 0, &mut buffer[..len])?;
         let result = f(&buffer[..len]);
