@@ -100,7 +100,7 @@
         (.waitFor limiter)))))
 
 (defn with-room
-  "What `f` returns, called while this process can map only so many bytes more."
+  "Calls `f` while the address space of this process can grow by at most `bytes`; returns its result."
   [bytes f]
   (let [statm (Paths/get "/proc/self/statm" (make-array String 0))]
     (with-limit "--as"

@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::connection::{Conn, State};
 use super::phase::{Phase, Receiving};
+use super::session::Session;
 
 /// Pipelined bytes kept behind the current request before reading stops.
 const MAX_PIPELINED: usize = 64 * 1024;
@@ -27,13 +28,16 @@ impl State {
             }
             Phase::WebSocket(session) => {
                 let replies = session.unread_replies().min(self.transport.pending());
-                replies > MAX_UNREAD_REPLIES
-                    || self.is_user_behind()
-                    // A message that has begun may arrive: it cannot be freed before.
-                    || session.held() == 0 && self.is_over_budget(conn)
+                replies > MAX_UNREAD_REPLIES || self.leaves_messages(session, conn)
             }
             _ => false,
         }
+    }
+
+    /// Whether a WebSocket's messages are left unread for our sake, not for what the peer does not read.
+    pub(super) fn leaves_messages(&self, session: &Session, conn: &Conn) -> bool {
+        // A message that has begun may arrive: it cannot be freed before.
+        self.is_user_behind() || session.held() == 0 && self.is_over_budget(conn)
     }
 
     /// Whether the connection holds something, and all of them too much.
@@ -53,15 +57,9 @@ impl State {
 
     /// Counts what the connection holds now.
     pub(super) fn account(&mut self, conn: &Conn) {
-        let held = match self.phase {
-            // What user code has not taken yet.
-            Phase::Closed => {
-                let events = self.channel.as_ref().map_or(0, |channel| channel.bytes());
-                events + self.inbound.held()
-            }
-            // Not part of `in_memory`: a record that has begun may arrive, or it would never be freed.
-            _ => self.in_memory() + self.transport.tls().map_or(0, |tls| tls.incomplete()),
-        };
+        // Not part of `in_memory`: a record that has begun may arrive, or it would never be freed.
+        let record = self.transport.tls().map_or(0, |tls| tls.incomplete());
+        let held = self.in_memory() + record;
         let units = Budget::units(held);
         conn.shared.budget.change(self.units, units);
         self.units = units;

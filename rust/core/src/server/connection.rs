@@ -308,9 +308,10 @@ impl State {
 
     /// Pings a WebSocket's peer after the configured silence, if pings are enabled.
     fn ping_if_silent(&mut self, cx: &mut Context<'_>, timers: &mut Timers, conn: &Arc<Conn>) {
-        let begun = matches!(&self.phase, Phase::WebSocket(session) if session.held() > 0);
-        if self.is_user_behind() || !begun && self.is_over_budget(conn) {
-            // We are not reading, so this silence is not the peer's.
+        if let Phase::WebSocket(session) = &self.phase
+            && self.leaves_messages(session, conn)
+        {
+            // This silence is not the peer's.
             return timers.heard();
         }
         while let Phase::WebSocket(session) = &self.phase

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use httpkit_core::server::{CORK, Config, Mode, Notice, Pings, Sent};
+use httpkit_core::server::{CORK, Config, Mode, Notice, Sent};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, answer, config, frame, read_head, read_response, wait_until};
+use crate::support::{
+    Running, answer, config, frame, pings_after, read_head, read_response, wait_until,
+};
 
 const KIB: usize = 1024;
 
@@ -126,11 +128,8 @@ fn many_tiny_messages_count_what_their_queue_takes() {
 #[test]
 fn beyond_the_limit_a_silent_peer_of_a_message_that_has_begun_is_given_up() {
     let server = server(50 * KIB);
-    let time = Duration::from_millis(20);
-    let (mut peer, exchange) = server.websocket(Some(Pings {
-        interval: time,
-        timeout: time,
-    }));
+    let pings = pings_after(Duration::from_millis(20));
+    let (mut peer, exchange) = server.websocket(Some(pings));
     peer.write_all(&long_message()[..80 * KIB]).unwrap();
     wait_until("it is given up", || !exchange.is_open());
     while !exchange.take_events().is_empty() {}

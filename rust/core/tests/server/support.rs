@@ -241,6 +241,14 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A ping after this much silence, and as much patience for the answer.
+pub fn pings_after(time: Duration) -> Pings {
+    Pings {
+        interval: time,
+        timeout: time,
+    }
+}
+
 pub fn read_head(peer: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -5,21 +5,13 @@ use std::time::Duration;
 use httpkit_core::server::{CORK, Event, Exchange, Interest, Mode, Pings, Sent, Work};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, closings, config, frame, read_head, wait_until};
+use crate::support::{Running, closings, config, frame, pings_after, read_head, wait_until};
 use crate::tls_support::Secure;
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-
-/// A ping after this much silence, and as much patience for the answer.
-fn pings_after(time: Duration) -> Pings {
-    Pings {
-        interval: time,
-        timeout: time,
-    }
-}
 
 /// A WebSocket whose user is so far behind that it is not read any more.
 fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
