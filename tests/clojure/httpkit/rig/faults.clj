@@ -209,8 +209,8 @@
 
 (deftest slow-readers-are-gone-in-time-and-harm-no-other
   (let [limit 4000]
-    (check "slow readers" {:options {:write-timeout limit} :each-kib 1024 :measure (at-once 200)}
-           (fn [{:keys [port]}] (asking 200 port narrow (wire/get-request "/cached")))
+    (check "slow readers" {:options {:write-timeout limit} :each-kib 1024 :measure (at-once 1000)}
+           (fn [{:keys [port]}] (asking 1000 port narrow (wire/get-request "/cached")))
            (fn [site peers]
              (let [longest (until-all-are-reset site peers)]
                (is (number? longest) "all are gone")
