@@ -201,7 +201,7 @@
     (loop []
       (let [waited (- (long (now-ms)) since)]
         (cond
-          (= (count peers) (get-in (process/ask site "state") [:timeouts :write])) waited
+          (= (count peers) (:write (process/ask site "timeouts"))) waited
           (< 60000 waited) :not-over
           :else (do (run! wire/read-byte peers)
                     (Thread/sleep 200)

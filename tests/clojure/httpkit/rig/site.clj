@@ -3,8 +3,9 @@
 
   Options are those of `run-server`, and :modes: true starts more servers (httpkit.rig.modes), in the same JVM. Prints
   {:port :ssl-port :modes}, the last a map from names to such maps, and then answers words on standard input: `state`
-  collects garbage and prints what the process holds, `reload` reads the certificates again, `drain` drains the first
-  server and ends. What is logged goes to standard error, one line each."
+  collects garbage and prints what the process holds, `timeouts` prints how many exchanges of the first server each time
+  limit has ended, `reload` reads the certificates again, `drain` drains the first server and ends. What is logged goes to
+  standard error, one line each."
   (:require [clojure.edn        :as edn]
             [clojure.string     :as str]
             [httpkit.rig.modes  :as modes]
@@ -166,8 +167,9 @@
     (flush)
     (doseq [word (line-seq (java.io.BufferedReader. *in*))]
       (prn (case word
-             "state"  (state servers)
-             "reload" (do (run! server/server-reload-tls! (filter server/server-ssl-port servers)) true)
-             "drain"  @(server/server-drain! server {:timeout 30000})))
+             "state"    (state servers)
+             "timeouts" (:timeouts (server/server-stats server))
+             "reload"   (do (run! server/server-reload-tls! (filter server/server-ssl-port servers)) true)
+             "drain"    @(server/server-drain! server {:timeout 30000})))
       (flush))
     (System/exit 0)))
