@@ -104,6 +104,19 @@
       (is (every? true? (map #(= % (read-chunk conn)) wanted)))
       (is (nil? (deref sent wire/patience-ms :sending))))))
 
+(deftest broadcasts-to-so-many-that-loops-help-keep-that-order-too
+  (let [opened (LinkedBlockingQueue.), n 1200, rounds (range 5)]
+    (wire/with-server [{:keys [port]} (handler opened {}) {}]
+      (let [peers    (vec (repeatedly n #(ws/connect port wire/patience-ms)))
+            channels (vec (repeatedly n #(next-of opened)))]
+        (try
+          (doseq [i rounds]
+            (is (= n (server/broadcast! channels (str "to all " i))))
+            (is (every? true? (map #(server/send! % (str "to one " i)) channels))))
+          (let [wanted (mapcat #(vector (text (str "to all " %)) (text (str "to one " %))) rounds)]
+            (is (every? (fn [peer] (= wanted (repeatedly (count wanted) #(ws/receive! peer)))) peers)))
+          (finally (run! ws/disconnect peers)))))))
+
 (deftest close-after-send-closes-each-channel-once
   (let [closings (LinkedBlockingQueue.)]
     (with-both [peer socket conn stream {:on-close (fn [ch _] (.put closings ch))} port]

@@ -2,31 +2,15 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::shared::Shared;
-use super::sink::Notice;
 use super::work::Mode;
 use super::work::pressure::CHECK_EVERY;
 
-/// Pause of [`attend`] after a panic.
-const PANIC_REST: Duration = Duration::from_millis(10);
-
-/// Restarts [`attend`]: a panic in one upcall must not prevent later ones.
-pub(super) async fn keep_attending(shared: Arc<Shared>) {
-    while tokio::spawn(attend(shared.clone()))
-        .await
-        .is_err_and(|e| e.is_panic())
-    {
-        shared.notice(Notice::LoopError("an upcall panicked".into()));
-        sleep(PANIC_REST).await;
-    }
-}
-
 /// Watches the queue and makes deferred upcalls.
-async fn attend(shared: Arc<Shared>) {
+pub(super) async fn attend(shared: Arc<Shared>) {
     match shared.queue.mode() {
         Mode::Push => push_on(&shared).await,
         Mode::Pull => call_for_help(&shared).await,
@@ -97,7 +81,7 @@ mod tests {
     use super::super::connection::Conn;
     use super::super::socket::split_unix;
     use super::super::work::pressure::STUCK;
-    use super::super::{Address, Config, Exchange, Server, Sink, Work};
+    use super::super::{Address, Config, Exchange, Notice, Server, Sink, Work};
     use super::*;
 
     /// Counts the calls for help, and takes the queued work if it knows the server.

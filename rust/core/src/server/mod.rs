@@ -12,6 +12,7 @@ mod attend;
 mod backpressure;
 mod binding;
 mod body;
+mod broadcast;
 mod budget;
 mod channel;
 mod clock;
@@ -32,6 +33,7 @@ mod heartbeat;
 pub mod hello;
 mod inbound;
 mod journal;
+mod kept;
 mod limits;
 mod line;
 mod listener;
@@ -73,12 +75,16 @@ mod work;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use attend::attend;
+use kept::keep;
 use listener::Bound;
 use shared::{Accepting, Shared};
+use sweep::sweep;
 use types::Stage;
 use work::Owner;
 
@@ -86,6 +92,7 @@ use crate::net::tls_server::TlsServer;
 
 pub use access::Ended;
 pub use body::{BodyFault, Read};
+pub use broadcast::broadcast;
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
@@ -197,16 +204,31 @@ impl Server {
             .max_blocking_threads(signing::threads())
             .build()?;
         let stage = self.stage.subscribe();
+        let shared = &self.shared;
         if first {
-            runtime.spawn(attend::keep_attending(self.shared.clone()));
-            runtime.spawn(sweep::keep_sweeping(self.shared.clone()));
+            // A panic in one upcall must not delay the next.
+            let upcalls = keep(
+                shared.clone(),
+                "an upcall",
+                Duration::from_millis(10),
+                attend,
+            );
+            runtime.spawn(upcalls);
+            let second = Duration::from_secs(1);
+            runtime.spawn(keep(
+                shared.clone(),
+                "a check of time limits",
+                second,
+                sweep,
+            ));
         }
+        let rest = Duration::from_millis(100);
+        runtime.spawn(keep(shared.clone(), "a broadcast", rest, broadcast::help));
         let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
         for bound in listeners {
             let accepting = Accepting::new(&self.shared, event_loop);
             runtime.spawn(listener::accept(accepting, bound, stage.clone()));
         }
-        let shared = &self.shared;
         let owner = LoopOwner { shared, stage };
         shared.loops.run_or_supervise(runtime, owner);
         // Nothing is added any more. Close events must still be delivered, though no task does that now.

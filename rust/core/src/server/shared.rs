@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::access::AccessLog;
 use super::admission::Admission;
+use super::broadcast::Broadcasts;
 use super::budget::Budget;
 use super::clock::Clock;
 use super::config::Config;
@@ -122,6 +123,7 @@ pub(crate) struct Shared {
     pub(super) tls: ServerTls,
     pub(super) access: Option<Arc<AccessLog>>,
     pub(super) budget: Budget,
+    pub(super) broadcasts: Broadcasts,
 }
 
 /// How far a server has stopped.
@@ -217,6 +219,7 @@ impl Shared {
             tally: Tally::default(),
             stop: Progress::default(),
             tls: ServerTls::default(),
+            broadcasts: Broadcasts::default(),
         }
     }
 

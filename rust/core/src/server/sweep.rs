@@ -27,21 +27,9 @@ use super::types::Event;
 const PARTS: usize = 16;
 /// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
-/// Pause after a panic.
-const PANIC_REST: Duration = Duration::from_secs(1);
 
-/// Enforces the connections' time limits for as long as the loop lives, even after a panic.
-pub(super) async fn keep_sweeping(shared: Arc<Shared>) {
-    while tokio::spawn(sweep(shared.clone()))
-        .await
-        .is_err_and(|e| e.is_panic())
-    {
-        shared.notice(Notice::LoopError("a check of time limits panicked".into()));
-        sleep(PANIC_REST).await;
-    }
-}
-
-async fn sweep(shared: Arc<Shared>) {
+/// Enforces the connections' time limits.
+pub(super) async fn sweep(shared: Arc<Shared>) {
     let config = &shared.config;
     // The clock is also needed to tell which connections have been idle for longest, and the check to learn what they
     // have come to share.

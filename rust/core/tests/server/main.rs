@@ -8,6 +8,7 @@ mod tls_support;
 
 mod access;
 mod body;
+mod broadcast;
 mod budget;
 mod compressed;
 mod connections;

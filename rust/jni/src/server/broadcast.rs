@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use httpkit_core::server::Payload;
+use httpkit_core::server::{Sent, broadcast};
+use httpkit_core::ws::Opcode;
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray};
 use jni::sys::{jint, jlong};
@@ -13,6 +14,30 @@ use super::websocket::sendable;
 use crate::border::abi;
 use crate::border::arrays::bytes;
 use crate::border::error::{BridgeError, Result};
+
+/// One of the sends.
+struct Call {
+    handle: jlong,
+    flags: u32,
+    limit: usize,
+}
+
+impl Call {
+    fn new(numbers: &[jlong]) -> Self {
+        Self {
+            handle: numbers[0],
+            flags: (numbers[1] >> 32) as u32,
+            limit: numbers[1] as u32 as usize,
+        }
+    }
+
+    fn make(&self, opcode: Option<Opcode>, payload: Arc<Vec<u8>>) -> Sent {
+        EXCHANGES.with(self.handle, Sent::Closed, |exchange| match opcode {
+            None => exchange.send_chunk(payload, self.flags, self.limit),
+            Some(opcode) => exchange.send_frame(opcode, payload, self.flags, self.limit),
+        })
+    }
+}
 
 /// Sends on every channel: `channels` is a handle and `flags << 32 | limit` for each, and the outcome replaces the
 /// latter. The payload is copied once; what peers have not read of a large one is shared by all of them.
@@ -30,21 +55,19 @@ pub(crate) fn send<'local>(
         frame => Some(sendable(frame)?),
     };
     let payload = Arc::new(bytes(env, &array, start, len)?);
-    let mut calls = vec![0; channels.len(env)?];
-    channels.get_region(env, 0, &mut calls)?;
-    if !calls.len().is_multiple_of(2) {
-        return Err(BridgeError::Argument(format!("{} numbers", calls.len())));
+    let mut numbers = vec![0; channels.len(env)?];
+    channels.get_region(env, 0, &mut numbers)?;
+    if !numbers.len().is_multiple_of(2) {
+        return Err(BridgeError::Argument(format!("{} numbers", numbers.len())));
     }
-    for call in calls.chunks_exact_mut(2) {
-        let (flags, limit) = ((call[1] >> 32) as u32, call[1] as u32 as usize);
-        let sent = EXCHANGES.with(call[0], abi::SENT_CLOSED, |exchange| {
-            let payload = Payload::Shared(payload.clone());
-            sent_code(match opcode {
-                None => exchange.send_chunk(payload, flags, limit),
-                Some(opcode) => exchange.send_frame(opcode, payload, flags, limit),
-            })
-        });
-        call[1] = jlong::from(sent);
+    let calls: Arc<[Call]> = numbers.chunks_exact(2).map(Call::new).collect();
+    let any = calls.iter().find_map(|call| EXCHANGES.get(call.handle));
+    let each = calls.clone();
+    let outcomes = broadcast(any.as_ref(), calls.len(), move |n| {
+        each[n].make(opcode, payload.clone())
+    });
+    for (numbers, sent) in numbers.chunks_exact_mut(2).zip(outcomes) {
+        numbers[1] = sent_code(sent).into();
     }
-    Ok(channels.set_region(env, 0, &calls)?)
+    Ok(channels.set_region(env, 0, &numbers)?)
 }
