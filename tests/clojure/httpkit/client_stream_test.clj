@@ -1,7 +1,10 @@
 (ns httpkit.client-stream-test
   "Bodies that are read while they arrive."
   (:require [clojure.test :refer [deftest is testing]]
+            [clojure.edn :as edn]
+            [clojure.string :as str]
             [httpkit.client-peer :as peer]
+            [httpkit.subprocess :as subprocess]
             [org.httpkit.client :as client])
   (:import [java.io ByteArrayOutputStream InputStream IOException]
            [java.util.concurrent AbstractExecutorService]
@@ -230,3 +233,37 @@
                          (peer/await-end! conn))]
       (is (= 413 (:status (deref (client/post (:url p) {:body body :chunked? true}) 10000 nil))))
       (is (true? (deref closed 5000 false))))))
+
+(deftest a-stream-that-a-thread-reads-is-not-abandoned-though-nothing-else-holds-it
+  (let [second-byte (promise)]
+    (peer/with-peer [p (fn [conn]
+                         (loop []
+                           (when-let [{:keys [line]} (peer/read-request! conn)]
+                             (cond
+                               (str/includes? line "/warm") (do (peer/send! conn head "200000\r\n\r\n")
+                                                                (peer/send-bytes! conn (byte-array 200000)))
+                               (str/includes? line "/slow") (do (peer/send! conn head "2\r\n\r\na")
+                                                                (deref second-byte 60000 nil)
+                                                                (peer/send! conn "b"))
+                               :else                        (do (deliver second-byte true)
+                                                                (peer/send! conn head "0\r\n\r\n")))
+                             (recur))))]
+      (let [script (binding [*print-meta* true] ; a call by reflection would hold the stream
+                     (pr-str (list 'do
+                                   '(require '[org.httpkit.client :as client])
+                                   (list 'def 'url (str (:url p) "/"))
+                                   '(defn body ^java.io.InputStream [path] (:body @(client/get (str url path) {:as :stream})))
+                                   ;; Compiled code drops what it does not need any more, and this method is compiled then.
+                                   '(dotimes [_ 3]
+                                      (with-open [in (body "warm")]
+                                        (while (not (neg? (.read in))))))
+                                   '(defn two-bytes []
+                                      (let [in (body "slow"), a (.read in)]
+                                        [a (.read in)]))
+                                   '(let [both (future (two-bytes))]
+                                      (dotimes [_ 20] (Thread/sleep 50) (System/gc))
+                                      @(client/get (str url "go"))
+                                      (prn (deref both 60000 :waiting)))
+                                   '(System/exit 0))))
+            {:keys [out]} (subprocess/run script :jvm-args ["-XX:TieredStopAtLevel=1" "-Xmx128m"])]
+        (is (= [97 98] (edn/read-string (last (str/split-lines out)))) out)))))

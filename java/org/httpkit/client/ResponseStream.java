@@ -3,6 +3,7 @@ package org.httpkit.client;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
 import java.util.ArrayDeque;
 import java.util.Objects;
 import java.util.concurrent.locks.Condition;
@@ -34,13 +35,18 @@ final class ResponseStream extends InputStream {
     @Override
     public int read() throws IOException {
         byte[] one = new byte[1];
-        return feed.read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+        return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
     }
 
     @Override
     public int read(byte[] into, int offset, int length) throws IOException {
         Objects.checkFromIndexSize(offset, length, into.length);
-        return length == 0 ? 0 : feed.read(into, offset, length);
+        try {
+            return length == 0 ? 0 : feed.read(into, offset, length);
+        } finally {
+            // Not abandoned while it is read, even if this is the last use.
+            Reference.reachabilityFence(this);
+        }
     }
 
     @Override
