@@ -3,6 +3,7 @@
   (:require [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.wire       :as wire]
+            [httpkit.ws-wire    :as ws]
             [org.httpkit.server :as server]
             [org.httpkit.utils  :as utils])
   (:import (java.util.concurrent AbstractExecutorService ArrayBlockingQueue CountDownLatch ExecutorService
@@ -127,6 +128,49 @@
         (.countDown gate)
         (is (= [200 200] (mapv (comp :status wire/answer) conns)))
         (is (= 200 (:status (wire/fetch port "/again"))))))))
+
+(defn- full-pools
+  "Options of servers with one thread and a queue for one."
+  []
+  {"own threads"   {:allow-virtual? false :thread 1 :queue-size 1}
+   "a user's pool" {:worker-pool (ThreadPoolExecutor. 1 1 0 TimeUnit/SECONDS (ArrayBlockingQueue. 1))}})
+
+(deftest on-close-and-the-refusal-of-a-message-do-not-wait-for-a-full-queue
+  (doseq [about ["own threads" "a user's pool"]
+          how   [:peer-leaves :message]]
+    (testing [about how]
+      (let [options ((full-pools) about)
+            gate (CountDownLatch. 1), running (atom 0), opened (promise), closed (promise)
+            todo #(count (filter #{"httpkit.server.status.503.todo"} @%))
+            full #(count (filter (fn [[text]] (= text "increase :queue-size if this happens often")) @%))]
+        (wire/with-server [{:keys [port errors events]}
+                           (let [block (blocking-handler gate running)]
+                             (fn [{:keys [websocket?] :as req}]
+                               (if websocket?
+                                 (server/as-channel req {:on-open    #(deliver opened %)
+                                                         :on-receive (fn [_ _])
+                                                         :on-close   (fn [_ status] (deliver closed status))})
+                                 (block req))))
+                           options]
+          (let [web (ws/connect port wire/patience-ms)]
+            (is (deref opened wire/patience-ms false))
+            (with-conns [[a b c] 3 port]
+              (wire/send! a (wire/get-request "/block"))
+              (is (wire/eventually #(= 1 @running)))
+              (run! #(wire/send! % (wire/get-request "/")) [b c])
+              (is (wire/eventually #(some #{"httpkit.server.status.503"} @events)) "one is queued, the other refused")
+              (let [full-before (full errors)]
+                (case how
+                  :peer-leaves (ws/disconnect web)
+                  :message     (do (ws/send! web [[:text "refused"]] nil)
+                                   (is (= [:close 1013 "Server overloaded"] (ws/receive! web)))
+                                   (ws/disconnect web)))
+                (is (= (if (= how :message) :server-close :going-away) (deref closed wire/patience-ms :not-heard)))
+                (is (wire/eventually #(= 1 (todo events))))
+                (is (wire/eventually #(= (inc full-before) (full errors)))))
+              (.countDown gate)
+              (is (= {200 2, 503 1} (frequencies (map #(:status (wire/answer %)) [a b c]))))
+              (is (= 1 (todo events)) "told once"))))))))
 
 (deftest of-many-refused-requests-few-are-logged-and-the-number-of-the-others
   (let [pool (proxy [AbstractExecutorService] []

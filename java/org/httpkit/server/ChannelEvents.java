@@ -16,11 +16,22 @@ final class ChannelEvents {
 
     /** Whether the block ends with the channel's close event, before which there is no message. */
     static boolean isClosing(byte[] block) {
+        int last = last(block);
+        return last >= 0 && block[last] == Abi.EVENT_CLOSED;
+    }
+
+    /** The code of the close event with which the block ends; 0 if the server closes the channel. */
+    static int closeCode(byte[] block) {
+        return code(block, last(block) + 5);
+    }
+
+    /** Where the last event begins; -1 if there is none. */
+    private static int last(byte[] block) {
         int last = -1;
         for (int at = START; at < block.length; at += 5 + RequestBlock.readInt(block, at + 1)) {
-            last = block[at];
+            last = at;
         }
-        return last == Abi.EVENT_CLOSED;
+        return last;
     }
 
     /** Runs the callbacks for {@code block} and for events that arrive meanwhile. */

@@ -261,10 +261,12 @@ abstract class Workers {
             Native.refuse(handle, shut);
             log(() -> refused(cause));
         } else if (ChannelEvents.isClosing(block)) {
+            // One of ours, perhaps since a message was refused, which has been told of.
+            boolean isTold = ChannelEvents.closeCode(block) == 0;
             FutureTask<?> callbacks =
                     closingTask(
                             () -> {
-                                if (!shut) {
+                                if (!shut && !isTold) {
                                     eventsRefused(cause);
                                 }
                                 perform(block);

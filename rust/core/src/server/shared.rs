@@ -45,7 +45,7 @@ pub(super) enum Deferred {
     Closing(i64, i32, String),
     /// A channel's messages were refused.
     Overload(Exchange),
-    /// A close event that came after the queue was shut.
+    /// A close event that the queue refused.
     Orphan(Work),
     /// This exchange's handler has timed out.
     Overdue(i64),
@@ -248,9 +248,10 @@ impl Shared {
         }
     }
 
-    /// Queues a channel's close event, which is never refused.
+    /// Queues a channel's close event. If the queue is full, its threads may be stuck, and the event must neither wait
+    /// for them nor be lost: the embedder has other threads for it.
     pub(super) fn offer_closing(&self, work: Work) {
-        match self.queue.push_unbounded(work.since(), work) {
+        match self.queue.push(work.since(), work) {
             Ok(pushed) => self.pushed(pushed),
             Err(work) => self.defer(Deferred::Orphan(work)),
         }

@@ -38,7 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct Settings {
     pub(in crate::server) mode: Mode,
-    /// Items that may be queued, besides those that free threads will take and those that must not be lost.
+    /// Items that may be queued, besides those that free threads will take.
     pub(in crate::server) limit: usize,
     /// Threads that pull, at most.
     pub(in crate::server) threads: usize,
@@ -240,15 +240,6 @@ impl<T: Send + 'static> WorkQueue<T> {
         let inner = self.inner.lock();
         let free = self.settings.threads.saturating_sub(inner.crew.busy);
         if self.is_shut() || inner.items.len() >= self.settings.limit.saturating_add(free) {
-            return Err(work);
-        }
-        Ok(add(inner, since, work))
-    }
-
-    /// Adds work that must not be lost (a close event), beyond the limit if need be. Refused only once shut.
-    pub(in crate::server) fn push_unbounded(&self, since: Instant, work: T) -> Result<Pushed, T> {
-        let inner = self.inner.lock();
-        if self.is_shut() {
             return Err(work);
         }
         Ok(add(inner, since, work))
