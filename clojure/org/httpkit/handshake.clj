@@ -8,7 +8,8 @@
   (:import
    [java.nio.charset StandardCharsets]
    [java.security MessageDigest]
-   [java.util Base64]))
+   [java.util Base64]
+   [org.httpkit.server RequestBodyStream]))
 
 (set! *warn-on-reflection* true)
 
@@ -33,6 +34,11 @@
         (and (= 16 (alength bytes)) (= k (base64-encode bytes))))
       (catch IllegalArgumentException _ false))))
 
+(defn- streamed-body?
+  "Do the bytes after the head belong to a body that the server has not taken?"
+  [ring-req]
+  (instance? RequestBodyStream (:body ring-req)))
+
 (defn check
   "The value for Sec-WebSocket-Accept if the Ring request is a valid handshake, otherwise nil."
   [ring-req]
@@ -42,7 +48,8 @@
                (token? upgrade "websocket")
                (token? connection "upgrade")
                (= "13" sec-websocket-version)
-               (nonce? sec-websocket-key))
+               (nonce? sec-websocket-key)
+               (not (streamed-body? ring-req)))
       (accept sec-websocket-key))))
 
 (defn agreed
@@ -65,10 +72,12 @@
        (reduce-kv headers/with more own)
        own))))
 
-(defn telling-version
-  "`response`, which rejects a handshake, with the supported version if the client's is another one
-  (RFC 6455 4.4)."
-  [response ring-req]
-  (if (contains? #{nil "13"} (get-in ring-req [:headers "sec-websocket-version"]))
-    response
-    (assoc-in response [:headers "Sec-WebSocket-Version"] "13")))
+(defn rejection
+  "The response to a handshake that is none, with `text` as its body, and with the supported version if
+  the client's is another one (RFC 6455 4.4)."
+  [ring-req text]
+  (let [version (get-in ring-req [:headers "sec-websocket-version"])]
+    {:status  400
+     :headers (cond-> {"Content-Type" "text/plain"}
+                (not (contains? #{nil "13"} version)) (assoc "Sec-WebSocket-Version" "13"))
+     :body    (if (streamed-body? ring-req) "The body of a WebSocket handshake is too long" text)}))

@@ -89,7 +89,5 @@
         (.sendHandshake ch (handshake/headers accept protocol nil))
         (reporting listener socket #(ws/on-open listener socket))
         {:body ch})
-      (handshake/telling-version
-        {:status 400 :headers {"Content-Type" "text/plain"} :body "Bad Sec-WebSocket-Key header"}
-        request))
+      (handshake/rejection request "Bad Sec-WebSocket-Key header"))
     response))

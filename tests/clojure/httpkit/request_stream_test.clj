@@ -8,7 +8,8 @@
             [httpkit.tls-wire    :as tls]
             [httpkit.wire        :as wire]
             [org.httpkit.server  :as server]
-            [ring.middleware.multipart-params :refer [wrap-multipart-params]])
+            [ring.middleware.multipart-params :refer [wrap-multipart-params]]
+            [ring.websocket.protocols :as ring])
   (:import (java.io ByteArrayOutputStream File IOException InputStream InterruptedIOException OutputStream)
            (java.net SocketTimeoutException)
            (java.util.concurrent CountDownLatch Executors TimeUnit)
@@ -553,3 +554,33 @@
         (doseq [conn conns] (wire/send! conn (text 2500)))
         (doseq [conn conns] (is (= "5000" (:body (wire/answer conn)))))
         (finally (run! #(.close ^java.io.Closeable %) conns))))))
+
+(deftest a-websocket-handshake-whose-body-is-a-stream-is-rejected-and-no-channel-opens
+  (let [opened  (atom 0)
+        channel #(server/as-channel % {:on-open (fn [_] (swap! opened inc)) :on-receive (fn [_ _])})
+        ring    (fn [_] {:ring.websocket/listener (reify ring/Listener
+                                                    (on-open    [_ _] (swap! opened inc))
+                                                    (on-message [_ _ _])
+                                                    (on-pong    [_ _ _])
+                                                    (on-error   [_ _ _])
+                                                    (on-close   [_ _ _ _]))})
+        ask     (fn [framing]
+                  (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"] ["Sec-WebSocket-Version" "13"]
+                                    ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="] framing))]
+    (doseq [[kind handler] {"channel" channel "Ring" ring}]
+      (wire/with-server [{:keys [port errors]} handler {:request-buffer-size buffer}]
+        (doseq [[framing & parts] [[["Content-Length" "101"] (text 101)]
+                                   [["Content-Length" "101"] (text 10)]
+                                   [["Content-Length" "101"] ""]
+                                   [["Transfer-Encoding" "chunked"] (a-chunk (text 101))]]]
+          (testing [kind framing parts]
+            (with-open [conn (wire/connect port)]
+              (apply wire/send! conn (ask framing) parts)
+              (is (= [400 "The body of a WebSocket handshake is too long"] ((juxt :status :body) (wire/answer conn)))))))
+        (is (= 0 @opened))
+        (with-open [conn (wire/connect port)]
+          (wire/send! conn (ask ["Content-Length" (str buffer)]) (text buffer))
+          (is (= 101 (:status (wire/read-head conn))) "one in memory harms nothing"))
+        (is (wire/eventually #(= 1 @opened)))
+        (reset! opened 0)
+        (is (= [] @errors))))))

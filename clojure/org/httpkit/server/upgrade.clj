@@ -70,8 +70,4 @@
 (defn rejection
   "The response to a handshake that is none."
   [ring-req]
-  (handshake/telling-version
-    {:status  400
-     :headers {"Content-Type" "text/plain"}
-     :body    "Bad Sec-Websocket-Key header"}
-    ring-req))
+  (handshake/rejection ring-req "Bad Sec-Websocket-Key header"))

@@ -146,8 +146,7 @@ fn respond(request: Request) {
     }
     let block = request.into_block(NAME);
     let flags = block[10];
-    if flags & FLAG_UPGRADE != 0 {
-        exchange.upgrade(b"", Interest::default(), None);
+    if flags & FLAG_UPGRADE != 0 && exchange.upgrade(b"", Interest::default(), None) {
         return;
     }
     let body = match flags & FLAG_STREAMED {

@@ -230,7 +230,6 @@ impl Draft {
     /// The block gets only the start of the body, whose whole length is this.
     pub(crate) fn body_follows(&mut self, whole: Option<u64>) {
         self.block[10] |= FLAG_STREAMED;
-        self.block[10] &= !FLAG_UPGRADE;
         let whole = whole.map_or(-1, u64::cast_signed);
         self.block[72..80].copy_from_slice(&whole.to_le_bytes());
     }
