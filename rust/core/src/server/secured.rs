@@ -197,7 +197,11 @@ impl State {
         let redirects =
             conn.shared.tls.settings.redirects() && !self.inbound.proxy.came_through_tls();
         let status = if url.is_some() && redirects { 308 } else { 400 };
-        let response = plain_response(&conn.shared, status, url, head.is_head());
+        let port = match on_tls_port {
+            true => "This port speaks HTTPS",
+            false => "This port redirects to HTTPS",
+        };
+        let response = plain_response(&conn.shared, status, port, url, head.is_head());
         let bytes = std::mem::take(bytes);
         self.transport.plain();
         let head = (parsed == Ok(true)).then_some(head);
@@ -286,7 +290,13 @@ fn encoded(path: &[u8]) -> String {
     out
 }
 
-fn plain_response(shared: &Shared, status: u16, url: Option<String>, is_head: bool) -> Vec<u8> {
+fn plain_response(
+    shared: &Shared,
+    status: u16,
+    port: &str,
+    url: Option<String>,
+    is_head: bool,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     status_line(&mut out, status);
     let text = match &url {
@@ -297,7 +307,7 @@ fn plain_response(shared: &Shared, status: u16, url: Option<String>, is_head: bo
         url => {
             header(&mut out, b"Content-Type", b"text/plain; charset=utf-8");
             let hint = url.as_ref().map(|url| format!(": use {url}"));
-            format!("This port speaks HTTPS{}", hint.unwrap_or_default())
+            format!("{port}{}", hint.unwrap_or_default())
         }
     };
     content_length(&mut out, text.len() as u64);

@@ -25,6 +25,9 @@ const OVERHEAD: usize = 1024;
 /// A thread's buffer that has grown beyond this is dropped after use.
 const MAX_KEPT: usize = BATCH + 4 * OVERHEAD;
 
+/// A fatal alert in a record (RFC 8446 5.1, 6).
+const DECODE_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 50];
+
 thread_local! {
     static PLAIN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -189,6 +192,10 @@ impl Tls {
             }
         }
         if opened.failed.is_some() {
+            // rustls has no alert for a hello that it cannot read.
+            if self.unsent.is_empty() && session.protocol_version().is_none() {
+                self.unsent.extend_from_slice(&DECODE_ERROR);
+            }
             self.stage = TlsStage::Over;
         } else if is_kept {
             kept.drain(..used);

@@ -56,6 +56,24 @@ fn pushed_and_pipelined_requests_are_answered_in_order_over_tls() {
 }
 
 #[test]
+fn a_hello_that_cannot_be_read_gets_an_alert() {
+    let server = Secure::start(config(Mode::Pull));
+    let decode_error = [0x15, 3, 3, 0, 2, 2, 50];
+    for hello in [
+        &b"\x16\x03\x01\x00\x05hello"[..],
+        b"\x16\x03\x01\x00\x05\x01\xff\xff\xff\x00",
+        b"\x16\x03\x01\x00\x05\x01\x00\xff\xff\x00\x17\x03\x03\x00\x01x",
+        b"\x16\x02\x01\x00\x05\x01\x00\x00\x01\x00",
+    ] {
+        let mut peer = server.socket();
+        peer.write_all(hello).unwrap();
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        assert_eq!(all, decode_error, "{hello:x?}");
+    }
+}
+
+#[test]
 fn the_plain_port_beside_it_stays_plain() {
     let server = Secure::start(config(Mode::Pull));
     let mut peer = server.running.connect();

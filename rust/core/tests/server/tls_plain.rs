@@ -94,6 +94,17 @@ fn a_plain_request_on_the_tls_port_is_told_where_to_go() {
 }
 
 #[test]
+fn a_port_that_only_redirects_does_not_say_that_it_speaks_https() {
+    let server = redirecting(config(Mode::Pull));
+    let mut peer = server.running.connect();
+    peer.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let all = all(peer);
+    assert!(all.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{all}");
+    let text = "\r\n\r\nThis port redirects to HTTPS";
+    assert!(all.ends_with(text), "{all}");
+}
+
+#[test]
 fn a_plain_request_may_come_byte_by_byte_and_may_have_a_body_that_is_never_read() {
     let server = Secure::start(config(Mode::Pull));
     let mut peer = server.socket();
