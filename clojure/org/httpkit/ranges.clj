@@ -13,6 +13,11 @@
 
 (set! *warn-on-reflection* true)
 
+(defn- whole ^long [what v]
+  (if (and (integer? v) (<= Long/MIN_VALUE v Long/MAX_VALUE))
+    (long v)
+    (options/refuse! what " " (options/shown v) " of file-part: expected an integer of at most 63 bits")))
+
 (defn file-part
   "See `org.httpkit.server/file-part`."
   [file offset length]
@@ -22,7 +27,7 @@
                (string? file)          (File. ^String file)
                :else (options/refuse! "file-part of " (options/shown-alone file)
                        ": expected a File, a Path or a String"))
-             (long offset) (long length)))
+             (whole "offset" offset) (whole "length" length)))
 
 (defn- number
   "Of digits, however many."

@@ -22,6 +22,7 @@
    [org.httpkit.server.upgrade :as upgrade]
    [org.httpkit.workers :as workers])
   (:import
+   [java.io InputStream]
    [java.util ArrayList Collection Locale Map]
    [org.httpkit HttpUtils]
    [org.httpkit.server AsyncChannel BodyCallback Broadcast HttpServer Informational RequestBodyStream]))
@@ -647,7 +648,10 @@
   (when-not (ifn? f)
     (options/refuse! "on-body of " (options/shown-alone f)
       ": expected a function of a byte array and whether it is the last one"))
-  (BodyCallback/start (channel-of "on-body" ring-req) (:body ring-req) f))
+  (let [body (:body ring-req)]
+    (when-not (or (nil? body) (instance? InputStream body))
+      (options/refuse! "on-body of :body " (options/shown body) ": expected the server's own body"))
+    (BodyCallback/start (channel-of "on-body" ring-req) body f)))
 
 (defn trailers
   "The trailers of a request whose `:body` is a stream (see `:request-buffer-size`): a
@@ -820,7 +824,8 @@
      :headers {\"Content-Range\" \"bytes 1000-1499/8000\"}
      :body    (file-part \"video.mp4\" 1000 500)}
 
-  Throws IllegalArgumentException for numbers below 0 and for anything else as `file`.
+  Throws IllegalArgumentException for numbers that are no integers or below 0, and for
+  anything else as `file`.
   A file that is shorter when the response is sent makes it a 500, which is logged."
   [file offset length]
   (ranges/file-part file offset length))

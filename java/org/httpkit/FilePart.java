@@ -21,12 +21,12 @@ public final class FilePart {
      */
     public FilePart(File file, long offset, long length) {
         if (offset < 0 || length < 0 || offset + length < 0) {
+            String expected =
+                    offset < 0 || length < 0
+                            ? "no number below 0"
+                            : "an end of at most " + Long.MAX_VALUE;
             throw new IllegalArgumentException(
-                    "part of "
-                            + length
-                            + " bytes from "
-                            + offset
-                            + " on: expected no number below 0");
+                    "part of " + length + " bytes from " + offset + " on: expected " + expected);
         }
         this.file = file;
         this.offset = offset;

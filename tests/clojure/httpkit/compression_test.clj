@@ -297,7 +297,7 @@
                          {:encodings "gzip"}       #":encodings \"gzip\": expected a vector"
                          {:level 0}                #":level 0: expected an integer from 1 to 9"
                          {:level 10}               #":level 10"
-                         {:level {"br" 5}}         #"\"br\""
+                         {:level {"br" 5}}         #":compression :level \"br\": expected \"gzip\", the only coding that is built in"
                          {:min-size -1}            #":min-size -1"
                          {:min-size "1"}           #":min-size \"1\""
                          {:types "text/html"}      #":types \"text/html\": expected a set"

@@ -116,6 +116,9 @@
            #(server/send-informational! % 103 [["Link" "</a.css>"]])
            "on-body of 5: expected a function of a byte array and whether it is the last one"   #(server/on-body % 5)
            "on-body of nil: expected a function of a byte array and whether it is the last one" #(server/on-body % nil)
+           "on-body of :body \"text\": expected the server's own body"  #(server/on-body (assoc % :body "text") list)
+           "on-body of :body of class clojure.lang.PersistentArrayMap: expected the server's own body"
+           #(server/on-body (assoc % :body {:a 1}) list)
            "on-close 5: expected a function"
            #(server/as-channel % {:on-open (fn [ch] (server/on-close ch 5))})}]
     (is (= [500 expected] (answer handler)))))

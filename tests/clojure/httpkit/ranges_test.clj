@@ -165,5 +165,11 @@
 (deftest arguments-that-are-no-part-are-refused
   (doseq [[file offset length text] [["f" -1 5 "part of 5 bytes from -1 on: expected no number below 0"]
                                      ["f" 1 -5 "part of -5 bytes from 1 on: expected no number below 0"]
+                                     ["f" 1 Long/MAX_VALUE "part of 9223372036854775807 bytes from 1 on: expected an end of at most 9223372036854775807"]
+                                     ["f" "x" 1 "offset \"x\" of file-part: expected an integer of at most 63 bits"]
+                                     ["f" nil 1 "offset nil of file-part: expected an integer"]
+                                     ["f" 1.5 2 "offset 1.5 of file-part: expected an integer"]
+                                     ["f" 0 2/3 "length 2/3 of file-part: expected an integer"]
+                                     ["f" 0 9223372036854775808 "length 9223372036854775808N of file-part: expected an integer"]
                                      [7 0 1 "file-part of 7: expected a File, a Path or a String"]]]
     (is (thrown-with-msg? IllegalArgumentException (re-pattern text) (server/file-part file offset length)))))

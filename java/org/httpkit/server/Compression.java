@@ -112,7 +112,7 @@ public final class Compression {
             return value;
         }
         for (Object coding : ((Map<?, ?>) value).keySet()) {
-            checkEncoding(coding);
+            checkCoding(" :level", coding);
         }
         return ((Map<?, ?>) value).get(GZIP);
     }
@@ -122,13 +122,13 @@ public final class Compression {
             throw wrong(" :encodings", value, "a vector of codings; built in is \"gzip\"");
         }
         for (Object coding : (Collection<?>) value) {
-            checkEncoding(coding);
+            checkCoding(" :encodings", coding);
         }
     }
 
-    private static void checkEncoding(Object coding) {
+    private static void checkCoding(String option, Object coding) {
         if (!GZIP.equals(coding)) {
-            throw wrong(" :encodings", coding, "\"gzip\", the only coding that is built in");
+            throw wrong(option, coding, "\"gzip\", the only coding that is built in");
         }
     }
 
