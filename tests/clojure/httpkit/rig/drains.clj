@@ -1,7 +1,7 @@
 (ns httpkit.rig.drains
-  "Servers that are drained and replaced under the load of wrk, whose connections are kept alive: no request may fail.
-  Behind nothing (the next server listens on the same port), behind nginx and behind HAProxy (two servers, drained and
-  started again in turn).
+  "Servers that are drained and replaced under load whose connections are kept alive: no request may fail. Behind nothing
+  (the next server listens on the same port), behind nginx and behind HAProxy (two servers, drained and started again in
+  turn). The load is wrk's, and also oha's if it is installed (`cargo install oha`).
 
      clojure.main -m httpkit.rig.drains [drains]      default 50 for each"
   (:require [clojure.java.io    :as io]
@@ -44,28 +44,46 @@
   (certs/run "kill" "-INT" (.pid process))
   (when-not (.waitFor process 60 TimeUnit/SECONDS)
     (.destroyForcibly process)
-    (throw (ex-info "wrk does not end" {}))))
+    (throw (ex-info "the load does not end" {}))))
+
+(defn- number [text] (Long/parseLong (or text "0")))
+
+(defn- wrk
+  "For a URL, how wrk is started, and a function of what it says: {:requests n :failed [line ...]}."
+  [url]
+  [["wrk" "-t" 1 "-c" connections "-d" "1h" "--timeout" "30s" url]
+   (fn [said]
+     {:requests (number (second (re-find #"(\d+) requests in" said)))
+      :failed   (filterv #(re-find #"Socket errors|Non-2xx" %) (str/split-lines said))})])
+
+(defn- oha
+  "As `wrk`. Requests that are under way when it is interrupted are none that failed."
+  [url]
+  [["oha" "-z" "1h" "-c" connections "-t" "30s" "--no-tui" "--output-format" "json" url]
+   (fn [said]
+     (let [counts (fn [k] (for [[_ what n] (re-seq #"\"([^\"]+)\": (\d+)" (or (second (re-find (re-pattern (str k "\": \\{([^}]*)")) said)) ""))]
+                            [what (number n)]))
+           failed (fn [what?] (vec (for [[what n] (counts what?) :when (not (#{"200" "aborted due to deadline"} what))]
+                                     (str what ": " n))))]
+       {:requests (reduce + (map second (counts "statusCodeDistribution")))
+        :failed   (into (failed "statusCodeDistribution") (failed "errorDistribution"))}))])
 
 (defn- under-load
-  "What wrk says of requests to `port` while `f` runs."
-  [port f]
-  (let [out (File/createTempFile "drains" ".wrk")
-        wrk (start-process out ["wrk" "-t" 1 "-c" connections "-d" "1h" "--timeout" "30s" (str "http://127.0.0.1:" port "/")])]
+  "The figures of requests to `port` while `f` runs."
+  [load port f]
+  (let [[command figures] (load (str "http://127.0.0.1:" port "/"))
+        out     (File/createTempFile "drains" ".load")
+        process (start-process out command)]
     (try
       (Thread/sleep 500)
       (f)
       (Thread/sleep 300)
-      (interrupt! wrk)
-      (slurp out)
+      (interrupt! process)
+      (let [said (slurp out), {:keys [requests] :as all} (figures said)]
+        (cond-> all (zero? (long requests)) (update :failed conj said)))
       (finally
-        (.destroyForcibly wrk)
+        (.destroyForcibly process)
         (.delete out)))))
-
-(defn- figures
-  "{:requests n :failed [line ...]}"
-  [said]
-  {:requests (Long/parseLong (or (second (re-find #"(\d+) requests in" said)) "0"))
-   :failed   (vec (filter #(re-find #"Socket errors|Non-2xx" %) (str/split-lines said)))})
 
 ;;;; In front of them
 
@@ -110,24 +128,24 @@
 
 (defn- alone
   "Drains `n` servers, each replaced before by one on the same port."
-  [n]
+  [load n]
   (let [port   (wire/free-port)
         server (volatile! (start port))]
     (try
-      (under-load port #(dotimes [_ n]
+      (under-load load port #(dotimes [_ n]
                           (let [old @server]
                             (vreset! server (start port))
                             (drain! old)
                             (Thread/sleep 50))))
       (finally (some-> (server/server-stop! @server) deref)))))
 
-(defn- proxied [kind n]
+(defn- proxied [kind load n]
   (let [ports   [(wire/free-port) (wire/free-port)]
         servers (atom (mapv start ports))]
     (try
       (behind kind ports
         (fn [front]
-          (under-load front #(dotimes [round n]
+          (under-load load front #(dotimes [round n]
                                (let [i (rem (long round) 2)]
                                  (drain! (nth @servers i))
                                  (swap! servers assoc i (start (nth ports i)))
@@ -135,18 +153,20 @@
                                  (Thread/sleep 500))))))
       (finally (doseq [s @servers] (some-> (server/server-stop! s) deref))))))
 
+(defn- installed? [program]
+  (boolean (some #(.canExecute (io/file % program)) (str/split (System/getenv "PATH") #":"))))
+
 (defn -main [& [drains]]
   (let [n       (Long/parseLong (or drains "50"))
-        results (doall (for [[about f] [["behind nothing" alone]
-                                        ["behind nginx" #(proxied :nginx %)]
-                                        ["behind HAProxy" #(proxied :haproxy %)]]]
-                         (let [said (f n)
-                               {:keys [requests failed]} (figures said)
-                               ok?  (and (empty? failed) (pos? (long requests)))]
-                           (println (str n " drains " about ": " requests " requests, "
-                                         (if ok? "none failed" (str "FAILED: " (str/join "; " failed) (when (zero? (long requests)) said)))))
+        results (doall (for [[by load]  (cond-> [["wrk" wrk]] (installed? "oha") (conj ["oha" oha]))
+                             [about f] [["behind nothing" alone]
+                                        ["behind nginx" (partial proxied :nginx)]
+                                        ["behind HAProxy" (partial proxied :haproxy)]]]
+                         (let [{:keys [requests failed]} (f load n)]
+                           (println (str n " drains " about ": " requests " requests of " by ", "
+                                         (if (empty? failed) "none failed" (str "FAILED: " (str/join "; " failed)))))
                            (flush)
-                           ok?)))
+                           (empty? failed))))
         bad (count (remove true? results))]
     (println (format "%d passed, %d failed" (- (count results) bad) bad))
     (shutdown-agents)
