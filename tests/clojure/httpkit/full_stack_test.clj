@@ -1,6 +1,6 @@
 (ns httpkit.full-stack-test
-  "A handler that catches a StackOverflowError may be the first of its JVM to use a channel, with hardly any stack left.
-  What fails there must work afterwards. The handlers run in a JVM of their own."
+  "A handler that catches a StackOverflowError may be the first of its JVM to use a channel, with hardly any stack left;
+  other code may be the first to load the library. What fails there must work afterwards, in a JVM of its own."
   (:require [clojure.edn        :as edn]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is]]
@@ -74,3 +74,22 @@
     (is (= [0 (+ (count first-uses) (count uses))] [exit (count errors)]) out)
     (doseq [[about told] errors]
       (is (= [nil nil] told) about))))
+
+(def ^:private load-where-the-stack-ends
+  "Prints what the first attempt tells that does not fail for lack of stack. The class path is open before: the JDK's own
+  loader loses an entry that it cannot open."
+  "(clojure.java.io/resource \"native/httpkit.properties\")
+   (import 'org.httpkit.jni.NativeLibrary)
+   (defn attempt []
+     (try (NativeLibrary/load) \"loaded\"
+          (catch StackOverflowError e (throw e))
+          (catch Throwable t (str t))))
+   (defn where-the-stack-ends []
+     (try (where-the-stack-ends)
+          (catch StackOverflowError _ (attempt))))
+   (println (where-the-stack-ends))")
+
+(deftest the-library-is-loaded-as-soon-as-there-is-enough-stack
+  ;; Interpreted, so that a frame is as large in each attempt.
+  (let [{:keys [out]} (subprocess/run load-where-the-stack-ends :jvm-args (conj subprocess/native-access "-Xint"))]
+    (is (= "loaded" (last (str/split-lines out))) out)))

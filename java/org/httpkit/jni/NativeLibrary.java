@@ -44,6 +44,9 @@ public final class NativeLibrary {
      */
     private static final String TAKEN = "http-kit.native.loader.";
 
+    /** Frames of {@link #requireStack}, half as much again as loading was seen to take. */
+    private static final int FRAMES = 420;
+
     private static final String NOT_LOADED = "the native library could not be loaded";
 
     private static volatile Map<String, Object> loaded;
@@ -56,12 +59,22 @@ public final class NativeLibrary {
      *
      * @throws UnsatisfiedLinkError with one message: what was looked for, where, what the jar
      *     contains, how to override
+     * @throws StackOverflowError if there is hardly any stack left; nothing has begun then
      */
     public static void load() {
         if (loaded == null) {
+            requireStack(FRAMES);
             Native.initialise();
             loadOnce();
         }
+    }
+
+    /**
+     * Overflows the stack here if that would happen later: a class whose initialiser it interrupts
+     * can never be used again.
+     */
+    private static int requireStack(int frames) {
+        return frames == 0 ? 0 : 1 + requireStack(frames - 1);
     }
 
     /** For the static initialiser, which runs only once, so a failure must not surface there. */
