@@ -13,8 +13,6 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-use super::exchange::Exchange;
-use super::shared::Shared;
 use super::types::Sent;
 
 /// From this many channels on, which take one thread some 5 ms, loops help. For fewer, waking them costs more than it
@@ -24,10 +22,10 @@ const MANY: usize = 1024;
 const PART: usize = 64;
 
 /// Sends to the n-th channel.
-type Send = dyn Fn(usize) -> Sent + std::marker::Send + Sync;
+type ToEach = dyn Fn(usize) -> Sent + Send + Sync;
 
 struct Broadcast {
-    send: Box<Send>,
+    send: Box<ToEach>,
     channels: usize,
     /// The first channel that no thread has taken.
     next: AtomicUsize,
@@ -50,7 +48,7 @@ struct Part<'a> {
 }
 
 impl Broadcast {
-    fn new(channels: usize, send: Box<Send>) -> Self {
+    fn new(channels: usize, send: Box<ToEach>) -> Self {
         Self {
             send,
             channels,
@@ -125,6 +123,33 @@ impl Broadcasts {
         }
     }
 
+    /// Runs `send` for each number below `channels`, and returns the outcomes.
+    pub(super) fn make(
+        &self,
+        channels: usize,
+        send: impl Fn(usize) -> Sent + Send + Sync + 'static,
+    ) -> Vec<Sent> {
+        if channels < MANY {
+            return (0..channels).map(send).collect();
+        }
+        let open = self.open(Broadcast::new(channels, Box::new(send)));
+        while open.broadcast.serve_some() {}
+        open.broadcast.wait()
+    }
+
+    /// A loop's task: takes part in broadcasts. Others on the loop have their turn in between.
+    pub(super) async fn help(&self) {
+        loop {
+            // Before looking, so that no call is missed.
+            let called = self.called.notified();
+            while let Some(broadcast) = self.oldest() {
+                broadcast.serve_some();
+                yield_now().await;
+            }
+            called.await;
+        }
+    }
+
     fn oldest(&self) -> Option<Arc<Broadcast>> {
         let open = self.open.lock();
         open.iter().find(|broadcast| !broadcast.is_taken()).cloned()
@@ -150,36 +175,4 @@ impl Drop for Open<'_> {
         let is_another = |other: &Arc<Broadcast>| !Arc::ptr_eq(other, &self.broadcast);
         self.of.open.lock().retain(is_another);
     }
-}
-
-/// A loop's task: takes part in broadcasts. Others on the loop have their turn in between.
-pub(super) async fn help(shared: Arc<Shared>) {
-    loop {
-        // Before looking, so that no call is missed.
-        let called = shared.broadcasts.called.notified();
-        while let Some(broadcast) = shared.broadcasts.oldest() {
-            broadcast.serve_some();
-            yield_now().await;
-        }
-        called.await;
-    }
-}
-
-/// Runs `send` for each number below `channels`, and returns the outcomes. The loops of `any`, an exchange of one of the
-/// channels, help if there are many.
-pub fn broadcast(
-    any: Option<&Exchange>,
-    channels: usize,
-    send: impl Fn(usize) -> Sent + std::marker::Send + Sync + 'static,
-) -> Vec<Sent> {
-    let Some(any) = any.filter(|_| channels >= MANY) else {
-        return (0..channels).map(send).collect();
-    };
-    let open = any
-        .conn
-        .shared
-        .broadcasts
-        .open(Broadcast::new(channels, Box::new(send)));
-    while open.broadcast.serve_some() {}
-    open.broadcast.wait()
 }

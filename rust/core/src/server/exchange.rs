@@ -301,6 +301,16 @@ impl Exchange {
         self.conn.take_events(self.seq)
     }
 
+    /// A broadcast to many channels: runs `send` for each number below `channels`, and returns the outcomes. If there are
+    /// many, the loops of this exchange's server help.
+    pub fn broadcast(
+        &self,
+        channels: usize,
+        send: impl Fn(usize) -> Sent + Send + Sync + 'static,
+    ) -> Vec<Sent> {
+        self.conn.shared.broadcasts.make(channels, send)
+    }
+
     /// No thread can run the channel's events: closes it with 1013.
     pub fn overload(&self) {
         self.conn.overload(self.seq);

@@ -92,7 +92,6 @@ use crate::net::tls_server::TlsServer;
 
 pub use access::Ended;
 pub use body::{BodyFault, Read};
-pub use broadcast::broadcast;
 pub use config::{Config, OptionError};
 pub use exchange::{Exchange, Request, Responded, Work};
 pub use half_closed::{HALF_CLOSE_TIME, max_half_closed};
@@ -223,7 +222,7 @@ impl Server {
             ));
         }
         let rest = Duration::from_millis(100);
-        runtime.spawn(keep(shared.clone(), "a broadcast", rest, broadcast::help));
+        runtime.spawn(keep(shared.clone(), "a broadcast", rest, help));
         let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
         for bound in listeners {
             let accepting = Accepting::new(&self.shared, event_loop);
@@ -306,6 +305,10 @@ impl Server {
     pub fn timeouts(&self, timeout: Timeout) -> u64 {
         self.shared.counters.timeouts(timeout)
     }
+}
+
+async fn help(shared: Arc<Shared>) {
+    shared.broadcasts.help().await
 }
 
 impl Drop for Server {

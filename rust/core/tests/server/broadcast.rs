@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use httpkit_core::server::{Mode, Notice, Sent, broadcast};
+use httpkit_core::server::{Mode, Notice, Sent};
 use parking_lot::Mutex;
 
 use crate::support::{Running, config, wait_until};
@@ -36,7 +36,7 @@ fn each_loop_helps_and_each_channel_is_served_once() {
     let served: Arc<Vec<AtomicUsize>> = Arc::new((0..CHANNELS).map(|_| 0.into()).collect());
     for _ in 0..3 {
         let (served, meeting) = (served.clone(), Meeting::default());
-        let outcomes = broadcast(Some(&any), CHANNELS, move |channel| {
+        let outcomes = any.broadcast(CHANNELS, move |channel| {
             meeting.attend(3);
             served[channel].fetch_add(1, Ordering::Relaxed);
             outcome(channel)
@@ -54,7 +54,7 @@ fn a_loop_that_is_held_up_does_not_hold_up_a_broadcast() {
         .unwrap();
     let any = server.pushed_request();
     server.hold_up(Duration::ZERO, || {
-        let outcomes = broadcast(Some(&any), CHANNELS, outcome);
+        let outcomes = any.broadcast(CHANNELS, outcome);
         assert_eq!(outcomes, (0..CHANNELS).map(outcome).collect::<Vec<_>>());
     });
 }
@@ -66,7 +66,7 @@ fn a_panic_while_a_loop_helps_ends_neither_the_broadcast_nor_its_help() {
     let caller = thread::current().id();
     for round in 0..2 {
         let (panics, meeting) = (AtomicBool::new(true), Meeting::default());
-        let outcomes = broadcast(Some(&any), CHANNELS, move |_| {
+        let outcomes = any.broadcast(CHANNELS, move |_| {
             meeting.attend(2);
             let is_another = thread::current().id() != caller;
             assert!(
@@ -85,12 +85,12 @@ fn a_panic_while_a_loop_helps_ends_neither_the_broadcast_nor_its_help() {
 }
 
 #[test]
-fn without_a_server_and_for_few_channels_the_caller_does_it_alone() {
+fn a_broadcast_to_few_channels_is_made_by_its_caller_alone() {
     let server = Running::start(config(Mode::Pull));
-    let (_peer, few) = server.websocket(None);
+    let (_peer, any) = server.websocket(None);
     let caller = thread::current().id();
-    for (any, channels) in [(None, CHANNELS), (Some(&few), 1023), (Some(&few), 0)] {
-        let outcomes = broadcast(any, channels, move |channel| {
+    for channels in [1023, 1, 0] {
+        let outcomes = any.broadcast(channels, move |channel| {
             assert_eq!(thread::current().id(), caller);
             outcome(channel)
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use httpkit_core::server::{Sent, broadcast};
+use httpkit_core::server::Sent;
 use httpkit_core::ws::Opcode;
 use jni::Env;
 use jni::objects::{JByteArray, JClass, JLongArray};
@@ -61,11 +61,15 @@ pub(crate) fn send<'local>(
         return Err(BridgeError::Argument(format!("{} numbers", numbers.len())));
     }
     let calls: Arc<[Call]> = numbers.chunks_exact(2).map(Call::new).collect();
-    let any = calls.iter().find_map(|call| EXCHANGES.get(call.handle));
+    let Some(any) = calls.iter().find_map(|call| EXCHANGES.get(call.handle)) else {
+        // All are closed.
+        numbers
+            .chunks_exact_mut(2)
+            .for_each(|numbers| numbers[1] = sent_code(Sent::Closed).into());
+        return Ok(channels.set_region(env, 0, &numbers)?);
+    };
     let each = calls.clone();
-    let outcomes = broadcast(any.as_ref(), calls.len(), move |n| {
-        each[n].make(opcode, payload.clone())
-    });
+    let outcomes = any.broadcast(calls.len(), move |n| each[n].make(opcode, payload.clone()));
     for (numbers, sent) in numbers.chunks_exact_mut(2).zip(outcomes) {
         numbers[1] = sent_code(sent).into();
     }
