@@ -1,5 +1,7 @@
 package org.httpkit.server;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
 
@@ -27,8 +29,12 @@ final class GrowingPool implements Executor {
 
     private Waiting last;
     private int waiting;
-    private int threads;
+
+    /** All that were started and have not ended. */
+    private final List<Thread> threads = new ArrayList<>();
+
     private int idle;
+    private boolean ending;
 
     private static final class Waiting {
         final Runnable task;
@@ -82,7 +88,7 @@ final class GrowingPool implements Executor {
             append(added);
             summon();
         }
-        return threads > 0;
+        return !threads.isEmpty();
     }
 
     /**
@@ -137,32 +143,59 @@ final class GrowingPool implements Executor {
     private void summon() {
         if (idle >= waiting) {
             notify();
-        } else if (threads < max) {
+        } else if (threads.size() < max) {
             startThread();
         }
     }
 
     private void startThread() {
-        threads++;
+        Thread thread = null;
         try {
-            factory.newThread(this::work).start();
+            thread = factory.newThread(this::work);
+            threads.add(thread);
+            thread.start();
         } catch (Throwable noMemory) {
-            threads--;
-            if (threads == 0) {
+            threads.remove(thread);
+            if (threads.isEmpty()) {
                 ServerTimer.after(RETRY_MILLIS, this::retry);
             }
         }
     }
 
     private synchronized void retry() {
-        if (first != null && threads == 0) {
+        if (first != null && threads.isEmpty() && !ending) {
             summon();
         }
     }
 
+    /**
+     * No more tasks will come: threads end once nothing is queued. No further one is started if
+     * there are none, so see {@link #poll}.
+     *
+     * @return all that have not ended
+     */
+    synchronized List<Thread> end() {
+        ending = true;
+        notifyAll();
+        return new ArrayList<>(threads);
+    }
+
+    /**
+     * Takes back the next queued task.
+     *
+     * @return null if there is none
+     */
+    synchronized Runnable poll() {
+        if (first == null) {
+            return null;
+        }
+        Runnable task = first.task;
+        unlink(null, first);
+        return task;
+    }
+
     private void work() {
         for (Runnable task = next(); task != null; task = next()) {
-            clearInterrupt();
             try {
                 task.run();
             } catch (Throwable e) {
@@ -183,7 +216,7 @@ final class GrowingPool implements Executor {
     private synchronized Runnable next() {
         long deadline = System.nanoTime() + IDLE_MILLIS * 1_000_000L;
         idle++;
-        for (long left = IDLE_MILLIS; first == null && left > 0; ) {
+        for (long left = IDLE_MILLIS; first == null && left > 0 && !ending; ) {
             try {
                 wait(left);
             } catch (InterruptedException e) {
@@ -193,11 +226,9 @@ final class GrowingPool implements Executor {
         }
         idle--;
         if (first == null) {
-            threads--;
-            return null;
+            threads.remove(Thread.currentThread());
         }
-        Runnable task = first.task;
-        unlink(null, first);
-        return task;
+        clearInterrupt(); // under the lock: a later one is meant for the task returned here
+        return poll();
     }
 }

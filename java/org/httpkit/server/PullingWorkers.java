@@ -31,6 +31,12 @@ final class PullingWorkers extends Workers {
     private final ExecutorService virtual;
     private final AtomicInteger onVirtual = new AtomicInteger();
 
+    /**
+     * Runs what is not work of the native queue, with as many threads as that may have; null if
+     * virtual threads do.
+     */
+    private final GrowingPool callbacks;
+
     /** All threads that were started and have not ended; guards itself and {@link #wanted}. */
     private final List<Thread> threads = new ArrayList<>();
 
@@ -48,6 +54,7 @@ final class PullingWorkers extends Workers {
         this.max = options.maxThreads;
         this.factory = new PrefixThreadFactory(options.threadPrefix);
         this.virtual = options.virtual ? VirtualThreads.newExecutor() : null;
+        this.callbacks = virtual == null ? new GrowingPool(max, factory) : null;
     }
 
     @Override
@@ -226,14 +233,25 @@ final class PullingWorkers extends Workers {
     /** Rare, and not work for the native queue. */
     @Override
     void execute(Runnable task) {
-        if (virtual == null || shut) {
+        if (!isAccepted(task)) {
             aside(task);
-            return;
+        }
+    }
+
+    private boolean isAccepted(Runnable task) {
+        if (virtual == null) {
+            synchronized (threads) {
+                if (!shut) {
+                    callbacks.execute(task);
+                }
+                return !shut;
+            }
         }
         try {
             virtual.execute(task);
+            return true;
         } catch (Throwable e) {
-            aside(task); // stopped meanwhile, or there is no memory for its thread
+            return false; // stopped meanwhile, or there is no memory for its thread
         }
     }
 
@@ -243,16 +261,34 @@ final class PullingWorkers extends Workers {
         synchronized (threads) {
             shut = true;
             running = new ArrayList<>(threads);
+            if (callbacks != null) {
+                running.addAll(callbacks.end());
+            }
         }
         Native.serverShutQueue(server.handle);
         if (virtual != null) {
             virtual.shutdown();
         }
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(timeout);
-        if (timeout <= 0 || !joinAll(running, deadline)) {
+        boolean inTime = timeout > 0 && joinAll(running, deadline);
+        if (callbacks != null) {
+            leaveUnbegun();
+        }
+        if (!inTime) {
             // Otherwise queued work would begin after the interrupt, and nothing would end it.
             Native.serverSpill(server.handle);
             interrupt(running);
+        }
+    }
+
+    /** Callbacks for which there was no thread in time run elsewhere: none is lost. */
+    private void leaveUnbegun() {
+        for (Runnable task = callbacks.poll(); task != null; task = callbacks.poll()) {
+            try {
+                aside(task);
+            } catch (Throwable e) {
+                Loggers.complain("a callback that the stop has come before", null, e);
+            }
         }
     }
 
