@@ -20,7 +20,9 @@ final class ChannelEvents {
         return last >= 0 && block[last] == Abi.EVENT_CLOSED;
     }
 
-    /** The code of the close event with which the block ends; 0 if the server closes the channel. */
+    /**
+     * The code of the close event with which the block ends; 0 if the server closes the channel.
+     */
     static int closeCode(byte[] block) {
         return code(block, last(block) + 5);
     }
