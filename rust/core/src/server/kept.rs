@@ -1,5 +1,6 @@
 //! Tasks that a loop runs for as long as it lives.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +9,17 @@ use tokio::time::sleep;
 use super::shared::Shared;
 use super::sink::Notice;
 
+/// Of one type for all of them: each type that is spawned makes the library some KB longer.
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs `task`; again after `rest` if it panics, since what it does must go on. The embedder is told that `what`
 /// panicked.
-pub(super) async fn keep<F>(
+pub(super) async fn keep(
     shared: Arc<Shared>,
     what: &'static str,
     rest: Duration,
-    task: fn(Arc<Shared>) -> F,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
+    task: fn(Arc<Shared>) -> Task,
+) {
     while tokio::spawn(task(shared.clone()))
         .await
         .is_err_and(|e| e.is_panic())

@@ -204,25 +204,18 @@ impl Server {
             .build()?;
         let stage = self.stage.subscribe();
         let shared = &self.shared;
+        let keep = |what, rest, task| drop(runtime.spawn(keep(shared.clone(), what, rest, task)));
+        let rest = Duration::from_millis(100);
         if first {
             // A panic in one upcall must not delay the next.
-            let upcalls = keep(
-                shared.clone(),
-                "an upcall",
-                Duration::from_millis(10),
-                attend,
-            );
-            runtime.spawn(upcalls);
-            let second = Duration::from_secs(1);
-            runtime.spawn(keep(
-                shared.clone(),
-                "a check of time limits",
-                second,
-                sweep,
-            ));
+            keep("an upcall", rest / 10, |shared| Box::pin(attend(shared)));
+            keep("a check of time limits", 10 * rest, |shared| {
+                Box::pin(sweep(shared))
+            });
         }
-        let rest = Duration::from_millis(100);
-        runtime.spawn(keep(shared.clone(), "a broadcast", rest, help));
+        keep("a broadcast", rest, |shared| {
+            Box::pin(async move { shared.broadcasts.help().await })
+        });
         let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
         for bound in listeners {
             let accepting = Accepting::new(&self.shared, event_loop);
@@ -305,10 +298,6 @@ impl Server {
     pub fn timeouts(&self, timeout: Timeout) -> u64 {
         self.shared.counters.timeouts(timeout)
     }
-}
-
-async fn help(shared: Arc<Shared>) {
-    shared.broadcasts.help().await
 }
 
 impl Drop for Server {
