@@ -643,7 +643,7 @@
   If the body cannot be read to its end, or `f` throws, `f` is not called again, and the
   response says so unless it has begun, as for a handler that reads `:body`. Returns nil.
   Throws IllegalStateException if the body is a stream that has such a function already, and
-  IllegalArgumentException if `f` is no function."
+  IllegalArgumentException if `f` is no function, or `:body` is not the server's own."
   [ring-req f]
   (when-not (ifn? f)
     (options/refuse! "on-body of " (options/shown-alone f)

@@ -56,7 +56,7 @@
             (deliver gate true)
             (is (= "got abc" (:body (wire/answer conn))))
             (is (stopped? stopping))
-            (is (wire/eventually 2000 #(zero? (threads-of prefix))) "idle threads end at once")))))))
+            (is (wire/eventually 4000 #(zero? (threads-of prefix))) "idle threads end at once")))))))
 
 (deftest a-stop-gives-on-drain-time
   (pools 4
@@ -82,32 +82,33 @@
               (is (true? (deref more wire/patience-ms :never)))
               (is (str/ends-with? (str (:body (deref body wire/patience-ms nil))) "more"))
               (is (stopped? stopping))
-              (is (wire/eventually 2000 #(zero? (threads-of prefix)))))))))))
+              (is (wire/eventually 4000 #(zero? (threads-of prefix)))))))))))
 
 (deftest callbacks-that-take-too-long-are-interrupted-and-those-that-wait-run-all-the-same
   (pools 1
     (fn [options prefix]
-      (let [began (atom []) ended (atom [])
-            {:keys [port] :as started}
-            (wire/start (with-body (fn [body]
-                                     (swap! began conj body)
-                                     (swap! ended conj
-                                            (try (when (= "slow" body) (Thread/sleep 60000)) :slept
-                                                 (catch InterruptedException _ :interrupted)))))
-                        options)
+      (let [began (atom []) ended (atom []) handled (atom 0)
+            handler (with-body (fn [body]
+                                 (swap! began conj body)
+                                 (swap! ended conj
+                                        (try (when (= "slow" body) (Thread/sleep 60000)) :slept
+                                             (catch InterruptedException _ :interrupted)))))
+            {:keys [port] :as started} (wire/start (fn [req] (try (handler req) (finally (swap! handled inc)))) options)
             conns (vec (repeatedly 4 #(wire/connect port)))]
         (try
           (post! (first conns) "slow")
           (is (wire/eventually #(= 1 (count @began))))
           (doseq [conn (rest conns)] (post! conn "quick"))
+          ;; The only thread of a user's pool is busy: it never begins the handlers of the others.
+          (when-not (:worker-pool options)
+            (is (wire/eventually #(= 4 @handled))))
           (let [start    (System/nanoTime)
                 stopping (stop-later started 1000)]
             (is (stopped? stopping))
             (is (< 0.99 (/ (- (System/nanoTime) start) 1e9) 20) "not before its time, and not much later"))
-          ;; The only thread of a user's pool is busy: it never begins the handlers of the others.
           (let [expected (if (:worker-pool options) {:interrupted 1} {:interrupted 1 :slept 3})]
             (is (wire/eventually #(= expected (frequencies @ended))) (pr-str @ended)))
-          (is (wire/eventually 2000 #(zero? (threads-of prefix))) "no thread stays")
+          (is (wire/eventually 4000 #(zero? (threads-of prefix))) "no thread stays")
           (finally (run! #(.close ^java.io.Closeable %) conns)))))))
 
 (deftest no-more-callbacks-run-at-a-time-than-the-pool-may-have-threads
@@ -140,15 +141,18 @@
     (is (= "3" (:body (wire/fetch port "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"))))))
 
 (deftest an-interrupt-of-a-callback-does-not-hit-the-next
-  (wire/with-server [{:keys [port]}
-                     (with-body (fn [body]
-                                  (if (= "interrupt" body)
-                                    (.interrupt (Thread/currentThread))
-                                    (try (Thread/sleep 1) "slept" (catch InterruptedException _ "interrupted")))))
-                     {:allow-virtual? false :thread 1}]
-    (with-open [conn (wire/connect port)]
-      (dotimes [_ 3]
-        (post! conn "interrupt")
-        (wire/answer conn)
-        (post! conn "nap")
-        (is (= "slept" (:body (wire/answer conn))))))))
+  (let [gate (CountDownLatch. 1) handled (atom 0)
+        handler (with-body (fn [body]
+                             (if (= "interrupt" body)
+                               (do (.await gate)
+                                   (.interrupt (Thread/currentThread)))
+                               (try (Thread/sleep 1) "slept" (catch InterruptedException _ "interrupted")))))]
+    (wire/with-server [{:keys [port]} (fn [req] (try (handler req) (finally (swap! handled inc))))
+                       {:allow-virtual? false :thread 1}]
+      (with-open [first-one (wire/connect port), second-one (wire/connect port)]
+        (post! first-one "interrupt")
+        (is (wire/eventually #(= 1 @handled)))
+        (post! second-one "nap")
+        (is (wire/eventually #(= 2 @handled)) "it waits for the only thread")
+        (.countDown gate)
+        (is (= "slept" (:body (wire/answer second-one))))))))

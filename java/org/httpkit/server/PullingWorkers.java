@@ -262,7 +262,9 @@ final class PullingWorkers extends Workers {
             shut = true;
             running = new ArrayList<>(threads);
             if (callbacks != null) {
-                running.addAll(callbacks.end());
+                List<Thread> calling = callbacks.end();
+                calling.remove(Thread.currentThread()); // a callback may stop the server
+                running.addAll(calling);
             }
         }
         Native.serverShutQueue(server.handle);
@@ -287,7 +289,7 @@ final class PullingWorkers extends Workers {
             try {
                 aside(task);
             } catch (Throwable e) {
-                Loggers.complain("a callback that the stop has come before", null, e);
+                Loggers.complain("a callback that had not begun when the server stopped", null, e);
             }
         }
     }

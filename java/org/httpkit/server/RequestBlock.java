@@ -362,6 +362,8 @@ final class RequestBlock {
 
     /** Whether the client expects a Connection header with close. */
     boolean endsConnection() {
-        return has(Abi.REQUEST_CLOSE) || has(Abi.REQUEST_UPGRADE);
+        // One whose body is a stream becomes no WebSocket.
+        boolean upgrades = has(Abi.REQUEST_UPGRADE) && !has(Abi.REQUEST_STREAMED);
+        return has(Abi.REQUEST_CLOSE) || upgrades;
     }
 }

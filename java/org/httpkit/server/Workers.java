@@ -266,10 +266,13 @@ abstract class Workers {
             FutureTask<?> callbacks =
                     closingTask(
                             () -> {
-                                if (!shut && !isTold) {
-                                    eventsRefused(cause);
+                                try {
+                                    if (!shut && !isTold) {
+                                        eventsRefused(cause);
+                                    }
+                                } finally {
+                                    perform(block);
                                 }
-                                perform(block);
                             });
             if (shut) {
                 closing(callbacks);
