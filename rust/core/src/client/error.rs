@@ -1,6 +1,6 @@
 //! How a call can fail: a kind for the embedder to map, a text for the user.
 
-use crate::net::hosted;
+use crate::net::hosted::{self, EarlyBytes};
 use crate::net::tls::TlsFailure;
 use std::borrow::Cow;
 use std::io;
@@ -106,6 +106,12 @@ impl CallError {
         use io::ErrorKind as Io;
         if hosted::is_hosted(error) {
             return Self::new(ErrorKind::Hosted, "foreign transport failed");
+        }
+        if error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<EarlyBytes>())
+        {
+            return Self::new(ErrorKind::SslHandshake, EarlyBytes.to_string());
         }
         if let Some(failure) = TlsFailure::of(error) {
             let kind = match failure.handshake {

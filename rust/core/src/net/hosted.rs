@@ -73,6 +73,8 @@ struct State {
     ready: AtomicBool,
     secured: AtomicBool,
     failed: AtomicBool,
+    /// Bytes came before TLS was established.
+    early: AtomicBool,
     eof: AtomicBool,
     inbound: Mutex<VecDeque<Bytes>>,
     /// Bytes read by the core and not yet returned as credit.
@@ -130,7 +132,14 @@ impl HostedTransports {
 
     /// The embedder has connected, or TLS is established.
     pub fn ready(&self, transport: TransportId) {
-        self.with(transport, |state| state.ready.store(true, Relaxed));
+        self.with(transport, |state| {
+            // Nothing has been decrypted yet. What is here came through the tunnel in clear, and would be taken for
+            // what the server sends whose certificate has just been verified.
+            if state.secured.load(Relaxed) && !state.inbound.lock().is_empty() {
+                state.early.store(true, Relaxed);
+            }
+            state.ready.store(true, Relaxed);
+        });
     }
 
     /// The embedder's connection broke.
@@ -208,6 +217,9 @@ impl HostedStream {
         poll_fn(|cx| {
             if self.state.failed.load(Relaxed) {
                 return Poll::Ready(Err(hosted_failure()));
+            }
+            if self.state.early.load(Relaxed) {
+                return Poll::Ready(Err(io::Error::other(EarlyBytes)));
             }
             if self.state.ready.load(Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -303,6 +315,18 @@ impl AsyncWrite for HostedStream {
         Poll::Ready(Ok(()))
     }
 }
+
+/// Bytes came through a tunnel before TLS was established.
+#[derive(Debug)]
+pub(crate) struct EarlyBytes;
+
+impl std::fmt::Display for EarlyBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("The proxy sent bytes ahead of the TLS handshake")
+    }
+}
+
+impl std::error::Error for EarlyBytes {}
 
 /// Marks an I/O error whose cause only the embedder knows.
 #[derive(Debug)]

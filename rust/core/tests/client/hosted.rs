@@ -85,10 +85,8 @@ fn a_failed_transport_is_closed_before_its_call_fails() {
     }
 }
 
-#[test]
-fn tls_is_started_by_the_core_once_the_tunnel_stands() {
-    let client = Running::new();
-    let call = client.start(CallSpec {
+fn tunnel() -> CallSpec {
+    CallSpec {
         tls: Some(TlsMode::Verify),
         tls_name: "target.test".to_owned(),
         route: Route::Tunnel {
@@ -98,19 +96,31 @@ fn tls_is_started_by_the_core_once_the_tunnel_stands() {
             tls: None,
         },
         ..hosted()
-    });
-    let (transport, _) = asked(&client, 0);
+    }
+}
+
+/// The proxy answers CONNECT, with `more` behind that, and TLS is started.
+fn until_tls_starts(client: &Running, more: &[u8]) -> (CallId, TransportId) {
+    let call = client.start(tunnel());
+    let (transport, _) = asked(client, 0);
     client.client.transport_ready(transport);
     eventually("CONNECT is written", || {
-        written(&client, transport).starts_with(b"CONNECT target.test:443 ")
+        written(client, transport).starts_with(b"CONNECT target.test:443 ")
     });
-    let answer = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
-    client.client.transport_received(transport, answer);
+    let answer = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], more].concat();
+    client.client.transport_received(transport, answer.into());
     let start = Asked::StartTls(call, 0);
     eventually("TLS is started", || {
         let asked = client.log.transports.lock().unwrap();
         asked.contains(&(transport, start.clone()))
     });
+    (call, transport)
+}
+
+#[test]
+fn tls_is_started_by_the_core_once_the_tunnel_stands() {
+    let client = Running::new();
+    let (call, transport) = until_tls_starts(&client, b"");
     client.client.transport_ready(transport);
     eventually("the request is written", || {
         written(&client, transport).ends_with(&hosted().head)
@@ -118,6 +128,22 @@ fn tls_is_started_by_the_core_once_the_tunnel_stands() {
     let answer = Bytes::from_static(OK);
     client.client.transport_received(transport, answer);
     assert_eq!(client.result(call).unwrap().text(), "ok");
+}
+
+/// A proxy could forge responses of the server whose certificate is verified later.
+#[test]
+fn what_comes_through_a_tunnel_before_tls_is_no_response() {
+    for (with_the_answer, later) in [(OK, &b""[..]), (b"", OK), (b"H", b"TTP/1.1 ")] {
+        let client = Running::new();
+        let (call, transport) = until_tls_starts(&client, with_the_answer);
+        if !later.is_empty() {
+            client.client.transport_received(transport, later.into());
+        }
+        client.client.transport_ready(transport);
+        let error = client.result(call).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::SslHandshake, "{error:?}");
+        assert!(!written(&client, transport).ends_with(&hosted().head));
+    }
 }
 
 #[test]
