@@ -169,7 +169,7 @@
                  (is (= expected (patiently (future @(end server))))))))))))
 
 (defn- read-slowly [conn n]
-  ;; Much faster than what a stop waits for, which is 5 s.
+  ;; Not so slowly that the last 16 KiB are in the kernel when the server looks: it does not wait for those.
   (dotimes [_ 50]
     (wire/read-exactly conn (/ (long n) 50))
     (Thread/sleep 2)))
