@@ -377,6 +377,24 @@
             (is (= "ok0" (in-jvm (into (certs/jvm-args nil) args) (outcome (certs/https-url target "/") opts)))))
           (is (= (repeat 2 (str "CONNECT localhost:" (:port target) " HTTP/1.1")) @seen)))))))
 
+(deftest a-proxy-forges-no-response-ahead-of-the-handshake
+  (with-tls-peer [target (localhost-key)]
+    (peer/with-peer [proxy (fn [conn]
+                             (peer/read-head! conn)
+                             (let [through (java.net.Socket. "127.0.0.1" (int (:port target)))]
+                               (peer/send! conn "HTTP/1.1 200 Connected\r\n\r\n"
+                                           "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+                               (future (.transferTo (.getInputStream through) ^java.io.OutputStream (:out conn)))
+                               (.transferTo ^java.io.InputStream (:in conn) (.getOutputStream through))))]
+      (let [java-way (via-engine)]
+        (doseq [c [@client/default-client java-way]]
+          (let [{:keys [body error]} @(client/get (certs/https-url target "/")
+                                                  {:client c :insecure? true :proxy-url (:url proxy) :proxy-tunnel? true})]
+            (is (nil? body))
+            (is (instance? SSLException error) (str error))))
+        (client/client-stop! java-way)))
+    (is (empty? @(:requests target)))))
+
 (deftest https-proxies
   (with-tls-peer [proxy (localhost-key)]
     (let [via     {:proxy-url (certs/https-url proxy "") :insecure? true}
