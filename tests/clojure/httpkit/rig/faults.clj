@@ -152,7 +152,7 @@
   [n]
   (fn [site]
     ;; Not by what the site says, which collects garbage first: the time in which it stands still does not count.
-    (wire/eventually #(< (long n) (process/descriptors site)))
+    (wire/eventually #(<= (long n) (long (process/ask site "open"))))
     (process/held site)))
 
 (defn- slow-senders

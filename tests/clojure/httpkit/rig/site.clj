@@ -3,9 +3,9 @@
 
   Options are those of `run-server`, and :modes: true starts more servers (httpkit.rig.modes), in the same JVM. Prints
   {:port :ssl-port :modes}, the last a map from names to such maps, and then answers words on standard input: `state`
-  collects garbage and prints what the process holds, `timeouts` prints how many exchanges of the first server each time
-  limit has ended, `reload` reads the certificates again, `drain` drains the first server and ends. What is logged goes to
-  standard error, one line each."
+  collects garbage and prints what the process holds. Of the first server, `open` prints the number of its connections,
+  `timeouts` how many exchanges each time limit has ended; `drain` drains it and ends. `reload` reads the certificates
+  again. What is logged goes to standard error, one line each."
   (:require [clojure.edn        :as edn]
             [clojure.string     :as str]
             [httpkit.rig.modes  :as modes]
@@ -168,6 +168,7 @@
     (doseq [word (line-seq (java.io.BufferedReader. *in*))]
       (prn (case word
              "state"    (state servers)
+             "open"     (get-in (server/server-stats server) [:connections :open])
              "timeouts" (:timeouts (server/server-stats server))
              "reload"   (do (run! server/server-reload-tls! (filter server/server-ssl-port servers)) true)
              "drain"    @(server/server-drain! server {:timeout 30000})))
