@@ -61,12 +61,15 @@
   [url]
   [["oha" "-z" "1h" "-c" connections "-t" "30s" "--no-tui" "--output-format" "json" url]
    (fn [said]
-     (let [counts (fn [k] (for [[_ what n] (re-seq #"\"([^\"]+)\": (\d+)" (or (second (re-find (re-pattern (str k "\": \\{([^}]*)")) said)) ""))]
-                            [what (number n)]))
-           failed (fn [what?] (vec (for [[what n] (counts what?) :when (not (#{"200" "aborted due to deadline"} what))]
-                                     (str what ": " n))))]
-       {:requests (reduce + (map second (counts "statusCodeDistribution")))
-        :failed   (into (failed "statusCodeDistribution") (failed "errorDistribution"))}))])
+     (let [counts   (fn [k]
+                      (let [object (second (re-find (re-pattern (str k "\": \\{([^}]*)")) said))]
+                        (for [[_ what n] (re-seq #"\"([^\"]+)\": (\d+)" (or object ""))]
+                          [what (number n)])))
+           statuses (counts "statusCodeDistribution")]
+       {:requests (reduce + (map second statuses))
+        :failed   (vec (for [[what n] (concat statuses (counts "errorDistribution"))
+                             :when (not (#{"200" "aborted due to deadline"} what))]
+                         (str what ": " n)))}))])
 
 (defn- under-load
   "The figures of requests to `port` while `f` runs."
@@ -133,10 +136,10 @@
         server (volatile! (start port))]
     (try
       (under-load load port #(dotimes [_ n]
-                          (let [old @server]
-                            (vreset! server (start port))
-                            (drain! old)
-                            (Thread/sleep 50))))
+                               (let [old @server]
+                                 (vreset! server (start port))
+                                 (drain! old)
+                                 (Thread/sleep 50))))
       (finally (some-> (server/server-stop! @server) deref)))))
 
 (defn- proxied [kind load n]
@@ -146,11 +149,11 @@
       (behind kind ports
         (fn [front]
           (under-load load front #(dotimes [round n]
-                               (let [i (rem (long round) 2)]
-                                 (drain! (nth @servers i))
-                                 (swap! servers assoc i (start (nth ports i)))
-                                 ;; The proxy looks every 200 ms.
-                                 (Thread/sleep 500))))))
+                                    (let [i (rem (long round) 2)]
+                                      (drain! (nth @servers i))
+                                      (swap! servers assoc i (start (nth ports i)))
+                                      ;; The proxy looks every 200 ms.
+                                      (Thread/sleep 500))))))
       (finally (doseq [s @servers] (some-> (server/server-stop! s) deref))))))
 
 (defn- installed? [program]
