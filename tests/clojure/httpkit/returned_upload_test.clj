@@ -170,16 +170,18 @@
                                 ["a stream, and a map that is ignored" #(server/send! % "a" false) {:status 200}]]
           [taken take]         takes]
     (testing (str about ", taken " taken)
-      (let [upload (promise), closed (promise)]
+      (let [[upload acted closed] (repeatedly promise)]
         (wire/with-server [{:keys [port errors]}
                            (fn [req]
                              (deliver upload (take req))
-                             (let [response (server/as-channel req {:on-open act, :on-close (fn [_ _] (deliver closed true))})]
+                             (let [response (server/as-channel req {:on-open  (fn [ch] (act ch) (deliver acted true))
+                                                                    :on-close (fn [_ _] (deliver closed true))})]
                                (or returned response)))
                            {:request-buffer-size 10}]
           (with-open [conn (wire/connect port)]
             (wire/send! conn (str chunked (a-chunk half)))
             (is (fn? (deref upload wire/patience-ms nil)))
+            (is (deref acted wire/patience-ms false)) ; or the map is a response, not ignored
             (wire/reset!! conn)
             (is (deref closed wire/patience-ms false))
             (is (= [ProtocolException "request body ended early: 50 bytes"] (read-of @upload))))
