@@ -584,3 +584,23 @@
         (is (wire/eventually #(= 1 @opened)))
         (reset! opened 0)
         (is (= [] @errors))))))
+
+(deftest a-websocket-handshake-whose-streamed-body-a-middleware-has-replaced-gets-400-and-its-channel-closes
+  (let [closes     (atom [])
+        closed     #(swap! closes conj %2)
+        as-channel #(server/as-channel % {:on-close closed})
+        by-hand    (fn [{ch :async-channel :as req}]
+                     (server/on-close ch (partial closed ch))
+                     (server/send-websocket-handshake! ch req)
+                     {:body ch})]
+    (doseq [[kind handler] {"as-channel" as-channel "by hand" by-hand}]
+      (testing kind
+        (wire/with-server [{:keys [port errors]} (comp handler #(assoc % :body nil)) {:request-buffer-size buffer}]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (wire/get-request "/ws" ["Upgrade" "websocket"] ["Connection" "Upgrade"]
+                                               ["Sec-WebSocket-Version" "13"] ["Content-Length" (str (inc buffer))]
+                                               ["Sec-WebSocket-Key" "dGhlIHNhbXBsZSBub25jZQ=="]))
+            (is (= [400 "The body of a WebSocket handshake is too long"] ((juxt :status :body) (wire/answer conn))))
+            (is (wire/eventually #(= [:server-close] @closes))))
+          (reset! closes [])
+          (is (= [] @errors)))))))

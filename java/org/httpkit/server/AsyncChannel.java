@@ -295,9 +295,12 @@ public class AsyncChannel {
         sender.leaveCallback(taken);
     }
 
-    /** Sends the 101 with these headers; the channel is a WebSocket from then on. */
+    /**
+     * Sends the 101 with these headers; the channel is a WebSocket from then on. A request whose
+     * body is still arriving gets 400, and the channel closes.
+     */
     public void sendHandshake(Map<String, Object> headers) {
-        sender.handshake(headers);
+        accepted(sender.handshake(headers));
     }
 
     /** {@code Abi.INTEREST_*}: the events that have handlers. */

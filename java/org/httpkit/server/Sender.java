@@ -333,9 +333,13 @@ final class Sender {
         if (terms.http10) {
             return Native.endStream(handle) != Abi.SENT_CLOSED;
         }
+        return sendPlain(200, "");
+    }
+
+    private boolean sendPlain(int status, String text) {
         ResponseWriter out = server.writers.borrow();
         try {
-            out.plain(200, "", false);
+            out.plain(status, text, !text.isEmpty());
             return Responses.send(handle, out);
         } finally {
             server.writers.giveBack(out);
@@ -368,26 +372,39 @@ final class Sender {
         }
     }
 
-    /** See {@link AsyncChannel#sendHandshake}. */
-    void handshake(Map<String, Object> headers) {
+    /** See {@link AsyncChannel#sendHandshake}. @return {@link #ENDED} if it was refused with 400 */
+    int handshake(Map<String, Object> headers) {
         if (server == null) {
-            return;
+            return Abi.SENT_CLOSED;
         }
         ResponseWriter out = server.writers.borrow();
         lock.lockInOrder();
         try {
             out.lines(headers);
-            int interest = channel.interest();
-            if (phase() == ChannelPhase.FRESH
-                    && Native.upgrade(
-                            handle, out.buffer, out.head, interest, pingInterval, pingTimeout)) {
-                lock.set(ChannelPhase.WEBSOCKET);
-                upgraded = true;
+            if (phase() != ChannelPhase.FRESH) {
+                return Abi.SENT_CLOSED;
             }
+            int interest = channel.interest();
+            if (!Native.upgrade(
+                    handle, out.buffer, out.head, interest, pingInterval, pingTimeout)) {
+                return refuseHandshake();
+            }
+            lock.set(ChannelPhase.WEBSOCKET);
+            upgraded = true;
+            return Abi.SENT_ACCEPTED;
         } finally {
             lock.unlock();
             server.writers.giveBack(out);
         }
+    }
+
+    /** Its body is a stream, so what follows the head are no frames; or the exchange is over. */
+    private int refuseHandshake() {
+        if (!sendPlain(400, "The body of a WebSocket handshake is too long")) {
+            return Abi.SENT_CLOSED;
+        }
+        lock.close();
+        return ENDED;
     }
 
     /** Closes the channel if nothing was sent on it. @return whether it did */
