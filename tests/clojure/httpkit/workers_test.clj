@@ -129,17 +129,16 @@
         (is (= [200 200] (mapv (comp :status wire/answer) conns)))
         (is (= 200 (:status (wire/fetch port "/again"))))))))
 
-(defn- full-pools
-  "Options of servers with one thread and a queue for one."
-  []
-  {"own threads"   {:allow-virtual? false :thread 1 :queue-size 1}
-   "a user's pool" {:worker-pool (ThreadPoolExecutor. 1 1 0 TimeUnit/SECONDS (ArrayBlockingQueue. 1))}})
+(def ^:private full-pools
+  "Functions that return options of a server with one thread and a queue for one."
+  {"own threads"   (constantly {:allow-virtual? false :thread 1 :queue-size 1})
+   "a user's pool" #(hash-map :worker-pool (ThreadPoolExecutor. 1 1 0 TimeUnit/SECONDS (ArrayBlockingQueue. 1)))})
 
 (deftest on-close-and-the-refusal-of-a-message-do-not-wait-for-a-full-queue
-  (doseq [about ["own threads" "a user's pool"]
-          how   [:peer-leaves :message]]
+  (doseq [[about options-of] full-pools
+          how                [:peer-leaves :message]]
     (testing [about how]
-      (let [options ((full-pools) about)
+      (let [options (options-of)
             gate (CountDownLatch. 1), running (atom 0), opened (promise), closed (promise)
             todo #(count (filter #{"httpkit.server.status.503.todo"} @%))
             full #(count (filter (fn [[text]] (= text "increase :queue-size if this happens often")) @%))]

@@ -24,6 +24,9 @@ final class GrowingPool implements Executor {
     private final int maxWaiting;
     private final ThreadFactory factory;
 
+    /** Made here: where no thread can be started, there may be no memory for it. */
+    private final Runnable retry = this::retry;
+
     /** Guarded by this, like all fields below. */
     private Waiting first;
 
@@ -157,7 +160,7 @@ final class GrowingPool implements Executor {
         } catch (Throwable noMemory) {
             threads.remove(thread);
             if (threads.isEmpty()) {
-                ServerTimer.after(RETRY_MILLIS, this::retry);
+                ServerTimer.after(RETRY_MILLIS, retry);
             }
         }
     }

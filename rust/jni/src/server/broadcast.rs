@@ -61,15 +61,13 @@ pub(crate) fn send<'local>(
         return Err(BridgeError::Argument(format!("{} numbers", numbers.len())));
     }
     let calls: Arc<[Call]> = numbers.chunks_exact(2).map(Call::new).collect();
-    let Some(any) = calls.iter().find_map(|call| EXCHANGES.get(call.handle)) else {
-        // All are closed.
-        numbers
-            .chunks_exact_mut(2)
-            .for_each(|numbers| numbers[1] = sent_code(Sent::Closed).into());
-        return Ok(channels.set_region(env, 0, &numbers)?);
+    let outcomes = match calls.iter().find_map(|call| EXCHANGES.get(call.handle)) {
+        Some(any) => {
+            let each = calls.clone();
+            any.broadcast(calls.len(), move |n| each[n].make(opcode, payload.clone()))
+        }
+        None => vec![Sent::Closed; calls.len()],
     };
-    let each = calls.clone();
-    let outcomes = any.broadcast(calls.len(), move |n| each[n].make(opcode, payload.clone()));
     for (numbers, sent) in numbers.chunks_exact_mut(2).zip(outcomes) {
         numbers[1] = sent_code(sent).into();
     }
