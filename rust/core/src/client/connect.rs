@@ -44,7 +44,7 @@ pub(super) struct Conn {
     /// Calls that it has served.
     pub served: u64,
     pub key: Arc<PoolKey>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Conn {
@@ -62,7 +62,21 @@ impl Conn {
             meter,
             served: 0,
             key: permit.key.clone(),
-            _permit: permit,
+            permit,
+        }
+    }
+
+    /// Closes it; another one may take its place.
+    pub(super) fn close(self) -> Permit {
+        let Self { permit, .. } = self;
+        permit
+    }
+
+    /// Itself, or its place if it is `lost`.
+    pub(super) fn unless(self: Box<Self>, lost: bool) -> Result<Box<Self>, Permit> {
+        match lost {
+            true => Err(self.close()),
+            false => Ok(self),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use super::call::Call;
 use super::connect::{self, Conn};
+use super::control::Control;
 use super::error::CallError;
 use super::exchange::{self, Ended};
+use super::key::PoolKey;
 use super::permit::{Permit, SharedPool};
 use super::pool::{Limits, Next, Pool, Queued};
 use super::seat::{Handed, Parked, Seat};
@@ -91,14 +93,13 @@ impl Engine {
                 let credit = control.credit.load(Relaxed).saturating_add(n);
                 control.credit.store(credit, Relaxed);
             }),
-            Command::Cancel(id) => self.cancel(id),
+            Command::Cancel(id) => self.end(id, |control| control.cancelled.store(true, Relaxed)),
             Command::Send(id, data, last) => self.shared.calls.change(id, |control| {
                 control.upload.lock().push_back((data, last));
             }),
-            Command::SendFailed(id) => self
-                .shared
-                .calls
-                .change(id, |control| control.source_failed.store(true, Relaxed)),
+            Command::SendFailed(id) => {
+                self.end(id, |control| control.source_failed.store(true, Relaxed));
+            }
             Command::Tls(context) => *self.shared.tls.lock() = Some(context),
             Command::Ready(transport) => self.shared.hosted.ready(transport),
             Command::Failed(transport) => self.shared.hosted.failed(transport),
@@ -123,16 +124,14 @@ impl Engine {
         self.shared.untold.tell_at_last(&*self.shared.sink);
     }
 
-    fn cancel(&self, call: CallId) {
-        match self.pool.with(|pool| pool.remove_queued(call)) {
-            Some(queued) => {
-                queued.watch.abort();
-                queued.call.fail(&CallError::cancelled(), None);
+    /// Ends a call from outside: its task, or the queue if it has none yet.
+    fn end(&self, call: CallId, how: impl FnOnce(&Control)) {
+        self.shared.calls.change(call, how);
+        if let Some(Queued { call, watch }) = self.pool.with(|pool| pool.remove_queued(call)) {
+            watch.abort();
+            if let Err(error) = call.control.broken() {
+                call.fail(&error, None);
             }
-            None => self
-                .shared
-                .calls
-                .change(call, |control| control.cancelled.store(true, Relaxed)),
         }
     }
 
@@ -185,7 +184,7 @@ impl Engine {
             .pool
             .with(|pool| pool.queued() == 0 && pool.reserve(&key))
         {
-            return self.open(call);
+            return self.open(call, self.permit(key));
         }
         let id = call.id;
         self.enqueue(call);
@@ -214,13 +213,18 @@ impl Engine {
     fn pump(self: &Arc<Self>) {
         while let Some(queued) = self.pool.with(Pool::next_opened) {
             queued.watch.abort();
-            self.open(queued.call);
+            let permit = self.permit(queued.call.key.clone());
+            self.open(queued.call, permit);
         }
     }
 
-    /// Opens a connection, already reserved, and serves `call` on it.
-    fn open(self: &Arc<Self>, call: Call) {
-        let permit = Permit::new(self.pool.clone(), call.key.clone());
+    fn permit(&self, key: Arc<PoolKey>) -> Permit {
+        Permit::new(self.pool.clone(), key)
+    }
+
+    /// Opens a connection, and serves `call` on it.
+    fn open(self: &Arc<Self>, call: Call, permit: Permit) {
+        Stats::add(&self.shared.stats.opened, 1);
         let engine = self.clone();
         tokio::spawn(async move {
             // Boxed: the state of a handshake is large, and this task lives as long as the connection.
@@ -244,7 +248,7 @@ impl Engine {
                 watch.abort();
                 deliver();
                 let spoke = poll_fn(|cx| Poll::Ready(conn.spoke(cx))).await;
-                (Some(conn).filter(|_| !spoke), Handed { call, sent: None })
+                (conn.unless(spoke), Handed { call, sent: None })
             }
             Next::GiveWay => {
                 deliver();
@@ -255,12 +259,16 @@ impl Engine {
                 parked.wait(deliver).await?
             }
         };
+        let conn = conn.and_then(|conn| {
+            let lost = next.sent.is_none() && !conn.is_silent();
+            conn.unless(lost)
+        });
         match conn {
-            Some(conn) if next.sent.is_some() || conn.is_silent() => Some((conn, next)),
-            // Nothing was written to it, so any method may use another connection.
-            lost => {
-                drop(lost);
-                self.submit(next.call);
+            Ok(conn) => Some((conn, next)),
+            // Nothing was written to it, so any method may use another connection: in the place of the lost one, since
+            // others would overtake a call that waits for one again.
+            Err(place) => {
+                self.open(next.call, place);
                 None
             }
         }
@@ -290,10 +298,10 @@ async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Box<Conn>) {
                 return response.deliver(call);
             }
             Ended::Stale => {
-                drop(conn);
+                let place = conn.close();
                 Stats::add(&stats.retries, 1);
                 call.since = Instant::now();
-                return engine.submit(call);
+                return engine.open(call, place);
             }
             Ended::Failed(error) => {
                 let transport = conn.transport;

@@ -40,7 +40,7 @@ impl SharedPool {
     }
 }
 
-/// The right to one connection, counted until it is closed.
+/// The right to one connection at a time, counted until the last one is closed.
 pub(super) struct Permit {
     pool: Arc<SharedPool>,
     pub key: Arc<PoolKey>,
@@ -50,7 +50,6 @@ impl Permit {
     /// A permit for a connection that [`Pool::reserve`] has allowed.
     pub(super) fn new(pool: Arc<SharedPool>, key: Arc<PoolKey>) -> Self {
         Stats::add(&pool.stats.open, 1);
-        Stats::add(&pool.stats.opened, 1);
         Self { pool, key }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::call::Call;
 use super::connect::Conn;
-use super::permit::SharedPool;
+use super::permit::{Permit, SharedPool};
 use super::pool::Ticket;
 use super::spec::Upload;
 use parking_lot::Mutex;
@@ -53,6 +53,9 @@ pub(super) struct Handed {
     /// What its caller has written of the request.
     pub sent: Option<Sent>,
 }
+
+/// What a parked connection gets: a call, and itself unless it is lost; nothing was written to it then.
+pub(super) type Woken = (Result<Box<Conn>, Permit>, Handed);
 
 /// The beginning of a request, already written.
 #[derive(Clone, Copy)]
@@ -203,12 +206,8 @@ impl Parked {
         }
     }
 
-    /// The next call, and the connection unless that is lost; nothing was written to it then. `None` if the connection
-    /// is to close. Does `first` when the connection is in its seat.
-    pub(super) async fn wait(
-        mut self,
-        first: impl FnOnce(),
-    ) -> Option<(Option<Box<Conn>>, Handed)> {
+    /// `None` if the connection is to close. Does `first` when the connection is in its seat.
+    pub(super) async fn wait(mut self, first: impl FnOnce()) -> Option<Woken> {
         let mut first = Some(first);
         let next = poll_fn(|cx| {
             let next = self.poll(cx);
@@ -224,7 +223,7 @@ impl Parked {
         next
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Option<Box<Conn>>, Handed)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Woken>> {
         let mut found = self.enter();
         // What has come since its request was written is the response, and not to be read here.
         let begun = match &found {
@@ -239,7 +238,10 @@ impl Parked {
         match found {
             Phase::Open | Phase::Claimed { .. } => Poll::Pending,
             Phase::Closed => Poll::Ready(None),
-            Phase::Given(next) => Poll::Ready(Some((self.conn.take_if(|_| alive), next))),
+            Phase::Given(next) => {
+                let conn = self.conn.take();
+                Poll::Ready(conn.map(|conn| (conn.unless(!alive), next)))
+            }
         }
     }
 

@@ -82,7 +82,7 @@ impl Bench {
         }
     }
 
-    fn poll(&mut self) -> Poll<Option<(Option<Box<Conn>>, Handed)>> {
+    fn poll(&mut self) -> Poll<Option<Woken>> {
         let waker = Waker::from(self.wakes.clone());
         self.parked.poll(&mut Context::from_waker(&waker))
     }
@@ -114,7 +114,7 @@ impl Bench {
     /// Whether the task now has the call, and how much of its request was written.
     fn served(&mut self) -> Option<usize> {
         match self.poll() {
-            Poll::Ready(Some((Some(_), next))) => Some(next.sent.map_or(0, |sent| sent.bytes)),
+            Poll::Ready(Some((Ok(_), next))) => Some(next.sent.map_or(0, |sent| sent.bytes)),
             _ => None,
         }
     }

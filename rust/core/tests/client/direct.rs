@@ -181,6 +181,100 @@ fn a_queued_call_gets_no_connection_that_its_peer_has_left() {
 }
 
 #[test]
+fn a_queued_call_whose_connection_is_lost_keeps_its_place() {
+    let server = Gated::new(true);
+    let client = one_each();
+    server.start(&client);
+    let calls = [1, 2].map(|number| client.start(patient(server.server.address, number)));
+    client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 2);
+    let release = hold_up(&client);
+    server.respond();
+    drop(release);
+    for call in calls {
+        client.result(call).unwrap();
+    }
+    assert_eq!([server.request(), server.request()], ["/1", "/2"]);
+    assert_eq!(server.server.connections(), 2);
+}
+
+/// A client with an idle connection, whose peer will leave when it is let, and a call of another host in the queue.
+struct Leaving {
+    client: Running,
+    server: Server,
+    go: Sender<()>,
+    gone: Receiver<SocketAddr>,
+    queued: CallId,
+}
+
+impl Leaving {
+    /// It never responds to more than its first request.
+    fn new() -> Self {
+        let (go, going) = channel::<()>();
+        let (left, gone) = channel();
+        let gate = Mutex::new((going, left));
+        let server = Server::new(move |nth, stream| {
+            read_request(stream);
+            if nth > 0 {
+                return hang(stream);
+            }
+            stream.write_all(OK).unwrap();
+            let (going, left) = &*gate.lock().unwrap();
+            let _ = going.recv();
+            stream.shutdown(Shutdown::Write).unwrap();
+            left.send(stream.peer_addr().unwrap()).unwrap();
+        });
+        let client = one_each();
+        client.run(patient(server.address, 0)).unwrap();
+        until_idle(&client);
+        let busy = Server::new(|_, stream| hang(stream));
+        let [_, queued] = [0, 1].map(|number| client.start(patient(busy.address, number)));
+        client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
+        Self {
+            client,
+            server,
+            go,
+            gone,
+            queued,
+        }
+    }
+
+    /// Keeps the loop from its work while it takes a command, so that it takes others before its tasks run.
+    fn hold_up(&self) -> Sender<()> {
+        let (release, released) = channel();
+        let (held, holds) = channel();
+        *self.client.log.first.lock().unwrap() = Some(Box::new(move || {
+            held.send(()).unwrap();
+            let _ = released.recv();
+        }));
+        self.client.client.cancel(self.queued);
+        holds.recv_timeout(PATIENCE).unwrap();
+        release
+    }
+
+    fn leave(&self) {
+        self.go.send(()).unwrap();
+        until_received(self.gone.recv_timeout(PATIENCE).unwrap());
+    }
+}
+
+#[test]
+fn a_call_that_is_cancelled_before_its_connection_turns_out_dead_is_not_queued() {
+    let leaving = Leaving::new();
+    let client = &leaving.client;
+    let release = leaving.hold_up();
+    leaving.leave();
+    let call = client.start(CallSpec {
+        upload: Upload::Chunked,
+        ..patient(leaving.server.address, 1)
+    });
+    // It takes the place, and is never responded to.
+    client.start(patient(leaving.server.address, 2));
+    client.client.cancel(call);
+    drop(release);
+    assert_eq!(client.result(call).unwrap_err().kind, ErrorKind::Cancelled);
+}
+
+#[test]
 fn nothing_is_sent_after_a_stop() {
     let (server, requests) = telling();
     let mut client = with_idle(&server);

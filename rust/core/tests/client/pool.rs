@@ -228,6 +228,37 @@ fn get_and_head_leave_a_stale_connection_for_a_fresh_one() {
 }
 
 #[test]
+fn a_repeated_call_keeps_its_place_at_the_limit() {
+    let (told, requests) = mpsc::channel();
+    let told = Mutex::new(told);
+    let go = Arc::new(Barrier::new(2));
+    let gate = go.clone();
+    let server = Server::new(move |nth, stream| {
+        let mut left = if nth == 0 { 1 } else { usize::MAX };
+        while let Some((head, _)) = read_request(stream) {
+            told.lock().unwrap().send(path(&head)).unwrap();
+            if left == 0 {
+                gate.wait();
+                return;
+            }
+            left -= 1;
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let client = limited(1);
+    let call = |number| client.start(get_numbered(server.address, number));
+    client.result(call(0)).unwrap();
+    let calls = [call(1), call(2)];
+    client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
+    go.wait();
+    for call in calls {
+        assert_eq!(client.result(call).unwrap().status, 200);
+    }
+    let order: Vec<String> = requests.try_iter().collect();
+    assert_eq!(order, ["/0", "/1", "/1", "/2"]);
+}
+
+#[test]
 fn other_methods_fail_on_a_stale_connection() {
     let (server, client) = (stale_server(b"", false), Running::new());
     client.run(get(server.address)).unwrap();
@@ -356,6 +387,21 @@ fn the_limit_per_host_counts_all_addresses_of_a_host() {
     let error = client.run(elsewhere(&fast)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Connect, "{error:?}");
     client.until_stats("closed", |s| s.open.load(Ordering::Relaxed) == 0);
+}
+
+#[test]
+fn a_queued_call_whose_source_fails_ends() {
+    let slow = Server::new(|_, stream| hang(stream));
+    let client = limited(1);
+    client.start(get(slow.address));
+    let call = client.start(CallSpec {
+        upload: Upload::Chunked,
+        ..get(slow.address)
+    });
+    client.until_stats("queued", |s| s.queued.load(Ordering::Relaxed) == 1);
+    client.client.send_failed(call);
+    let error = client.result(call).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SourceFailed, "{error:?}");
 }
 
 #[test]
