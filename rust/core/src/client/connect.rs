@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Head start of an address over the next one (RFC 8305, 8).
@@ -89,9 +89,14 @@ impl Conn {
             .is_ready()
     }
 
-    /// Whether nothing has come that was not read, as far as the system can tell: what comes over TLS may be for TLS.
-    pub(super) fn is_silent(&self) -> bool {
-        self.socket().is_none_or(Metered::is_silent)
+    /// As [`spoke`](Conn::spoke), also of what the runtime does not know yet.
+    pub(super) async fn is_lost(&mut self) -> bool {
+        if self.tls && !is_silent(&self.stream) {
+            // It may be for TLS. The task is woken again after the loop has next polled its sockets.
+            yield_now().await;
+        }
+        let spoke = poll_fn(|cx| Poll::Ready(self.spoke(cx))).await;
+        spoke || (!self.tls && !is_silent(&self.stream))
     }
 
     /// The socket, if threads other than the loop's may write to it.
@@ -100,6 +105,15 @@ impl Conn {
             Stream::Tcp(socket) => Some(socket),
             _ => None,
         }
+    }
+}
+
+/// Whether nothing has come that was not read, as far as the system can tell.
+fn is_silent(stream: &Stream) -> bool {
+    match stream {
+        Stream::Tcp(socket) => socket.is_silent(),
+        Stream::Tls(tls) => is_silent(tls.get_ref().0),
+        Stream::Unix(_) | Stream::Hosted(_) => true,
     }
 }
 

@@ -8,7 +8,7 @@ use super::exchange::{self, Ended};
 use super::key::PoolKey;
 use super::permit::{Permit, SharedPool};
 use super::pool::{Limits, Next, Pool, Queued};
-use super::seat::{Handed, Parked, Seat};
+use super::seat::{Handed, Parked, Seat, Woken};
 use super::shared::Shared;
 use super::sink::{CallId, Sink};
 use super::spec::{CallSpec, ClientConfig};
@@ -17,13 +17,11 @@ use crate::net::hosted::TransportId;
 use crate::net::tls::TlsContext;
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::task::Poll;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -238,38 +236,24 @@ impl Engine {
     /// The next call for a free connection, which is parked until one comes; `None` if it was closed. `deliver` tells of
     /// the last one once the connection is parked: whom it tells may call again at once.
     async fn next_call(
-        self: &Arc<Self>,
-        mut conn: Box<Conn>,
+        &self,
+        conn: Box<Conn>,
         expiry: Instant,
         deliver: impl FnOnce(),
-    ) -> Option<(Box<Conn>, Handed)> {
-        let (conn, next) = match self.pool.with(|pool| pool.next_for(&conn.key)) {
+    ) -> Option<Woken> {
+        match self.pool.with(|pool| pool.next_for(&conn.key)) {
             Next::Serve(Queued { call, watch }) => {
                 watch.abort();
                 deliver();
-                let spoke = poll_fn(|cx| Poll::Ready(conn.spoke(cx))).await;
-                (conn.unless(spoke), Handed { call, sent: None })
+                Some((Ok(conn), Handed { call, sent: None }))
             }
             Next::GiveWay => {
                 deliver();
-                return None;
+                None
             }
             Next::None => {
                 let parked = Parked::new(self.pool.clone(), conn, expiry);
-                parked.wait(deliver).await?
-            }
-        };
-        let conn = conn.and_then(|conn| {
-            let lost = next.sent.is_none() && !conn.is_silent();
-            conn.unless(lost)
-        });
-        match conn {
-            Ok(conn) => Some((conn, next)),
-            // Nothing was written to it, so any method may use another connection: in the place of the lost one, since
-            // others would overtake a call that waits for one again.
-            Err(place) => {
-                self.open(next.call, place);
-                None
+                parked.wait(deliver).await
             }
         }
     }
@@ -282,16 +266,24 @@ async fn serve(engine: &Arc<Engine>, mut call: Call, mut conn: Box<Conn>) {
     let stats = &engine.shared.stats;
     let mut sent = None;
     loop {
+        if conn.served > 0 {
+            // Nothing was written to it, so any method may use another connection: in the place of the lost one, since
+            // others would overtake a call that waits for one again.
+            if sent.is_none() && conn.is_lost().await {
+                return engine.open(call, conn.close());
+            }
+            Stats::add(&stats.reused, 1);
+        }
         match exchange::run(&mut conn, &call, sent).await {
             Ended::Complete(response) if response.reusable && call.takes_pooled() => {
                 let expiry = call.keepalive_until();
                 conn.served += 1;
                 let deliver = || response.deliver(call);
                 match engine.next_call(conn, expiry, deliver).await {
-                    Some((same, next)) => (conn, call, sent) = (same, next.call, next.sent),
+                    Some((Ok(same), next)) => (conn, call, sent) = (same, next.call, next.sent),
+                    Some((Err(place), next)) => return engine.open(next.call, place),
                     None => return,
                 }
-                Stats::add(&stats.reused, 1);
             }
             Ended::Complete(response) => {
                 drop(conn);

@@ -11,7 +11,7 @@ use super::decode::{Decoder, Event};
 use super::decompress::Coding;
 use super::error::CallError;
 use super::intake::Intake;
-use super::outgoing::Outgoing;
+use super::outgoing::{self, Outgoing};
 use super::seat::Sent;
 use super::sink::Head;
 use super::spec::{Method, Upload};
@@ -162,8 +162,9 @@ impl<'a> Exchange<'a> {
             decoder,
             ..self.response
         };
+        let agreed = response.decoder.reusable() && !outgoing::is_last(&self.call.spec.head);
         Ended::Complete(Box::new(Complete {
-            reusable: !surplus && self.outgoing.done() && response.decoder.reusable(),
+            reusable: !surplus && self.outgoing.done() && agreed,
             response,
             body: self.intake.take(),
         }))

@@ -13,6 +13,13 @@ struct Field {
     value: Range<u32>,
 }
 
+/// Whether a comma-separated list holds `token`, in any case.
+pub(super) fn lists(value: &[u8], token: &str) -> bool {
+    value
+        .split(|byte| *byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
 /// Header fields in order of arrival; names are lower-case ASCII, values are
 /// trimmed raw bytes (ISO-8859-1).
 #[derive(Clone, Debug, Default)]
@@ -69,9 +76,7 @@ impl Headers {
 
     /// Whether the comma-separated lists of `name` hold `token`, in any case.
     pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        self.all(name).any(|value| lists(value, token))
     }
 
     /// Appends the block that the embedder reads: u16 count, then u16 name length, u16 value length, name, value;

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::connect::Conn;
 use super::error::{CallError, ErrorKind};
+use super::headers::lists;
 use super::spec::Upload;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -195,6 +196,15 @@ impl Outgoing {
         }
         Ok(())
     }
+}
+
+/// Whether a request's head says that no other request follows it (RFC 9112, 9.6).
+pub(super) fn is_last(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"connection:";
+    head.split(|byte| *byte == b'\n').any(|line| {
+        let field = line.split_at_checked(NAME.len());
+        field.is_some_and(|(name, value)| name.eq_ignore_ascii_case(NAME) && lists(value, "close"))
+    })
 }
 
 fn grant(call: &Call, n: usize) -> Result<(), CallError> {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// Keeps the loop's thread from its work until the sender is dropped.
-fn hold_up(client: &Running) -> Sender<()> {
+pub fn hold_up(client: &Running) -> Sender<()> {
     let (release, released) = channel();
     let (held, holds) = channel();
     *client.log.first.lock().unwrap() = Some(Box::new(move || {
@@ -315,7 +315,7 @@ fn a_request_leaves_while_the_loop_is_held_up() {
 }
 
 /// Waits until the socket of `local`, which is this process's, has received something, or its peer's end.
-fn until_received(local: SocketAddr) {
+pub fn until_received(local: SocketAddr) {
     let Ok(_) = std::fs::read_to_string("/proc/net/tcp") else {
         // No other system tells; the bytes need no time to speak of.
         return std::thread::sleep(Duration::from_millis(200));

@@ -1,6 +1,7 @@
 //! TLS by rustls: what is trusted, what is said when it is not.
 
 use crate::certificates::{Authority, Identity};
+use crate::direct::{hold_up, until_received};
 use crate::support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::tls::{TlsContext, TlsMode};
@@ -407,6 +408,51 @@ fn a_dead_idle_connection_is_noticed_through_tls() {
     client.until_stats("idle", |stats| stats.idle.load(Ordering::Relaxed) == 1);
     is_idle.send(()).unwrap();
     client.until_stats("dropped", |stats| stats.open.load(Ordering::Relaxed) == 0);
+}
+
+#[test]
+fn what_came_before_a_request_is_not_its_response_through_tls() {
+    let ca = Authority::new();
+    let strays: [&'static [u8]; 2] = [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray", b""];
+    for (stray, method) in strays
+        .iter()
+        .flat_map(|stray| [(*stray, Method::Get), (*stray, Method::Other)])
+    {
+        let config = config(&ca.named(&["localhost"]), None);
+        let (go, going) = mpsc::channel::<()>();
+        let (told, ready) = mpsc::channel();
+        let gate = Mutex::new((going, told));
+        let server = Server::new(move |nth, stream| {
+            let session = ServerConnection::new(config.clone()).unwrap();
+            let mut tls = StreamOwned::new(session, stream.try_clone().unwrap());
+            while read_request(&mut tls).is_some() {
+                if tls.write_all(OK).is_err() || nth > 0 {
+                    continue;
+                }
+                let (going, told) = &*gate.lock().unwrap();
+                let client = stream.peer_addr().unwrap();
+                let _ = going.recv();
+                match stray {
+                    b"" => tls.conn.send_close_notify(),
+                    stray => tls.write_all(stray).unwrap(),
+                }
+                tls.flush().unwrap();
+                told.send(client).unwrap();
+            }
+        });
+        let client = trusting(&[&ca.der]);
+        let spec = https(&server, TlsMode::Verify, "localhost");
+        client.run(spec.clone()).unwrap();
+        client.until_stats("idle", |stats| stats.idle.load(Ordering::Relaxed) == 1);
+        let release = hold_up(&client);
+        go.send(()).unwrap();
+        until_received(ready.recv_timeout(PATIENCE).unwrap());
+        let call = client.start(CallSpec { method, ..spec });
+        drop(release);
+        let seen = client.result(call).unwrap();
+        assert_eq!((seen.text().as_str(), seen.reused), ("ok", false));
+        assert_eq!(client.client.stats().retries.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[test]
