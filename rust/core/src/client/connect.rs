@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Head start of an address over the next one (RFC 8305, 8).
@@ -261,53 +261,53 @@ impl From<io::Error> for CallError {
     }
 }
 
-/// Tries the addresses in order, each with a head start over the next; reports the first error.
+/// Tries the addresses in order, each with a head start over the next; reports the first error. What is left of the
+/// others is closed by then.
 async fn connect_any(
     addresses: &[Address],
     bind: Option<&Address>,
     meter: &Meter,
 ) -> Result<Stream, CallError> {
-    let (first, rest) = match addresses {
-        [] => {
-            return Err(CallError::new(
-                ErrorKind::Argument,
-                "no address to connect to",
-            ));
-        }
-        [only] => return Ok(connect_one(only, bind, meter.clone()).await?),
-        [first, rest @ ..] => (first, rest),
-    };
-    let mut rest = rest.iter();
-    let mut tries = JoinSet::new();
-    let start = |tries: &mut JoinSet<_>, address: &Address| {
-        let (address, bind, meter) = (address.clone(), bind.cloned(), meter.clone());
-        tries.spawn(async move { connect_one(&address, bind.as_ref(), meter).await });
-    };
-    start(&mut tries, first);
+    let mut rest = addresses.iter();
+    let mut tries = Vec::new();
     let mut first_error = None;
     loop {
+        if let Some(address) = rest.next() {
+            tries.push(Box::pin(connect_one(address, bind, meter.clone())));
+        }
         let head_start = match rest.len() {
             0 => Duration::MAX,
             _ => HEAD_START,
         };
-        match timeout(head_start, tries.join_next()).await {
-            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
-            Ok(Some(Ok(Err(error)))) => {
+        match timeout(head_start, first_of(&mut tries)).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => {
                 first_error.get_or_insert(CallError::from(error));
             }
-            Ok(Some(Err(_))) => {
-                first_error.get_or_insert(CallError::internal("a connect was lost"));
-            }
             Ok(None) => {
-                let lost = || CallError::internal("a connect was lost");
-                return Err(first_error.unwrap_or_else(lost));
+                let none = || CallError::new(ErrorKind::Argument, "no address to connect to");
+                return Err(first_error.unwrap_or_else(none));
             }
             Err(_) => {}
         }
-        if let Some(address) = rest.next() {
-            start(&mut tries, address);
-        }
     }
+}
+
+/// The result of the first future that is ready, which is removed; `None` if there are none.
+async fn first_of<F: Future + Unpin>(futures: &mut Vec<F>) -> Option<F::Output> {
+    poll_fn(|cx| {
+        for at in 0..futures.len() {
+            if let Poll::Ready(result) = Pin::new(&mut futures[at]).poll(cx) {
+                drop(futures.remove(at));
+                return Poll::Ready(Some(result));
+            }
+        }
+        match futures.is_empty() {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn connect_one(

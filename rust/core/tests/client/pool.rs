@@ -488,6 +488,42 @@ fn all_addresses_are_tried() {
     );
 }
 
+/// Connections from here to `port` that are not established yet; `None` where the system does not tell.
+fn connecting_to(port: u16) -> Option<usize> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let port = format!(":{port:04X}");
+    let syn_sent = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2].ends_with(&port) && fields[3] == "02"
+    };
+    Some(sockets.lines().filter(syn_sent).count())
+}
+
+#[test]
+fn all_attempts_at_a_connection_are_closed_before_their_call_ends() {
+    let (full, server) = (full_backlog(), Server::answering(OK));
+    let stuck = full.1.local_addr().unwrap();
+    for last in [stuck, server.address] {
+        let client = Running::new();
+        let (sent, left) = mpsc::channel();
+        *client.log.first.lock().unwrap() = Some(Box::new(move || {
+            sent.send(connecting_to(stuck.port())).unwrap();
+        }));
+        let mut spec = get(stuck);
+        spec.addresses = [stuck, stuck, last].map(Address::Inet).into();
+        if last == stuck {
+            spec.timeouts.connect = Millis(1_000);
+        }
+        let call = client.start(spec);
+        eventually("several at a time", || {
+            connecting_to(stuck.port()).is_none_or(|count| count > 1)
+        });
+        assert_eq!(client.result(call).is_ok(), last == server.address);
+        let left = left.recv().unwrap();
+        assert_eq!(left.unwrap_or(0), 0, "to {last}");
+    }
+}
+
 #[test]
 fn a_bind_address_is_the_peer_that_the_server_sees() {
     let server = Server::new(|_, stream| {
