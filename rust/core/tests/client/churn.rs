@@ -4,6 +4,7 @@
 use crate::support::*;
 use httpkit_core::client::*;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -36,6 +37,17 @@ fn moody() -> Server {
     })
 }
 
+/// A call whose body is a source.
+fn uploading(address: SocketAddr) -> CallSpec {
+    let head = b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    CallSpec {
+        method: Method::Other,
+        upload: Upload::Chunked,
+        head: Bytes::from_static(head),
+        ..get(address)
+    }
+}
+
 fn ends(said: &[Said]) -> usize {
     said.iter()
         .filter(|one| matches!(one, Said::Response(_) | Said::End | Said::Failure(..)))
@@ -46,10 +58,12 @@ fn churn(client: &Running, server: &Server, count: u64) -> Vec<CallId> {
     let mut dice = Dice(4711);
     (0..count)
         .map(|_| {
-            let mut spec = match dice.below(3) {
+            let mut spec = match dice.below(4) {
                 0 => post(server.address, vec![b'x'; dice.below(100_000) as usize]),
+                1 => uploading(server.address),
                 _ => get(server.address),
             };
+            let uploads = spec.upload == Upload::Chunked;
             spec.streamed = dice.below(3) == 0;
             spec.window = 1 + dice.below(4) as usize;
             spec.timeouts.idle = Millis(50 + dice.below(100) as i32);
@@ -60,6 +74,14 @@ fn churn(client: &Running, server: &Server, count: u64) -> Vec<CallId> {
                 spec.timeouts.deadline = Some((millis, millis));
             }
             let call = client.start(spec);
+            match dice.below(3) {
+                _ if !uploads => {}
+                0 => client.client.send_failed(call),
+                n => {
+                    let piece = vec![b'x'; n as usize * 1000];
+                    client.client.send_body(call, piece.into(), true);
+                }
+            }
             match dice.below(6) {
                 0 => client.client.cancel(call),
                 1..4 => client.client.credit(call, 1000),
