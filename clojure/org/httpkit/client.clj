@@ -289,8 +289,9 @@
     :comma-separated ; v=1,2
     :indexed         ; v[0]=1&v[1]=2; the style for maps in vectors
 
-  Throws ClassCastException for keys that are not Named. Maps with more than 8 keys
-  lose their order.
+  In the order of `params`; a literal map of more than 8 keys has none. Throws
+  ClassCastException for keys that are not Strings, Keywords or Symbols,
+  IllegalArgumentException if `params` are no pairs.
 
     (query-string {:v [1 2]} :array) ; => \"v%5B%5D=1&v%5B%5D=2\""
   ([params] (params/query-string params))

@@ -5,6 +5,7 @@
             [org.httpkit.client :as client])
   (:import [java.io ByteArrayInputStream File FileInputStream]
            [java.nio ByteBuffer]
+           [java.util HashMap]
            [org.httpkit HttpMethod]
            [org.httpkit.client MultipartBody MultipartEntity]))
 
@@ -47,9 +48,51 @@
     {:n/s "v"}                      nil              "s=v"
     nil                             nil              ""))
 
+(defrecord ^:private Params [x y])
+
+(deftest nested-params-of-any-map-and-of-pairs-are-sent-once
+  (doseq [style [nil :array :comma-separated :indexed]]
+    (testing style
+      (are [params out] (= out (client/query-string params style))
+        [[:a {:b 1}] [:c 2]]                   "a%5Bb%5D=1&c=2"
+        [[:c 2] [:a {:b {:d 1}}]]              "c=2&a%5Bb%5D%5Bd%5D=1"
+        (list (list :a {:b 1}))                "a%5Bb%5D=1"
+        (seq {:a {:b 1}})                      "a%5Bb%5D=1"
+        (sorted-map :a {:b 1} :c 2)            "a%5Bb%5D=1&c=2"
+        {:a (sorted-map :b 1 :c {:d 2})}       "a%5Bb%5D=1&a%5Bc%5D%5Bd%5D=2"
+        (->Params {:b 1} 2)                    "x%5Bb%5D=1&y=2"
+        {:a (->Params 1 {:b 2})}               "a%5Bx%5D=1&a%5By%5D%5Bb%5D=2"
+        (HashMap. {"a" {:b 1}})                "a%5Bb%5D=1")))
+  (testing "in their order, however many"
+    (is (= (str/join "&" (map #(str "k" % "%5Ba%5D=" %) (range 20)))
+           (client/query-string (map (fn [i] [(str "k" i) {:a i}]) (range 20)))
+           (client/query-string (apply array-map (mapcat (fn [i] [(str "k" i) {:a i}]) (range 20))))))))
+
 (deftest keys-without-a-name-are-refused
-  (is (thrown? ClassCastException (client/query-string {5 "x"})))
-  (is (thrown? ClassCastException (client/query-string {5 "x"} :indexed))))
+  (doseq [style  [nil :indexed]
+          params [{5 "x"} {:a {5 "x"}} {:a {nil "x"}} {:a {:b {5 "x"}}} {:a [1 {5 "x"}]}]]
+    (is (thrown-with-msg? ClassCastException #"^parameter name (5|nil): expected a String, Keyword or Symbol$"
+                          (client/query-string params style))
+        [style params])))
+
+(deftest params-that-are-no-pairs-are-named
+  (let [expected "expected a map or a seq of pairs, such as [[:name value]]"]
+    (doseq [[params named] {[:a 1]            "parameter :a"
+                            [["a" 1] 5]       "parameter 5"
+                            [{:a 1} {:b 2}]   "parameter of class clojure.lang.PersistentArrayMap"
+                            (range 3)         "parameter 0"
+                            #{[:a 1]}         nil
+                            "a=b"             "parameters \"a=b\""
+                            5                 "parameters 5"}
+            style [nil :array :indexed]]
+      (testing [params style]
+        (is (= (if named (str named ": " expected) "a=1")
+               (try (client/query-string params style)
+                    (catch IllegalArgumentException e (ex-message e)))))))
+    (doseq [opts [{:query-params [:a 1]} {:form-params [:a 1]} {:form-params [:a 1] :multipart []}]]
+      (is (thrown-with-msg? IllegalArgumentException #"^parameter :a: expected a map or a seq of pairs"
+                            (coerce-req (assoc opts :url "http://h/")))
+          opts))))
 
 (deftest query-params-go-before-the-fragment
   (are [url params out] (= out (:url (coerce-req {:url url :query-params params})))

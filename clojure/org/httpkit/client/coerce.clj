@@ -31,7 +31,7 @@
   "Of a map, or a seq of keys and values."
   [part]
   (when-not (or (instance? Map part) (seq? part))
-    (options/refuse! "part of :multipart of class " (some-> part class .getName)
+    (options/refuse! "part of :multipart " (if (nil? part) "nil" (str "of class " (.getName (class part))))
       ": expected a map {:name _ :content _}"))
   (let [{:keys [name content filename content-type]} part]
     (MultipartEntity. (text :name name) content (text :filename filename) (text :content-type content-type))))
@@ -40,7 +40,7 @@
   (mapv multipart-entity
         (into (list* multipart)
               (map (fn [[k v]] {:name (params/name-of k) :content (str v)}))
-              form-params)))
+              (params/pairs form-params))))
 
 (defn- with-multipart [{:keys [multipart multipart-mixed? form-params] :as req} encode]
   (let [entities (multipart-entities multipart form-params)
