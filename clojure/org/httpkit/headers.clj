@@ -21,12 +21,20 @@
   [headers header]
   (some (fn [[k v]] (when (= header (lower-case k)) (some-> (HeaderValues/single v) str))) headers))
 
-(defn without
-  "`headers` without those named in `names` (lower case), ignoring case."
+;; Array maps of any size: others lose the order from the ninth header on.
+
+(defn- others
+  "Names and values, in turn, of the headers that are not in `names`."
   [headers names]
-  (into {} (remove (fn [[k _]] (contains? names (lower-case k)))) headers))
+  (reduce (fn [acc [k v]] (if (contains? names (lower-case k)) acc (conj acc k v)))
+          [] headers))
+
+(defn without
+  "`headers` without those named in `names` (lower case), ignoring case, in their order."
+  [headers names]
+  (apply array-map (others headers names)))
 
 (defn with
-  "`headers` with this one, replacing any of the same name."
+  "`headers`, in their order, with this one, last, replacing any of the same name."
   [headers header value]
-  (assoc (without headers #{(lower-case header)}) header value))
+  (apply array-map (conj (others headers #{(lower-case header)}) header value)))

@@ -81,7 +81,7 @@
          (.compressesFile ^AsyncChannel ch response (long n)))))
 
 (defn- divided [response part n]
-  (let [headers #(assoc (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]
+  (let [headers #(headers/with (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]
     (if (= :unsatisfiable part)
       {:status 416, :headers (headers #{"content-length" "content-type"} "*"), :body nil}
       (let [[offset length] part]

@@ -34,6 +34,22 @@
          (:headers (sent {:headers (array-map "x-API-key" "k" "a" ["1" "2" nil] "ETAG" "v" "x-nil" nil "x-none" []
                                               "x-k" :k "x_y" 5)})))))
 
+(deftest headers-keep-their-order-however-many-there-are
+  (let [pairs (mapv (fn [i] [(str "H" i) (str i)]) (range 20))
+        given (into (apply array-map (mapcat identity pairs)) nil)]
+    (are [opts more] (= (into pairs more) (filterv (set (into pairs more)) (:headers (sent (assoc opts :headers given)))))
+      {}                        []
+      {:user-agent "me"}        [["User-Agent" "me"]]
+      {:oauth-token "t"}        [["Authorization" "Bearer t"]]
+      {:user-agent "me" :basic-auth "u:p" :form-params {:a 1}}
+      [["Content-Type" "application/x-www-form-urlencoded"] ["Authorization" "Basic dTpw"] ["User-Agent" "me"]])
+    (testing "nor is it lost in a redirect"
+      (peer/with-peer [p (peer/answering #(if (str/includes? (:line %) "/from")
+                                            "HTTP/1.1 302 X\r\nLocation: /to\r\nContent-Length: 0\r\n\r\n"
+                                            "ok"))]
+        @(client/get (str (:url p) "/from") {:headers given})
+        (is (= pairs (filterv (set pairs) (:headers (last @(:requests p))))))))))
+
 (deftest a-java-map-of-options-is-taken
   (let [{:keys [line body headers]} (sent #(HashMap. {:url (str % "/p") :method :post :body "b" :user-agent "u"}))]
     (is (= ["POST /p HTTP/1.1" "b"] [line body]))

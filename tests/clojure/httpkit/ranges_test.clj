@@ -41,6 +41,16 @@
 (defn- part? [answer offset length]
   (Arrays/equals (content offset length) ^bytes (:body answer)))
 
+(deftest a-files-headers-keep-their-order-however-many-there-are
+  (with-file [file 100]
+    (let [names (mapv #(str "X-" %) (range 20))]
+      (wire/with-server [{:keys [port]} (server/wrap-range (constantly {:body file, :headers (apply array-map (interleave names (range)))})) {}]
+        (doseq [headers [[] [["Range" "bytes=0-9"]] [["Range" "bytes=200-"]]]]
+          (with-open [conn (wire/connect port)]
+            (wire/send! conn (apply wire/get-request "/" headers))
+            (let [lines (doall (take-while seq (repeatedly #(wire/read-line! conn))))]
+              (is (= names (keep #(re-find #"^X-\d+" %) lines)) headers))))))))
+
 (deftest a-range-of-a-file-is-sent-as-its-part
   (with-file [file size]
     (doseq [[mode {:keys [wrap options]}] modes]
