@@ -68,6 +68,18 @@
     {:sslengine (SSLContext/getDefault)}
     ClassCastException      (str ":sslengine of class javax.net.ssl.SSLContext: expected an SSLEngine, see make-ssl-engine, or nil")
     {:response "r"}         ClassCastException       ":response \"r\": expected a promise, or nil"
+    {:response {}}          ClassCastException       ":response of class clojure.lang.PersistentArrayMap: expected a promise, or nil"
+    {:response [1]}         ClassCastException       ":response of class clojure.lang.PersistentVector: expected a promise, or nil"
+    {:response :promise}    ClassCastException       ":response :promise: expected a promise, or nil"
+    {:response 'promise}    ClassCastException       ":response promise: expected a promise, or nil"
+    {:headers [1]}          ClassCastException       ":headers of class clojure.lang.PersistentVector: expected a map from Strings to values, or nil"
+    {:headers [1] :user-agent "x"}
+    ClassCastException      ":headers of class clojure.lang.PersistentVector: expected a map from Strings to values, or nil"
+    {:headers (list {"A" "b"}) :oauth-token "x"}
+    ClassCastException      ":headers of class clojure.lang.PersistentList: expected a map from Strings to values, or nil"
+    {:query-params [:a 1]}  IllegalArgumentException "parameter :a: expected a map or a seq of pairs, such as [[:name value]]"
+    {:query-params {:a {1 "secret"}}}
+    ClassCastException      "parameter name 1: expected a String, Keyword or Symbol"
     {:max-redirects "3"}    ClassCastException       ":max-redirects \"3\": expected an integer, or nil"
     {:proxy-tunnel? true}   IllegalArgumentException ":proxy-tunnel? true has no effect without :proxy-url"
     {:proxy-url (URI. "http://p/")}
@@ -97,7 +109,9 @@
     ["a" "secret"]
     IllegalArgumentException "part of :multipart of class clojure.lang.PersistentVector: expected a map {:name _ :content _}"
     "secret"
-    IllegalArgumentException "part of :multipart of class java.lang.String: expected a map {:name _ :content _}")
+    IllegalArgumentException "part of :multipart of class java.lang.String: expected a map {:name _ :content _}"
+    nil
+    IllegalArgumentException "part of :multipart nil: expected a map {:name _ :content _}")
   (is (= [ClassCastException "parameter name 5: expected a String, Keyword or Symbol"]
          (thrown #(client/post "http://127.0.0.1:1/" {:multipart [] :form-params {5 "secret"}})))))
 
@@ -108,6 +122,8 @@
     {:max-connections-per-host :a} ClassCastException       ":max-connections-per-host :a: expected an integer, or nil"
     {:channel-factory 5}           IllegalArgumentException ":channel-factory 5: expected a function of a SocketAddress"
     {:ssl-configurer 5}            IllegalArgumentException ":ssl-configurer 5: expected a function of SSLEngine and URI, or nil"
+    {:ssl-configurer {:hostname-verification? true}}
+    IllegalArgumentException ":ssl-configurer of class clojure.lang.PersistentArrayMap: expected a function of SSLEngine and URI, or nil"
     {:error-logger "log"}          IllegalArgumentException ":error-logger \"log\": expected a function of message and throwable"
     {:event-logger 5}              IllegalArgumentException ":event-logger 5: expected a function of the event's name"
     {:event-names "x"}             IllegalArgumentException ":event-names \"x\": expected a map with String keys, or EventNames, or nil"
@@ -144,7 +160,8 @@
                     {:query-params nil} {:query-params [[:a 1]]} {:query-params false} {:form-params {}} {:multipart []} {:basic-auth nil}
                     {:basic-auth ["u"]} {:oauth-token :t} {:user-agent 5} {:filter nil} {:worker-pool nil} {:worker-pool pool}
                     {:worker-pool (delay pool)} {:worker-pool (delay nil)} {:client nil} {:client (delay nil)} {:client client/legacy-client}
-                    {:response nil} {:response false} {:sslengine nil} {:sslengine false} {:max-redirects nil} {:max-redirects 1e3} {:trace-redirects nil}
+                    {:response nil} {:response false} {:response (promise)}
+                    {:user-agent "x" :headers []} {:user-agent "x" :headers [["A" "b"]]} {:oauth-token "x" :headers (seq {"A" "b"})} {:sslengine nil} {:sslengine false} {:max-redirects nil} {:max-redirects 1e3} {:trace-redirects nil}
                     {:proxy-url nil} {:proxy-port 80} {:nested-param-style :none-such} {:tunnel? nil} {"string" "key"} {:my/option 1}]]
         (is (= "ok" (:body @(client/get (:url p) opts))) (pr-str opts)))
       (.shutdown pool))))

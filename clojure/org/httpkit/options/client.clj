@@ -5,7 +5,7 @@
                                 optional unless-none whole]])
   (:import
    [java.net SocketAddress]
-   [java.util List Map]
+   [java.util List Map Map$Entry]
    [java.util.concurrent ExecutorService]
    [javax.net.ssl SSLEngine]
    [org.httpkit HttpMethod]
@@ -21,6 +21,11 @@
   [class expectation]
   [#(instance? class %) expectation class-thrown])
 
+(defn- callable?
+  "Whether `f` does more than look something up in its argument, or its argument in itself."
+  [f]
+  (and (ifn? f) (not (or (coll? f) (keyword? f) (symbol? f)))))
+
 (defn- delayed
   "The table entry that also allows a delay, whose value is checked when it is forced."
   [[valid? expectation & more]]
@@ -32,7 +37,7 @@
    :max-connections-per-host (unless-none (whole any-long))
    :address-finder           (unless-none [ifn? "a function of a URI" class-thrown])
    :channel-factory          (function "a SocketAddress")
-   :ssl-configurer           (optional [#(or (ifn? %) (instance? HttpClient$SSLEngineURIConfigurer %))
+   :ssl-configurer           (optional [#(or (callable? %) (instance? HttpClient$SSLEngineURIConfigurer %))
                                         "a function of SSLEngine and URI"])
    :error-logger             (function "message and throwable")
    :event-logger             (function "the event's name")
@@ -66,6 +71,13 @@
 (defn- sequence? [v]
   (or (instance? List v) (instance? array-class v)))
 
+(defn- headers?
+  "A seq of pairs works as in http-kit: if another option adds a header."
+  [v]
+  (or (instance? Map v)
+      (and (sequential? v)
+           (every? #(or (instance? Map$Entry %) (and (vector? %) (= 2 (count %)))) v))))
+
 (def event-source
   "Of `org.httpkit.sse/connect`, beside those of `request`; `events` checks the size, too."
   {:reconnect?      anything
@@ -83,7 +95,7 @@
             (repeat anything))
     {:url              [string? "a String such as \"http://host:port/path\"" nil-or-class-thrown]
      :method           (unless-none [known-methods "the keyword of a known method, such as :get or :purge" method-thrown])
-     :headers          (optional [#(or (instance? Map %) (sequential? %)) "a map from Strings to values" class-thrown])
+     :headers          (optional [headers? "a map from Strings to values" class-thrown])
      :query-params     (unless-none [collection? "a map or a seq of pairs"])
      :form-params      (unless-none [collection? "a map or a seq of pairs"])
      :multipart        (unless-none [#(and (collection? %) (or (empty? %) (not (map? %)))) "a seq of maps {:name _ :content _}"])
@@ -92,7 +104,7 @@
      :as               (one-of :auto :text :byte-array :stream :raw-byte-array :none)
      :filter           (optional (instance IFilter "an IFilter, such as max-body-filter makes"))
      :worker-pool      (unless-none (delayed (instance ExecutorService "an ExecutorService, such as the :pool of new-worker's result")))
-     :response         (unless-none [ifn? "a promise" class-thrown])
+     :response         (unless-none [callable? "a promise" class-thrown])
      :timeout          (unless-none msecs)
      :connect-timeout  msecs
      :idle-timeout     msecs
