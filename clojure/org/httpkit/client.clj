@@ -463,26 +463,30 @@
     :or   {as :auto deadlock-guard? true filter IFilter/ACCEPT_ALL}
     :as   opts}
    & [callback]]
-  (let [opts     (doto (checks/request-map opts) (checks/check-request!))
-        _        (checks/check-callback! callback)
-        control  (ending/control opts)
-        opts     (ending/with-control opts control)
-        coerced  (coerce/streamed-request opts)
-        url      (:url coerced)
-        kind     (coerce/response-kind as)
-        config   (coerce/request-config coerced opts control)
-        client   (choose-client (checks/forced opts :client) insecure?)
-        promise  (or response (promise))
-        pool     (or (checks/forced opts :worker-pool) (:pool @default-worker_))
-        ending   (ending/new-ending promise opts callback client control)
-        prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
-        listener (RespListener. (response-handler ending opts url prompt?)
-                                filter ^ExecutorService pool (int kind))]
-    (ending/begin-hop! control listener)
-    (.exec client url config (when-not insecure? (or sslengine nil)) listener)
-    (if deadlock-guard?
-      (ending/guarded promise control)
-      promise)))
+  (try
+    (let [opts     (doto (checks/request-map opts) (checks/check-request!))
+          _        (checks/check-callback! callback)
+          control  (ending/control opts)
+          opts     (ending/with-control opts control)
+          coerced  (coerce/streamed-request opts)
+          url      (:url coerced)
+          kind     (coerce/response-kind as)
+          config   (coerce/request-config coerced opts control)
+          client   (choose-client (checks/forced opts :client) insecure?)
+          promise  (or response (promise))
+          pool     (or (checks/forced opts :worker-pool) (:pool @default-worker_))
+          ending   (ending/new-ending promise opts callback client control)
+          prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
+          listener (RespListener. (response-handler ending opts url prompt?)
+                                  filter ^ExecutorService pool (int kind))]
+      (ending/begin-hop! control listener)
+      (.exec client url config (when-not insecure? (or sslengine nil)) listener)
+      (if deadlock-guard?
+        (ending/guarded promise control)
+        promise))
+    (catch Throwable t
+      (coerce/close-sources! opts t)
+      (throw t))))
 
 (defn- callback? [x]
   (or (fn? x) (keyword? x) (instance? MultiFn x) (var? x)))

@@ -116,6 +116,22 @@
               error  (error-of (assoc request :method :post :body (source closed "body") :chunked? chunked?))]
           (is (str/includes? (str (ex-message error)) expected))
           (is (= ["body"] @closed)))))
+    (doseq [[about request] {"an option"        {:timeout "5"}
+                             "an option's name" {:proxy-tunnel? true}
+                             "no option"        {:url nil}
+                             "parameters"       {:query-params {5 1}}
+                             "a client"         {:client (delay 5)}
+                             "a worker pool"    {:worker-pool (delay 5)}
+                             "headers"          {:headers [1]}
+                             "a callback"       nil}
+            sources         [[:body] [:part] [:body :part]]]
+      (testing [about sources]
+        (let [closed (atom #{})
+              opts   (cond-> (merge {:url here :method :post} request)
+                       (some #{:body} sources) (assoc :body (source closed :body))
+                       (some #{:part} sources) (assoc :multipart [{:name "a" :content (source closed :part)}]))]
+          (is (thrown? Exception (client/request opts (when-not request "no function"))))
+          (is (= (set sources) @closed)))))
     (doseq [[about part] {"a content" {:name "b" :content true}
                           "a name"    {:name "b\r\n" :content "x"}
                           "no String" {:name 7 :content "x"}

@@ -51,21 +51,9 @@
                 (str (if mixed? "multipart/mixed" "multipart/form-data") "; boundary=" boundary))
         (assoc :body (encode boundary entities mixed?)))))
 
-(defn- close-sources! [multipart ^Throwable why]
-  (doseq [part multipart]
-    (try (let [{:keys [content]} part]
-           (MultipartBody/abandon content why))
-         (catch Throwable _)))) ; A part that cannot be destructured may be why.
-
-(defn- coerce-multipart [{:keys [multipart] :as req} encode]
-  (try (with-multipart req encode)
-       (catch Throwable t
-         (close-sources! multipart t)
-         (throw t))))
-
 (defn- coerce-body [{:keys [multipart form-params nested-param-style] :as req} encode]
   (cond
-    multipart   (coerce-multipart req encode)
+    multipart   (with-multipart req encode)
     form-params (-> req
                     (update :headers headers/with "Content-Type" "application/x-www-form-urlencoded")
                     (assoc :body (params/query-string form-params nested-param-style)))
@@ -92,6 +80,16 @@
     (and basic-auth (not oauth-token))
     (update :headers headers/with "Authorization" (basic-auth-value basic-auth))
     user-agent   (update :headers headers/with "User-Agent" user-agent)))
+
+(defn close-sources!
+  "Closes the streams in `opts`, which would have been read if `why` had not been thrown."
+  [opts ^Throwable why]
+  (MultipartBody/abandon (:body opts) why)
+  (try (doseq [part (:multipart opts)]
+         (try (let [{:keys [content]} part]
+                (MultipartBody/abandon content why))
+              (catch Throwable _))) ; A part that cannot be destructured may be why.
+       (catch Throwable _))) ; As may parts that are no sequence.
 
 (defn request
   "The request map with its options folded into `:url`, `:method` (see
