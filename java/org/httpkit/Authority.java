@@ -10,8 +10,8 @@ import java.net.URI;
  * <p>Not API.
  */
 public final class Authority {
-    /** Decoded; null if there is none. */
-    public final String userInfo;
+    /** Still percent-encoded, since only so its colon can be told from others; null if none. */
+    public final String rawUserInfo;
 
     /**
      * IPv6 literals keep their brackets; null if there is none that a socket could be connected to.
@@ -21,8 +21,8 @@ public final class Authority {
     /** -1 if there is none. */
     public final int port;
 
-    private Authority(String userInfo, String host, int port) {
-        this.userInfo = userInfo;
+    private Authority(String rawUserInfo, String host, int port) {
+        this.rawUserInfo = rawUserInfo;
         this.host = host;
         this.port = port;
     }
@@ -30,7 +30,7 @@ public final class Authority {
     public static Authority of(URI uri) {
         String raw = uri.getRawAuthority();
         if (uri.getHost() != null || raw == null) {
-            return new Authority(uri.getUserInfo(), uri.getHost(), uri.getPort());
+            return new Authority(uri.getRawUserInfo(), uri.getHost(), uri.getPort());
         }
         int at = raw.indexOf('@');
         int colon = raw.indexOf(':', at + 1);
@@ -41,13 +41,9 @@ public final class Authority {
             return new Authority(null, null, -1);
         }
         return new Authority(
-                at < 0 ? null : decoded(raw.substring(0, at)),
+                at < 0 ? null : raw.substring(0, at),
                 host,
                 port.isEmpty() ? -1 : Integer.parseInt(port));
-    }
-
-    private static String decoded(String userInfo) {
-        return URI.create("//" + userInfo + "@host").getUserInfo();
     }
 
     /** The host without the brackets of an IPv6 literal. */

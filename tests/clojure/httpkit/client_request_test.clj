@@ -349,7 +349,7 @@
   [conn]
   (let [in   ^InputStream (:in conn)
         read #(vec (.readNBytes in %))
-        text #(String. (byte-array %))
+        text #(String. (byte-array %) "UTF-8")
         [_ n] (read 2)
         methods (set (read n))]
     (if (methods 2)
@@ -374,4 +374,17 @@
   (peer/with-peer [p socks-proxy]
     (is (= "through" (:body @(client/get "http://t.test/" {:proxy-url (str "socks5://u:p@127.0.0.1:" (:port p))
                                                            :proxy-tunnel? true}))))
-    (is (= [["u" "p"] [1 "t.test" 80]] (butlast @(:requests p))))))
+    (is (= [["u" "p"] [1 "t.test" 80]] (butlast @(:requests p)))))
+  (testing "with a name and password that have any character"
+    (doseq [[userinfo pair] {"a%3Ab:c"       ["a:b" "c"]
+                             "a:b%3Ac"       ["a" "b:c"]
+                             "a:b:c"         ["a" "b:c"]
+                             "us%65r:p%40ss" ["user" "p@ss"]
+                             "%C3%A9:100%25" ["é" "100%"]
+                             "u:%252F"       ["u" "%2F"]
+                             "a%3Ab:"        ["a:b" ""]}
+            host            ["127.0.0.1" "localhost"]]
+      (peer/with-peer [p socks-proxy]
+        (is (= "through" (:body @(client/get "http://t.test/" {:proxy-url (str "socks5://" userinfo "@" host ":" (:port p))
+                                                               :proxy-tunnel? true}))))
+        (is (= pair (first @(:requests p))) userinfo)))))

@@ -170,14 +170,21 @@ final class Route {
 
     /** User and password of the proxy URL, decoded; null without userinfo. */
     String[] proxyCredentials() {
-        String info = proxy == null ? null : Authority.of(proxy).userInfo;
+        String info = proxy == null ? null : Authority.of(proxy).rawUserInfo;
         if (info == null) {
             return null;
         }
         int colon = info.indexOf(':');
         return colon < 0
-                ? new String[] {info, ""}
-                : new String[] {info.substring(0, colon), info.substring(colon + 1)};
+                ? new String[] {decoded(info), ""}
+                : new String[] {
+                    decoded(info.substring(0, colon)), decoded(info.substring(colon + 1))
+                };
+    }
+
+    // Not URLDecoder, to which a plus is a blank.
+    private static String decoded(String userInfo) {
+        return URI.create("//" + userInfo + "@host").getUserInfo();
     }
 
     /** The Proxy-Authorization that the proxy URL asks for; null without userinfo. */
