@@ -37,6 +37,11 @@
   (let [boom (IOException. "no")]
     (with-client [c {:address-finder (fn [_] (throw boom))}]
       (is (identical? boom (:error @(client/get "http://a.test/" {:client c}))))))
+  (doseq [boom [(AssertionError. "no") (StackOverflowError. "no") (IOException. "no") (IllegalStateException. "no")
+                (Throwable. "no")]
+          opts [{} {:deadline 10000}]]
+    (with-client [c {:address-finder (fn [_] (throw boom))}]
+      (is (identical? boom (:error @(client/get "http://a.test/" (assoc opts :client c)))) [boom opts])))
   (with-client [c {:address-finder 5}]
     (is (= ClassCastException (class (:error @(client/get "http://a.test/" {:client c}))))))
   (with-client [c {:address-finder (fn [_] (InetSocketAddress/createUnresolved "a.test" 80))}]

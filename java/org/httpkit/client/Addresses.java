@@ -29,10 +29,11 @@ final class Addresses {
     }
 
     /**
-     * The addresses of the host that a request is sent to, in the order in which to try them. Runs
-     * on the caller's thread, which waits no longer than the request's deadline.
+     * The addresses of the host that a request is sent to, in the order in which to try them.
+     * Looked up on the caller's thread, or, with a deadline, on another one, for which the caller
+     * waits no longer than that.
      */
-    SocketAddress[] of(URI endpoint, RequestConfig config) throws Exception {
+    SocketAddress[] of(URI endpoint, RequestConfig config) throws Throwable {
         SocketAddress[] found = config.deadline < 0 ? find(endpoint) : findUntil(endpoint, config);
         if (internetOnly) {
             for (SocketAddress address : found) {
@@ -94,7 +95,7 @@ final class Addresses {
     }
 
     // A resolver that hangs may outlive the deadline; the caller must not.
-    private SocketAddress[] findUntil(URI endpoint, RequestConfig config) throws Exception {
+    private SocketAddress[] findUntil(URI endpoint, RequestConfig config) throws Throwable {
         FutureTask<SocketAddress[]> lookup = new FutureTask<>(() -> find(endpoint));
         BackgroundThreads.lookups().execute(lookup);
         try {
@@ -105,7 +106,7 @@ final class Addresses {
             Thread.currentThread().interrupt();
             throw e;
         } catch (ExecutionException e) {
-            throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
+            throw e.getCause();
         } finally {
             if (lookup.cancel(true)) {
                 BackgroundThreads.lookups().remove(lookup);

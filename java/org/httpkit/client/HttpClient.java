@@ -32,7 +32,10 @@ import javax.net.ssl.SSLEngine;
  * connections, parsing, decoding and timers; user code that may block runs on worker pools.
  */
 public class HttpClient implements Runnable {
-    /** Decides where a request is connected to; called once per request, on the caller's thread. */
+    /**
+     * Decides where a request is connected to; called once per request, on the caller's thread, or,
+     * if the request has a deadline, on one that may outlive it.
+     */
     public interface AddressFinder {
         /** Resolves the host of the URI. */
         AddressFinder DEFAULT = HttpUtils::getServerAddr;
@@ -285,7 +288,7 @@ public class HttpClient implements Runnable {
     }
 
     private void start(Call call, String url, RequestConfig config, SSLEngine engine)
-            throws Exception {
+            throws Throwable {
         Route route;
         try {
             ensureLoop();
