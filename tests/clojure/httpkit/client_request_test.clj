@@ -193,7 +193,16 @@
       (let [n    (* 2 1024 1024)
             body (ByteArrayInputStream. (byte-array n))
             {:keys [error]} @(client/post (:url p) {:body body :headers {"Content-Length" (str (+ n off))}})]
-        (is (instance? IOException error) off)))))
+        (is (instance? IOException error) off))))
+  (testing "in each form that a header's value may have"
+    (peer/with-peer [p (fn [conn] (peer/await-end! conn))]
+      (let [n (* 2 1024 1024)]
+        (doseq [declared [(inc n) [(str (inc n))] (list (inc n)) (into-array [(inc n)]) (ArrayList. [(inc n)])]]
+          (let [{:keys [error]} (deref (client/post (:url p) {:body    (ByteArrayInputStream. (byte-array n))
+                                                              :headers {"content-LENGTH" declared}
+                                                              :timeout 5000})
+                                       30000 nil)]
+            (is (str/includes? (str (ex-message error)) "1 bytes before its length") (class declared))))))))
 
 (deftest mistakes-are-delivered-without-a-connection
   (peer/with-peer [p ok]

@@ -3,6 +3,8 @@ package org.httpkit.client;
 import clojure.lang.ISeq;
 import clojure.lang.Seqable;
 
+import org.httpkit.HeaderValues;
+
 import java.io.ByteArrayInputStream;
 import java.io.Closeable;
 import java.io.File;
@@ -229,7 +231,7 @@ final class RequestBody implements Closeable {
         if (headers != null) {
             for (Map.Entry<?, ?> header : headers.entrySet()) {
                 if ("content-length".equalsIgnoreCase(String.valueOf(header.getKey()))) {
-                    String value = String.valueOf(header.getValue());
+                    String value = String.valueOf(HeaderValues.single(header.getValue()));
                     return value.matches("[0-9]{1,18}") ? Long.parseLong(value) : -1;
                 }
             }
