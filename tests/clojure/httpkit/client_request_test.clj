@@ -223,6 +223,10 @@
       ProtocolException "Request header must have one value: Host"      {:headers {"Host" (ArrayList.)}}
       ProtocolException "Chunked request bodies are not supported"      {:headers {"Transfer-Encoding" (ArrayList. ["x"])}}
       IllegalArgumentException "Invalid character in HTTP header value: A has a control character at index 1" {:headers {"a" (into-array String ["b\r"])}}
+      IllegalArgumentException "Invalid HTTP header value: X-A is of class byte[], expected a String or a seq of Strings"   {:headers {"x-a" (byte-array 3)}}
+      IllegalArgumentException "Invalid HTTP header value: X-A is of class char[], expected a String or a seq of Strings"   {:headers {"x-a" ["b" (char-array "secret")]}}
+      IllegalArgumentException "Invalid HTTP header value: X-A is of class java.lang.String[], expected a String or a seq of Strings" {:headers {"x-a" [(into-array String ["b"])]}}
+      IllegalArgumentException "Invalid HTTP header value: Proxy-Authorization is of class char[]" {:headers {"proxy-authorization" (char-array "secret")}}
       ProtocolException "Duplicate request header: Host"                {:headers {"Host" "a" "host" "b"}}
       ProtocolException "Content-Length without a request body must be 0" {:headers {"Content-Length" "5"}}
       ProtocolException "Invalid Content-Length: x"                     {:headers {"Content-Length" "x"}}
@@ -324,6 +328,28 @@
     (swap! (:requests conn) conj (peer/read-head! conn))
     (peer/send! conn "HTTP/1.1 " status " X\r\n\r\n")
     ((peer/answering (constantly "through")) conn)))
+
+(defn- with-userinfo [p userinfo]
+  (str/replace (:url p) "http://" (str "http://" userinfo "@")))
+
+(deftest a-proxys-own-credentials-are-sent-unless-the-header-is-given
+  (doseq [[given expected] [[nil []] [[] []] [[nil] []] [(into-array String []) []]
+                            ["Bearer x" ["Bearer x"]] [["Bearer x"] ["Bearer x"]] [[nil "Bearer x"] ["Bearer x"]]
+                            [(into-array ["Bearer x"]) ["Bearer x"]] [(ArrayList. ["Bearer x"]) ["Bearer x"]]
+                            [["a" "b"] ["a" "b"]]]
+          :let [opts  (fn [p] {:proxy-url (with-userinfo p "u:p") :headers {"proxy-authorization" given}})
+                lines (fn [request] (mapv second (filter #(= "Proxy-Authorization" (first %)) (:headers request))))]]
+    (testing [(class given) expected]
+      (peer/with-peer [p ok]
+        (is (= 200 (:status @(client/get "http://t.test/" (opts p)))))
+        (is (= expected (lines (first @(:requests p))))))
+      (peer/with-peer [p (tunnel-proxy 200)]
+        (let [{:keys [body error]} @(client/get "http://t.test/" (assoc (opts p) :proxy-tunnel? true))]
+          (if (< 1 (count expected))
+            (do (is (= ProtocolException (class error)))
+                (is (= "Request header must have one value: Proxy-Authorization" (ex-message error))))
+            (do (is (= "through" body))
+                (is (= [expected []] (map lines @(:requests p)))))))))))
 
 (deftest tunnels-are-opened-with-connect
   (peer/with-peer [p (tunnel-proxy 200)]

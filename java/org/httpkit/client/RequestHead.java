@@ -7,6 +7,7 @@ import org.httpkit.HeaderMap;
 import org.httpkit.HeaderValues;
 import org.httpkit.HttpUtils;
 import org.httpkit.ProtocolException;
+import org.httpkit.jni.Abi;
 
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -30,6 +31,10 @@ final class RequestHead {
     private boolean acceptEncoding;
     private boolean contentLength;
     private boolean proxyConnection;
+
+    /** Even without a value: then the proxy's URL does not give one either. */
+    private boolean userProxyAuthorization;
+
     private String proxyAuthorization;
 
     private RequestHead(Route route, RequestConfig config, RequestBody body) {
@@ -67,7 +72,7 @@ final class RequestHead {
      * For the CONNECT of a tunnel: the user's header, else the proxy URL's userinfo; null for none.
      */
     String proxyAuthorization() {
-        return proxyAuthorization != null ? proxyAuthorization : route.proxyAuthorization();
+        return userProxyAuthorization ? proxyAuthorization : route.proxyAuthorization();
     }
 
     private void startLine() {
@@ -123,13 +128,24 @@ final class RequestHead {
 
     private void line(String name, Object value) {
         if (value != null) {
-            String text = value.toString();
-            HeaderMap.checkValue(name, text);
+            String text = text(name, value);
             put(name);
             put(": ");
             put(text);
             put("\r\n");
         }
+    }
+
+    private static String text(String name, Object value) {
+        if (value.getClass().isArray()) {
+            throw new IllegalArgumentException(
+                    "Invalid HTTP header value: "
+                            + name
+                            + " is of class "
+                            + value.getClass().getTypeName()
+                            + ", expected a String or a seq of Strings");
+        }
+        return HeaderMap.checkValue(name, value.toString());
     }
 
     /** The one value of a header that must have exactly one. */
@@ -169,14 +185,27 @@ final class RequestHead {
     }
 
     // They are for the proxy (RFC 9110 11.7): not for a target, nor for one behind a tunnel.
-    private void proxyAuthorization(Object value) {
-        Object one = HeaderValues.single(value);
-        if (one != null) {
-            proxyAuthorization = one.toString();
-            HeaderMap.checkValue("Proxy-Authorization", proxyAuthorization);
-        }
+    private void proxyAuthorization(Object value) throws ProtocolException {
+        userProxyAuthorization = true;
         if (route.absoluteForm()) {
             lines("Proxy-Authorization", value);
+        } else if (HeaderValues.hasElements(value)) {
+            for (ISeq s = RT.seq(value); s != null; s = s.next()) {
+                tunnelAuthorization(s.first());
+            }
+        } else {
+            tunnelAuthorization(value);
+        }
+    }
+
+    private void tunnelAuthorization(Object value) throws ProtocolException {
+        if (value != null) {
+            String text = text("Proxy-Authorization", value);
+            if (proxyAuthorization != null && route.kind == Abi.ROUTE_TUNNEL) {
+                throw new ProtocolException(
+                        "Request header must have one value: Proxy-Authorization");
+            }
+            proxyAuthorization = text;
         }
     }
 
@@ -194,7 +223,7 @@ final class RequestHead {
             if (!proxyConnection) {
                 line("Proxy-Connection", "Keep-Alive");
             }
-            if (proxyAuthorization == null) {
+            if (!userProxyAuthorization) {
                 line("Proxy-Authorization", route.proxyAuthorization());
             }
         }
