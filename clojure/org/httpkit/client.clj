@@ -125,17 +125,18 @@
 
   Options:
     :max-connections ; To all hosts, including idle ones; further requests are
-                     ; queued (default nil, unlimited; also -1)
+                     ; queued (default nil, unlimited; also 0 or less)
     :max-connections-per-host
                      ; To one host name and port (of the address, if there is an
                      ; `:address-finder`; any port through a proxy without a
                      ; tunnel), through the same proxy (default nil, unlimited)
     :address-finder  ; (fn [URI]) => SocketAddress to connect to, called once per
-                     ; request, with the proxy's URI if there is one
-                     ; (default resolves the host)
-    :channel-factory ; (fn [SocketAddress]) => open SocketChannel, called once per
-                     ; connection with the result of `:address-finder`, even if
-                     ; unresolved; connected here if not yet (default TCP)
+                     ; request, with the proxy's URI if there is one; with a
+                     ; `:deadline`, on another thread (default resolves the host)
+    :channel-factory ; (fn [SocketAddress]) => open SocketChannel, called for each
+                     ; attempt to connect: to the result of `:address-finder`,
+                     ; even if unresolved, or to the host's addresses in turn;
+                     ; connected here if not yet (default TCP)
     :ssl-configurer  ; (fn [SSLEngine URI]), called for every https request
                      ; (default `sni-client/ssl-configurer`; nil for none, then
                      ; host names are not verified)
@@ -148,8 +149,9 @@
     :bind-address    ; Local SocketAddress of connections (default any)
 
   Other options get a warning on standard error, once each. Throws
-  IllegalArgumentException or ClassCastException, with the option's name, for
-  invalid values.
+  IllegalArgumentException, ClassCastException or, for too large numbers,
+  ArithmeticException, with the option's name, for invalid values; for those of
+  `:address-finder`, each request fails with it.
 
     (def own (make-client {:max-connections-per-host 8}))
     @(get \"http://localhost:8080/\" {:client own})"
@@ -259,16 +261,19 @@
 
 (defn max-body-filter
   "A `:filter` that aborts a request whose body has more than `max-length` bytes,
-  as received or decoded: its `:error` is an `AbortException`.
+  as received or, unless `:as` is `:raw-byte-array` or `:none`, decoded: its `:error`
+  is an `AbortException`.
 
-  Throws ArithmeticException if `max-length` does not fit an int.
+  Throws ClassCastException if `max-length` is no number, ArithmeticException if it
+  does not fit an int.
 
     @(get \"http://localhost:8080/\" {:filter (max-body-filter 100000)})"
   [max-length]
-  (when-not (number? max-length)
-    (throw (ClassCastException.
-             (str "max-body-filter of " (options/shown-alone max-length) ": expected a number of bytes"))))
-  (IFilter$MaxBodyFilter. (Math/toIntExact (long max-length))))
+  (when-not (and (number? max-length) (<= Integer/MIN_VALUE max-length Integer/MAX_VALUE))
+    (let [message (str "max-body-filter of " (options/shown-alone max-length)
+                    ": expected a number of bytes, at most " Integer/MAX_VALUE)]
+      (throw (if (number? max-length) (ArithmeticException. message) (ClassCastException. message)))))
+  (IFilter$MaxBodyFilter. (int (long max-length))))
 
 ;;;; From options to a request
 
@@ -362,6 +367,8 @@
   with or without a timeout, that is also a `java.util.concurrent.Future`
   (`future-cancel` aborts the request and closes its connection).
 
+  With `:deadlock-guard? false` it is only a promise.
+
   Its value is the response map, or what `callback` returns for that map:
 
     {:opts opts :status 200 :headers {:content-type _} :body _} ; Any HTTP status
@@ -370,16 +377,19 @@
 
   Only invalid options, by name, and parameters or parts that cannot be encoded
   throw: NullPointerException for nil, ClassCastException for a wrong class, else
-  mostly IllegalArgumentException. The callback is called once, on the worker pool,
-  with the response map; if it throws, the value is {:opts opts :error ex}, and the
-  client's `:error-logger` gets `ex`.
+  mostly IllegalArgumentException. Streams to be sent are closed then, too.
+
+  The callback is called once, on the worker pool, with the response map; if it
+  throws, the value is {:opts opts :error ex}, and the client's `:error-logger` gets
+  `ex`.
 
   Request options (unknown ones are returned in `:opts`; one within a letter or two
   of an option gets a warning on standard error, once):
     :url                ; Required, a String
     :method             ; Keyword of a registered method (default `:get`)
-    :headers            ; {String value}; a seq, Collection or array gives a line
-                        ; per element, nil none, not even the automatic one;
+    :headers            ; {String value}; a seq, Collection or Object[] gives a line
+                        ; per element, nil none, not even the automatic one
+                        ; (Host and Content-Length need a value);
                         ; Proxy-Authorization is sent only to proxies
     :body               ; String, byte[], ByteBuffer, File, InputStream (closed) or
                         ; seq of things to join. Large Files, and InputStreams of
@@ -389,7 +399,8 @@
     :chunked?           ; Send the body with chunked transfer coding, read, parts
                         ; included, as it is sent? (default false)
     :query-params       ; Added to the URL, see `query-string`
-    :form-params        ; Sent as a form body, replaces `:body`
+    :form-params        ; Sent as a form body, replaces `:body`; with `:multipart`,
+                        ; its first parts, in reverse order
     :nested-param-style ; Of both, see `query-string`
     :multipart          ; [{:name _ :content _ :filename _ :content-type _}],
                         ; content a String, Number, byte[], ByteBuffer, File or
@@ -413,7 +424,8 @@
     :worker-pool        ; ExecutorService (or delay) that decodes and calls back
                         ; (default that of `default-worker_`)
     :response           ; Promise to deliver the value to (default a new one)
-    :deadlock-guard?    ; Refuse deref inside callbacks? (default true)
+    :deadlock-guard?    ; Refuse deref inside callbacks? (default true); if false,
+                        ; the result cannot be cancelled, either
 
   Times, in msecs:
     :connect-timeout    ; From submission to connected, without DNS (default 60000)
@@ -501,7 +513,7 @@
     `(defn ~verb
        ~(str "Sends a " (.toUpperCase (name verb) Locale/ROOT) " request, see `request` for options and result.
 
-  `callback` may take the place of `opts`: a function, keyword or multimethod.
+  `callback` may take the place of `opts`: a function, keyword, multimethod or Var.
 
     @(" verb " \"http://localhost:8080/things\" {:timeout 1000})")
        {:arglists '([~'url ~'& [~'opts ~'callback]] [~'url ~'& [~'callback]])}

@@ -9,7 +9,9 @@
   "Evaluates `body` once, `ms` msecs from now (immediately if `ms` <= 0), on the
   timer's thread. Exceptions are printed to standard error.
 
-  Returns a task for `cancel`. Throws ArithmeticException if `ms` does not fit an int.
+  Returns a task for `cancel`. Throws if `ms` is no number that fits an int:
+  ArithmeticException, IllegalArgumentException (not even a long),
+  ClassCastException or NullPointerException.
 
     (schedule-task 1000 (println \"a second later\"))"
   [ms & body]

@@ -1,6 +1,7 @@
 (ns org.httpkit.utils
   "Shared by server and client: worker pools, and this JVM's capabilities."
   (:require
+   [org.httpkit.options :as options]
    [org.httpkit.workers :as workers])
   (:import
    [org.httpkit VirtualThreads]
@@ -11,7 +12,7 @@
   (also if it throws) to `else`. The result is fixed in AOT-compiled code: test
   for libraries this way, not for the JVM.
 
-    (compile-if (require 'ring.core.protocols) (use-ring) (do-without))"
+    (compile-if (do (require 'ring.core.protocols) true) (use-ring) (do-without))"
   [test then else]
   (if (try (eval test) (catch Throwable _ false))
     then
@@ -63,12 +64,14 @@
     :n-max-threads-factor ; Threads per core (default 1)
     :keep-alive-msecs     ; How long threads beyond the minimum may idle (default 0)
 
-  Throws IllegalArgumentException if the sizes or queue type are invalid,
-  NullPointerException for an `:array` queue without a size.
+  Throws, unless the pool is virtual, IllegalArgumentException if the sizes or queue
+  type are invalid, ClassCastException for values of a wrong class,
+  ArithmeticException for numbers beyond an int, NullPointerException for an `:array`
+  queue without a size.
 
     (:pool (new-worker {:default-prefix \"job-\"} {:n-threads 2 :queue-type :linked :allow-virtual? false}))"
   [internal-opts user-opts]
-  (workers/worker (workers/spec internal-opts user-opts)))
+  (workers/worker (workers/spec internal-opts (options/as-map "new-worker" user-opts))))
 
 (defn native-info
   "Describes the native library, loading it if necessary:

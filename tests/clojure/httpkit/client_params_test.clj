@@ -221,7 +221,13 @@
 
 (deftest max-body-filter-takes-ints
   (is (= "Response Filter: ACCEPT when body's length <= 10" (str (client/max-body-filter 10))))
-  (is (thrown? ArithmeticException (client/max-body-filter 3000000000))))
+  (are [n class] (thrown-with-msg? class #"^max-body-filter of .+: expected a number of bytes, at most 2147483647$"
+                                   (client/max-body-filter n))
+    3000000000 ArithmeticException
+    1e30       ArithmeticException
+    ##NaN      ArithmeticException
+    nil        ClassCastException
+    "5"        ClassCastException))
 
 (deftest verbs-call-the-request-var-with-two-arguments
   (let [calls (atom [])

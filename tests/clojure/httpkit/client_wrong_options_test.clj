@@ -4,7 +4,8 @@
             [clojure.test :refer [are deftest is testing]]
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client]
-            [org.httpkit.options.client :as client-options])
+            [org.httpkit.options.client :as client-options]
+            [org.httpkit.utils :as utils])
   (:import [java.io ByteArrayOutputStream File PrintStream]
            [java.net ConnectException InetSocketAddress URI]
            [java.util ArrayList HashMap]
@@ -150,7 +151,11 @@
 
 (deftest wrong-options-of-a-worker-pool-are-named
   (is (= [IllegalArgumentException ":n-threads 0: expected an integer from 1 to 2147483647, or nil"]
-         (thrown #(client/new-worker {:n-threads 0 :allow-virtual? false})))))
+         (thrown #(client/new-worker {:n-threads 0 :allow-virtual? false}))))
+  (doseq [[opts shown] {5 "5", [1] "of class clojure.lang.PersistentVector"}
+          [f about]    {client/new-worker "new-worker", #(utils/new-worker {} %) "new-worker"}]
+    (is (= [IllegalArgumentException (str "options " shown " of " about ": expected a map")]
+           (thrown #(f opts))))))
 
 (deftest options-that-were-always-allowed-still-are
   (peer/with-peer [p ok]

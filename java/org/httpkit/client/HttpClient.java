@@ -46,7 +46,7 @@ public class HttpClient implements Runnable {
         SocketAddress findAddress(URI uri) throws UnknownHostException;
     }
 
-    /** Opens the channel of a connection; called once per connection, never on the loop. */
+    /** Opens the channel of a connection; called for each attempt to connect, never on the loop. */
     public interface ChannelFactory {
         /** A TCP channel with keep-alive probes and without Nagle's delay. */
         ChannelFactory DEFAULT =
