@@ -66,7 +66,7 @@
            "callback 5: expected a function of the response"    #(client/get "http://h/" {} 5)
            "client-stats of nil: expected an HttpClient, see make-client, or a delay of one" #(client/client-stats nil)
            "client-stop! of 5: expected an HttpClient, see make-client, or a delay of one"   #(client/client-stop! 5)
-           "max-body-filter of \"5\": expected a number of bytes" #(client/max-body-filter "5")
+           "max-body-filter of \"5\": expected a number of bytes, at most 2147483647" #(client/max-body-filter "5")
            ":multipart of class clojure.lang.PersistentArrayMap: expected a seq of maps {:name _ :content _}, or nil"
            #(client/post "http://h/" {:multipart {:name "n" :content "c"}})
            "parameter name 1: expected a String, Keyword or Symbol" #(client/query-string {1 2})
