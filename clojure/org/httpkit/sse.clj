@@ -341,6 +341,7 @@
 
 (defn- run-source [{:keys [opts closed? ^CountDownLatch latch on-error callbacks] :as source}]
   (try
+    (checks/check-headers! opts)
     (loop [state {:failures 0 :retry default-retry :last-id (headers/value-of (:headers opts) "last-event-id")}]
       (when-let [{:keys [retry failures whole?] :as state} (attempt! source state)]
         (when (and (:reconnect? opts) (not @closed?))

@@ -353,6 +353,13 @@
                           (sse/connect "http://127.0.0.1:1" {:max-event-bytes size} {})))
     (is (thrown-with-msg? IllegalArgumentException #":max-event-bytes" (sse/events (ByteArrayInputStream. (byte-array 0)) size)))))
 
+(deftest wrong-headers-are-named
+  (doseq [[headers shown] {5 "5", "a: b" "\"a: b\"", :k ":k", [1] "of class clojure.lang.PersistentVector"}]
+    (let [error (promise)]
+      (sse/connect "http://127.0.0.1:1" {:headers headers} {:on-error #(deliver error %)})
+      (is (= [ClassCastException (str ":headers " shown ": expected a map from Strings to values, or nil")]
+             ((juxt class ex-message) (deref error wire/patience-ms nil)))))))
+
 (deftest misspelt-options-are-one-warning-each
   (let [err     System/err
         text    (ByteArrayOutputStream.)

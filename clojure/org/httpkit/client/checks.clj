@@ -52,6 +52,11 @@
   (when (and (:proxy-tunnel? opts) (not-any? #(contains? opts %) [:proxy-url :proxy-host]))
     (options/refuse! ":proxy-tunnel? true has no effect without :proxy-url")))
 
+(defn check-headers!
+  "As `check-request!` does, for those who look at the headers before it."
+  [opts]
+  (options/check client-options/request (select-keys opts [:headers])))
+
 (defn warn-of-source-slips!
   "As `check-request!` does, for names that are nearly those of options which only `org.httpkit.sse/connect` has."
   [opts]
