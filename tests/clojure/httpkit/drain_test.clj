@@ -10,9 +10,9 @@
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server]
             [org.httpkit.server.config :as config])
-  (:import (java.io BufferedReader File)
+  (:import (java.io BufferedReader Closeable File)
            (java.lang.ref WeakReference)
-           (java.net ConnectException)
+           (java.net ConnectException InetSocketAddress Socket)
            (java.util.concurrent CountDownLatch TimeUnit)
            (org.httpkit.server HttpServer ServerOptions)))
 
@@ -169,10 +169,9 @@
                  (is (= expected (patiently (future @(end server))))))))))))
 
 (defn- read-slowly [conn n]
-  ;; Not so slowly that the last 16 KiB are in the kernel when the server looks: it does not wait for those.
   (dotimes [_ 50]
     (wire/read-exactly conn (/ (long n) 50))
-    (Thread/sleep 2)))
+    (Thread/sleep 10)))
 
 (deftest peers-that-send-while-they-read-get-everything-from-a-server-that-stops
   (let [size 3000000 ; less than the sockets' buffers hold: the kernel has all of it, and the peer does not
@@ -203,6 +202,41 @@
                 (wire/send! http (wire/get-request "/"))
                 (Thread/sleep 5))
               (is (= [1001 :read] (map patiently peers))))
+            (is (= expected (patiently over)))))))))
+
+(defn- connect-narrowly
+  "A connection whose kernel takes 4 KiB, and the rest only as it is read."
+  ^Closeable [port]
+  (wire/wrap (doto (Socket.)
+               (.setReceiveBufferSize 4096)
+               (.connect (InetSocketAddress. "127.0.0.1" (int port))))))
+
+(deftest the-last-bytes-reach-a-peer-that-sends-and-reads-them-late
+  (let [[most rest-of-it] [25000 15000] ; a stop takes that rest for delivered if its peer is silent
+        all (byte-array (+ most rest-of-it))]
+    (doseq [[end expected] [[server/server-drain! {:requests 1 :websockets 0 :cut 0}]
+                            [server/server-stop!  true]]]
+      (let [gate  (CountDownLatch. 1)
+            begun (promise)
+            read? (promise)
+            {:keys [port server]} (wire/start (fn [_] (deliver begun true) (.await gate) {:body all}) {})
+            received #(get-in (server/server-stats server) [:bytes :in])]
+        (with-open [peer (connect-narrowly port)]
+          (wire/send! peer (wire/get-request "/"))
+          (is (true? (patiently begun)))
+          (let [over (future @(end server {:timeout 60000}))]
+            (is (wire/eventually #(refused? port)))
+            (.countDown gate)
+            (is (= 200 (:status (wire/read-head peer))))
+            (let [before (received)
+                  sender (future (while (and (= :not-yet (deref read? 5 :not-yet))
+                                          (wire/send! peer (wire/get-request "/")))))]
+              (is (wire/eventually #(< before (received))))
+              (wire/read-exactly peer most)
+              (is (= :goes-on (deref over 1000 :goes-on)) "it waits, for longer than for a silent peer")
+              (wire/read-exactly peer rest-of-it)
+              (deliver read? true)
+              (patiently sender))
             (is (= expected (patiently over)))))))))
 
 (deftest a-websocket-that-opens-during-a-stop-is-closed-as-those-before

@@ -179,9 +179,11 @@ public final class Native {
     public static native void serverFree(long server);
 
     /**
-     * @return connections with bytes not yet written; open channels do not count
+     * @param grace msecs, as of {@link #serverUnfinished}
+     * @return connections with bytes not yet written, or at their end not yet taken; open channels
+     *     do not count
      */
-    public static native int serverUnsent(long server);
+    public static native int serverUnsent(long server, long grace);
 
     /**
      * Counts the connections that a draining server must still wait for. Call it repeatedly: it

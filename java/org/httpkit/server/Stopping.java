@@ -20,6 +20,9 @@ final class Stopping {
     private final HttpServer server;
     private final Runnable callback;
 
+    /** Msecs that silent connections are kept. */
+    private int grace;
+
     /** WebSockets that it has closed. */
     private int websockets;
 
@@ -59,6 +62,7 @@ final class Stopping {
     }
 
     private int unfinished(int grace) {
+        this.grace = grace;
         // Repeatedly: a request may become a WebSocket meanwhile.
         websockets += Native.serverGoAway(server.handle);
         return Native.serverUnfinished(server.handle, grace, false);
@@ -94,7 +98,7 @@ final class Stopping {
     /** Waits until what handlers that ended in time have sent is written, if peers read it. */
     private void awaitUnsent(long deadline) throws InterruptedException {
         while (deadline - System.nanoTime() > 0
-                && (server.bodies.areGoing() || Native.serverUnsent(server.handle) > 0)) {
+                && (server.bodies.areGoing() || Native.serverUnsent(server.handle, grace) > 0)) {
             Thread.sleep(UNSENT_TICK_MILLIS);
         }
         server.bodies.interrupt();

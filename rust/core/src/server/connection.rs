@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
     /// While the server stops: since when this connection has received nothing.
     pub(super) silent_since: Option<Box<Instant>>,
+    /// The peer has sent something after the connection's last bytes were written or queued.
+    pub(super) sends_on: bool,
     /// Its address counts towards the limit per address.
     pub(super) counted: bool,
     /// Reading stopped because something was full.
@@ -111,6 +113,7 @@ impl Conn {
             eof: false,
             half_closed: None,
             silent_since: None,
+            sends_on: false,
             counted: shared.config.proxy == ProxyMode::Disable,
             paused: false,
             sent_in_callback: false,
@@ -150,6 +153,7 @@ impl Conn {
     pub(super) fn received(self: &Arc<Self>, fresh: &mut [u8]) {
         let mut state = self.lock();
         state.silent_since = None;
+        state.sends_on = state.is_at_end();
         match state.transport.tls() {
             None => self.deliver(state, fresh, fresh.len()),
             Some(_) => self.received_sealed(state, fresh),
@@ -328,6 +332,11 @@ impl State {
 
     pub(super) fn is_closing_websocket(&self) -> bool {
         matches!(&self.phase, Phase::WebSocket(session) if session.is_closing())
+    }
+
+    /// Whether nothing that the peer sends is answered any more.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.phase, Phase::Lingering) || self.is_closing_websocket()
     }
 
     /// Whether the peer must keep reading what is queued, responses and what a channel sends. Where a connection ends,

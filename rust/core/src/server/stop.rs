@@ -19,8 +19,8 @@ use super::types::{Stage, Until};
 
 /// A head or handshake that has begun to arrive gets this many times the grace of an idle connection.
 const BEGUN: u32 = 4;
-/// A peer may have received this much and not yet acknowledged it: a stop must not wait for each of them, nor for one
-/// that has gone silently.
+/// A peer may have received this much and not yet acknowledged it. A stop does not wait for that, which takes 40 ms or,
+/// if the peer is gone, forever; unless the peer sends, so that it would be reset.
 const MOST_IN_FLIGHT: u64 = 16 * 1024;
 
 impl Server {
@@ -41,7 +41,8 @@ impl Server {
     /// has no complete response, or bytes not yet written, or at their end not yet taken; WebSockets that have not been
     /// told to go away; until it is [`Until::Drained`], other open channels, too, and listeners that have not ended.
     /// Call it repeatedly: each call closes idle connections that have been silent for `grace` since a first call. Until
-    /// then they count, and one with a partial head or handshake counts for four times as long.
+    /// then they count, and one with a partial head or handshake counts for four times as long. Those with only their
+    /// last bytes in flight count if their peers have sent more since their end, until silent for `grace`.
     pub fn unfinished(&self, grace: Duration, until: Until) -> usize {
         let now = Instant::now();
         let stop = &self.shared.stop;
@@ -75,9 +76,13 @@ impl Server {
     }
 
     /// Connections with bytes not yet written, or at their end not yet taken; not open channels, which have no end.
-    pub fn unsent(&self) -> usize {
+    /// `grace` is as in [`Self::unfinished`].
+    pub fn unsent(&self, grace: Duration) -> usize {
+        let now = Instant::now();
         let conns = self.shared.all();
-        let unsent = conns.iter().filter(|conn| conn.lock().is_unsent(conn));
+        let unsent = conns
+            .iter()
+            .filter(|conn| conn.lock().is_awaited(conn, now, grace));
         unsent.count()
     }
 }
@@ -89,8 +94,7 @@ impl Conn {
         let mut state = self.lock();
         match &state.phase {
             Phase::Http(_, Responding::Idle) => {
-                let since = state.silent_since.get_or_insert_with(|| Box::new(now));
-                let silent = now - **since;
+                let silent = state.silence(now);
                 if state.is_idle() && silent >= grace {
                     state.lost(self);
                     return false;
@@ -101,7 +105,7 @@ impl Conn {
             }
             Phase::Http(..) => is_drain || !state.is_open_channel(),
             Phase::WebSocket(session) if is_drain || !session.is_closing() => true,
-            _ => state.is_unsent(self),
+            _ => state.is_awaited(self, now, grace),
         }
     }
 
@@ -138,20 +142,32 @@ impl State {
         self.transport.tls().is_some_and(in_handshake)
     }
 
-    /// Whether bytes are still to be written, or taken. Those of an open channel do not count, as more may follow
-    /// without end.
+    /// For how long nothing has been received, since the first time that this was asked.
+    fn silence(&mut self, now: Instant) -> Duration {
+        now - **self.silent_since.get_or_insert_with(|| Box::new(now))
+    }
+
+    /// Whether bytes are still to be written, or taken, other than the last ones in flight. Those of an open channel do
+    /// not count, as more may follow without end.
     fn is_unsent(&self, conn: &Conn) -> bool {
         match self.transport.all_is_written() {
-            true => self.is_untaken(conn),
+            true => self.untaken(conn) > MOST_IN_FLIGHT,
             false => !self.is_open_channel(),
         }
     }
 
-    /// Whether the kernel holds last bytes of a connection whose peer may still send. That would reset a closed one, and
-    /// the peer would lose them.
-    fn is_untaken(&self, conn: &Conn) -> bool {
-        let lingers = matches!(self.phase, Phase::Lingering) || self.is_closing_websocket();
-        lingers && !self.eof && self.transport.in_kernel(conn.shared.config.unsent) > MOST_IN_FLIGHT
+    /// As [`Self::is_unsent`], or the last bytes are in flight to a peer that sends, and has not been silent for `grace`.
+    fn is_awaited(&mut self, conn: &Conn, now: Instant, grace: Duration) -> bool {
+        self.is_unsent(conn) || self.sends_on && self.untaken(conn) > 0 && self.silence(now) < grace
+    }
+
+    /// How many last bytes the kernel holds of a connection whose peer may still send. That would reset a closed one,
+    /// and the peer would lose them, but not what its own kernel has taken.
+    fn untaken(&self, conn: &Conn) -> u64 {
+        match self.is_at_end() && !self.eof {
+            true => self.transport.in_kernel(conn.shared.config.unsent),
+            false => 0,
+        }
     }
 
     fn is_open_channel(&self) -> bool {

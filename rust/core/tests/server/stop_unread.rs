@@ -9,7 +9,7 @@ use httpkit_core::net::platform::BorrowedSocket;
 use httpkit_core::server::{Config, Ended, Exchange, Interest, Mode, Sent, Until};
 use httpkit_core::ws::Opcode;
 
-use crate::support::{Running, answer, config, frame, read_head, reply, wait_until};
+use crate::support::{PATIENCE, Running, answer, config, frame, read_head, reply, wait_until};
 use crate::tls_support::{Secure, VERSIONS};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -49,7 +49,7 @@ fn assert_one_is_waited_for(server: &Running) {
     for _ in 0..2 {
         assert_eq!(unfinished(server, Until::Drained), 1, "a drain waits");
         assert_eq!(unfinished(server, Until::Stopped), 1, "a stop waits");
-        assert_eq!(server.server.unsent(), 1);
+        assert_eq!(server.server.unsent(Duration::ZERO), 1);
     }
 }
 
@@ -242,11 +242,52 @@ fn a_peer_that_sends_behind_its_last_response_is_waited_for() {
 }
 
 #[test]
+fn the_last_bytes_in_flight_are_waited_for_while_their_peer_sends() {
+    const GRACE: Duration = Duration::from_millis(1);
+    static HELD: AtomicU64 = AtomicU64::new(0);
+    let ways: [fn(&Running) -> TcpStream; 2] = [
+        |server| {
+            let mut peer = server.connect();
+            peer.write_all(GET).unwrap();
+            let exchange = server.request();
+            server.server.drain();
+            answer(&exchange, b"last");
+            peer
+        },
+        |server| {
+            let (peer, _exchange) = server.websocket(None);
+            server.server.drain();
+            assert_eq!(server.server.go_away(), 1);
+            peer
+        },
+    ];
+    for begin in ways {
+        for until in [Until::Stopped, Until::Drained] {
+            HELD.store(1000, Ordering::Relaxed);
+            let mut server = start_with(|_| HELD.load(Ordering::Relaxed));
+            let mut peer = begin(&server);
+            let unfinished = |grace| server.server.unfinished(grace, until);
+            wait_until("it has sent nothing", || unfinished(PATIENCE) == 0);
+            for _ in 0..3 {
+                peer.write_all(GET).unwrap();
+                // The first look after it was heard finds no silence, and begins one.
+                wait_until("it is heard, and waited for", || unfinished(GRACE) == 1);
+                wait_until("it is silent again", || unfinished(GRACE) == 0);
+                assert_eq!(server.server.unsent(PATIENCE), 1);
+            }
+            HELD.store(0, Ordering::Relaxed);
+            assert_eq!(unfinished(PATIENCE), 0, "it has everything");
+            stop_in_peace(&mut server);
+        }
+    }
+}
+
+#[test]
 fn a_peer_that_has_yet_to_acknowledge_a_close_frame_is_neither_waited_for_nor_counted_as_cut() {
     let server = start_with(|_| GOING_AWAY.len() as u64);
     let (_peer, _exchange) = server.websocket(None);
     assert_eq!(server.server.go_away(), 1);
-    assert_eq!(server.server.unsent(), 0);
+    assert_eq!(server.server.unsent(PATIENCE), 0);
     assert_eq!(server.server.close(), 0);
 }
 

@@ -254,8 +254,10 @@ pub(crate) fn unsent<'local>(
     _: &mut Env<'local>,
     _: JClass<'local>,
     handle: jlong,
+    grace: jlong,
 ) -> Result<jint> {
-    Ok(server(handle)?.unsent() as jint)
+    let grace = Duration::from_millis(number(grace, "grace in msecs")?);
+    Ok(server(handle)?.unsent(grace) as jint)
 }
 
 pub(crate) fn unfinished<'local>(
