@@ -1,7 +1,7 @@
 (ns httpkit.limits-test
   "Limits on what a peer may do, and for how long, as options of run-server."
   (:require [clojure.string     :as str]
-            [clojure.test       :refer [deftest is]]
+            [clojure.test       :refer [deftest is testing]]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.net InetSocketAddress Socket)
@@ -120,6 +120,24 @@
         (is (deref interrupted wire/patience-ms false) about)
         (is (= "false" (:body (wire/fetch port "/quick"))) "the interrupt ends with its request")
         (is (wire/eventually #(instance? InterruptedException (second (first @errors)))) about)))))
+
+(deftest a-request-that-got-its-503-before-its-handler-began-is-not-handled
+  (doseq [[about options] {"one thread"    {:allow-virtual? false :thread 1}
+                           "a user's pool" {:worker-pool (delay (java.util.concurrent.Executors/newFixedThreadPool 1))}}]
+    (testing about
+      (let [go (promise), handled (atom [])]
+        (wire/with-server [{:keys [port errors]}
+                           (fn [{:keys [uri]}] (swap! handled conj uri) (when (= "/slow" uri) @go) (ok nil))
+                           (assoc options :handler-timeout limit-ms)]
+          (with-open [slow (wire/connect port), waits (wire/connect port)]
+            (wire/send! slow (wire/get-request "/slow"))
+            (is (wire/eventually #(= ["/slow"] @handled)))
+            (wire/send! waits (wire/get-request "/waits"))
+            (is (= [503 503] (map (comp :status wire/answer) [slow waits]))))
+          (deliver go true)
+          (is (= 200 (:status (wire/fetch port "/next"))))
+          (is (= ["/slow" "/next"] @handled))
+          (is (= [] @errors)))))))
 
 (deftest a-handler-that-times-out-keeps-running-if-not-asked-for
   (let [go (promise), ended (promise)]

@@ -1,6 +1,7 @@
 package org.httpkit.server;
 
 import org.httpkit.jni.Abi;
+import org.httpkit.jni.Native;
 import org.httpkit.logger.ContextLogger;
 
 import java.util.Arrays;
@@ -11,8 +12,12 @@ import java.util.concurrent.TimeUnit;
 final class ExecutorWorkers extends Workers {
     private final Unbegun unbegun;
 
+    /** Requests may get 503 while they wait for the pool. */
+    private final boolean timesOut;
+
     ExecutorWorkers(HttpServer server, ExecutorService pool) {
         super(server);
+        this.timesOut = server.options.limits("handler-timeout");
         this.unbegun = new Unbegun(pool);
     }
 
@@ -36,6 +41,16 @@ final class ExecutorWorkers extends Workers {
         return small ? block : Arrays.copyOf(block, ChannelEvents.START);
     }
 
+    /** No handler is called in vain, as none is from the queue of the server's own threads. */
+    private static boolean forgetIfOver(byte[] block) {
+        long handle = RequestBlock.handle(block);
+        if (RequestBlock.kind(block) != Abi.KIND_REQUEST || Native.isOpen(handle)) {
+            return false;
+        }
+        Native.refuse(handle, true); // sends nothing any more
+        return true;
+    }
+
     private final class Work extends Unbegun.Task {
         private final byte[] block;
 
@@ -45,7 +60,9 @@ final class ExecutorWorkers extends Workers {
 
         @Override
         void perform() {
-            ExecutorWorkers.this.perform(block);
+            if (!timesOut || !forgetIfOver(block)) {
+                ExecutorWorkers.this.perform(block);
+            }
         }
 
         @Override

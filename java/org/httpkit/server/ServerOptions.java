@@ -126,6 +126,11 @@ public final class ServerOptions {
         return numbers.containsKey(name);
     }
 
+    /** Whether an option that is a limit was {@link #set}; 0 stands for none. */
+    boolean limits(String name) {
+        return numbers.getOrDefault(name, 0L) > 0;
+    }
+
     String[] names() {
         return numbers.keySet().toArray(new String[0]);
     }
