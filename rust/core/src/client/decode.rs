@@ -202,10 +202,6 @@ impl Decoder {
         if self.state != State::Done || self.until_close || self.status == 101 {
             return false;
         }
-        // It has no content (RFC 9110 15.3.6), but is framed like others (RFC 9112 6.3): what it announces may yet come.
-        if self.status == 205 && !self.head_request && self.announces_body() {
-            return false;
-        }
         // RFC 9112 9.3
         if self.headers.has_token("connection", "close") {
             return false;
@@ -217,11 +213,6 @@ impl Decoder {
                     && self.headers.all("transfer-encoding").next().is_none()
             }
         }
-    }
-
-    fn announces_body(&self) -> bool {
-        let length = self.headers.get("content-length");
-        self.has("transfer-encoding") || length.is_some_and(|length| length != b"0")
     }
 
     /// Length of the body that follows [`Event::Headers`], if the head announces it.
