@@ -69,7 +69,8 @@ pub(super) struct State {
     pub(super) eof: bool,
     /// Set while the peer has ended its side and is still owed a response.
     pub(super) half_closed: Option<Box<Ticket<Conn>>>,
-    /// While the server stops: since when this connection has received nothing.
+    /// While the server stops, or a new connection needs the place of this one, which is over: since when it has
+    /// received nothing.
     pub(super) silent_since: Option<Box<Instant>>,
     /// The peer has sent something after the connection's last bytes were written or queued.
     pub(super) sends_on: bool,

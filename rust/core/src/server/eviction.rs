@@ -1,5 +1,7 @@
-//! Connections at the limit, `:max-connections`: idle ones are closed for new ones, which wait if none is idle.
+//! Connections at the limit, `:max-connections`: those that are over, and idle ones, are closed for new ones, which wait
+//! if there are none.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +18,10 @@ use super::types::Stage;
 
 /// How often a waiting connection checks whether another has become idle.
 const LOOK: Duration = Duration::from_millis(100);
-/// A search remembers one idle connection for this many that it has looked at, so that a new connection costs few
+/// A connection whose last response is sent is closed no sooner than after this much silence: what its peer still sends
+/// would cause a reset, which could lose the response.
+const GRACE: Duration = Duration::from_millis(100);
+/// A search remembers one connection that may give way for this many that it has looked at, so that a new connection costs few
 /// looks.
 const SHARE: usize = 16;
 /// A search that pays off less is repeated no sooner than after this many times as long as it took.
@@ -26,20 +31,29 @@ const BATCH: usize = 256;
 /// Milliseconds that no search takes.
 const LONGEST_SEARCH: u32 = 60_000;
 
-/// An idle connection, and since when it is idle.
-type Idle = (Weak<Conn>, u32);
+/// Why a connection may give way. The first go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// Its last response is sent, and its peer does not end its side.
+    Over,
+    /// It has had a request, and waits for another, of which we have received no byte.
+    Idle,
+}
 
-/// Idle connections that have been found, the oldest last, and when to search for others.
+/// A connection that may give way, and since when.
+type Found = (Weak<Conn>, Why, u32);
+
+/// Connections that may give way, the first to do so last, and when to search for others.
 #[derive(Debug, Default)]
 pub(super) struct LongIdle {
-    found: Vec<Idle>,
+    found: Vec<Found>,
     /// Searching now would find few again.
     not_before: Option<Instant>,
 }
 
 impl LongIdle {
     /// A search that looked at `looked` connections took this time.
-    fn searched(&mut self, found: Vec<Idle>, looked: usize, now: Instant, took: Duration) {
+    fn searched(&mut self, found: Vec<Found>, looked: usize, now: Instant, took: Duration) {
         // Each of many found ones makes room, or has had a request meanwhile: both pay for the search.
         let pays = found.len() >= most_remembered(looked);
         self.not_before = (!pays).then(|| now + LOOK.max(took * PAUSE));
@@ -57,7 +71,7 @@ fn most_remembered(count: usize) -> usize {
 }
 
 /// Waits until there may be one more connection, and counts it. When the server stops accepting, it is counted anyway:
-/// it has been accepted, and must be served. `oldest` are idle connections that were found before.
+/// it has been accepted, and must be served. `oldest` may give way, as found before.
 pub(super) async fn wait_for_room(
     shared: &Arc<Shared>,
     stage: &mut watch::Receiver<Stage>,
@@ -70,7 +84,7 @@ pub(super) async fn wait_for_room(
             let now = Instant::now();
             oldest.searched(found, looked, now, now - began);
         }
-        let gave_way = std::iter::from_fn(|| oldest.found.pop()).any(|idle| give_way(&idle));
+        let gave_way = std::iter::from_fn(|| oldest.found.pop()).any(|found| give_way(&found));
         if !gave_way && shared.admission.warnings.take_due() {
             shared.notice(Notice::Warning(shared.admission.warning()));
         }
@@ -85,9 +99,9 @@ pub(super) async fn wait_for_room(
     }
 }
 
-/// Some of the connections that have been idle for longest, the oldest last, and how many there were to look at.
-async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
-    let mut youngest_first = BinaryHeap::new();
+/// Some of the connections that may give way, the first to do so last, and how many there were to look at.
+async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Found>, usize) {
+    let mut last_first = BinaryHeap::new();
     let now = shared.clock.now();
     let slots = shared.connections.slots();
     // Slots are more: on a machine with many loops, each list has as many as the longest.
@@ -96,22 +110,26 @@ async fn find_oldest(shared: &Arc<Shared>) -> (Vec<Idle>, usize) {
     let mut at = 0;
     while at < slots {
         for conn in shared.connections.at(at..at + BATCH) {
-            let Some(since) = conn.idle_since() else {
+            let Some((why, since)) = conn.may_give_way() else {
                 continue;
             };
-            let age = age(now, since);
-            youngest_first.push(Candidate { age, conn, since });
-            if youngest_first.len() > remembered {
-                youngest_first.pop();
+            let age = Reverse(age(now, since));
+            last_first.push(Candidate {
+                rank: (why, age),
+                since,
+                conn,
+            });
+            if last_first.len() > remembered {
+                last_first.pop();
             }
         }
         at += BATCH;
         tokio::task::yield_now().await;
     }
-    // Sorted from the oldest to the youngest.
-    let mut oldest = youngest_first.into_sorted_vec();
+    // Sorted from the first to the last.
+    let mut oldest = last_first.into_sorted_vec();
     oldest.reverse();
-    let remember = |found: Candidate| (Arc::downgrade(&found.conn), found.since);
+    let remember = |found: Candidate| (Arc::downgrade(&found.conn), found.rank.0, found.since);
     (oldest.into_iter().map(remember).collect(), count)
 }
 
@@ -124,16 +142,16 @@ fn age(now: u32, since: u32) -> u32 {
     }
 }
 
-/// Ordered so that the youngest is the greatest.
+/// Ordered so that the last to give way is the greatest.
 struct Candidate {
-    age: u32,
+    rank: (Why, Reverse<u32>),
     since: u32,
     conn: Arc<Conn>,
 }
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.age.cmp(&self.age)
+        self.rank.cmp(&other.rank)
     }
 }
 
@@ -145,43 +163,59 @@ impl PartialOrd for Candidate {
 
 impl PartialEq for Candidate {
     fn eq(&self, other: &Self) -> bool {
-        self.age == other.age
+        self.rank == other.rank
     }
 }
 
 impl Eq for Candidate {}
 
-/// Closes a connection that has been idle since it was found. False if it has not.
-fn give_way((conn, since): &Idle) -> bool {
+/// Closes a connection that may give way for the reason for which it was found. False if it may not.
+fn give_way((conn, why, since): &Found) -> bool {
     let Some(conn) = conn.upgrade() else {
         return false;
     };
     let mut state = conn.lock();
-    let idle =
-        state.since == *since && state.is_idle_between_requests() && !state.transport.has_input();
-    if idle {
-        state.inbound.clear();
-        state.finish_connection();
+    let may = state.may_give_way(&conn) == Some((*why, *since)) && !state.transport.has_input();
+    match why {
+        _ if !may => {}
+        Why::Over => state.lost(&conn),
+        Why::Idle => {
+            state.inbound.clear();
+            state.finish_connection();
+        }
     }
-    idle
+    may
 }
 
 impl Conn {
-    fn idle_since(&self) -> Option<u32> {
-        let state = self.lock();
-        state.is_idle_between_requests().then_some(state.since)
+    fn may_give_way(&self) -> Option<(Why, u32)> {
+        self.lock().may_give_way(self)
     }
 }
 
 impl State {
-    /// Whether the connection has had a request, and waits for another, of which we have received no byte.
-    fn is_idle_between_requests(&self) -> bool {
-        matches!(
-            self.phase,
+    fn may_give_way(&mut self, conn: &Conn) -> Option<(Why, u32)> {
+        if !self.transport.all_is_written() {
+            return None;
+        }
+        let why = match self.phase {
+            Phase::Lingering => self.is_over(conn).then_some(Why::Over),
             Phase::Http(Receiving::Requests, Responding::Idle)
-        ) && self.seq > 0
-            && self.inbound.awaited() == Awaited::Request
-            && self.transport.all_is_written()
+                if self.inbound.awaited() == Awaited::Request =>
+            {
+                (self.seq > 0).then_some(Why::Idle)
+            }
+            _ => None,
+        };
+        Some((why?, self.since))
+    }
+
+    /// Whether the peer of a connection that only waits for its end has taken everything, and has been silent since a
+    /// first call.
+    fn is_over(&mut self, conn: &Conn) -> bool {
+        let now = Instant::now();
+        let since = self.silent_since.get_or_insert_with(|| Box::new(now));
+        now - **since >= GRACE && self.transport.in_kernel(conn.shared.config.unsent) == 0
     }
 }
 
@@ -191,8 +225,8 @@ mod tests {
 
     const TOOK: Duration = Duration::from_millis(10);
 
-    fn idle(count: usize) -> Vec<Idle> {
-        (0..count).map(|_| (Weak::new(), 0)).collect()
+    fn idle(count: usize) -> Vec<Found> {
+        (0..count).map(|_| (Weak::new(), Why::Idle, 0)).collect()
     }
 
     /// How many connections are looked at for this many new ones, if each search finds `found` and takes no time.

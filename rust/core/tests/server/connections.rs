@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use httpkit_core::h1::Limits;
 use httpkit_core::h1::proxy::ProxyMode;
@@ -35,6 +35,12 @@ fn busy(server: &Running) -> TcpStream {
     peer.write_all(b"GET").unwrap();
     wait_until("it is in", || server.server.connections() > before);
     peer
+}
+
+/// Whether no request arrives for this long.
+fn is_kept_waiting(server: &Running, time: Duration) -> bool {
+    std::thread::sleep(time);
+    server.server.stats().waiting == 0
 }
 
 /// Sends a request, which is served.
@@ -138,6 +144,37 @@ fn clients_are_asked_to_leave_above_nine_tenths_of_the_limit() {
     assert!(head.contains("Connection: Close\r\n"), "{head}");
     peers[0].read_exact(&mut [0; 5]).unwrap();
     assert!(is_closed(&mut peers[0]));
+}
+
+#[test]
+fn a_connection_that_has_had_its_last_response_gives_way_though_its_peer_keeps_it() {
+    const ROUNDS: usize = 4;
+    let server = limited(1);
+    let began = Instant::now();
+    let mut kept = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut peer = server.connect();
+        ask(&server, &mut peer);
+        kept.push(peer);
+    }
+    // A connection may linger for 5 s.
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn it_does_not_give_way_while_the_kernel_holds_a_part_of_that_response() {
+    let server = Running::start(Config {
+        max_connections: Some(1),
+        unsent: |_| 1,
+        ..config(Mode::Pull)
+    });
+    let mut first = server.connect();
+    ask(&server, &mut first);
+    let mut second = server.connect();
+    second.write_all(GET).unwrap();
+    assert!(is_kept_waiting(&server, Duration::from_millis(500)));
+    drop(first);
+    answer(&server.request(), b"hello");
 }
 
 #[test]
