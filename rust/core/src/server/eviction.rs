@@ -1,5 +1,5 @@
-//! Connections at the limit, `:max-connections`: those that are over, and idle ones, are closed for new ones, which wait
-//! if there are none.
+//! Connections at the limit, `:max-connections`: those that are over, idle ones, and those that never sent anything, are
+//! closed for new ones, which wait if there are none.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,13 +14,17 @@ use super::inbound::Awaited;
 use super::phase::{Phase, Receiving, Responding};
 use super::shared::Shared;
 use super::sink::Notice;
+use super::tls::Tls;
 use super::types::Stage;
+use crate::h1::proxy::ProxyMode;
 
 /// How often a waiting connection checks whether another has become idle.
 const LOOK: Duration = Duration::from_millis(100);
 /// A connection whose last response is sent is closed no sooner than after this much silence: what its peer still sends
 /// would cause a reset, which could lose the response.
 const GRACE: Duration = Duration::from_millis(100);
+/// The same for a connection that has sent nothing so far: its first request may be on its way.
+const FIRST_GRACE: Duration = Duration::from_secs(1);
 /// A search remembers one connection that may give way for this many that it has looked at, so that a new connection costs few
 /// looks.
 const SHARE: usize = 16;
@@ -38,6 +42,8 @@ enum Why {
     Over,
     /// It has had a request, and waits for another, of which we have received no byte.
     Idle,
+    /// Its peer has sent nothing so far, neither a PROXY header nor a part of a handshake.
+    Unheard,
 }
 
 /// A connection that may give way, and since when.
@@ -179,7 +185,7 @@ fn give_way((conn, why, since): &Found) -> bool {
     match why {
         _ if !may => {}
         Why::Over => state.lost(&conn),
-        Why::Idle => {
+        Why::Idle | Why::Unheard => {
             state.inbound.clear();
             state.finish_connection();
         }
@@ -200,14 +206,23 @@ impl State {
         }
         let why = match self.phase {
             Phase::Lingering => self.is_over(conn).then_some(Why::Over),
-            Phase::Http(Receiving::Requests, Responding::Idle)
-                if self.inbound.awaited() == Awaited::Request =>
-            {
-                (self.seq > 0).then_some(Why::Idle)
+            Phase::Http(Receiving::Requests, Responding::Idle) if self.seq > 0 => {
+                (self.inbound.awaited() == Awaited::Request).then_some(Why::Idle)
+            }
+            Phase::Http(Receiving::Requests, Responding::Idle) => {
+                let late = conn.shared.clock.is_past(self.since, FIRST_GRACE);
+                (late && self.is_unheard(conn)).then_some(Why::Unheard)
             }
             _ => None,
         };
         Some((why?, self.since))
+    }
+
+    fn is_unheard(&self, conn: &Conn) -> bool {
+        let proxied =
+            conn.shared.config.proxy != ProxyMode::Disable && !self.inbound.proxy.is_expected();
+        let is_heard = |tls: &Tls| !tls.is_new() || tls.incomplete() > 0;
+        !proxied && self.inbound.is_empty() && !self.transport.tls().is_some_and(is_heard)
     }
 
     /// Whether the peer of a connection that only waits for its end has taken everything, and has been silent since a

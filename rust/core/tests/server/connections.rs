@@ -10,8 +10,11 @@ use httpkit_core::server::{Config, Mode, Notice};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{PATIENCE, Running, answer, config, read_head, read_response, wait_until};
+use crate::tls_support::Secure;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+/// Longer than a connection may be silent before it gives way, on an idle machine.
+const BEYOND_GRACE: Duration = Duration::from_millis(1500);
 
 fn limited(max_connections: usize) -> Running {
     Running::start(Config {
@@ -33,6 +36,14 @@ fn busy(server: &Running) -> TcpStream {
     let before = server.server.connections();
     let mut peer = server.connect();
     peer.write_all(b"GET").unwrap();
+    wait_until("it is in", || server.server.connections() > before);
+    peer
+}
+
+/// A peer that has connected.
+fn silent(server: &Running) -> TcpStream {
+    let before = server.server.connections();
+    let peer = server.connect();
     wait_until("it is in", || server.server.connections() > before);
     peer
 }
@@ -175,6 +186,74 @@ fn it_does_not_give_way_while_the_kernel_holds_a_part_of_that_response() {
     assert!(is_kept_waiting(&server, Duration::from_millis(500)));
     drop(first);
     answer(&server.request(), b"hello");
+}
+
+#[test]
+fn a_connection_that_never_sent_anything_gives_way_after_a_while() {
+    let server = limited(2);
+    let mut older = silent(&server);
+    std::thread::sleep(Duration::from_millis(300)); // As in `idle`.
+    let mut younger = silent(&server);
+    let mut new = server.connect();
+    new.write_all(GET).unwrap();
+    wait_until("it is in", || server.server.stats().waiting == 1);
+    answer(&server.request(), b"hello");
+    assert!(is_closed(&mut older));
+    assert!(is_silent(&mut younger));
+}
+
+#[test]
+fn idle_connections_give_way_before_those_that_never_sent_anything() {
+    let server = limited(3);
+    let mut silent = silent(&server);
+    std::thread::sleep(BEYOND_GRACE);
+    let mut idle = idle(&server);
+    let _busy = busy(&server);
+    ask(&server, &mut server.connect());
+    assert!(is_closed(&mut idle));
+    assert!(is_silent(&mut silent));
+}
+
+#[test]
+fn one_that_has_sent_anything_does_not_give_way() {
+    let sent = [
+        &b"G"[..],
+        b"\r\n",
+        b"PROXY",
+        b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n",
+    ];
+    let server = Running::start(Config {
+        max_connections: Some(sent.len()),
+        proxy: ProxyMode::Optional,
+        ..config(Mode::Pull)
+    });
+    let _peers = sent.map(|bytes| {
+        let mut peer = silent(&server);
+        peer.write_all(bytes).unwrap();
+        peer
+    });
+    let mut new = server.connect();
+    new.write_all(GET).unwrap();
+    assert!(is_kept_waiting(&server, BEYOND_GRACE));
+}
+
+#[test]
+fn on_a_tls_port_one_gives_way_before_its_handshake_but_not_in_it() {
+    let server = Secure::start(Config {
+        max_connections: Some(2),
+        ..config(Mode::Pull)
+    });
+    let mut begun = server.socket();
+    begun.write_all(&[0x16]).unwrap();
+    let running = &server.running;
+    wait_until("it is in", || running.server.connections() == 1);
+    let mut silent = server.socket();
+    let mut new = server.connect();
+    new.write_all(GET).unwrap();
+    answer(&running.request(), b"hello");
+    assert_eq!(read_response(&mut new), b"hello");
+    assert!(is_closed(&mut silent));
+    assert!(is_silent(&mut begun));
 }
 
 #[test]
