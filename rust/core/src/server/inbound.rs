@@ -365,6 +365,12 @@ impl Inbound {
             Ok(false) => return Ok((0, None)),
             Err(violation) => {
                 self.refused_head = head.is_head();
+                if violation == Violation::BodyTooLarge {
+                    // The head itself is valid: the access log has all of it.
+                    let draft = self.draft(head, bytes, peer, 0);
+                    let none = Rest::Length(0);
+                    self.body = Some(Box::new(Body::Partial(Partial::new(draft, head, none))));
+                }
                 return Err(violation);
             }
         }
@@ -373,13 +379,9 @@ impl Inbound {
             BodyFraming::Length(length) => rest.len().min(length as usize),
             _ => 0,
         };
-        let mut draft = Draft::new(head, bytes, peer, self.proxy.header(), expected);
-        if self.secured {
-            draft.secured();
-        }
-        let terms = Terms::of(head);
+        let draft = self.draft(head, bytes, peer, expected);
         let rest_of_body = match head.framing {
-            BodyFraming::None => return Ok((head.len, Some((draft, terms, None)))),
+            BodyFraming::None => return Ok((head.len, Some((draft, Terms::of(head), None)))),
             BodyFraming::Length(length) => Rest::Length(length),
             BodyFraming::Chunked => {
                 let fields = head.headers.len();
@@ -390,16 +392,27 @@ impl Inbound {
                 ))
             }
         };
-        let continued = !head.expect_continue;
-        self.body = Some(Box::new(Body::Partial(Partial {
+        self.body = Some(Box::new(Body::Partial(Partial::new(
             draft,
-            terms,
-            rest: rest_of_body,
-            continued,
-            recent: 0,
-        })));
+            head,
+            rest_of_body,
+        ))));
         let (body, parsed) = self.consume_body(config, rest)?;
         Ok((head.len + body, parsed))
+    }
+
+    fn draft(
+        &self,
+        head: &RequestHead,
+        bytes: &[u8],
+        peer: Option<SocketAddr>,
+        expected: usize,
+    ) -> Draft {
+        let mut draft = Draft::new(head, bytes, peer, self.proxy.header(), expected);
+        if self.secured {
+            draft.secured();
+        }
+        draft
     }
 
     fn consume_body(

@@ -51,6 +51,16 @@ pub(super) struct Partial {
 }
 
 impl Partial {
+    pub(super) fn new(draft: Draft, head: &RequestHead, rest: Rest) -> Self {
+        Self {
+            draft,
+            terms: Terms::of(head),
+            rest,
+            continued: !head.expect_continue,
+            recent: 0,
+        }
+    }
+
     /// Whether user code gets the request now, with its body as a stream. `complete`: all of it has arrived.
     pub(super) fn is_streamed(&self, config: &Config, complete: bool) -> bool {
         let Some(limit) = config.request_buffer else {

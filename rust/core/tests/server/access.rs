@@ -292,6 +292,27 @@ fn what_breaks_a_rule_is_recorded_with_its_first_line_or_as_the_request_that_it_
 }
 
 #[test]
+fn a_request_whose_body_is_too_long_is_recorded_like_others() {
+    let mut config = with_log(Mode::Pull);
+    config.limits.body = 10;
+    let server = Running::start(config);
+    for framing in [
+        "Content-Length: 11\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nb\r\n",
+    ] {
+        let bytes = format!("POST /x?y HTTP/1.1\r\nHost: h\r\nUser-Agent: me\r\n{framing}");
+        let mut peer = send(&server, bytes.as_bytes());
+        assert!(read_head(&mut peer).starts_with("HTTP/1.1 413"));
+        drop(peer);
+        gone(&server);
+        let entry = only(&server);
+        assert_eq!((&*entry.method, &*entry.target), ("POST", "/x?y"));
+        assert_eq!((entry.status, &*entry.texts[1]), (413, "me"));
+        assert_eq!((&*entry.texts[0], entry.received), ("h", 0));
+    }
+}
+
+#[test]
 fn time_limits_are_told_apart_from_peers_that_leave() {
     let times = Times {
         header: Some(Duration::from_millis(100)),
