@@ -55,6 +55,8 @@ pub(super) struct Tls {
     pub(super) name: Option<Box<str>>,
     /// Whether it may become TLS; else it only redirects.
     speaks_tls: bool,
+    /// As [`Self::version`] says once the handshake is complete, also after the session's end.
+    version: Option<u8>,
     /// What comes next is a hello whose response takes a slow signature.
     pub(super) slow_hello: bool,
 }
@@ -101,6 +103,7 @@ impl Tls {
             added: 0,
             name: None,
             speaks_tls,
+            version: None,
             slow_hello: false,
         }
     }
@@ -129,12 +132,9 @@ impl Tls {
 
     /// The negotiated version, 2 or 3 for TLS 1.2 or 1.3.
     pub(super) fn version(&self) -> Option<u8> {
-        let TlsStage::Begun(session) = &self.stage else {
-            return None;
-        };
-        match session.protocol_version()? {
-            rustls::ProtocolVersion::TLSv1_3 => Some(3),
-            _ => Some(2),
+        match &self.stage {
+            TlsStage::Begun(session) => version_of(session),
+            _ => self.version,
         }
     }
 
@@ -187,8 +187,11 @@ impl Tls {
             if let Some(name) = take_asked_for() {
                 self.name = Some(name);
             }
-            if !session.is_handshaking() && opened.failed.is_none() {
-                opened.handshake = session.handshake_kind();
+            if !session.is_handshaking() {
+                self.version = version_of(session);
+                if opened.failed.is_none() {
+                    opened.handshake = session.handshake_kind();
+                }
             }
         }
         if opened.failed.is_some() {
@@ -360,6 +363,13 @@ impl Tls {
                 .map(|certificate| certificate.to_vec())
                 .collect(),
         })
+    }
+}
+
+fn version_of(session: &UnbufferedServerConnection) -> Option<u8> {
+    match session.protocol_version()? {
+        rustls::ProtocolVersion::TLSv1_3 => Some(3),
+        _ => Some(2),
     }
 }
 

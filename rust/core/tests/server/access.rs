@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use httpkit_core::h1::head::METHODS;
@@ -14,7 +15,7 @@ use crate::support::{
     PATIENCE, Running, answer, config, frame, read_head, read_response, reply, wait_until,
     write_timeout,
 };
-use crate::tls_support::Secure;
+use crate::tls_support::{Secure, VERSIONS};
 
 const GET: &[u8] =
     b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nUser-Agent: \"x\"\r\nReferer: http://r/\r\n\r\n";
@@ -511,6 +512,22 @@ fn requests_through_tls_have_its_version_and_plain_ones_there_are_recorded_too()
         (0, 400, "/a?b=c")
     );
     assert_eq!(server.server.stats().totals.requests, 2);
+}
+
+#[test]
+fn a_request_that_is_cut_by_a_broken_record_has_the_version_of_its_tls() {
+    for (version, number) in VERSIONS.into_iter().zip([3, 2]) {
+        let secure = Secure::start(with_log(Mode::Pull));
+        let server = &secure.running;
+        let mut peer = secure.connect_with(Arc::new(secure.client(&[version])));
+        peer.write_all(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
+            .unwrap();
+        peer.sock.write_all(&[0; 100]).unwrap();
+        peer.sock.shutdown(Shutdown::Write).unwrap();
+        let entry = only(server);
+        assert_eq!((&*entry.target, entry.received), ("/a", 2));
+        assert_eq!(entry.tls, number);
+    }
 }
 
 #[test]
