@@ -191,7 +191,8 @@
                                            ; while virtual threads take all work
                    :threads n :virtual n} ; Threads that take work; 0 for a `:worker-pool`
      :tls         {:handshakes n :resumed n :failed n}
-     :access-log  {:entries n :lost n}
+     :access-log  {:entries n            ; Requests that are over
+                   :lost n}              ; Of these, those that the log does not have
      :handles     n  ; Requests, channels ... that Java holds, of all servers and clients
      :since       #inst \"...\"}
 

@@ -195,6 +195,7 @@ impl AccessLog {
         if waiting.count == MOST_RECORDS || waiting.records.len() + record.len() > MOST_BYTES {
             drop(waiting);
             self.note_dropped(1);
+            self.added.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let need = waiting.records.len() + record.len();
@@ -242,7 +243,7 @@ impl AccessLog {
         self.dropped.fetch_add(count, Ordering::Relaxed) + count
     }
 
-    /// How many were added, and how many were lost, since the start.
+    /// How many exchanges are over since the start, and how many of their records were lost.
     pub(super) fn counts(&self) -> [u64; 2] {
         [&self.added, &self.dropped].map(|count| count.load(Ordering::Relaxed))
     }
@@ -261,7 +262,7 @@ mod tests {
     fn records_that_the_queue_has_no_room_for_are_dropped_and_counted() {
         let log = AccessLog::default();
         (0..MOST_RECORDS + 3).for_each(|_| push(&log));
-        assert_eq!(log.counts(), [MOST_RECORDS as u64, 3]);
+        assert_eq!(log.counts(), [MOST_RECORDS as u64 + 3, 3]);
         assert_eq!(log.take().unwrap().1, MOST_RECORDS);
         push(&log);
         assert_eq!(log.take().unwrap().1, 1);

@@ -42,7 +42,7 @@ pub struct Stats {
     pub refused: u64,
     /// TLS handshakes: completed, those of them that resumed a session, failed.
     pub handshakes: [u64; 3],
-    /// Records for the access log: added, dropped.
+    /// Records for the access log: all, and those of them that were lost.
     pub logged: [u64; 2],
 }
 
