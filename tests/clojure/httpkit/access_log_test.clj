@@ -3,18 +3,19 @@
   (:require [clojure.java.io    :as io]
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
+            [httpkit.subprocess :as subprocess]
             [httpkit.tls-certs  :as certs]
             [httpkit.tls-wire   :as tls-wire]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
-  (:import (java.io ByteArrayOutputStream Closeable File PrintStream)
+  (:import (java.io ByteArrayOutputStream Closeable File IOException OutputStream PrintStream)
            (java.nio ByteBuffer)
            (java.nio.channels FileChannel)
            (java.nio.file FileSystem Files Path)
            (java.nio.file.attribute FileAttribute)
            (java.nio.file.spi FileSystemProvider)
            (java.util Date)
-           (java.util.concurrent CountDownLatch Executors)))
+           (java.util.concurrent CountDownLatch Executors TimeUnit)))
 
 (set! *warn-on-reflection* true)
 
@@ -231,6 +232,110 @@
       (is (= "before" (first (lines renamed))))
       (is (re-find #"/second" (first (lines file)))))
     (is (every? #(re-find #"^before|/first|/second" %) (concat (lines file) (lines renamed))))))
+
+(deftest a-file-whose-folder-is-gone-is-written-to-until-there-is-a-new-one
+  (let [parent    (temporary-directory)
+        directory (doto (io/file parent "logs") (.mkdir))
+        moved     (io/file parent "moved")
+        file      (io/file directory "access.log")
+        written   #(count (lines (io/file moved "access.log")))]
+    (wire/with-server [{:keys [port server errors]} handler {:access-log file}]
+      (wire/fetch port "/")
+      (is (wire/eventually #(= 1 (count (lines file)))))
+      (is (.renameTo directory moved))
+      (is (wire/eventually #(do (wire/fetch port "/") (seq @errors))) "it is told of")
+      (let [n (written)]
+        (wire/fetch port "/")
+        (is (wire/eventually #(< n (written)))))
+      (is (= [":access-log: the file cannot be opened again; entries go to the one that is open"] (map first @errors))
+          "one line a minute")
+      (is (instance? java.nio.file.NoSuchFileException (second (first @errors))))
+      (.mkdir directory)
+      (is (wire/eventually #(do (wire/fetch port "/") (.exists file))))
+      (is (wire/eventually #(pos? (.length file))))
+      ;; A response may arrive before its entry.
+      (is (wire/eventually #(let [{:keys [entries lost]} (:access-log (server/server-stats server))]
+                              (= [0 entries] [lost (+ (written) (count (lines file)))])))))))
+
+(deftest a-file-that-is-deleted-before-the-first-request-is-made-again
+  (let [file (io/file (temporary-directory) "access.log")]
+    (wire/with-server [{:keys [port]} handler {:access-log file}]
+      (is (.delete file))
+      (wire/fetch port "/")
+      (is (wire/eventually #(pos? (.length file)))))))
+
+(defn- open-files
+  "How many descriptors of this process are of this file."
+  [^File file]
+  (count (filter #(= (.getCanonicalPath file) (try (str (Files/readSymbolicLink (.toPath ^File %))) (catch IOException _ nil)))
+                 (.listFiles (io/file "/proc/self/fd")))))
+
+(deftest a-file-is-open-from-the-start-to-the-stop
+  (let [file (io/file (temporary-directory) "access.log")]
+    (with-open [taken (java.net.ServerSocket. 0)]
+      (is (thrown? java.net.BindException (wire/start handler {:port (.getLocalPort taken) :access-log file}))))
+    (is (= 0 (open-files file)) "a server that cannot bind keeps none")
+    (let [started (wire/start handler {:access-log file})]
+      (is (= 1 (open-files file)))
+      (wire/stop started)
+      (is (= 0 (open-files file))))))
+
+(def ^:private program-without-descriptors
+  "Takes all descriptors before the first request. Prints whether that is logged; whether, once the log was renamed, it is
+  told of, and requests are still logged there; whether there is a new file when there are descriptors again; how many
+  entries were lost; and what was told."
+  '(do
+     (require '[org.httpkit.server :as server])
+     (import '(java.io File FileInputStream IOException OutputStream) '(java.net Socket))
+     (let [file    (File. (System/getProperty "access.log"))
+           renamed (File. (str file ".1"))
+           spare   (try (FileInputStream. "/dev/null") (catch IOException _ nil))
+           errors  (atom [])
+           start   #(server/run-server (fn [_] {:body "ok"})
+                                       {:port 0 :ip "127.0.0.1" :access-log % :legacy-return-value? false
+                                        :error-logger (fn [message e] (swap! errors conj message))})
+           dial    #(Socket. "127.0.0.1" (int (server/server-port %)))
+           ask     (fn [^Socket socket]
+                     (.write (.getOutputStream socket) (.getBytes "GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
+                     (.readNBytes (.getInputStream socket) 12))
+           until   (fn [f]
+                     (let [end (+ (System/nanoTime) 60000000000)]
+                       (loop [] (or (f) (when (< (System/nanoTime) end) (Thread/sleep 10) (recur))))))
+           ;; What it loads while it writes its first line is there then.
+           first-server (start (File. (str file ".first")))]
+       (ask (dial first-server))
+       (until #(pos? (.length (File. (str file ".first")))))
+       @(server/server-stop! first-server)
+       (.close spare)
+       (let [server (start file)
+             socket (dial server)
+             _      (until #(= 1 (:open (:connections (server/server-stats server)))))
+             taken  (doall (take-while some? (repeatedly #(try (FileInputStream. "/dev/null") (catch IOException _ nil)))))
+             _      (ask socket)
+             first? (boolean (until #(pos? (.length file))))
+             _      (.renameTo file renamed)
+             told?  (boolean (until #(do (ask socket) (seq @errors))))
+             before (.length renamed)
+             _      (ask socket)
+             then?  (boolean (until #(< before (.length renamed))))
+             _      (run! #(.close ^FileInputStream %) taken)
+             new?   (boolean (until #(do (ask socket) (pos? (.length file)))))]
+         (prn [first? told? then? new? (:lost (:access-log (server/server-stats server))) (set @errors)])
+         (flush)
+         (System/exit 0)))))
+
+(deftest without-descriptors-no-entry-is-lost
+  (let [file (io/file (temporary-directory) "access.log")
+        {:keys [out]}
+        (subprocess/run (pr-str program-without-descriptors)
+                        :java "bash"
+                        :jvm-args (into ["-c" "ulimit -n 200; exec \"$@\"" "bash" subprocess/java-command (str "-Daccess.log=" file)]
+                                        (concat (when-let [path (System/getProperty "http-kit.native.path")]
+                                                  [(str "-Dhttp-kit.native.path=" path)])
+                                                subprocess/native-access)))]
+    (is (= "[true true true true 0 #{\":access-log: the file cannot be opened again; entries go to the one that is open\"}]"
+           (last (str/split-lines out)))
+        out)))
 
 (deftest a-file-that-cannot-be-opened-keeps-the-server-from-starting
   (let [directory (temporary-directory)]

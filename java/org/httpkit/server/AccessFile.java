@@ -25,6 +25,9 @@ final class AccessFile extends AccessSink {
     /** How often a reader of a pipe is looked for. */
     private static final long READER_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
+    private static final String STAYS =
+            "the file cannot be opened again; entries go to the one that is open";
+
     private static final int FILE_TYPE = 0170000;
     private static final int PIPE = 0010000;
 
@@ -54,7 +57,7 @@ final class AccessFile extends AccessSink {
         try {
             if (!isPipe()) {
                 open();
-                close();
+                looked -= LOOK_NANOS; // the first entry may come much later
             } else if (!Files.isReadable(path) || !Files.isWritable(path)) {
                 // A pipe is not opened yet: its reader would take the close for the end.
                 throw new AccessDeniedException(path.toString());
@@ -73,16 +76,30 @@ final class AccessFile extends AccessSink {
         }
     }
 
+    /** Instead of what is open, which stays if this fails: there may be no descriptor. */
     private void open() throws IOException {
-        isPipe = isPipe();
-        channel = isPipe ? openPipe() : openFile();
-        if (isCut) { // which may have been too early to see this channel
-            close();
-            throw new ClosedChannelException();
+        boolean pipe = isPipe();
+        FileChannel opened = pipe ? openPipe() : openFile();
+        try {
+            identity = identity();
+        } catch (Throwable e) {
+            opened.close();
+            throw e;
         }
-        identity = identity();
+        FileChannel before = channel;
+        isPipe = pipe;
+        channel = opened;
         looked = System.nanoTime();
         torn = false;
+        if (isCut) { // which may have been too early to see this channel
+            close();
+        }
+        if (before != null) {
+            before.close();
+        }
+        if (isCut) {
+            throw new ClosedChannelException();
+        }
     }
 
     private FileChannel openFile() throws IOException {
@@ -112,7 +129,7 @@ final class AccessFile extends AccessSink {
 
     @Override
     void write(List<AccessEntry> entries, Losses losses) throws IOException {
-        follow();
+        follow(losses);
         if (torn) {
             channel.write(ByteBuffer.wrap(new byte[] {'\n'}));
             torn = false;
@@ -121,7 +138,7 @@ final class AccessFile extends AccessSink {
         ByteBuffer rest = ByteBuffer.wrap(lines);
         try {
             while (rest.hasRemaining()) {
-                writeSome(rest);
+                writeSome(rest, losses);
             }
         } catch (IOException e) {
             int written = rest.position();
@@ -130,7 +147,7 @@ final class AccessFile extends AccessSink {
         }
     }
 
-    private void writeSome(ByteBuffer rest) throws IOException {
+    private void writeSome(ByteBuffer rest, Losses losses) throws IOException {
         try {
             channel.write(rest);
         } catch (IOException e) {
@@ -138,7 +155,7 @@ final class AccessFile extends AccessSink {
                 throw e;
             }
             LockSupport.parkNanos(READER_NANOS); // its reader has gone, and may come back
-            follow();
+            follow(losses);
         }
     }
 
@@ -154,14 +171,20 @@ final class AccessFile extends AccessSink {
     }
 
     /** Opens the file again if its name has become that of another one, or of none. */
-    private void follow() throws IOException {
+    private void follow(Losses losses) throws IOException {
         if (channel == null) {
             open();
         } else if (System.nanoTime() - looked >= LOOK_NANOS) {
             looked = System.nanoTime();
-            if (!Objects.equals(identity(), identity)) {
-                close();
-                open();
+            try {
+                if (!Objects.equals(identity(), identity)) {
+                    open();
+                }
+            } catch (IOException e) {
+                if (isCut) {
+                    throw e;
+                }
+                losses.none(STAYS, e);
             }
         }
     }

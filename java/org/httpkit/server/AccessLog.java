@@ -14,7 +14,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * Passes exchanges that are over to the access log, on a thread of its own: a slow log loses
  * entries, and never delays a request.
  */
-final class AccessLog implements Runnable {
+final class AccessLog implements Runnable, AccessSink.Losses {
     /** How long a stop waits for the last entries. */
     private static final int END_MILLIS = 1000;
 
@@ -39,6 +39,9 @@ final class AccessLog implements Runnable {
 
     private long reported;
     private long warned = System.nanoTime() - WARN_NANOS;
+
+    /** When a failure that has lost no entry was told of. Only for the log's thread. */
+    private long told = warned;
 
     /** Why entries were lost; null if there was no time for them. */
     private volatile Throwable why;
@@ -71,6 +74,13 @@ final class AccessLog implements Runnable {
         return new AccessLog(server, sink);
     }
 
+    /** The server will not start. */
+    static void discard(AccessLog log) {
+        if (log != null) {
+            log.close();
+        }
+    }
+
     static void start(AccessLog log) {
         if (log != null) {
             log.thread.start();
@@ -81,6 +91,9 @@ final class AccessLog implements Runnable {
     static void end(AccessLog log) {
         if (log == null) {
             return;
+        }
+        if (log.thread.getState() == Thread.State.NEW) { // there was no memory for it
+            log.close();
         }
         Native.serverCloseAccess(log.server.handle);
         log.join(END_MILLIS);
@@ -156,7 +169,7 @@ final class AccessLog implements Runnable {
         isBusy = true;
         try {
             lookLater();
-            sink.write(AccessEntry.all(records), this::lost);
+            sink.write(AccessEntry.all(records), this);
         } catch (Throwable e) {
             lost(AccessEntry.count(records), e);
         }
@@ -164,12 +177,21 @@ final class AccessLog implements Runnable {
         return true;
     }
 
-    private synchronized void lost(int entries, Throwable why) {
+    @Override
+    public synchronized void lost(int entries, Throwable why) {
         long all = Native.serverAccessLost(server.handle, entries);
         // 0: the stop did not wait for these, and nothing else counts them any more.
         lost = all == 0 ? lost + entries : all;
         if (why != null) {
             this.why = why;
+        }
+    }
+
+    @Override
+    public void none(String what, Throwable why) {
+        if (System.nanoTime() - told >= WARN_NANOS) {
+            told = System.nanoTime();
+            Workers.log(() -> server.log.error(":access-log: " + what, why));
         }
     }
 

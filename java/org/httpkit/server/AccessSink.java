@@ -12,10 +12,13 @@ public abstract class AccessSink {
     /** Told of entries that could not be taken. */
     interface Losses {
         void lost(int entries, Throwable why);
+
+        /** Told of a failure that has lost none, on the log's thread. */
+        void none(String what, Throwable why);
     }
 
     /**
-     * Called before the server binds.
+     * Called before the server binds. It may open what {@link #close} closes.
      *
      * @throws IOException if it cannot be used
      */

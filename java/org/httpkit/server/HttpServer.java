@@ -226,7 +226,12 @@ public class HttpServer implements Runnable {
         }
         this.handlerThreads = options.interruptHandlers ? new HandlerThreads() : null;
         this.accessLog = AccessLog.of(this, options.accessLog);
-        this.handle = open();
+        try {
+            this.handle = open();
+        } catch (Throwable e) {
+            AccessLog.discard(accessLog);
+            throw e;
+        }
         try {
             if (options.tls != null) {
                 tls.bind();
@@ -236,6 +241,7 @@ public class HttpServer implements Runnable {
             this.workers = Workers.of(this, options);
         } catch (Throwable e) {
             Native.serverFree(handle); // otherwise the port would stay bound
+            AccessLog.discard(accessLog);
             throw e;
         }
         this.loops = new Loops(options.ioThreads, this::loop);
