@@ -217,6 +217,19 @@
       (finally (System/setOut original)))
     (is (re-find #"\"GET /out HTTP/1.1\" 200 5 \"-\" \"-\"\n$" (str out)))))
 
+(deftest a-failure-of-standard-output-is-noticed-once-and-its-line-says-so
+  (let [original System/out]
+    (System/setOut (PrintStream. (proxy [OutputStream] []
+                                   (write ([_] (throw (IOException. "full"))) ([_ _ _] (throw (IOException. "full")))))))
+    (try
+      (wire/with-server [{:keys [port server errors]} handler {:access-log :stdout}]
+        (let [access #(:access-log (server/server-stats server))]
+          (wire/fetch port "/")
+          (is (wire/eventually #(= {:entries 1 :lost 1} (access))))
+          (is (wire/eventually #(seq @errors)))
+          (is (= "standard output cannot be written to; later failures are not noticed" (ex-message (second (first @errors)))))))
+      (finally (System/setOut original)))))
+
 (deftest a-file-is-appended-to-and-opened-again-when-it-is-renamed
   (let [directory (temporary-directory)
         file      (io/file directory "access.log")

@@ -9,6 +9,9 @@ import java.util.List;
 
 /** Where the entries of an access log go. */
 public abstract class AccessSink {
+    private static final String STDOUT_FAILED =
+            "standard output cannot be written to; later failures are not noticed";
+
     /** Told of entries that could not be taken. */
     interface Losses {
         void lost(int entries, Throwable why);
@@ -64,11 +67,13 @@ public abstract class AccessSink {
             @Override
             void write(List<AccessEntry> entries, Losses losses) throws IOException {
                 byte[] lines = lines(format, entries);
-                // Any failed write by any code sets this flag, and nothing clears it.
+                // Any failed write by any code sets this flag, and nothing clears it. To write to
+                // the
+                // descriptor instead would pass by what a program has set as System.out.
                 boolean failed = System.out.checkError();
                 System.out.write(lines, 0, lines.length);
                 if (System.out.checkError() && !failed) {
-                    throw new IOException("standard output cannot be written to");
+                    throw new IOException(STDOUT_FAILED);
                 }
             }
         };
