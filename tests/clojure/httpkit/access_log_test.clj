@@ -133,6 +133,23 @@
         (is (wire/eventually #(= 30 (+ (long @done) (long (reduce + (reported started)))))))
         (is (= 1 @called))))))
 
+(deftest a-logger-that-blocks-does-not-stop-the-log
+  (let [gate   (CountDownLatch. 1)
+        told   (CountDownLatch. 1)
+        called (atom 0)
+        {:keys [port server] :as started}
+        (wire/start handler {:error-logger (fn [_ _] (.countDown told) (.await gate))
+                             :access-log   (fn [_] (when (= 1 (swap! called inc)) (throw (ex-info "no luck" {}))))})]
+    (try
+      (wire/fetch port "/")
+      (is (.await told wire/patience-ms TimeUnit/MILLISECONDS))
+      (dotimes [_ 3] (wire/fetch port "/"))
+      (is (wire/eventually #(= 4 @called)))
+      (is (= {:entries 4 :lost 1} (:access-log (server/server-stats server))))
+      (wire/stop started)
+      (is (= :stopped (server/server-status server)))
+      (finally (.countDown gate) (wire/stop started)))))
+
 (deftest a-slow-function-loses-entries-and-delays-no-request
   (let [gate (CountDownLatch. 1), seen (atom 0)
         {:keys [port server warnings] :as started} (wire/start handler {:access-log (fn [_] (.await gate) (swap! seen inc))})]

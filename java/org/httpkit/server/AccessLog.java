@@ -4,7 +4,6 @@ import org.httpkit.jni.Native;
 
 import java.io.IOException;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.Executor;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -105,22 +104,25 @@ final class AccessLog implements Runnable, AccessSink.Losses {
                     log.join(CUT_MILLIS); // it counts what it has in its hands
                 }
             }
-            log.report(true, AccessLog::logBeforeTheEnd);
+            log.report(true);
+            if (log.hasReported()) {
+                awaitLoggers();
+            }
         } catch (Throwable e) {
             Loggers.complain(":access-log", null, e); // no memory: the stop goes on
         }
     }
 
     /** The process may end with the stop: waits for the logger, but not for one that blocks. */
-    private static void logBeforeTheEnd(Runnable call) {
-        FutureTask<?> task = new FutureTask<>(call, null);
-        Workers.log(task);
+    private static void awaitLoggers() {
+        FutureTask<?> last = new FutureTask<>(() -> {}, null);
+        Workers.log(last); // behind what is to be logged
         try {
-            task.get(REPORT_MILLIS, TimeUnit.MILLISECONDS);
+            last.get(REPORT_MILLIS, TimeUnit.MILLISECONDS);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         } catch (ExecutionException | TimeoutException e) {
-            // Loggers has said why it failed; or it is still busy.
+            // A logger is still busy.
         }
     }
 
@@ -145,7 +147,7 @@ final class AccessLog implements Runnable, AccessSink.Losses {
         while (more) {
             try {
                 more = next();
-                report(!more, Runnable::run);
+                report(!more);
             } catch (Throwable e) {
                 why = e; // no memory for their array, or the warning: the core has counted them
             }
@@ -157,7 +159,7 @@ final class AccessLog implements Runnable, AccessSink.Losses {
         try {
             sink.close();
         } catch (IOException e) {
-            server.log.error("close :access-log", e);
+            Workers.log(() -> server.log.error("close :access-log", e));
         }
     }
 
@@ -203,7 +205,7 @@ final class AccessLog implements Runnable, AccessSink.Losses {
 
     private void look() {
         isTimed.set(false);
-        boolean isDue = report(false, Workers::log);
+        boolean isDue = report(false);
         if ((isBusy || isDue) && !isEnded) {
             lookLater();
         }
@@ -211,12 +213,11 @@ final class AccessLog implements Runnable, AccessSink.Losses {
 
     /**
      * Logs how many were lost since the last time, if any; not twice a minute, unless it is the
-     * {@code last} time.
+     * {@code last} time. The logger, which may block, is called on another thread.
      *
-     * @param by calls the logger, which may block
      * @return whether some are still to be reported
      */
-    private boolean report(boolean last, Executor by) {
+    private boolean report(boolean last) {
         long count;
         Throwable cause;
         synchronized (this) {
@@ -233,8 +234,12 @@ final class AccessLog implements Runnable, AccessSink.Losses {
             cause = why;
             why = null;
         }
-        by.execute(() -> tell(count, cause));
+        Workers.log(() -> tell(count, cause));
         return false;
+    }
+
+    private synchronized boolean hasReported() {
+        return reported > 0;
     }
 
     private void tell(long count, Throwable cause) {
