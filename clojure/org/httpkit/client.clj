@@ -162,6 +162,7 @@
   (let [opts (options/as-map "make-client" opts)]
     (options/check client-options/client (dissoc opts :address-finder))
     (checks/warn-of-unknown! "make-client" client-options/client opts)
+    (checks/warn-of-unknown-events! (:event-names opts))
     (new-client opts)))
 
 ;; Once: a reload of this namespace keeps the clients, their connections and threads.

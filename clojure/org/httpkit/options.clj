@@ -110,7 +110,7 @@
   "The warning for the name `k`, which is no option of `what`."
   [what known k]
   (let [meant (typos/nearest known k)]
-    (str (shown k) " is no option of " what (when meant (str "; did you mean " meant "?")))))
+    (str (shown k) " is no option of " what (when meant (str "; did you mean " (shown meant) "?")))))
 
 (defn check-all
   "As `check`; a name that is not in the table is an error, too."
@@ -238,10 +238,35 @@
   [args]
   [#(or (not %) (ifn? %)) (str "a function of " args)])
 
+(defn- wrong-event-key
+  "[key] of the first key of `v` that is no String, or nil."
+  [v]
+  (when (instance? Map v)
+    (first (map vector (remove string? (keys v))))))
+
 (def event-names
   "Entry for names of events."
-  (unless-none [#(or (instance? Map %) (instance? EventNames %))
-                "a map with String keys, or EventNames"]))
+  (unless-none [#(or (instance? EventNames %) (and (instance? Map %) (nil? (wrong-event-key %))))
+                "a map with String keys, or EventNames"
+                (fn [^String message v]
+                  (if-let [[k] (wrong-event-key v)]
+                    (illegal (str ":event-names has the key " (shown k)
+                               ": expected a map with String keys, or EventNames, or nil") v)
+                    (illegal message v)))]))
+
+(def events
+  "The keys of `:event-names`."
+  (zipmap ["serverAcceptError" "serverLoopError" "serverWsDecodeError" "serverWsFrameError" "serverChannelCloseError"
+           "serverTlsHandshakeError" "serverTlsReload" "serverStatusPrefix" "serverStatus404" "serverStatus413"
+           "serverStatus414" "serverStatus500" "serverStatus503" "serverStatus503Todo" "serverTimeoutPrefix"
+           "clientImpossible"]
+          (repeat anything)))
+
+(defn unknown-events
+  "The warnings for keys of `event-names`, the value of the option, that name no event. An EventNames has none."
+  [event-names]
+  (when (instance? Map event-names)
+    (unknown-names ":event-names" events event-names)))
 
 (def worker
   "Of `new-worker`."

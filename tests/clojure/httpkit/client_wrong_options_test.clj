@@ -128,6 +128,7 @@
     {:error-logger "log"}          IllegalArgumentException ":error-logger \"log\": expected a function of message and throwable"
     {:event-logger 5}              IllegalArgumentException ":event-logger 5: expected a function of the event's name"
     {:event-names "x"}             IllegalArgumentException ":event-names \"x\": expected a map with String keys, or EventNames, or nil"
+    {:event-names {:clientImpossible "x"}} IllegalArgumentException ":event-names has the key :clientImpossible: expected a map with String keys, or EventNames, or nil"
     {:bind-address "127.0.0.1"}    ClassCastException       ":bind-address \"127.0.0.1\": expected a SocketAddress, or nil"
     5                              IllegalArgumentException "options 5 of make-client: expected a map")
   (testing "an address finder, when it is used"
@@ -244,6 +245,9 @@
     (is (= #{":max-conections is no option of make-client; did you mean :max-connections?"
              ":frobnicate is no option of make-client"}
            (set (warnings make))))
+    (is (= "" (stderr-of make))))
+  (let [make #(client/client-stop! (client/make-client {:event-names {"clientImposible" "x", "serverStatus404" "y"}}))]
+    (is (= ["\"clientImposible\" is no option of :event-names; did you mean \"clientImpossible\"?"] (warnings make)))
     (is (= "" (stderr-of make))))
   (let [make #(.shutdown ^ExecutorService (:pool (client/new-worker {:n-thread 2})))]
     (is (= [":n-thread is no option of new-worker; did you mean :n-threads?"] (warnings make)))

@@ -52,6 +52,7 @@
              [{:access-log {:file :stdout :fmt 1}} IllegalArgumentException ":access-log :fmt: expected :file or :format"]
              [{:access-log {:fil "x.log"}} IllegalArgumentException ":access-log :fil: expected :file or :format"]
              [{:access-log {:file ""}}   IllegalArgumentException ":access-log :file \"\": expected a path or :stdout"]
+             [{:access-log {:file false :format :json}} IllegalArgumentException ":access-log :file false: expected a path or :stdout"]
              [{:access-log {:format :json}} IllegalArgumentException ":access-log :file nil: expected a path or :stdout"]
              [{:ip nil}                 IllegalArgumentException ":ip nil: expected a host name or an address, as a String"]
              [{:max-body 3000000000}    ArithmeticException      (str ":max-body 3000000000: expected an integer of at most " int-max)]
@@ -88,6 +89,8 @@
              [{:server-header "a\r\nb"} IllegalArgumentException ":server-header \"a\\r\\nb\": expected a String without control characters, or nil for no header"]
              [{:error-logger "log"}     IllegalArgumentException ":error-logger \"log\": expected a function of message and throwable"]
              [{:event-names []}         IllegalArgumentException ":event-names of class clojure.lang.PersistentVector: expected a map with String keys, or EventNames, or nil"]
+             [{:event-names {"serverStatus404" "x" :serverStatus413 "y"}} IllegalArgumentException ":event-names has the key :serverStatus413: expected a map with String keys, or EventNames, or nil"]
+             [{:event-names {nil "x"}}  IllegalArgumentException ":event-names has the key nil: expected a map with String keys, or EventNames, or nil"]
              [{:address-finder 5}       IllegalArgumentException ":address-finder 5: expected a function without arguments, or an HttpServer$AddressFinder"]
              [{:event-names {"serverStatus404" 5}} ClassCastException ":event-names \"serverStatus404\" of class java.lang.Long: expected a String"]
              [{:address-finder (fn [] "x")} ClassCastException ":address-finder returned \"x\": expected a SocketAddress"]
@@ -296,7 +299,21 @@
   (wire/with-server [{:keys [warnings]} ok {:min-threads 5 :pool-opts {:treads 4}}]
     (is (= [[":min-threads is no option of run-server; did you mean :n-min-threads?" nil]
             [":treads is no option of new-worker; did you mean :thread?" nil]]
-           @warnings))))
+           @warnings)))
+  (doseq [class [identity #(java.util.HashMap. ^java.util.Map %)]]
+    (wire/with-server [{:keys [warnings]} ok {:event-names (class {"serverStatus404" "x" "serverStatus40" "y" "bogus" "z"})}]
+      (is (= [["\"bogus\" is no option of :event-names" nil]
+              ["\"serverStatus40\" is no option of :event-names; did you mean \"serverStatus404\"?" nil]]
+             (sort @warnings))))))
+
+(deftest each-event-has-a-name-that-is-known
+  (wire/with-server [{:keys [warnings]} ok
+                     {:event-names (into {} (for [^java.lang.reflect.Field field (.getFields org.httpkit.logger.EventNames)
+                                                  :when (not= "DEFAULT" (.getName field))]
+                                              [(.getName field) "x"]))}]
+    (is (= [] @warnings)))
+  (wire/with-server [{:keys [warnings]} ok {:event-names (org.httpkit.logger.EventNames. {"bogus" "x"})}]
+    (is (= [] @warnings) "not those of http-kit's own class")))
 
 (deftest argument-lists-show-every-option
   (doseq [[f table] [[#'server/run-server server-options/server] [#'server/as-channel server-options/channel]

@@ -21,6 +21,10 @@
     (when (options/first-time! warned [what k])
       (HttpUtils/printWarning (options/unknown-name what known k)))))
 
+(defn warn-of-unknown-events! [event-names]
+  (when (instance? Map event-names)
+    (warn-of-unknown! ":event-names" options/events event-names)))
+
 (defn- warn-of-slip!
   "Of the name `k`, if it is nearly that of an option in the table `known`, and `concerned?` says so of that option."
   [what known concerned? opts k]

@@ -101,7 +101,7 @@
        (illegal message v)))])
 
 (defn- file? [v]
-  (and (some? v) (path? v)))
+  (and v (path? v)))
 
 (defn- label-name? [v]
   (or (string? v) (keyword? v)))

@@ -33,7 +33,7 @@
 
 (defn warnings
   "Warnings about them, as texts."
-  [handler {:keys [pool-opts] :as opts}]
+  [handler {:keys [pool-opts event-names] :as opts}]
   (concat
     (when (nil? handler)
       ["the handler of run-server is nil: every request will get a 500"])
@@ -41,7 +41,8 @@
       ["the handler of run-server is a map: expected a function of a request; options come second"])
     (tls/warnings opts)
     (options/unknown-names "run-server" tables/server        (tls/known opts))
-    (options/unknown-names "new-worker" tables/server-worker pool-opts)))
+    (options/unknown-names "new-worker" tables/server-worker pool-opts)
+    (options/unknown-events event-names)))
 
 (def ^:private no-limits
   "Those that http-kit does not have."
