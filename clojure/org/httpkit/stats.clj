@@ -21,8 +21,8 @@
    [java.util Locale]
    [java.util.concurrent TimeUnit]
    [java.util.function Consumer ToDoubleFunction ToLongFunction]
-   [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean InstanceNotFoundException
-    MBeanAttributeInfo MBeanInfo ObjectName]
+   [javax.management Attribute AttributeList AttributeNotFoundException DynamicMBean InstanceAlreadyExistsException
+    InstanceNotFoundException MBeanAttributeInfo MBeanInfo ObjectName]
    [org.httpkit.server HttpServer]))
 
 (set! *warn-on-reflection* true)
@@ -75,7 +75,29 @@
         labels (:labels opts)]
     (when-let [label (some #(when (own (name %)) %) (keys labels))]
       (options/refuse! "label " (options/shown label) " of " what ": the metrics have one of this name themselves"))
+    (when-let [[twice] (first (remove (fn [[_ n]] (= 1 n)) (frequencies (map name (keys labels)))))]
+      (options/refuse! ":labels: two of them have the name " (options/shown twice)))
     labels))
+
+;;;; Snapshots
+
+(def ^:private snapshot-ms "A scrape reads many numbers: they share a snapshot of this age." 500)
+
+(defn- snapshots
+  "A function that returns what `fresh` returns, not older than that."
+  [fresh]
+  (let [latest (atom nil)]
+    (fn []
+      (let [now         (System/nanoTime)
+            [at result] @latest]
+        (if (and at (< (- now (long at)) (* 1000000 (long snapshot-ms))))
+          result
+          (let [result (fresh)]
+            (reset! latest [now result])
+            result))))))
+
+(defn- by-name [metrics]
+  (into {} (map (juxt :name identity)) metrics))
 
 ;;;; JMX
 
@@ -98,8 +120,9 @@
 (defn- mbean
   "`gone!` is called for each look once the source has been collected."
   [source-of gone!]
-  (let [all   #(if-let [source (source-of)]
-                 (attributes source)
+  (let [now   (snapshots #(some-> (source-of) attributes))
+        all   #(if (source-of)
+                 (now)
                  (do (gone!) {}))
         value (fn [name]
                 (or (get (all) name) (throw (AttributeNotFoundException. (str name)))))]
@@ -135,8 +158,9 @@
 
     (def unregister! (stats/register-mbean! server))
 
-  Returns a function that takes it out again. The bean does not keep the source from being
-  collected; after that, the next access to the bean removes it."
+  Values are up to 500 ms old. Returns a function that takes it out again. The bean does
+  not keep the source from being collected; after that, the next access to the bean removes
+  it. Throws IllegalStateException if the source is registered already."
   [source]
   (let [source  (force source)
         _       (metrics/of source)
@@ -146,25 +170,15 @@
                       (try (.unregisterMBean beans name)
                            (catch InstanceNotFoundException _))
                       nil)]
-    (.registerMBean beans (mbean (weakly source) unregister!) name)
+    (try
+      (.registerMBean beans (mbean (weakly source) unregister!) name)
+      (catch InstanceAlreadyExistsException e
+        (throw (IllegalStateException.
+                 (str "register-mbean!: registered already, as " name
+                   ": call the function that its register-mbean! returned") e))))
     unregister!))
 
 ;;;; Micrometer, which is looked up when it is asked for
-
-(def ^:private snapshot-ms "A scrape reads many meters: they share a snapshot of this age." 500)
-
-(defn- snapshots
-  "A function that returns the metrics that `fresh` returns by name, not older than that."
-  [fresh]
-  (let [latest (atom nil)]
-    (fn []
-      (let [now   (System/nanoTime)
-            [at by-name] @latest]
-        (if (and at (< (- now (long at)) (* 1000000 (long snapshot-ms))))
-          by-name
-          (let [by-name (into {} (map (juxt :name identity)) (fresh))]
-            (reset! latest [now by-name])
-            by-name))))))
 
 (defn- micrometer-class ^Class [class-name]
   (try (Class/forName (str "io.micrometer.core.instrument." class-name))
@@ -265,7 +279,7 @@
          given  (labels-of "micrometer-bind!" opts source)
          _      (check-registry registry)
          alive  (weakly source)
-         now    (snapshots #(some-> (alive) metrics/of))
+         now    (snapshots #(some-> (alive) metrics/of by-name))
          meters (bind-all! registry now source given)]
      (fn unbind! []
        (remove-meters! registry meters)
@@ -358,7 +372,7 @@
          given   (labels-of "opentelemetry-bind!" opts source)
          meter   (otel-meter meter)
          alive   (weakly source)
-         now     (snapshots #(some->> (alive) metrics/of (mapcat otel-samples)))
+         now     (snapshots #(some->> (alive) metrics/of (mapcat otel-samples) by-name))
          opened  (mapv #(otel-instrument! meter now given %) (vals (now)))]
      (fn unbind! []
        (run! #(.close ^java.lang.AutoCloseable %) opened)))))

@@ -275,6 +275,29 @@
       (unregister!)
       (is (empty? (find-beans))))))
 
+(deftest an-mbean-is-registered-once-and-again-when-it-was-taken-out
+  (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]
+    (let [unregister! (stats/register-mbean! server)]
+      (is (thrown-with-msg? IllegalStateException
+                            (re-pattern (str "^register-mbean!: registered already, as org.httpkit:type=Server,port=" port
+                                             ",id=\\d+: call the function that its register-mbean! returned$"))
+                            (stats/register-mbean! server)))
+      (unregister!)
+      ((stats/register-mbean! server)))))
+
+(deftest attributes-of-an-mbean-that-are-read-one-after-the-other-are-of-one-moment
+  (wire/with-server [{:keys [server port]} (constantly {:body "x"}) {}]
+    (let [beans       (ManagementFactory/getPlatformMBeanServer)
+          unregister! (stats/register-mbean! server)
+          bean        (first (.queryNames beans (ObjectName. (str "org.httpkit:type=Server,port=" port ",*")) nil))
+          total       #(.getAttribute beans ^ObjectName bean "http_server_requests_total")]
+      ;; A busy machine may need more than the half second of a snapshot for one request.
+      (is (wire/eventually #(let [before (total)]
+                              (wire/fetch port "/")
+                              (= before (total)))))
+      (is (wire/eventually #(= (total) (get-in (server/server-stats server) [:requests :total]))) "but not for long")
+      (unregister!))))
+
 (defn- meters
   "{[name {tag value}] [value ...]} of a registry."
   [^MeterRegistry registry]
@@ -372,6 +395,9 @@
       (doseq [own ["status" :state]]
         (is (thrown-with-msg? IllegalArgumentException (re-pattern (str "label " (pr-str own) " of micrometer-bind!: the metrics"))
                               (stats/micrometer-bind! registry server {:labels {own "mine"}}))))
+      (doseq [bind! [stats/micrometer-bind! stats/opentelemetry-bind!]]
+        (is (thrown-with-msg? IllegalArgumentException #":labels: two of them have the name \"b\""
+                              (bind! registry server {:labels {:a/b "x" "b" "y"}}))))
       (is (empty? (meters registry))))))
 
 (deftest what-is-no-registry-is-named
