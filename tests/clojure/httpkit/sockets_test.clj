@@ -71,6 +71,21 @@
         (wire/with-server [_ ok {:unix-socket socket}]
           (is (str/starts-with? (refused socket {}) (str "cannot listen on " socket ": Address already in use"))))))))
 
+(deftest a-symbolic-link-in-the-place-of-a-unix-socket-is-said-to-be-one-and-stays
+  (with-dir
+    (fn [^File dir]
+      (let [socket (io/file dir "app.sock")
+            link   (io/file dir "link.sock")]
+        (wire/with-server [_ ok {:unix-socket socket}])
+        (doseq [^File target [socket (io/file dir "none")], opts [{} {:unix-socket-replace? false}]]
+          (Files/createSymbolicLink (.toPath link) (.toPath target) (make-array FileAttribute 0))
+          (is (= (str "cannot listen on " link ": the file is a symbolic link; delete it, or use the path that it leads to")
+                 (try (server/run-server ok (assoc opts :unix-socket link))
+                      (catch BindException e (.getMessage e)))))
+          (is (Files/isSymbolicLink (.toPath link)))
+          (.delete link))
+        (is (.exists socket))))))
+
 (deftest the-options-of-a-unix-socket-hold-for-one-that-the-address-finder-returns
   (with-dir
     (fn [dir]

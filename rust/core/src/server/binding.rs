@@ -74,12 +74,18 @@ fn unix_address(path: &Path) -> io::Result<SockAddr> {
 
 /// What is in the way of a socket, if it is something else: to the system, every path that exists is in use.
 fn explained(error: io::Error, path: &Path) -> io::Error {
-    let in_use = error.kind() == io::ErrorKind::AddrInUse;
-    let found = std::fs::metadata(path);
-    if !in_use || !found.is_ok_and(|found| !platform::is_socket(found.file_type())) {
+    if error.kind() != io::ErrorKind::AddrInUse {
         return error;
     }
-    let why = "the file exists and is no socket; delete it, or use another path";
+    let why = match std::fs::symlink_metadata(path).map(|found| found.file_type()) {
+        Ok(found) if found.is_symlink() => {
+            "the file is a symbolic link; delete it, or use the path that it leads to"
+        }
+        Ok(found) if !platform::is_socket(found) => {
+            "the file exists and is no socket; delete it, or use another path"
+        }
+        _ => return error,
+    };
     io::Error::new(error.kind(), why)
 }
 
