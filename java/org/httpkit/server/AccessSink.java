@@ -67,9 +67,8 @@ public abstract class AccessSink {
             @Override
             void write(List<AccessEntry> entries, Losses losses) throws IOException {
                 byte[] lines = lines(format, entries);
-                // Any failed write by any code sets this flag, and nothing clears it. To write to
-                // the
-                // descriptor instead would pass by what a program has set as System.out.
+                // Any failed write by any code sets this flag, and nothing clears it. Writing to
+                // the descriptor would bypass what a program has set as System.out.
                 boolean failed = System.out.checkError();
                 System.out.write(lines, 0, lines.length);
                 if (System.out.checkError() && !failed) {
