@@ -601,13 +601,14 @@
                        ; response that has not begun becomes a stream)
     :on-overflow       ; `:close` or `:reject`, for channels whose queue is full; nil for
                        ; each channel's own policy (default nil). Those that block
-                       ; do so after all other channels of their kind have the data
+                       ; do so after all other channels have the data
 
   What one thread sends, by `broadcast!` or `send!`, arrives in that order. Throws
   IllegalArgumentException, and sends nothing, for anything but channels, for unknown
   options and values, and for data that one of the WebSockets or streams cannot
-  send. If one channel's `:on-close` callback throws, or the data cannot begin its response,
-  the others still get the data, and then the exception is thrown.
+  send. `:on-close` callbacks of channels that it closes run once all are closed. If one
+  throws, or the data cannot begin a channel's response, the others still get the data, and
+  then the first exception is thrown; those of further callbacks are logged.
 
     (broadcast! @channels \"the same for all\")"
   ([channels data] (broadcast! channels data nil))

@@ -3,7 +3,8 @@
   (:require [clojure.test       :refer [deftest is testing]]
             [httpkit.wire       :as wire]
             [httpkit.ws-wire    :as ws]
-            [org.httpkit.server :as server])
+            [org.httpkit.server :as server]
+            [org.httpkit.topics :as topics])
   (:import (java.io ByteArrayInputStream Closeable)
            (java.net InetSocketAddress Socket)
            (java.nio.file Files Path)
@@ -186,6 +187,135 @@
     (is (= (text "last") (ws/receive! peer)))
     (is (= ["last"] (wire/read-chunks conn)))))
 
+;;;; Close callbacks that send to the others
+
+(defn- deaf-peer
+  "A WebSocket that takes hardly anything into its own buffers, and reads nothing."
+  ^Closeable [port]
+  (let [socket (doto (Socket.)
+                 (.setReceiveBufferSize 4096)
+                 (.connect (InetSocketAddress. "127.0.0.1" (int port))))]
+    (doto (wire/wrap socket) (wire/send! ws/handshake))))
+
+(def ^:private tellings
+  {"broadcast!"      #(server/broadcast! % "one has left")
+   "a loop of send!" #(run! (fn [ch] (server/send! ch "one has left")) %)})
+
+(defn- with-full-channels
+  "Calls f with n WebSockets that are full, and that the next send closes."
+  [n on-close server-options f]
+  (let [opened (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]} (handler opened {:max-pending-bytes 1, :on-close on-close}) server-options]
+      (let [conns    (vec (repeatedly n #(deaf-peer port)))
+            channels (vec (repeatedly n #(next-of opened)))]
+        (try
+          (is (= n (server/broadcast! channels (byte-array (* 8 1024 1024)))))
+          (is (every? #(pos? (long (server/pending-bytes %))) channels))
+          (f channels)
+          (finally (run! #(.close ^Closeable %) conns)))))))
+
+(deftest close-callbacks-that-send-to-full-channels-do-not-nest-without-end
+  (doseq [[how tell] tellings
+          sends      (vals tellings)]
+    (testing how
+      (let [n 30, left (atom nil), depth (ThreadLocal/withInitial (constantly 0)), deepest (atom 0), told (atom [])]
+        (with-full-channels n
+          (fn [ch _]
+            (.set depth (inc (long (.get depth))))
+            (swap! deepest max (.get depth))
+            (swap! left disj ch)
+            (tell @left)
+            (swap! told conj ch)
+            (.set depth (dec (long (.get depth)))))
+          {}
+          (fn [channels]
+            (reset! left (set channels))
+            (run! #(topics/subscribe! % "room") channels)
+            (sends channels)
+            (is (= 0 (topics/subscribers (first channels) "room")))
+            (is (= (set channels) (set @told)) "all before the call returns")
+            (is (= n (count @told)))
+            (is (> 10 (long @deepest)))))))))
+
+(deftest close-callbacks-that-throw-keep-none-from-the-others
+  (doseq [[how tell] tellings]
+    (testing how
+      (let [n 20, left (atom nil), told (atom []), logged (LinkedBlockingQueue.)]
+        (with-full-channels n
+          (fn [ch _]
+            (swap! left disj ch)
+            (swap! told conj ch)
+            (try (tell @left) (finally (throw (IllegalStateException. "on-close")))))
+          {:error-logger (fn [_ e] (.put logged e))}
+          (fn [channels]
+            (reset! left (set channels))
+            (is (thrown-with-msg? IllegalStateException #"on-close" (server/send! (first channels) "x")))
+            (is (= n (count (set @told)) (count @told)))))))))
+
+(deftest a-close-callback-that-waits-for-those-of-channels-that-it-has-closed-hears-of-them
+  (let [n 20, left (atom nil), told (atom #{}), waits (atom [])]
+    (with-full-channels n
+      (fn [ch _]
+        (swap! left disj ch)
+        (swap! told conj ch)
+        (run! #(server/send! % "one has left") @left)
+        (swap! waits conj (boolean (wire/eventually #(= n (count @told))))))
+      {}
+      (fn [channels]
+        (reset! left (set channels))
+        (server/send! (first channels) "x")
+        (is (wire/eventually #(= n (count @waits))))
+        (is (every? true? @waits))))))
+
+(deftest a-close-callback-that-closes-another-channel-finds-its-callback-run-and-gets-what-that-throws
+  (let [log (atom []), other (atom nil), opened (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]}
+                       (handler opened {:on-close (fn [ch _]
+                                                    (swap! log conj [:begins ch])
+                                                    (if (= ch @other)
+                                                      (throw (IllegalStateException. "other"))
+                                                      (try (server/close @other)
+                                                           (catch IllegalStateException e
+                                                             (swap! log conj [(ex-message e) ch])))))})
+                       {}]
+      (let [peers  (vec (repeatedly 2 #(ws/connect port wire/patience-ms)))
+            [a b]  (vec (repeatedly 2 #(next-of opened)))]
+        (reset! other b)
+        (server/close a)
+        (is (= [[:begins a] [:begins b] ["other" a]] @log))
+        (run! ws/disconnect peers)))))
+
+(deftest what-close-callbacks-send-comes-never-after-the-last-message-of-a-broadcast
+  (doseq [[how tell] tellings]
+    (testing how
+      (let [opened (LinkedBlockingQueue.), channels (atom []), telling (atom 0)]
+        (wire/with-server [{:keys [port]} (handler opened {:on-close (fn [_ _] (swap! telling inc) (tell @channels))}) {}]
+          (let [conns (vec (repeatedly 3 #(open-stream port)))
+                fresh (ask port "/")
+                peers (vec (repeatedly 3 #(ws/connect port wire/patience-ms)))]
+            (reset! channels (vec (repeatedly 7 #(next-of opened))))
+            (is (= 7 (server/broadcast! @channels "last" {:close-after-send? true})))
+            (is (= 7 @telling))
+            (doseq [conn conns]
+              (is (= ["last"] (wire/read-chunks conn)))
+              (.close ^Closeable conn))
+            (is (= "4" (get-in (wire/read-head fresh) [:headers "content-length"])))
+            (.close fresh)
+            (doseq [peer peers]
+              (is (= [(text "last") [:close 1000 ""]] [(ws/receive! peer) (ws/receive! peer)]))
+              (ws/disconnect peer))))))))
+
+(deftest of-several-close-callbacks-that-throw-one-reaches-the-caller-and-the-others-are-logged
+  (let [opened (LinkedBlockingQueue.), logged (LinkedBlockingQueue.)]
+    (wire/with-server [{:keys [port]}
+                       (handler opened {:on-close (fn [ch _] (throw (ex-info "on-close" {:ch ch})))})
+                       {:error-logger (fn [_ e] (.put logged e))}]
+      (let [peers    (vec (repeatedly 3 #(ws/connect port wire/patience-ms)))
+            channels (vec (repeatedly 3 #(next-of opened)))
+            thrown   (try (server/broadcast! channels "x" {:close-after-send? true}) (catch Exception e e))]
+        (is (= (set channels) (set (map (comp :ch ex-data) [thrown (next-of logged) (next-of logged)]))))
+        (run! ws/disconnect peers)))))
+
 (defn- resident-bytes ^long []
   (let [status (Files/readAllLines (Path/of "/proc/self/status" (make-array String 0)))]
     (* 1024 (Long/parseLong (some #(second (re-matches #"VmRSS:\s+(\d+) kB" %)) status)))))
@@ -193,14 +323,9 @@
 (deftest peers-that-do-not-read-share-one-copy
   (let [opened (LinkedBlockingQueue.)
         peers  40
-        data   (byte-array (* 8 1024 1024))
-        silent (fn [port]
-                 (let [socket (doto (Socket.)
-                                (.setReceiveBufferSize 4096)
-                                (.connect (InetSocketAddress. "127.0.0.1" (int port))))]
-                   (doto (wire/wrap socket) (wire/send! ws/handshake))))]
+        data   (byte-array (* 8 1024 1024))]
     (wire/with-server [{:keys [port]} (handler opened {}) {}]
-      (let [conns    (vec (repeatedly peers #(silent port)))
+      (let [conns    (vec (repeatedly peers #(deaf-peer port)))
             channels (vec (repeatedly peers #(next-of opened)))
             before   (resident-bytes)]
         (try

@@ -108,11 +108,15 @@ public class AsyncChannel {
 
     /** Runs the close handlers if a send has closed it. @return whether it was accepted */
     boolean accepted(int sent) {
-        boolean ended = sent == Sender.ENDED;
-        if (ended || sent == Sender.CUT) {
-            closing.tellServerClose(true);
+        if (Sender.isClosed(sent)) {
+            closedBySend(true);
         }
-        return ended || sent == Abi.SENT_ACCEPTED;
+        return Sender.isAccepted(sent);
+    }
+
+    /** Runs the close handlers: a send has closed the channel. */
+    void closedBySend(boolean throwing) {
+        closing.tellServerClose(throwing);
     }
 
     /**

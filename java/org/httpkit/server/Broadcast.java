@@ -2,6 +2,7 @@ package org.httpkit.server;
 
 import clojure.lang.Seqable;
 
+import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 
 import java.io.IOException;
@@ -22,6 +23,17 @@ public final class Broadcast {
     /** Those whose response has not begun, and closed ones. */
     private final List<AsyncChannel> others = new ArrayList<>();
 
+    /**
+     * Closed by this send, and not told. They are told once all channels are settled: a close
+     * handler that sends to the others must neither find them open nor close them one by one.
+     */
+    private final List<AsyncChannel> closed = new ArrayList<>();
+
+    /** Those for whose room the caller waits, after all others have been served. */
+    private final List<AsyncChannel> full = new ArrayList<>();
+
+    private Piece frame;
+    private Piece chunk;
     private int accepted;
     private Throwable failure;
 
@@ -67,11 +79,16 @@ public final class Broadcast {
     }
 
     private void run(Object data) throws IOException {
-        Piece frame = webSockets.isEmpty() ? null : Piece.frame(data);
-        Piece chunk = streams.isEmpty() ? null : chunk(data);
-        toAll(webSockets, frame, data);
-        toAll(streams, chunk, data);
-        toEach(others, data);
+        frame = webSockets.isEmpty() ? null : Piece.frame(data);
+        chunk = streams.isEmpty() ? null : chunk(data);
+        try {
+            toAll(webSockets, frame, data);
+            toAll(streams, chunk, data);
+            toEach(others, data);
+        } finally {
+            closed.forEach(this::tellClosed);
+        }
+        full.forEach(this::sendBlocking);
         if (failure != null) {
             Broadcast.<RuntimeException>rethrow(failure);
         }
@@ -103,22 +120,52 @@ public final class Broadcast {
         for (int i = 0; i < channels.size(); i++) {
             AsyncChannel channel = channels.get(i);
             int sent = (int) calls[2 * i + 1];
-            try {
-                sent = channel.sender.settle(sent, piece, close, policy);
-                accepted += channel.accepted(sent) ? 1 : 0;
-            } catch (Throwable thrown) {
-                failed(thrown);
+            if (sent == Abi.SENT_FULL && channel.sender.blocksWhenFull(policy)) {
+                full.add(channel);
+            } else {
+                settle(channel, sent, piece);
             }
+        }
+    }
+
+    private void settle(AsyncChannel channel, int sent, Piece piece) {
+        try {
+            settled(channel, channel.sender.settle(sent, piece, close, policy));
+        } catch (Throwable thrown) {
+            failed(thrown);
         }
     }
 
     private void toEach(List<AsyncChannel> channels, Object data) {
         for (AsyncChannel channel : channels) {
             try {
-                accepted += channel.send(data, close) ? 1 : 0;
+                settled(channel, channel.sender.send(data, close));
             } catch (Throwable thrown) {
                 failed(thrown);
             }
+        }
+    }
+
+    private void settled(AsyncChannel channel, int sent) {
+        accepted += Sender.isAccepted(sent) ? 1 : 0;
+        if (Sender.isClosed(sent)) {
+            closed.add(channel);
+        }
+    }
+
+    /** Blocks. */
+    private void sendBlocking(AsyncChannel channel) {
+        int before = closed.size();
+        settle(channel, Abi.SENT_FULL, channel.sender.isUpgraded() ? frame : chunk);
+        closed.subList(before, closed.size()).forEach(this::tellClosed);
+    }
+
+    private void tellClosed(AsyncChannel channel) {
+        try {
+            // One exception reaches the caller; those of other channels are logged.
+            channel.closedBySend(failure == null);
+        } catch (Throwable thrown) {
+            failed(thrown);
         }
     }
 

@@ -89,7 +89,8 @@ final class Closing {
     }
 
     /**
-     * The channel is closed: the first call runs the close handlers.
+     * The channel is closed: the first call runs the close handlers, or queues them, see {@link
+     * NestedClosings}.
      *
      * @param cause passed to the close handler, as a keyword
      * @param code passed to the Ring handler
@@ -104,8 +105,17 @@ final class Closing {
         this.reason = reason;
         channel.closedRan.set(true);
         channel.sender.forgetClosed();
+        if (hasHandler()) {
+            NestedClosings.ofThread().run(this, throwing);
+        } else {
+            runHandlers(throwing);
+        }
+    }
+
+    /** Called once; see {@link #tell}. */
+    void runHandlers(boolean throwing) {
         try {
-            runHandlers();
+            runBoth();
         } catch (Throwable e) {
             if (throwing) {
                 throw e;
@@ -125,7 +135,7 @@ final class Closing {
         channel.server.channels.forget(channel);
     }
 
-    private void runHandlers() {
+    private void runBoth() {
         try {
             runHandler();
         } finally {

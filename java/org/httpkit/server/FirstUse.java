@@ -25,6 +25,7 @@ final class FirstUse {
         Broadcast.send(Collections.singletonList(closed), "x", true, null);
         closed.compress(null);
         closed.serverClose(1000);
+        NestedClosings.ofThread();
         HeaderOrder.ORDER.compare("x", "x");
         TlsValues.of(0, 0);
     }

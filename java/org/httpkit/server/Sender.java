@@ -96,6 +96,22 @@ final class Sender {
         return sent == Abi.SENT_FULL ? overflowed(piece, close, room.policy()) : sent;
     }
 
+    /** Whether a send or {@link #settle} has closed the channel. */
+    static boolean isClosed(int sent) {
+        return sent == ENDED || sent == CUT;
+    }
+
+    static boolean isAccepted(int sent) {
+        return sent == ENDED || sent == Abi.SENT_ACCEPTED;
+    }
+
+    /**
+     * @param given as for {@link #settle}
+     */
+    boolean blocksWhenFull(Overflow given) {
+        return (given == null ? room.policy() : given) == Overflow.BLOCK;
+    }
+
     private int overflowed(Piece piece, boolean close, Overflow policy) {
         switch (policy) {
             case BLOCK:
