@@ -129,13 +129,13 @@
 (defn last-event-id
   "Returns the id of the last event that the client has received, or nil: that of
   the `Last-Event-ID` header, which browsers send when they reconnect, in UTF-8, else
-  of the query parameter `lastEventId`.
+  of the query parameter `lastEventId`. An empty one is none.
 
     (doseq [event (events-since (last-event-id req))]
       (send! s event))"
   [req]
-  (or (some-> (get-in req [:headers "last-event-id"]) from-utf-8)
-      (parameter (:query-string req) "lastEventId")))
+  (or (some-> (get-in req [:headers "last-event-id"]) not-empty from-utf-8)
+      (not-empty (parameter (:query-string req) "lastEventId"))))
 
 (def ^:private head
   {:status  200
@@ -402,7 +402,8 @@
               ; which lacks :body and :opts
     :on-close ; (fn []), once, when there will be no more events
 
-  Throws IllegalArgumentException for callbacks that are no functions, and other names."
+  Throws IllegalArgumentException for options that are no map, for callbacks that are no
+  functions, and other names."
   {:arglists '([url {:keys [reconnect? max-event-bytes] :as opts}
                 {:keys [on-open on-event on-error on-close] :as callbacks}])}
   ^Closeable [url opts callbacks]
@@ -411,9 +412,10 @@
   (when-not (or (nil? callbacks) (map? callbacks))
     (options/refuse! "the callbacks " (options/shown callbacks) " of sse/connect: expected a map"))
   (options/check-all "the callbacks of sse/connect" tables/event-callbacks callbacks)
-  (check-max-event-bytes! (:max-event-bytes opts))
-  (checks/warn-of-source-slips! opts)
-  (let [[closed? current-call current-parser] (repeatedly #(atom nil))
+  (let [opts   (options/as-map "sse/connect" opts)
+        _      (check-max-event-bytes! (:max-event-bytes opts))
+        _      (checks/warn-of-source-slips! opts)
+        [closed? current-call current-parser] (repeatedly #(atom nil))
         latch  (CountDownLatch. 1)
         source {:url            url
                 :opts           (with-bound-client opts)

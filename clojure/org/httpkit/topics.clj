@@ -157,7 +157,7 @@
         body  (cond
                 text?         (.getBytes ^String data "UTF-8")
                 (bytes? data) data
-                :else (options/refuse! "cannot publish a " (some-> data class .getName)
+                :else (options/refuse! "publish! of data " (options/shown data)
                         " on a bridge: expected a String or a byte array"))]
     (-> (ByteBuffer/allocate (+ header-bytes (alength ^bytes body)))
       (.put (byte format-version))

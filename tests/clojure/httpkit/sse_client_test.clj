@@ -377,6 +377,12 @@
             ":reconect? is no option of sse/connect; did you mean :reconnect??"]
            (sort (map second (re-seq #"WARN - (.*)" (str text))))))))
 
+(deftest options-that-are-no-map-are-named
+  (doseq [[opts shown] [[[1] "of class clojure.lang.PersistentVector"] [5 "5"] ["x" "\"x\""]]]
+    (is (thrown-with-msg? IllegalArgumentException
+                          (re-pattern (str "options " shown " of sse/connect: expected a map"))
+                          (sse/connect "http://127.0.0.1:1" opts {:on-error (fn [_])})))))
+
 (deftest wrong-callbacks-are-named
   (is (thrown-with-msg? IllegalArgumentException #":on-event 5" (sse/connect "http://127.0.0.1:1" {} {:on-event 5})))
   (is (thrown-with-msg? IllegalArgumentException #"did you mean :on-event" (sse/connect "http://127.0.0.1:1" {} {:on-evnt vector}))))

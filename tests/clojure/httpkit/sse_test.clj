@@ -138,7 +138,9 @@
   (is (= "7" (sse/last-event-id {:headers {"last-event-id" "7"} :query-string "lastEventId=8"})))
   (is (= "a b+" (sse/last-event-id {:headers {} :query-string "x=1&lastEventId=a%20b%2B&y"})))
   (is (= "%zz" (sse/last-event-id {:headers {} :query-string "lastEventId=%zz"})))
-  (is (= "" (sse/last-event-id {:headers {} :query-string "lastEventId"})))
+  (is (= "8" (sse/last-event-id {:headers {"last-event-id" ""} :query-string "lastEventId=8"})) "an empty one is none")
+  (is (nil? (sse/last-event-id {:headers {"last-event-id" ""} :query-string "lastEventId="})))
+  (is (nil? (sse/last-event-id {:headers {} :query-string "lastEventId"})))
   (is (nil? (sse/last-event-id {:headers {} :query-string "lastEventIds=1"})))
   (is (nil? (sse/last-event-id {:headers {}}))))
 

@@ -224,8 +224,10 @@
           (is (= [(ws/expected [:text "text é"]) [:binary "bytes"] [:text "local"]] (repeatedly 3 #(ws/receive! peer-1))))
           (is (= [(ws/expected [:text "text é"]) [:binary "bytes"] [:text "for others"]] (repeatedly 3 #(ws/receive! peer-2))))
           (is (= 2 (count (filter #{[:subscribe "room"]} @(:log broker)))))
-          (is (thrown-with-msg? IllegalArgumentException #"cannot publish a java.lang.Long on a bridge"
-                                (topics/publish! rooms-1 "room" 7)))
+          (doseq [[data shown] [[nil "nil"] [7 "7"] [[1] "of class clojure.lang.PersistentVector"]]]
+            (is (thrown-with-msg? IllegalArgumentException
+                                  (re-pattern (str "publish! of data " shown " on a bridge: expected a String or a byte array"))
+                                  (topics/publish! rooms-1 "room" data))))
           (is (thrown-with-msg? IllegalStateException #"this server has a bridge" (bridge server-1 broker))))
         (run! ws/disconnect [peer-1 peer-2])))))
 
