@@ -768,8 +768,11 @@
     :on-ping            ; [ch bytes],   WebSocket only, see `on-ping`
     :on-close           ; [ch status],  see `on-close`
     :on-handshake-error ; [ch], for a bad WebSocket handshake (default: responds with 400)
-    :on-close-raw       ; [ch code reason], WebSocket close code (0 for ours, -1 for an
-                        ; HTTP client that disconnected) and reason
+    :on-close-raw       ; [ch code reason], WebSocket close code and reason: the peer's,
+                        ; or what it was sent by `close`, or for breaking a rule or limit;
+                        ; 0 and \"\" for other closings by the server (a send that closes,
+                        ; a stop, `:ws-idle-timeout`) and all of them with HTTP; -1 for an
+                        ; HTTP client that disconnected
     :on-drain           ; [ch], when the bytes that made `send!` return false under
                         ; `:on-overflow :reject` have been written, unless `ch` is
                         ; closed by then; may run beside other callbacks

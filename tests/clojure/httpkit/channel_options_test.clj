@@ -176,7 +176,12 @@
           [["client"  [4001 "täglich"] (fn [conn _] (send-frames! conn [:close 4001 "täglich"]))]
            ["no code" [1005 ""]        (fn [conn _] (send-frames! conn [:close]))]
            ["TCP"     [1001 ""]        (fn [conn _] (wire/disconnect conn))]
-           ["server"  [4002 "enough"]  (fn [_ ^org.httpkit.server.AsyncChannel ch] (.serverClose ch 4002 "enough"))]]]
+           ["server"  [4002 "enough"]  (fn [_ ^org.httpkit.server.AsyncChannel ch] (.serverClose ch 4002 "enough"))]
+           ["close"   [1000 ""]        (fn [_ ch] (server/close ch))]
+           ["send"    [0 ""]           (fn [_ ch] (server/send! ch "bye" true))]
+           ["all"     [0 ""]           (fn [_ ch] (server/broadcast! [ch] "bye" {:close-after-send? true}))]
+           ["rule"    [1002 "reserved bit set, no extension negotiated"]
+                       (fn [conn _] (send-frames! conn [:text "x" {:rsv 4}]))]]]
     (let [heard (atom []) channel (promise)]
       (wire/with-server [{:keys [port]}
                          #(server/as-channel % {:on-open      (fn [ch] (deliver channel ch))
