@@ -157,7 +157,9 @@ public final class Broadcast {
     private void sendBlocking(AsyncChannel channel) {
         int before = closed.size();
         settle(channel, Abi.SENT_FULL, channel.sender.isUpgraded() ? frame : chunk);
-        closed.subList(before, closed.size()).forEach(this::tellClosed);
+        for (AsyncChannel each : closed.subList(before, closed.size())) {
+            tellClosed(each);
+        }
     }
 
     private void tellClosed(AsyncChannel channel) {
