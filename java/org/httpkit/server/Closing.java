@@ -106,7 +106,7 @@ final class Closing {
         channel.closedRan.set(true);
         channel.sender.forgetClosed();
         if (hasHandler()) {
-            NestedClosings.ofThread().run(this, throwing);
+            NestedClosings.run(this, throwing);
         } else {
             runHandlers(throwing);
         }

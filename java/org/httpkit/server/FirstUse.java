@@ -25,7 +25,7 @@ final class FirstUse {
         Broadcast.send(Collections.singletonList(closed), "x", true, null);
         closed.compress(null);
         closed.serverClose(1000);
-        NestedClosings.ofThread();
+        NestedClosings.load();
         HeaderOrder.ORDER.compare("x", "x");
         TlsValues.of(0, 0);
     }

@@ -27,12 +27,25 @@ final class NestedClosings implements Runnable {
 
     private NestedClosings() {}
 
-    static NestedClosings ofThread() {
-        return OF_THREAD.get();
+    /** Loads what {@link #run} needs. */
+    static void load() {
+        OF_THREAD.get();
+        OF_THREAD.remove();
     }
 
     /** Runs the handlers, or queues them: then their exceptions are logged. */
-    void run(Closing closing, boolean throwing) {
+    static void run(Closing closing, boolean throwing) {
+        NestedClosings here;
+        try {
+            here = OF_THREAD.get();
+        } catch (OutOfMemoryError e) {
+            closing.runHandlers(throwing); // they may nest
+            return;
+        }
+        here.runNested(closing, throwing);
+    }
+
+    private void runNested(Closing closing, boolean throwing) {
         if (depth == MAX_DEPTH) {
             queued.add(closing);
             watch();
@@ -46,6 +59,9 @@ final class NestedClosings implements Runnable {
                 runQueued();
             } finally {
                 depth--;
+                if (depth == 0) {
+                    OF_THREAD.remove(); // or the thread would keep our class loader
+                }
             }
         }
     }
