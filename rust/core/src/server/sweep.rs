@@ -7,7 +7,7 @@
 //! Time in which this task did not run does not count: a process that was suspended, or whose loop was held up, must
 //! not hold that against its peers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -27,6 +27,8 @@ use super::types::Event;
 const PARTS: usize = 16;
 /// Connections checked before the task yields to others on the loop.
 const BATCH: usize = 256;
+/// Connections that are checked once more in the next step, at most: a byte that has just come put them off.
+const MOST_AGAIN: usize = 1024;
 
 /// Enforces the connections' time limits.
 pub(super) async fn sweep(shared: Arc<Shared>) {
@@ -39,6 +41,7 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
     }
     let mut last = Instant::now();
     let mut at = 0;
+    let mut again: Vec<Weak<Conn>> = Vec::new();
     loop {
         if shared.connections.len() == 0 {
             shared.clock.started().await;
@@ -48,12 +51,17 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         let now = Instant::now();
         last = now - shared.clock.advance(now - last);
         let slots = shared.connections.slots();
+        for conn in again.drain(..).filter_map(|conn| conn.upgrade()) {
+            conn.check_time();
+        }
         // A list that grows or shrinks meanwhile only changes how many are checked per step.
         let end = (at + slots.div_ceil(PARTS)).min(slots);
         while at < end {
             let to = (at + BATCH).min(end);
             for conn in shared.connections.at(at..to) {
-                conn.check_time();
+                if conn.check_time() && again.len() < MOST_AGAIN {
+                    again.push(Arc::downgrade(&conn));
+                }
             }
             at = to;
             tokio::task::yield_now().await;
@@ -65,7 +73,8 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
 }
 
 impl Conn {
-    fn check_time(self: &Arc<Self>) {
+    /// True if a limit has passed, but the kernel holds received bytes: then we are slow, not the peer.
+    fn check_time(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         // What it shares with others, these may have come to share since.
         state.account_less(self);
@@ -75,19 +84,22 @@ impl Conn {
             state.since = clock.now();
         }
         let Some((timeout, limit)) = state.limit(&self.shared.config.times) else {
-            return;
+            return false;
         };
         let since = match (timeout, state.inbound.peek_stream()) {
             (Timeout::Handler, Some(stream)) => stream.since,
             _ => state.since,
         };
-        // If the kernel holds received bytes, we are slow, not the peer.
-        let at_fault = |state: &State| timeout == Timeout::Handler || !state.transport.has_input();
-        if clock.is_past(since, limit) && at_fault(&state) {
-            self.shared.note_timeout(timeout);
-            state.time_out(self, timeout);
-            self.shared.tally.note_written();
+        if !clock.is_past(since, limit) {
+            return false;
         }
+        if timeout != Timeout::Handler && state.transport.has_input() {
+            return true;
+        }
+        self.shared.note_timeout(timeout);
+        state.time_out(self, timeout);
+        self.shared.tally.note_written();
+        false
     }
 }
 
