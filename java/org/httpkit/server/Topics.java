@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Set;
@@ -221,7 +222,11 @@ public final class Topics {
      * @return the names of all topics
      */
     public Set<String> names() {
-        return Set.copyOf(topics.keySet());
+        // Not Set.copyOf: the map counts a new topic only after it can be found, so it may still be
+        // "empty" for a thread that has seen a subscriber.
+        Set<String> names = new HashSet<>();
+        topics.forEach((name, topic) -> names.add(name));
+        return names;
     }
 
     /**
