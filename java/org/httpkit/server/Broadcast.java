@@ -86,7 +86,7 @@ public final class Broadcast {
             toAll(streams, chunk, data);
             toEach(others, data);
         } finally {
-            closed.forEach(this::tellClosed);
+            tellClosed();
         }
         full.forEach(this::sendBlocking);
         if (failure != null) {
@@ -155,20 +155,20 @@ public final class Broadcast {
 
     /** Blocks. */
     private void sendBlocking(AsyncChannel channel) {
-        int before = closed.size();
         settle(channel, Abi.SENT_FULL, channel.sender.isUpgraded() ? frame : chunk);
-        for (AsyncChannel each : closed.subList(before, closed.size())) {
-            tellClosed(each);
-        }
+        tellClosed();
     }
 
-    private void tellClosed(AsyncChannel channel) {
-        try {
-            // One exception reaches the caller; those of other channels are logged.
-            channel.closedBySend(failure == null);
-        } catch (Throwable thrown) {
-            failed(thrown);
+    private void tellClosed() {
+        for (AsyncChannel channel : closed) {
+            try {
+                // One exception reaches the caller; those of other channels are logged.
+                channel.closedBySend(failure == null);
+            } catch (Throwable thrown) {
+                failed(thrown);
+            }
         }
+        closed.clear();
     }
 
     /** Keeps an exception for later, so that one channel's failure does not affect the next. */

@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(100);
 /// The same for a connection that has sent nothing so far: its first request may be on its way.
 const FIRST_GRACE: Duration = Duration::from_secs(1);
-/// A search remembers one connection that may give way for this many that it has looked at, so that a new connection costs few
-/// looks.
+/// A search remembers one connection that may give way for this many that it has looked at, so that a new connection
+/// costs few looks.
 const SHARE: usize = 16;
 /// A search that pays off less is repeated no sooner than after this many times as long as it took.
 const PAUSE: u32 = 20;
@@ -228,9 +228,8 @@ impl State {
     /// Whether the peer of a connection that only waits for its end has taken everything, and has been silent since a
     /// first call.
     fn is_over(&mut self, conn: &Conn) -> bool {
-        let now = Instant::now();
-        let since = self.silent_since.get_or_insert_with(|| Box::new(now));
-        now - **since >= GRACE && self.transport.in_kernel(conn.shared.config.unsent) == 0
+        self.silence(Instant::now()) >= GRACE
+            && self.transport.in_kernel(conn.shared.config.unsent) == 0
     }
 }
 

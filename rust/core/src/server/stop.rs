@@ -143,7 +143,7 @@ impl State {
     }
 
     /// For how long nothing has been received, since the first time that this was asked.
-    fn silence(&mut self, now: Instant) -> Duration {
+    pub(super) fn silence(&mut self, now: Instant) -> Duration {
         now - **self.silent_since.get_or_insert_with(|| Box::new(now))
     }
 
