@@ -239,8 +239,8 @@ public final class Native {
     public static native byte[] take(long server);
 
     /**
-     * Responds with the header lines at the start of {@code buffer}, then the body after them and,
-     * if not null, the given part of {@code large}.
+     * Responds with the header lines at the start of {@code buffer} and the body, which is the
+     * given part of {@code large} or, if that is null, follows the header lines.
      *
      * @param flags {@code Abi.GIVEN_*}, {@code CLOSE}, {@code OWNED} if no user code can reach
      *     {@code large}, and the level and window of gzip at {@code GZIP_LEVEL} and {@code

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::body::Read;
 use super::budget::Budget;
 use super::connection::Conn;
-use super::payload::{Kept, Payload};
+use super::payload::{Body, Kept, Payload};
 use super::request::put_name;
 use super::shared::Shared;
 use super::socket::Ends;
@@ -123,7 +123,25 @@ impl Exchange {
 
     /// Responds, with the first piece of a body of `total` bytes. It may be the whole body.
     pub fn respond(&self, response: &ResponseHead<'_>, body: &[u8], total: u64) -> Responded {
-        self.conn.respond(self.seq, response, body, total)
+        self.conn
+            .respond(self.seq, response, Body::Apart(body), total)
+    }
+
+    /// Responds with a whole body: `bytes` without the first `room`. The head is put there if it fits, so that both
+    /// leave in one write although the body is not copied.
+    ///
+    /// # Panics
+    ///
+    /// If `room` is larger than `bytes`.
+    pub fn respond_in_place(
+        &self,
+        response: &ResponseHead<'_>,
+        bytes: &mut [u8],
+        room: usize,
+    ) -> Responded {
+        let total = (bytes.len() - room) as u64;
+        self.conn
+            .respond(self.seq, response, Body::Behind { bytes, room }, total)
     }
 
     /// A whole body, compressed. Notes the memory that this took as freed, so that the allocator returns it.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+/// Below this size, a copy is cheaper than a vectored write.
+const SHORT: usize = 16 * 1024;
+
 /// Bytes kept elsewhere, and copied as the peer takes them.
 pub trait Source: Send + Sync + fmt::Debug {
     /// Fills `to` with the bytes from `at` on. Never called for bytes beyond the end of its [`Kept`] part. A
@@ -34,6 +37,46 @@ pub enum Payload<'a> {
     Borrowed(&'a [u8]),
     /// What the socket does not accept is kept without a copy.
     Shared(Arc<Vec<u8>>),
+}
+
+/// The first piece of a response's body, or all of it.
+#[derive(Debug)]
+pub(super) enum Body<'a> {
+    Apart(&'a [u8]),
+    /// All but the first `room` bytes, which are for the head.
+    Behind {
+        bytes: &'a mut [u8],
+        room: usize,
+    },
+}
+
+impl Body<'_> {
+    pub(super) const EMPTY: Self = Self::Apart(&[]);
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Apart(bytes) => bytes.len(),
+            Self::Behind { bytes, room } => bytes.len() - room,
+        }
+    }
+
+    /// Head and body, as one slice if that is cheaper than writing two.
+    pub(super) fn join<'b>(&'b mut self, head: &'b mut Vec<u8>) -> (&'b [u8], &'b [u8]) {
+        match self {
+            Self::Apart(bytes) if bytes.len() < SHORT => {
+                head.extend_from_slice(bytes);
+                (head, &[])
+            }
+            Self::Apart(bytes) => (head, bytes),
+            Self::Behind { bytes, room } => match room.checked_sub(head.len()) {
+                Some(start) => {
+                    bytes[start..*room].copy_from_slice(head);
+                    (&bytes[start..], &[])
+                }
+                None => (head, &bytes[*room..]),
+            },
+        }
+    }
 }
 
 /// Shared bytes as the owner of a [`Bytes`].

@@ -10,7 +10,7 @@ use parking_lot::MutexGuard;
 use super::connection::{Conn, MAX_UNREAD_RESPONSES, State};
 use super::exchange::{Request, Responded, Work};
 use super::partial::Terms;
-use super::payload::Kept;
+use super::payload::{Body, Kept};
 use super::phase::{Phase, Receiving, Responding};
 use super::step::Step;
 use super::transport::{CORK_SIZE, with_buffer};
@@ -34,7 +34,7 @@ impl Conn {
         self: &Arc<Self>,
         seq: u32,
         response: &ResponseHead<'_>,
-        body: &[u8],
+        body: Body<'_>,
         total: u64,
     ) -> Responded {
         self.hand_on(
@@ -61,7 +61,7 @@ impl Conn {
         self: &Arc<Self>,
         seq: u32,
         response: &ResponseHead<'_>,
-        body: &[u8],
+        body: Body<'_>,
         total: u64,
     ) -> Responded {
         let Some(mut state) = self.current(seq) else {
@@ -74,20 +74,15 @@ impl Conn {
         let stopping = self.is_last(&state, response.flags & GIVEN_CONNECTION != 0);
         let (last, line) = terms.connection(response, false, stopping);
         let empty = terms.head || is_bodyless(response.status);
-        let body = if empty { &[][..] } else { body };
-        // Up to this size, a copy is cheaper than a vectored write.
-        let small = body.len() < CORK_SIZE;
+        let mut body = if empty { Body::EMPTY } else { body };
         with_buffer(|head| {
             Self::start_head(head, response, line);
             put_length(head, response, terms.head, total);
             self.end_head(head, response);
             state.log_head(response.status, head.len());
-            if small {
-                head.extend_from_slice(body);
-            }
-            let apart = if small { &[][..] } else { body };
+            let (head, apart) = body.join(head);
             // The next request is already here: its response can go out in the same write.
-            if response.flags & INLINE != 0 && state.inbound.waiting() > 0 && small {
+            if response.flags & INLINE != 0 && state.inbound.waiting() > 0 && apart.is_empty() {
                 state.transport.push(head);
             } else {
                 state.transport.write(head, apart);
@@ -126,7 +121,7 @@ impl Conn {
         file: (File, u64),
         len: u64,
     ) -> Responded {
-        let mut sent = self.respond_locked(seq, response, &[], len);
+        let mut sent = self.respond_locked(seq, response, Body::EMPTY, len);
         if matches!(sent, Responded::More) {
             sent = self.file_locked(seq, file, response.flags);
         }
@@ -263,7 +258,8 @@ impl Conn {
             flags: INLINE,
             declared: -1,
         };
-        let refused = self.respond_locked(seq, &response, UNAVAILABLE, UNAVAILABLE.len() as u64);
+        let (body, total) = (Body::Apart(UNAVAILABLE), UNAVAILABLE.len() as u64);
+        let refused = self.respond_locked(seq, &response, body, total);
         self.shared.tally.note_written();
         match refused {
             Responded::Done(next) => next,

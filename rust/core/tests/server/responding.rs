@@ -8,7 +8,9 @@ use httpkit_core::server::{
     Address, CLOSE, Config, Mode, Notice, Responded, ResponseHead, Sent, Server,
 };
 
-use crate::support::{Recorder, Running, answer, config, read_response, reply, wait_until};
+use crate::support::{
+    Recorder, Running, answer, config, read_head, read_response, reply, wait_until,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -104,6 +106,42 @@ fn a_long_body_may_come_in_pieces() {
     });
     assert_eq!(read_response(&mut peer).len() as u64, total);
     sender.join().unwrap();
+}
+
+#[test]
+fn a_body_with_or_without_room_for_its_head_follows_it() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    for len in [1, 600, 16 * 1024, 100_000] {
+        for room in [0, 1, 100, 1000] {
+            let content: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let mut bytes = [vec![b'?'; room], content.clone()].concat();
+            peer.write_all(GET).unwrap();
+            let answered = server
+                .request()
+                .respond_in_place(&reply(), &mut bytes, room);
+            assert!(matches!(answered, Responded::Done(None)), "{answered:?}");
+            assert_eq!(read_response(&mut peer), content, "{len} behind {room}");
+        }
+    }
+}
+
+#[test]
+fn a_body_in_place_is_left_out_where_none_is_allowed() {
+    let server = Running::start(config(Mode::Pull));
+    let mut peer = server.connect();
+    for room in [0, 1000] {
+        peer.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
+        server
+            .request()
+            .respond_in_place(&reply(), &mut vec![b'?'; room + 600], room);
+        let head = read_head(&mut peer);
+        assert!(head.contains("content-length: 600\r\n"), "{head}");
+    }
+    peer.write_all(GET).unwrap();
+    answer(&server.request(), b"next");
+    assert_eq!(read_response(&mut peer), b"next");
 }
 
 #[test]

@@ -215,21 +215,33 @@ pub(crate) fn in_buffer<R>(
     len: usize,
     f: impl FnOnce(&[u8]) -> R,
 ) -> Result<R> {
+    in_buffer_with(env, array, len, 0, |bytes, _| Ok(f(bytes)))
+}
+
+/// As [`in_buffer`], with `more` bytes of any content, for `f` to fill.
+pub(crate) fn in_buffer_with<R>(
+    env: &Env<'_>,
+    array: &JByteArray<'_>,
+    len: usize,
+    more: usize,
+    f: impl FnOnce(&[u8], &mut [u8]) -> Result<R>,
+) -> Result<R> {
     BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
+        if buffer.len() < len + more {
             // Reserve nothing for bytes that are not there.
             if array.len(env)? < len {
                 return Err(BridgeError::Argument(format!(
                     "no {len} bytes in the array"
                 )));
             }
-            make_room(buffer, len)?;
+            make_room(buffer, len + more)?;
         }
-        copy(env, array, 0, &mut buffer[..len])?;
-        let result = f(&buffer[..len]);
+        let (bytes, rest) = buffer.split_at_mut(len);
+        copy(env, array, 0, bytes)?;
+        let result = f(bytes, &mut rest[..more]);
         if buffer.len() > PIECE {
             *buffer = Vec::new();
         }
-        Ok(result)
+        result
     })
 }

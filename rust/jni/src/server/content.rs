@@ -21,8 +21,8 @@ use crate::border::arrays::{bytes_of, copy, in_pieces, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::faults;
 
-/// The rest of a body is copied if it is shorter than this.
-const SHORT: usize = 32 * 1024;
+/// A body is copied, or what a peer has not taken of it, if it is shorter than this.
+pub(super) const SHORT: usize = 32 * 1024;
 /// Messages and chunks from this size on are shared.
 pub(crate) const SHARED: usize = 128 * 1024;
 /// From this size on, contents are compared and kept one at a time: otherwise two threads that send the same content

@@ -5,14 +5,19 @@ use jni::Env;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{jint, jlong};
 
-use super::content::{Part, SHARED, send_shared, write_body};
+use super::content::{Part, SHARED, SHORT, send_shared, write_body};
 use super::exchange::{final_status, forget_done, responded_code};
 use super::exchanges::EXCHANGES;
 use super::take_from;
 use super::work::hand_over;
 use crate::border::abi;
-use crate::border::arrays::{bytes_of, in_buffer, size};
+use crate::border::arrays::{bytes_of, copy, in_buffer, in_buffer_with, size};
 use crate::border::error::Result;
+
+/// Below this size, a body is copied once more, which costs less than a second call for its array.
+const BRIEF: usize = 1024;
+/// Suffices, as a rule, for what the core adds to the header lines.
+const ROOM: usize = 256;
 
 /// A response's bytes as Java passes them.
 struct ResponseBytes<'local> {
@@ -22,6 +27,16 @@ struct ResponseBytes<'local> {
     large: JByteArray<'local>,
     large_start: jint,
     large_len: jint,
+}
+
+impl<'local> ResponseBytes<'local> {
+    /// The body's array, and where it is in there.
+    fn body(&self) -> Result<(&JByteArray<'local>, Part)> {
+        Ok(match self.large.is_null() {
+            true => (&self.buffer, Part::new(self.head, self.body)?),
+            false => (&self.large, Part::new(self.large_start, self.large_len)?),
+        })
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // One crossing per response: its parts are its arguments.
@@ -119,30 +134,50 @@ fn write_plain(
     response: ResponseHead<'_>,
     bytes: &ResponseBytes<'_>,
 ) -> Result<Responded> {
-    let (head, body) = (size(bytes.head)?, size(bytes.body)?);
-    let large = match bytes.large.is_null() {
-        true => 0,
-        false => size(bytes.large_len)?,
-    };
-    let total = (body + large) as u64;
+    let (array, body) = bytes.body()?;
+    if (BRIEF..SHORT).contains(&body.len) {
+        return write_in_place(env, exchange, response, bytes);
+    }
+    let head = size(bytes.head)?;
+    let first = if bytes.large.is_null() { body.len } else { 0 };
     let mut sent = Responded::Stale;
-    in_buffer(env, &bytes.buffer, head + body, |buffer| {
-        let (headers, body) = buffer.split_at(head);
+    in_buffer(env, &bytes.buffer, head + first, |buffer| {
+        let (headers, first) = buffer.split_at(head);
         sent = exchange.respond(
             &ResponseHead {
                 headers,
                 ..response
             },
-            body,
-            total,
+            first,
+            body.len as u64,
         );
     })?;
-    if matches!(sent, Responded::More) && large > 0 {
-        let part = Part::new(bytes.large_start, bytes.large_len)?;
+    if matches!(sent, Responded::More) {
         let owned = response.flags & abi::OWNED as u32 != 0;
-        sent = write_body(env, exchange, &bytes.large, part, response.flags, owned)?;
+        sent = write_body(env, exchange, array, body, response.flags, owned)?;
     }
     Ok(sent)
+}
+
+/// The body is copied only to where it is written from.
+fn write_in_place(
+    env: &Env<'_>,
+    exchange: &Exchange,
+    response: ResponseHead<'_>,
+    bytes: &ResponseBytes<'_>,
+) -> Result<Responded> {
+    let (array, body) = bytes.body()?;
+    let head = size(bytes.head)?;
+    let room = head + ROOM;
+    let respond = |headers: &[u8], behind: &mut [u8]| {
+        copy(env, array, body.start, &mut behind[room..])?;
+        let response = ResponseHead {
+            headers,
+            ..response
+        };
+        Ok(exchange.respond_in_place(&response, behind, room))
+    };
+    in_buffer_with(env, &bytes.buffer, head, room + body.len, respond)
 }
 
 fn write_coded(
@@ -180,11 +215,7 @@ fn code_body(
     bytes: &ResponseBytes<'_>,
     gzip: Gzip,
 ) -> Result<Vec<u8>> {
-    let (array, start, len) = if bytes.large.is_null() {
-        (&bytes.buffer, bytes.head, bytes.body)
-    } else {
-        (&bytes.large, bytes.large_start, bytes.large_len)
-    };
-    let body = bytes_of(env, array, size(start)?, size(len)?)?;
+    let (array, body) = bytes.body()?;
+    let body = bytes_of(env, array, body.start, body.len)?;
     Ok(exchange.code(gzip, &body))
 }
