@@ -9,6 +9,9 @@ import java.util.Arrays;
 
 /** The bytes of a response's head, with a short body behind them, in one reusable array. */
 class HeadBuffer {
+    /** Characters up to which text is copied one by one. */
+    private static final int SHORT = 128;
+
     byte[] buffer = new byte[1024];
 
     /** Size of the head once it is complete; 0 before. */
@@ -16,6 +19,8 @@ class HeadBuffer {
 
     /** Size of what is behind the head; before it is complete, of its lines so far. */
     int body;
+
+    private TextEncoder encoder;
 
     /** Appends a value: one byte per character while it is ASCII, UTF-8 otherwise. */
     final void value(byte[] name, String value) {
@@ -50,9 +55,29 @@ class HeadBuffer {
     /**
      * Puts text behind the complete head, without an array of its own.
      *
+     * @return false if it would be faster with one
+     */
+    final boolean textBody(String text) {
+        int length = text.length();
+        if (length <= SHORT) {
+            return shortBody(text);
+        }
+        if (!TextEncoder.IS_FAST) {
+            return false;
+        }
+        if (encoder == null) {
+            encoder = new TextEncoder();
+        }
+        makeRoom(TextEncoder.room(length));
+        int encoded = encoder.encode(text, buffer, head);
+        body = Math.max(0, encoded);
+        return encoded >= 0;
+    }
+
+    /**
      * @return false if it is not ASCII
      */
-    final boolean asciiBody(String text) {
+    private boolean shortBody(String text) {
         int length = text.length();
         makeRoom(length);
         for (int i = 0; i < length; i++) {

@@ -31,11 +31,11 @@ final class ResponseWriter extends HeadBuffer {
     static final Keyword BODY = Keyword.intern(null, "body");
     static final Keyword COMPRESSION = Keyword.intern(null, "compression");
 
-    /** Bodies up to this size are copied after the header lines. */
+    /** Texts up to this size are encoded behind the header lines. */
     private static final int INLINE = 16 * 1024;
 
-    /** Characters up to which text is copied one by one. */
-    private static final int SHORT = 128;
+    /** Other bodies are copied there up to this size, which costs less than a second array. */
+    private static final int BRIEF = 1024;
 
     private static final byte[] SEPARATOR = {':', ' '};
     private static final byte[] CRLF = {'\r', '\n'};
@@ -337,7 +337,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     private void text(String text) {
-        if (text.length() <= SHORT && asciiBody(text)) {
+        if (text.length() <= INLINE && textBody(text)) {
             flags |= Abi.OWNED;
         } else {
             byte[] bytes = text.getBytes(UTF_8);
@@ -436,7 +436,7 @@ final class ResponseWriter extends HeadBuffer {
     }
 
     private void setBody(byte[] bytes, int start, int n) {
-        if (n <= INLINE) {
+        if (n <= BRIEF) {
             makeRoom(n);
             System.arraycopy(bytes, start, buffer, head, n);
             body = n;
