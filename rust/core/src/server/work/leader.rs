@@ -17,6 +17,7 @@
 //! stale value leads once more, or wakes one thread too many or too few. The loop's own thread corrects that: it wakes
 //! workers after writing `watched`, and asks for help.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use super::pace::{self, Pause, Progress, STALL_LIMIT};
 use super::pressure::STUCK;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, scheduled};
+use crate::sync::{ArcGuard, Instant, Mutex, Runtime, RwLock, scheduled, thread_local};
 
 /// Initial and maximum back-off; it doubles on each failure.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
@@ -35,6 +36,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const RESET_AFTER: u32 = 4;
 /// Slow pieces of work in a row after which none of the workers leads: it would let the loop stand still once more.
 const SLOW_IN_A_ROW: u32 = 8;
+
+thread_local! {
+    /// The place in its list of the loop that this thread led last: its connections are in this processor's cache.
+    static LED: Cell<usize> = const { Cell::new(0) };
+}
 
 /// The thread that holds it runs the loop.
 type RuntimeGuard = ArcGuard<Option<Runtime>>;
@@ -52,7 +58,7 @@ pub(super) struct EventLoop {
     asleep: AtomicBool,
 }
 
-/// All loops of a server.
+/// All loops of a team.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Loops {
     loops: RwLock<Vec<Arc<EventLoop>>>,
@@ -108,8 +114,8 @@ impl Drop for Leadership {
 }
 
 impl Loops {
-    /// Leads a loop that no thread runs. If there is none, one loop's own thread is asked to release its loop; it wakes
-    /// a parked worker when it has.
+    /// Leads a loop that no thread runs, if possible the one that it led last. If there is none, one loop's own thread
+    /// is asked to release its loop; it wakes a parked worker when it has.
     pub(in crate::server) fn try_lead(&self) -> Option<Leadership> {
         if self.are_backed_off() {
             pace::forget();
@@ -121,11 +127,16 @@ impl Loops {
             return None;
         }
         let loops = self.loops.read();
-        for event_loop in &*loops {
+        let from_last = || {
+            let all = loops.iter().enumerate().cycle();
+            all.skip(LED.with(Cell::get)).take(loops.len())
+        };
+        for (place, event_loop) in from_last() {
             if let Some(runtime) = event_loop.runtime.try_lock_arc()
                 && runtime.is_some()
             {
                 let progress = &event_loop.progress;
+                LED.with(|led| led.set(place));
                 progress.leader.store(scheduled::this(), Ordering::Relaxed);
                 progress.turns.fetch_add(1, Ordering::SeqCst);
                 return Some(Leadership {
@@ -134,7 +145,7 @@ impl Loops {
                 });
             }
         }
-        for event_loop in &*loops {
+        for (_, event_loop) in from_last() {
             if event_loop.owned.swap(false, Ordering::SeqCst) {
                 event_loop.ask.notify_one();
                 break;
@@ -332,6 +343,19 @@ mod tests {
             now + MIN_BACKOFF * 3,
             "again soon"
         );
+    }
+
+    #[test]
+    fn a_worker_leads_the_loop_again_that_it_led_last() {
+        let loops = Loops::default();
+        (0..3).for_each(|_| loops.set_free());
+        let others = [loops.try_lead(), loops.try_lead()];
+        let last = loops.try_lead().unwrap().event_loop.clone();
+        drop(others);
+        for _ in 0..3 {
+            let again = loops.try_lead().unwrap();
+            assert!(Arc::ptr_eq(&again.event_loop, &last));
+        }
     }
 
     fn free_loop() -> Arc<EventLoop> {
