@@ -255,6 +255,7 @@ public class HttpServer implements Runnable {
         options.set("interrupt-handlers?", options.interruptHandlers ? 1 : 0);
         options.set("access-log", accessLog == null ? 0 : 1);
         options.set("tell-half-close", embedded == null ? 0 : 1);
+        options.set("io-threads", options.ioThreads);
         options.set("n-min-threads", options.keptThreads());
         options.set("n-max-threads", options.maxThreads);
         ListenAddress address = ListenAddress.of(options);

@@ -5,66 +5,97 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
+use super::exchange::Work;
 use super::shared::Shared;
-use super::work::Mode;
 use super::work::pressure::CHECK_EVERY;
+use super::work::{Mode, Team};
 
-/// Watches the queue and makes deferred upcalls.
-pub(super) async fn attend(shared: Arc<Shared>) {
-    match shared.queue.mode() {
-        Mode::Push => push_on(&shared).await,
-        Mode::Pull => call_for_help(&shared).await,
+/// Watches a team's queue. The first team's attendant makes all deferred upcalls: some depend on their order.
+#[derive(Debug, Clone, Copy)]
+struct Attendant<'a> {
+    shared: &'a Arc<Shared>,
+    team: &'a Team<Work>,
+    makes_upcalls: bool,
+}
+
+/// Watches the queue of this loop's team. The first team's attendant makes deferred upcalls.
+pub(super) async fn attend(shared: Arc<Shared>, team: usize) {
+    let attendant = Attendant {
+        shared: &shared,
+        team: shared.teams.of_loop(team),
+        makes_upcalls: team == 0,
+    };
+    match shared.config.mode {
+        Mode::Push => attendant.push_on().await,
+        Mode::Pull => attendant.call_for_help().await,
     }
 }
 
-/// Hands over the work of each turn of the loop.
-async fn push_on(shared: &Arc<Shared>) {
-    loop {
-        shared.make_deferred_upcalls();
-        let work = shared.queue.drain();
-        if !work.is_empty() {
-            shared.sink.on_work(work);
+impl Attendant<'_> {
+    fn make_upcalls(self) {
+        if self.makes_upcalls {
+            self.shared.make_deferred_upcalls();
         }
-        shared.attention.notified().await;
     }
-}
 
-/// Asks the embedder for help when threads do not keep up with queued work.
-async fn call_for_help(shared: &Arc<Shared>) {
-    let mut tick = pin!(sleep(CHECK_EVERY));
-    let mut ticking = false;
-    let mut waits = false;
-    // Help has been asked for and work is still queued: help needs time to come.
-    let mut called = false;
-    loop {
-        shared.make_deferred_upcalls();
-        // Workers that run loops return to the queue by themselves at the end of each turn, so a check now and then is
-        // enough. When the loops' own threads run them, each turn that brings more work than parked threads can take
-        // ends with a check.
-        let led = shared.loops.watched() > 0;
-        let at_once = !called && !led;
-        if !waits || !ticking || at_once {
-            let pressure = shared.queue.pressure(!led);
-            waits = pressure.is_some();
-            called = false;
-            if let Some(pressure) = pressure
-                && pressure.needs_help()
-            {
-                shared.sink.on_starved(pressure.waiting.max(1));
-                // Not what a thread comes for that has been woken: the next turn may bring more.
-                let left = shared.queue.pressure(!led);
-                waits = left.is_some();
-                called = left.is_some_and(|pressure| pressure.needs_help());
+    /// Hands over the work of each turn of this team's only loop.
+    async fn push_on(self) {
+        loop {
+            self.make_upcalls();
+            let work = self.team.queue.drain();
+            if !work.is_empty() {
+                self.shared.sink.on_work(work);
+            }
+            self.team.attention.notified().await;
+        }
+    }
+
+    /// Asks for help when threads do not keep up with queued work.
+    async fn call_for_help(self) {
+        let mut tick = pin!(sleep(CHECK_EVERY));
+        let mut ticking = false;
+        let mut waits = false;
+        // Help has been asked for and work is still queued: help needs time to come.
+        let mut called = false;
+        loop {
+            self.make_upcalls();
+            // Workers that run loops return to the queue by themselves at the end of each turn, so a check now and then
+            // is enough. When the loops' own threads run them, each turn that brings more work than parked threads can
+            // take ends with a check.
+            let led = self.team.loops.watched() > 0;
+            let at_once = !called && !led;
+            if !waits || !ticking || at_once {
+                let pressure = self.team.queue.pressure(!led);
+                waits = pressure.is_some();
+                called = false;
+                if let Some(pressure) = pressure
+                    && pressure.needs_help()
+                {
+                    self.call(pressure.waiting.max(1));
+                    // Not what a thread comes for that has been woken: the next turn may bring more.
+                    let left = self.team.queue.pressure(!led);
+                    waits = left.is_some();
+                    called = left.is_some_and(|pressure| pressure.needs_help());
+                }
+            }
+            if waits && !ticking {
+                tick.as_mut().reset(Instant::now() + CHECK_EVERY);
+                ticking = true;
+            }
+            tokio::select! {
+                biased;
+                () = &mut tick, if ticking => ticking = false,
+                () = self.team.attention.notified() => {}
             }
         }
-        if waits && !ticking {
-            tick.as_mut().reset(Instant::now() + CHECK_EVERY);
-            ticking = true;
-        }
-        tokio::select! {
-            biased;
-            () = &mut tick, if ticking => ticking = false,
-            () = shared.attention.notified() => {}
+    }
+
+    /// Calls parked threads of other teams, then the embedder, then threads that run other teams' loops.
+    fn call(self, waiting: usize) {
+        let woken = self.team.queue.wake_parked_others(waiting);
+        if woken < waiting {
+            self.shared.sink.on_starved(waiting - woken);
+            self.team.queue.wake_leading_others(waiting - woken);
         }
     }
 }
@@ -115,7 +146,7 @@ mod tests {
         let _entered = runtime.enter();
         let (stream, _) = tokio::net::UnixStream::pair().unwrap();
         let (_, write, ends) = split_unix(stream);
-        let conn = Conn::new(server.shared.clone(), write, ends);
+        let conn = Conn::new(server.shared.clone(), 0, write, ends);
         move || {
             Work::Events(Exchange {
                 conn: conn.clone(),
@@ -134,7 +165,12 @@ mod tests {
         let shared = &server.shared;
         let runtime = runtime();
         let _entered = runtime.enter();
-        let mut attendant = pin!(call_for_help(shared));
+        let attendant = Attendant {
+            shared,
+            team: shared.teams.of_loop(0),
+            makes_upcalls: true,
+        };
+        let mut attendant = pin!(attendant.call_for_help());
         // No time passes on the runtime's clock between these, which never runs.
         let mut turn = || {
             let waiting = attendant
@@ -167,7 +203,7 @@ mod tests {
                 shared.offer(work());
                 assert_eq!(turn(), so_far + 1);
             }
-            shared.queue.claim_a_woken_thread();
+            shared.teams.of_loop(0).queue.claim_a_woken_thread();
             for _ in 0..2 {
                 let so_far = turn();
                 for _ in 0..2 {

@@ -43,6 +43,8 @@ pub struct Config {
     pub unix_socket_replace: bool,
     /// How work reaches user code. Default: threads pull it.
     pub mode: Mode,
+    /// Loops, which is how often [`Server::run`](super::Server::run) is called. Default 1.
+    pub loops: usize,
     /// Requests and messages that may be queued for a thread. Default: unlimited.
     pub queue: usize,
     /// Most threads that pull work. One item per free thread does not count toward `queue`. Default 0.
@@ -98,6 +100,7 @@ impl Default for Config {
             unix_socket_mode: None,
             unix_socket_replace: false,
             mode: Mode::Pull,
+            loops: 1,
             queue: usize::MAX,
             threads: 0,
             kept: usize::MAX,
@@ -162,6 +165,7 @@ impl Config {
             "max-pending-messages" => self.max_pending_messages = given.size()?,
             "backlog" => self.backlog = i32::try_from(given.size()?).unwrap_or(i32::MAX),
             "proxy-protocol" => self.proxy = given.proxy_mode()?,
+            "io-threads" => self.loops = given.size()?,
             "queue-size" => self.queue = given.size()?,
             "n-min-threads" => self.kept = given.size()?,
             "n-max-threads" => self.threads = given.size()?,

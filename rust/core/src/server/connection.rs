@@ -39,6 +39,8 @@ pub(super) const MAX_UNREAD_RESPONSES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(super) shared: Arc<Shared>,
+    /// The number of the loop that serves it.
+    pub(super) event_loop: usize,
     ends: Ends,
     state: Mutex<State>,
 }
@@ -101,7 +103,12 @@ pub(super) enum Next {
 }
 
 impl Conn {
-    pub(super) fn new(shared: Arc<Shared>, write: WriteHalf, ends: Ends) -> Arc<Self> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        event_loop: usize,
+        write: WriteHalf,
+        ends: Ends,
+    ) -> Arc<Self> {
         let state = State {
             transport: Transport::new(write),
             phase: Phase::Http(Receiving::Requests, Responding::Idle),
@@ -126,6 +133,7 @@ impl Conn {
         };
         Arc::new(Self {
             shared,
+            event_loop,
             ends,
             state: Mutex::new(state),
         })

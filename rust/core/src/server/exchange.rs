@@ -45,6 +45,13 @@ pub enum Work {
 }
 
 impl Work {
+    pub(super) fn conn(&self) -> &Conn {
+        match self {
+            Self::Request(request) => &request.exchange.conn,
+            Self::Events(exchange) => &exchange.conn,
+        }
+    }
+
     /// When it was queued, or its request arrived.
     pub(super) fn since(&self) -> Instant {
         match self {

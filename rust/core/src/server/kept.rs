@@ -12,15 +12,16 @@ use super::sink::Notice;
 /// Of one type for all of them: each type that is spawned makes the library some KB longer.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `task`; again after `rest` if it panics, since what it does must go on. The embedder is told that `what`
+/// Runs `task` for the loop with this number; again after `rest` if it panics, since what it does must go on. The embedder is told that `what`
 /// panicked.
 pub(super) async fn keep(
     shared: Arc<Shared>,
     what: &'static str,
     rest: Duration,
-    task: fn(Arc<Shared>) -> Task,
+    event_loop: usize,
+    task: fn(Arc<Shared>, usize) -> Task,
 ) {
-    while tokio::spawn(task(shared.clone()))
+    while tokio::spawn(task(shared.clone(), event_loop))
         .await
         .is_err_and(|e| e.is_panic())
     {

@@ -1,7 +1,7 @@
 //! The server: sockets in, [`Work`] out, responses back.
 //!
 //! A [`Server`] is bound once and served by one or more loops, each a tokio current-thread runtime on a thread that the
-//! embedder lends ([`Server::run`]). Requests leave through its [`WorkQueue`]; the thread that took one responds
+//! embedder lends ([`Server::run`]). Requests leave through its queues ([`Server::take`]); the thread that took one responds
 //! through its [`Exchange`], or passes that to another thread.
 //!
 //! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
@@ -86,7 +86,7 @@ use listener::Bound;
 use shared::{Accepting, Shared};
 use sweep::sweep;
 use types::Stage;
-use work::Owner;
+use work::{Owner, Team};
 
 use crate::net::tls_server::TlsServer;
 
@@ -107,7 +107,7 @@ pub use types::{
     GZIP_WINDOW, Gzip, INLINE, Interest, Lent, Pings, Refusal, ResponseHead, Sent, UNKNOWN_LENGTH,
     Until,
 };
-pub use work::{Mode, WorkQueue};
+pub use work::Mode;
 
 /// A bound server.
 #[derive(Debug)]
@@ -167,15 +167,15 @@ impl Server {
         self.port
     }
 
-    /// The queue of requests and events for the embedder's threads.
-    pub fn queue(&self) -> &WorkQueue<Work> {
-        &self.shared.queue
+    /// Refuses all further work for the embedder's threads; they end once they have done what is queued.
+    pub fn shut_queue(&self) {
+        self.shared.teams.shut();
     }
 
     /// Blocks until there is work, and returns it; meanwhile this thread may run a loop. `None` once the queue is shut
     /// and empty, or when this thread has been idle for `keep_alive` and there are more threads than are kept.
     pub fn take(&self) -> Option<Work> {
-        self.shared.queue.take(&self.shared.loops)
+        self.shared.teams.take()
     }
 
     /// This thread has done the work that it took, and begins other work without [`Self::take`]: how long it is away no
@@ -185,7 +185,7 @@ impl Server {
     }
 
     /// Runs one loop on this thread until [`Self::close`], or supervises threads in [`Self::take`] that run it. The
-    /// `first` loop also watches the queue and the time limits.
+    /// `first` loop also watches the time limits.
     pub fn run(&self, first: bool) -> io::Result<()> {
         let listeners = {
             let bound = self.listeners.lock();
@@ -204,25 +204,33 @@ impl Server {
             .build()?;
         let stage = self.stage.subscribe();
         let shared = &self.shared;
-        let keep = |what, rest, task| drop(runtime.spawn(keep(shared.clone(), what, rest, task)));
+        let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
+        let keep = |what, rest, task| {
+            let kept = keep(shared.clone(), what, rest, event_loop, task);
+            drop(runtime.spawn(kept));
+        };
         let rest = Duration::from_millis(100);
-        if first {
+        if event_loop < shared.teams.len() {
             // A panic in one upcall must not delay the next.
-            keep("an upcall", rest / 10, |shared| Box::pin(attend(shared)));
-            keep("a check of time limits", 10 * rest, |shared| {
+            keep("an upcall", rest / 10, |shared, event_loop| {
+                Box::pin(attend(shared, event_loop))
+            });
+        }
+        if first {
+            keep("a check of time limits", 10 * rest, |shared, _| {
                 Box::pin(sweep(shared))
             });
         }
-        keep("a broadcast", rest, |shared| {
+        keep("a broadcast", rest, |shared, _| {
             Box::pin(async move { shared.broadcasts.help().await })
         });
-        let event_loop = self.runs.fetch_add(1, Ordering::Relaxed);
         for bound in listeners {
             let accepting = Accepting::new(&self.shared, event_loop);
             runtime.spawn(listener::accept(accepting, bound, stage.clone()));
         }
-        let owner = LoopOwner { shared, stage };
-        shared.loops.run_or_supervise(runtime, owner);
+        let team = shared.teams.of_loop(event_loop);
+        let owner = LoopOwner { team, stage };
+        team.loops.run_or_supervise(runtime, owner);
         // Nothing is added any more. Close events must still be delivered, though no task does that now.
         self.push_all();
         self.shared.make_deferred_upcalls();
@@ -232,12 +240,12 @@ impl Server {
     /// Hands queued work to [`Sink::on_work`], because no thread takes it in time: all but a piece for a thread that
     /// has been woken.
     pub fn push_surplus(&self) {
-        self.hand_out(self.shared.queue.drain_surplus());
+        self.hand_out(self.shared.teams.drain_surplus());
     }
 
     /// Hands all queued work to [`Sink::on_work`], because no thread takes it.
     pub fn push_all(&self) {
-        self.hand_out(self.shared.queue.drain());
+        self.hand_out(self.shared.teams.drain());
     }
 
     fn hand_out(&self, work: Vec<Work>) {
@@ -271,7 +279,7 @@ impl Server {
             *stage = to.max(*stage);
             later
         });
-        self.shared.loops.alert();
+        self.shared.teams.alert();
     }
 
     /// Open connections.
@@ -308,7 +316,7 @@ impl Drop for Server {
 
 /// The thread that [`Server::run`] was called on.
 struct LoopOwner<'a> {
-    shared: &'a Shared,
+    team: &'a Team<Work>,
     stage: watch::Receiver<Stage>,
 }
 
@@ -323,12 +331,12 @@ impl Owner for LoopOwner<'_> {
     }
 
     fn loop_is_free(&self) {
-        self.shared.queue.wake_for_loop();
+        self.team.queue.wake_for_loop();
     }
 
     fn taken_back(&self) {
-        self.shared.queue.wake_for_work();
+        self.team.queue.wake_for_work();
         // If all other workers are stuck as well, queued work needs another thread.
-        self.shared.attention.notify_one();
+        self.team.attention.notify_one();
     }
 }

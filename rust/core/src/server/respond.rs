@@ -233,7 +233,7 @@ impl Conn {
             && next.is_some()
             && state.in_a_row < MAX_IN_A_ROW
             // A stopping server accepts no new work by any path.
-            && !self.shared.queue.is_shut();
+            && !self.shared.teams.of_loop(self.event_loop).queue.is_shut();
         state.in_a_row = if inline { state.in_a_row + 1 } else { 0 };
         if inline && state.transport.pending() < CORK_SIZE {
             if !state.transport.all_is_written() {

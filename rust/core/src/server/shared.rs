@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use super::access::AccessLog;
 use super::admission::Admission;
@@ -29,7 +28,7 @@ use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::ServerTls;
 use super::types::Refusal;
-use super::work::{Loops, Mode, Pushed, Settings, WorkQueue};
+use super::work::{Mode, Pushed, Settings, Team, Teams};
 use crate::error::Violation;
 use crate::h1::{date, response};
 
@@ -103,8 +102,7 @@ pub(crate) struct Shared {
     pub(super) config: Config,
     /// The server's own header, as a line.
     server_line: Vec<u8>,
-    pub(super) queue: WorkQueue<Work>,
-    pub(super) loops: Loops,
+    pub(super) teams: Teams<Work>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) connections: Registry<Conn>,
     pub(super) admission: Admission,
@@ -114,8 +112,6 @@ pub(crate) struct Shared {
     deferred: Mutex<Waiting>,
     pub(super) half_closed: Arc<HalfClosed<Conn>>,
     pub(super) freed: Freed,
-    /// Work was pushed, or upcalls are due.
-    pub(super) attention: Notify,
     pub(super) accepted: AtomicU64,
     pub(super) ended: AtomicU64,
     pub(super) tally: Tally,
@@ -191,16 +187,16 @@ impl Shared {
         if let Some(server) = &config.server_header {
             response::header(&mut server_line, b"Server", server);
         }
+        let settings = Settings {
+            mode: config.mode,
+            limit: config.queue,
+            threads: config.threads,
+            kept: config.kept,
+            keep_alive: config.keep_alive,
+        };
         Self {
             server_line,
-            queue: WorkQueue::new(Settings {
-                mode: config.mode,
-                limit: config.queue,
-                threads: config.threads,
-                kept: config.kept,
-                keep_alive: config.keep_alive,
-            }),
-            loops: Loops::default(),
+            teams: Teams::new(config.loops, settings),
             admission: Admission::new(config.max_connections, config.max_per_ip),
             budget: Budget::new(config.max_buffered),
             access: config.access_log.then(Arc::default),
@@ -213,7 +209,6 @@ impl Shared {
             deferred: Mutex::default(),
             half_closed: HalfClosed::new(),
             freed: Freed::default(),
-            attention: Notify::new(),
             accepted: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             tally: Tally::default(),
@@ -225,15 +220,16 @@ impl Shared {
 
     /// Queues work; refuses it if the queue is full.
     pub(super) fn offer(&self, mut work: Work) {
+        let team = self.team_of(&work);
         loop {
-            work = match self.queue.push(work.since(), work) {
-                Ok(pushed) => return self.pushed(pushed),
+            work = match team.queue.push(work.since(), work) {
+                Ok(pushed) => return self.pushed(team, pushed),
                 Err(work) => work,
             };
             match work {
                 Work::Request(request) => {
                     self.notice(Notice::RequestRefused);
-                    let why = match self.queue.is_shut() {
+                    let why = match team.queue.is_shut() {
                         true => Refusal::Stopping,
                         false => Refusal::Overload,
                     };
@@ -251,15 +247,21 @@ impl Shared {
     /// Queues a channel's close event. If the queue is full, its threads may be stuck, and the event must neither wait
     /// for them nor be lost: the embedder has other threads for it.
     pub(super) fn offer_closing(&self, work: Work) {
-        match self.queue.push(work.since(), work) {
-            Ok(pushed) => self.pushed(pushed),
+        let team = self.team_of(&work);
+        match team.queue.push(work.since(), work) {
+            Ok(pushed) => self.pushed(team, pushed),
             Err(work) => self.defer(Deferred::Orphan(work)),
         }
     }
 
-    pub(super) fn pushed(&self, pushed: Pushed) {
-        if self.queue.mode() == Mode::Push || pushed == Pushed::Starved {
-            self.attention.notify_one();
+    /// The team whose loop has the connection that this came on.
+    fn team_of(&self, work: &Work) -> &Team<Work> {
+        self.teams.of_loop(work.conn().event_loop)
+    }
+
+    fn pushed(&self, team: &Team<Work>, pushed: Pushed) {
+        if self.config.mode == Mode::Push || pushed == Pushed::Starved {
+            team.attention.notify_one();
         }
     }
 
@@ -273,7 +275,7 @@ impl Shared {
 
     pub(super) fn defer(&self, upcall: Deferred) {
         self.deferred.lock().push(upcall);
-        self.attention.notify_one();
+        self.teams.of_loop(0).attention.notify_one();
     }
 
     pub(super) fn make_deferred_upcalls(self: &Arc<Self>) {
@@ -301,10 +303,9 @@ impl Shared {
         }
     }
 
-    /// Adds a connection that this loop has accepted.
-    pub(super) fn register(&self, event_loop: usize, conn: &Arc<Conn>) {
+    pub(super) fn register(&self, conn: &Arc<Conn>) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (slot, first) = self.connections.add(event_loop, Arc::downgrade(conn));
+        let (slot, first) = self.connections.add(conn.event_loop, Arc::downgrade(conn));
         conn.lock().slot = slot;
         if first {
             self.clock.start();

@@ -50,7 +50,7 @@ impl Server {
     /// Statistics. Takes the lock of each connection for a moment: 100,000 connections need some 20 ms.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let (waiting, oldest, threads) = shared.queue.load();
+        let (waiting, oldest, threads) = shared.teams.load();
         let mut stats = Stats {
             totals: shared.tally.totals(),
             accepted: shared.accepted.load(Ordering::Relaxed),

@@ -70,7 +70,7 @@ impl Server {
         self.drain();
         let conns = self.shared.all();
         let cut = conns.iter().filter(|conn| conn.cut()).count();
-        self.shared.queue.shut();
+        self.shared.teams.shut();
         self.advance(Stage::Closed);
         cut
     }

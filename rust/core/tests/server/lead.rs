@@ -26,7 +26,8 @@ fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
 }
 
-/// A server with `loops` loops, and `workers` threads that pull its work.
+/// A server with `loops` loops, and `workers` threads that pull its work. From eight loops on they form several teams,
+/// as if there were eight threads for each: some of the teams have one, or none.
 struct Staffed {
     running: Running,
     workers: Vec<JoinHandle<usize>>,
@@ -60,6 +61,8 @@ impl Staffed {
             &any_port(),
             Config {
                 queue: 1000,
+                loops,
+                threads: loops * 2,
                 ..config(Mode::Pull)
             },
         );
@@ -164,7 +167,16 @@ fn ask(peer: &mut TcpStream, targets: &[&str], seed: u64, stop: &AtomicBool) -> 
 /// As many threads are there as are needed: no call for help may be necessary, nor a further request.
 #[test]
 fn requests_that_wait_for_one_another_all_get_threads() {
-    for (loops, workers) in [(1, 2), (1, 3), (2, 2), (2, 3), (3, 4)] {
+    for (loops, workers) in [
+        (1, 2),
+        (1, 3),
+        (2, 2),
+        (2, 3),
+        (3, 4),
+        (8, 2),
+        (8, 5),
+        (12, 3),
+    ] {
         let server = Staffed::start(loops, workers);
         let mut peers: Vec<_> = (0..TOGETHER).map(|_| server.running.connect()).collect();
         let mut random = Random(loops as u64);
@@ -188,7 +200,16 @@ fn requests_that_wait_for_one_another_all_get_threads() {
 
 #[test]
 fn every_request_gets_its_response_whatever_else_blocks_and_whichever_thread_responds() {
-    for (loops, workers) in [(1, 1), (1, 4), (2, 1), (2, 3), (3, 2)] {
+    for (loops, workers) in [
+        (1, 1),
+        (1, 4),
+        (2, 1),
+        (2, 3),
+        (3, 2),
+        (8, 1),
+        (8, 5),
+        (12, 3),
+    ] {
         let server = Staffed::start(loops, workers);
         let stop = Arc::new(AtomicBool::new(false));
         let mut meeting: Vec<_> = (0..TOGETHER).map(|_| server.running.connect()).collect();
@@ -235,7 +256,8 @@ fn every_request_gets_its_response_whatever_else_blocks_and_whichever_thread_res
 fn a_stop_at_any_moment_ends_all_threads() {
     let mut random = Random(1);
     for _ in 0..150 {
-        let server = Staffed::start(1 + random.below(3), 1 + random.below(4));
+        let loops = [1, 2, 3, 8, 12][random.below(5)];
+        let server = Staffed::start(loops, 1 + random.below(4));
         let mut peers: Vec<_> = (0..3).map(|_| server.running.connect()).collect();
         for peer in &mut peers {
             let targets = [SHORT, SHORT, LONG, ELSEWHERE];
@@ -250,7 +272,7 @@ fn a_stop_at_any_moment_ends_all_threads() {
         let order = random.below(3);
         let helper = std::thread::spawn(move || match order {
             0 => other.drain(),
-            1 => other.queue().shut(),
+            1 => other.shut_queue(),
             _ => drop(other.close()),
         });
         server.stop();

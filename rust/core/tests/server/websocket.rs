@@ -27,7 +27,7 @@ fn paused(server: &Running, pings: Option<Pings>) -> (TcpStream, Exchange) {
 fn a_refused_message_does_not_take_the_closing_behind_it_along() {
     let server = Running::start(config(Mode::Pull));
     let (mut peer, _exchange) = server.websocket(None);
-    server.server.queue().shut();
+    server.server.shut_queue();
     let mut bytes = frame(TEXT, b"lost");
     bytes.extend_from_slice(&frame(CLOSE, &1000u16.to_be_bytes()));
     peer.write_all(&bytes).unwrap();

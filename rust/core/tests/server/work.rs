@@ -101,7 +101,7 @@ fn a_request_that_comes_once_the_queue_is_shut_is_not_counted_as_rejected() {
     let mut peer = server.connect();
     peer.write_all(GET).unwrap();
     let running = server.request();
-    server.server.queue().shut();
+    server.server.shut_queue();
     peer.write_all(GET).unwrap();
     answer(&running, b"x");
     assert_eq!(read_response(&mut peer), b"x");
@@ -131,7 +131,7 @@ fn every_request_is_taken_once_whichever_threads_sleep() {
         })
         .collect();
     let sent: usize = clients.into_iter().map(|c| c.join().unwrap()).sum();
-    server.server.queue().shut();
+    server.server.shut_queue();
     let taken: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
     assert_eq!(taken, sent);
 }
@@ -218,7 +218,7 @@ fn a_thread_that_blocks_does_not_hold_up_the_sockets() {
         assert_eq!(read_response(&mut first), b"x");
         assert_eq!(read_response(&mut second), b"x");
     }
-    server.server.queue().shut();
+    server.server.shut_queue();
     for worker in workers {
         worker.join().unwrap();
     }
@@ -231,7 +231,7 @@ fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
     wait_until("all three wait", || {
         server.sink.starved.load(Ordering::Relaxed) == 3
     });
-    server.server.queue().shut();
+    server.server.shut_queue();
     let mut late = server.connect();
     late.write_all(GET).unwrap();
     assert!(read_head(&mut late).starts_with("HTTP/1.1 503 "));
@@ -244,11 +244,78 @@ fn a_shut_queue_gives_out_what_it_has_and_then_nothing() {
     }
 }
 
+/// A server that has enough loops and threads for two teams.
+fn two_teams(mode: Mode, queue: usize) -> Running {
+    let mut server = Running::start(Config {
+        queue,
+        loops: 8,
+        threads: 16,
+        ..config(mode)
+    });
+    (1..8).for_each(|_| server.run());
+    server
+}
+
+#[test]
+fn a_limit_on_queued_work_is_that_of_all_teams_together() {
+    for limit in [0, 5, 200] {
+        let server = two_teams(Mode::Pull, limit);
+        // A piece for each free thread does not count, and no thread is busy.
+        let room = limit + 16;
+        let mut peers: Vec<_> = (0..room).map(|_| server.connect()).collect();
+        for round in 0..3 {
+            for peer in &mut peers {
+                peer.write_all(GET).unwrap();
+            }
+            wait_until("all wait", || server.server.stats().waiting == room);
+            for _ in 0..5 {
+                let mut late = server.connect();
+                late.write_all(GET).unwrap();
+                let head = read_head(&mut late);
+                assert!(head.starts_with("HTTP/1.1 503 "), "{limit}, {round}");
+            }
+            let taking = server.server.clone();
+            let taker = std::thread::spawn(move || {
+                for _ in 0..room {
+                    let Some(Work::Request(request)) = taking.take() else {
+                        panic!("no request");
+                    };
+                    assert!(request.exchange.bind(1));
+                    answer(&request.exchange, b"x");
+                }
+            });
+            join(taker);
+            for peer in &mut peers {
+                assert_eq!(read_response(peer), b"x");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_of_one_team_serve_what_comes_to_another() {
+    let server = two_teams(Mode::Pull, 1000);
+    // Fewer than loops: most loops' connections are another team's.
+    let workers = workers(&server, 1);
+    let mut peers = peers(&server, 40);
+    for _ in 0..50 {
+        for peer in &mut peers {
+            assert_eq!(read_response(peer), b"x");
+            peer.write_all(GET).unwrap();
+        }
+    }
+    for peer in &mut peers {
+        assert_eq!(read_response(peer), b"x");
+    }
+    server.server.shut_queue();
+    assert_eq!(workers.into_iter().map(join).sum::<usize>(), 40 * 51);
+}
+
 #[test]
 fn parked_threads_are_woken_by_a_shut_queue() {
     let server = Running::start(config(Mode::Pull));
     let workers = workers(&server, 4);
-    server.server.queue().shut();
+    server.server.shut_queue();
     for worker in workers {
         assert_eq!(worker.join().unwrap(), 0);
     }
@@ -323,6 +390,21 @@ fn one_turn_pushes_one_batch() {
 }
 
 #[test]
+fn each_loop_pushes_what_comes_to_it() {
+    let server = two_teams(Mode::Push, 1000);
+    let mut peers = peers(&server, 40);
+    for _ in 0..50 {
+        for _ in 0..peers.len() {
+            answer(&server.pushed_request(), b"x");
+        }
+        for peer in &mut peers {
+            assert_eq!(read_response(peer), b"x");
+            peer.write_all(GET).unwrap();
+        }
+    }
+}
+
+#[test]
 fn threads_beyond_those_that_are_kept_leave_when_nothing_comes_for_them() {
     let server = Running::start(Config {
         kept: 2,
@@ -340,7 +422,7 @@ fn threads_beyond_those_that_are_kept_leave_when_nothing_comes_for_them() {
     for peer in &mut peers {
         assert_eq!(read_response(peer), b"x");
     }
-    server.server.queue().shut();
+    server.server.shut_queue();
     assert_eq!(workers.into_iter().map(join).sum::<usize>(), 10);
 }
 

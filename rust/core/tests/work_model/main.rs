@@ -23,18 +23,36 @@ use sync::taken;
 
 type Model = fn() -> usize;
 
-const MODELS: [(&str, Model); 4] = [
+const MODELS: [(&str, Model); 8] = [
     ("one_worker_serves_all_and_ends", || {
-        serve(1, 1, &[&[Short, Short], &[Short]])
+        serve(1, 1, 1, &[&[Short, Short], &[Short]])
     }),
     ("requests_that_wait_for_each_other_get_two_threads", || {
-        serve(1, 2, &[&[Meet, Meet], &[Short], &[Meet, Meet]])
+        serve(1, 1, 2, &[&[Meet, Meet], &[Short], &[Meet, Meet]])
     }),
     ("two_loops_and_two_workers_leave_nothing_behind", || {
-        serve(2, 2, &[&[Short, Meet, Meet], &[Short, Short, Short]])
+        serve(1, 2, 2, &[&[Short, Meet, Meet], &[Short, Short, Short]])
     }),
     ("a_worker_that_is_not_needed_ends_with_the_server", || {
-        serve(1, 3, &[&[Short]])
+        serve(1, 1, 3, &[&[Short]])
+    }),
+    ("two_teams_serve_what_their_own_loops_bring", || {
+        serve(2, 2, 2, &[&[Short, Short, Short], &[Short]])
+    }),
+    (
+        "a_team_whose_thread_is_occupied_gets_that_of_another",
+        || serve(2, 1, 2, &[&[Short], &[Meet, Meet], &[Short]]),
+    ),
+    ("two_teams_get_each_others_threads_that_run_loops", || {
+        serve(
+            2,
+            2,
+            2,
+            &[&[Meet, Short, Meet], &[Short, Meet, Short, Meet]],
+        )
+    }),
+    ("teams_without_threads_are_served_by_others", || {
+        serve(3, 3, 1, &[&[Short, Short, Short], &[Short, Short]])
     }),
 ];
 

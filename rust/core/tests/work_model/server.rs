@@ -11,7 +11,7 @@ use shuttle::thread;
 use tokio::sync::Notify;
 
 use crate::sync::Instant;
-use work::{Loops, Mode, Owner, Settings, WorkQueue};
+use work::{Mode, Owner, Pushed, Settings, Team, Teams};
 
 #[path = "../../src/server/work/mod.rs"]
 mod work;
@@ -44,7 +44,8 @@ impl Sockets {
 #[derive(Debug)]
 pub(crate) struct Runtime {
     sockets: Arc<Sockets>,
-    queue: Arc<WorkQueue<Request>>,
+    server: Arc<Server>,
+    event_loop: usize,
 }
 
 impl Runtime {
@@ -52,7 +53,8 @@ impl Runtime {
     pub(crate) fn idle() -> Self {
         Self {
             sockets: Arc::default(),
-            queue: Server::new().queue,
+            server: Arc::new(Server::new(1)),
+            event_loop: 0,
         }
     }
 
@@ -67,8 +69,12 @@ impl Runtime {
     fn turn(&self, cx: &Context<'_>) {
         *self.sockets.waker.lock().unwrap() = Some(cx.waker().clone());
         let arrived = std::mem::take(&mut *self.sockets.arrived.lock().unwrap());
+        let queue = &self.server.teams.of_loop(self.event_loop).queue;
         for request in arrived {
-            self.queue.push(Instant::now(), request).expect("has room");
+            let pushed = queue.push(Instant::now(), request).expect("has room");
+            if pushed == Pushed::Starved {
+                self.server.pay_attention();
+            }
         }
     }
 }
@@ -79,25 +85,38 @@ struct Progress {
     meeting: usize,
 }
 
+#[derive(Debug)]
 struct Server {
-    queue: Arc<WorkQueue<Request>>,
-    loops: Loops,
+    teams: Teams<Request>,
+    /// Teams' attendants are to look.
+    attention: Mutex<bool>,
+    attended: Condvar,
     closed: AtomicBool,
     closing: Notify,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
 
-/// The thread of a loop.
-struct LoopOwner(Arc<Server>);
+/// The thread of the loop with this number.
+struct LoopOwner {
+    server: Arc<Server>,
+    event_loop: usize,
+}
+
+impl LoopOwner {
+    fn team(&self) -> &Team<Request> {
+        self.server.teams.of_loop(self.event_loop)
+    }
+}
 
 impl Owner for LoopOwner {
     fn is_closed(&self) -> bool {
-        self.0.closed.load(Ordering::SeqCst)
+        self.server.closed.load(Ordering::SeqCst)
     }
 
     async fn closed(&mut self) {
-        let closing = self.0.closing.notified();
+        let server = self.server.clone();
+        let closing = server.closing.notified();
         let mut closing = pin!(closing);
         closing.as_mut().enable();
         if !self.is_closed() {
@@ -106,25 +125,28 @@ impl Owner for LoopOwner {
     }
 
     fn loop_is_free(&self) {
-        self.0.queue.wake_for_loop();
+        self.team().queue.wake_for_loop();
     }
 
     fn taken_back(&self) {
-        self.0.queue.wake_for_work();
+        self.team().queue.wake_for_work();
+        self.server.pay_attention();
     }
 }
 
 impl Server {
-    fn new() -> Self {
+    fn new(teams: usize) -> Self {
+        let settings = Settings {
+            mode: Mode::Pull,
+            limit: 100,
+            threads: 0,
+            kept: 100,
+            keep_alive: Duration::from_secs(60),
+        };
         Self {
-            queue: Arc::new(WorkQueue::new(Settings {
-                mode: Mode::Pull,
-                limit: 100,
-                threads: 0,
-                kept: 100,
-                keep_alive: Duration::from_secs(60),
-            })),
-            loops: Loops::default(),
+            teams: Teams::of(teams, settings),
+            attention: Mutex::new(false),
+            attended: Condvar::new(),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             progress: Mutex::default(),
@@ -134,7 +156,7 @@ impl Server {
 
     /// What a worker's thread does.
     fn work(&self) {
-        while let Some(request) = self.queue.take(&self.loops) {
+        while let Some(request) = self.teams.take() {
             let mut progress = self.progress.lock().unwrap();
             if request == Request::Meet {
                 progress.meeting += 1;
@@ -149,6 +171,33 @@ impl Server {
         }
     }
 
+    fn pay_attention(&self) {
+        *self.attention.lock().unwrap() = true;
+        self.attended.notify_all();
+    }
+
+    /// What a team's attendant does: calls other teams from the first sign of need until its queue is empty. Never if
+    /// it is the only one, since there is nobody to call: nothing may depend on it then.
+    fn attend(&self) {
+        while self.wait_for_attention() {
+            for team in (0..self.teams.len()).map(|team| self.teams.of_loop(team)) {
+                while team.queue.pressure(false).is_some() {
+                    let woken = team.queue.wake_parked_others(1);
+                    team.queue.wake_leading_others(1 - woken);
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+
+    fn wait_for_attention(&self) -> bool {
+        let mut attention = self.attention.lock().unwrap();
+        while !*attention && !self.closed.load(Ordering::SeqCst) {
+            attention = self.attended.wait(attention).unwrap();
+        }
+        std::mem::take(&mut *attention)
+    }
+
     fn wait_until_done(&self, requests: usize) {
         let mut progress = self.progress.lock().unwrap();
         while progress.done < requests {
@@ -157,28 +206,32 @@ impl Server {
     }
 
     fn close(&self) {
-        self.queue.shut();
+        self.teams.shut();
         self.closed.store(true, Ordering::SeqCst);
         self.closing.notify_waiters();
-        self.loops.alert();
+        self.teams.alert();
+        // Under the lock: an attendant that has seen it open is waiting by now.
+        let _attention = self.attention.lock().unwrap();
+        self.attended.notify_all();
     }
 }
 
-/// Runs a server with `loops` and `workers` until it has served `bursts`, one after the other, and closes it. Returns
-/// how many requests these are.
-pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) -> usize {
-    let server = Arc::new(Server::new());
+/// Runs a server with `loops` and `workers` in `teams` until it has served `bursts`, one after the other, and closes
+/// it. Returns how many requests these are.
+pub(crate) fn serve(teams: usize, loops: usize, workers: usize, bursts: &[&[Request]]) -> usize {
+    let server = Arc::new(Server::new(teams));
     let sockets: Vec<Arc<Sockets>> = (0..loops).map(|_| Arc::default()).collect();
-    let owners = sockets.iter().map(|sockets| {
+    let owners = sockets.iter().enumerate().map(|(event_loop, sockets)| {
         let runtime = Runtime {
             sockets: sockets.clone(),
-            queue: server.queue.clone(),
+            server: server.clone(),
+            event_loop,
         };
         let server = server.clone();
         thread::spawn(move || {
-            server
-                .loops
-                .run_or_supervise(runtime, LoopOwner(server.clone()));
+            let loops = &server.teams.of_loop(event_loop).loops;
+            let server = server.clone();
+            loops.run_or_supervise(runtime, LoopOwner { server, event_loop });
         })
     });
     let mut threads: Vec<_> = owners.collect();
@@ -186,6 +239,10 @@ pub(crate) fn serve(loops: usize, workers: usize, bursts: &[&[Request]]) -> usiz
         let server = server.clone();
         thread::spawn(move || server.work())
     }));
+    if teams > 1 {
+        let server = server.clone();
+        threads.push(thread::spawn(move || server.attend()));
+    }
     let mut sent = 0;
     for burst in bursts {
         for (i, request) in burst.iter().enumerate() {

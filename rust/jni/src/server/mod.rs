@@ -221,7 +221,7 @@ pub(crate) fn shut_queue<'local>(
     _: JClass<'local>,
     handle: jlong,
 ) -> Result<()> {
-    server(handle)?.queue().shut();
+    server(handle)?.shut_queue();
     Ok(())
 }
 

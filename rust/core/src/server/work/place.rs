@@ -20,6 +20,32 @@ pub(super) struct Crew {
     /// Those that have taken work and not returned. A thread that serves the next pipelined request directly, past the
     /// queue, counts as well: it is not here to take work.
     pub(super) busy: usize,
+    /// How many there may be.
+    most: usize,
+    /// How many more items may be queued. Each takes some room, from when it is queued until the thread that has taken
+    /// it returns, or at once if that thread is none of the `most`.
+    pub(super) room: usize,
+}
+
+impl Crew {
+    pub(super) fn of(most: usize) -> Self {
+        Self {
+            most,
+            ..Self::default()
+        }
+    }
+
+    /// A thread has taken work.
+    pub(super) fn begin(&mut self) {
+        self.busy += 1;
+        self.room += usize::from(self.busy > self.most);
+    }
+
+    /// It has returned, or ended.
+    fn end(&mut self) {
+        self.room += usize::from(self.busy <= self.most);
+        self.busy -= 1;
+    }
 }
 
 /// Something that has a crew.
@@ -38,7 +64,9 @@ impl<S: Staffed> Roster for Mutex<S> {
         let crew = staffed.crew();
         crew.threads -= 1;
         crew.awake -= 1;
-        crew.busy -= usize::from(busy);
+        if busy {
+            crew.end();
+        }
     }
 }
 
@@ -66,13 +94,17 @@ impl Place {
         }
     }
 
+    pub(super) fn is_in<S>(&self, queue: &Arc<Mutex<S>>) -> bool {
+        let here = Arc::as_ptr(queue).addr();
+        matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here)
+    }
+
     /// Counts this thread as awake and not busy.
     pub(super) fn enter<'a, S: Staffed + 'static>(
         &mut self,
         queue: &'a Arc<Mutex<S>>,
     ) -> MutexGuard<'a, S> {
-        let here = Arc::as_ptr(queue).addr();
-        let stays = matches!(&self.queue, Some(queue) if queue.as_ptr().addr() == here);
+        let stays = self.is_in(queue);
         if !stays {
             // Leaves the queue that it was counted in before.
             *self = Self::none();
@@ -86,7 +118,7 @@ impl Place {
             crew.awake += 1;
         }
         if std::mem::take(&mut self.busy) {
-            crew.busy -= 1;
+            crew.end();
         }
         staffed
     }

@@ -5,15 +5,18 @@
 //! parked. Wake-ups are chained: a push wakes at most one parked thread, and a woken thread wakes the next only when it
 //! leaves work behind. Waking a thread costs more than parsing a request. The thread that parked last is woken first,
 //! so that in a pool that has grown, only the threads that are needed work, and their caches stay warm.
+//!
+//! On a large machine a server has several, one for each team of loops and threads ([`super::team`]). What they have to
+//! do with each other is in [`super::peers`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::inner::{Inner, Item};
 use super::leader::{Leadership, Loops};
-use super::pace;
 use super::parked::Parked;
-use super::place::{Crew, PLACE, Place, Staffed};
+use super::peers::Peers;
+use super::place::{PLACE, Place};
 use super::pressure::{CHECK_EVERY, Pressure};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Instant, Mutex, MutexGuard, thread};
@@ -28,9 +31,6 @@ pub enum Mode {
     Push,
 }
 
-/// Backlog (items, age of the oldest) at which a thread that also runs a loop wakes another.
-const MANY: usize = 8;
-const LONG: Duration = Duration::from_millis(1);
 /// Shortest time after which a parked thread that is kept checks again whether it still is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -47,56 +47,31 @@ pub(in crate::server) struct Settings {
     pub(in crate::server) keep_alive: Duration,
 }
 
-/// A bounded queue; see the module docs.
-#[derive(Debug)]
-pub struct WorkQueue<T> {
-    pub(super) inner: Arc<Mutex<Inner<T>>>,
-    settings: Settings,
-    processors: usize,
-    /// Written under the lock; read without it, for each pipelined request.
-    shut: AtomicBool,
-}
+impl Settings {
+    /// The room for queued work and for what threads have taken, however many teams share it.
+    fn room(&self) -> usize {
+        self.limit.saturating_add(self.threads)
+    }
 
-#[derive(Debug)]
-pub(super) struct Inner<T> {
-    items: VecDeque<Item<T>>,
-    /// Idle threads, in the order in which they parked.
-    pub(super) parked: Vec<Arc<Parked>>,
-    /// Idle threads that run a loop.
-    pub(super) leading: Vec<Arc<Parked>>,
-    /// How many threads there are.
-    pub(super) crew: Crew,
-    /// A parked thread has been woken and none has arrived since. One that runs a loop does not count: its loop may be
-    /// delayed, by a slow disk for example, and the others must not wait for that. Any parked thread that arrives
-    /// clears it. So it may be false too early, which costs one extra wake-up, but it never stays true.
-    pub(super) waking: bool,
-    /// Items that threads have taken so far.
-    taken: u64,
-    /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
-    /// reading the clock would be a noticeable part of their cost.
-    last_taken: Option<Instant>,
-}
-
-impl<T> Default for Inner<T> {
-    fn default() -> Self {
+    /// Those of one of as many `teams`.
+    pub(super) fn share(self, team: usize, teams: usize) -> Self {
         Self {
-            items: VecDeque::new(),
-            parked: Vec::new(),
-            leading: Vec::new(),
-            crew: Crew::default(),
-            waking: false,
-            taken: 0,
-            last_taken: None,
+            kept: self.kept / teams + usize::from(team < self.kept % teams),
+            ..self
         }
     }
 }
 
+/// A bounded queue; see the module docs.
 #[derive(Debug)]
-struct Item<T> {
-    since: Instant,
-    /// [`Inner::taken`] when this was queued.
-    before: u64,
-    work: T,
+pub(in crate::server) struct WorkQueue<T> {
+    pub(super) inner: Arc<Mutex<Inner<T>>>,
+    pub(super) peers: Peers<T>,
+    settings: Settings,
+    /// This team's share of them.
+    processors: usize,
+    /// Written under the lock; read without it, for each pipelined request.
+    shut: AtomicBool,
 }
 
 /// The outcome of a push.
@@ -108,141 +83,92 @@ pub(in crate::server) enum Pushed {
     Starved,
 }
 
-impl<T: Send> Staffed for Inner<T> {
-    fn crew(&mut self) -> &mut Crew {
-        &mut self.crew
-    }
-}
-
-impl<T> Inner<T> {
-    /// Takes a thread off its list; the caller wakes it without the lock. First choice: this thread, if it runs the
-    /// loop that brought the work. Then the one that parked last. Then one that runs another loop.
-    fn pick(&mut self) -> Option<Arc<Parked>> {
-        if let Some(here) = self.leading.iter().position(Parked::is_this) {
-            self.crew.awake += 1;
-            return Some(self.leading.swap_remove(here));
-        }
-        if let Some(thread) = self.parked.pop() {
-            self.note_woken();
-            return Some(thread);
-        }
-        let thread = self.leading.pop()?;
-        self.crew.awake += 1;
-        Some(thread)
-    }
-
-    fn note_woken(&mut self) {
-        self.waking = true;
-        self.crew.awake += 1;
-    }
-
-    /// Whether this thread runs a loop, and so will look for work when the loop's turn ends.
-    fn is_led_here(&self) -> bool {
-        self.leading.iter().any(Parked::is_this) || Parked::is_this_woken()
-    }
-
-    /// Whether the queued work is too much for one thread.
-    fn is_behind(&self) -> bool {
-        self.items.len() >= MANY
-            && self
-                .items
-                .front()
-                .is_some_and(|oldest| oldest.since.elapsed() > LONG)
-    }
-}
-
-fn add<T>(mut inner: MutexGuard<'_, Inner<T>>, since: Instant, work: T) -> Pushed {
-    let before = inner.taken;
-    inner.items.push_back(Item {
-        since,
-        before,
-        work,
-    });
-    // The thread being woken counts too, for one item only: its handler may never return.
-    let coming = inner.parked.len() + usize::from(inner.waking) + usize::from(inner.is_led_here());
-    let pushed = if inner.items.len() <= coming {
-        Pushed::Served
-    } else {
-        Pushed::Starved
-    };
-    wake_next(inner);
-    pushed
-}
-
-/// Wakes one thread if there is work, unless one is already being woken.
-fn wake_next<T>(mut inner: MutexGuard<'_, Inner<T>>) {
-    if inner.waking || inner.items.is_empty() || Parked::is_this_woken() {
-        return;
-    }
-    let thread = inner.pick();
-    drop(inner);
-    if let Some(thread) = thread {
-        thread.wake();
-    }
-}
-
-/// Runs a loop until it brings work, or this thread is woken.
-fn run_loop<T>(queue: &Mutex<Inner<T>>, inner: MutexGuard<'_, Inner<T>>, lead: &Leadership) {
-    let this = Parked::this();
-    let fallen = begin_leading(queue, inner, &this);
-    lead.run(this.woken());
-    // The thread that woke this one has taken it off the list and counted it.
-    std::mem::forget(fallen);
-}
-
-pub(super) fn begin_leading<'a, T>(
-    queue: &'a Mutex<Inner<T>>,
-    mut inner: MutexGuard<'_, Inner<T>>,
-    this: &'a Arc<Parked>,
-) -> Fallen<'a, T> {
-    inner.crew.awake -= 1;
-    inner.leading.push(this.clone());
-    Fallen { queue, this }
-}
-
 /// Cleans up after a leader whose loop panics.
 pub(super) struct Fallen<'a, T> {
-    queue: &'a Mutex<Inner<T>>,
+    queue: &'a WorkQueue<T>,
     this: &'a Arc<Parked>,
 }
 
 impl<T> Drop for Fallen<'_, T> {
     fn drop(&mut self) {
-        let mut inner = self.queue.lock();
+        let mut inner = self.queue.inner.lock();
         let here = |other: &Arc<Parked>| Arc::ptr_eq(self.this, other);
         if let Some(at) = inner.leading.iter().position(here) {
             inner.leading.swap_remove(at);
             inner.crew.awake += 1;
         }
         self.this.reset();
-        wake_next(inner);
+        self.queue.wake_next(inner);
+    }
+}
+
+impl<T> WorkQueue<T> {
+    /// Wakes one thread if there is work, unless one is already being woken.
+    fn wake_next(&self, mut inner: MutexGuard<'_, Inner<T>>) {
+        if inner.waking || inner.items.is_empty() || Parked::is_this_woken() {
+            return;
+        }
+        let thread = inner.pick();
+        if thread.is_none() {
+            inner.seat.call();
+        }
+        let calls = inner.seat.calls();
+        drop(inner);
+        match thread {
+            Some(thread) => thread.wake(),
+            None if calls => drop(self.peers.wake_parked()),
+            None => {}
+        }
+    }
+
+    /// Runs a loop until it brings work, or this thread is woken.
+    fn run_loop(&self, inner: MutexGuard<'_, Inner<T>>, lead: &Leadership) {
+        let this = Parked::this();
+        let fallen = self.begin_leading(inner, &this);
+        lead.run(this.woken());
+        // The thread that woke this one has taken it off the list and counted it.
+        std::mem::forget(fallen);
+    }
+
+    pub(super) fn begin_leading<'a>(
+        &'a self,
+        mut inner: MutexGuard<'_, Inner<T>>,
+        this: &'a Arc<Parked>,
+    ) -> Fallen<'a, T> {
+        inner.crew.awake -= 1;
+        inner.leading.push(this.clone());
+        Fallen { queue: self, this }
     }
 }
 
 impl<T: Send + 'static> WorkQueue<T> {
-    /// A queue that holds as many items as `settings` allow, plus one for each free thread. Close events are never
-    /// refused.
-    pub(in crate::server) fn new(settings: Settings) -> Self {
-        Self {
-            inner: Arc::new(Mutex::new(Inner::default())),
-            settings,
-            processors: thread::available_parallelism().map_or(1, usize::from),
+    /// One queue for each of as many `teams`. Together they hold as many items as `settings` allow, plus one for each
+    /// free thread. Close events are never refused.
+    pub(super) fn of(teams: usize, settings: Settings) -> impl Iterator<Item = Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let inner = move |seat| Inner::new(seat, settings.threads);
+        let peers = Peers::of(teams, settings.room(), inner);
+        peers.enumerate().map(move |(team, peers)| Self {
+            inner: peers.own().clone(),
+            peers,
+            settings: settings.share(team, teams),
+            processors: processors.div_ceil(teams),
             shut: AtomicBool::new(false),
-        }
-    }
-
-    pub(in crate::server) fn mode(&self) -> Mode {
-        self.settings.mode
+        })
     }
 
     /// Adds work; returns it if the queue is full or shut.
     pub(in crate::server) fn push(&self, since: Instant, work: T) -> Result<Pushed, T> {
-        let inner = self.inner.lock();
-        let free = self.settings.threads.saturating_sub(inner.crew.busy);
-        if self.is_shut() || inner.items.len() >= self.settings.limit.saturating_add(free) {
+        let mut inner = self.inner.lock();
+        if inner.crew.room == 0 && !self.is_shut() {
+            inner = self.peers.claim_room(inner);
+        }
+        if inner.crew.room == 0 || self.is_shut() {
             return Err(work);
         }
-        Ok(add(inner, since, work))
+        let pushed = inner.add(since, work);
+        self.wake_next(inner);
+        Ok(pushed)
     }
 
     /// The next item. Until there is one, this thread is parked or runs a loop. `None` once the queue is shut and
@@ -250,7 +176,9 @@ impl<T: Send + 'static> WorkQueue<T> {
     pub(in crate::server) fn take(&self, loops: &Loops) -> Option<T> {
         PLACE.with(|place| {
             let place = &mut *place.borrow_mut();
-            let inner = place.enter(&self.inner);
+            let mut inner = place.enter(&self.inner);
+            let Inner { seat, crew, .. } = &mut *inner;
+            seat.share_room(&mut crew.room);
             if let Some(since) = place.since.take() {
                 loops.note_worked(since.elapsed());
             }
@@ -269,32 +197,40 @@ impl<T: Send + 'static> WorkQueue<T> {
         loops: &Loops,
         place: &mut Place,
     ) -> Option<T> {
-        let mut yielded = false;
+        let (mut yielded, mut looked) = (false, false);
         loop {
-            if let Some(Item { work, .. }) = inner.items.pop_front() {
-                inner.taken += 1;
-                inner.crew.busy += 1;
+            if let Some(work) = inner.pop() {
                 let watched = loops.watched();
-                if watched == 0 {
-                    inner.last_taken = Some(Instant::now());
-                    place.since = inner.last_taken;
-                }
-                pace::note_taken();
+                inner.begin(watched, place);
                 // A leader finishes a few short items before another thread has woken up. It may keep them to itself
                 // only while a loop stands still: no worker leads that loop before all work is taken, and if that takes
                 // long, the loop's own thread wakes others.
                 if inner.leading.len() >= watched || inner.is_behind() {
-                    wake_next(inner);
+                    self.wake_next(inner);
                 }
                 return Some(work);
             }
-            if self.is_shut() {
+            let shut = self.is_shut();
+            if !looked && (shut || self.peers.are_calling()) {
+                looked = true;
+                drop(inner);
+                // Nothing is to be left behind once the queues are shut.
+                let stolen = self.peers.steal(shut);
+                inner = self.inner.lock();
+                if stolen.is_some() {
+                    inner.begin(loops.watched(), place);
+                    return stolen;
+                }
+                continue;
+            }
+            if shut {
                 return None;
             }
             if let Some(lead) = loops.try_lead() {
-                run_loop(&self.inner, inner, &lead);
+                self.run_loop(inner, &lead);
                 drop(lead);
                 inner = self.inner.lock();
+                looked = false;
                 continue;
             }
             if !yielded && inner.crew.awake <= self.processors {
@@ -309,6 +245,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             }
             inner = self.park(inner, place)?;
             inner.waking = false;
+            looked = false;
         }
     }
 
@@ -322,15 +259,17 @@ impl<T: Send + 'static> WorkQueue<T> {
         let this = Parked::this();
         inner.crew.awake -= 1;
         inner.parked.push(this.clone());
+        inner.seat.note_parked(inner.parked.len());
+        if self.peers.are_calling() {
+            inner.unpark_this();
+            inner.crew.awake += 1;
+            return Some(inner);
+        }
         loop {
             let left = self.settings.keep_alive.saturating_sub(since.elapsed());
             let superfluous = inner.crew.threads > self.settings.kept;
             // If it is off the list, it has been woken for work and must take it.
-            if superfluous
-                && left.is_zero()
-                && let Some(at) = inner.parked.iter().position(Parked::is_this)
-            {
-                inner.parked.remove(at);
+            if superfluous && left.is_zero() && inner.unpark_this() {
                 // Under this lock: another thread that is idle for as long must see that it is no longer one too many.
                 place.leave(&mut inner.crew);
                 return None;
@@ -354,37 +293,61 @@ impl<T: Send + 'static> WorkQueue<T> {
 
     /// Wakes a thread if work is queued and none is being woken.
     pub(in crate::server) fn wake_for_work(&self) {
-        wake_next(self.inner.lock());
+        self.wake_next(self.inner.lock());
+    }
+
+    /// Wakes up to `most` parked threads of other teams for queued work. Returns how many.
+    pub(in crate::server) fn wake_parked_others(&self, most: usize) -> usize {
+        let mut inner = self.inner.lock();
+        if inner.items.is_empty() {
+            return 0;
+        }
+        inner.seat.call();
+        drop(inner);
+        (0..most).take_while(|_| self.peers.wake_parked()).count()
+    }
+
+    /// If work is still queued, wakes up to `most` threads that run loops of other teams.
+    pub(in crate::server) fn wake_leading_others(&self, most: usize) {
+        let calls = self.inner.lock().seat.calls();
+        if calls {
+            self.peers.wake_leading(most);
+        }
     }
 
     /// Wakes a parked thread that may run a loop, even if another is being woken for work: that one would leave the
     /// loop standing still while it runs its handler.
     pub(in crate::server) fn wake_for_loop(&self) {
         let mut inner = self.inner.lock();
-        if let Some(thread) = inner.parked.pop() {
-            inner.note_woken();
-            drop(inner);
+        let thread = inner.pick_parked();
+        drop(inner);
+        if let Some(thread) = thread {
             thread.wake();
         }
     }
 
-    /// Takes all queued items but one for a thread that has been woken, unless that is late.
-    pub(in crate::server) fn drain_surplus(&self) -> Vec<T> {
+    /// Takes all queued items but one for a thread that has been woken, unless that is late. None of a team that does
+    /// not need help, if there are several.
+    pub(super) fn drain_surplus(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
+        if !(self.peers.are_none() || inner.seat.calls() || self.is_shut()) {
+            return Vec::new();
+        }
         let in_time = |oldest: &Item<T>| oldest.since.elapsed() < CHECK_EVERY;
         let kept = inner.waking && !self.is_shut() && inner.items.front().is_some_and(in_time);
         let surplus = inner.items.len().saturating_sub(usize::from(kept));
-        inner.items.drain(..surplus).map(|item| item.work).collect()
+        inner.drain(surplus)
     }
 
     /// Takes all queued items.
-    pub fn drain(&self) -> Vec<T> {
+    pub(in crate::server) fn drain(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
-        inner.items.drain(..).map(|item| item.work).collect()
+        let all = inner.len();
+        inner.drain(all)
     }
 
     /// Refuses all further work; threads end once the queue is empty.
-    pub fn shut(&self) {
+    pub(super) fn shut(&self) {
         let mut inner = self.inner.lock();
         self.shut.store(true, Ordering::Release);
         let threads: Vec<_> = std::iter::from_fn(|| inner.pick()).collect();
@@ -398,15 +361,16 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.shut.load(Ordering::Acquire)
     }
 
-    /// How many items are queued, the age of the oldest, and how many threads take them.
-    pub(in crate::server) fn load(&self) -> (usize, Duration, usize) {
+    /// How many items are queued, since when the oldest, and how many threads take them.
+    pub(super) fn load(&self) -> (usize, Option<Instant>, usize) {
         let inner = self.inner.lock();
-        let oldest = inner.items.front().map(|item| item.since.elapsed());
-        (
-            inner.items.len(),
-            oldest.unwrap_or_default(),
-            inner.crew.threads,
-        )
+        let oldest = inner.items.front().map(|item| item.since);
+        (inner.items.len(), oldest, inner.crew.threads)
+    }
+
+    /// Whether this thread is one of those that take its items.
+    pub(super) fn has_joined(&self) -> bool {
+        PLACE.with(|place| place.borrow().is_in(&self.inner))
     }
 
     /// The pressure, if anything is queued. `dated`: the loops' own threads run all loops, so `last_taken` is current

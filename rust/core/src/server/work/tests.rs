@@ -4,14 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use super::leader::Loops;
 use super::parked::Parked;
 use super::place::PLACE;
 use super::pressure::{CHECK_EVERY, STUCK};
-use super::queue::{Settings, begin_leading};
-use super::{Loops, Mode, Pushed, WorkQueue, note_direct_work};
+use super::queue::{Settings, WorkQueue};
+use super::{Mode, Pushed, note_direct_work};
 use crate::sync::Instant;
 
-impl<T> WorkQueue<T> {
+impl<T: Send + 'static> WorkQueue<T> {
+    /// The queue of a server that has only one.
+    pub(super) fn new(settings: Settings) -> Self {
+        Self::of(1, settings).next().unwrap()
+    }
+
     /// As if one more thread had been parked, and were on its way.
     pub(in crate::server) fn claim_a_woken_thread(&self) {
         let mut inner = self.inner.lock();
@@ -37,6 +43,103 @@ fn push(queue: &WorkQueue<()>) -> Result<Pushed, ()> {
 /// A parked entry without a thread of its own.
 fn parked() -> Arc<Parked> {
     Arc::new(Parked::here())
+}
+
+fn teams(teams: usize, limit: usize, threads: usize) -> Vec<WorkQueue<u32>> {
+    let settings = Settings {
+        mode: Mode::Pull,
+        limit,
+        threads,
+        kept: 1,
+        keep_alive: Duration::from_secs(60),
+    };
+    WorkQueue::of(teams, settings).collect()
+}
+
+#[test]
+fn a_thread_takes_its_own_teams_work_first_and_then_that_of_the_fullest_queue() {
+    let queues = teams(3, 10, 0);
+    for (team, item) in [(0, 1), (1, 2), (1, 3), (1, 4), (2, 5)] {
+        assert!(queues[team].push(Instant::now(), item).is_ok());
+    }
+    let taken = (0..3).map(|_| queues[2].take(&Loops::watching(0)).unwrap());
+    assert_eq!(taken.collect::<Vec<_>>(), [5, 2, 3]);
+}
+
+#[test]
+fn work_that_a_thread_of_the_team_will_take_is_neither_taken_by_others_nor_handed_over() {
+    let queues = teams(2, 10, 0);
+    queues[0].inner.lock().parked.push(parked());
+    for (team, item) in [(0, 1), (1, 2)] {
+        assert!(queues[team].push(Instant::now(), item).is_ok());
+    }
+    let served = |queue: &WorkQueue<u32>| queue.peers.steal(false);
+    assert_eq!(served(&queues[0]), Some(2));
+    assert_eq!(served(&queues[1]), None);
+    assert!(queues[1].push(Instant::now(), 3).is_ok());
+    std::thread::sleep(CHECK_EVERY);
+    let surplus: Vec<_> = queues.iter().flat_map(WorkQueue::drain_surplus).collect();
+    assert_eq!(surplus, [3]);
+}
+
+#[test]
+fn a_call_is_over_once_nothing_is_queued_however_it_was_taken() {
+    let queues = teams(2, 10, 0);
+    let (own, other) = (&queues[0], &queues[1]);
+    let push = || {
+        assert!(!other.peers.are_calling());
+        assert!(own.push(Instant::now(), 1).is_ok());
+        assert!(other.peers.are_calling());
+    };
+    for queue in [own, other] {
+        push();
+        assert_eq!(queue.take(&Loops::watching(0)), Some(1));
+    }
+    push();
+    assert_eq!(own.drain(), [1]);
+    push();
+    assert_eq!(own.drain_surplus(), [1]);
+    assert!(!other.peers.are_calling());
+}
+
+#[test]
+fn work_is_refused_only_when_all_room_is_used_whichever_teams_threads_took_what() {
+    let (limit, threads) = (1000, 24);
+    let queues = Arc::new(teams(3, limit, threads));
+    for round in 0..20 {
+        // By turns: one team's loops bring everything, or all the same.
+        let team = |i: usize| if round % 2 == 0 { i % 3 } else { round % 3 };
+        for i in 0..limit + threads {
+            assert!(queues[team(i)].push(Instant::now(), 1).is_ok(), "{round}");
+        }
+        for queue in &*queues {
+            assert!(queue.push(Instant::now(), 1).is_err());
+        }
+        let taking = queues.clone();
+        let taker = std::thread::spawn(move || {
+            let own = &taking[(round + 1) % 3];
+            let taken = (0..limit).map_while(|_| own.take(&Loops::watching(0)));
+            assert_eq!(taken.count(), limit);
+        });
+        taker.join().unwrap();
+        let rest: usize = queues.iter().map(|queue| queue.drain().len()).sum();
+        assert_eq!(rest, threads);
+    }
+}
+
+#[test]
+fn as_many_threads_are_kept_by_all_teams_as_by_one() {
+    for kept in [0, 1, 15, 16, 17, usize::MAX] {
+        let settings = Settings {
+            mode: Mode::Pull,
+            limit: 1,
+            threads: 1,
+            kept,
+            keep_alive: Duration::ZERO,
+        };
+        let shares = (0..3).map(|team| settings.share(team, 3).kept);
+        assert_eq!(shares.sum::<usize>(), kept);
+    }
 }
 
 #[test]
@@ -232,7 +335,7 @@ fn a_thread_whose_loop_panics_is_counted_as_before() {
         let own = Parked::this();
         let inner = PLACE.with_borrow_mut(|place| place.enter(&queue.inner));
         let panics = std::panic::AssertUnwindSafe(|| {
-            let _fallen = begin_leading(&queue.inner, inner, &own);
+            let _fallen = queue.begin_leading(inner, &own);
             if woken {
                 assert!(push(&queue).is_ok());
             }
