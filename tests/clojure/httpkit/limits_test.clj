@@ -289,7 +289,7 @@
 ;; Connections
 
 (deftest at-max-connections-the-oldest-idle-one-gives-way-and-new-ones-wait-without
-  (wire/with-server [{:keys [port warnings]} ok {:max-connections 2}]
+  (wire/with-server [{:keys [server port warnings]} ok {:max-connections 2}]
     (with-open [idle (wire/connect port)]
       (is (= 200 (:status (fetch-on idle))))
       (with-open [busy    (wire/connect port)
@@ -297,6 +297,8 @@
         (wire/send! busy "GET / HTTP/1.1\r\n")
         (wire/send! another "GET / HTTP/1.1\r\n")
         (is (wire/closed? idle))
+        ;; Of two that wait at different loops, either may be first.
+        (is (wire/eventually #(= 3 (get-in (server/server-stats server) [:connections :accepted]))))
         (let [waiting (future (:status (wire/fetch port "/")))]
           (is (wire/eventually #(= [["2 connections (:max-connections): new ones wait" nil]] @warnings)))
           (is (= :waiting (deref waiting 200 :waiting)))
