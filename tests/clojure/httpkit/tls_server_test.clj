@@ -255,6 +255,17 @@
         (let [{:keys [status headers]} (wire/answer conn)]
           (is (= [308 (str "https://a.example:" ssl-port "/a?b=c")] [status (headers "location")])))))))
 
+(deftest what-cannot-be-redirected-gets-its-response-on-a-port-that-only-redirects-too
+  (let [line   "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n"
+        status (fn [port text] (:status (wire/fetch port text)))]
+    (with-tls [{:keys [port]} ok {:ssl-redirect? true, :proxy-protocol :enable}]
+      (is (= 400 (status port (wire/get-request "/"))) "no PROXY header")
+      (is (= 400 (status port "PROXY TCP4 192.0.2.1\r\n")))
+      (is (= 400 (status port (str line "get / HTTP/1.1\r\nHost: h\r\n\r\n"))))
+      (is (= 308 (status port (str line "\r\n" (wire/get-request "/"))))))
+    (with-tls [{:keys [port]} ok {:ssl-redirect? true, :header-timeout 1000}]
+      (is (= 408 (status port "GET / HTTP/1.1\r\nHos"))))))
+
 (deftest a-failed-handshake-is-an-event-and-no-log-line
   (with-tls [{:keys [ssl-port events errors warnings]} ok {}]
     (is (= :refused (tls/fetch ssl-port "/" {:context (javax.net.ssl.SSLContext/getDefault)})) "the JVM does not trust the authority")

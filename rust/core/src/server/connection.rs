@@ -178,7 +178,10 @@ impl Conn {
     ) {
         match &state.phase {
             Phase::Http(Receiving::Requests, _) => {
-                let request = state.next_request(self, fresh, came);
+                let request = match state.inbound.redirected {
+                    false => state.next_request(self, fresh, came),
+                    true => state.redirect(self, fresh),
+                };
                 drop(state);
                 if let Some(request) = request {
                     self.shared.offer(Work::Request(request));

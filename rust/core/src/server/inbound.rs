@@ -55,6 +55,8 @@ pub(super) struct Inbound {
     body: Option<Box<Body>>,
     /// What a balancer says about the client.
     pub(super) proxy: Proxied,
+    /// Its first request is redirected, and none is served.
+    pub(super) redirected: bool,
     /// Received bytes came through TLS.
     secured: bool,
     /// A part of the next record has arrived.
@@ -83,6 +85,7 @@ impl Inbound {
             head: None,
             body: None,
             proxy: Proxied::new(config.proxy),
+            redirected: false,
             secured: false,
             record_begun: false,
             dropping: false,
@@ -341,6 +344,23 @@ impl Inbound {
             self.head = None;
         }
         Ok((skipped + used, parsed))
+    }
+
+    /// Reads the PROXY header with which the kept bytes, the connection's first, may begin. False if more must arrive.
+    pub(super) fn take_proxy_header(&mut self, config: &Config) -> Result<bool, Violation> {
+        let len = self.proxy.take(config.proxy, &self.bytes)?;
+        self.bytes.drain(..len.unwrap_or(0));
+        Ok(len.is_some())
+    }
+
+    /// The kept bytes' first head, which is not taken from them.
+    pub(super) fn peek_head(&mut self, limits: &Limits) -> Result<Option<Box<Head>>, Violation> {
+        let mut head = self.take_head();
+        if head.parse(&self.bytes, limits)? {
+            return Ok(Some(head));
+        }
+        self.keep_head(head);
+        Ok(None)
     }
 
     /// A head of which parts have arrived, or a new one.

@@ -277,9 +277,11 @@ fn may_enter(shared: &Shared, (_, _, ends): &Accepted) -> bool {
 
 fn start(shared: &Arc<Shared>, event_loop: usize, (read, write, ends): Accepted, speaks_tls: bool) {
     let conn = Conn::new(shared.clone(), event_loop, write, ends);
-    // Peers on a Unix domain socket are proxies, which are not redirected.
-    if speaks_tls || shared.tls.settings.redirects() && ends.local.is_some() {
-        conn.lock().transport.secure(speaks_tls);
+    if speaks_tls {
+        conn.lock().transport.secure();
+    } else if shared.tls.settings.redirects() && ends.local.is_some() {
+        // Peers on a Unix domain socket are proxies, which are not redirected.
+        conn.lock().inbound.redirected = true;
     }
     shared.register(&conn);
     tokio::spawn(Task::new(conn, read));

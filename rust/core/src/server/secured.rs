@@ -1,5 +1,5 @@
-//! A connection on a TLS port, or on a plain one that only redirects: its first bytes, its records, and handshakes that
-//! fail.
+//! A connection on a TLS port: its first bytes, its records, and handshakes that fail. And plain requests that are not
+//! served, there or on a port that only redirects.
 //!
 //! Not here: the records themselves (`tls.rs`), certificates (`net/tls_server.rs`).
 
@@ -9,6 +9,7 @@ use parking_lot::MutexGuard;
 use rustls::HandshakeKind;
 
 use super::connection::{Conn, State};
+use super::exchange::Request;
 use super::phase::{Phase, Responding};
 use super::records::Opened;
 use super::shared::Shared;
@@ -26,15 +27,6 @@ const HANDSHAKE: u8 = 0x16;
 /// Longest head of a plain request on a TLS port that is read to its end.
 const MAX_PLAIN_HEAD: usize = 8 * 1024;
 
-/// What a connection's first bytes are.
-enum First {
-    /// Not known yet, or they have been responded to.
-    Nothing,
-    Tls(Vec<u8>),
-    /// A balancer has ended TLS before them.
-    Plain(Vec<u8>),
-}
-
 impl Shared {
     fn handshake_complete(&self, kind: HandshakeKind) {
         let resumed = kind == HandshakeKind::Resumed;
@@ -48,7 +40,7 @@ impl Shared {
 }
 
 impl Conn {
-    /// Bytes have arrived on a line that is TLS, or is not yet known to be.
+    /// Bytes have arrived on a TLS port.
     pub(super) fn received_sealed<'a>(
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,
@@ -58,9 +50,8 @@ impl Conn {
         let is_new = state.transport.tls().is_some_and(Tls::is_new);
         if is_new {
             match state.first_bytes(self, fresh) {
-                First::Tls(bytes) => first = bytes,
-                First::Plain(bytes) => return self.deliver(state, &bytes, bytes.len()),
-                First::Nothing => return,
+                Some(bytes) => first = bytes,
+                None => return,
             }
         }
         let fresh = if is_new { &mut first[..] } else { fresh };
@@ -128,70 +119,101 @@ impl Conn {
 }
 
 impl State {
-    /// Decides by its first bytes what the peer speaks. If it is TLS, the session has begun.
-    fn first_bytes(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> First {
-        let Some(tls) = self.transport.tls_mut() else {
-            return First::Nothing;
-        };
-        let speaks_tls = tls.speaks_tls();
-        let bytes = tls.first_bytes(fresh);
+    /// Decides by its first bytes what the peer speaks. If it is TLS, the session has begun, and these are returned.
+    fn first_bytes(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Vec<u8>> {
+        let bytes = self.transport.tls_mut()?.first_bytes(fresh);
         match self.inbound.proxy.take(conn.shared.config.proxy, bytes) {
             Ok(Some(len)) => drop(bytes.drain(..len)),
-            Ok(None) => return First::Nothing,
+            Ok(None) => return None,
             Err(violation) => {
                 conn.shared.notice(Notice::Violation(violation));
                 self.lost(conn);
-                return First::Nothing;
+                return None;
             }
         }
         // Not after the handshake, which is the expensive part.
         if !self.admit_source(conn) {
             self.lost(conn);
-            return First::Nothing;
+            return None;
         }
-        let came_through_tls = self.inbound.proxy.came_through_tls();
-        let Some(tls) = self.transport.tls_mut() else {
-            return First::Nothing;
-        };
+        let tls = self.transport.tls_mut()?;
         let bytes = tls.first_bytes(&[]);
         match bytes.first() {
             None => {}
-            Some(_) if came_through_tls && !speaks_tls => {
-                let bytes = std::mem::take(bytes);
-                self.transport.plain();
-                return First::Plain(bytes);
-            }
-            Some(&HANDSHAKE) if speaks_tls => {
+            Some(&HANDSHAKE) => {
                 let bytes = std::mem::take(bytes);
                 let config = conn.shared.tls.settings.config();
                 if config.is_some_and(|(config, slow)| tls.begin(config, slow).is_ok()) {
                     self.inbound.secured();
-                    return First::Tls(bytes);
+                    return Some(bytes);
                 }
                 self.lost(conn);
             }
-            Some(b'A'..=b'Z') => self.plain_request(conn),
+            Some(b'A'..=b'Z') => self.plain_on_tls_port(conn),
             Some(_) => self.lost(conn),
         }
-        First::Nothing
+        None
     }
 
-    /// A plain request where only https is served: the response says so.
-    fn plain_request(&mut self, conn: &Arc<Conn>) {
+    /// A plain request on a TLS port.
+    fn plain_on_tls_port(&mut self, conn: &Arc<Conn>) {
         let Some(tls) = self.transport.tls_mut() else {
             return;
         };
-        let on_tls_port = tls.speaks_tls();
         let bytes = tls.first_bytes(&[]);
         let mut head = self.inbound.take_head();
         let parsed = head.parse(bytes, &conn.shared.config.limits);
         if parsed == Ok(false) && bytes.len() < MAX_PLAIN_HEAD {
             return self.inbound.keep_head(head);
         }
-        let head = &head.head;
-        let url = match parsed {
-            Ok(true) => https_url(conn, head, bytes, on_tls_port),
-            _ => None,
+        let bytes = std::mem::take(bytes);
+        self.transport.plain();
+        self.refer(conn, &head.head, parsed == Ok(true), &bytes, true);
+    }
+
+    /// Bytes have arrived on a port that only redirects.
+    pub(super) fn redirect(&mut self, conn: &Arc<Conn>, fresh: &[u8]) -> Option<Request> {
+        let config = &conn.shared.config;
+        self.inbound.keep(fresh);
+        match self.inbound.take_proxy_header(config) {
+            Ok(true) if !self.inbound.proxy.came_through_tls() => {}
+            Ok(false) => return None,
+            _ => return self.as_on_a_plain_port(conn),
+        }
+        let is_tls = self.inbound.unparsed(&[]).first() == Some(&HANDSHAKE);
+        if is_tls || !self.admit_source(conn) {
+            self.lost(conn);
+            return None;
+        }
+        match self.inbound.peek_head(&config.limits) {
+            Ok(Some(head)) => {
+                let bytes = self.inbound.take();
+                self.refer(conn, &head.head, true, &bytes, false);
+                None
+            }
+            Ok(None) => None,
+            Err(_) => self.as_on_a_plain_port(conn),
+        }
+    }
+
+    /// What is not redirected is served, or finds the same rule broken again.
+    fn as_on_a_plain_port(&mut self, conn: &Arc<Conn>) -> Option<Request> {
+        self.inbound.redirected = false;
+        self.next_request(conn, &[], 0)
+    }
+
+    /// Responds to a plain request where only https is served. `valid`: the head is.
+    fn refer(
+        &mut self,
+        conn: &Arc<Conn>,
+        head: &RequestHead,
+        valid: bool,
+        bytes: &[u8],
+        on_tls_port: bool,
+    ) {
+        let url = match valid {
+            true => https_url(conn, head, bytes, on_tls_port),
+            false => None,
         };
         // A balancer that has ended TLS would send the redirected request here again.
         let redirects =
@@ -202,10 +224,7 @@ impl State {
             false => "This port redirects to HTTPS",
         };
         let response = plain_response(&conn.shared, status, port, url, head.is_head());
-        let bytes = std::mem::take(bytes);
-        self.transport.plain();
-        let head = (parsed == Ok(true)).then_some(head);
-        self.log_plain(conn, head, &bytes);
+        self.log_plain(conn, valid.then_some(head), bytes);
         // Its body, if it has one, must not cause a reset.
         self.inbound.drop_input();
         conn.shared.tally.request();

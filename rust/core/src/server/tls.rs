@@ -53,8 +53,6 @@ pub(super) struct Tls {
     added: u64,
     /// The server name that the client asked for.
     pub(super) name: Option<Box<str>>,
-    /// Whether it may become TLS; else it only redirects.
-    speaks_tls: bool,
     /// As [`Self::version`] says once the handshake is complete, also after the session's end.
     version: Option<u8>,
     /// What comes next is a hello whose response takes a slow signature.
@@ -94,7 +92,7 @@ pub struct TlsInfo {
 }
 
 impl Tls {
-    pub(super) fn new(socket: WriteHalf, speaks_tls: bool) -> Self {
+    pub(super) fn new(socket: WriteHalf) -> Self {
         Self {
             socket,
             stage: TlsStage::New,
@@ -102,14 +100,9 @@ impl Tls {
             unsent: Vec::new(),
             added: 0,
             name: None,
-            speaks_tls,
             version: None,
             slow_hello: false,
         }
-    }
-
-    pub(super) fn speaks_tls(&self) -> bool {
-        self.speaks_tls
     }
 
     /// Whether the peer's protocol is not known yet.

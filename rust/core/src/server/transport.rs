@@ -67,10 +67,10 @@ impl Transport {
         }
     }
 
-    /// Before anything has been read: plain text is not expected, and TLS may be.
-    pub(super) fn secure(&mut self, speaks_tls: bool) {
+    /// Before anything has been read: TLS is expected.
+    pub(super) fn secure(&mut self) {
         if let Some(Line::Plain(socket)) = self.line.take() {
-            self.line = Some(Line::Tls(Box::new(Tls::new(socket, speaks_tls))));
+            self.line = Some(Line::Tls(Box::new(Tls::new(socket))));
         }
     }
 

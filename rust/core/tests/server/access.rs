@@ -515,6 +515,37 @@ fn requests_through_tls_have_its_version_and_plain_ones_there_are_recorded_too()
 }
 
 #[test]
+fn a_head_that_does_not_end_gets_408_and_its_record_on_a_port_that_redirects_too() {
+    let secure = Secure::redirecting(Config {
+        times: Times {
+            header: Some(Duration::from_millis(300)),
+            ..Times::NONE
+        },
+        proxy: ProxyMode::Optional,
+        ..with_log(Mode::Pull)
+    });
+    let server = &secure.running;
+    for (bytes, line) in [
+        (&b"GET / HTTP/1.1\r\nHos"[..], "GET / HTTP/1.1"),
+        (b"PROXY UNKNOWN\r\nG", "G"),
+        (b"PROXY UNKN", "PROXY UNKN"),
+    ] {
+        let mut peer = send(server, bytes);
+        assert!(read_head(&mut peer).starts_with("HTTP/1.1 408 "));
+        let entry = only(server);
+        assert_eq!((entry.status, &*entry.target), (408, line));
+        assert_eq!(entry.ended, Ended::TimedOut as u8, "{entry:?}");
+    }
+    for silent in [&b""[..], b"PROXY UNKNOWN\r\n"] {
+        let mut peer = send(server, silent);
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    assert_eq!(server.server.stats().logged, [3, 0]);
+}
+
+#[test]
 fn a_request_that_is_cut_by_a_broken_record_has_the_version_of_its_tls() {
     for (version, number) in VERSIONS.into_iter().zip([3, 2]) {
         let secure = Secure::start(with_log(Mode::Pull));

@@ -4,23 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use httpkit_core::h1::proxy::ProxyMode;
-use httpkit_core::net::tls_server::TlsMaterial;
 use httpkit_core::server::{Config, Mode, Work};
 
-use crate::certificates::Authority;
-use crate::support::{answer, config, read_response, wait_until};
-use crate::tls_support::{Secure, material};
+use crate::support::{Running, answer, config, read_response, wait_until};
+use crate::tls_support::Secure;
 
 const GET: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: h.test:8443\r\n\r\n";
-
-fn redirecting(config: Config) -> Secure {
-    let authority = Authority::new();
-    let material = TlsMaterial {
-        redirect: true,
-        ..material(&authority)
-    };
-    Secure::with(config, authority, material)
-}
 
 fn all(mut peer: TcpStream) -> String {
     let mut all = String::new();
@@ -95,7 +84,7 @@ fn a_plain_request_on_the_tls_port_is_told_where_to_go() {
 
 #[test]
 fn a_port_that_only_redirects_does_not_say_that_it_speaks_https() {
-    let server = redirecting(config(Mode::Pull));
+    let server = Secure::redirecting(config(Mode::Pull));
     let mut peer = server.running.connect();
     peer.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     let all = all(peer);
@@ -162,7 +151,7 @@ fn anything_else_on_the_tls_port_is_closed() {
 
 #[test]
 fn with_redirects_plain_requests_on_both_ports_go_to_https() {
-    let server = redirecting(config(Mode::Pull));
+    let server = Secure::redirecting(config(Mode::Pull));
     let port = server.port;
     let mut on_tls = server.socket();
     on_tls.write_all(GET).unwrap();
@@ -199,6 +188,81 @@ fn with_redirects_plain_requests_on_both_ports_go_to_https() {
     peer.write_all(GET).unwrap();
     answer(&server.running.request(), b"secure");
     assert_eq!(read_response(&mut peer), b"secure");
+}
+
+/// The response to `bytes`, without its date, which may come in between.
+fn response(mut peer: TcpStream, bytes: &[u8]) -> String {
+    peer.write_all(bytes).unwrap();
+    let all = all(peer);
+    let lines = all.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("Date: ")).collect()
+}
+
+#[test]
+fn a_port_that_redirects_refuses_what_a_plain_port_refuses_in_the_same_way() {
+    let of = |proxy| Config {
+        proxy,
+        ..config(Mode::Pull)
+    };
+    let long = [b"GET /", &[b'x'; 100_000][..]].concat();
+    let large = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000000\r\n\r\n";
+    for (mode, refused) in [
+        (
+            ProxyMode::Disable,
+            &[
+                &b"get / HTTP/1.1\r\nHost: h\r\n\r\n"[..],
+                b"G@T / HTTP/1.1\r\nHost: h\r\n\r\n",
+                b"GET / HTTP/1.1\r\n\r\n",
+                b"GET / HTTP/3.0\r\n",
+                b"HEAD / HTTP/1.1\r\nHost: h\r\n: x\r\n\r\n",
+                b"\r\n\r\n",
+                b"\xff\0\n",
+                &long,
+                large,
+            ][..],
+        ),
+        (
+            ProxyMode::Enable,
+            &[GET, b"PROXY TCP4 10.1.2.3\r\nGET", b"\r\nGET", b"\x16\x03"],
+        ),
+        (
+            ProxyMode::Optional,
+            &[
+                b"PROXY TCP4 10.1.2.3\r\nGET",
+                b"\r\n\r\n\0\r\nQUIT\n\x31\0\0\0",
+                b"PROXY UNKNOWN\r\nget / HTTP/1.1\r\n\r\n",
+            ],
+        ),
+    ] {
+        let redirecting = Secure::redirecting(of(mode));
+        let plain = Running::start(of(mode));
+        for bytes in refused {
+            let expected = response(plain.connect(), bytes);
+            assert!(expected.starts_with("HTTP/1.1 4"), "{expected}");
+            assert_eq!(response(redirecting.running.connect(), bytes), expected);
+        }
+        let total = |server: &Running| server.server.stats().totals.requests;
+        assert_eq!(total(&redirecting.running), total(&plain));
+    }
+}
+
+#[test]
+fn one_empty_line_before_a_request_does_not_keep_it_from_being_redirected() {
+    for proxy in [ProxyMode::Disable, ProxyMode::Optional] {
+        let server = Secure::redirecting(Config {
+            proxy,
+            ..config(Mode::Pull)
+        });
+        let request = [b"\r\n", GET].concat();
+        for step in [1, 3, request.len()] {
+            let mut peer = server.running.connect();
+            for piece in request.chunks(step) {
+                peer.write_all(piece).unwrap();
+            }
+            let all = all(peer);
+            assert!(all.starts_with("HTTP/1.1 308 "), "{all}");
+        }
+    }
 }
 
 /// The request block's flags and peer port.
@@ -262,7 +326,7 @@ fn a_request_that_came_to_the_balancer_through_tls_is_marked() {
 
 #[test]
 fn a_request_that_came_to_the_balancer_through_tls_is_not_redirected_to_it() {
-    let server = redirecting(Config {
+    let server = Secure::redirecting(Config {
         proxy: ProxyMode::Optional,
         ..config(Mode::Pull)
     });

@@ -65,6 +65,16 @@ impl Secure {
         Self::with(config, authority, material)
     }
 
+    /// Whose plain port only redirects.
+    pub fn redirecting(config: Config) -> Self {
+        let authority = Authority::new();
+        let material = TlsMaterial {
+            redirect: true,
+            ..material(&authority)
+        };
+        Self::with(config, authority, material)
+    }
+
     pub fn with(config: Config, authority: Authority, material: TlsMaterial) -> Self {
         let mut running = Running::bind(&any_port(), config);
         running.server.tls().set(material).unwrap();
