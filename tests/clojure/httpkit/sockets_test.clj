@@ -56,6 +56,24 @@
            (try (server/run-server ok {:unix-socket path})
                 (catch java.io.IOException e (.getMessage e)))))))
 
+(deftest a-path-that-the-locale-cannot-write-is-refused-and-no-other-is-listened-on
+  (with-dir
+    (fn [^File dir]
+      (let [script (pr-str `(do (require 'org.httpkit.server)
+                                (let [path# (str ~(str dir) "/" (char 252) ".sock")]
+                                  (println (try (org.httpkit.server/run-server identity {:unix-socket path#})
+                                                (catch IllegalArgumentException e#
+                                                  (.replace (.getMessage e#) path# "PATH"))))
+                                  (System/exit 0))))
+            {:keys [out]} (subprocess/run script :env {"LC_ALL" "C"} :jvm-args subprocess/native-access)]
+        (is (= ":unix-socket \"PATH\": in this locale, a path has only characters of US-ASCII; start Java with LC_ALL=C.UTF-8"
+               out))
+        (is (= [] (vec (.list dir)))))
+      (testing "one that can write it"
+        (let [path (str dir "/\u00fc.sock")]
+          (wire/with-server [_ ok {:unix-socket path}]
+            (is (= "ok" (get-unix path)))))))))
+
 (deftest a-file-in-the-place-of-a-unix-socket-is-said-to-be-none
   (with-dir
     (fn [^File dir]

@@ -8,8 +8,12 @@ import java.io.File;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
 import java.nio.channels.UnresolvedAddressException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.Charset;
+import java.util.Arrays;
 
 /** Where a server listens, in native form. */
 final class ListenAddress {
@@ -38,7 +42,7 @@ final class ListenAddress {
             return lent(options.listenSocket, options);
         }
         if (options.unixSocket != null) {
-            return new ListenAddress(Abi.ADDRESS_UNIX, options.unixSocket.getBytes(PATHS), 0);
+            return unix(options.unixSocket, ":unix-socket \"" + options.unixSocket + "\"");
         }
         return options.address == null && options.tls != null ? NONE : of(options.address);
     }
@@ -57,7 +61,7 @@ final class ListenAddress {
 
     /**
      * @throws IllegalArgumentException for an address that is neither a resolved InetSocketAddress
-     *     nor a UnixDomainSocketAddress
+     *     nor a UnixDomainSocketAddress, or a path that the locale cannot write
      */
     static ListenAddress of(SocketAddress address) {
         if (address instanceof InetSocketAddress) {
@@ -69,12 +73,28 @@ final class ListenAddress {
                     Abi.ADDRESS_INET, inet.getAddress().getAddress(), inet.getPort());
         }
         if (isUnix(address)) {
-            return new ListenAddress(Abi.ADDRESS_UNIX, address.toString().getBytes(PATHS), 0);
+            return unix(address.toString(), "cannot listen on " + address);
         }
         throw new IllegalArgumentException(
                 "cannot listen on "
                         + address
                         + ": expected an InetSocketAddress or a UnixDomainSocketAddress");
+    }
+
+    /** {@code String.getBytes} would make it another path. */
+    private static ListenAddress unix(String path, String shown) {
+        try {
+            ByteBuffer bytes = PATHS.newEncoder().encode(CharBuffer.wrap(path));
+            return new ListenAddress(
+                    Abi.ADDRESS_UNIX, Arrays.copyOf(bytes.array(), bytes.limit()), 0);
+        } catch (CharacterCodingException e) {
+            throw new IllegalArgumentException(
+                    shown
+                            + ": in this locale, a path has only characters of "
+                            + PATHS.name()
+                            + "; start Java with LC_ALL=C.UTF-8",
+                    e);
+        }
     }
 
     /** By name: the class came with Java 16. */
