@@ -41,15 +41,20 @@
                     headers
                     (recur (conj headers (vec (str/split l #": " 2)))))))}))
 
+(defn read-body!
+  "The body of the request with this head, as Latin-1 string; nil if it has none."
+  [{:keys [^InputStream in]} head]
+  (let [length (header head "content-length")]
+    (cond
+      length                            (String. (.readNBytes in (Integer/parseInt length)) "ISO-8859-1")
+      (header head "transfer-encoding") (read-chunks! in)
+      :else                             nil)))
+
 (defn read-request!
   "As `read-head!`, with the :body as Latin-1 string."
-  [{:keys [^InputStream in] :as conn}]
+  [conn]
   (when-let [head (read-head! conn)]
-    (let [length (header head "content-length")]
-      (assoc head :body (cond
-                          length (String. (.readNBytes in (Integer/parseInt length)) "ISO-8859-1")
-                          (header head "transfer-encoding") (read-chunks! in)
-                          :else  nil)))))
+    (assoc head :body (read-body! conn head))))
 
 (defn send! [{:keys [^OutputStream out]} & strings]
   (.write out (latin1 (apply str strings)))

@@ -97,6 +97,30 @@
           (deref (client/post (:url p) {:body body :chunked? true :timeout 1000}) 30000 nil)
           (is (peer/eventually #(= 1 @closes))))))))
 
+(deftest an-early-success-does-not-cut-off-the-upload
+  (let [length  (* 8 megabyte)
+        file    (file-of 8)
+        arrived (atom nil)
+        early   (fn [conn]
+                  (let [head (peer/read-head! conn)]
+                    (peer/respond! conn "ok")
+                    (reset! arrived (count (peer/read-body! conn head)))
+                    (when (peer/read-request! conn)
+                      (peer/respond! conn "next"))))]
+    (doseq [[about body] {"a byte array" #(hash-map :body (byte-array length))
+                          "a File"       #(hash-map :body file)
+                          "a stream"     #(hash-map :body (io/input-stream file) :headers {"Content-Length" (str length)})
+                          "chunks"       #(hash-map :body (io/input-stream file) :chunked? true)}
+            as           [:text :stream]]
+      (testing [about as]
+        (reset! arrived nil)
+        (peer/with-peer [p early]
+          (let [{:keys [status body error]} (deref (client/post (:url p) (assoc (body) :as as)) 30000 nil)]
+            (is (= [200 nil "ok"] [status error (if (= as :stream) (some-> body slurp) body)]))
+            (is (peer/eventually #(= length @arrived)) (str @arrived))
+            (is (= "next" (:body (deref (client/get (:url p)) 30000 nil))))
+            (is (= 1 (count @(:sockets p))) "the connection is used again")))))))
+
 (defn- error-of [request]
   (try (:error (deref (client/request request) 10000 nil))
        (catch Exception e e)))

@@ -215,6 +215,15 @@ impl Decoder {
         }
     }
 
+    /// Whether the sender of this complete response still wants the rest of the request: it has neither refused nor
+    /// redirected its body, nor said that it closes the connection.
+    pub(super) fn wants_request(&self) -> bool {
+        self.status < 400
+            && !matches!(self.status, 101 | 307 | 308)
+            && !self.until_close
+            && !self.headers.has_token("connection", "close")
+    }
+
     /// Length of the body that follows [`Event::Headers`], if the head announces it.
     pub(super) fn announced(&self) -> Option<u64> {
         let chunked = self.has("transfer-encoding");

@@ -1,7 +1,8 @@
 //! One request and its response on one connection.
 //!
-//! Reading and writing run concurrently, so that an early response reaches the caller while the request is still being
-//! written. Beyond the caller's window, no more than one read is kept.
+//! Reading and writing run concurrently: a response may come while the request is still being written. If it refuses the
+//! request, the exchange ends; else when the rest of the request is written, or the peer leaves. Beyond the caller's
+//! window, no more than one read is kept.
 //!
 //! Not here: what happens to the body's bytes (`intake.rs`).
 
@@ -91,7 +92,7 @@ pub(super) async fn run(conn: &mut Conn, call: &Call, sent: Option<Sent>) -> End
     }
     let result = poll_fn(|cx| exchange.poll(cx)).await;
     match result {
-        Ok(surplus) => exchange.complete(surplus),
+        Ok(()) => exchange.complete(),
         Err(Stop::Stale) => Ended::Stale,
         Err(Stop::Failed(error)) => Ended::Failed(error),
     }
@@ -129,6 +130,10 @@ struct Exchange<'a> {
     backlog: Vec<u8>,
     /// It ran out of window or turn: continue with what is kept before reading.
     stalled: bool,
+    /// The response is complete. The rest of the request may still be due.
+    answered: bool,
+    /// The peer sent more than the response, or left.
+    surplus: bool,
     /// When bytes last moved, and how many had moved by then.
     last: Instant,
     moved: u64,
@@ -152,11 +157,13 @@ impl<'a> Exchange<'a> {
             intake: Intake::new(call),
             backlog: Vec::new(),
             stalled: false,
+            answered: false,
+            surplus: false,
             last: sent.map_or_else(Instant::now, |sent| sent.at),
         }
     }
 
-    fn complete(&mut self, surplus: bool) -> Ended {
+    fn complete(&mut self) -> Ended {
         let decoder = std::mem::replace(&mut self.response.decoder, Decoder::new(false));
         let response = Response {
             decoder,
@@ -164,13 +171,13 @@ impl<'a> Exchange<'a> {
         };
         let agreed = response.decoder.reusable() && !outgoing::is_last(&self.call.spec.head);
         Ended::Complete(Box::new(Complete {
-            reusable: !surplus && self.outgoing.done() && agreed,
+            reusable: !self.surplus && self.outgoing.done() && agreed,
             response,
             body: self.intake.take(),
         }))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         self.call.control.wait(cx);
         self.intake.begin_turn();
         let mut progress = false;
@@ -182,9 +189,15 @@ impl<'a> Exchange<'a> {
             }
             self.call.control.broken()?;
             let wrote = self.outgoing.poll(cx, self.conn, self.call)?;
-            let read = self.read(cx)?;
+            let read = match self.answered {
+                false => self.read(cx)?,
+                true => self.read_on(cx),
+            };
             if let Progress::Complete { surplus } = read {
-                return Poll::Ready(Ok(surplus));
+                (self.answered, self.surplus) = (true, surplus);
+            }
+            if self.answered && !self.has_more_to_send() {
+                return Poll::Ready(Ok(()));
             }
             if !wrote && read == Progress::Nothing {
                 break;
@@ -205,7 +218,8 @@ impl<'a> Exchange<'a> {
 
     /// Silence counts only while we wait for the peer.
     fn limit(&self) -> Option<Limit> {
-        let ours = self.intake.is_blocked() || self.outgoing.waits_for_source();
+        let reader = !self.answered && self.intake.is_blocked();
+        let ours = reader || self.outgoing.waits_for_source();
         self.call.idle_limit((!ours).then_some(self.last))
     }
 
@@ -228,6 +242,26 @@ impl<'a> Exchange<'a> {
             Poll::Ready(Ok(())) if buf.filled().is_empty() => self.broken_off(None),
             Poll::Ready(Ok(())) => Ok(self.decode(buf.filled())?),
         }
+    }
+
+    /// Whether the rest of the request is to be sent although the response is complete (RFC 9110, 7.5).
+    fn has_more_to_send(&self) -> bool {
+        !self.outgoing.is_over() && self.response.decoder.wants_request()
+    }
+
+    /// After the response: what the peer sends is of no use, but it may leave.
+    fn read_on(&mut self, cx: &mut Context<'_>) -> Progress {
+        let mut scratch = self.call.shared().scratch.lock();
+        let mut buf = ReadBuf::new(&mut scratch);
+        let read = Pin::new(&mut self.conn.stream).poll_read(cx, &mut buf);
+        if read.is_pending() {
+            return Progress::Nothing;
+        }
+        self.surplus = true;
+        if buf.filled().is_empty() {
+            self.outgoing.give_up();
+        }
+        Progress::Some
     }
 
     /// The peer ended its side, or the connection broke.

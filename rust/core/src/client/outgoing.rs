@@ -28,7 +28,7 @@ pub(super) struct Outgoing {
     /// Payload bytes written and not yet returned as credit.
     written: usize,
     unflushed: bool,
-    /// Writing failed: only the response matters now.
+    /// The peer takes no more: only the response matters now.
     broken: bool,
 }
 
@@ -61,6 +61,16 @@ impl Outgoing {
 
     pub(super) fn done(&self) -> bool {
         self.source_done && self.pieces.is_empty() && !self.unflushed && !self.broken
+    }
+
+    /// Whether nothing is left to write, or nobody to write it to.
+    pub(super) fn is_over(&self) -> bool {
+        self.broken || self.done()
+    }
+
+    /// The peer has left.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
     }
 
     pub(super) fn waits_for_source(&self) -> bool {

@@ -9,6 +9,7 @@ mod coding;
 mod decode;
 mod direct;
 mod direct_stress;
+mod early;
 mod hosted;
 mod identity;
 #[cfg(unix)]

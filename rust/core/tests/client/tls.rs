@@ -173,6 +173,34 @@ fn a_trusted_chain_with_the_right_name_serves_and_is_reused() {
 }
 
 #[test]
+fn a_success_does_not_cut_off_the_request_that_is_being_encrypted() {
+    const LENGTH: usize = 20_000_000;
+    let ca = Authority::new();
+    let config = config(&ca.named(&["localhost"]), None);
+    let server = Server::new(move |_, stream| {
+        let session = ServerConnection::new(config.clone()).unwrap();
+        let mut tls = StreamOwned::new(session, stream.try_clone().unwrap());
+        let mut head = vec![0; b"POST / HTTP/1.1\r\n\r\n".len()];
+        tls.read_exact(&mut head).unwrap();
+        tls.write_all(OK).unwrap();
+        tls.read_exact(&mut vec![0; LENGTH]).unwrap();
+        while read_request(&mut tls).is_some() {
+            tls.write_all(OK).unwrap();
+        }
+    });
+    let client = trusting(&[&ca.der]);
+    let spec = https(&server, TlsMode::Verify, "localhost");
+    let upload = CallSpec {
+        method: Method::Other,
+        head: Bytes::from_static(b"POST / HTTP/1.1\r\n\r\n"),
+        body: vec![b'x'; LENGTH].into(),
+        ..spec.clone()
+    };
+    assert_eq!(client.run(upload).unwrap().text(), "ok");
+    assert!(client.run(spec).unwrap().reused);
+}
+
+#[test]
 fn an_unknown_chain_is_refused_unless_everything_is_trusted() {
     let (ca, other) = (Authority::new(), Authority::new());
     let (server, names) = server(config(&ca.named(&["localhost"]), None));
