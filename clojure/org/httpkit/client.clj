@@ -430,7 +430,9 @@
 
   Times, in msecs:
     :connect-timeout    ; From submission to connected, without DNS (default 60000)
-    :idle-timeout       ; Longest silence on the connection (default 60000)
+    :idle-timeout       ; Longest silence of the peer, which neither sends nor takes a
+                        ; byte (default 60000); not counted while the body's source,
+                        ; or the reader of the response, keeps it waiting
     :timeout            ; Both of the above. Of all three, 0 means 200 ms, a
                         ; negative number no time
     :deadline           ; From this call to the last byte, including DNS and

@@ -6,7 +6,7 @@
             [httpkit.client-peer :as peer]
             [org.httpkit.client  :as client])
   (:import (java.io File FileInputStream InputStream PipedInputStream PipedOutputStream RandomAccessFile)
-           (java.net InetAddress ServerSocket)
+           (java.net InetAddress InetSocketAddress ServerSocket)
            (java.util.concurrent CountDownLatch TimeUnit)))
 
 (set! *warn-on-reflection* true)
@@ -120,6 +120,30 @@
             (is (peer/eventually #(= length @arrived)) (str @arrived))
             (is (= "next" (:body (deref (client/get (:url p)) 30000 nil))))
             (is (= 1 (count @(:sockets p))) "the connection is used again")))))))
+
+(deftest a-peer-that-reads-slowly-but-steadily-is-not-silent
+  (let [length (* 400 1024)
+        file   (file-of 1)
+        server (doto (ServerSocket.)
+                 (.setReceiveBufferSize 16384) ; else the system would read ahead for the peer
+                 (.bind (InetSocketAddress. "127.0.0.1" 0)))
+        serve  (fn [{:keys [^InputStream in] :as conn}]
+                 (loop []
+                   (when (peer/read-head! conn)
+                     (dotimes [_ 20]
+                       (Thread/sleep 100)
+                       (.readNBytes in (quot length 20)))
+                     (peer/respond! conn "read")
+                     (recur))))]
+    (with-open [f (RandomAccessFile. file "rw")] (.setLength f length))
+    (peer/with-peer [p serve :server server]
+      (doseq [[about body] {"a byte array" #(hash-map :body (byte-array length))
+                            "a File"       #(hash-map :body file)
+                            "a stream"     #(hash-map :body (io/input-stream file) :headers {"Content-Length" (str length)})}
+              time         [:first :again]]
+        (testing [about time]
+          (is (= ["read" nil]
+                 ((juxt :body :error) (deref (client/post (:url p) (assoc (body) :idle-timeout 1000)) 30000 nil)))))))))
 
 (defn- error-of [request]
   (try (:error (deref (client/request request) 10000 nil))

@@ -94,6 +94,13 @@ impl Call {
         }
     }
 
+    /// When to look, after `last`, whether the peer has taken some of what was written; `None` if nobody can tell, or
+    /// there is no body, and so hardly anything to take.
+    pub(super) fn look_after(&self, last: Instant) -> Option<Instant> {
+        let known = self.shared.config.unsent.is_some();
+        (known && self.spec.has_body()).then(|| self.spec.timeouts.idle.look(last))
+    }
+
     fn with_deadline(&self, limit: Limit) -> Limit {
         match self.deadline_limit() {
             Some(deadline) => limit.min(deadline),

@@ -197,7 +197,7 @@ impl<'a> Attempt<'a> {
                 Stream::Hosted(stream)
             }
             false => {
-                let bind = shared.bind.as_ref();
+                let bind = shared.config.bind.as_ref();
                 let connect = connect_any(&call.spec.addresses, bind, &self.meter);
                 within(call, limit, connect).await?
             }

@@ -69,7 +69,7 @@ impl Engine {
         };
         Arc::new(Self {
             pool: SharedPool::new(Pool::new(limits), stats.clone()),
-            shared: Shared::new(sink, stats, config.bind),
+            shared: Shared::new(sink, stats, config),
             waiting: AtomicUsize::new(0),
         })
     }

@@ -137,10 +137,14 @@ struct Exchange<'a> {
     /// When bytes last moved, and how many had moved by then.
     last: Instant,
     moved: u64,
+    /// When the send queue was looked at, or `last`; and what it held, if it was looked at since bytes moved.
+    looked: Instant,
+    queue: Option<u64>,
 }
 
 impl<'a> Exchange<'a> {
     fn new(conn: &'a mut Conn, call: &'a Call, sent: Option<Sent>) -> Self {
+        let begun = sent.map_or_else(Instant::now, |sent| sent.at);
         Self {
             response: Response {
                 decoder: Decoder::new(call.spec.method == Method::Head),
@@ -159,7 +163,9 @@ impl<'a> Exchange<'a> {
             stalled: false,
             answered: false,
             surplus: false,
-            last: sent.map_or_else(Instant::now, |sent| sent.at),
+            last: begun,
+            looked: begun,
+            queue: None,
         }
     }
 
@@ -208,19 +214,49 @@ impl<'a> Exchange<'a> {
         let moved = self.conn.meter.bytes();
         if progress || moved != self.moved {
             (self.last, self.moved) = (Instant::now(), moved);
+            (self.looked, self.queue) = (self.last, None);
         }
-        let Some(limit) = self.limit() else {
-            return Poll::Pending;
-        };
-        let error = ready!(limit.poll(cx, &mut self.conn.timer, self.last));
+        let error = ready!(self.poll_limit(cx));
         Poll::Ready(Err(Stop::Failed(error)))
     }
 
     /// Silence counts only while we wait for the peer.
-    fn limit(&self) -> Option<Limit> {
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
         let reader = !self.answered && self.intake.is_blocked();
         let ours = reader || self.outgoing.waits_for_source();
-        self.call.idle_limit((!ours).then_some(self.last))
+        loop {
+            let Some(limit) = self.call.idle_limit((!ours).then_some(self.last)) else {
+                return Poll::Pending;
+            };
+            let look = match ours {
+                false => self.next_look(&limit),
+                true => None,
+            };
+            let Some(look) = look else {
+                return limit.poll(cx, &mut self.conn.timer, self.last);
+            };
+            ready!(self.conn.timer.poll_until(cx, look));
+            self.look();
+        }
+    }
+
+    /// When to look at the send queue, unless it is empty: at `limit` for the last time.
+    fn next_look(&self, limit: &Limit) -> Option<Instant> {
+        let due = self.queue != Some(0) && self.looked < limit.at;
+        let look = self.call.look_after(self.looked).filter(|_| due);
+        look.map(|look| look.min(limit.at))
+    }
+
+    /// A slow peer drains the kernel's buffer for long before the kernel accepts more from us. It is not silent then.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let unsent = self.call.shared().config.unsent;
+        let queue = unsent.zip(self.conn.stream.socket());
+        let queue = queue.map_or(0, |(unsent, socket)| unsent(socket));
+        if self.queue.is_some_and(|before| queue < before) {
+            self.last = self.looked;
+        }
+        self.queue = Some(queue);
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Progress, Stop> {

@@ -143,8 +143,9 @@ impl Claim {
         };
         let at = Instant::now();
         // A resting task moves no timer. It need not, if that wakes it before the call's first limit.
-        let limit = call.idle_limit(Some(at));
-        let in_time = limit.is_none_or(|limit| limit.at >= conn.timer.deadline());
+        let limit = call.idle_limit(Some(at)).map(|limit| limit.at);
+        let first = limit.into_iter().chain(call.look_after(at)).min();
+        let in_time = first.is_none_or(|first| first >= conn.timer.deadline());
         let whole = bytes > 0 && bytes == call.spec.head.len() + call.spec.body.len();
         let sent = (bytes > 0).then_some(Sent { bytes, at });
         self.put_back(Phase::Given(Handed { call, sent }), !(whole && in_time));

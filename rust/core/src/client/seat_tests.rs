@@ -5,7 +5,7 @@ use super::super::key::PoolKey;
 use super::super::permit::Permit;
 use super::super::pool::{Limits, Pool};
 use super::super::shared::Shared;
-use super::super::spec::{CallSpec, Millis, Timeouts};
+use super::super::spec::{CallSpec, ClientConfig, Millis, Timeouts};
 use super::super::{CallError, CallId, Head, Sink};
 use super::*;
 use crate::net::hosted::{HostsNone, TransportId};
@@ -62,7 +62,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let shared = Shared::new(Arc::new(Deaf), Arc::default(), None);
+        let shared = Shared::new(Arc::new(Deaf), Arc::default(), ClientConfig::default());
         let limits = Limits::default();
         let pool = SharedPool::new(Pool::new(limits), shared.stats.clone());
         let key = Arc::new(PoolKey::of(&CallSpec::default()));

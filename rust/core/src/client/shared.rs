@@ -4,7 +4,7 @@ use super::ceiling::Room;
 use super::control::Control;
 use super::error::CallError;
 use super::sink::{CallId, Sink};
-use super::spec::Address;
+use super::spec::ClientConfig;
 use super::stats::Stats;
 use super::untold::Untold;
 use crate::net::hosted::{HostedTransports, TransportHost, TransportId};
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub sink: Arc<dyn Sink>,
     pub hosted: Arc<HostedTransports>,
     pub stats: Arc<Stats>,
-    pub bind: Option<Address>,
+    pub config: ClientConfig,
     pub tls: Mutex<Option<Arc<TlsContext>>>,
     pub scratch: Mutex<Box<[u8]>>,
     /// Calls in progress, by id.
@@ -33,13 +33,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, bind: Option<Address>) -> Arc<Self> {
+    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, config: ClientConfig) -> Arc<Self> {
         let host: Arc<dyn TransportHost> = sink.clone();
         Arc::new(Self {
             sink,
             hosted: HostedTransports::new(host),
             stats,
-            bind,
+            config,
             tls: Mutex::new(None),
             scratch: Mutex::new(vec![0; SCRATCH].into_boxed_slice()),
             calls: Calls::default(),

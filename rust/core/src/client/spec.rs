@@ -1,5 +1,6 @@
 //! The settings of a client, and the specification of a call.
 
+use crate::net::platform::BorrowedSocket;
 use crate::net::tls::TlsMode;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ pub struct ClientConfig {
     pub max_per_host: Option<usize>,
     /// Local address of every connection.
     pub bind: Option<Address>,
+    /// How many written bytes of a socket the kernel still holds, because its peer has not taken them.
+    pub unsent: Option<fn(BorrowedSocket<'_>) -> u64>,
 }
 
 /// Where to connect.
@@ -79,6 +82,9 @@ pub enum Upload {
 /// A peer's time when its timeout is 0, as in http-kit, which checks timeouts on events, and otherwise every 200 ms.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// How often in a peer's time we look whether it has taken some of what was written.
+const LOOKS: u32 = 8;
+
 /// A user's number of milliseconds, kept as given because error texts show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub i32);
@@ -96,6 +102,17 @@ impl Millis {
             _ => self.after(start),
         }
     }
+
+    /// When to look at the send queue after `start`.
+    pub(super) fn look(self, start: Instant) -> Instant {
+        start + (self.patience(start) - start) / LOOKS
+    }
+}
+
+impl CallSpec {
+    pub(super) fn has_body(&self) -> bool {
+        self.upload != Upload::Whole || !self.body.is_empty()
+    }
 }
 
 /// The timeouts of a call.
@@ -103,7 +120,8 @@ impl Millis {
 pub struct Timeouts {
     /// From the call to its connection, queueing included; 0 lasts 200 ms.
     pub connect: Millis,
-    /// From the connection on; restarted by every byte either way; 0 lasts 200 ms.
+    /// From the connection on; restarted by every byte either way, also by those that the peer takes from the kernel.
+    /// 0 lasts 200 ms. Not counted while the body's source, or the reader of the response, is waited for.
     pub idle: Millis,
     /// How long the connection stays in the pool afterwards; 0 or less: the call neither takes a pooled connection nor
     /// returns its own.

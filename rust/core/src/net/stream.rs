@@ -2,7 +2,7 @@
 
 use super::hosted::HostedStream;
 use super::is_lost;
-use super::platform::UnixStream;
+use super::platform::{BorrowedSocket, UnixStream, borrow};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -132,6 +132,18 @@ pub enum Stream {
     Tls(Box<TlsStream<Stream>>),
     /// Run by the embedder
     Hosted(HostedStream),
+}
+
+impl Stream {
+    /// Its socket, unless the embedder has it.
+    pub(crate) fn socket(&self) -> Option<BorrowedSocket<'_>> {
+        match self {
+            Stream::Tcp(stream) => Some(borrow(&stream.inner)),
+            Stream::Unix(stream) => Some(borrow(&stream.inner)),
+            Stream::Tls(stream) => stream.get_ref().0.socket(),
+            Stream::Hosted(_) => None,
+        }
+    }
 }
 
 macro_rules! each {

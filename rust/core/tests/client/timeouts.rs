@@ -3,9 +3,10 @@
 use crate::support::*;
 use httpkit_core::client::*;
 use httpkit_core::net::tls::TlsMode;
+use std::cell::Cell;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 fn timeout(message: &str) -> Result<Seen, CallError> {
@@ -200,6 +201,86 @@ fn a_peer_that_stops_reading_ends_with_the_idle_timeout() {
     let start = Instant::now();
     assert_eq!(Running::new().run(spec), timeout("idle timeout: 200ms"));
     assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+/// A client that believes its sockets to hold this many bytes, one less each time that it looks, down to 1.
+#[cfg(unix)]
+fn draining(from: u64) -> Running {
+    static FROM: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static QUEUE: Cell<Option<u64>> = const { Cell::new(None) });
+    fn unsent(_: std::os::fd::BorrowedFd<'_>) -> u64 {
+        let held = QUEUE.get().unwrap_or_else(|| FROM.load(Ordering::SeqCst));
+        QUEUE.set(Some((held - 1).max(1)));
+        held
+    }
+    FROM.store(from, Ordering::SeqCst);
+    Running::with(ClientConfig {
+        unsent: Some(unsent),
+        ..ClientConfig::default()
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_is_not_silent_while_it_takes_what_the_system_holds() {
+    let server = silent_at_last();
+    let head = "POST /silent HTTP/1.1\r\nHost: h\r\n";
+    let posts = |at: &str| {
+        let length = if at == "chunked" {
+            "Transfer-Encoding: chunked"
+        } else {
+            "Content-Length: 2"
+        };
+        CallSpec {
+            method: Method::Other,
+            head: Bytes::from(format!("{head}{length}\r\n\r\n")),
+            ..get(server.address)
+        }
+    };
+    for kind in ["whole", "chunked", "on a kept connection"] {
+        // Eight looks in an idle timeout: this takes four times as long, and then one more.
+        let client = draining(32);
+        let mut spec = posts(kind);
+        match kind {
+            "chunked" => spec.upload = Upload::Chunked,
+            _ => spec.body = Bytes::from("ok"),
+        }
+        if kind == "on a kept connection" {
+            client.run(get(server.address)).unwrap();
+            client.until_stats("parked", |stats| stats.idle.load(Ordering::Relaxed) == 1);
+        }
+        spec.timeouts.idle = Millis(200);
+        let begun = Instant::now();
+        let call = client.start(spec);
+        if kind == "chunked" {
+            client.client.send_body(call, Bytes::from("ok"), true);
+        }
+        assert_eq!(
+            client.result(call),
+            timeout("idle timeout: 200ms"),
+            "{kind}"
+        );
+        assert!(
+            begun.elapsed() > Duration::from_millis(900),
+            "{kind}: {:?}",
+            begun.elapsed()
+        );
+    }
+    // A request without a body has nothing that a peer could be slow to take.
+    let mut spec = silent(server.address, Timeouts::default());
+    spec.timeouts.idle = Millis(200);
+    assert_eq!(
+        timed(&draining(32), spec, 200),
+        timeout("idle timeout: 200ms")
+    );
+    // A peer that takes nothing is silent.
+    let mut spec = posts("whole");
+    spec.body = Bytes::from("ok");
+    spec.timeouts.idle = Millis(200);
+    assert_eq!(
+        timed(&draining(1), spec, 200),
+        timeout("idle timeout: 200ms")
+    );
 }
 
 #[test]

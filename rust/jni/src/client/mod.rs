@@ -17,6 +17,7 @@ use crate::border::arrays::{bytes_or_none, size};
 use crate::border::error::{BridgeError, Result};
 use crate::border::faults;
 use crate::border::handle::HandleTable;
+use crate::border::platform::in_send_queue;
 use spec::{read_address, read_call, read_tls};
 use upcalls::JavaSink;
 
@@ -45,6 +46,7 @@ pub(crate) fn open<'local>(
         max_connections: count(max_connections),
         max_per_host: count(max_per_host),
         bind,
+        unsent: Some(in_send_queue),
     }))))
 }
 
