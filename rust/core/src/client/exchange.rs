@@ -217,13 +217,18 @@ impl<'a> Exchange<'a> {
             (self.looked, self.queue) = (self.last, None);
         }
         let error = ready!(self.poll_limit(cx));
-        Poll::Ready(Err(Stop::Failed(error)))
+        // The source may be waiting for the response that waits for it.
+        let source_waits = self.answered && self.outgoing.waits_for_source();
+        Poll::Ready(match source_waits {
+            true => Ok(()),
+            false => Err(Stop::Failed(error)),
+        })
     }
 
-    /// Silence counts only while we wait for the peer.
+    /// Silence counts only while we wait for the peer; after the response, also that of the source.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
-        let reader = !self.answered && self.intake.is_blocked();
-        let ours = reader || self.outgoing.waits_for_source();
+        let ours = self.intake.is_blocked() || self.outgoing.waits_for_source();
+        let ours = ours && !self.answered;
         loop {
             let Some(limit) = self.call.idle_limit((!ours).then_some(self.last)) else {
                 return Poll::Pending;

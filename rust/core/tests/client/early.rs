@@ -222,6 +222,24 @@ fn the_rest_of_the_request_is_under_the_limits_of_the_call() {
 }
 
 #[test]
+fn a_source_that_has_nothing_for_long_after_the_response_does_not_keep_it() {
+    let client = Running::new();
+    let server = deaf(EARLY);
+    let mut idle = upload(&server, 5);
+    idle.timeouts.idle = Millis(300);
+    let mut late = upload(&server, 5);
+    late.timeouts.deadline = Some((Millis(300), Millis(300)));
+    for spec in [idle, late] {
+        let call = client.start(CallSpec {
+            streamed: true,
+            ..spec
+        });
+        assert_eq!(client.collect(call).unwrap(), b"ok");
+        client.until_stats("closed", |s| s.open.load(Ordering::Relaxed) == 0);
+    }
+}
+
+#[test]
 fn a_source_or_caller_that_gives_up_after_the_response_fails_the_call() {
     let server = deaf(EARLY);
     let client = Running::new();
