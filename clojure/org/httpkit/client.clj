@@ -28,7 +28,7 @@
    [java.util.concurrent ExecutorService ThreadPoolExecutor]
    [javax.net.ssl SSLContext SSLEngine]
    [org.httpkit.client
-    Ending HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
+    BackgroundThreads Ending HttpClient HttpClient$AddressFinder HttpClient$ChannelFactory
     HttpClient$SSLEngineURIConfigurer IFilter IFilter$MaxBodyFilter
     PromptHandler PromptHandler$Arrived RespListener SniConfigurer]
    [org.httpkit.jni Abi]
@@ -347,7 +347,7 @@
     (response ending (.status arrived) (.headers arrived) body)))
 
 (defn- response-handler
-  "`prompt?`: only a deref takes the response, so it can convert it."
+  "`prompt?`: only a deref takes the response, so it can convert it, and a failure needs no thread."
   [ending opts url prompt?]
   (reify
     Object
@@ -357,11 +357,19 @@
       (boolean (and prompt?
                     (not (redirect? opts (.status arrived)))
                     (ending/end-later! ending #(convert ending arrived)))))
+    (onFailure [_ t]
+      (boolean (and prompt? (ending/fail-now! ending t))))
     (onSuccess [_ status headers body]
       (try (succeed! ending opts url status headers body)
            (catch Throwable t (ending/fail! ending (opts-of-success ending) t))))
     (onThrowable [_ t]
       (ending/fail! ending t))))
+
+(defn- default-pool
+  "Callbacks may hold all threads of a fixed pool. What is left to do for a `prompt?` request does not wait for them."
+  ^ExecutorService [prompt?]
+  (let [{:keys [type pool]} @default-worker_]
+    (if (and prompt? (not= :virtual type)) (BackgroundThreads/jobs) pool)))
 
 (defn ^:redef request
   "Sends a request and returns, without waiting for the peer, an object to deref,
@@ -488,10 +496,11 @@
           kind     (coerce/response-kind as)
           config   (coerce/request-config coerced opts control)
           client   (choose-client (checks/forced opts :client) insecure?)
-          promise  (or response (promise))
-          pool     (or (checks/forced opts :worker-pool) (:pool @default-worker_))
+          own      (:promise control)
+          promise  (or response own)
+          prompt?  (and deadlock-guard? (identical? promise own) (not (or callback (:worker-pool opts))))
+          pool     (or (checks/forced opts :worker-pool) (default-pool prompt?))
           ending   (ending/new-ending promise opts callback client control)
-          prompt?  (and deadlock-guard? (not (or callback response (:worker-pool opts))))
           listener (RespListener. (response-handler ending opts url prompt?)
                                   filter ^ExecutorService pool (int kind))]
       (ending/begin-hop! control listener)

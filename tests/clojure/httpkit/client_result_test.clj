@@ -5,7 +5,7 @@
             [httpkit.client-peer :as peer]
             [org.httpkit.client :as client])
   (:import [clojure.lang IBlockingDeref IDeref IPending]
-           [java.io ByteArrayOutputStream IOException PrintStream]
+           [java.io ByteArrayOutputStream InputStream IOException PrintStream]
            [java.net ConnectException ServerSocket SocketException URI UnknownHostException]
            [java.util.concurrent CancellationException ExecutorService Executors Future RejectedExecutionException
             TimeUnit]
@@ -333,6 +333,49 @@
           (is (instance? RejectedExecutionException (:error @(client/get (:url p) (fn [r] r)))))
           (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:deadlock-guard? false}))))
           (is (instance? RejectedExecutionException (:error @(client/get (:url p) {:response (promise)})))))))))
+
+(defn- by-path
+  "Hangs at /hang, redirects from /to/x to /x, else answers."
+  [conn]
+  (loop []
+    (when-let [{:keys [line]} (peer/read-request! conn)]
+      (let [[_ to] (re-find #"^GET /to(/\S*)" line)]
+        (cond
+          (str/includes? line " /hang ") (peer/await-end! conn)
+          to    (peer/send! conn "HTTP/1.1 302 X\r\nLocation: " to "\r\nContent-Length: 0\r\n\r\n")
+          :else (peer/respond! conn "ok")))
+      (recur))))
+
+(deftest callbacks-that-block-hold-up-no-result-without-one
+  (let [{:keys [^ExecutorService pool] :as worker} (client/new-worker {:n-threads 1 :allow-virtual? false})
+        [inside go] (repeatedly promise)
+        outcome #(let [{:keys [error body] :as value} (deref % 10000 :held-up)]
+                   (cond error                        (class error)
+                         (instance? InputStream body) (slurp body)
+                         :else                        (or body value)))
+        pass-all (reify IFilter
+                   (^boolean accept [_ ^java.util.Map _] true)
+                   (^boolean accept [_ ^org.httpkit.DynamicBytes _] true))]
+    (peer/with-peer [p by-path]
+      (with-redefs [client/default-worker_ (delay worker)]
+        (let [get     (fn [path & [opts]] (client/get (str (:url p) path) opts))
+              blocked (client/get (:url p) (fn [_] (deliver inside true) @go))]
+          (is (true? (deref inside 10000 :late)))
+          (is (= TimeoutException (outcome (get "/hang" {:deadline 200}))) "a deadline")
+          (is (= TimeoutException (outcome (get "/to/hang" {:deadline 200}))) "one that passes after a redirect")
+          (is (= ConnectException (outcome (client/get (str "http://127.0.0.1:" (dead-port))))) "a failure")
+          (is (= UnknownHostException (outcome (client/get "http://no-such-host.invalid/"))) "a refusal")
+          (is (= CancellationException (outcome (doto (get "/hang") future-cancel))) "a cancellation")
+          (is (= CancellationException (outcome (doto (get "/hang" {:as :stream}) future-cancel))) "that of a stream")
+          (is (= "ok" (outcome (get "/"))) "a success")
+          (is (= "ok" (outcome (get "/" {:as :stream}))) "a stream")
+          (is (= "ok" (outcome (get "/" {:filter pass-all}))) "a filtered response")
+          (is (= "ok" (outcome (get "/to/to/ok"))) "redirects")
+          (is (= "ok" (outcome (get "/to/ok" {:as :stream}))) "a redirect to a stream")
+          (is (not (realized? blocked)) "they were blocked all the time")
+          (deliver go true)
+          (is (true? (deref blocked 10000 :late))))))
+    (.shutdown pool)))
 
 (deftest calls-under-way-survive-a-reload-of-the-namespaces
   (let [go-on   (promise)

@@ -18,18 +18,20 @@
 
 (defn- new-control
   "State shared by the hops of one call: the latest hop's listener, or
-  `cancelled`; the stage of its completion; its deadline."
-  [deadline]
-  {:hop         (AtomicReference.)
+  `cancelled`; the stage of its completion; its deadline; its promise, unless that
+  is the user's."
+  [deadline response]
+  {:promise     (when-not response (promise))
+   :hop         (AtomicReference.)
    :stage       (AtomicInteger.)
    :deadline    deadline
    :deadline-at (when deadline (+ (System/nanoTime) (* 1000000 (long deadline))))})
 
 (defn control
   "The control of the call that `opts` continue after a redirect, or a new one."
-  [{:keys [deadline] :as opts}]
+  [{:keys [deadline response] :as opts}]
   (or (::control (meta opts))
-      (new-control (when deadline (max 0 (long deadline))))))
+      (new-control (when deadline (max 0 (long deadline))) response)))
 
 (defn with-control [opts control]
   (vary-meta opts assoc ::control control))
@@ -176,6 +178,11 @@
 (defn- end-with-error [ending opts t]
   (try (end! ending {:opts opts :error t})
        (catch OutOfMemoryError _ (end! ending (.-lastResort ^Ending ending)))))
+
+(defn fail-now!
+  "For calls without a callback: runs no user code. Returns false if the call is already completing."
+  [^Ending ending t]
+  (end-with-error ending (.-opts ending) t))
 
 (defn fail!
   ([^Ending ending t] (fail! ending (.-opts ending) t))

@@ -2,7 +2,7 @@ package org.httpkit.client;
 
 import org.httpkit.PrefixThreadFactory;
 
-import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -10,9 +10,10 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Daemon threads for work that may block and so must not run on a loop: channel factories, TLS
- * tasks, listeners, name lookups under a deadline. Sources of uploads have {@link SourceThreads}.
+ * tasks, listeners, requests that follow redirects, name lookups under a deadline. Sources of
+ * uploads have {@link SourceThreads}. Not API.
  */
-final class BackgroundThreads {
+public final class BackgroundThreads {
     private static final int LOOKUPS = 16;
 
     /**
@@ -48,7 +49,8 @@ final class BackgroundThreads {
         JOBS.execute(job);
     }
 
-    static Executor jobs() {
+    /** None of them queues behind a user's callback. */
+    public static ExecutorService jobs() {
         return JOBS;
     }
 

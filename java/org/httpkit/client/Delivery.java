@@ -39,13 +39,15 @@ final class Delivery extends AtomicBoolean implements Runnable {
 
     /** Reports a failure. */
     void fail(Throwable why) {
-        failure = why;
-        deliver();
+        if (!isTakenAtOnce(why)) {
+            failure = why;
+            deliver();
+        }
     }
 
     /** As {@link #succeed}, on a loop, see {@link #deliverFromLoop}. */
     void succeedFromLoop(PromptHandler.Arrived arrived) {
-        if (!(handler instanceof PromptHandler) || !((PromptHandler) handler).onArrival(arrived)) {
+        if (!isTakenAtOnce(arrived)) {
             response = arrived;
             deliverFromLoop();
         }
@@ -57,6 +59,9 @@ final class Delivery extends AtomicBoolean implements Runnable {
      * @return false if the handler has been told of another failure
      */
     boolean streamFromLoop(PromptHandler.Arrived arrived) {
+        if (isTakenAtOnce(arrived)) {
+            return true;
+        }
         loop = Thread.currentThread();
         response = arrived;
         return deliverFromLoop();
@@ -64,8 +69,18 @@ final class Delivery extends AtomicBoolean implements Runnable {
 
     /** As {@link #fail}, on a loop, see {@link #deliverFromLoop}. */
     void failFromLoop(Throwable why) {
-        failure = why;
-        deliverFromLoop();
+        if (!isTakenAtOnce(why)) {
+            failure = why;
+            deliverFromLoop();
+        }
+    }
+
+    private boolean isTakenAtOnce(PromptHandler.Arrived arrived) {
+        return handler instanceof PromptHandler && ((PromptHandler) handler).onArrival(arrived);
+    }
+
+    private boolean isTakenAtOnce(Throwable why) {
+        return handler instanceof PromptHandler && ((PromptHandler) handler).onFailure(why);
     }
 
     /** There is no memory to convert the response. */

@@ -247,6 +247,11 @@ public class RespListener implements IRespListener {
         Received received =
                 new Received() {
                     @Override
+                    public int status() {
+                        return code;
+                    }
+
+                    @Override
                     Object content() {
                         head(code, headerBlock);
                         return live;
