@@ -5,11 +5,15 @@
   HTTPKIT_DEADLINE_CALLS sets the number of calls (default 400; 10000 takes
   about a minute)."
   (:require
+   [clojure.string :as str]
    [clojure.test :refer [deftest is testing]]
+   [httpkit.client-peer :as peer]
    [org.httpkit.client :as http])
   (:import
-   [java.net InetAddress InetSocketAddress ServerSocket Socket]
-   [java.util.concurrent CountDownLatch Semaphore]))
+   [java.net InetAddress InetSocketAddress ServerSocket Socket URI]
+   [java.util.concurrent CountDownLatch Semaphore]
+   [java.util.concurrent.atomic AtomicInteger]
+   [org.httpkit.client TimeoutException]))
 
 (set! *warn-on-reflection* true)
 
@@ -130,3 +134,71 @@
         (http/client-stop! resolver)
         (run! #(.close ^Socket %) @fillers)
         (run! #(.close ^ServerSocket %) [silent in-head in-body full])))))
+
+(defn- await-stubbornly [^CountDownLatch latch]
+  (while (try (.await latch) false
+              (catch InterruptedException _ true))))
+
+(deftest lookups-that-hang-hold-up-no-other-name-and-no-other-client
+  (let [go      (CountDownLatch. 1)
+        hanging (AtomicInteger.)]
+    (peer/with-peer [p (peer/answering (constantly "ok"))]
+      (let [stuck (http/make-client
+                    {:address-finder (fn [^URI uri]
+                                       (when (= "hangs.test" (.getHost uri))
+                                         (.incrementAndGet hanging)
+                                         (await-stubbornly go)
+                                         (.decrementAndGet hanging))
+                                       (InetSocketAddress. "127.0.0.1" (int (:port p))))})
+            get   (fn [url opts]
+                    (let [{:keys [body error]} (deref (http/get url (merge {:deadline 5000} opts)) 20000 nil)]
+                      (or (class error) body)))
+            hang  #(get "http://hangs.test/" {:client stuck :deadline 200})]
+        (try
+          (is (= #{TimeoutException} (set (map deref (vec (repeatedly 60 (fn [] (future (hang)))))))))
+          (is (<= 1 (.get hanging) 16) "60 requests cost no 60 threads")
+          (is (= "ok" (get (:url p) {})) "an address needs no lookup")
+          (is (= "ok" (get (str "http://localhost:" (:port p)) {})) "another client")
+          (is (= "ok" (get "http://answers.test/" {:client stuck})) "another name")
+          (is (= TimeoutException (hang)))
+          (.countDown go)
+          (is (= "ok" (get "http://hangs.test/" {:client stuck})) "once they have ended")
+          (is (peer/eventually #(zero? (.get hanging))))
+          (finally
+            (.countDown go)
+            (http/client-stop! stuck)))))))
+
+(deftest many-at-once-look-one-name-up
+  (peer/with-peer [p (peer/answering (constantly "ok"))]
+    (let [url (str "http://localhost:" (:port p))]
+      (is (= {"ok" 200} (frequencies (map (comp :body deref)
+                                       (vec (repeatedly 200 #(http/get url {:deadline 20000}))))))))))
+
+(defn- interrupted-request
+  "The result of a request that an interrupted thread makes, and whether the thread is interrupted afterwards."
+  [url & [opts]]
+  (let [made (promise)]
+    (doto (Thread. (fn []
+                     (.interrupt (Thread/currentThread))
+                     (let [result (http/get url (assoc opts :deadline 10000))]
+                       (deliver made [result (.isInterrupted (Thread/currentThread))]))))
+      (.start)
+      (.join))
+    (let [[result flag] @made]
+      [(deref result 20000 nil) flag])))
+
+(deftest an-interrupted-thread-makes-requests-to-addresses-and-is-told-why-not-to-names
+  (peer/with-peer [p (peer/answering (constantly "ok"))]
+    (is (= ["ok" true] (update (interrupted-request (:url p)) 0 :body)))
+    (let [port (with-open [s (ServerSocket. 0)] (.getLocalPort s))
+          [{:keys [error]} flag] (interrupted-request (str "http://[::1]:" port))]
+      (is (instance? java.net.SocketException error) (str error))
+      (is (true? flag)))
+    (let [go (promise)
+          c  (http/make-client {:address-finder (fn [_] @go)})
+          [{:keys [error]} flag] (interrupted-request "http://a.test/" {:client c})]
+      (is (instance? InterruptedException error))
+      (is (str/includes? (str (ex-message error)) "a.test"))
+      (is (true? flag))
+      (deliver go nil)
+      (http/client-stop! c))))

@@ -11,13 +11,19 @@ import java.net.URI;
 import java.net.UnknownHostException;
 import java.nio.channels.UnresolvedAddressException;
 import java.nio.channels.UnsupportedAddressTypeException;
+import java.util.Locale;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 
 /** Finds the addresses of a client's requests. */
 final class Addresses {
+    private static final String OCTET = "(25[0-5]|2[0-4]\\d|1?\\d?\\d)";
+    private static final Pattern IPV4 = Pattern.compile("(" + OCTET + "\\.){3}" + OCTET);
+
     private final AddressFinder finder;
+    private final Lookups lookups;
     private final boolean internetOnly;
 
     /**
@@ -25,22 +31,33 @@ final class Addresses {
      */
     Addresses(AddressFinder finder, boolean internetOnly) {
         this.finder = finder;
+        this.lookups = isDefault() ? Lookups.SHARED : Lookups.ofUser();
         this.internetOnly = internetOnly;
     }
 
     /**
      * The addresses of the host that a request is sent to, in the order in which to try them.
      * Looked up on the caller's thread, or, with a deadline, on another one, for which the caller
-     * waits no longer than that.
+     * waits no longer than that, unless there is nothing to look up.
      */
     SocketAddress[] of(URI endpoint, RequestConfig config) throws Throwable {
-        SocketAddress[] found = config.deadline < 0 ? find(endpoint) : findUntil(endpoint, config);
+        boolean here = config.deadline < 0 || isDefault() && isLiteral(endpoint);
+        SocketAddress[] found = here ? find(endpoint) : findUntil(endpoint, config);
         if (internetOnly) {
             for (SocketAddress address : found) {
                 checkConnectable(address);
             }
         }
         return found;
+    }
+
+    private boolean isDefault() {
+        return finder == AddressFinder.DEFAULT;
+    }
+
+    private static boolean isLiteral(URI endpoint) {
+        String host = Authority.of(endpoint).host;
+        return host.startsWith("[") || IPV4.matcher(host).matches();
     }
 
     // A factory's channels may support names and other families: SOCKS, Tor.
@@ -65,7 +82,7 @@ final class Addresses {
 
     private SocketAddress[] find(URI endpoint) throws IOException {
         int port = Route.port(endpoint);
-        if (finder != AddressFinder.DEFAULT) {
+        if (!isDefault()) {
             return new SocketAddress[] {finder.findAddress(endpoint)};
         }
         InetAddress[] resolved = resolve(endpoint);
@@ -96,21 +113,21 @@ final class Addresses {
 
     // A resolver that hangs may outlive the deadline; the caller must not.
     private SocketAddress[] findUntil(URI endpoint, RequestConfig config) throws Throwable {
+        String host = Authority.of(endpoint).bareHost().toLowerCase(Locale.ROOT);
         FutureTask<SocketAddress[]> lookup = new FutureTask<>(() -> find(endpoint));
-        BackgroundThreads.lookups().execute(lookup);
+        lookups.start(host, lookup);
         try {
             return lookup.get(config.deadlineAt - System.nanoTime(), TimeUnit.NANOSECONDS);
         } catch (java.util.concurrent.TimeoutException e) {
             throw new TimeoutException("deadline: " + config.deadline + "ms");
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw e;
+            String text = "this thread was interrupted while it waited for the address of " + host;
+            throw (InterruptedException) new InterruptedException(text).initCause(e);
         } catch (ExecutionException e) {
             throw e.getCause();
         } finally {
-            if (lookup.cancel(true)) {
-                BackgroundThreads.lookups().remove(lookup);
-            }
+            lookups.abandon(host, lookup);
         }
     }
 }
