@@ -297,6 +297,65 @@
         (deliver go true)
         (is (= "ok" (:body (deref blocked 5000 nil))))))))
 
+(defn- blocking-filter
+  "Blocks at the first piece of a body, when it delivers `inside`, until `go` is delivered; `seen` gets the lengths."
+  [inside go seen]
+  (reify IFilter
+    (^boolean accept [_ ^java.util.Map _] true)
+    (^boolean accept [_ ^org.httpkit.DynamicBytes body]
+      (swap! seen conj (.length body))
+      (deliver inside true)
+      @go
+      true)))
+
+(deftest no-more-is-filtered-once-a-request-has-been-ended
+  (doseq [[how opts end! expected]
+          [["by its deadline"        {:deadline 2000} (fn [_ _])                             TimeoutException]
+           ["by cancelling it"       {}               (fn [_ result] (future-cancel result)) CancellationException]
+           ["by stopping the client" {}               (fn [c _] (client/client-stop! c))     IOException]]]
+    (testing how
+      (let [[inside go sent over] (repeatedly promise)
+            seen (atom [])
+            c    (client/make-client {})]
+        (peer/with-peer [p (fn [conn]
+                             (peer/read-request! conn)
+                             (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+                             (dotimes [_ 20] (peer/send-bytes! conn (byte-array 10000)))
+                             (deliver sent true)
+                             (peer/await-end! conn)
+                             (deliver over true))]
+          (let [result (client/get (:url p) (merge {:client c :filter (blocking-filter inside go seen)} opts))]
+            (is (true? (deref inside 10000 :late)))
+            (is (true? (deref sent 10000 :late)))
+            (end! c result)
+            (is (true? (deref over 10000 :late)))
+            ;; The loop that takes this one is done with the other.
+            (is (:error (deref (client/get (str "http://127.0.0.1:" (dead-port)) {:client c}) 10000 nil)))
+            (deliver go true)
+            (is (= expected (class (:error (deref result 10000 nil)))))
+            (is (= 1 (count @seen)) "only what was filtered then"))
+          (client/client-stop! c))))))
+
+(deftest all-that-came-before-a-peers-fault-is-filtered
+  (let [[inside go over] (repeatedly promise)
+        seen (atom [])
+        c    (client/make-client {})]
+    (peer/with-peer [p (fn [conn]
+                         (peer/read-request! conn)
+                         (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+                         (dotimes [_ 20] (peer/send-bytes! conn (byte-array 10000)))
+                         (peer/close! conn)
+                         (deliver over true))]
+      (let [result (client/get (:url p) {:client c :filter (blocking-filter inside go seen)})]
+        (is (true? (deref inside 10000 :late)))
+        (is (true? (deref over 10000 :late)))
+        (is (peer/eventually #(zero? (long (:active (client/client-stats c))))))
+        (is (:error (deref (client/get (str "http://127.0.0.1:" (dead-port)) {:client c}) 10000 nil)))
+        (deliver go true)
+        (is (some? (:error (deref result 10000 nil))))
+        (is (= 200000 (peek @seen)))))
+    (client/client-stop! c)))
+
 (deftest worker-pools
   (peer/with-peer [p ok]
     (testing "decode and call back"

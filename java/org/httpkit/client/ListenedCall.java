@@ -14,7 +14,8 @@ import java.util.concurrent.atomic.AtomicInteger;
  * A response whose pieces a user's listener or filter wants to see.
  *
  * <p>They are passed on one by one, in order, on a background thread, because user code may block
- * and the loop serves other calls. The call's window limits unprocessed pieces.
+ * and the loop serves other calls. The call's window limits unprocessed pieces. One that runs is
+ * the most that delays the report of a time limit, a cancellation or a stop.
  */
 final class ListenedCall extends Call {
     private final IRespListener listener;
@@ -26,8 +27,28 @@ final class ListenedCall extends Call {
     /** Written by the single thread that passes events on. */
     private volatile boolean over;
 
+    /**
+     * The user or a time limit has ended the request, on the loop: pieces that have not been passed
+     * on are not. Those before a peer's fault are.
+     */
+    private volatile boolean ended;
+
     private interface News {
         void tell() throws Exception;
+    }
+
+    private final class Failure implements News {
+        private final Throwable why;
+
+        Failure(Throwable why) {
+            this.why = why;
+        }
+
+        @Override
+        public void tell() {
+            over();
+            listener.onThrowable(why);
+        }
     }
 
     ListenedCall(HttpClient client, IRespListener listener) {
@@ -89,12 +110,14 @@ final class ListenedCall extends Call {
     }
 
     @Override
+    public void failed(int kind, String message, long transport) {
+        ended = kind == Abi.FAIL_TIMEOUT || kind == Abi.FAIL_CANCELLED || kind == Abi.FAIL_STOPPED;
+        super.failed(kind, message, transport);
+    }
+
+    @Override
     void fail(Throwable t) {
-        post(
-                () -> {
-                    over();
-                    listener.onThrowable(t);
-                });
+        post(new Failure(t));
     }
 
     // Nothing is in flight yet, and the caller may want to handle an exception immediately.
@@ -128,7 +151,7 @@ final class ListenedCall extends Call {
     private void passOn() {
         do {
             News piece = news.poll();
-            if (!over) {
+            if (!over && (!ended || piece instanceof Failure)) {
                 tell(piece);
             }
         } while (waiting.decrementAndGet() > 0);
