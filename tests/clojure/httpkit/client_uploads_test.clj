@@ -149,6 +149,17 @@
   (try (:error (deref (client/request request) 10000 nil))
        (catch Exception e e)))
 
+(deftest a-source-is-closed-once-however-long-it-is
+  (peer/with-peer [p (peer/answering (fn [{:keys [body]}] (str (count body))))]
+    (doseq [n    [0 10 megabyte (inc megabyte) (* 3 megabyte)]
+            opts [{} {:headers {"Content-Length" (str n)}} {:chunked? true}]]
+      (let [closed (atom 0)
+            source (proxy [java.io.ByteArrayInputStream] [(byte-array n)]
+                     (close [] (swap! closed inc)))]
+        (is (= (str n) (:body (deref (client/post (:url p) (assoc opts :body source)) 20000 nil))) [n opts])
+        (is (peer/eventually #(pos? (long @closed))) [n opts])
+        (is (= 1 @closed) [n opts])))))
+
 (deftest sources-are-closed-if-the-request-cannot-be-made
   (let [source (fn [closed called]
                  (proxy [InputStream] []

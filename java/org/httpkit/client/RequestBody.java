@@ -199,7 +199,14 @@ final class RequestBody implements Closeable {
         if (prefix.length < PREFIX) {
             return prefix;
         }
-        return new SequenceInputStream(new ByteArrayInputStream(prefix), in).readAllBytes();
+        InputStream rest =
+                new FilterInputStream(in) {
+                    @Override
+                    public void close() {
+                        // The caller does, once; a SequenceInputStream would at its end.
+                    }
+                };
+        return new SequenceInputStream(new ByteArrayInputStream(prefix), rest).readAllBytes();
     }
 
     /** FileInputStream's bulk reads ask for its position, which a pipe does not have. */
