@@ -113,6 +113,36 @@
 
 ;; Files
 
+(defn- said
+  "All that the exception says which a server with these options throws: its own message, and those of its causes."
+  [options]
+  (try (wire/stop (wire/start ok (assoc options :ssl-port 0))) ""
+       (catch Throwable t
+         (str/join "\n" (map str (take-while some? (iterate #(some-> ^Throwable % .getCause) t)))))))
+
+(deftest the-text-of-a-key-in-the-place-of-its-path-is-not-repeated
+  (let [{:keys [cert key] :as pem} (certs/pem "server")
+        text   (slurp key)
+        secret (second (str/split-lines text))]
+    (doseq [[options name] [[{:tls {:cert cert :key text}}                        ":tls :key"]
+                            [{:tls {:cert cert :key (io/file text)}}              ":tls :key"]
+                            [{:tls {:cert cert :key (str/replace text "\n" " ")}} ":tls :key"]
+                            [{:tls {:cert text :key key}}                         ":tls :cert"]
+                            [{:tls (assoc pem :ca text) :client-auth :need}       ":tls :ca"]
+                            [{:keystore text}                                     ":keystore"]]]
+      (is (= [IllegalArgumentException (str name ": expected a path, not PEM text")] (thrown (assoc options :ssl-port 0))))
+      (is (not (str/includes? (said options) secret))))))
+
+(deftest a-password-in-a-url-is-not-repeated
+  (wire/with-server [{:keys [port]} (constantly {:status 404}) {}]
+    (doseq [[at why] {port "no such file", 1 "Connection refused"}
+            :let [url #(URL. (str "http://" % "127.0.0.1:" at "/ks.p12"))]]
+      (is (= [(str ":keystore \"" (url "") "\": " why)]
+             (rest (thrown {:ssl-port 0 :keystore (url "user:S3CRET@")}))))
+      (is (not (re-find #"S3CRET|user" (said {:keystore (url "user:S3CRET@")}))))))
+  (let [text "http://user:S3CRET@127.0.0.1:1/ks.p12"]
+    (is (not (re-find #"S3CRET|user" (said {:keystore text}))))))
+
 (deftest a-missing-file-is-named
   (doseq [[options what]
           [[{:keystore "no/server.p12"}                                  ":keystore \"no/server.p12\""]

@@ -1,5 +1,6 @@
 package org.httpkit.tls;
 
+import java.io.File;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -11,12 +12,21 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.util.regex.Pattern;
 
 /** Where keys or certificates are read from: a file, a URL or the class path. Not API. */
 public final class Source {
     private static final String CLASS_PATH = "classpath:";
 
+    /** What no path has, but the text that belongs into the file. */
+    private static final Pattern TEXT = Pattern.compile("[\\r\\n]|-----BEGIN");
+
+    private static final Pattern USER_INFO = Pattern.compile("://[^/?#]*@");
+
     private final String shown;
+
+    /** Whether the value holds a password, which the causes of errors would repeat. */
+    private final boolean secret;
 
     /** Null if it is not a file. */
     private final Path path;
@@ -29,17 +39,26 @@ public final class Source {
      * @param value a path as a String, a File, a Path, a URL, or {@code "classpath:name"}
      */
     public Source(String option, Object value) {
-        this.shown = option + " \"" + value + "\"";
-        if (value instanceof String && !((String) value).startsWith(CLASS_PATH)) {
+        String text = String.valueOf(value);
+        String safe = USER_INFO.matcher(text).replaceFirst("://");
+        this.shown = option + " \"" + safe + "\"";
+        this.secret = !safe.equals(text);
+        boolean isName = value instanceof String && text.startsWith(CLASS_PATH);
+        if (value instanceof String && !isName || value instanceof File || value instanceof Path) {
             this.url = null;
-            this.path = Paths.get((String) value);
-        } else if (value instanceof java.io.File || value instanceof Path) {
-            this.url = null;
-            this.path = value instanceof Path ? (Path) value : ((java.io.File) value).toPath();
+            this.path = pathOf(option, value);
         } else {
             this.url = value instanceof URL ? (URL) value : resource(option, value);
             this.path = fileOf(url);
         }
+    }
+
+    private static Path pathOf(String option, Object value) {
+        if (TEXT.matcher(value.toString()).find()) {
+            // Without the text, which may be a private key.
+            throw new IllegalArgumentException(option + ": expected a path, not PEM text");
+        }
+        return value instanceof Path ? (Path) value : Paths.get(value.toString());
     }
 
     private static URL resource(String option, Object value) {
@@ -83,13 +102,13 @@ public final class Source {
         } catch (AccessDeniedException e) {
             throw because(new FileNotFoundException(this + ": permission denied"), e);
         } catch (IOException e) {
-            throw new IOException(this + ": " + e.getMessage(), e);
+            String why = USER_INFO.matcher(String.valueOf(e.getMessage())).replaceAll("://");
+            throw because(new IOException(this + ": " + why), e);
         }
     }
 
-    private static IOException because(IOException thrown, Exception cause) {
-        thrown.initCause(cause);
-        return thrown;
+    private IOException because(IOException thrown, Exception cause) {
+        return secret ? thrown : (IOException) thrown.initCause(cause);
     }
 
     /** The option's name and its value. */
