@@ -363,7 +363,8 @@
     :key-password         ; Of the store, and its entries unless `:key-manager-password`
     :key-manager-password ; Of the store's entries
     :tls                  ; Instead of a store: {:cert path :key path :key-password _ :ca path
-                          ; :crl path :ocsp path} of PEM files, or a vector of such maps
+                          ; :crl path :ocsp path} of PEM files, or a vector of such maps,
+                          ; whose `:ca` and `:crl` are for all names, and so may not differ
     :client-auth          ; `:none`, `:want` (ask clients for a certificate) or `:need`
                           ; (refuse those without one)           (default `:none`)
     :truststore, :truststore-type, :trust-password ; Authorities for clients' certificates,

@@ -98,6 +98,21 @@
             (str ":client-auth " auth " needs :truststore (or :ca in :tls): who may sign clients' certificates?")]
            (thrown {:ssl-port 0 :tls (certs/pem "server") :client-auth auth})))))
 
+(deftest maps-of-tls-agree-on-who-may-sign-clients-certificates
+  (let [ca    (certs/path "ca.pem")
+        other (certs/path "server.pem")
+        start (fn [& [a b auth]]
+                (thrown {:ssl-port 0 :client-auth (or auth :need) :tls [(merge (certs/pem "server") a) (merge (certs/pem "other") b)]}))
+        says  (fn [k]
+                [IllegalArgumentException
+                 (str "maps in :tls with different " k ": clients' certificates are checked alike for all names;"
+                   " give the same " k " in each map, or in one")])]
+    (is (= (says :ca) (start {:ca ca} {:ca other}) (start {:ca ca} {:ca other} :want)))
+    (is (= (says :crl) (start {:ca ca :crl "a.crl"} {:ca ca :crl "b.crl"})))
+    (doseq [same [[{:ca ca} {:ca ca}] [{:ca ca} {:ca (io/file ca)}] [{:ca ca} {}] [{} {:ca ca}]
+                  [{:ca ca} {:ca other} :none]]]
+      (is (= [names-of-server ["other.test"]] (apply start same)) (pr-str same)))))
+
 (deftest options-that-have-no-effect-are-one-warning-each
   (is (= [":exclude-ciphers has no effect: all suites offered are forward secret AEAD suites"
           ":exclude-protocols has no effect: only TLSv1.3 and TLSv1.2 are offered, see :ssl-protocols"]

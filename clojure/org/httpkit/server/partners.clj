@@ -59,7 +59,12 @@
     (check-each! of-tls-port opts)
     (doseq [k     [:ca :crl]
             :when (and (some k (tls/identities opts)) (not (contains? opts :client-auth)))]
-      (options/refuse! k " in :tls has no effect without :client-auth"))))
+      (options/refuse! k " in :tls has no effect without :client-auth"))
+    (when (given? opts :client-auth)
+      (doseq [k     [:ca :crl]
+              :when (< 1 (count (set (map str (keep k (tls/identities opts))))))]
+        (options/refuse! "maps in :tls with different " k ": clients' certificates are checked alike for all names;"
+          " give the same " k " in each map, or in one")))))
 
 (defn- announced-peers? [{:keys [proxy-protocol]}]
   (contains? #{:enable :optional} proxy-protocol))
