@@ -252,6 +252,19 @@
               (str ":tls :key \"" old "\" is encrypted in OpenSSL's old form; `openssl pkcs8 -topk8` converts it")]
              (with {:key old :key-password "secret"}))))))
 
+(deftest an-encryption-that-the-jvm-does-not-know-is-said-so
+  (let [cert   (certs/path "server.pem")
+        broken (scratch "broken.key" "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")]
+    (doseq [key [(encrypted-key "scrypt.key" "-scrypt")
+                 (encrypted-key "des3.key" "-v2" "des3")
+                 (encrypted-key "camellia.key" "-v2" "camellia256")
+                 broken]
+            :let [[class message] (thrown {:ssl-port 0 :tls {:cert cert :key key :key-password "secret"}})]]
+      (is (= IllegalArgumentException class) message)
+      (is (str/starts-with? message (str ":tls :key \"" key "\" is encrypted in a way that this JVM does not know (")))
+      (is (str/ends-with? message "); `openssl pkcs8 -topk8 -v2 aes256` converts it"))
+      (is (not (str/includes? message "(null)")) message))))
+
 ;; What can be read
 
 (defn- made-by-keytool

@@ -88,11 +88,12 @@ public final class PemIdentity {
         if (password == null) {
             throw new IllegalArgumentException(key + " is encrypted: give :key-password");
         }
-        EncryptedPrivateKeyInfo info = new EncryptedPrivateKeyInfo(der);
+        EncryptedPrivateKeyInfo info;
         Cipher cipher;
         try {
+            info = new EncryptedPrivateKeyInfo(der);
             cipher = decryptor(info);
-        } catch (GeneralSecurityException e) {
+        } catch (IOException | GeneralSecurityException e) {
             throw new IllegalArgumentException(
                     key
                             + " is encrypted in a way that this JVM does not know ("
