@@ -359,6 +359,8 @@
 
 ;; What native TLS cannot use
 
+(def ^:private p-521 ["-algorithm" "EC" "-pkeyopt" "ec_paramgen_curve:P-521"])
+
 (deftest a-key-that-is-not-the-certificates-is-named
   (let [cert (certs/path "server.pem")
         key  (certs/path "other.key")]
@@ -377,11 +379,23 @@
 
 (deftest keys-that-are-too-weak-or-unknown-are-named
   (doseq [[name new-key kind] [["weak.test" (certs/rsa 1024) "RSA of 1024 bits"]
-                               ["p521.test" ["-algorithm" "EC" "-pkeyopt" "ec_paramgen_curve:P-521"] "ECDSA P-521"]]]
+                               ["p521.test" p-521 "ECDSA P-521"]]]
     (certs/issue name (str "DNS:" name) new-key)
     (is (= [IllegalArgumentException
             (str "certificate of \"" name "\": " kind "; supported are RSA of 2048 to 4096 bits, ECDSA P-256 and P-384, Ed25519")]
            (thrown {:ssl-port 0 :tls (certs/pem name)})))))
+
+(deftest a-key-that-cannot-be-used-is-named-and-not-its-certificate
+  (let [cert   (certs/path "server.pem")
+        with   #(thrown {:ssl-port 0 :tls {:cert cert :key %}})
+        broken (scratch "no-key.pem" "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")]
+    (is (= [IllegalArgumentException (str ":tls :key \"" broken "\" is neither PKCS#8 nor PKCS#1 nor SEC1")] (with broken)))
+    (certs/issue "p521.test" "DNS:p521.test" p-521)
+    (let [key             (certs/path "p521.test.key")
+          [class message] (with key)]
+      (is (= IllegalArgumentException class))
+      (is (str/starts-with? message (str ":tls :key \"" key "\" cannot be used: ")))
+      (is (not (str/includes? message cert))))))
 
 (deftest an-expired-certificate-is-a-warning
   (is (= ["certificate of \"localhost\" expired on 2001-01-01"]

@@ -22,7 +22,8 @@ final class TlsMaterial {
     private static final Pattern PART =
             Pattern.compile("(identity|anchor|crl) ([0-9]+): (.*)", Pattern.DOTALL);
 
-    private static final String MISMATCH = "its key does not belong to its certificate";
+    private static final String KEY = "its key ";
+    private static final String MISMATCH = KEY + "does not belong to its certificate";
     private static final String NO_OCSP = "its OCSP response cannot be read";
 
     /** An authority, and the option that names it. */
@@ -191,6 +192,9 @@ final class TlsMaterial {
         }
         if (reason.equals(NO_OCSP)) {
             return identity.noOcsp;
+        }
+        if (reason.startsWith(KEY)) {
+            return identity.whoseKey + " " + reason.substring(KEY.length());
         }
         return reason.startsWith("certificate of ") ? reason : identity.where + ": " + reason;
     }

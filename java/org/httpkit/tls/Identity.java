@@ -17,6 +17,9 @@ public final class Identity {
     /** The option and what it names, for errors. */
     public final String where;
 
+    /** What a sentence about the key begins with. */
+    public final String whoseKey;
+
     /** The error if the key is not that of the certificate. */
     public final String mismatch;
 
@@ -34,6 +37,7 @@ public final class Identity {
 
     Identity(
             String where,
+            String whoseKey,
             String mismatch,
             List<X509Certificate> chain,
             byte[] key,
@@ -43,6 +47,7 @@ public final class Identity {
         this.ocsp = ocsp;
         this.noOcsp = noOcsp;
         this.where = where;
+        this.whoseKey = whoseKey;
         this.mismatch = mismatch;
         this.chain = chain;
         this.key = EcKeys.complete(key, chain.get(0).getPublicKey(), mismatch);
@@ -91,6 +96,7 @@ public final class Identity {
         }
         return new Identity(
                 entry,
+                entry + ": its key",
                 entry + ": its key does not belong to its certificate",
                 chain,
                 encoded,

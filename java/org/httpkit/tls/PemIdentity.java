@@ -51,7 +51,13 @@ public final class PemIdentity {
             byte[] response = ocsp == null ? null : ocsp.read();
             String noResponse = ocsp + " is no OCSP response in DER";
             return new Identity(
-                    certificate.toString(), mismatch, chain, keyDer(), response, noResponse);
+                    certificate.toString(),
+                    key.toString(),
+                    mismatch,
+                    chain,
+                    keyDer(),
+                    response,
+                    noResponse);
         } catch (GeneralSecurityException e) {
             throw new IllegalArgumentException(e.getMessage(), e);
         }
