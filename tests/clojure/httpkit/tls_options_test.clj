@@ -8,10 +8,11 @@
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
   (:import (java.io File FileNotFoundException IOException)
-           (java.net ServerSocket URL URLClassLoader)
+           (java.net InetSocketAddress ServerSocket URL URLClassLoader)
            (java.security Key KeyStore KeyStoreSpi PrivateKey)
            (java.util Collections)
-           (javax.crypto.spec SecretKeySpec)))
+           (javax.crypto.spec SecretKeySpec)
+           (org.httpkit.server HttpServer IHandler ProxyProtocolOption TlsOptions TlsOptions$ClientAuth)))
 
 (set! *warn-on-reflection* true)
 
@@ -412,3 +413,32 @@
            (with-open [taken (ServerSocket. 0)]
              (first (thrown {:port port :ssl-port (.getLocalPort taken) :ip "0.0.0.0" :tls (certs/pem "server")})))))
     (is (= [names-of-server] (thrown {:port port :ssl-port 0 :tls (certs/pem "server")})) "the plain port is free again")))
+
+;; From Java
+
+(defn- java-thrown
+  "[class message] of what a server throws that listens with what `options`, a function, makes of TlsOptions; or :listening."
+  [options]
+  (let [server (HttpServer. "127.0.0.1" 0 (reify IHandler (close [_ _])) 1000 1000 1000 ProxyProtocolOption/DISABLED)]
+    (try (.listen (.tls server) (InetSocketAddress. "127.0.0.1" 0)
+           (options (.certificate (TlsOptions.) (certs/path "server.pem") (certs/path "server.key") nil)))
+         :listening
+         (catch Exception e [(class e) (ex-message e)])
+         (finally (.start server) (.stop server 0)))))
+
+(deftest authorities-without-clients-certificates-are-refused-from-java-too
+  (let [ca   (certs/path "ca.pem")
+        says (fn [option] [IllegalArgumentException (str option " has no effect without :client-auth")])]
+    (is (= (says ":ca in :tls") (java-thrown #(.authorities ^TlsOptions % ca))))
+    (is (= (says ":truststore") (java-thrown #(.trustStore ^TlsOptions % (certs/path "trust.p12") nil (.toCharArray ^String password)))))
+    (is (= (says ":crl in :tls") (java-thrown #(.revocations ^TlsOptions % "none.pem"))))
+    (is (= :listening (java-thrown #(.clientAuth (.authorities ^TlsOptions % ca) TlsOptions$ClientAuth/NONE))) "switched off")))
+
+(deftest nulls-from-java-are-named
+  (doseq [[message options]
+          {"the TLS options are null"                                            (constantly nil)
+           ":client-auth null: expected NONE, WANT or NEED"                     #(.clientAuth ^TlsOptions % nil)
+           ":ssl-protocols \"null\": only TLSv1.3 and TLSv1.2 are supported"    #(.protocols ^TlsOptions % (into-array String [nil]))
+           ":ssl-protocols: expected TLSv1.3, TLSv1.2 or both"                  #(.protocols ^TlsOptions % nil)
+           ":tls :ca nil: expected a path, a File, a URL or \"classpath:...\"" #(.authorities ^TlsOptions % nil)}]
+    (is (= [IllegalArgumentException message] (java-thrown options)))))

@@ -62,6 +62,9 @@ public final class TlsListener {
 
     /** Reads and checks the material, before anything is bound. */
     synchronized void read(ListenAddress where, TlsOptions options) throws IOException {
+        if (options == null) {
+            throw new IllegalArgumentException("the TLS options are null");
+        }
         this.where = where;
         this.options = options;
         this.seen = look();

@@ -9,6 +9,7 @@ import org.httpkit.tls.Store;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -39,7 +40,13 @@ public final class TlsOptions {
     private final List<Reader<TlsMaterial.Anchor>> anchors = new ArrayList<>();
     private final List<Reader<TlsMaterial.Revoked>> revoked = new ArrayList<>();
     private final List<Source> sources = new ArrayList<>();
-    private ClientAuth clientAuth = ClientAuth.NONE;
+
+    /** Names of those that are given and are for clients' certificates. */
+    private final List<String> forClients = new ArrayList<>();
+
+    /** Null: not given, which is as NONE. */
+    private ClientAuth clientAuth;
+
     private boolean tls12 = true;
     private boolean tls13 = true;
     private boolean redirect;
@@ -94,6 +101,7 @@ public final class TlsOptions {
     public TlsOptions trustStore(Object store, String type, char[] password) {
         Store opened = new Store(":truststore", store, type, ":trust-password", password);
         watch(opened.source());
+        forClients.add(":truststore");
         anchors.add(() -> TlsMaterial.anchors(opened.toString(), opened.certificates()));
         return this;
     }
@@ -102,6 +110,7 @@ public final class TlsOptions {
     public TlsOptions authorities(Object pem) {
         Source source = new Source(":tls :ca", pem);
         watch(source);
+        forClients.add(":ca in :tls");
         anchors.add(() -> TlsMaterial.anchors(source.toString(), PemIdentity.authorities(source)));
         return this;
     }
@@ -114,6 +123,7 @@ public final class TlsOptions {
     public TlsOptions revocations(Object lists) {
         Source source = new Source(":tls :crl", lists);
         watch(source);
+        forClients.add(":crl in :tls");
         revoked.add(() -> TlsMaterial.revoked(source.toString(), PemIdentity.revocations(source)));
         return this;
     }
@@ -124,17 +134,23 @@ public final class TlsOptions {
         }
     }
 
-    /** Default {@code NONE}. The others need authorities. */
+    /**
+     * Default {@code NONE}. The others need authorities, which are refused without a call of this
+     * method; {@code NONE} switches them off.
+     */
     public TlsOptions clientAuth(ClientAuth clientAuth) {
+        if (clientAuth == null) {
+            throw new IllegalArgumentException(":client-auth null: expected NONE, WANT or NEED");
+        }
         this.clientAuth = clientAuth;
         return this;
     }
 
     /** {@code "TLSv1.3"}, {@code "TLSv1.2"}, or both, which is the default. */
     public TlsOptions protocols(String... names) {
-        List<String> given = List.of(names);
+        List<String> given = names == null ? List.of() : Arrays.asList(names);
         for (String name : given) {
-            if (!name.equals("TLSv1.3") && !name.equals("TLSv1.2")) {
+            if (!"TLSv1.3".equals(name) && !"TLSv1.2".equals(name)) {
                 throw new IllegalArgumentException(
                         ":ssl-protocols \"" + name + "\": only TLSv1.3 and TLSv1.2 are supported");
             }
@@ -184,17 +200,20 @@ public final class TlsOptions {
         if (identities.isEmpty()) {
             throw new IllegalArgumentException("TLS needs a certificate: give :keystore or :tls");
         }
-        if (clientAuth != ClientAuth.NONE && anchors.isEmpty()) {
+        if (asksClients() && anchors.isEmpty()) {
             throw new IllegalArgumentException(
                     ":client-auth :"
                             + clientAuth.name().toLowerCase(java.util.Locale.ROOT)
                             + " needs :truststore (or :ca in :tls):"
                             + " who may sign clients' certificates?");
         }
-        if (clientAuth == ClientAuth.NONE && !revoked.isEmpty()) {
-            throw new IllegalArgumentException(":crl has no effect without :client-auth");
+        if (clientAuth == null && !forClients.isEmpty()) {
+            throw new IllegalArgumentException(
+                    forClients.get(0) + " has no effect without :client-auth");
         }
-        return new TlsMaterial(all(identities), all(anchors), all(revoked), flags());
+        return asksClients()
+                ? new TlsMaterial(all(identities), all(anchors), all(revoked), flags())
+                : new TlsMaterial(all(identities), List.of(), List.of(), flags());
     }
 
     private static <T> List<T> all(List<Reader<T>> readers) throws IOException {
@@ -205,9 +224,13 @@ public final class TlsOptions {
         return all;
     }
 
+    private boolean asksClients() {
+        return clientAuth != null && clientAuth != ClientAuth.NONE;
+    }
+
     private int flags() {
         int auth = 0;
-        if (clientAuth != ClientAuth.NONE) {
+        if (asksClients()) {
             auth = clientAuth == ClientAuth.WANT ? Abi.SERVER_TLS_WANT : Abi.SERVER_TLS_NEED;
         }
         return auth
