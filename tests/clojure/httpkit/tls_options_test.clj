@@ -4,6 +4,7 @@
             [clojure.string     :as str]
             [clojure.test       :refer [deftest is testing]]
             [httpkit.files      :as files]
+            [httpkit.subprocess :as subprocess]
             [httpkit.tls-certs  :as certs]
             [httpkit.wire       :as wire]
             [org.httpkit.server :as server])
@@ -205,6 +206,36 @@
       (java.security.KeyStore$PasswordProtection. (.toCharArray "x")))
     (is (= [IllegalArgumentException ":keystore has no private key; its entries: session (secret key)"]
            (thrown {:ssl-port 0 :keystore empty :key-password "x"})))))
+
+(deftest a-jvm-without-elliptic-curves-says-which-module-it-lacks
+  (let [p12    (certs/path "server.p12")
+        script (pr-str `(try ((server/run-server identity {:port 0 :ip "127.0.0.1" :ssl-port 0 :keystore ~p12 :key-password ~password}))
+                             (println :started)
+                             (catch Exception e# (println (ex-message e#)))))
+        {:keys [out]} (subprocess/run (str "(require '[org.httpkit.server])" script)
+                        :jvm-args (concat subprocess/native-access ["--limit-modules" "java.sql"]))]
+    (is (= (if (< (.feature (Runtime/version)) 22) ; it is part of java.base since
+             (str ":keystore \"" p12 "\" entry \"server\": EC KeyFactory not available;"
+               " this JVM lacks a module that has it, such as jdk.crypto.ec")
+             ":started")
+           (last (str/split-lines out)))
+        out)))
+
+(deftest a-store-whose-password-is-missing-is-said-so-even-if-that-is-empty
+  (let [p12   (certs/path "empty.p12")
+        trust (certs/path "trust.p12")]
+    (certs/run "openssl" "pkcs12" "-export" "-name" "srv" "-in" (certs/path "server.pem") "-inkey" (certs/path "server.key")
+               "-out" p12 "-passout" "pass:")
+    (is (= [IllegalArgumentException
+            (str ":keystore \"" p12 "\" entry \"srv\" has a key, but no certificate; is :key-password missing? It may be \"\"")]
+           (thrown {:ssl-port 0 :keystore p12})))
+    (is (= [names-of-server] (thrown {:ssl-port 0 :keystore p12 :key-password ""})))
+    (is (= [IllegalArgumentException
+            (str ":keystore \"" trust "\" has no private key; it has no entries; is :key-password missing? It may be \"\"")]
+           (thrown {:ssl-port 0 :keystore trust})))
+    (is (= [IllegalArgumentException
+            (str ":truststore \"" trust "\" has no trusted certificate; is :trust-password missing? It may be \"\"")]
+           (thrown {:ssl-port 0 :tls (certs/pem "server") :client-auth :need :truststore trust})))))
 
 (deftest a-key-that-stays-in-its-provider-is-refused
   (let [key   (reify PrivateKey (getAlgorithm [_] "EC") (getFormat [_] nil) (getEncoded [_] nil))

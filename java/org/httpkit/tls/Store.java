@@ -6,6 +6,7 @@ import java.security.GeneralSecurityException;
 import java.security.InvalidKeyException;
 import java.security.KeyStore;
 import java.security.KeyStoreException;
+import java.security.NoSuchAlgorithmException;
 import java.security.UnrecoverableKeyException;
 import java.security.cert.Certificate;
 import java.security.cert.X509Certificate;
@@ -103,7 +104,10 @@ public final class Store {
             }
             if (identities.isEmpty()) {
                 throw new IllegalArgumentException(
-                        where() + " has no private key; " + contents(store));
+                        where()
+                                + " has no private key; "
+                                + contents(store)
+                                + (store.size() == 0 ? hint() : ""));
             }
         } catch (KeyStoreException e) {
             throw new IllegalArgumentException(where() + ": " + e.getMessage(), e);
@@ -111,23 +115,29 @@ public final class Store {
         return identities;
     }
 
-    private Identity identity(KeyStore store, String alias, char[] keyPassword) throws IOException {
+    private Identity identity(KeyStore store, String alias, char[] keyPassword)
+            throws IOException, KeyStoreException {
+        String entry = where() + " entry \"" + alias + "\"";
         char[] used = keyPassword == null ? password : keyPassword;
         try {
             return Identity.of(where(), store, alias, used == null ? new char[0] : used);
         } catch (InvalidKeyException e) {
-            throw new IllegalArgumentException(e.getMessage(), e);
+            boolean bare = source != null && store.getCertificateChain(alias) == null;
+            throw new IllegalArgumentException(e.getMessage() + (bare ? hint() : ""), e);
         } catch (UnrecoverableKeyException e) {
+            if (e.getCause() instanceof NoSuchAlgorithmException) {
+                throw new IOException(
+                        entry
+                                + ": "
+                                + e.getCause().getMessage()
+                                + "; this JVM lacks a module that has it, such as jdk.crypto.ec",
+                        e);
+            }
             String option = keyPassword == null ? passwordOption : ":key-manager-password";
             throw new IOException(
-                    where()
-                            + " entry \""
-                            + alias
-                            + (used == null ? "\" needs a password: give " : "\": wrong ")
-                            + option,
-                    e);
+                    entry + (used == null ? " needs a password: give " : ": wrong ") + option, e);
         } catch (GeneralSecurityException e) {
-            throw new IOException(where() + " entry \"" + alias + "\": " + e.getMessage(), e);
+            throw new IOException(entry + ": " + e.getMessage(), e);
         }
     }
 
@@ -169,7 +179,9 @@ public final class Store {
      * Without a password the JDK reads a store whose certificates are encrypted as an empty one.
      */
     private String hint() {
-        return given == null && password == null ? "; is " + passwordOption + " missing?" : "";
+        return given == null && password == null
+                ? "; is " + passwordOption + " missing? It may be \"\""
+                : "";
     }
 
     /** The name and value of the option. */
