@@ -176,6 +176,25 @@
       (is (= 1 (count (str/split-lines (str tried)))) tried)
       (is (not (.exists cache))))))
 
+(deftest a-named-file-that-is-another-library-is-said-so-and-does-not-change-later-names
+  (files/with-temporary-directory dir
+    (let [other  (str (io/file (System/getProperty "java.home") "lib" "libprefs.so"))
+          script (str "(defn message [] (try (org.httpkit.jni.NativeLibrary/load) (catch UnsatisfiedLinkError e (.getMessage e))))
+                       (def said [(message) (message)])
+                       (System/clearProperty \"http-kit.native.path\")
+                       (prn (conj said (get (org.httpkit.jni.NativeLibrary/info) \"file\")))")
+          [once again file] (last-form (subprocess/run script :jvm-args [(str "-Dhttp-kit.native.path=" other)
+                                                                         (str "-Dhttp-kit.native.dir=" dir)]))]
+      (is (str/starts-with? once (str "http-kit: http-kit.native.path names " other ", which is another library.\n  looked for: ")))
+      (is (= once again))
+      (is (not (str/includes? file "-copy")) file))))
+
+(deftest empty-properties-are-as-if-not-given
+  (files/with-temporary-directory dir
+    (let [where #(get-in (loading % :env {"XDG_CACHE_HOME" (str dir)}) [:info "file"])]
+      (doseq [k ["path" "dir" "libc"]]
+        (is (str/starts-with? (str (where {(str "http-kit.native." k) ""})) (str (io/file dir "http-kit"))) k)))))
+
 (deftest clojure-prints-the-explanation-of-a-failure
   (files/with-temporary-directory dir
     (spit (io/file dir "text.so") "not a library")
@@ -188,7 +207,9 @@
   (let [without (->> (str/split (System/getProperty "java.class.path") #":")
                      (remove #(or (str/ends-with? % "build/native") (re-find #"http-kit-[^/]*\.jar$" %)))
                      (str/join ":"))]
-    (is (str/includes? (:error (loading {} :class-path without)) "no native library"))))
+    (is (str/includes? (:error (loading {} :class-path without))
+          (str "the class path holds: no native library (no /native/httpkit.properties): a checkout must be built"
+            " (`gradle prep`), and a no-natives jar needs -Dhttp-kit.native.path\n")))))
 
 (deftest denied-native-access-is-a-sentence
   (when (>= (.feature (Runtime/version)) 24)

@@ -25,7 +25,7 @@ import java.util.TreeSet;
  * <p>System properties: {@code http-kit.native.path} (load this file, look nowhere else; a copy if
  * its mount is noexec, and for a further class loader), {@code http-kit.native.dir} (unpack here;
  * default: {@code http-kit} in the user's cache directory, then {@code java.io.tmpdir}), {@code
- * http-kit.native.libc} ({@code glibc} or {@code musl}).
+ * http-kit.native.libc} ({@code glibc} or {@code musl}). An empty one is as if not given.
  *
  * <p>While the library loads, its native side looks up {@link Native}, and so waits until that
  * class is initialised. A thread must therefore initialise Native before it takes the loading lock.
@@ -118,16 +118,17 @@ public final class NativeLibrary {
                         Platform.of(
                                 System.getProperty("os.name"),
                                 System.getProperty("os.arch"),
-                                System.getProperty("http-kit.native.libc"));
+                                property("http-kit.native.libc"));
             } catch (IllegalArgumentException e) {
                 throw failure(e.getMessage(), e);
             }
-            String path = System.getProperty("http-kit.native.path");
+            String path = property("http-kit.native.path");
             int number = takeNumber();
             Path file = null;
             try {
-                file = path == null ? loadResource(number) : loadFile(named(path), number);
-                Native.loaderNumber(number);
+                Path opened = path == null ? loadResource(number) : loadFile(named(path), number);
+                register(number, path);
+                file = opened;
             } catch (IllegalCallerException e) {
                 // From JDK 24 on, with --illegal-native-access=deny.
                 throw failure(
@@ -143,6 +144,21 @@ public final class NativeLibrary {
                 }
             }
             return describe(file);
+        }
+
+        /**
+         * @param path of the file that was named; null for one of our own
+         */
+        private void register(int number, String path) {
+            try {
+                Native.loaderNumber(number);
+            } catch (UnsatisfiedLinkError e) {
+                if (path == null) {
+                    throw e;
+                }
+                throw failure(
+                        "http-kit.native.path names " + path + ", which is another library", e);
+            }
         }
 
         private Path named(String path) {
@@ -208,8 +224,7 @@ public final class NativeLibrary {
                 String name,
                 boolean reusable,
                 UnsatisfiedLinkError reason) {
-            for (LibraryCache cache :
-                    LibraryCache.candidates(System.getProperty("http-kit.native.dir"))) {
+            for (LibraryCache cache : LibraryCache.candidates(property("http-kit.native.dir"))) {
                 try {
                     Path file = cache.provide(name, library, sha256);
                     try {
@@ -296,7 +311,10 @@ public final class NativeLibrary {
                 }
             }
             return platforms.isEmpty()
-                    ? "no native library (no " + INDEX + "; in a checkout, `gradle prep` builds it)"
+                    ? "no native library (no "
+                            + INDEX
+                            + "): a checkout must be built (`gradle prep`), and a no-natives jar"
+                            + " needs -Dhttp-kit.native.path"
                     : String.join(", ", platforms);
         }
 
@@ -310,6 +328,12 @@ public final class NativeLibrary {
                 throw failure(resource + " cannot be read (" + e + ")", e);
             }
         }
+    }
+
+    /** Null also if it is empty, as from an unset variable of a script that starts java. */
+    private static String property(String name) {
+        String value = System.getProperty(name, "");
+        return value.isEmpty() ? null : value;
     }
 
     private static Properties readIndex() {
