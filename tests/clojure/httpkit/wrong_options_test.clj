@@ -100,6 +100,8 @@
              [{:listen-socket "3"}      IllegalArgumentException ":listen-socket \"3\": expected a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"]
              [{:listen-socket -1}       IllegalArgumentException ":listen-socket -1: expected a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"]
              [{:listen-socket {:fd "3"}} IllegalArgumentException ":listen-socket of class clojure.lang.PersistentArrayMap: expected a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"]
+             [{:listen-socket {:fd 3 :nme "x"}} IllegalArgumentException ":listen-socket has the key :nme: expected :fd or :name"]
+             [{:listen-socket {:fd 0 :name "http"}} IllegalArgumentException ":listen-socket has :fd and :name: expected one of them"]
              [{:listen-socket 0 :unix-socket "/tmp/s"} IllegalArgumentException ":listen-socket and :unix-socket: expected one of them"]
              [{:unix-socket "/tmp/s" :http? false :ssl-port 0 :tls {:cert "c" :key "k"}} IllegalArgumentException
               ":unix-socket with :http? false: plain HTTP is what it is for"]

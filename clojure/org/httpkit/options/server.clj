@@ -91,14 +91,23 @@
 (defn- descriptor? [v]
   (and (integer? v) (<= 0 v Integer/MAX_VALUE)))
 
+(defn- wrong-keys-of-socket
+  "What is wrong with the keys of `v`, the value of `:listen-socket`, as a text, or nil."
+  [v]
+  (when (map? v)
+    (let [[other] (remove #{:fd :name} (keys v))]
+      (cond
+        other                              (str "the key " (shown other) ": expected :fd or :name")
+        (every? some? [(:fd v) (:name v)]) ":fd and :name: expected one of them"))))
+
 (def ^:private listen-socket
   [#(or (not %) (#{:systemd :inherited} %) (descriptor? %)
-        (and (map? %) (or (descriptor? (:fd %)) (and (nil? (:fd %)) (string? (:name %))))))
+        (and (map? %) (nil? (wrong-keys-of-socket %)) (or (descriptor? (:fd %)) (string? (:name %)))))
    "a descriptor, :systemd, :inherited, or a map of :fd or :name, or nil"
    (fn [message v]
      (if (or (instance? ServerSocketChannel v) (instance? ServerSocket v))
        (illegal (str message "; the JDK does not give the descriptors of its sockets away") v)
-       (illegal message v)))])
+       (illegal (if-let [wrong (wrong-keys-of-socket v)] (str ":listen-socket has " wrong) message) v)))])
 
 (defn- file? [v]
   (and v (path? v)))
