@@ -150,6 +150,25 @@
       (is (= [IllegalArgumentException (str name ": expected a path, not PEM text")] (thrown (assoc options :ssl-port 0))))
       (is (not (str/includes? (said options) secret))))))
 
+(deftest a-path-that-the-jvm-cannot-express-is-named-by-its-option
+  (let [key (certs/path "server.key")]
+    (doseq [[options name] [[{:tls {:cert "a\u0000b" :key key}} ":tls :cert"] [{:keystore "a\u0000b"} ":keystore"]]]
+      (is (= [IllegalArgumentException (str name ": not a path here (Nul character not allowed)")]
+             (thrown (assoc options :ssl-port 0)))))
+    (let [odd    `(str ~(str (files/temporary-directory)) "/" (char 252) ".pem")
+          script (pr-str `(doseq [options# [{:tls {:cert ~odd :key ~key}} {:keystore ~odd} {:access-log ~odd}
+                                            {:access-log {:file (java.io.File. ~odd)}}]]
+                            (println (try ((server/run-server identity (merge {:port 0 :ip "127.0.0.1"} options#
+                                                                         (when-not (:access-log options#) {:ssl-port 0}))))
+                                          (catch Exception e# (str (class e#) " " (ex-message e#)))))))
+          {:keys [out]} (subprocess/run (str "(require '[org.httpkit.server])" script)
+                          :jvm-args subprocess/native-access :env {"LC_ALL" "C"})]
+      (is (= (for [name [":tls :cert" ":keystore" ":access-log" ":access-log"]]
+               (str IllegalArgumentException " " name ": not a path here (Malformed input or input contains unmappable characters);"
+                 " beyond ASCII, the JVM needs a locale such as LC_ALL=C.UTF-8"))
+             (take-last 4 (str/split-lines out)))
+          out))))
+
 (deftest a-password-in-a-url-is-not-repeated
   (wire/with-server [{:keys [port]} (constantly {:status 404}) {}]
     (doseq [[at why] {port "no such file", 1 "Connection refused"}
@@ -283,6 +302,26 @@
       (is (= [IllegalArgumentException
               (str ":tls :key \"" old "\" is encrypted in OpenSSL's old form; `openssl pkcs8 -topk8` converts it")]
              (with {:key old :key-password "secret"}))))))
+
+(deftest a-password-that-the-jvm-does-not-take-is-said-so
+  (let [secret "geh\u00e4use"
+        key    (fn [name & args]
+                 (let [path (certs/path name)]
+                   (apply certs/run "openssl" "pkcs8" "-topk8" "-in" (certs/path "server.key") "-out" path
+                     "-passout" (str "pass:" secret) args)
+                   path))
+        with   (fn [key password] (thrown {:ssl-port 0 :tls {:cert (certs/path "server.pem") :key key :key-password password}}))
+        says   (fn [key message] [IOException (str ":tls :key \"" key "\": " message)])
+        aes    (key "odd-aes.key" "-v2" "aes256")
+        des    (key "odd-des.key" "-v1" "PBE-SHA1-3DES")
+        all?   (< 18 (.feature (Runtime/version)))] ; later JDKs take other characters, but not in all ways
+    (if all?
+      (is (= [names-of-server (says aes "wrong :key-password")]
+             [(first (with aes secret)) (with aes "geh\u00e4u")]))
+      (is (= (says aes "this JVM takes only ASCII in its :key-password") (with aes secret))))
+    (is (= (says des (str (when all? "wrong :key-password, or ") "this JVM takes only ASCII in its :key-password"))
+           (with des secret)))
+    (is (= (says des "wrong :key-password") (with des "guess")))))
 
 (deftest an-encryption-that-the-jvm-does-not-know-is-said-so
   (let [cert   (certs/path "server.pem")

@@ -16,7 +16,8 @@
    [java.util.concurrent ExecutorService]
    [org.httpkit.logger ContextLogger]
    [org.httpkit.server AccessFormat AccessSink Compression HttpServer HttpServer$AddressFinder
-    HttpServer$ServerChannelFactory Overflow ServerOptions]))
+    HttpServer$ServerChannelFactory Overflow ServerOptions]
+   [org.httpkit.tls Source]))
 
 (set! *warn-on-reflection* true)
 
@@ -183,9 +184,8 @@
     (cond
       (not file)               nil
       (= :stdout file)         (AccessSink/standardOutput format)
-      (string? file)           (AccessSink/file (.toPath (File. ^String file)) format)
-      (instance? File file)    (AccessSink/file (.toPath ^File file) format)
-      (instance? Path file)    (AccessSink/file file format)
+      (or (string? file) (instance? File file) (instance? Path file))
+      (AccessSink/file (Source/path ":access-log" file) format)
       :else                    (AccessSink/function file))))
 
 (defn- set-access-log! [^ServerOptions options opts]

@@ -1,9 +1,11 @@
 package org.httpkit.tls;
 
 import java.io.IOException;
+import java.nio.CharBuffer;
 import java.security.GeneralSecurityException;
 import java.security.cert.X509CRL;
 import java.security.cert.X509Certificate;
+import java.security.spec.InvalidKeySpecException;
 import java.util.List;
 import java.util.Set;
 
@@ -16,6 +18,8 @@ import javax.crypto.spec.PBEKeySpec;
 /** A certificate chain and its key in PEM files. Each method reads them anew. Not API. */
 public final class PemIdentity {
     private static final String ENCRYPTED = "ENCRYPTED PRIVATE KEY";
+    private static final String PBES2_MEMBER = "PBEWithHmac";
+    private static final String ONLY_ASCII = "this JVM takes only ASCII in its :key-password";
     private static final Set<String> KEYS =
             Set.of("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", ENCRYPTED);
 
@@ -100,6 +104,9 @@ public final class PemIdentity {
             info = new EncryptedPrivateKeyInfo(der);
             cipher = decryptor(info);
         } catch (IOException | GeneralSecurityException e) {
+            if (e instanceof InvalidKeySpecException && !isAscii()) {
+                throw new IOException(key + ": " + ONLY_ASCII, e);
+            }
             throw new IllegalArgumentException(
                     key
                             + " is encrypted in a way that this JVM does not know ("
@@ -110,15 +117,28 @@ public final class PemIdentity {
         try {
             return info.getKeySpec(cipher).getEncoded();
         } catch (GeneralSecurityException e) {
-            throw new IOException(key + ": wrong :key-password", e);
+            // A JDK that takes other characters does so right in PBES2 only.
+            boolean doubtful = !isAscii() && !algorithm(info).startsWith(PBES2_MEMBER);
+            String wrong = ": wrong :key-password" + (doubtful ? ", or " + ONLY_ASCII : "");
+            throw new IOException(key + wrong, e);
         }
     }
 
-    private Cipher decryptor(EncryptedPrivateKeyInfo info) throws GeneralSecurityException {
-        // PBES2 is a family; the JDK names its member, such as PBEWithHmacSHA256AndAES_256, only in
-        // the parameters.
+    private boolean isAscii() {
+        return CharBuffer.wrap(password).chars().allMatch(c -> c < 0x80);
+    }
+
+    /**
+     * PBES2 is a family; older JDKs name its member, such as PBEWithHmacSHA256AndAES_256, only in
+     * the parameters.
+     */
+    private static String algorithm(EncryptedPrivateKeyInfo info) {
         boolean family = Set.of("PBES2", "1.2.840.113549.1.5.13").contains(info.getAlgName());
-        String algorithm = family ? info.getAlgParameters().toString() : info.getAlgName();
+        return family ? info.getAlgParameters().toString() : info.getAlgName();
+    }
+
+    private Cipher decryptor(EncryptedPrivateKeyInfo info) throws GeneralSecurityException {
+        String algorithm = algorithm(info);
         PBEKeySpec spec = new PBEKeySpec(password);
         try {
             SecretKey secret = SecretKeyFactory.getInstance(algorithm).generateSecret(spec);

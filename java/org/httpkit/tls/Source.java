@@ -9,6 +9,7 @@ import java.net.URL;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemNotFoundException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -58,7 +59,31 @@ public final class Source {
             // Without the text, which may be a private key.
             throw new IllegalArgumentException(option + ": expected a path, not PEM text");
         }
-        return value instanceof Path ? (Path) value : Paths.get(value.toString());
+        return path(option, value);
+    }
+
+    /**
+     * A path as a String, a File or a Path.
+     *
+     * @param option its name, for errors
+     */
+    public static Path path(String option, Object value) {
+        String text = value.toString();
+        try {
+            return value instanceof Path ? (Path) value : Paths.get(text);
+        } catch (InvalidPathException e) {
+            boolean ascii = text.chars().allMatch(c -> c < 0x80);
+            // Without the text, and so without the cause: it may be what belongs into a file.
+            throw new IllegalArgumentException(
+                    option
+                            + ": not a path here ("
+                            + e.getReason()
+                            + ")"
+                            + (ascii
+                                    ? ""
+                                    : "; beyond ASCII, the JVM needs a locale such as"
+                                            + " LC_ALL=C.UTF-8"));
+        }
     }
 
     private static URL resource(String option, Object value) {
