@@ -85,9 +85,12 @@
             socket   (socket ch)]
         (check-listener listener)
         (.watchPeer ch)
-        (listen! ch listener socket)
-        (.sendHandshake ch (handshake/headers accept protocol nil))
-        (reporting listener socket #(ws/on-open listener socket))
+        (.beginOpening ch)
+        (try
+          (listen! ch listener socket)
+          (.sendHandshake ch (handshake/headers accept protocol nil))
+          (reporting listener socket #(ws/on-open listener socket))
+          (finally (.endOpening ch)))
         {:body ch})
       (handshake/rejection request "Bad Sec-WebSocket-Key header"))
     response))

@@ -528,8 +528,9 @@
     "Sets (fn [status]), called once when the channel closes, or immediately if it
     already has. By `close`, or a send that closes: at once, on the calling thread,
     even if a callback runs. Else, as when the peer closes: after the messages received
-    before, unless their callback runs for more than 100 ms. Not called for a 500
-    because the handler or `:on-open` threw. Status is
+    before, unless their callback runs for more than 100 ms, and likewise after `:on-open`,
+    also if it began with the channel closed. Not called for a 500 because the handler or
+    `:on-open` threw. Status is
 
       :server-close      ; By `close`, the end of a response, a response of the server
                          ; (408, 503 ...), or, of a WebSocket, the server's stop
@@ -743,12 +744,14 @@
 (defn- open-channel! [ring-req ch {:keys [init on-open on-close on-close-raw] :as opts}]
   (upgrade/prepare! ch opts)
   (when init (init ch))
-  (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
-  (when on-close-raw (.setCloseRingHandler (options/the-channel ":on-close-raw of" ch) (partial on-close-raw ch)))
-  (cond
-    (not (:websocket? ring-req)) (when on-open (on-open ch))
-    ;; Otherwise `:init` has sent the response.
-    (open? ch) (open-websocket! ch ring-req opts))
+  (upgrade/opening ch
+    (fn []
+      (when on-close (org.httpkit.server/on-close ch (partial on-close ch)))
+      (when on-close-raw (.setCloseRingHandler (options/the-channel ":on-close-raw of" ch) (partial on-close-raw ch)))
+      (cond
+        (not (:websocket? ring-req)) (when on-open (on-open ch))
+        ;; Otherwise `:init` has sent the response.
+        (open? ch) (open-websocket! ch ring-req opts))))
   {:body ch})
 
 (defn as-channel
@@ -788,8 +791,9 @@
     :ping-timeout   ; WebSocket: msecs to wait for any data after a ping before
                     ; closing as `:abnormal` (default `:ping-interval`)
 
-  Messages may arrive before `:on-open` has returned. Exceptions in callbacks are
-  logged; one in `:on-open`, before the response has started, becomes a 500."
+  Messages may arrive before `:on-open` has returned, but if the client leaves meanwhile,
+  or has left before, `:on-close` comes after it (or after 100 ms). Exceptions in callbacks
+  are logged; one in `:on-open`, before the response has started, becomes a 500."
   {:arglists '([ring-req {:keys [init on-open on-receive on-ping on-close on-close-raw
                                  on-handshake-error on-drain max-pending-bytes on-overflow
                                  compression subprotocols headers ping-interval ping-timeout] :as opts}])}

@@ -54,6 +54,15 @@
     (.watchPeer ^AsyncChannel ch)
     (bound-pending! ch opts)))
 
+(defn opening
+  "Runs `f`, which sets the close handlers and then calls `:on-open`; see `AsyncChannel`."
+  [ch f]
+  (if (instance? AsyncChannel ch)
+    (do
+      (.beginOpening ^AsyncChannel ch)
+      (try (f) (finally (.endOpening ^AsyncChannel ch))))
+    (f)))
+
 ;;;; Handshake
 
 (defn set-pings! [ch {:keys [ping-interval ping-timeout]}]

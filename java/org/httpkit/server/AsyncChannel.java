@@ -325,6 +325,22 @@ public class AsyncChannel {
         return closedRan.get() || handle() == 0 || !sender.hold();
     }
 
+    /**
+     * The caller sets the close handlers, and then runs {@code on-open}. Until {@link #endOpening},
+     * but no longer than {@code on-open} may delay it, a closing by the peer, or before, is not
+     * told: {@code on-close} finds what {@code on-open} has noted down.
+     */
+    public void beginOpening() {
+        if (server != null) {
+            closing.beginOpening();
+        }
+    }
+
+    /** Runs the close handlers if they have waited for it. */
+    public void endOpening() {
+        closing.endOpening();
+    }
+
     /** Whether the request asked for a WebSocket: true even before the handshake. */
     public boolean isWebSocket() {
         return sender.isUpgradeRequested();
@@ -444,7 +460,7 @@ public class AsyncChannel {
     void peerLeft(int status, String reason) {
         if (sender.peerLeft()) {
             // Otherwise the call that closed it reports that, with its own code, before it returns.
-            closing.tell(status, status, reason, false);
+            closing.tellOfPeer(status, reason);
         }
     }
 

@@ -21,6 +21,12 @@ final class Closing {
     /** An embedder has been told that the peer has disconnected or half-closed. */
     static final int EMBEDDER_TOLD = 8;
 
+    /** From before {@code as-channel} sets the handlers until {@code on-open} has returned. */
+    private static final int OPENING = 16;
+
+    /** The close handlers wait for the end of that: the peer had closed the channel by then. */
+    private static final int DEFERRED = 32;
+
     private static final AtomicIntegerFieldUpdater<Closing> DONE =
             AtomicIntegerFieldUpdater.newUpdater(Closing.class, "done");
 
@@ -44,13 +50,63 @@ final class Closing {
 
     /** True for the first call with this bit. */
     boolean claim(int bit) {
+        return claim(bit, bit);
+    }
+
+    /** As {@link #claim}, but false while the handlers are to wait. */
+    private boolean claimRun(int bit) {
+        return claim(bit, bit | DEFERRED);
+    }
+
+    private boolean claim(int bit, int unless) {
         int before;
         do {
             before = done;
-            if ((before & bit) != 0) {
+            if ((before & unless) != 0) {
                 return false;
             }
         } while (!DONE.compareAndSet(this, before, before | bit));
+        return true;
+    }
+
+    /** See {@link AsyncChannel#beginOpening}. */
+    void beginOpening() {
+        int before;
+        int now;
+        do {
+            before = done;
+            now = before | OPENING | ((before & REPORTED) == 0 ? 0 : DEFERRED);
+        } while (!DONE.compareAndSet(this, before, now));
+        if ((now & DEFERRED) != 0) {
+            LateClosing.afterOpening(channel.server, this);
+        }
+    }
+
+    /** Runs the close handlers that have waited, unless the call that ended it before did. */
+    void endOpening() {
+        int before;
+        do {
+            before = done;
+        } while (!DONE.compareAndSet(this, before, before & ~(OPENING | DEFERRED)));
+        if ((before & DEFERRED) != 0) {
+            closed(false);
+            channel.server.workers.opening.remove(this);
+        }
+    }
+
+    boolean isDeferred() {
+        return (done & DEFERRED) != 0;
+    }
+
+    /** Leaves the close handlers to {@link #endOpening}. @return whether that is still to come */
+    private boolean defer() {
+        int before;
+        do {
+            before = done;
+            if ((before & OPENING) == 0) {
+                return false;
+            }
+        } while (!DONE.compareAndSet(this, before, before | DEFERRED));
         return true;
     }
 
@@ -97,12 +153,33 @@ final class Closing {
      * @param throwing whether to throw their exceptions to the caller, instead of logging them
      */
     void tell(int cause, int code, String reason, boolean throwing) {
+        if (report(cause, code, reason)) {
+            closed(throwing);
+        }
+    }
+
+    /** As {@link #tell}, after {@code on-open}, if that runs; exceptions are logged. */
+    void tellOfPeer(int code, String reason) {
+        if (report(code, code, reason)) {
+            if (defer()) {
+                LateClosing.afterOpening(channel.server, this);
+            } else {
+                closed(false);
+            }
+        }
+    }
+
+    private boolean report(int cause, int code, String reason) {
         if (!claim(REPORTED)) {
-            return;
+            return false;
         }
         this.cause = cause;
         this.code = code;
         this.reason = reason;
+        return true;
+    }
+
+    private void closed(boolean throwing) {
         channel.closedRan.set(true);
         channel.sender.forgetClosed();
         if (hasHandler()) {
@@ -145,13 +222,13 @@ final class Closing {
 
     /** Closing and setting the handler may race: the first to get here runs it. */
     private void runHandler() {
-        if (handler != null && claim(HANDLER_RAN)) {
+        if (handler != null && claimRun(HANDLER_RAN)) {
             handler.invoke(CloseCodes.keyword(cause));
         }
     }
 
     private void runRingHandler() {
-        if (ringHandler != null && claim(RING_HANDLER_RAN)) {
+        if (ringHandler != null && claimRun(RING_HANDLER_RAN)) {
             ringHandler.invoke(code, reason);
         }
     }

@@ -51,8 +51,24 @@ final class LateClosing {
                 .watch();
     }
 
+    /** The close handlers wait for the end of {@code on-open}. */
+    static void afterOpening(HttpServer server, Closing deferred) {
+        Workers workers = server.workers;
+        FutureTask<?> closing = workers.closingTask(deferred::endOpening);
+        workers.opening.put(deferred, closing);
+        if (workers.shut) {
+            closing.run(); // a stop may not look again for what waits
+        }
+        if (!deferred.isDeferred()) {
+            workers.opening.remove(deferred);
+            return;
+        }
+        new LateClosing(closing, () -> !deferred.isDeferred(), () -> 1, workers::callback).watch();
+    }
+
     /** The server stops: delivers close events that callbacks are delaying. */
     static void hurry(Collection<AsyncChannel> channels, Workers workers) {
+        workers.opening.values().forEach(workers::closing);
         for (AsyncChannel channel : channels) {
             FutureTask<?> closing = channel.lateClosing;
             if (closing != null) {

@@ -4,6 +4,7 @@ import org.httpkit.jni.Abi;
 import org.httpkit.jni.Native;
 import org.httpkit.logger.EventLogger;
 
+import java.util.Map;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -40,6 +41,9 @@ abstract class Workers {
     private final AtomicBoolean stoppingLogged = new AtomicBoolean();
     private final LogLimit rejected;
     private final LogLimit queueFull;
+
+    /** Closings that wait for the end of {@code on-open}, or run since it takes long. */
+    final Map<Closing, FutureTask<?>> opening = new ConcurrentHashMap<>();
 
     /** Callbacks of channels closed by {@code stop}. */
     private final Queue<FutureTask<?>> closings = new ConcurrentLinkedQueue<>();
