@@ -83,14 +83,14 @@
 (defn- divided [response part n]
   (let [headers #(headers/with (headers/without (:headers response) %1) "Content-Range" (str "bytes " %2 "/" n))]
     (if (= :unsatisfiable part)
-      {:status 416, :headers (headers #{"content-length" "content-type"} "*"), :body nil}
+      (assoc response :status 416 :headers (headers #{"content-length" "content-type"} "*") :body nil)
       (let [[offset length] part]
         (assoc response
                :status  206
                :headers (headers #{"content-length"} (str offset "-" (dec (+ (long offset) (long length)))))
                :body    (FilePart. (:body response) offset length))))))
 
-(defn- response
+(defn- ranged
   "The response that `request` gets: the whole of a file, a part of it, or 416."
   [request response]
   (if-not (and (map? response) (divisible? request response))
@@ -101,6 +101,13 @@
                      (part-of asked n))
           response (update response :headers headers/with "Accept-Ranges" "bytes")]
       (if part (divided response part n) response))))
+
+(defn- response
+  "As `ranged`. A response that cannot be examined stays as it is, and the server says what is wrong with it: what is
+  thrown where an asynchronous handler responds may reach nobody."
+  [request response]
+  (try (ranged request response)
+       (catch Exception _ response)))
 
 (defn wrap
   "See `org.httpkit.server/wrap-range`."

@@ -183,3 +183,28 @@
                                      ["f" 0 9223372036854775808 "length 9223372036854775808N of file-part: expected an integer"]
                                      [7 0 1 "file-part of 7: expected a File, a Path or a String"]]]
     (is (thrown-with-msg? IllegalArgumentException (re-pattern text) (server/file-part file offset length)))))
+
+(deftest a-response-that-cannot-be-sent-is-a-logged-500-behind-wrap-range-too
+  (with-file [file size]
+    (doseq [[mode options]           {"in order" {} "asynchronous" {:ring-async? true}}
+            [about response request] [["a header's name that is no String" {:headers {:content-type "text/plain"} :body file}
+                                       [["Accept-Encoding" "gzip"]]]
+                                      ["wrong :compression" {:compression {:lvl 3} :body file} []]
+                                      ["headers that are no map" {:headers [1 2] :body file} []]]]
+      (testing (str mode ", " about)
+        (wire/with-server [{:keys [port errors]}
+                           (server/wrap-range (if (:ring-async? options)
+                                                ;; What is thrown there reaches nobody.
+                                                (fn [_ respond _] (future (respond response)))
+                                                (constantly response)))
+                           (assoc options :compression true)]
+          (with-open [conn (wire/connect port)]
+            (is (= 500 (:status (ask conn "GET" (cons ["Range" "bytes=0-9"] request))))))
+          (is (wire/eventually #(= 1 (count @errors))) (pr-str @errors)))))))
+
+(deftest a-416-keeps-what-else-the-response-says
+  (with-file [file 100]
+    (let [response ((server/wrap-range (constantly {:status 200 :headers {"X" "1"} :session {:user 1} :body file}))
+                    {:request-method :get :headers {"range" "bytes=200-"}})]
+      (is (= {:status 416 :session {:user 1} :body nil :headers {"X" "1" "Accept-Ranges" "bytes" "Content-Range" "bytes */100"}}
+             response)))))
