@@ -1,7 +1,8 @@
 (ns proxy
   "The client inside a handler: the request is passed on, the response is passed back when it comes.
   No thread waits for the other server."
-  (:require [org.httpkit.client :as client]
+  (:require [clojure.string :as str]
+            [org.httpkit.client :as client]
             [org.httpkit.server :as server]))
 
 (defn- pass-on
@@ -16,16 +17,19 @@
   [{:keys [upstream] :as options}]
   (server/run-server
     (fn [{:keys [request-method uri query-string body] :as request}]
-      (server/as-channel request
-        {:on-open (fn [channel]
-                    (client/request {:method  request-method
-                                     :url     (str upstream uri (when query-string (str "?" query-string)))
-                                     :body    body
-                                     :as      :byte-array
-                                     :timeout 10000
-                                     :follow-redirects false}
-                      (fn [response]
-                        (server/send! channel (pass-on response)))))}))
+      ;; With another beginning, such as "@elsewhere/", the URL would be one of another server.
+      (if-not (str/starts-with? uri "/")
+        {:status 400, :headers {"Content-Type" "text/plain"}, :body "not a path"}
+        (server/as-channel request
+          {:on-open (fn [channel]
+                      (client/request {:method  request-method
+                                       :url     (str upstream uri (when query-string (str "?" query-string)))
+                                       :body    body
+                                       :as      :byte-array
+                                       :timeout 10000
+                                       :follow-redirects false}
+                        (fn [response]
+                          (server/send! channel (pass-on response)))))})))
     (dissoc options :upstream)))
 
 (defn -main [& [port upstream]]

@@ -115,6 +115,14 @@
     (with-example [url 'proxy/start {:upstream "http://127.0.0.1:1"}]
       (is (= 502 (:status @(http/get url)))))))
 
+(deftest a-request-target-cannot-make-the-proxy-ask-another-server
+  (with-example [secret 'hello/start {}]
+    (with-example [url 'proxy/start {:upstream "http://localhost:1"}]
+      (doseq [target [(str "@127.0.0.1:" (port-of secret) "/secret") "1.example/" "*"]]
+        (with-open [conn (wire/connect (port-of url))]
+          (wire/send! conn (str "GET " target " HTTP/1.1\r\nHost: h\r\n\r\n"))
+          (is (= 400 (:status (wire/answer conn))) target))))))
+
 (deftest a-broken-upload-continues-after-a-restart-where-it-broke-off
   (let [folder (files/temporary-directory)
         text   (apply str (take 200000 (cycle "resumable ")))
