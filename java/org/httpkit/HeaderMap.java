@@ -107,10 +107,10 @@ public class HeaderMap {
             Object value = values[i];
             if (HeaderValues.hasElements(value)) {
                 for (ISeq s = RT.seq(value); s != null; s = s.next()) {
-                    encode(out, names[i], s.first().toString());
+                    encode(out, names[i], HeaderValues.text(names[i], s.first()));
                 }
             } else if (value != null) {
-                encode(out, names[i], value.toString());
+                encode(out, names[i], HeaderValues.text(names[i], value));
             }
         }
         out.append((byte) '\r', (byte) '\n');

@@ -42,6 +42,19 @@ public final class HeaderValues {
                         || value instanceof Object[]);
     }
 
+    /** The text of a value, or of one of its elements: other arrays than those have none. */
+    public static String text(String name, Object value) {
+        if (value.getClass().isArray()) {
+            throw new IllegalArgumentException(
+                    "Invalid HTTP header value: "
+                            + name
+                            + " is of class "
+                            + value.getClass().getTypeName()
+                            + ", expected a String or a seq of Strings");
+        }
+        return value.toString();
+    }
+
     /** The value, or its only element; null if it has none or several. */
     public static Object single(Object value) {
         if (!hasElements(value)) {

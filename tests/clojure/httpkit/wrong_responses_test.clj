@@ -48,7 +48,11 @@
            [{"Location" "/a\r\nX: s3cr3t"} IllegalArgumentException "Invalid character in HTTP header value: Location has a control character at index 2"]
            [{"X-Wide" "\u00fc\n"}        IllegalArgumentException "Invalid character in HTTP header value: X-Wide has a control character at index 1"]
            [{"A b" "x"}                  IllegalArgumentException "Invalid HTTP header name: A b"]
-           [{"X-List" ["a" nil]}         NullPointerException     "nil among the values of response header X-List"]]]
+           [{"X-List" ["a" nil]}         NullPointerException     "nil among the values of response header X-List"]
+           [{"X-Bytes" (.getBytes "abc")} IllegalArgumentException "Invalid HTTP header value: X-Bytes is of class byte[], expected a String or a seq of Strings"]
+           [{"X-Chars" (char-array "abc")} IllegalArgumentException "Invalid HTTP header value: X-Chars is of class char[], expected a String or a seq of Strings"]
+           [{"X-Longs" ["a" (long-array 2)]} IllegalArgumentException "Invalid HTTP header value: X-Longs is of class long[], expected a String or a seq of Strings"]
+           [{"Content-Type" (.getBytes "a/b")} IllegalArgumentException "Invalid HTTP header value: Content-Type is of class byte[], expected a String or a seq of Strings"]]]
     (let [[{:keys [status body]} [_ e]] (response-answer {:headers headers :body "x"})]
       (is (= [500 class message message] [status (clojure.core/class e) body (ex-message e)])))))
 

@@ -137,15 +137,7 @@ final class RequestHead {
     }
 
     private static String text(String name, Object value) {
-        if (value.getClass().isArray()) {
-            throw new IllegalArgumentException(
-                    "Invalid HTTP header value: "
-                            + name
-                            + " is of class "
-                            + value.getClass().getTypeName()
-                            + ", expected a String or a seq of Strings");
-        }
-        return HeaderMap.checkValue(name, value.toString());
+        return HeaderMap.checkValue(name, HeaderValues.text(name, value));
     }
 
     /** The one value of a header that must have exactly one. */

@@ -293,10 +293,10 @@ final class ResponseWriter extends HeadBuffer {
                     throw new NullPointerException(
                             "nil among the values of response header " + name);
                 }
-                line(wireName, element.toString());
+                line(wireName, HeaderValues.text(name, element));
             }
         } else if (value != null) {
-            line(wireName, value.toString());
+            line(wireName, HeaderValues.text(name, value));
         }
     }
 
