@@ -89,7 +89,8 @@
         (try
           (listen! ch listener socket)
           (.sendHandshake ch (handshake/headers accept protocol nil))
-          (reporting listener socket #(ws/on-open listener socket))
+          (when-not (.get (.closedRan ch)) ; the handshake got 400: its body is on its way
+            (reporting listener socket #(ws/on-open listener socket)))
           (finally (.endOpening ch)))
         {:body ch})
       (handshake/rejection request "Bad Sec-WebSocket-Key header"))

@@ -736,7 +736,8 @@
         (upgrade/accept! ch ring-req checked opts)
         ;; As in http-kit: users' tests replace this function.
         (send-checked-websocket-handshake! ch checked))
-      (when on-open (on-open ch)))
+      ;; Otherwise the handshake got 400: its body is on its way.
+      (when (and on-open (not (upgrade/told? ch))) (on-open ch)))
     (if on-handshake-error
       (on-handshake-error ch)
       (send! ch (upgrade/rejection ring-req)))))
@@ -850,6 +851,7 @@
   one range makes them 206 with `Content-Range`, or 416 when the file has no byte of it.
   Several ranges, other units, and an `If-Range` that is not the response's strong `ETag`
   or its `Last-Modified` get the whole file, and so does a client for which the whole file
-  is compressed (see `:compression`). For synchronous and asynchronous handlers."
+  is compressed (see `:compression`). It belongs outside of a middleware that answers conditional requests,
+  such as Ring's `wrap-not-modified`. For synchronous and asynchronous handlers."
   [handler]
   (ranges/wrap handler))

@@ -588,7 +588,8 @@
 (deftest a-websocket-handshake-whose-streamed-body-a-middleware-has-replaced-gets-400-and-its-channel-closes
   (let [closes     (atom [])
         closed     #(swap! closes conj %2)
-        as-channel #(server/as-channel % {:on-close closed})
+        as-channel #(server/as-channel % {:on-open  (fn [_] (swap! closes conj :opened))
+                                          :on-close closed})
         by-hand    (fn [{ch :async-channel :as req}]
                      (server/on-close ch (partial closed ch))
                      (server/send-websocket-handshake! ch req)

@@ -63,6 +63,11 @@
       (try (f) (finally (.endOpening ^AsyncChannel ch))))
     (f)))
 
+(defn told?
+  "Whether `:on-close` has been called, or would have been."
+  [ch]
+  (and (instance? AsyncChannel ch) (.get (.closedRan ^AsyncChannel ch))))
+
 ;;;; Handshake
 
 (defn set-pings! [ch {:keys [ping-interval ping-timeout]}]
