@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::board::Seat;
 use super::pace;
 use super::parked::Parked;
-use super::peers::Seat;
 use super::place::{Crew, Place, Staffed};
-use super::queue::Pushed;
 use crate::sync::Instant;
 
 /// Backlog (items, age of the oldest) at which a thread that also runs a loop wakes another.
@@ -42,6 +41,15 @@ pub(super) struct Item<T> {
     /// [`Inner::taken`] when this was queued.
     pub(super) before: u64,
     work: T,
+}
+
+/// The outcome of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Pushed {
+    /// A parked thread will take it.
+    Served,
+    /// There is more work than parked threads: the queue should be checked soon (`attend`).
+    Starved,
 }
 
 impl<T: Send> Staffed for Inner<T> {

@@ -34,6 +34,7 @@
 //! a loop ([`leader::Loops::try_lead`]): it tries the runtimes, waiting for none, and may wake loops' own threads. No
 //! other thread is woken there, and nothing is awaited.
 
+mod board;
 mod inner;
 mod leader;
 mod pace;
@@ -46,8 +47,9 @@ mod team;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::server) use inner::Pushed;
 pub(in crate::server) use leader::Owner;
 pub(in crate::server) use place::note_direct_work;
 pub use queue::Mode;
-pub(in crate::server) use queue::{Pushed, Settings};
+pub(in crate::server) use queue::Settings;
 pub(in crate::server) use team::{Team, Teams};

@@ -22,100 +22,10 @@
 
 use std::sync::Arc;
 
+use super::board::{Board, Seat};
 use super::inner::Inner;
 use super::parked::Parked;
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-
-/// Room that a team claims at a time.
-const ROOM: usize = 64;
-
-/// What threads of all teams read and write.
-#[derive(Debug)]
-pub(super) struct Board {
-    /// How many threads are parked, for each team. Written under its queue's lock.
-    parked: Box<[AtomicUsize]>,
-    /// How many teams call.
-    calling: AtomicUsize,
-    /// Room that no team has claimed.
-    room: AtomicUsize,
-    /// Held while room goes from team to team; before a queue's lock.
-    moving: Mutex<()>,
-}
-
-impl Board {
-    fn new(teams: usize, room: usize) -> Self {
-        Self {
-            parked: (0..teams).map(|_| AtomicUsize::new(0)).collect(),
-            calling: AtomicUsize::new(0),
-            room: AtomicUsize::new(room),
-            moving: Mutex::default(),
-        }
-    }
-
-    fn is_alone(&self) -> bool {
-        self.parked.len() == 1
-    }
-
-    /// A team that is alone has all room, always.
-    fn most_at_once(&self) -> usize {
-        match self.is_alone() {
-            true => usize::MAX,
-            false => ROOM,
-        }
-    }
-
-    fn claim(&self) -> usize {
-        let most = self.most_at_once();
-        let left = |room: usize| Some(room.saturating_sub(most));
-        let claim = self
-            .room
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        claim.map_or(0, |room| room.min(most))
-    }
-}
-
-/// A team's place on the board.
-#[derive(Debug)]
-pub(super) struct Seat {
-    board: Arc<Board>,
-    team: usize,
-    calls: bool,
-}
-
-impl Seat {
-    pub(super) fn calls(&self) -> bool {
-        self.calls
-    }
-
-    pub(super) fn note_parked(&self, threads: usize) {
-        if !self.board.is_alone() {
-            self.board.parked[self.team].store(threads, Ordering::SeqCst);
-        }
-    }
-
-    /// Calls, if there is another team.
-    pub(super) fn call(&mut self) {
-        if !self.calls && !self.board.is_alone() {
-            self.calls = true;
-            self.board.calling.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    pub(super) fn end_call(&mut self) {
-        if std::mem::take(&mut self.calls) {
-            self.board.calling.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    /// Returns room of which this team has too much.
-    pub(super) fn share_room(&self, own: &mut usize) {
-        if *own > self.board.most_at_once().saturating_mul(2) {
-            *own -= ROOM;
-            self.board.room.fetch_add(ROOM, Ordering::Relaxed);
-        }
-    }
-}
 
 /// All queues of a server, as one of them sees them.
 #[derive(Debug)]
@@ -133,13 +43,8 @@ impl<T> Peers<T> {
         inner: impl Fn(Seat) -> Inner<T>,
     ) -> impl Iterator<Item = Self> {
         let board = Arc::new(Board::new(teams, room));
-        let seat = |team| Seat {
-            board: board.clone(),
-            team,
-            calls: false,
-        };
         let queues: Arc<[_]> = (0..teams)
-            .map(|team| Arc::new(Mutex::new(inner(seat(team)))))
+            .map(|team| Arc::new(Mutex::new(inner(board.seat(team)))))
             .collect();
         (0..teams).map(move |own| Self {
             board: board.clone(),
@@ -162,7 +67,7 @@ impl<T> Peers<T> {
     }
 
     pub(super) fn are_calling(&self) -> bool {
-        self.board.calling.load(Ordering::SeqCst) > 0
+        self.board.is_called()
     }
 
     /// Takes from the fullest queue of another team that calls, or has work at all if `uncalled`.
@@ -190,10 +95,8 @@ impl<T> Peers<T> {
 
     /// Wakes a parked thread of any team, for one that calls. Whether there is one.
     pub(super) fn wake_parked(&self) -> bool {
-        let mut parked = self.board.parked.iter().zip(&*self.queues);
-        parked.any(|(parked, queue)| {
-            parked.load(Ordering::SeqCst) > 0 && wake(queue, Inner::pick_parked)
-        })
+        let mut teams = self.board.with_parked();
+        teams.any(|team| wake(&self.queues[team], Inner::pick_parked))
     }
 
     /// Wakes up to `most` threads that run loops of other teams, one of each.

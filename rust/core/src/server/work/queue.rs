@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inner::{Inner, Item};
+use super::inner::{Inner, Item, Pushed};
 use super::leader::{Leadership, Loops};
 use super::parked::Parked;
 use super::peers::Peers;
@@ -72,15 +72,6 @@ pub(in crate::server) struct WorkQueue<T> {
     processors: usize,
     /// Written under the lock; read without it, for each pipelined request.
     shut: AtomicBool,
-}
-
-/// The outcome of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Pushed {
-    /// A parked thread will take it.
-    Served,
-    /// There is more work than parked threads: the queue should be checked soon (`attend`).
-    Starved,
 }
 
 /// Cleans up after a leader whose loop panics.
