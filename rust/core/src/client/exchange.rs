@@ -21,9 +21,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::Instant;
+
+/// Longest silence for which a complete response waits for the rest of its request, however patient the call is: the
+/// source may be waiting for the response's end.
+const MOST_AFTER_RESPONSE: Duration = Duration::from_secs(60);
 
 /// How an exchange ended.
 pub(super) enum Ended {
@@ -217,9 +222,8 @@ impl<'a> Exchange<'a> {
             (self.looked, self.queue) = (self.last, None);
         }
         let error = ready!(self.poll_limit(cx));
-        // The source may be waiting for the response that waits for it.
-        let source_waits = self.answered && self.outgoing.waits_for_source();
-        Poll::Ready(match source_waits {
+        // What is late once the response is there is the rest of the request: that is given up.
+        Poll::Ready(match self.answered {
             true => Ok(()),
             false => Err(Stop::Failed(error)),
         })
@@ -230,9 +234,12 @@ impl<'a> Exchange<'a> {
         let ours = self.intake.is_blocked() || self.outgoing.waits_for_source();
         let ours = ours && !self.answered;
         loop {
-            let Some(limit) = self.call.idle_limit((!ours).then_some(self.last)) else {
+            let Some(mut limit) = self.call.idle_limit((!ours).then_some(self.last)) else {
                 return Poll::Pending;
             };
+            if self.answered {
+                limit.at = limit.at.min(self.last + MOST_AFTER_RESPONSE);
+            }
             let look = match ours {
                 false => self.next_look(&limit),
                 true => None,
