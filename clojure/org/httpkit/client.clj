@@ -369,7 +369,7 @@
   "Callbacks may hold all threads of a fixed pool. What is left to do for a `prompt?` request does not wait for them."
   ^ExecutorService [prompt?]
   (let [{:keys [type pool]} @default-worker_]
-    (if (and prompt? (not= :virtual type)) (BackgroundThreads/jobs) pool)))
+    (if (and prompt? (not= :virtual type)) (BackgroundThreads/following) pool)))
 
 (defn ^:redef request
   "Sends a request and returns, without waiting for the peer, an object to deref,
@@ -440,7 +440,8 @@
     :connect-timeout    ; From submission to connected, without DNS (default 60000)
     :idle-timeout       ; Longest silence of the peer, which neither sends nor takes a
                         ; byte (default 60000); not counted while the body's source,
-                        ; or the reader of the response, keeps it waiting
+                        ; or the reader of the response, keeps it waiting, until the
+                        ; response is complete
     :timeout            ; Both of the above. Of all three, 0 means 200 ms, a
                         ; negative number no time
     :deadline           ; From this call to the last byte, including DNS and

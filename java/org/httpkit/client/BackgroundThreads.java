@@ -26,14 +26,18 @@ public final class BackgroundThreads {
                     new SynchronousQueue<>(),
                     new PrefixThreadFactory("http-kit-client-aux-"));
 
+    /** For what follows a response, and waits for no peer. */
+    private static final ThreadPoolExecutor FOLLOWING =
+            Handover.pool(256, new PrefixThreadFactory("http-kit-client-next-"));
+
     private BackgroundThreads() {}
 
     static void execute(Runnable job) {
         JOBS.execute(job);
     }
 
-    /** None of them queues behind a user's callback. */
-    public static ExecutorService jobs() {
-        return JOBS;
+    /** Redirects and conversions, which need not queue behind a user's callbacks. */
+    public static ExecutorService following() {
+        return FOLLOWING;
     }
 }
