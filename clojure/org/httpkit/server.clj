@@ -851,7 +851,7 @@
   one range makes them 206 with `Content-Range`, or 416 when the file has no byte of it.
   Several ranges, other units, and an `If-Range` that is not the response's strong `ETag`
   or its `Last-Modified` get the whole file, and so does a client for which the whole file
-  is compressed (see `:compression`). It belongs outside of a middleware that answers conditional requests,
-  such as Ring's `wrap-not-modified`. For synchronous and asynchronous handlers."
+  is compressed (see `:compression`). It belongs outside of a middleware for conditional
+  requests, such as Ring's `wrap-not-modified`. For synchronous and asynchronous handlers."
   [handler]
   (ranges/wrap handler))

@@ -1,7 +1,8 @@
 package org.httpkit.jni;
 
 /**
- * Upcalls of the native server, on its loop threads. They must not block, run user code or throw.
+ * Upcalls of the native server, on its loop threads, several at the same time. They must not block,
+ * run user code or throw.
  */
 public interface ServerUpcalls {
     /** Work that no thread pulls: requests and channel events, one block each. */

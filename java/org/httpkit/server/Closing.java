@@ -189,7 +189,7 @@ final class Closing {
         }
     }
 
-    /** Called once; see {@link #tell}. */
+    /** Runs each that is set and has not run; see {@link #tell}. */
     void runHandlers(boolean throwing) {
         try {
             runBoth();

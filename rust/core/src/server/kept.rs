@@ -12,8 +12,8 @@ use super::sink::Notice;
 /// Of one type for all of them: each type that is spawned makes the library some KB longer.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `task` for the loop with this number; again after `rest` if it panics, since what it does must go on. The embedder is told that `what`
-/// panicked.
+/// Runs `task` for the loop with this number; again after `rest` if it panics, since what it does must go on. The
+/// embedder is told that `what` panicked.
 pub(super) async fn keep(
     shared: Arc<Shared>,
     what: &'static str,

@@ -1,8 +1,8 @@
 //! The server: sockets in, [`Work`] out, responses back.
 //!
 //! A [`Server`] is bound once and served by one or more loops, each a tokio current-thread runtime on a thread that the
-//! embedder lends ([`Server::run`]). Requests leave through its queues ([`Server::take`]); the thread that took one responds
-//! through its [`Exchange`], or passes that to another thread.
+//! embedder lends ([`Server::run`]). Requests leave through its queues ([`Server::take`]); the thread that took one
+//! responds through its [`Exchange`], or passes that to another thread.
 //!
 //! Not here: parsing (`h1`), frames (`ws`), the meaning of a request.
 

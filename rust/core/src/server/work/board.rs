@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// Room that a team claims at a time.
+/// Room that a team claims at a time, at most.
 const ROOM: usize = 64;
 
 /// As little as possible: all processors wait for it.
@@ -17,6 +17,8 @@ pub(super) struct Board {
     calling: AtomicUsize,
     /// Room that no team has claimed.
     room: AtomicUsize,
+    /// How much a team claims at a time. One that is alone has all, always.
+    claim: usize,
     /// Held while room goes from team to team; before a queue's lock.
     pub(super) moving: Mutex<()>,
 }
@@ -27,6 +29,10 @@ impl Board {
             parked: (0..teams).map(|_| AtomicUsize::new(0)).collect(),
             calling: AtomicUsize::new(0),
             room: AtomicUsize::new(room),
+            claim: match teams {
+                1 => usize::MAX,
+                _ => (room / teams / 4).clamp(1, ROOM),
+            },
             moving: Mutex::default(),
         }
     }
@@ -35,21 +41,12 @@ impl Board {
         self.parked.len() == 1
     }
 
-    /// A team that is alone has all room, always.
-    fn most_at_once(&self) -> usize {
-        match self.is_alone() {
-            true => usize::MAX,
-            false => ROOM,
-        }
-    }
-
     pub(super) fn claim(&self) -> usize {
-        let most = self.most_at_once();
-        let left = |room: usize| Some(room.saturating_sub(most));
+        let left = |room: usize| Some(room.saturating_sub(self.claim));
         let claim = self
             .room
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        claim.map_or(0, |room| room.min(most))
+        claim.map_or(0, |room| room.min(self.claim))
     }
 
     pub(super) fn seat(self: &Arc<Self>, team: usize) -> Seat {
@@ -60,10 +57,8 @@ impl Board {
         }
     }
 
-    /// The teams that have parked threads.
-    pub(super) fn with_parked(&self) -> impl Iterator<Item = usize> {
-        let has_some = |team: &usize| self.parked[*team].load(Ordering::SeqCst) > 0;
-        (0..self.parked.len()).filter(has_some)
+    pub(super) fn has_parked(&self, team: usize) -> bool {
+        self.parked[team].load(Ordering::SeqCst) > 0
     }
 
     pub(super) fn is_called(&self) -> bool {
@@ -106,9 +101,10 @@ impl Seat {
 
     /// Returns room of which this team has too much.
     pub(super) fn share_room(&self, own: &mut usize) {
-        if *own > self.board.most_at_once().saturating_mul(2) {
-            *own -= ROOM;
-            self.board.room.fetch_add(ROOM, Ordering::Relaxed);
+        let claim = self.board.claim;
+        if *own > claim.saturating_mul(2) {
+            *own -= claim;
+            self.board.room.fetch_add(claim, Ordering::Relaxed);
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Inner<T> {
     /// delayed, by a slow disk for example, and the others must not wait for that. Any parked thread that arrives
     /// clears it. So it may be false too early, which costs one extra wake-up, but it never stays true.
     pub(super) waking: bool,
+    /// The embedder is asked for threads, until nothing is queued.
+    pub(super) needs_help: bool,
     /// Items that threads have taken so far.
     pub(super) taken: u64,
     /// When a thread last took one while the loops' own threads ran all loops. At other times handlers are short, and
@@ -67,6 +69,7 @@ impl<T> Inner<T> {
             leading: Vec::new(),
             crew: Crew::of(threads),
             waking: false,
+            needs_help: false,
             taken: 0,
             last_taken: None,
         }
@@ -92,12 +95,14 @@ impl<T> Inner<T> {
         self.items.len()
     }
 
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.items.front().map(|item| item.since)
+    }
+
     pub(super) fn pop(&mut self) -> Option<T> {
         let item = self.items.pop_front();
         self.taken += u64::from(item.is_some());
-        if self.items.is_empty() {
-            self.seat.end_call();
-        }
+        self.note_removed();
         item.map(|item| item.work)
     }
 
@@ -105,10 +110,15 @@ impl<T> Inner<T> {
     pub(super) fn drain(&mut self, count: usize) -> Vec<T> {
         let drained = self.items.drain(..count).map(|item| item.work).collect();
         self.crew.room += count;
+        self.note_removed();
+        drained
+    }
+
+    fn note_removed(&mut self) {
         if self.items.is_empty() {
             self.seat.end_call();
+            self.needs_help = false;
         }
-        drained
     }
 
     /// Room that this team does not use.
@@ -140,9 +150,14 @@ impl<T> Inner<T> {
         Some(thread)
     }
 
-    /// Whether this thread runs a loop, and so will look for work when the loop's turn ends.
+    /// Which queue it is.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread runs a loop for it, and so will look for work when the loop's turn ends.
     pub(super) fn is_led_here(&self) -> bool {
-        self.leading.iter().any(Parked::is_this) || Parked::is_this_woken()
+        self.leading.iter().any(Parked::is_this) || Parked::is_this_woken(self.address())
     }
 
     /// This thread has taken work, while as many loops were watched.

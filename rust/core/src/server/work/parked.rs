@@ -1,5 +1,6 @@
 //! An idle thread, and how it is woken.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -21,6 +22,8 @@ pub(super) struct Parked {
 
 thread_local! {
     static SELF: Arc<Parked> = Arc::new(Parked::here());
+    /// The queue for which this thread ran a loop last; an address.
+    static LEADS_FOR: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Parked {
@@ -42,9 +45,15 @@ impl Parked {
         SELF.with(|own| Arc::ptr_eq(own, self))
     }
 
-    /// Whether this thread runs a loop and has been woken: it looks for work once the current turn of its loop ends.
-    pub(super) fn is_this_woken() -> bool {
-        SELF.with(|own| own.woken.load(Ordering::Acquire))
+    /// This thread begins to run a loop for this queue.
+    pub(super) fn begin_leading(queue: usize) {
+        LEADS_FOR.with(|leads_for| leads_for.set(queue));
+    }
+
+    /// Whether this thread runs a loop for this queue and has been woken: it looks for work there once the current turn
+    /// of its loop ends. A turn may bring work for another team too, such as closings by a time limit.
+    pub(super) fn is_this_woken(queue: usize) -> bool {
+        LEADS_FOR.with(Cell::get) == queue && SELF.with(|own| own.woken.load(Ordering::Acquire))
     }
 
     pub(super) fn wake(&self) {

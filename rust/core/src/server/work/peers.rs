@@ -4,8 +4,8 @@
 //! # Calls
 //!
 //! A team *calls* from the moment when it has queued work and no thread of its own to wake, until its queue is empty.
-//! An idle thread of another team that is woken for it, or comes by on its way to its next work, takes from the fullest
-//! queue that calls. Threads that are short of nothing touch no queue but their own: what all teams write at every
+//! An idle thread of another team that is woken for it, or comes by on its way to its next work, takes the oldest work
+//! of those that call. Threads that are short of nothing touch no queue but their own: what all teams write at every
 //! request, all processors wait for.
 //!
 //! A thread that parks and a team that calls may miss each other, as each has a lock of its own. So the thread first
@@ -70,33 +70,39 @@ impl<T> Peers<T> {
         self.board.is_called()
     }
 
-    /// Takes from the fullest queue of another team that calls, or has work at all if `uncalled`.
+    /// Takes the oldest work of another team that calls, or of any other if `uncalled`.
     pub(super) fn steal(&self, uncalled: bool) -> Option<T> {
-        let waiting = |queue: &Mutex<Inner<T>>| {
-            let inner = queue.lock();
-            match uncalled || inner.seat.calls() {
-                true => inner.len(),
-                false => 0,
-            }
+        let oldest = |inner: &Inner<T>| match uncalled || inner.seat.calls() {
+            true => inner.oldest(),
+            false => None,
         };
-        let fullest = self.others().max_by_key(|queue| waiting(queue))?;
-        let mut inner = fullest.lock();
-        if !(uncalled || inner.seat.calls()) {
-            return None;
+        loop {
+            let calling = self.others().filter_map(|queue| {
+                let since = oldest(&queue.lock())?;
+                Some((since, queue))
+            });
+            let (_, queue) = calling.min_by_key(|(since, _)| *since)?;
+            let mut inner = queue.lock();
+            // Otherwise another thread has taken it meanwhile.
+            if oldest(&inner).is_some() {
+                let work = inner.pop();
+                let still_calls = inner.seat.calls();
+                drop(inner);
+                if still_calls {
+                    self.wake_parked();
+                }
+                return work;
+            }
         }
-        let work = inner.pop();
-        let still_calls = inner.seat.calls();
-        drop(inner);
-        if still_calls {
-            self.wake_parked();
-        }
-        work
     }
 
     /// Wakes a parked thread of any team, for one that calls. Whether there is one.
     pub(super) fn wake_parked(&self) -> bool {
-        let mut teams = self.board.with_parked();
-        teams.any(|team| wake(&self.queues[team], Inner::pick_parked))
+        // Its own last: those have come to be parked since it called.
+        let count = self.queues.len();
+        let mut teams = (1..=count).map(|i| (self.own + i) % count);
+        teams
+            .any(|team| self.board.has_parked(team) && wake(&self.queues[team], Inner::pick_parked))
     }
 
     /// Wakes up to `most` threads that run loops of other teams, one of each.

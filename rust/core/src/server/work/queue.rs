@@ -25,7 +25,7 @@ use crate::sync::{Instant, Mutex, MutexGuard, thread};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Threads pull it. Work that they cannot take in time is reported to [`Sink::on_starved`](crate::server::Sink),
-    /// which may start threads or take the work with [`WorkQueue::drain`].
+    /// which may start threads or have it pushed by [`Server::push_surplus`](crate::server::Server::push_surplus).
     Pull,
     /// The loop hands everything to [`Sink::on_work`](crate::server::Sink) at the end of each turn.
     Push,
@@ -96,7 +96,9 @@ impl<T> Drop for Fallen<'_, T> {
 impl<T> WorkQueue<T> {
     /// Wakes one thread if there is work, unless one is already being woken.
     fn wake_next(&self, mut inner: MutexGuard<'_, Inner<T>>) {
-        if inner.waking || inner.items.is_empty() || Parked::is_this_woken() {
+        let woken_here = Parked::is_this_woken(inner.address());
+        let pushed = self.settings.mode == Mode::Push; // nobody takes it
+        if inner.waking || inner.items.is_empty() || woken_here || pushed {
             return;
         }
         let thread = inner.pick();
@@ -126,6 +128,7 @@ impl<T> WorkQueue<T> {
         mut inner: MutexGuard<'_, Inner<T>>,
         this: &'a Arc<Parked>,
     ) -> Fallen<'a, T> {
+        Parked::begin_leading(inner.address());
         inner.crew.awake -= 1;
         inner.leading.push(this.clone());
         Fallen { queue: self, this }
@@ -287,13 +290,14 @@ impl<T: Send + 'static> WorkQueue<T> {
         self.wake_next(self.inner.lock());
     }
 
-    /// Wakes up to `most` parked threads of other teams for queued work. Returns how many.
+    /// Work that is still queued needs help: wakes up to `most` parked threads of other teams for it. Returns how many.
     pub(in crate::server) fn wake_parked_others(&self, most: usize) -> usize {
         let mut inner = self.inner.lock();
         if inner.items.is_empty() {
             return 0;
         }
         inner.seat.call();
+        inner.needs_help = true;
         drop(inner);
         (0..most).take_while(|_| self.peers.wake_parked()).count()
     }
@@ -317,11 +321,11 @@ impl<T: Send + 'static> WorkQueue<T> {
         }
     }
 
-    /// Takes all queued items but one for a thread that has been woken, unless that is late. None of a team that does
-    /// not need help, if there are several.
+    /// Takes all queued items but one for a thread that has been woken, unless that is late. Of several teams, only those
+    /// that need help give theirs.
     pub(super) fn drain_surplus(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
-        if !(self.peers.are_none() || inner.seat.calls() || self.is_shut()) {
+        if !(self.peers.are_none() || inner.needs_help || self.is_shut()) {
             return Vec::new();
         }
         let in_time = |oldest: &Item<T>| oldest.since.elapsed() < CHECK_EVERY;
@@ -337,10 +341,15 @@ impl<T: Send + 'static> WorkQueue<T> {
         inner.drain(all)
     }
 
-    /// Refuses all further work; threads end once the queue is empty.
+    /// Refuses all further work.
     pub(super) fn shut(&self) {
-        let mut inner = self.inner.lock();
+        let _inner = self.inner.lock();
         self.shut.store(true, Ordering::Release);
+    }
+
+    /// Once all queues are shut: wakes all threads, which end when these are empty.
+    pub(super) fn wake_all(&self) {
+        let mut inner = self.inner.lock();
         let threads: Vec<_> = std::iter::from_fn(|| inner.pick()).collect();
         drop(inner);
         for thread in threads {

@@ -2,8 +2,8 @@
 //!
 //! What loops hand to threads that pull goes through a lock, which every request takes three times. Some ten processors
 //! do not wait for each other there; more would. So they form teams, each with loops, threads and a queue of its own,
-//! that do without each other as long as none is short of threads ([`super::peers`]). Up to eight processors are one
-//! team: there, a thread that is free takes whatever comes next.
+//! that do without each other as long as none is short of threads ([`super::peers`]). By default, up to 15 processors
+//! have one team: there, a thread that is free takes whatever comes next.
 //!
 //! If work is pushed, each loop is a team, and pushes what comes to it: none has to wake another for that.
 
@@ -18,7 +18,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// A team with threads that pull has at least as many loops.
 const LOOPS: usize = 4;
-/// And as many such threads.
+/// And as many such threads, once all that are kept have been started.
 const THREADS: usize = 8;
 
 /// One of a server's teams.
@@ -100,6 +100,7 @@ impl<T: Send + 'static> Teams<T> {
     /// Refuses all further work; threads end once all queues are empty.
     pub(in crate::server) fn shut(&self) {
         self.teams.iter().for_each(|team| team.queue.shut());
+        self.teams.iter().for_each(|team| team.queue.wake_all());
     }
 
     /// Makes all loops' own threads check the state again.

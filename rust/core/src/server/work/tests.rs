@@ -57,13 +57,15 @@ fn teams(teams: usize, limit: usize, threads: usize) -> Vec<WorkQueue<u32>> {
 }
 
 #[test]
-fn a_thread_takes_its_own_teams_work_first_and_then_that_of_the_fullest_queue() {
+fn a_thread_takes_its_own_teams_work_first_and_then_the_oldest_of_the_others() {
     let queues = teams(3, 10, 0);
-    for (team, item) in [(0, 1), (1, 2), (1, 3), (1, 4), (2, 5)] {
-        assert!(queues[team].push(Instant::now(), item).is_ok());
+    let begin = Instant::now();
+    for (team, item) in [(0, 3), (1, 2), (1, 4), (1, 5), (2, 9)] {
+        let since = begin + Duration::from_secs(item.into());
+        assert!(queues[team].push(since, item).is_ok());
     }
-    let taken = (0..3).map(|_| queues[2].take(&Loops::watching(0)).unwrap());
-    assert_eq!(taken.collect::<Vec<_>>(), [5, 2, 3]);
+    let taken = (0..5).map(|_| queues[2].take(&Loops::watching(0)).unwrap());
+    assert_eq!(taken.collect::<Vec<_>>(), [9, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -78,8 +80,29 @@ fn work_that_a_thread_of_the_team_will_take_is_neither_taken_by_others_nor_hande
     assert_eq!(served(&queues[1]), None);
     assert!(queues[1].push(Instant::now(), 3).is_ok());
     std::thread::sleep(CHECK_EVERY);
+    assert!(queues[1].drain_surplus().is_empty(), "a call is no need");
+    assert_eq!(queues[1].wake_parked_others(1), 0);
     let surplus: Vec<_> = queues.iter().flat_map(WorkQueue::drain_surplus).collect();
     assert_eq!(surplus, [3]);
+}
+
+#[test]
+fn what_a_turn_brings_for_another_team_wakes_a_thread_of_that_team() {
+    let queues = teams(2, 10, 0);
+    let (own, other) = (Parked::this(), parked());
+    queues[0].inner.lock().crew.awake = 1;
+    std::mem::forget(queues[0].begin_leading(queues[0].inner.lock(), &own));
+    queues[1].inner.lock().parked.push(other.clone());
+    assert!(queues[0].push(Instant::now(), 1).is_ok());
+    assert!(Parked::is_this_woken(queues[0].inner.lock().address()));
+    // As a sweep does that closes connections of all loops.
+    assert_eq!(queues[1].push(Instant::now(), 2).ok(), Some(Pushed::Served));
+    assert!(other.has_been_woken());
+    assert_eq!(
+        queues[1].push(Instant::now(), 3).ok(),
+        Some(Pushed::Starved)
+    );
+    own.reset();
 }
 
 #[test]
@@ -98,6 +121,7 @@ fn a_call_is_over_once_nothing_is_queued_however_it_was_taken() {
     push();
     assert_eq!(own.drain(), [1]);
     push();
+    own.wake_parked_others(1);
     assert_eq!(own.drain_surplus(), [1]);
     assert!(!other.peers.are_calling());
 }
@@ -302,7 +326,8 @@ fn a_woken_thread_whose_loop_is_held_up_keeps_no_other_asleep() {
 fn what_a_turn_brings_wakes_the_thread_that_runs_it_once_and_no_other() {
     let queue = queue();
     let (own, parked) = (Parked::this(), parked());
-    queue.inner.lock().leading.push(own.clone());
+    queue.inner.lock().crew.awake = 1;
+    std::mem::forget(queue.begin_leading(queue.inner.lock(), &own));
     queue.inner.lock().parked.push(parked.clone());
     assert_eq!(push(&queue).ok(), Some(Pushed::Served));
     assert_eq!(push(&queue).ok(), Some(Pushed::Served), "both can take one");
@@ -383,6 +408,7 @@ fn of_threads_that_are_idle_at_the_same_time_only_those_beyond_the_kept_leave() 
                 std::thread::yield_now();
             };
             queue.shut();
+            queue.wake_all();
             assert_eq!(left, 2);
         });
     }
