@@ -4,7 +4,8 @@
   (:require [clojure.string :as str]
             [httpkit.wire   :as wire])
   (:import [java.io BufferedInputStream ByteArrayOutputStream EOFException IOException InputStream OutputStream]
-           [java.net InetAddress ServerSocket Socket]))
+           [java.net InetAddress ServerSocket Socket]
+           [javax.net.ssl SSLSocket]))
 
 (def latin1 wire/latin1)
 
@@ -118,9 +119,19 @@
       (.start))
     peer))
 
+(defn- close-in-time!
+  "To close its TLS, Java may wait for bytes that another thread has read: not longer than two seconds."
+  [^Socket socket]
+  (if (instance? SSLSocket socket)
+    (let [closing (Thread. ^Runnable #(try (.close socket) (catch IOException _)))]
+      (.setDaemon closing true)
+      (.start closing)
+      (.join closing 2000))
+    (.close socket)))
+
 (defn stop [{:keys [^ServerSocket server sockets]}]
   (.close server)
-  (run! #(.close ^Socket %) @sockets))
+  (run! close-in-time! @sockets))
 
 (defmacro with-peer
   "Runs `body` with `binding` bound to a peer that serves `f`."
