@@ -104,7 +104,7 @@
 
 (defn- response
   "As `ranged`. A response that cannot be examined stays as it is, and the server says what is wrong with it: what is
-  thrown where an asynchronous handler responds may reach nobody."
+  thrown where an asynchronous handler responds may be lost."
   [request response]
   (try (ranged request response)
        (catch Exception _ response)))

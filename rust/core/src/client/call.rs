@@ -94,7 +94,7 @@ impl Call {
         }
     }
 
-    /// When to look, after `last`, whether the peer has taken some of what was written; `None` if nobody can tell, or
+    /// When to look, after `last`, whether the peer has taken some of what was written; `None` if that is unknown, or
     /// there is no body, and so hardly anything to take.
     pub(super) fn look_after(&self, last: Instant) -> Option<Instant> {
         let known = self.shared.config.unsent.is_some();

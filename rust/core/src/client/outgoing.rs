@@ -63,7 +63,7 @@ impl Outgoing {
         self.source_done && self.pieces.is_empty() && !self.unflushed && !self.broken
     }
 
-    /// Whether nothing is left to write, or nobody to write it to.
+    /// Whether nothing more is written: all of it has been, or the peer takes no more.
     pub(super) fn is_over(&self) -> bool {
         self.broken || self.done()
     }

@@ -18,7 +18,7 @@ struct Attendant<'a> {
     makes_upcalls: bool,
 }
 
-/// Watches the queue of this loop's team. The first team's attendant makes deferred upcalls.
+/// See [`Attendant`].
 pub(super) async fn attend(shared: Arc<Shared>, team: usize) {
     let attendant = Attendant {
         shared: &shared,

@@ -177,7 +177,7 @@ impl Server {
     }
 
     /// What a team's attendant does: calls other teams from the first sign of need until its queue is empty. Never if
-    /// it is the only one, since there is nobody to call: nothing may depend on it then.
+    /// it is the only one, since there is no other to call: nothing may depend on it then.
     fn attend(&self) {
         while self.wait_for_attention() {
             for team in (0..self.teams.len()).map(|team| self.teams.of_loop(team)) {

@@ -182,10 +182,6 @@ impl<T> Inner<T> {
 
     /// Whether the queued work is too much for one thread.
     pub(super) fn is_behind(&self) -> bool {
-        self.items.len() >= MANY
-            && self
-                .items
-                .front()
-                .is_some_and(|oldest| oldest.since.elapsed() > LONG)
+        self.items.len() >= MANY && self.oldest().is_some_and(|since| since.elapsed() > LONG)
     }
 }

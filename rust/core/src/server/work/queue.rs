@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inner::{Inner, Item, Pushed};
+use super::inner::{Inner, Pushed};
 use super::leader::{Leadership, Loops};
 use super::parked::Parked;
 use super::peers::Peers;
@@ -97,7 +97,7 @@ impl<T> WorkQueue<T> {
     /// Wakes one thread if there is work, unless one is already being woken.
     fn wake_next(&self, mut inner: MutexGuard<'_, Inner<T>>) {
         let woken_here = Parked::is_this_woken(inner.address());
-        let pushed = self.settings.mode == Mode::Push; // nobody takes it
+        let pushed = self.settings.mode == Mode::Push; // no thread takes it
         if inner.waking || inner.items.is_empty() || woken_here || pushed {
             return;
         }
@@ -328,8 +328,8 @@ impl<T: Send + 'static> WorkQueue<T> {
         if !(self.peers.are_none() || inner.needs_help || self.is_shut()) {
             return Vec::new();
         }
-        let in_time = |oldest: &Item<T>| oldest.since.elapsed() < CHECK_EVERY;
-        let kept = inner.waking && !self.is_shut() && inner.items.front().is_some_and(in_time);
+        let in_time = |since: Instant| since.elapsed() < CHECK_EVERY;
+        let kept = inner.waking && !self.is_shut() && inner.oldest().is_some_and(in_time);
         let surplus = inner.items.len().saturating_sub(usize::from(kept));
         inner.drain(surplus)
     }
@@ -364,8 +364,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// How many items are queued, since when the oldest, and how many threads take them.
     pub(super) fn load(&self) -> (usize, Option<Instant>, usize) {
         let inner = self.inner.lock();
-        let oldest = inner.items.front().map(|item| item.since);
-        (inner.items.len(), oldest, inner.crew.threads)
+        (inner.len(), inner.oldest(), inner.crew.threads)
     }
 
     /// Whether this thread is one of those that take its items.
