@@ -153,10 +153,7 @@
         (wire/with-server [{:keys [port server]}
                            (channel {:on-open  (fn [_]
                                                  (deliver begun true)
-                                                 ;; As a thread that does not mind interrupts.
-                                                 (let [end (+ (System/nanoTime) 10000000000)]
-                                                   (while (and (not @closed) (< (System/nanoTime) end))
-                                                     (Thread/onSpinWait))))
+                                                 (wire/spin-until (fn [] @closed)))
                                      :on-close (fn [_ _] (reset! closed true))})
                            (options)]
           (let [conn (wire/upgrade port)]

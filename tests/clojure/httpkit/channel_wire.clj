@@ -17,6 +17,7 @@
 (def patience-ms wire/patience-ms)
 (def eventually wire/eventually)
 (def settled wire/settled)
+(def spin-until wire/spin-until)
 
 (defn outcome
   "What a promise or future was delivered, `:late` if it was not in time."

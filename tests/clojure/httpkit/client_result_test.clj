@@ -297,6 +297,13 @@
         (deliver go true)
         (is (= "ok" (:body (deref blocked 5000 nil))))))))
 
+(defn- begin-long-response!
+  "Sends 200,000 of 900,000 bytes."
+  [conn]
+  (peer/read-request! conn)
+  (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+  (dotimes [_ 20] (peer/send-bytes! conn (byte-array 10000))))
+
 (defn- blocking-filter
   "Blocks at the first piece of a body, when it delivers `inside`, until `go` is delivered; `seen` gets the lengths."
   [inside go seen]
@@ -318,9 +325,7 @@
             seen (atom [])
             c    (client/make-client {})]
         (peer/with-peer [p (fn [conn]
-                             (peer/read-request! conn)
-                             (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
-                             (dotimes [_ 20] (peer/send-bytes! conn (byte-array 10000)))
+                             (begin-long-response! conn)
                              (deliver sent true)
                              (peer/await-end! conn)
                              (deliver over true))]
@@ -341,9 +346,7 @@
         seen (atom [])
         c    (client/make-client {})]
     (peer/with-peer [p (fn [conn]
-                         (peer/read-request! conn)
-                         (peer/send! conn "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
-                         (dotimes [_ 20] (peer/send-bytes! conn (byte-array 10000)))
+                         (begin-long-response! conn)
                          (peer/close! conn)
                          (deliver over true))]
       (let [result (client/get (:url p) {:client c :filter (blocking-filter inside go seen)})]

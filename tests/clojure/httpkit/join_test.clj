@@ -39,11 +39,6 @@
       (.interrupt joiner)
       (is (= :interrupted (outcome ended))))))
 
-(defn- ignoring-interrupts [joined]
-  (let [end (+ (System/nanoTime) 10000000000)]
-    (while (and (not (realized? joined)) (< (System/nanoTime) end))
-      (Thread/onSpinWait))))
-
 (defn- on-close-that-joins [joined server]
   (fn [_ _]
     (server/server-join @server)
@@ -59,7 +54,9 @@
                          channel-wire/read-head!))]
            ["a callback that waits for it"
             (fn [on-close joined]
-              #(server/as-channel % {:on-receive (fn [ch _] (server/send! ch "runs") (ignoring-interrupts joined))
+              #(server/as-channel % {:on-receive (fn [ch _]
+                                                   (server/send! ch "runs")
+                                                   (wire/spin-until (fn [] (realized? joined))))
                                      :on-close   on-close}))
             (fn [port] (doto (channel-wire/upgrade port)
                          (frames/send! [[:text "m"]] nil)

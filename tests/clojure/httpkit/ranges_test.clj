@@ -194,7 +194,7 @@
       (testing (str mode ", " about)
         (wire/with-server [{:keys [port errors]}
                            (server/wrap-range (if (:ring-async? options)
-                                                ;; What is thrown there reaches nobody.
+                                                ;; What is thrown there is lost.
                                                 (fn [_ respond _] (future (respond response)))
                                                 (constantly response)))
                            (assoc options :compression true)]

@@ -1,6 +1,6 @@
 (ns httpkit.teams-test
-  "Servers with so many loops and threads that they form several teams, each with a work queue of its own: which team a
-  connection belongs to is a matter of chance, and must not matter."
+  "Servers with several teams of loops and threads, each with its own work queue. Chance decides which team serves a
+  connection; no client may notice."
   (:require [clojure.test       :refer [deftest is testing]]
             [httpkit.subprocess :as subprocess]
             [httpkit.wire       :as wire]

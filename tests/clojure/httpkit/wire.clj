@@ -28,6 +28,13 @@
              (do (Thread/sleep 5) (recur))
              false))))))
 
+(defn spin-until
+  "Occupies this thread until `(f)`, for at most ten seconds, as one that does not mind interrupts."
+  [f]
+  (let [end (+ (System/nanoTime) 10000000000)]
+    (while (and (not (f)) (< (System/nanoTime) end))
+      (Thread/onSpinWait))))
+
 (defn settled
   "Waits until `(f)`, such as a count, is the same after `pause-ms` and returns it; false when that takes longer than
   `patience-ms`."
